@@ -1,0 +1,382 @@
+//! Items: prices, stock, and what orders have reserved of it.
+//!
+//! An item's reservations can be millions, so they are not part of [`Item`]: whoever asks [`decide`] looks the order's
+//! own reservation up and passes it in.
+
+use std::sync::Arc;
+
+use crate::{Amount, Broken, Currency, Decision, OrderId, Quantity, Rejection, Sku, Time, Version};
+
+/// A stock-keeping unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its id.
+    pub sku: Sku,
+    /// For people.
+    pub display_name: Arc<str>,
+    /// Of the price, for ever.
+    pub currency: Currency,
+    /// Of one; 0 or more.
+    pub unit_price: Amount,
+    /// How many there are, reserved or not.
+    pub on_hand: Quantity,
+    /// How many of them are reserved: at most all.
+    pub reserved: Quantity,
+    /// How many events made it.
+    pub version: Version,
+    /// How many events a person caused (reservations do not count): what the etag shows.
+    pub revision: u64,
+    /// When it was created.
+    pub created: Time,
+    /// When the revision last changed.
+    pub updated: Time,
+}
+
+/// An order's line, as its item needs to know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReserveLine {
+    /// Which line of the order, from 0.
+    pub line: u16,
+    /// How many.
+    pub quantity: Quantity,
+    /// The price that the customer was shown.
+    pub unit_price: Amount,
+}
+
+/// What may be asked of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemCommand {
+    /// Come to be.
+    Create {
+        /// For people.
+        display_name: Arc<str>,
+        /// Of the price.
+        currency: Currency,
+        /// Of one; 0 or more.
+        unit_price: Amount,
+        /// The first stock; 0 or more.
+        on_hand: Quantity,
+    },
+    /// Change.
+    Update {
+        /// `None` leaves it.
+        display_name: Option<Arc<str>>,
+        /// `None` leaves it.
+        unit_price: Option<Amount>,
+        /// Only at this revision.
+        expected: Option<u64>,
+    },
+    /// Have more, or fewer, on hand.
+    Adjust {
+        /// Not 0.
+        delta: Quantity,
+        /// Only at this revision.
+        expected: Option<u64>,
+    },
+    /// Reserve for an order, all lines or none.
+    Reserve {
+        /// The order.
+        order: OrderId,
+        /// The order's.
+        currency: Currency,
+        /// At least one.
+        lines: Vec<ReserveLine>,
+    },
+    /// Release what is reserved for an order.
+    Release {
+        /// The order.
+        order: OrderId,
+    },
+}
+
+/// What happened to an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ItemEvent {
+    /// It came to be.
+    Created {
+        /// For people.
+        display_name: Arc<str>,
+        /// Of the price.
+        currency: Currency,
+        /// Of one.
+        unit_price: Amount,
+        /// The first stock.
+        on_hand: Quantity,
+    },
+    /// It has these now.
+    Updated {
+        /// For people.
+        display_name: Arc<str>,
+        /// Of one.
+        unit_price: Amount,
+    },
+    /// There are more, or fewer.
+    Adjusted {
+        /// By this many.
+        delta: Quantity,
+    },
+    /// An order has reserved.
+    Reserved {
+        /// The order.
+        order: OrderId,
+        /// This many.
+        quantity: Quantity,
+    },
+    /// An order has given back.
+    Released {
+        /// The order.
+        order: OrderId,
+        /// This many.
+        quantity: Quantity,
+    },
+}
+
+const NEGATIVE_PRICE: &str = "its price is negative";
+
+/// What the item with this sku (`None` before it exists) makes of a command, whose shape (1 or more, not 0) whoever asks
+/// has checked: [`Item::create`] and [`Item::evolve`] refuse the events of one that nobody has. `reservation` is what the
+/// order that the command names has reserved of it; `None` for other commands.
+///
+/// A reservation is remembered only while it is there: a repeat of `Reserve` that arrives after the `Release` reserves
+/// anew. Whoever delivers must not let the one overtake the other, or must give back what no order wants
+/// ([`crate::Order::wants`]).
+///
+/// # Errors
+/// The rejection, where it does not.
+pub fn decide(
+    sku: &Sku,
+    item: Option<&Item>,
+    reservation: Option<Quantity>,
+    command: &ItemCommand,
+) -> Result<Decision<ItemEvent>, Rejection> {
+    let Some(item) = item else {
+        return match command {
+            ItemCommand::Create {
+                display_name,
+                currency,
+                unit_price,
+                on_hand,
+            } => Ok(Decision::event(ItemEvent::Created {
+                display_name: display_name.clone(),
+                currency: *currency,
+                unit_price: *unit_price,
+                on_hand: *on_hand,
+            })),
+            ItemCommand::Reserve { lines, .. } => Err(Rejection::ItemNotFound {
+                line: lines.first().map(|l| l.line),
+                sku: sku.clone(),
+            }),
+            ItemCommand::Release { .. } => Ok(Decision::nothing()),
+            ItemCommand::Update { .. } | ItemCommand::Adjust { .. } => Err(Rejection::ItemNotFound {
+                line: None,
+                sku: sku.clone(),
+            }),
+        };
+    };
+    match command {
+        ItemCommand::Create { .. } => Err(Rejection::ItemExists { sku: sku.clone() }),
+        ItemCommand::Update {
+            display_name,
+            unit_price,
+            expected,
+        } => {
+            item.check_revision(*expected)?;
+            let display_name = display_name.clone().unwrap_or_else(|| item.display_name.clone());
+            let unit_price = unit_price.unwrap_or(item.unit_price);
+            if display_name == item.display_name && unit_price == item.unit_price {
+                return Ok(Decision::nothing());
+            }
+            Ok(Decision::event(ItemEvent::Updated {
+                display_name,
+                unit_price,
+            }))
+        }
+        ItemCommand::Adjust { delta, expected } => {
+            item.check_revision(*expected)?;
+            let on_hand = item.on_hand.plus(*delta).ok_or(Rejection::Overflow)?;
+            if on_hand < item.reserved {
+                return Err(Rejection::StockReserved {
+                    on_hand: item.on_hand,
+                    reserved: item.reserved,
+                    wanted: Quantity(delta.0.saturating_neg()),
+                });
+            }
+            Ok(Decision::event(ItemEvent::Adjusted { delta: *delta }))
+        }
+        // Asked before and answered before.
+        ItemCommand::Reserve { .. } if reservation.is_some() => Ok(Decision::nothing()),
+        ItemCommand::Reserve {
+            order,
+            currency,
+            lines,
+        } => {
+            let quantity = reserve(item, *currency, lines)?;
+            Ok(Decision::event(ItemEvent::Reserved {
+                order: *order,
+                quantity,
+            }))
+        }
+        ItemCommand::Release { order } => Ok(match reservation {
+            Some(quantity) => Decision::event(ItemEvent::Released {
+                order: *order,
+                quantity,
+            }),
+            None => Decision::nothing(),
+        }),
+    }
+}
+
+fn reserve(item: &Item, currency: Currency, lines: &[ReserveLine]) -> Result<Quantity, Rejection> {
+    let first = lines.first().map_or(0, |l| l.line);
+    if currency != item.currency {
+        let expected = item.currency;
+        return Err(Rejection::CurrencyMismatch {
+            line: Some(first),
+            ordered: currency,
+            expected,
+        });
+    }
+    if let Some(line) = lines.iter().find(|l| l.unit_price != item.unit_price) {
+        return Err(Rejection::PriceChanged {
+            line: line.line,
+            sku: item.sku.clone(),
+            offered: line.unit_price,
+            current: item.unit_price,
+        });
+    }
+    // At most 100 lines of at most 10⁹ each: the sum fits.
+    let wanted: Quantity = lines.iter().map(|l| l.quantity).sum();
+    if wanted > item.available() {
+        let available = item.available();
+        return Err(Rejection::InsufficientStock {
+            line: first,
+            sku: item.sku.clone(),
+            wanted,
+            available,
+        });
+    }
+    Ok(wanted)
+}
+
+impl Item {
+    /// The item that its first event makes.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event is not `Created`, or has a negative price or stock.
+    pub fn create(sku: Sku, event: &ItemEvent, at: Time) -> Result<Self, Broken> {
+        let ItemEvent::Created {
+            display_name,
+            currency,
+            unit_price,
+            on_hand,
+        } = event
+        else {
+            return Err(Broken::new(sku, "its first event is not Created"));
+        };
+        if *unit_price < Amount::ZERO {
+            return Err(Broken::new(sku, NEGATIVE_PRICE));
+        }
+        if *on_hand < Quantity::ZERO {
+            return Err(Broken::new(sku, "its stock is negative"));
+        }
+        Ok(Self {
+            sku,
+            display_name: display_name.clone(),
+            currency: *currency,
+            unit_price: *unit_price,
+            on_hand: *on_hand,
+            reserved: Quantity::ZERO,
+            version: Version(1),
+            revision: 1,
+            created: at,
+            updated: at,
+        })
+    }
+
+    /// Carries a later event into the item.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event does not fit; the item is as it was.
+    pub fn evolve(&mut self, event: &ItemEvent, at: Time) -> Result<(), Broken> {
+        let broken = |why| Broken::new(&self.sku, why);
+        let by_a_person = match event {
+            ItemEvent::Created { .. } => return Err(broken("it was created twice")),
+            ItemEvent::Updated {
+                display_name,
+                unit_price,
+            } => {
+                if *unit_price < Amount::ZERO {
+                    return Err(broken(NEGATIVE_PRICE));
+                }
+                self.display_name = display_name.clone();
+                self.unit_price = *unit_price;
+                true
+            }
+            ItemEvent::Adjusted { delta } => {
+                let on_hand = self
+                    .on_hand
+                    .plus(*delta)
+                    .filter(|on_hand| *on_hand >= self.reserved);
+                self.on_hand = on_hand.ok_or_else(|| broken("it has less stock than is reserved"))?;
+                true
+            }
+            ItemEvent::Reserved { quantity, .. } | ItemEvent::Released { quantity, .. }
+                if *quantity <= Quantity::ZERO =>
+            {
+                return Err(broken("it reserves or releases nothing, or less"));
+            }
+            ItemEvent::Reserved { quantity, .. } => {
+                let reserved = self
+                    .reserved
+                    .plus(*quantity)
+                    .filter(|reserved| *reserved <= self.on_hand);
+                self.reserved = reserved.ok_or_else(|| broken("more is reserved than there is"))?;
+                false
+            }
+            ItemEvent::Released { quantity, .. } => {
+                let reserved = self
+                    .reserved
+                    .minus(*quantity)
+                    .filter(|reserved| *reserved >= Quantity::ZERO);
+                self.reserved = reserved.ok_or_else(|| broken("it releases more than is reserved"))?;
+                false
+            }
+        };
+        self.version = self.version.next();
+        if by_a_person {
+            self.revision += 1;
+            self.updated = at;
+        }
+        Ok(())
+    }
+
+    /// How many can still be reserved.
+    pub fn available(&self) -> Quantity {
+        Quantity(self.on_hand.0.saturating_sub(self.reserved.0))
+    }
+
+    fn check_revision(&self, expected: Option<u64>) -> Result<(), Rejection> {
+        match expected {
+            Some(revision) if revision != self.revision => Err(Rejection::StaleEtag),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the invariants. That `reserved` is the sum of the reservations can only be seen beside them.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), Broken> {
+        let broken = |why| Err(Broken::new(&self.sku, why));
+        if self.reserved < Quantity::ZERO || self.reserved > self.on_hand {
+            return broken("more is reserved than there is, or less than nothing");
+        }
+        if self.unit_price < Amount::ZERO {
+            return broken(NEGATIVE_PRICE);
+        }
+        if self.version.0 == 0 || self.revision == 0 || self.revision > self.version.0 {
+            return broken("its version or revision is wrong");
+        }
+        Ok(())
+    }
+}

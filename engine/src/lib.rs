@@ -1,0 +1,96 @@
+//! Docket's order engine: what orders, customers and items are, what may be asked of them, and what follows.
+//!
+//! Everything here is a pure function of its arguments. `decide` looks at a state and a command and answers with events
+//! (facts), effects (what to ask of other entities) or a [`Rejection`] (a domain answer, never an error). `evolve`
+//! carries a fact into the state. Time, ids and randomness arrive in the command; nothing in this crate knows a clock, a
+//! file, a thread or a network.
+//!
+//! One order's life, as far as it goes today:
+//!
+//! ```text
+//!            Place                    all items reserved
+//!   (none) ────────▶ PENDING ─────────────────────────────▶ CONFIRMED ──Cancel──▶ CANCELLED
+//!      │                │  an item refused                                          (releases its stock)
+//!      │                └──────────────▶ REJECTED  (releases what was reserved)
+//!      └── no credit ──────────────────▶ REJECTED
+//! ```
+
+pub mod access;
+pub mod customer;
+pub mod id;
+pub mod item;
+pub mod money;
+pub mod order;
+pub mod record;
+pub mod rejection;
+
+pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use id::{CustomerId, IdError, OrderId, Sku};
+pub use item::{Item, ItemCommand, ItemEvent};
+pub use money::{Amount, Currency, Quantity, Time};
+pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderState};
+pub use record::{Decider, Event, Fact, Record, Request};
+pub use rejection::Rejection;
+
+/// The most lines that one order may have.
+pub const LINES_MAX: usize = 100;
+/// The most bytes of a display name.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
+
+/// What an entity makes of a command: facts, and what to ask of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision<E> {
+    /// What happened, in order. Empty where the command changes nothing.
+    pub events: Vec<E>,
+    /// What must be asked of other entities once the events are in the log.
+    pub effects: Vec<Effect>,
+}
+
+impl<E> Decision<E> {
+    /// One event and nothing to ask.
+    fn event(event: E) -> Self {
+        Self {
+            events: vec![event],
+            effects: Vec::new(),
+        }
+    }
+
+    /// Nothing happened: the state already is as the command wants it.
+    fn nothing() -> Self {
+        Self {
+            events: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+}
+
+/// An entity's version: how many events made it. 0 before it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The version after one more event.
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A fact that does not fit the state that it is carried into, or a state that breaks its invariants. Never a user's
+/// fault: whoever sees one must stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{entity} is broken: {why}")]
+pub struct Broken {
+    /// Which entity.
+    pub entity: String,
+    /// What does not hold.
+    pub why: &'static str,
+}
+
+impl Broken {
+    fn new(entity: impl ToString, why: &'static str) -> Self {
+        Self {
+            entity: entity.to_string(),
+            why,
+        }
+    }
+}

@@ -1,0 +1,476 @@
+//! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
+//! customer and its items; the answers come back as commands.
+
+use std::fmt;
+
+use crate::{
+    Amount, Broken, Currency, CustomerId, Decision, LINES_MAX, OrderId, Quantity, Rejection, Sku, Time,
+    Version, item::ReserveLine, money::QUANTITY_MAX,
+};
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrderState {
+    /// Its money is held and its stock is being reserved.
+    Pending,
+    /// Its money is held and its stock is reserved.
+    Confirmed,
+    /// Was confirmed; holds nothing any more.
+    Cancelled,
+    /// Was refused; holds nothing.
+    Rejected,
+}
+
+impl fmt::Display for OrderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "PENDING",
+            Self::Confirmed => "CONFIRMED",
+            Self::Cancelled => "CANCELLED",
+            Self::Rejected => "REJECTED",
+        })
+    }
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The item.
+    pub sku: Sku,
+    /// How many: 1 to [`crate::money::QUANTITY_MAX`].
+    pub quantity: Quantity,
+    /// The price of one, 0 or more.
+    pub unit_price: Amount,
+}
+
+/// What a customer ordered, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Of all its amounts.
+    pub currency: Currency,
+    /// What was ordered: 1 to [`crate::LINES_MAX`] lines.
+    pub lines: Box<[Line]>,
+    /// The sum of the lines.
+    pub total: Amount,
+    /// Where it stands.
+    pub state: OrderState,
+    /// Why it was refused.
+    pub rejection: Option<Box<Rejection>>,
+    /// The items that still hold a reservation which must be released.
+    pub releasing: Box<[Sku]>,
+    /// How many events made it.
+    pub version: Version,
+    /// When it was placed.
+    pub created: Time,
+    /// When it last changed.
+    pub updated: Time,
+}
+
+/// What may be asked of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderCommand {
+    /// Be placed.
+    Place {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What is ordered.
+        lines: Box<[Line]>,
+    },
+    /// Be placed and refused at once: the customer cannot pay for it.
+    Refuse {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What was ordered.
+        lines: Box<[Line]>,
+        /// Why not.
+        rejection: Rejection,
+    },
+    /// Hear what its items answered.
+    Settle {
+        /// At most one answer per item of the order. It is confirmed when all have agreed, and refused when one has not:
+        /// items that have not answered by then are asked to release, since they may have reserved.
+        answers: Vec<(Sku, Result<(), Rejection>)>,
+    },
+    /// Be cancelled.
+    Cancel {
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that all of its items have released its stock.
+    Released,
+}
+
+/// What happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderEvent {
+    /// It was placed.
+    Placed {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What was ordered.
+        lines: Box<[Line]>,
+    },
+    /// All of its stock is reserved.
+    Confirmed,
+    /// It was refused.
+    Rejected {
+        /// Why.
+        rejection: Box<Rejection>,
+        /// The items that have reserved for it and must release.
+        release: Box<[Sku]>,
+    },
+    /// It was cancelled; every item must release.
+    Cancelled,
+    /// Every item has released.
+    Released,
+}
+
+/// What an order asks of others. Each is idempotent by (order, kind of effect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Hold the order's total, in the same record as the order's own events.
+    HoldCredit {
+        /// Of this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Give the hold back, in the same record as the order's own events.
+    ReleaseCredit {
+        /// Of this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Reserve stock.
+    ReserveStock {
+        /// Of this item.
+        sku: Sku,
+        /// The order's currency.
+        currency: Currency,
+        /// For these lines, all or nothing.
+        lines: Vec<ReserveLine>,
+    },
+    /// Release what is reserved.
+    ReleaseStock {
+        /// Of this item.
+        sku: Sku,
+    },
+}
+
+/// The sum of all lines.
+///
+/// # Errors
+/// [`Rejection::Overflow`] where it does not fit.
+pub fn total(lines: &[Line]) -> Result<Amount, Rejection> {
+    lines
+        .iter()
+        .try_fold(Amount::ZERO, |sum, line| {
+            sum.plus(line.unit_price.times(line.quantity)?)
+        })
+        .ok_or(Rejection::Overflow)
+}
+
+/// The distinct items of some lines, in the order of their first line.
+pub fn skus(lines: &[Line]) -> Vec<Sku> {
+    let mut skus: Vec<Sku> = Vec::with_capacity(lines.len());
+    for line in lines {
+        if !skus.contains(&line.sku) {
+            skus.push(line.sku.clone());
+        }
+    }
+    skus
+}
+
+/// What an order (`None` before it is placed) makes of a command. Whoever asks has checked the shape of its lines:
+/// [`Order::create`] refuses others.
+///
+/// # Errors
+/// The rejection, where it does not.
+pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<OrderEvent>, Rejection> {
+    match (order, command) {
+        (
+            None,
+            OrderCommand::Place {
+                customer,
+                currency,
+                lines,
+            },
+        ) => {
+            let amount = total(lines)?;
+            let mut effects = vec![Effect::HoldCredit {
+                customer: customer.clone(),
+                amount,
+            }];
+            effects.extend(reserve_effects(*currency, lines));
+            Ok(Decision {
+                events: vec![placed(customer, *currency, lines)],
+                effects,
+            })
+        }
+        (
+            None,
+            OrderCommand::Refuse {
+                customer,
+                currency,
+                lines,
+                rejection,
+            },
+        ) => {
+            total(lines)?;
+            let rejected = OrderEvent::Rejected {
+                rejection: Box::new(rejection.clone()),
+                release: Box::default(),
+            };
+            Ok(Decision {
+                events: vec![placed(customer, *currency, lines), rejected],
+                effects: Vec::new(),
+            })
+        }
+        (Some(order), OrderCommand::Settle { answers }) => Ok(settle(order, answers)),
+        (Some(order), OrderCommand::Cancel { expected }) => cancel(order, *expected),
+        (Some(order), OrderCommand::Released) if !order.releasing.is_empty() => {
+            Ok(Decision::event(OrderEvent::Released))
+        }
+        // Each is a repeat of something that is done.
+        (Some(_), OrderCommand::Released | OrderCommand::Place { .. } | OrderCommand::Refuse { .. })
+        | (None, OrderCommand::Settle { .. } | OrderCommand::Released | OrderCommand::Cancel { .. }) => {
+            Ok(Decision::nothing())
+        }
+    }
+}
+
+/// What an order still has to ask of others: what a new leader carries on with.
+pub fn open_effects(order: &Order) -> Vec<Effect> {
+    match order.state {
+        OrderState::Pending => reserve_effects(order.currency, &order.lines),
+        _ => release_effects(&order.releasing),
+    }
+}
+
+fn placed(customer: &CustomerId, currency: Currency, lines: &[Line]) -> OrderEvent {
+    OrderEvent::Placed {
+        customer: customer.clone(),
+        currency,
+        lines: lines.into(),
+    }
+}
+
+fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<OrderEvent> {
+    if order.state != OrderState::Pending {
+        return Decision::nothing();
+    }
+    let refusal = answers
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().err())
+        .min_by_key(|r| r.line());
+    let answer_of = |sku: &Sku| answers.iter().find(|(s, _)| s == sku).map(|(_, answer)| answer);
+    let skus = skus(&order.lines);
+    let Some(refusal) = refusal else {
+        // Nothing is confirmed that an item has not agreed to.
+        return match skus.iter().all(|sku| answer_of(sku).is_some()) {
+            true => Decision::event(OrderEvent::Confirmed),
+            false => Decision::nothing(),
+        };
+    };
+    let release: Box<[Sku]> = skus
+        .into_iter()
+        .filter(|sku| answer_of(sku).is_none_or(Result::is_ok))
+        .collect();
+    let mut effects = vec![release_credit(order)];
+    effects.extend(release_effects(&release));
+    Decision {
+        events: vec![OrderEvent::Rejected {
+            rejection: Box::new(refusal.clone()),
+            release,
+        }],
+        effects,
+    }
+}
+
+fn cancel(order: &Order, expected: Option<Version>) -> Result<Decision<OrderEvent>, Rejection> {
+    if expected.is_some_and(|version| version != order.version) {
+        return Err(Rejection::StaleEtag);
+    }
+    match order.state {
+        OrderState::Pending => Err(Rejection::OrderPending),
+        OrderState::Rejected => Err(Rejection::NotCancellable { state: order.state }),
+        OrderState::Cancelled => Ok(Decision::nothing()),
+        OrderState::Confirmed => {
+            let mut effects = vec![release_credit(order)];
+            effects.extend(release_effects(&skus(&order.lines)));
+            Ok(Decision {
+                events: vec![OrderEvent::Cancelled],
+                effects,
+            })
+        }
+    }
+}
+
+fn release_credit(order: &Order) -> Effect {
+    Effect::ReleaseCredit {
+        customer: order.customer.clone(),
+        amount: order.total,
+    }
+}
+
+fn release_effects(skus: &[Sku]) -> Vec<Effect> {
+    skus.iter()
+        .map(|sku| Effect::ReleaseStock { sku: sku.clone() })
+        .collect()
+}
+
+fn reserve_effects(currency: Currency, lines: &[Line]) -> Vec<Effect> {
+    skus(lines)
+        .into_iter()
+        .map(|sku| {
+            let lines = lines.iter().enumerate().filter(|(_, line)| line.sku == sku);
+            let lines = lines.map(|(i, line)| ReserveLine {
+                line: i as u16,
+                quantity: line.quantity,
+                unit_price: line.unit_price,
+            });
+            Effect::ReserveStock {
+                lines: lines.collect(),
+                sku,
+                currency,
+            }
+        })
+        .collect()
+}
+
+/// What lines must be, or why these are not.
+fn check_lines(lines: &[Line]) -> Result<(), &'static str> {
+    if lines.is_empty() || lines.len() > LINES_MAX {
+        return Err("it has no lines, or too many");
+    }
+    let quantities = 1..=QUANTITY_MAX;
+    if !lines.iter().all(|line| quantities.contains(&line.quantity.0)) {
+        return Err("a line has no quantity, or too many");
+    }
+    if lines.iter().any(|line| line.unit_price < Amount::ZERO) {
+        return Err("a line has a negative price");
+    }
+    Ok(())
+}
+
+impl Order {
+    /// The order that its first event makes.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event is not `Placed`, or has lines that cannot be.
+    pub fn create(id: OrderId, event: &OrderEvent, at: Time) -> Result<Self, Broken> {
+        let OrderEvent::Placed {
+            customer,
+            currency,
+            lines,
+        } = event
+        else {
+            return Err(Broken::new(id, "its first event is not Placed"));
+        };
+        check_lines(lines).map_err(|why| Broken::new(id, why))?;
+        Ok(Self {
+            id,
+            customer: customer.clone(),
+            currency: *currency,
+            lines: lines.clone(),
+            total: total(lines).map_err(|_| Broken::new(id, "its total overflows"))?,
+            state: OrderState::Pending,
+            rejection: None,
+            releasing: Box::default(),
+            version: Version(1),
+            created: at,
+            updated: at,
+        })
+    }
+
+    /// Carries a later event into the order.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event does not fit; the order is as it was.
+    pub fn evolve(&mut self, event: &OrderEvent, at: Time) -> Result<(), Broken> {
+        match (self.state, event) {
+            (OrderState::Pending, OrderEvent::Confirmed) => self.state = OrderState::Confirmed,
+            (OrderState::Pending, OrderEvent::Rejected { rejection, release }) => {
+                self.state = OrderState::Rejected;
+                self.rejection = Some(rejection.clone());
+                self.releasing = release.clone();
+            }
+            (OrderState::Confirmed, OrderEvent::Cancelled) => {
+                self.state = OrderState::Cancelled;
+                self.releasing = skus(&self.lines).into();
+            }
+            (OrderState::Cancelled | OrderState::Rejected, OrderEvent::Released)
+                if !self.releasing.is_empty() =>
+            {
+                self.releasing = Box::default();
+            }
+            _ => return Err(Broken::new(self.id, "an event does not fit its state")),
+        }
+        self.version = self.version.next();
+        self.updated = at;
+        Ok(())
+    }
+
+    /// True when nothing is left to be asked of others.
+    pub fn is_settled(&self) -> bool {
+        self.state != OrderState::Pending && self.releasing.is_empty()
+    }
+
+    /// What the order holds of its customer's money.
+    pub fn held(&self) -> Amount {
+        match self.state {
+            OrderState::Pending | OrderState::Confirmed => self.total,
+            OrderState::Cancelled | OrderState::Rejected => Amount::ZERO,
+        }
+    }
+
+    /// Whether the order wants an item to hold a reservation for it.
+    pub fn wants(&self, sku: &Sku) -> bool {
+        match self.state {
+            OrderState::Pending | OrderState::Confirmed => self.lines.iter().any(|line| line.sku == *sku),
+            OrderState::Cancelled | OrderState::Rejected => false,
+        }
+    }
+
+    /// Checks the invariants.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), Broken> {
+        let broken = |why| Err(Broken::new(self.id, why));
+        if let Err(why) = check_lines(&self.lines) {
+            return broken(why);
+        }
+        if total(&self.lines) != Ok(self.total) {
+            return broken("its total is not the sum of its lines");
+        }
+        if self.rejection.is_some() != (self.state == OrderState::Rejected) {
+            return broken("it has a rejection and is not rejected, or the other way round");
+        }
+        if !self.releasing.is_empty() && !matches!(self.state, OrderState::Cancelled | OrderState::Rejected) {
+            return broken("it releases stock that it still wants");
+        }
+        if !self
+            .releasing
+            .iter()
+            .all(|sku| self.lines.iter().any(|line| line.sku == *sku))
+        {
+            return broken("it releases stock of an item that it never wanted");
+        }
+        if self.version.0 == 0 {
+            return broken("its version is 0");
+        }
+        Ok(())
+    }
+}

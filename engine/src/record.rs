@@ -1,0 +1,50 @@
+//! What one decision puts into a shard's log.
+
+use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, Sku, Time, Version};
+
+/// What one decision changes: all of it, or (where a version does not fit) nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// When it was decided, by the leader's clock.
+    pub time: Time,
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
+    /// The client request behind it, where there is one to remember.
+    pub request: Option<Request>,
+}
+
+/// One fact about one entity, and the version that it makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The entity's version after this event: one more than before it.
+    pub version: Version,
+    /// Which life of the entity's actor decided it: see [`Decider`].
+    pub decider: Decider,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// Names one life of an entity's actor, from the state that it loaded to its end. Two lives that overlap can give the same
+/// versions to different histories; so once an event of a life did not fit, nothing of that life is taken any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Decider(pub u32);
+
+/// What happened, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// To an order.
+    Order(OrderId, OrderEvent),
+    /// To a customer.
+    Customer(CustomerId, CustomerEvent),
+    /// To an item.
+    Item(Sku, ItemEvent),
+}
+
+/// A client request, as far as it must be remembered to answer its repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// A hash of its scope (the entity that it is about) and its request id.
+    pub key: u128,
+    /// A hash of its method and content.
+    pub fingerprint: u64,
+}

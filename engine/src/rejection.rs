@@ -1,0 +1,182 @@
+//! Domain answers that are not what was hoped for.
+
+use crate::{Amount, Currency, CustomerId, OrderId, OrderState, Quantity, Sku};
+
+/// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
+/// answered, and of several items' answers to an order that with the first line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The request id was used before with other content.
+    #[error("this request_id was used before with different content; use a new one for a new request")]
+    RequestIdReused,
+    /// There is no such customer.
+    #[error("there is no customer {customer}")]
+    CustomerNotFound {
+        /// The customer.
+        customer: CustomerId,
+    },
+    /// There is no such item.
+    #[error("there is no item {sku}")]
+    ItemNotFound {
+        /// The line that names it; `None` outside orders.
+        line: Option<u16>,
+        /// The item.
+        sku: Sku,
+    },
+    /// There is no such order.
+    #[error("there is no order {order}")]
+    OrderNotFound {
+        /// The order.
+        order: OrderId,
+    },
+    /// The customer id is taken.
+    #[error("customer {customer} exists already")]
+    CustomerExists {
+        /// The customer.
+        customer: CustomerId,
+    },
+    /// The sku is taken.
+    #[error("item {sku} exists already")]
+    ItemExists {
+        /// The item.
+        sku: Sku,
+    },
+    /// The etag that came with the request is not the current one.
+    #[error("the etag is not the current one: somebody changed this in between; read it again and retry")]
+    StaleEtag,
+    /// The order's currency is not the customer's (`line` is `None`) or not the item's.
+    #[error("the order is in {ordered}, but {} uses {expected}", if line.is_some() { "the item" } else { "the customer" })]
+    CurrencyMismatch {
+        /// The line whose item has another currency.
+        line: Option<u16>,
+        /// The order's.
+        ordered: Currency,
+        /// The customer's or item's.
+        expected: Currency,
+    },
+    /// The customer's balance and credit do not cover the order.
+    #[error("the order costs {needed} and the customer can spend {available} (minor units)")]
+    InsufficientCredit {
+        /// What would be held.
+        needed: Amount,
+        /// What can be held.
+        available: Amount,
+    },
+    /// Sums beyond what an amount or a quantity can hold.
+    #[error("the amounts are too large to add up")]
+    Overflow,
+    /// The item's price is not the line's.
+    #[error("item {sku} costs {current}, not {offered} (minor units)")]
+    PriceChanged {
+        /// The line.
+        line: u16,
+        /// The item.
+        sku: Sku,
+        /// The line's price.
+        offered: Amount,
+        /// The item's price.
+        current: Amount,
+    },
+    /// Fewer are available than wanted.
+    #[error("of item {sku} {available} are available, {wanted} were wanted")]
+    InsufficientStock {
+        /// The first line that names the item.
+        line: u16,
+        /// The item.
+        sku: Sku,
+        /// By all lines together that name the item.
+        wanted: Quantity,
+        /// Not reserved.
+        available: Quantity,
+    },
+    /// The order's stock is still being reserved.
+    #[error("the order is still being placed; retry in a moment")]
+    OrderPending,
+    /// An order in this state cannot be cancelled.
+    #[error("an order that is {state} cannot be cancelled")]
+    NotCancellable {
+        /// The order's state.
+        state: OrderState,
+    },
+    /// Stock would fall below what orders have reserved.
+    #[error("{on_hand} are on hand and {reserved} of them are reserved: the stock cannot fall by {wanted}")]
+    StockReserved {
+        /// How many there are.
+        on_hand: Quantity,
+        /// How many of them are reserved.
+        reserved: Quantity,
+        /// By how many it was to fall.
+        wanted: Quantity,
+    },
+    /// The item's actor failed over the order again and again. An operator finds it in the log; the order is undone.
+    #[error("item {sku} could not process the order; it was recorded for the operators")]
+    ItemFailed {
+        /// The first line that names the item.
+        line: u16,
+        /// The item.
+        sku: Sku,
+    },
+    /// A balance would fall below what orders hold.
+    #[error("{available} can be taken out, not {wanted} (minor units): orders hold the rest")]
+    BalanceHeld {
+        /// What can be taken out.
+        available: Amount,
+        /// What was to be taken out.
+        wanted: Amount,
+    },
+}
+
+impl Rejection {
+    /// The reason for programs, in UPPER_SNAKE_CASE; it never changes.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::RequestIdReused => "REQUEST_ID_REUSED",
+            Self::CustomerNotFound { .. } => "CUSTOMER_NOT_FOUND",
+            Self::ItemNotFound { .. } => "ITEM_NOT_FOUND",
+            Self::OrderNotFound { .. } => "ORDER_NOT_FOUND",
+            Self::CustomerExists { .. } => "CUSTOMER_EXISTS",
+            Self::ItemExists { .. } => "ITEM_EXISTS",
+            Self::StaleEtag => "STALE_ETAG",
+            Self::CurrencyMismatch { .. } => "CURRENCY_MISMATCH",
+            Self::Overflow => "AMOUNT_OVERFLOW",
+            Self::InsufficientCredit { .. } => "INSUFFICIENT_CREDIT",
+            Self::PriceChanged { .. } => "PRICE_CHANGED",
+            Self::InsufficientStock { .. } => "INSUFFICIENT_STOCK",
+            Self::OrderPending => "ORDER_PENDING",
+            Self::NotCancellable { .. } => "NOT_CANCELLABLE",
+            Self::StockReserved { .. } => "STOCK_RESERVED",
+            Self::BalanceHeld { .. } => "BALANCE_HELD",
+            Self::ItemFailed { .. } => "ITEM_FAILED",
+        }
+    }
+
+    /// The line that it concerns, from 0.
+    pub fn line(&self) -> Option<u16> {
+        match self {
+            Self::ItemNotFound { line, .. } | Self::CurrencyMismatch { line, .. } => *line,
+            Self::PriceChanged { line, .. }
+            | Self::InsufficientStock { line, .. }
+            | Self::ItemFailed { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+
+    /// The request's field that it concerns, for instance `lines[1].unit_price`; empty where there is none.
+    pub fn field(&self) -> String {
+        let on_line = |line: u16, field: &str| format!("lines[{line}].{field}");
+        match self {
+            Self::RequestIdReused => "request_id".into(),
+            Self::CustomerNotFound { .. } => "customer".into(),
+            Self::CurrencyMismatch { line: None, .. } => "currency_code".into(),
+            Self::ItemNotFound { line: Some(line), .. }
+            | Self::CurrencyMismatch { line: Some(line), .. }
+            | Self::ItemFailed { line, .. } => on_line(*line, "item"),
+            Self::PriceChanged { line, .. } => on_line(*line, "unit_price"),
+            Self::InsufficientStock { line, .. } => on_line(*line, "quantity"),
+            Self::StaleEtag => "etag".into(),
+            Self::StockReserved { .. } => "delta".into(),
+            Self::BalanceHeld { .. } => "amount".into(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The engine against a plain model of what it must do.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod edges;
+mod model;
+mod ops;
+mod run;
+mod world;

@@ -1,0 +1,406 @@
+//! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
+//! or any arithmetic of the engine; its types serve as names only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use docket_engine::{Amount, Currency, CustomerId, Line, OrderId, OrderState, Quantity, Rejection, Sku};
+
+const MAX: i128 = i64::MAX as i128;
+
+pub struct Customer {
+    pub name: String,
+    pub currency: Currency,
+    pub limit: i128,
+    pub balance: i128,
+    pub revision: u64,
+    pub version: u64,
+}
+
+pub struct Item {
+    pub name: String,
+    pub currency: Currency,
+    pub price: i128,
+    pub on_hand: i128,
+    pub revision: u64,
+    pub version: u64,
+}
+
+pub struct Order {
+    pub customer: CustomerId,
+    pub currency: Currency,
+    pub lines: Vec<Line>,
+    pub state: OrderState,
+    pub rejection: Option<Rejection>,
+    pub releasing: BTreeSet<Sku>,
+    pub version: u64,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub customers: BTreeMap<CustomerId, Customer>,
+    pub items: BTreeMap<Sku, Item>,
+    pub orders: BTreeMap<OrderId, Order>,
+    pub reservations: BTreeMap<(OrderId, Sku), i128>,
+}
+
+/// Whether anything changed, or why it may not.
+pub type Outcome = Result<bool, Rejection>;
+
+fn amount(number: i128) -> Amount {
+    Amount(i64::try_from(number).unwrap())
+}
+
+fn quantity(number: i128) -> Quantity {
+    Quantity(i64::try_from(number).unwrap())
+}
+
+/// The sum of the lines, however large.
+pub fn cost(lines: &[Line]) -> i128 {
+    let costs = lines
+        .iter()
+        .map(|l| i128::from(l.quantity.0) * i128::from(l.unit_price.0));
+    costs.sum()
+}
+
+/// Where each item of an order is first named.
+pub fn first_lines(lines: &[Line]) -> BTreeMap<Sku, u16> {
+    let mut first = BTreeMap::new();
+    for (i, line) in lines.iter().enumerate() {
+        first.entry(line.sku.clone()).or_insert(i as u16);
+    }
+    first
+}
+
+impl Model {
+    pub fn held(&self, customer: &CustomerId) -> i128 {
+        let open = self.orders.values().filter(|o| o.customer == *customer);
+        open.filter(|o| matches!(o.state, OrderState::Pending | OrderState::Confirmed))
+            .map(|o| cost(&o.lines))
+            .sum()
+    }
+
+    pub fn reserved(&self, sku: &Sku) -> i128 {
+        let of_it = self.reservations.iter().filter(|((_, s), _)| s == sku);
+        of_it.map(|(_, quantity)| quantity).sum()
+    }
+
+    pub fn create_customer(
+        &mut self,
+        id: &CustomerId,
+        name: &str,
+        currency: Currency,
+        limit: i64,
+    ) -> Outcome {
+        if self.customers.contains_key(id) {
+            return Err(Rejection::CustomerExists { customer: id.clone() });
+        }
+        let customer = Customer {
+            name: name.to_owned(),
+            currency,
+            limit: limit.into(),
+            balance: 0,
+            revision: 1,
+            version: 1,
+        };
+        self.customers.insert(id.clone(), customer);
+        Ok(true)
+    }
+
+    fn customer(&mut self, id: &CustomerId, expected: Option<u64>) -> Result<&mut Customer, Rejection> {
+        let Some(customer) = self.customers.get_mut(id) else {
+            return Err(Rejection::CustomerNotFound { customer: id.clone() });
+        };
+        if expected.is_some() && expected != Some(customer.revision) {
+            return Err(Rejection::StaleEtag);
+        }
+        Ok(customer)
+    }
+
+    pub fn update_customer(
+        &mut self,
+        id: &CustomerId,
+        name: Option<&str>,
+        limit: Option<i64>,
+        expected: Option<u64>,
+    ) -> Outcome {
+        let customer = self.customer(id, expected)?;
+        let before = (customer.name.clone(), customer.limit);
+        if let Some(name) = name {
+            customer.name = name.to_owned();
+        }
+        if let Some(limit) = limit {
+            customer.limit = limit.into();
+        }
+        let changed = before != (customer.name.clone(), customer.limit);
+        customer.revision += u64::from(changed);
+        customer.version += u64::from(changed);
+        Ok(changed)
+    }
+
+    pub fn credit(&mut self, id: &CustomerId, money: i64, expected: Option<u64>) -> Outcome {
+        let held = self.held(id);
+        let customer = self.customer(id, expected)?;
+        let after = customer.balance + i128::from(money);
+        if after > MAX {
+            return Err(Rejection::Overflow);
+        }
+        // Out goes what was paid in, and of that only what the credit limit does not need to cover the holds.
+        let free = (customer.balance + customer.limit - held).clamp(0, customer.balance);
+        if i128::from(money) < -free {
+            return Err(Rejection::BalanceHeld {
+                available: amount(free),
+                wanted: amount((-i128::from(money)).min(MAX)),
+            });
+        }
+        customer.balance = after;
+        customer.revision += 1;
+        customer.version += 1;
+        Ok(true)
+    }
+
+    pub fn create_item(
+        &mut self,
+        sku: &Sku,
+        name: &str,
+        currency: Currency,
+        price: i64,
+        on_hand: i64,
+    ) -> Outcome {
+        if self.items.contains_key(sku) {
+            return Err(Rejection::ItemExists { sku: sku.clone() });
+        }
+        let item = Item {
+            name: name.to_owned(),
+            currency,
+            price: price.into(),
+            on_hand: on_hand.into(),
+            revision: 1,
+            version: 1,
+        };
+        self.items.insert(sku.clone(), item);
+        Ok(true)
+    }
+
+    fn item(&mut self, sku: &Sku, expected: Option<u64>) -> Result<&mut Item, Rejection> {
+        let Some(item) = self.items.get_mut(sku) else {
+            return Err(Rejection::ItemNotFound {
+                line: None,
+                sku: sku.clone(),
+            });
+        };
+        if expected.is_some() && expected != Some(item.revision) {
+            return Err(Rejection::StaleEtag);
+        }
+        Ok(item)
+    }
+
+    pub fn update_item(
+        &mut self,
+        sku: &Sku,
+        name: Option<&str>,
+        price: Option<i64>,
+        expected: Option<u64>,
+    ) -> Outcome {
+        let item = self.item(sku, expected)?;
+        let before = (item.name.clone(), item.price);
+        if let Some(name) = name {
+            item.name = name.to_owned();
+        }
+        if let Some(price) = price {
+            item.price = price.into();
+        }
+        let changed = before != (item.name.clone(), item.price);
+        item.revision += u64::from(changed);
+        item.version += u64::from(changed);
+        Ok(changed)
+    }
+
+    pub fn adjust(&mut self, sku: &Sku, delta: i64, expected: Option<u64>) -> Outcome {
+        let reserved = self.reserved(sku);
+        let item = self.item(sku, expected)?;
+        let after = item.on_hand + i128::from(delta);
+        if after > MAX {
+            return Err(Rejection::Overflow);
+        }
+        if after < reserved {
+            return Err(Rejection::StockReserved {
+                on_hand: quantity(item.on_hand),
+                reserved: quantity(reserved),
+                wanted: quantity((-i128::from(delta)).min(MAX)),
+            });
+        }
+        item.on_hand = after;
+        item.revision += 1;
+        item.version += 1;
+        Ok(true)
+    }
+
+    /// Money first: an order that cannot be paid for is recorded as rejected, one of an unknown customer, or one that no
+    /// number can hold, is not.
+    pub fn place(
+        &mut self,
+        id: OrderId,
+        customer: &CustomerId,
+        currency: Currency,
+        lines: &[Line],
+    ) -> Outcome {
+        let total = cost(lines);
+        if total > MAX {
+            return Err(Rejection::Overflow);
+        }
+        let held = self.held(customer);
+        let payer = self.customer(customer, None)?;
+        let can_spend = (payer.balance + payer.limit - held).clamp(0, MAX);
+        let refusal = if currency != payer.currency {
+            Some(Rejection::CurrencyMismatch {
+                line: None,
+                ordered: currency,
+                expected: payer.currency,
+            })
+        } else if total > can_spend {
+            Some(Rejection::InsufficientCredit {
+                needed: amount(total),
+                available: amount(can_spend),
+            })
+        } else if held + total > MAX {
+            Some(Rejection::Overflow)
+        } else {
+            payer.version += 1;
+            None
+        };
+        let order = Order {
+            customer: customer.clone(),
+            currency,
+            lines: lines.to_vec(),
+            state: if refusal.is_some() {
+                OrderState::Rejected
+            } else {
+                OrderState::Pending
+            },
+            version: if refusal.is_some() { 2 } else { 1 },
+            rejection: refusal.clone(),
+            releasing: BTreeSet::new(),
+        };
+        self.orders.insert(id, order);
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(true),
+        }
+    }
+
+    pub fn reserve(&mut self, id: OrderId, sku: &Sku) -> Outcome {
+        let order = &self.orders[&id];
+        let lines: Vec<(u16, &Line)> = (0..).zip(&order.lines).filter(|(_, l)| l.sku == *sku).collect();
+        let first = lines[0].0;
+        if self.reservations.contains_key(&(id, sku.clone())) {
+            return Ok(false);
+        }
+        let reserved = self.reserved(sku);
+        let Some(item) = self.items.get_mut(sku) else {
+            return Err(Rejection::ItemNotFound {
+                line: Some(first),
+                sku: sku.clone(),
+            });
+        };
+        if item.currency != order.currency {
+            return Err(Rejection::CurrencyMismatch {
+                line: Some(first),
+                ordered: order.currency,
+                expected: item.currency,
+            });
+        }
+        for (line, wanted) in &lines {
+            if i128::from(wanted.unit_price.0) != item.price {
+                return Err(Rejection::PriceChanged {
+                    line: *line,
+                    sku: sku.clone(),
+                    offered: wanted.unit_price,
+                    current: amount(item.price),
+                });
+            }
+        }
+        let wanted: i128 = lines.iter().map(|(_, l)| i128::from(l.quantity.0)).sum();
+        let available = item.on_hand - reserved;
+        if wanted > available {
+            return Err(Rejection::InsufficientStock {
+                line: first,
+                sku: sku.clone(),
+                wanted: quantity(wanted),
+                available: quantity(available),
+            });
+        }
+        item.version += 1;
+        self.reservations.insert((id, sku.clone()), wanted);
+        Ok(true)
+    }
+
+    /// All agreed: confirmed. One refused: rejected for the refusal of the lowest line, and whatever is not known to be
+    /// without a reservation must release. Otherwise the order waits on.
+    pub fn settle(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<(), Rejection>>) -> bool {
+        let Some(order) = self
+            .orders
+            .get_mut(&id)
+            .filter(|o| o.state == OrderState::Pending)
+        else {
+            return false;
+        };
+        let items: BTreeSet<Sku> = order.lines.iter().map(|l| l.sku.clone()).collect();
+        let refusals = answers.values().filter_map(|a| a.clone().err());
+        if let Some(refusal) = refusals.min_by_key(|r| r.line()) {
+            order.state = OrderState::Rejected;
+            order.rejection = Some(refusal);
+            let may_have = |sku: &Sku| !matches!(answers.get(sku), Some(Err(_)));
+            order.releasing = items.into_iter().filter(may_have).collect();
+        } else if items.iter().all(|sku| answers.contains_key(sku)) {
+            order.state = OrderState::Confirmed;
+            order.version += 1;
+            return true;
+        } else {
+            return false;
+        }
+        order.version += 1;
+        let customer = order.customer.clone();
+        self.customers.get_mut(&customer).unwrap().version += 1;
+        true
+    }
+
+    pub fn cancel(&mut self, id: OrderId, expected: Option<u64>) -> Outcome {
+        let order = self.orders.get_mut(&id).unwrap();
+        if expected.is_some() && expected != Some(order.version) {
+            return Err(Rejection::StaleEtag);
+        }
+        match order.state {
+            OrderState::Pending => Err(Rejection::OrderPending),
+            OrderState::Rejected => Err(Rejection::NotCancellable {
+                state: OrderState::Rejected,
+            }),
+            OrderState::Cancelled => Ok(false),
+            OrderState::Confirmed => {
+                order.state = OrderState::Cancelled;
+                order.version += 1;
+                order.releasing = order.lines.iter().map(|l| l.sku.clone()).collect();
+                let customer = order.customer.clone();
+                self.customers.get_mut(&customer).unwrap().version += 1;
+                Ok(true)
+            }
+        }
+    }
+
+    pub fn release(&mut self, id: OrderId, sku: &Sku) -> bool {
+        let released = self.reservations.remove(&(id, sku.clone())).is_some();
+        if released {
+            self.items.get_mut(sku).unwrap().version += 1;
+        }
+        released
+    }
+
+    pub fn released(&mut self, id: OrderId) -> bool {
+        let order = self.orders.get_mut(&id).unwrap();
+        if order.releasing.is_empty() {
+            return false;
+        }
+        order.releasing.clear();
+        order.version += 1;
+        true
+    }
+}
