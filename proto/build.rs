@@ -1,0 +1,42 @@
+//! Compiles the contracts with protox, so that no `protoc` is needed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+const PUBLIC: [&str; 5] = [
+    "docket/v1/order.proto",
+    "docket/v1/customer.proto",
+    "docket/v1/item.proto",
+    "docket/v1/auth.proto",
+    "docket/v1/node.proto",
+];
+const JOURNAL: [&str; 2] = ["docket/journal/v1/record.proto", "docket/journal/v1/access.proto"];
+/// Messages with a secret in them: what prints them is written by hand.
+const SECRET: [&str; 6] = [
+    "docket.v1.RegisterRequest",
+    "docket.v1.LoginRequest",
+    "docket.v1.Session",
+    "docket.v1.RefreshRequest",
+    "docket.v1.LogoutRequest",
+    "docket.v1.CreateApiKeyResponse",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+
+    let public = protox::compile(PUBLIC, ["proto"])?;
+    fs::write(out.join("docket.v1.bin"), public.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc", "crate::google::rpc")
+        .skip_debug(SECRET)
+        .compile_fds(public)?;
+
+    let journal = protox::compile(JOURNAL, ["proto"])?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(false)
+        .compile_fds(journal)?;
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! Requests of `OrderService`.
+
+use docket_engine::{
+    Amount, Currency, CustomerId, LINES_MAX, Line, OrderId, OrderState, Quantity, Version,
+    money::QUANTITY_MAX, order,
+};
+
+use super::{
+    check::{Check, Checked, PAGE_SIZE_DEFAULT},
+    names::{self, parse_customer_name, parse_item_name, parse_order_name},
+    page_token::page_token,
+    show,
+};
+use crate::v1;
+
+/// A `PlaceOrderRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceOrder {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// Whose order it is.
+    pub customer: CustomerId,
+    /// Of all its amounts.
+    pub currency: Currency,
+    /// What is ordered: 1 to [`LINES_MAX`] lines whose total fits an amount.
+    pub lines: Box<[Line]>,
+}
+
+/// A `ListOrdersRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListOrders {
+    /// Only this customer's.
+    pub customer: Option<CustomerId>,
+    /// Only in these states, each once and in order; any when empty.
+    pub states: Vec<OrderState>,
+    /// Only orders with an id below this one: where the page before ended.
+    pub before: Option<OrderId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A `CancelOrderRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelOrder {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+}
+
+/// Takes a `PlaceOrderRequest` of the unary call apart: its request id may be left out.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn place_order(request: &v1::PlaceOrderRequest) -> Checked<PlaceOrder> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    place(check, request_id, request)
+}
+
+/// Takes a `PlaceOrderRequest` of a stream apart: its request id is required.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn streamed_order(request: &v1::PlaceOrderRequest) -> Checked<PlaceOrder> {
+    let mut check = Check::default();
+    let request_id = check.request_id(&request.request_id).map(Some);
+    place(check, request_id, request)
+}
+
+fn place(
+    mut check: Check,
+    request_id: Option<Option<String>>,
+    request: &v1::PlaceOrderRequest,
+) -> Checked<PlaceOrder> {
+    let customer = check.ok("customer", parse_customer_name(&request.customer));
+    let currency = check.currency("currency_code", &request.currency_code);
+    let lines = lines(&mut check, &request.lines);
+    let order = || {
+        Some(PlaceOrder {
+            request_id: request_id?,
+            customer: customer?,
+            currency: currency?,
+            lines: lines?,
+        })
+    };
+    check.done(order())
+}
+
+fn lines(check: &mut Check, lines: &[v1::OrderLine]) -> Option<Box<[Line]>> {
+    if lines.is_empty() || lines.len() > LINES_MAX {
+        check.violation("lines", format!("must be 1 to {LINES_MAX} lines"));
+        return None;
+    }
+    let mut good = Vec::with_capacity(lines.len());
+    for (i, shown) in lines.iter().enumerate() {
+        good.extend(line(check, i, shown));
+    }
+    if good.len() < lines.len() {
+        return None;
+    }
+    if order::total(&good).is_err() {
+        check.violation(
+            "lines",
+            "must add up to a total that fits 64 bits, in minor units",
+        );
+        return None;
+    }
+    Some(good.into())
+}
+
+fn line(check: &mut Check, i: usize, line: &v1::OrderLine) -> Option<Line> {
+    let sku = parse_item_name(&line.item)
+        .map_err(|e| check.violation(format!("lines[{i}].item"), e))
+        .ok();
+    let quantity = (1..=QUANTITY_MAX).contains(&line.quantity);
+    if !quantity {
+        check.violation(
+            format!("lines[{i}].quantity"),
+            format!("must be 1 to {QUANTITY_MAX}"),
+        );
+    }
+    if line.unit_price < 0 {
+        check.violation(format!("lines[{i}].unit_price"), "must be 0 or more");
+        return None;
+    }
+    quantity.then_some(Line {
+        sku: sku?,
+        quantity: Quantity(line.quantity),
+        unit_price: Amount(line.unit_price),
+    })
+}
+
+/// Takes a `GetOrderRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn get_order(request: &v1::GetOrderRequest) -> Checked<OrderId> {
+    let mut check = Check::default();
+    let order = check.ok("name", parse_order_name(&request.name));
+    check.done(order)
+}
+
+/// Takes a `ListOrdersRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn list_orders(request: &v1::ListOrdersRequest) -> Checked<ListOrders> {
+    let mut check = Check::default();
+    let customer = check.optional_name("customer", &request.customer, parse_customer_name);
+    let states = states(&mut check, &request.states);
+    let limit = check.page_size(request.page_size);
+    let query = || {
+        Some(ListOrders {
+            customer: customer?,
+            states: states?,
+            before: None,
+            // Page tokens do not depend on it, so that a wrong size does not hide a wrong token.
+            limit: limit.unwrap_or(PAGE_SIZE_DEFAULT),
+        })
+    };
+    let query = query().and_then(|mut query| {
+        query.before = check.page_token(&query.token_query(), &request.page_token, |last| {
+            last.parse().ok()
+        })?;
+        Some(query)
+    });
+    check.done(query)
+}
+
+fn states(check: &mut Check, numbers: &[i32]) -> Option<Vec<OrderState>> {
+    /// Far more than there are states.
+    const STATES_MAX: usize = 32;
+    if numbers.len() > STATES_MAX {
+        check.violation("states", "must name each state at most once");
+        return None;
+    }
+    let mut states = Vec::with_capacity(numbers.len());
+    for (i, number) in numbers.iter().enumerate() {
+        match v1::order::State::try_from(*number).ok().and_then(show::state_of) {
+            Some(state) => states.push(state),
+            None => check.violation(
+                format!("states[{i}]"),
+                "must be PENDING, CONFIRMED, CANCELLED or REJECTED",
+            ),
+        }
+    }
+    if states.len() < numbers.len() {
+        return None;
+    }
+    states.sort_unstable();
+    states.dedup();
+    Some(states)
+}
+
+impl ListOrders {
+    /// The token of the page behind `last`.
+    pub fn next_page_token(&self, last: OrderId) -> String {
+        page_token(&self.token_query(), &last.to_string())
+    }
+
+    /// What a page token must have in common with its query. The page's size may change from page to page.
+    fn token_query(&self) -> String {
+        let customer = self.customer.as_ref().map_or("", |customer| customer.as_str());
+        let states: Vec<String> = self.states.iter().map(ToString::to_string).collect();
+        format!("orders?{customer}&{}", states.join(","))
+    }
+}
+
+/// Takes a `CancelOrderRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn cancel_order(request: &v1::CancelOrderRequest) -> Checked<CancelOrder> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let cancel = || {
+        Some(CancelOrder {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+        })
+    };
+    check.done(cancel())
+}

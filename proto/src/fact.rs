@@ -1,0 +1,374 @@
+//! [`Fact`]s in the journal's bytes: the `fact` of `docket.journal.v1.Event`, whose field number says which it is.
+
+use docket_engine::{Amount, CustomerEvent, CustomerId, Fact, ItemEvent, OrderEvent, OrderId, Quantity, Sku};
+
+use crate::{
+    parts::{self, Intern, required},
+    refusal,
+    wire::{self, DecodeError, Field, fields},
+};
+
+const ORDER_PLACED: u32 = 2;
+const ORDER_CONFIRMED: u32 = 3;
+const ORDER_REJECTED: u32 = 4;
+const ORDER_CANCELLED: u32 = 5;
+const ORDER_RELEASED: u32 = 6;
+const CUSTOMER_CREATED: u32 = 7;
+const CUSTOMER_UPDATED: u32 = 8;
+const CUSTOMER_CREDITED: u32 = 9;
+const CREDIT_HELD: u32 = 10;
+const CREDIT_RELEASED: u32 = 11;
+const ITEM_CREATED: u32 = 12;
+const ITEM_UPDATED: u32 = 13;
+const STOCK_ADJUSTED: u32 = 14;
+const STOCK_RESERVED: u32 = 15;
+const STOCK_RELEASED: u32 = 16;
+
+pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
+    match fact {
+        Fact::Order(id, event) => put_order(out, *id, event),
+        Fact::Customer(id, event) => put_customer(out, id, event),
+        Fact::Item(sku, event) => put_item(out, sku, event),
+    }
+}
+
+pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    match field.number {
+        ORDER_PLACED => order_placed(field, ids),
+        ORDER_CONFIRMED => only_order("OrderConfirmed", field, OrderEvent::Confirmed),
+        ORDER_REJECTED => order_rejected(field, ids),
+        ORDER_CANCELLED => only_order("OrderCancelled", field, OrderEvent::Cancelled),
+        ORDER_RELEASED => only_order("OrderReleased", field, OrderEvent::Released),
+        CUSTOMER_CREATED => customer_created(field, ids),
+        CUSTOMER_UPDATED => customer_updated(field, ids),
+        CUSTOMER_CREDITED => customer_credited(field, ids),
+        CREDIT_HELD => {
+            let (id, order, amount) = for_order("CreditHeld", field)?;
+            let event = CustomerEvent::Held {
+                order,
+                amount: Amount(amount),
+            };
+            Ok(Fact::Customer(parts::customer_id("CreditHeld", id, ids)?, event))
+        }
+        CREDIT_RELEASED => {
+            let (id, order, amount) = for_order("CreditReleased", field)?;
+            let event = CustomerEvent::Released {
+                order,
+                amount: Amount(amount),
+            };
+            Ok(Fact::Customer(
+                parts::customer_id("CreditReleased", id, ids)?,
+                event,
+            ))
+        }
+        ITEM_CREATED => item_created(field, ids),
+        ITEM_UPDATED => item_updated(field, ids),
+        STOCK_ADJUSTED => stock_adjusted(field, ids),
+        STOCK_RESERVED => {
+            let (sku, order, quantity) = for_order("StockReserved", field)?;
+            let event = ItemEvent::Reserved {
+                order,
+                quantity: Quantity(quantity),
+            };
+            Ok(Fact::Item(parts::sku("StockReserved", sku, ids)?, event))
+        }
+        STOCK_RELEASED => {
+            let (sku, order, quantity) = for_order("StockReleased", field)?;
+            let event = ItemEvent::Released {
+                order,
+                quantity: Quantity(quantity),
+            };
+            Ok(Fact::Item(parts::sku("StockReleased", sku, ids)?, event))
+        }
+        _ => Err(field.unknown()),
+    }
+}
+
+fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
+    let field = match event {
+        OrderEvent::Placed { .. } => ORDER_PLACED,
+        OrderEvent::Confirmed => ORDER_CONFIRMED,
+        OrderEvent::Rejected { .. } => ORDER_REJECTED,
+        OrderEvent::Cancelled => ORDER_CANCELLED,
+        OrderEvent::Released => ORDER_RELEASED,
+    };
+    wire::nested(out, field, |out| {
+        parts::put_order_id(out, 1, id);
+        match event {
+            OrderEvent::Placed {
+                customer,
+                currency,
+                lines,
+            } => {
+                wire::text(out, 2, customer.as_str());
+                wire::text(out, 3, currency.as_str());
+                for line in lines {
+                    parts::put_line(out, 4, line);
+                }
+            }
+            OrderEvent::Rejected { rejection, release } => {
+                refusal::put(out, 2, rejection);
+                for sku in release {
+                    wire::element(out, 3, sku.as_str());
+                }
+            }
+            OrderEvent::Confirmed | OrderEvent::Cancelled | OrderEvent::Released => {}
+        }
+    });
+}
+
+fn put_customer(out: &mut Vec<u8>, id: &CustomerId, event: &CustomerEvent) {
+    let field = match event {
+        CustomerEvent::Created { .. } => CUSTOMER_CREATED,
+        CustomerEvent::Updated { .. } => CUSTOMER_UPDATED,
+        CustomerEvent::Credited { .. } => CUSTOMER_CREDITED,
+        CustomerEvent::Held { .. } => CREDIT_HELD,
+        CustomerEvent::Released { .. } => CREDIT_RELEASED,
+    };
+    wire::nested(out, field, |out| {
+        wire::text(out, 1, id.as_str());
+        match event {
+            CustomerEvent::Created {
+                display_name,
+                currency,
+                credit_limit,
+            } => {
+                wire::text(out, 2, display_name);
+                wire::text(out, 3, currency.as_str());
+                wire::signed(out, 4, credit_limit.0);
+            }
+            CustomerEvent::Updated {
+                display_name,
+                credit_limit,
+            } => {
+                wire::text(out, 2, display_name);
+                wire::signed(out, 3, credit_limit.0);
+            }
+            CustomerEvent::Credited { amount } => wire::signed(out, 2, amount.0),
+            CustomerEvent::Held { order, amount } | CustomerEvent::Released { order, amount } => {
+                parts::put_order_id(out, 2, *order);
+                wire::signed(out, 3, amount.0);
+            }
+        }
+    });
+}
+
+fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
+    let field = match event {
+        ItemEvent::Created { .. } => ITEM_CREATED,
+        ItemEvent::Updated { .. } => ITEM_UPDATED,
+        ItemEvent::Adjusted { .. } => STOCK_ADJUSTED,
+        ItemEvent::Reserved { .. } => STOCK_RESERVED,
+        ItemEvent::Released { .. } => STOCK_RELEASED,
+    };
+    wire::nested(out, field, |out| {
+        wire::text(out, 1, sku.as_str());
+        match event {
+            ItemEvent::Created {
+                display_name,
+                currency,
+                unit_price,
+                on_hand,
+            } => {
+                wire::text(out, 2, display_name);
+                wire::text(out, 3, currency.as_str());
+                wire::signed(out, 4, unit_price.0);
+                wire::signed(out, 5, on_hand.0);
+            }
+            ItemEvent::Updated {
+                display_name,
+                unit_price,
+            } => {
+                wire::text(out, 2, display_name);
+                wire::signed(out, 3, unit_price.0);
+            }
+            ItemEvent::Adjusted { delta } => wire::signed(out, 2, delta.0),
+            ItemEvent::Reserved { order, quantity } | ItemEvent::Released { order, quantity } => {
+                parts::put_order_id(out, 2, *order);
+                wire::signed(out, 3, quantity.0);
+            }
+        }
+    });
+}
+
+fn order_placed(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderPlaced";
+    let (mut id, mut customer, mut currency) = (None, "", "");
+    let mut lines = Vec::with_capacity(4);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => customer = field.text()?,
+            3 => currency = field.text()?,
+            4 => lines.push(parts::line(field, ids)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Placed {
+        customer: parts::customer_id(MESSAGE, customer, ids)?,
+        currency: parts::currency(MESSAGE, currency)?,
+        lines: lines.into(),
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_rejected(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderRejected";
+    let (mut id, mut rejection) = (None, None);
+    let mut release = Vec::new();
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => rejection = Some(refusal::get(field, ids)?),
+            3 => release.push(parts::sku(MESSAGE, field.text()?, ids)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Rejected {
+        rejection: Box::new(required(MESSAGE, 2, rejection)?),
+        release: release.into(),
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+/// A message with nothing but an order's id.
+fn only_order(message: &'static str, field: Field<'_>, event: OrderEvent) -> Result<Fact, DecodeError> {
+    let mut id = None;
+    for field in fields(message, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Fact::Order(required(message, 1, id)?, event))
+}
+
+/// A message that says how much of something an order takes or gives back.
+fn for_order<'a>(message: &'static str, field: Field<'a>) -> Result<(&'a str, OrderId, i64), DecodeError> {
+    let (mut of, mut order, mut much) = ("", None, 0);
+    for field in fields(message, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => of = field.text()?,
+            2 => order = Some(parts::order_id(field)?),
+            3 => much = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok((of, required(message, 2, order)?, much))
+}
+
+fn customer_created(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "CustomerCreated";
+    let (mut id, mut display_name, mut currency, mut credit_limit) = ("", "", "", 0);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = field.text()?,
+            2 => display_name = field.text()?,
+            3 => currency = field.text()?,
+            4 => credit_limit = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = CustomerEvent::Created {
+        display_name: display_name.into(),
+        currency: parts::currency(MESSAGE, currency)?,
+        credit_limit: Amount(credit_limit),
+    };
+    Ok(Fact::Customer(parts::customer_id(MESSAGE, id, ids)?, event))
+}
+
+fn customer_updated(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "CustomerUpdated";
+    let (id, display_name, credit_limit) = updated(MESSAGE, field)?;
+    let event = CustomerEvent::Updated {
+        display_name: display_name.into(),
+        credit_limit: Amount(credit_limit),
+    };
+    Ok(Fact::Customer(parts::customer_id(MESSAGE, id, ids)?, event))
+}
+
+fn customer_credited(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "CustomerCredited";
+    let (id, amount) = changed(MESSAGE, field)?;
+    let event = CustomerEvent::Credited {
+        amount: Amount(amount),
+    };
+    Ok(Fact::Customer(parts::customer_id(MESSAGE, id, ids)?, event))
+}
+
+fn item_created(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "ItemCreated";
+    let (mut sku, mut display_name, mut currency) = ("", "", "");
+    let (mut unit_price, mut on_hand) = (0, 0);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => sku = field.text()?,
+            2 => display_name = field.text()?,
+            3 => currency = field.text()?,
+            4 => unit_price = field.signed()?,
+            5 => on_hand = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = ItemEvent::Created {
+        display_name: display_name.into(),
+        currency: parts::currency(MESSAGE, currency)?,
+        unit_price: Amount(unit_price),
+        on_hand: Quantity(on_hand),
+    };
+    Ok(Fact::Item(parts::sku(MESSAGE, sku, ids)?, event))
+}
+
+fn item_updated(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "ItemUpdated";
+    let (sku, display_name, unit_price) = updated(MESSAGE, field)?;
+    let event = ItemEvent::Updated {
+        display_name: display_name.into(),
+        unit_price: Amount(unit_price),
+    };
+    Ok(Fact::Item(parts::sku(MESSAGE, sku, ids)?, event))
+}
+
+fn stock_adjusted(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "StockAdjusted";
+    let (sku, delta) = changed(MESSAGE, field)?;
+    let event = ItemEvent::Adjusted {
+        delta: Quantity(delta),
+    };
+    Ok(Fact::Item(parts::sku(MESSAGE, sku, ids)?, event))
+}
+
+/// An id, a display name and a number.
+fn updated<'a>(message: &'static str, field: Field<'a>) -> Result<(&'a str, &'a str, i64), DecodeError> {
+    let (mut id, mut display_name, mut number) = ("", "", 0);
+    for field in fields(message, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = field.text()?,
+            2 => display_name = field.text()?,
+            3 => number = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok((id, display_name, number))
+}
+
+/// An id and a number.
+fn changed<'a>(message: &'static str, field: Field<'a>) -> Result<(&'a str, i64), DecodeError> {
+    let (mut id, mut number) = ("", 0);
+    for field in fields(message, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = field.text()?,
+            2 => number = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok((id, number))
+}

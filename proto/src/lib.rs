@@ -1,0 +1,63 @@
+//! Docket's protobuf contracts: the public API (`docket.v1`) and the journal's records (`docket.journal.v1`), the code
+//! generated from them, and explicit conversions to and from the engine's types.
+//!
+//! Nothing here does I/O. Wire types stay at the edges of the program; the engine never sees them.
+
+pub mod access;
+pub mod api;
+mod fact;
+mod parts;
+pub mod record;
+mod refusal;
+pub mod snapshot;
+mod wire;
+
+pub use parts::{Intern, NoIntern};
+pub use wire::{DecodeError, Problem};
+
+/// The public API, package `docket.v1`.
+pub mod v1 {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated code; the proto files document it"
+    )]
+    tonic::include_proto!("docket.v1");
+}
+
+/// The journal's records, package `docket.journal.v1`.
+pub mod journal {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated code; the proto files document it"
+    )]
+    tonic::include_proto!("docket.journal.v1");
+}
+
+/// Google's error model on the wire.
+pub mod google {
+    /// Package `google.rpc`.
+    pub mod rpc {
+        /// `google.rpc.Status`: what a PlaceOrders stream answers for a refused order.
+        #[derive(Clone, PartialEq, prost::Message)]
+        pub struct Status {
+            /// A value of `google.rpc.Code`.
+            #[prost(int32, tag = "1")]
+            pub code: i32,
+            /// For developers, in English.
+            #[prost(string, tag = "2")]
+            pub message: String,
+            /// `ErrorInfo`, `BadRequest` and the like.
+            #[prost(message, repeated, tag = "3")]
+            pub details: Vec<prost_types::Any>,
+        }
+    }
+}
+
+/// The encoded `FileDescriptorSet` of the public API, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/docket.v1.bin"));

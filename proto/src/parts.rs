@@ -1,0 +1,160 @@
+//! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
+
+use docket_engine::{
+    Amount, Currency, CustomerId, IdError, Line, OrderId, OrderState, Quantity, Request, Sku, Time,
+};
+
+use crate::wire::{self, DecodeError, Field, Problem, fields};
+
+/// Makes ids of texts, so that a million orders of one customer can share one copy of its id.
+pub trait Intern {
+    /// A customer's id.
+    ///
+    /// # Errors
+    /// Where the text is none.
+    fn customer(&self, text: &str) -> Result<CustomerId, IdError> {
+        CustomerId::new(text)
+    }
+
+    /// An item's sku.
+    ///
+    /// # Errors
+    /// Where the text is none.
+    fn sku(&self, text: &str) -> Result<Sku, IdError> {
+        Sku::new(text)
+    }
+}
+
+/// Shares nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoIntern;
+
+impl Intern for NoIntern {}
+
+/// A field of a message that must be there.
+pub(crate) fn required<T>(message: &'static str, field: u32, value: Option<T>) -> Result<T, DecodeError> {
+    value.ok_or(DecodeError {
+        message,
+        problem: Problem::Missing(field),
+    })
+}
+
+pub(crate) fn customer_id(
+    message: &'static str,
+    text: &str,
+    ids: &dyn Intern,
+) -> Result<CustomerId, DecodeError> {
+    ids.customer(text).map_err(|e| bad_id(message, e))
+}
+
+pub(crate) fn sku(message: &'static str, text: &str, ids: &dyn Intern) -> Result<Sku, DecodeError> {
+    ids.sku(text).map_err(|e| bad_id(message, e))
+}
+
+fn bad_id(message: &'static str, error: IdError) -> DecodeError {
+    DecodeError {
+        message,
+        problem: Problem::Id(error),
+    }
+}
+
+pub(crate) fn currency(message: &'static str, text: &str) -> Result<Currency, DecodeError> {
+    text.parse().map_err(|_| DecodeError {
+        message,
+        problem: Problem::Currency,
+    })
+}
+
+pub(crate) fn put_order_id(out: &mut Vec<u8>, field: u32, id: OrderId) {
+    let (high, low) = id.halves();
+    wire::nested(out, field, |out| {
+        wire::fixed(out, 1, high);
+        wire::fixed(out, 2, low);
+    });
+}
+
+pub(crate) fn order_id(field: Field<'_>) -> Result<OrderId, DecodeError> {
+    let (mut high, mut low) = (0, 0);
+    for field in fields("OrderId", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => high = field.fixed()?,
+            2 => low = field.fixed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(OrderId::from_halves(high, low))
+}
+
+pub(crate) fn put_line(out: &mut Vec<u8>, field: u32, line: &Line) {
+    wire::nested(out, field, |out| {
+        wire::text(out, 1, line.sku.as_str());
+        wire::signed(out, 2, line.quantity.0);
+        wire::signed(out, 3, line.unit_price.0);
+    });
+}
+
+pub(crate) fn line(field: Field<'_>, ids: &dyn Intern) -> Result<Line, DecodeError> {
+    let (mut text, mut quantity, mut unit_price) = ("", 0, 0);
+    for field in fields("Line", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => text = field.text()?,
+            2 => quantity = field.signed()?,
+            3 => unit_price = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Line {
+        sku: sku("Line", text, ids)?,
+        quantity: Quantity(quantity),
+        unit_price: Amount(unit_price),
+    })
+}
+
+pub(crate) fn put_request(out: &mut Vec<u8>, field: u32, request: &Request) {
+    wire::nested(out, field, |out| {
+        wire::fixed(out, 1, (request.key >> 64) as u64);
+        wire::fixed(out, 2, request.key as u64);
+        wire::fixed(out, 3, request.fingerprint);
+    });
+}
+
+pub(crate) fn request(field: Field<'_>) -> Result<Request, DecodeError> {
+    let (mut high, mut low, mut fingerprint) = (0, 0, 0);
+    for field in fields("Request", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => high = field.fixed()?,
+            2 => low = field.fixed()?,
+            3 => fingerprint = field.fixed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let key = u128::from(high) << 64 | u128::from(low);
+    Ok(Request { key, fingerprint })
+}
+
+/// The number of an order's state, for ever.
+pub(crate) fn state_number(state: OrderState) -> u32 {
+    match state {
+        OrderState::Pending => 1,
+        OrderState::Confirmed => 2,
+        OrderState::Cancelled => 3,
+        OrderState::Rejected => 4,
+    }
+}
+
+pub(crate) fn state_of(number: u64) -> Option<OrderState> {
+    Some(match number {
+        1 => OrderState::Pending,
+        2 => OrderState::Confirmed,
+        3 => OrderState::Cancelled,
+        4 => OrderState::Rejected,
+        _ => return None,
+    })
+}
+
+pub(crate) fn time(field: Field<'_>) -> Result<Time, DecodeError> {
+    field.signed().map(Time)
+}

@@ -1,0 +1,286 @@
+//! [`Rejection`] in the journal's bytes.
+//!
+//! Each kind has a number that never changes and fills, of the message's fields, those that it has a value for:
+//!
+//! | kind | rejection | line | subject | wanted | found | taken | texts |
+//! |---|---|---|---|---|---|---|---|
+//! | 1 | RequestIdReused | | | | | | |
+//! | 2 | CustomerNotFound | | customer | | | | |
+//! | 3 | ItemNotFound | line | sku | | | | |
+//! | 4 | OrderNotFound | | order | | | | |
+//! | 5 | CustomerExists | | customer | | | | |
+//! | 6 | ItemExists | | sku | | | | |
+//! | 7 | StaleEtag | | | | | | |
+//! | 8 | CurrencyMismatch | line | | | | | ordered, expected |
+//! | 9 | Overflow | | | | | | |
+//! | 10 | InsufficientCredit | | | needed | available | | |
+//! | 11 | PriceChanged | line | sku | offered | current | | |
+//! | 12 | InsufficientStock | line | sku | wanted | available | | |
+//! | 13 | OrderPending | | | | | | |
+//! | 14 | NotCancellable | | | | state | | |
+//! | 15 | StockReserved | | | wanted | on hand | reserved | |
+//! | 16 | BalanceHeld | | | wanted | available | | |
+//! | 17 | ItemFailed | line | sku | | | | |
+//!
+//! A line is written as its number from 1, so that 0 is no line.
+
+use docket_engine::{Amount, OrderId, Quantity, Rejection};
+
+use crate::{
+    parts::{self, Intern},
+    wire::{self, DecodeError, Field, Problem, fields},
+};
+
+const MESSAGE: &str = "Rejection";
+
+/// The message's fields, whatever its kind makes of them.
+#[derive(Default)]
+struct Parts<'a> {
+    kind: u32,
+    line: Option<u16>,
+    subject: &'a str,
+    wanted: i64,
+    found: i64,
+    wanted_text: &'a str,
+    found_text: &'a str,
+    taken: i64,
+}
+
+pub(crate) fn put(out: &mut Vec<u8>, field: u32, rejection: &Rejection) {
+    // Only an order's id has no text of its own to lend.
+    let order = match rejection {
+        Rejection::OrderNotFound { order } => order.to_string(),
+        _ => String::new(),
+    };
+    let parts = take_apart(rejection, &order);
+    wire::nested(out, field, |out| {
+        wire::number(out, 1, parts.kind.into());
+        wire::number(out, 2, parts.line.map_or(0, |line| u64::from(line) + 1));
+        wire::text(out, 3, parts.subject);
+        wire::signed(out, 4, parts.wanted);
+        wire::signed(out, 5, parts.found);
+        wire::text(out, 6, parts.wanted_text);
+        wire::text(out, 7, parts.found_text);
+        wire::signed(out, 8, parts.taken);
+    });
+}
+
+pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Rejection, DecodeError> {
+    let mut parts = Parts::default();
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => parts.kind = field.number32()?,
+            2 => parts.line = line(field)?,
+            3 => parts.subject = field.text()?,
+            4 => parts.wanted = field.signed()?,
+            5 => parts.found = field.signed()?,
+            6 => parts.wanted_text = field.text()?,
+            7 => parts.found_text = field.text()?,
+            8 => parts.taken = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    put_together(&parts, ids)
+}
+
+fn line(field: Field<'_>) -> Result<Option<u16>, DecodeError> {
+    let number = field.number()?;
+    match number.checked_sub(1) {
+        None => Ok(None),
+        Some(line) => u16::try_from(line)
+            .map(Some)
+            .map_err(|_| field.has_no_meaning(number)),
+    }
+}
+
+fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
+    let none = Parts::default();
+    match rejection {
+        Rejection::RequestIdReused => Parts { kind: 1, ..none },
+        Rejection::CustomerNotFound { customer } => Parts {
+            kind: 2,
+            subject: customer.as_str(),
+            ..none
+        },
+        Rejection::ItemNotFound { line, sku } => Parts {
+            kind: 3,
+            line: *line,
+            subject: sku.as_str(),
+            ..none
+        },
+        Rejection::OrderNotFound { .. } => Parts {
+            kind: 4,
+            subject: order,
+            ..none
+        },
+        Rejection::CustomerExists { customer } => Parts {
+            kind: 5,
+            subject: customer.as_str(),
+            ..none
+        },
+        Rejection::ItemExists { sku } => Parts {
+            kind: 6,
+            subject: sku.as_str(),
+            ..none
+        },
+        Rejection::StaleEtag => Parts { kind: 7, ..none },
+        Rejection::CurrencyMismatch {
+            line,
+            ordered,
+            expected,
+        } => Parts {
+            kind: 8,
+            line: *line,
+            wanted_text: ordered.as_str(),
+            found_text: expected.as_str(),
+            ..none
+        },
+        Rejection::Overflow => Parts { kind: 9, ..none },
+        Rejection::InsufficientCredit { needed, available } => Parts {
+            kind: 10,
+            wanted: needed.0,
+            found: available.0,
+            ..none
+        },
+        Rejection::PriceChanged {
+            line,
+            sku,
+            offered,
+            current,
+        } => Parts {
+            kind: 11,
+            line: Some(*line),
+            subject: sku.as_str(),
+            wanted: offered.0,
+            found: current.0,
+            ..none
+        },
+        Rejection::InsufficientStock {
+            line,
+            sku,
+            wanted,
+            available,
+        } => Parts {
+            kind: 12,
+            line: Some(*line),
+            subject: sku.as_str(),
+            wanted: wanted.0,
+            found: available.0,
+            ..none
+        },
+        Rejection::OrderPending => Parts { kind: 13, ..none },
+        Rejection::NotCancellable { state } => Parts {
+            kind: 14,
+            found: parts::state_number(*state).into(),
+            ..none
+        },
+        Rejection::StockReserved {
+            on_hand,
+            reserved,
+            wanted,
+        } => Parts {
+            kind: 15,
+            wanted: wanted.0,
+            found: on_hand.0,
+            taken: reserved.0,
+            ..none
+        },
+        Rejection::BalanceHeld { available, wanted } => Parts {
+            kind: 16,
+            wanted: wanted.0,
+            found: available.0,
+            ..none
+        },
+        Rejection::ItemFailed { line, sku } => Parts {
+            kind: 17,
+            line: Some(*line),
+            subject: sku.as_str(),
+            ..none
+        },
+    }
+}
+
+fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, DecodeError> {
+    let error = |problem| DecodeError {
+        message: MESSAGE,
+        problem,
+    };
+    let customer = || parts::customer_id(MESSAGE, parts.subject, ids);
+    let sku = || parts::sku(MESSAGE, parts.subject, ids);
+    let line = || parts.line.ok_or_else(|| error(Problem::Missing(2)));
+    Ok(match parts.kind {
+        1 => Rejection::RequestIdReused,
+        2 => Rejection::CustomerNotFound {
+            customer: customer()?,
+        },
+        3 => Rejection::ItemNotFound {
+            line: parts.line,
+            sku: sku()?,
+        },
+        4 => Rejection::OrderNotFound {
+            order: parts
+                .subject
+                .parse::<OrderId>()
+                .map_err(|e| error(Problem::Id(e)))?,
+        },
+        5 => Rejection::CustomerExists {
+            customer: customer()?,
+        },
+        6 => Rejection::ItemExists { sku: sku()? },
+        7 => Rejection::StaleEtag,
+        8 => Rejection::CurrencyMismatch {
+            line: parts.line,
+            ordered: parts::currency(MESSAGE, parts.wanted_text)?,
+            expected: parts::currency(MESSAGE, parts.found_text)?,
+        },
+        9 => Rejection::Overflow,
+        10 => Rejection::InsufficientCredit {
+            needed: Amount(parts.wanted),
+            available: Amount(parts.found),
+        },
+        11 => Rejection::PriceChanged {
+            line: line()?,
+            sku: sku()?,
+            offered: Amount(parts.wanted),
+            current: Amount(parts.found),
+        },
+        12 => Rejection::InsufficientStock {
+            line: line()?,
+            sku: sku()?,
+            wanted: Quantity(parts.wanted),
+            available: Quantity(parts.found),
+        },
+        13 => Rejection::OrderPending,
+        14 => {
+            let number = parts.found as u64;
+            let state = parts::state_of(number);
+            let unknown = error(Problem::Value {
+                field: 5,
+                value: number,
+            });
+            Rejection::NotCancellable {
+                state: state.ok_or(unknown)?,
+            }
+        }
+        15 => Rejection::StockReserved {
+            on_hand: Quantity(parts.found),
+            reserved: Quantity(parts.taken),
+            wanted: Quantity(parts.wanted),
+        },
+        16 => Rejection::BalanceHeld {
+            available: Amount(parts.found),
+            wanted: Amount(parts.wanted),
+        },
+        17 => Rejection::ItemFailed {
+            line: line()?,
+            sku: sku()?,
+        },
+        kind => {
+            return Err(error(Problem::Value {
+                field: 1,
+                value: kind.into(),
+            }));
+        }
+    })
+}

@@ -1,0 +1,110 @@
+//! Entities as replies show them.
+
+use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
+use docket_proto::{api::show, v1};
+
+use super::{ada, id, nut};
+
+#[test]
+fn an_order_is_shown_in_full() {
+    let rejection = Rejection::PriceChanged {
+        line: 0,
+        sku: nut(),
+        offered: Amount(3),
+        current: Amount(4),
+    };
+    let order = Order {
+        id: id(),
+        customer: ada(),
+        currency: "EUR".parse().unwrap(),
+        lines: Box::new([Line {
+            sku: nut(),
+            quantity: Quantity(5),
+            unit_price: Amount(3),
+        }]),
+        total: Amount(15),
+        state: OrderState::Rejected,
+        rejection: Some(Box::new(rejection)),
+        releasing: Box::default(),
+        version: Version(2),
+        created: Time(1_795_000_000_123_456),
+        updated: Time(-1),
+    };
+    let shown = show::order_to_proto(&order);
+    let expected = v1::Order {
+        name: format!("orders/{}", id()),
+        customer: "customers/ada".into(),
+        state: v1::order::State::Rejected.into(),
+        currency_code: "EUR".into(),
+        lines: vec![v1::OrderLine {
+            item: "items/nut".into(),
+            quantity: 5,
+            unit_price: 3,
+            amount: 15,
+        }],
+        total: 15,
+        rejection: Some(v1::Rejection {
+            reason: "PRICE_CHANGED".into(),
+            message: "item nut costs 4, not 3 (minor units)".into(),
+            field: "lines[0].unit_price".into(),
+        }),
+        create_time: Some(prost_types::Timestamp {
+            seconds: 1_795_000_000,
+            nanos: 123_456_000,
+        }),
+        // A microsecond before 1970: nanoseconds count upwards all the same.
+        update_time: Some(prost_types::Timestamp {
+            seconds: -1,
+            nanos: 999_999_000,
+        }),
+        etag: "v2".into(),
+    };
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn customers_and_items_show_their_revision_and_what_is_available() {
+    let customer = show::customer_to_proto(&Customer {
+        id: ada(),
+        display_name: "Ada".into(),
+        currency: "EUR".parse().unwrap(),
+        credit_limit: Amount(100),
+        balance: Amount(20),
+        held: Amount(50),
+        version: Version(9),
+        revision: 2,
+        created: Time(0),
+        updated: Time(1),
+    });
+    assert_eq!(
+        (&*customer.name, &*customer.etag, customer.available),
+        ("customers/ada", "v2", 70)
+    );
+    let item = show::item_to_proto(&Item {
+        sku: nut(),
+        display_name: "Nut".into(),
+        currency: "EUR".parse().unwrap(),
+        unit_price: Amount(3),
+        on_hand: Quantity(10),
+        reserved: Quantity(4),
+        version: Version(9),
+        revision: 3,
+        created: Time(0),
+        updated: Time(1),
+    });
+    assert_eq!((&*item.name, &*item.etag, item.available), ("items/nut", "v3", 6));
+}
+
+#[test]
+fn every_state_has_a_name_in_the_api() {
+    for state in [
+        OrderState::Pending,
+        OrderState::Confirmed,
+        OrderState::Cancelled,
+        OrderState::Rejected,
+    ] {
+        let shown = show::state_to_proto(state);
+        assert_eq!(shown.as_str_name(), state.to_string());
+        assert_eq!(show::state_of(shown), Some(state));
+    }
+}

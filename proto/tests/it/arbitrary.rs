@@ -1,0 +1,328 @@
+//! Any value that the journal may have to hold. Boxed: as one type of nested tuples they outgrow a test's stack.
+
+use std::sync::Arc;
+
+use docket_engine::{
+    Amount, Currency, Customer, CustomerEvent, CustomerId, Event, Fact, Item, ItemEvent, Line, Order,
+    OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Version, order,
+};
+use docket_proto::snapshot::{FORMAT, Head, Reservation, SnapshotRecord, StoredReply, StoredRequest};
+use proptest::{collection::vec, option, prelude::*};
+
+/// Numbers with a liking for the edges.
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        Just(0),
+        Just(1),
+        Just(-1),
+        Just(i64::MAX),
+        Just(i64::MIN),
+        -300..300i64,
+        any::<i64>()
+    ]
+}
+
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), Just(u64::MAX), 1..1_000u64, any::<u64>()]
+}
+
+fn id_text() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[a-zA-Z0-9._-]{1,12}", 1 => "[a-zA-Z0-9._-]{64}"]
+}
+
+fn customer_id() -> impl Strategy<Value = CustomerId> {
+    id_text().prop_map(|text| CustomerId::new(&text).unwrap())
+}
+
+fn sku() -> impl Strategy<Value = Sku> {
+    id_text().prop_map(|text| Sku::new(&text).unwrap())
+}
+
+fn order_id() -> impl Strategy<Value = OrderId> {
+    prop_oneof![Just(0), Just(u128::MAX), any::<u128>()].prop_map(OrderId)
+}
+
+fn currency() -> impl Strategy<Value = Currency> {
+    "[A-Z]{3}".prop_map(|code| code.parse().unwrap())
+}
+
+fn display_name() -> impl Strategy<Value = Arc<str>> {
+    prop_oneof![Just(String::new()), ".{0,20}", "[a-zä€]{60,80}"].prop_map(Arc::from)
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    number().prop_map(Amount)
+}
+
+fn quantity() -> impl Strategy<Value = Quantity> {
+    number().prop_map(Quantity)
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    number().prop_map(Time)
+}
+
+fn line() -> BoxedStrategy<Line> {
+    (sku(), quantity(), amount())
+        .prop_map(|(sku, quantity, unit_price)| Line {
+            sku,
+            quantity,
+            unit_price,
+        })
+        .boxed()
+}
+
+fn state() -> impl Strategy<Value = OrderState> {
+    prop_oneof![
+        Just(OrderState::Pending),
+        Just(OrderState::Confirmed),
+        Just(OrderState::Cancelled),
+        Just(OrderState::Rejected)
+    ]
+}
+
+fn skus() -> impl Strategy<Value = Box<[Sku]>> {
+    vec(sku(), 0..4).prop_map(Into::into)
+}
+
+/// Of every kind.
+pub fn rejection() -> BoxedStrategy<Rejection> {
+    let line = || option::of(any::<u16>());
+    prop_oneof![
+        Just(Rejection::RequestIdReused),
+        Just(Rejection::StaleEtag),
+        Just(Rejection::Overflow),
+        Just(Rejection::OrderPending),
+        customer_id().prop_map(|customer| Rejection::CustomerNotFound { customer }),
+        customer_id().prop_map(|customer| Rejection::CustomerExists { customer }),
+        (line(), sku()).prop_map(|(line, sku)| Rejection::ItemNotFound { line, sku }),
+        sku().prop_map(|sku| Rejection::ItemExists { sku }),
+        order_id().prop_map(|order| Rejection::OrderNotFound { order }),
+        state().prop_map(|state| Rejection::NotCancellable { state }),
+        (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
+            line,
+            ordered,
+            expected
+        }),
+        (amount(), amount())
+            .prop_map(|(needed, available)| Rejection::InsufficientCredit { needed, available }),
+        (any::<u16>(), sku(), amount(), amount()).prop_map(|(line, sku, offered, current)| {
+            Rejection::PriceChanged {
+                line,
+                sku,
+                offered,
+                current,
+            }
+        }),
+        (any::<u16>(), sku(), quantity(), quantity()).prop_map(|(line, sku, wanted, available)| {
+            Rejection::InsufficientStock {
+                line,
+                sku,
+                wanted,
+                available,
+            }
+        }),
+        (quantity(), quantity(), quantity()).prop_map(|(on_hand, reserved, wanted)| {
+            Rejection::StockReserved {
+                on_hand,
+                reserved,
+                wanted,
+            }
+        }),
+        (amount(), amount()).prop_map(|(available, wanted)| Rejection::BalanceHeld { available, wanted }),
+    ]
+    .boxed()
+}
+
+fn order_event() -> BoxedStrategy<OrderEvent> {
+    prop_oneof![
+        Just(OrderEvent::Confirmed),
+        Just(OrderEvent::Cancelled),
+        Just(OrderEvent::Released),
+        (customer_id(), currency(), vec(line(), 0..6)).prop_map(|(customer, currency, lines)| {
+            OrderEvent::Placed {
+                customer,
+                currency,
+                lines: lines.into(),
+            }
+        }),
+        (rejection(), skus()).prop_map(|(rejection, release)| OrderEvent::Rejected {
+            rejection: Box::new(rejection),
+            release,
+        }),
+    ]
+    .boxed()
+}
+
+fn customer_event() -> BoxedStrategy<CustomerEvent> {
+    prop_oneof![
+        (display_name(), currency(), amount()).prop_map(|(display_name, currency, credit_limit)| {
+            CustomerEvent::Created {
+                display_name,
+                currency,
+                credit_limit,
+            }
+        }),
+        (display_name(), amount()).prop_map(|(display_name, credit_limit)| CustomerEvent::Updated {
+            display_name,
+            credit_limit
+        }),
+        amount().prop_map(|amount| CustomerEvent::Credited { amount }),
+        (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Held { order, amount }),
+        (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Released { order, amount }),
+    ]
+    .boxed()
+}
+
+fn item_event() -> BoxedStrategy<ItemEvent> {
+    prop_oneof![
+        (display_name(), currency(), amount(), quantity()).prop_map(
+            |(display_name, currency, unit_price, on_hand)| ItemEvent::Created {
+                display_name,
+                currency,
+                unit_price,
+                on_hand,
+            }
+        ),
+        (display_name(), amount()).prop_map(|(display_name, unit_price)| ItemEvent::Updated {
+            display_name,
+            unit_price
+        }),
+        quantity().prop_map(|delta| ItemEvent::Adjusted { delta }),
+        (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Reserved { order, quantity }),
+        (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Released { order, quantity }),
+    ]
+    .boxed()
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    (any::<u128>(), count()).prop_map(|(key, fingerprint)| Request { key, fingerprint })
+}
+
+fn event() -> BoxedStrategy<Event> {
+    let fact = prop_oneof![
+        (order_id(), order_event()).prop_map(|(id, event)| Fact::Order(id, event)),
+        (customer_id(), customer_event()).prop_map(|(id, event)| Fact::Customer(id, event)),
+        (sku(), item_event()).prop_map(|(sku, event)| Fact::Item(sku, event)),
+    ];
+    (count(), any::<u32>(), fact)
+        .prop_map(|(version, decider, fact)| Event {
+            version: Version(version),
+            decider: docket_engine::Decider(decider),
+            fact,
+        })
+        .boxed()
+}
+
+pub fn record() -> BoxedStrategy<Record> {
+    (time(), vec(event(), 0..5), option::of(request()))
+        .prop_map(|(time, events, request)| Record {
+            time,
+            events,
+            request,
+        })
+        .boxed()
+}
+
+fn customer() -> BoxedStrategy<Customer> {
+    let numbers = (amount(), amount(), amount(), count(), count(), time(), time());
+    (customer_id(), display_name(), currency(), numbers)
+        .prop_map(|(id, display_name, currency, n)| Customer {
+            id,
+            display_name,
+            currency,
+            credit_limit: n.0,
+            balance: n.1,
+            held: n.2,
+            version: Version(n.3),
+            revision: n.4,
+            created: n.5,
+            updated: n.6,
+        })
+        .boxed()
+}
+
+fn item() -> BoxedStrategy<Item> {
+    let numbers = (amount(), quantity(), quantity(), count(), count(), time(), time());
+    (sku(), display_name(), currency(), numbers)
+        .prop_map(|(sku, display_name, currency, n)| Item {
+            sku,
+            display_name,
+            currency,
+            unit_price: n.0,
+            on_hand: n.1,
+            reserved: n.2,
+            version: Version(n.3),
+            revision: n.4,
+            created: n.5,
+            updated: n.6,
+        })
+        .boxed()
+}
+
+/// Orders whose total fits, as it does of every order that was placed.
+fn order() -> BoxedStrategy<Order> {
+    let line = (sku(), 1..=1_000_000_000i64, 0..=10_000_000i64).prop_map(|(sku, quantity, price)| Line {
+        sku,
+        quantity: Quantity(quantity),
+        unit_price: Amount(price),
+    });
+    let what = (order_id(), customer_id(), currency(), vec(line, 0..6), state());
+    let then = (
+        option::of(rejection().prop_map(Box::new)),
+        skus(),
+        count(),
+        time(),
+        time(),
+    );
+    (what, then)
+        .prop_map(
+            |((id, customer, currency, lines, state), (rejection, releasing, version, created, updated))| {
+                Order {
+                    id,
+                    customer,
+                    currency,
+                    total: order::total(&lines).unwrap(),
+                    lines: lines.into(),
+                    state,
+                    rejection,
+                    releasing,
+                    version: Version(version),
+                    created,
+                    updated,
+                }
+            },
+        )
+        .boxed()
+}
+
+fn stored_request() -> BoxedStrategy<StoredRequest> {
+    let reply = prop_oneof![
+        order_id().prop_map(StoredReply::Order),
+        order().prop_map(|o| StoredReply::OrderThen(Arc::new(o))),
+        customer().prop_map(|c| StoredReply::CustomerThen(Arc::new(c))),
+        item().prop_map(|i| StoredReply::ItemThen(Arc::new(i))),
+    ];
+    (request(), time(), option::of(reply))
+        .prop_map(|(request, time, reply)| StoredRequest { request, time, reply })
+        .boxed()
+}
+
+pub fn snapshot_record() -> BoxedStrategy<SnapshotRecord> {
+    prop_oneof![
+        time().prop_map(|last_time| SnapshotRecord::Head(Head {
+            format: FORMAT,
+            last_time
+        })),
+        customer().prop_map(SnapshotRecord::Customer),
+        item().prop_map(SnapshotRecord::Item),
+        order().prop_map(SnapshotRecord::Order),
+        (sku(), order_id(), quantity()).prop_map(|(sku, order, quantity)| SnapshotRecord::Reservation(
+            Reservation { sku, order, quantity }
+        )),
+        stored_request().prop_map(SnapshotRecord::Request),
+        (any::<u32>(), time())
+            .prop_map(|(decider, time)| { SnapshotRecord::Fence(docket_engine::Decider(decider), time) }),
+    ]
+    .boxed()
+}

@@ -1,0 +1,284 @@
+//! Bytes that an earlier version wrote must decode to the same values for ever, and be written the same again, since
+//! replicas of different versions compare them. Where these tests fail, the code is wrong, never the fixture.
+
+use std::sync::Arc;
+
+use docket_engine::{
+    Amount, Currency, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Line,
+    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Version,
+};
+use docket_proto::{
+    NoIntern,
+    record::{decode_batch, encode_record},
+    snapshot::{self, Head, Reservation, SnapshotRecord, StoredReply, StoredRequest},
+};
+
+const BATCH: &[u8] = include_bytes!("../fixtures/batch-1.bin");
+const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-1.bin");
+
+#[test]
+fn a_batch_of_the_first_version_decodes() {
+    let expected = batch();
+    assert_eq!(decode_batch(BATCH).unwrap(), expected);
+    let mut bytes = Vec::new();
+    for record in &expected {
+        encode_record(record, &mut bytes);
+    }
+    assert_eq!(bytes, BATCH);
+}
+
+#[test]
+fn a_snapshot_of_the_first_version_decodes() {
+    let expected = snapshot();
+    let decoded: Result<Vec<_>, _> = snapshot::records(SNAPSHOT, &NoIntern).collect();
+    assert_eq!(decoded.unwrap(), expected);
+    let mut bytes = Vec::new();
+    for record in &expected {
+        record.put(&mut bytes);
+    }
+    assert_eq!(bytes, SNAPSHOT);
+}
+
+fn id() -> OrderId {
+    OrderId::compose(1_795_000_000_123, 2_748, 0x1_2345_6789_abcd_ef01)
+}
+
+fn ada() -> CustomerId {
+    CustomerId::new("ada").unwrap()
+}
+
+fn sku(text: &str) -> Sku {
+    Sku::new(text).unwrap()
+}
+
+fn currency(code: &str) -> Currency {
+    code.parse().unwrap()
+}
+
+fn lines() -> Box<[Line]> {
+    let line = |text, quantity, price| Line {
+        sku: sku(text),
+        quantity: Quantity(quantity),
+        unit_price: Amount(price),
+    };
+    Box::new([line("nut", 2, 350), line("bolt.M8", 1_000_000_000, 0)])
+}
+
+/// One of every kind.
+fn rejections() -> Vec<Rejection> {
+    vec![
+        Rejection::RequestIdReused,
+        Rejection::CustomerNotFound { customer: ada() },
+        Rejection::ItemNotFound {
+            line: Some(0),
+            sku: sku("nut"),
+        },
+        Rejection::OrderNotFound { order: id() },
+        Rejection::CustomerExists { customer: ada() },
+        Rejection::ItemExists { sku: sku("nut") },
+        Rejection::StaleEtag,
+        Rejection::CurrencyMismatch {
+            line: None,
+            ordered: currency("EUR"),
+            expected: currency("JPY"),
+        },
+        Rejection::Overflow,
+        Rejection::InsufficientCredit {
+            needed: Amount(700),
+            available: Amount(12),
+        },
+        Rejection::PriceChanged {
+            line: 99,
+            sku: sku("nut"),
+            offered: Amount(350),
+            current: Amount(351),
+        },
+        Rejection::InsufficientStock {
+            line: 1,
+            sku: sku("bolt.M8"),
+            wanted: Quantity(1_000_000_000),
+            available: Quantity(3),
+        },
+        Rejection::OrderPending,
+        Rejection::NotCancellable {
+            state: OrderState::Rejected,
+        },
+        Rejection::StockReserved {
+            on_hand: Quantity(9),
+            reserved: Quantity(8),
+            wanted: Quantity(2),
+        },
+        Rejection::BalanceHeld {
+            available: Amount(5),
+            wanted: Amount(i64::MAX),
+        },
+    ]
+}
+
+/// One of every fact, and an order rejected for every reason.
+fn batch() -> Vec<Record> {
+    let order = |event| Fact::Order(id(), event);
+    let customer = |event| Fact::Customer(ada(), event);
+    let item = |event| Fact::Item(sku("nut"), event);
+    let mut facts = vec![
+        customer(CustomerEvent::Created {
+            display_name: "Ada Lovelace, Ltd. — ümläut".into(),
+            currency: currency("EUR"),
+            credit_limit: Amount(100_000),
+        }),
+        customer(CustomerEvent::Updated {
+            display_name: "".into(),
+            credit_limit: Amount(0),
+        }),
+        customer(CustomerEvent::Credited { amount: Amount(-250) }),
+        item(ItemEvent::Created {
+            display_name: "Nut".into(),
+            currency: currency("EUR"),
+            unit_price: Amount(350),
+            on_hand: Quantity(1_000),
+        }),
+        item(ItemEvent::Updated {
+            display_name: "Nut, M8".into(),
+            unit_price: Amount(360),
+        }),
+        item(ItemEvent::Adjusted { delta: Quantity(-17) }),
+        order(OrderEvent::Placed {
+            customer: ada(),
+            currency: currency("EUR"),
+            lines: lines(),
+        }),
+        customer(CustomerEvent::Held {
+            order: id(),
+            amount: Amount(700),
+        }),
+        item(ItemEvent::Reserved {
+            order: id(),
+            quantity: Quantity(2),
+        }),
+        order(OrderEvent::Confirmed),
+        order(OrderEvent::Cancelled),
+        customer(CustomerEvent::Released {
+            order: id(),
+            amount: Amount(700),
+        }),
+        item(ItemEvent::Released {
+            order: id(),
+            quantity: Quantity(2),
+        }),
+        order(OrderEvent::Released),
+    ];
+    facts.extend(rejections().into_iter().map(|rejection| {
+        order(OrderEvent::Rejected {
+            rejection: Box::new(rejection),
+            release: Box::new([sku("nut"), sku("bolt.M8")]),
+        })
+    }));
+    let events = facts.into_iter().enumerate().map(|(i, fact)| Event {
+        version: Version(i as u64 + 1),
+        decider: Decider(0xfeed_beef),
+        fact,
+    });
+    vec![
+        Record {
+            time: Time(1_795_000_000_123_456),
+            events: events.collect(),
+            request: Some(Request {
+                key: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
+                fingerprint: u64::MAX,
+            }),
+        },
+        Record {
+            time: Time(0),
+            events: Vec::new(),
+            request: None,
+        },
+    ]
+}
+
+fn order(state: OrderState, rejection: Option<Rejection>, releasing: Box<[Sku]>) -> Order {
+    Order {
+        id: id(),
+        customer: ada(),
+        currency: currency("EUR"),
+        lines: lines(),
+        total: Amount(700),
+        state,
+        rejection: rejection.map(Box::new),
+        releasing,
+        version: Version(3),
+        created: Time(1_795_000_000_123_456),
+        updated: Time(1_795_000_000_999_999),
+    }
+}
+
+/// One of every record, of every state and of every stored reply.
+fn snapshot() -> Vec<SnapshotRecord> {
+    let customer = Customer {
+        id: ada(),
+        display_name: "Ada".into(),
+        currency: currency("EUR"),
+        credit_limit: Amount(1),
+        balance: Amount(-2),
+        held: Amount(3),
+        version: Version(4),
+        revision: 2,
+        created: Time(5),
+        updated: Time(6),
+    };
+    let item = Item {
+        sku: sku("nut"),
+        display_name: "Nut".into(),
+        currency: currency("EUR"),
+        unit_price: Amount(350),
+        on_hand: Quantity(10),
+        reserved: Quantity(2),
+        version: Version(7),
+        revision: 3,
+        created: Time(8),
+        updated: Time(9),
+    };
+    let rejected = Rejection::InsufficientStock {
+        line: 0,
+        sku: sku("nut"),
+        wanted: Quantity(2),
+        available: Quantity(1),
+    };
+    let cancelled = order(
+        OrderState::Cancelled,
+        None,
+        Box::new([sku("nut"), sku("bolt.M8")]),
+    );
+    let request = |key, reply| {
+        SnapshotRecord::Request(StoredRequest {
+            request: Request {
+                key,
+                fingerprint: 0x1234_5678,
+            },
+            time: Time(1_795_000_000_123_456),
+            reply,
+        })
+    };
+    vec![
+        SnapshotRecord::Head(Head {
+            format: 1,
+            last_time: Time(1_795_000_000_123_456),
+        }),
+        SnapshotRecord::Fence(Decider(0xfeed_beef), Time(10)),
+        SnapshotRecord::Customer(customer.clone()),
+        SnapshotRecord::Item(item.clone()),
+        SnapshotRecord::Order(order(OrderState::Pending, None, Box::default())),
+        SnapshotRecord::Order(order(OrderState::Confirmed, None, Box::default())),
+        SnapshotRecord::Order(cancelled.clone()),
+        SnapshotRecord::Order(order(OrderState::Rejected, Some(rejected), Box::default())),
+        SnapshotRecord::Reservation(Reservation {
+            sku: sku("nut"),
+            order: id(),
+            quantity: Quantity(2),
+        }),
+        request(1, None),
+        request(2, Some(StoredReply::Order(id()))),
+        request(3, Some(StoredReply::OrderThen(Arc::new(cancelled)))),
+        request(4, Some(StoredReply::CustomerThen(Arc::new(customer)))),
+        request(u128::MAX, Some(StoredReply::ItemThen(Arc::new(item)))),
+    ]
+}

@@ -1,0 +1,8 @@
+//! Integration tests of the contracts: the journal's bytes and the API's rules.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod api;
+mod arbitrary;
+mod fixtures;
+mod journal;
