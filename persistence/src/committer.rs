@@ -1,0 +1,285 @@
+//! The one thread that writes: it drains all that queued, packs it into the fewest frames, syncs once, and completes every append
+//! in order. No timers: the next batch forms while the disk is busy with this one.
+//!
+//! A failed write or sync is final. Everything that waits is completed with the failure, nothing is acknowledged afterwards, and
+//! no sync is tried again: a kernel that failed one has forgotten the pages it could not write.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use crate::disk::Space;
+use crate::error::{Failure, JournalError, StoreError};
+use crate::frame::{Packer, Position};
+use crate::mark::{HighWater, Mark};
+use crate::options::{JournalOptions, MARK_SYNC_COMMITS, QUIET_RECORDS_MAX};
+use crate::store::Store;
+use crate::telemetry::Telemetry;
+
+/// Called once an append is durable, or can never be.
+pub type Done = Box<dyn FnOnce(Result<&[Position], JournalError>) + Send>;
+/// Called once the journal has failed.
+pub type OnFailure = Box<dyn FnOnce(Failure) + Send>;
+
+/// What handles and committer share.
+pub(crate) struct Shared {
+    pub(crate) options: JournalOptions,
+    pub(crate) queue: Mutex<Queue>,
+    pub(crate) wake: Condvar,
+    pub(crate) space: Space,
+    pub(crate) counters: Counters,
+}
+
+/// What waits for the committer, and what it must know.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) appends: Vec<Append>,
+    pub(crate) records: usize,
+    pub(crate) bytes: usize,
+    /// Whether anything of it must be made durable now.
+    pub(crate) urgent: bool,
+    pub(crate) truncate_before: Option<u64>,
+    pub(crate) closing: bool,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) on_failure: Vec<OnFailure>,
+}
+
+pub(crate) struct Append {
+    pub(crate) records: Vec<Bytes>,
+    pub(crate) done: Option<Done>,
+}
+
+/// What [`JournalStatus`](crate::JournalStatus) is read from; written by the committer alone.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) first_seq: AtomicU64,
+    /// Last durable sequence.
+    pub(crate) durable_seq: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) frames: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) payload_bytes: AtomicU64,
+    pub(crate) last_sync_nanos: AtomicU64,
+}
+
+impl Queue {
+    /// Whether the committer has something to do.
+    fn is_due(&self) -> bool {
+        self.urgent || self.closing || self.truncate_before.is_some() || self.records >= QUIET_RECORDS_MAX
+    }
+}
+
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    mark: Box<dyn Mark>,
+    packer: Packer,
+    water: HighWater,
+    commits_since_mark_sync: u32,
+    batch: Vec<Append>,
+    positions: Vec<Position>,
+    telemetry: Telemetry,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        store: Arc<dyn Store>,
+        mark: Box<dyn Mark>,
+        water: HighWater,
+    ) -> Self {
+        let next = water.last.max(water.first - 1) + 1;
+        Self {
+            shared,
+            store,
+            mark,
+            packer: Packer::new(next, water.last_hash),
+            water,
+            commits_since_mark_sync: 0,
+            batch: Vec::new(),
+            positions: Vec::new(),
+            telemetry: Telemetry::new(),
+        }
+    }
+
+    /// Runs until the journal is closed or fails.
+    pub(crate) fn run(mut self) {
+        let failure = match catch_unwind(AssertUnwindSafe(|| self.work())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => Failure::from(error),
+            Err(panic) => Failure {
+                operation: "run the committer of",
+                path: self.shared.options.dir.clone(),
+                cause: format!("it panicked: {}", panic_text(panic.as_ref())).into(),
+            },
+        };
+        self.fail(failure);
+    }
+
+    fn work(&mut self) -> Result<(), StoreError> {
+        loop {
+            let (truncate_before, closing) = self.drain();
+            if !self.batch.is_empty() {
+                self.commit()?;
+            }
+            if let Some(sequence) = truncate_before {
+                self.truncate(sequence)?;
+            }
+            if self.commits_since_mark_sync >= MARK_SYNC_COMMITS {
+                self.sync_mark()?;
+            }
+            if closing {
+                return self.sync_mark();
+            }
+        }
+    }
+
+    /// Waits for work and takes all of it.
+    fn drain(&mut self) -> (Option<u64>, bool) {
+        let mut queue = self.shared.queue.lock();
+        while !queue.is_due() {
+            self.shared.wake.wait(&mut queue);
+        }
+        std::mem::swap(&mut queue.appends, &mut self.batch);
+        self.telemetry.queue_records.set(queue.records as f64);
+        self.telemetry.queue_bytes.set(queue.bytes as f64);
+        queue.records = 0;
+        queue.bytes = 0;
+        queue.urgent = false;
+        (queue.truncate_before.take(), queue.closing)
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.positions.clear();
+        let (mut frames, mut payload_bytes) = (0_u64, 0_u64);
+        let store = &*self.store;
+        let mut emit = |sequence, frame: &[u8]| {
+            frames += 1;
+            store.append(sequence, frame)
+        };
+        for record in self.batch.iter().flat_map(|append| &append.records) {
+            payload_bytes += record.len() as u64;
+            self.positions.push(self.packer.push(record, &mut emit)?);
+        }
+        self.packer.end_commit(&mut emit)?;
+        if frames > 0 {
+            self.make_durable()?;
+            self.account(frames, payload_bytes);
+        }
+        self.complete();
+        Ok(())
+    }
+
+    /// The sync that acknowledgements rest on, then the mark that says how far they go.
+    fn make_durable(&mut self) -> Result<(), StoreError> {
+        let started = Instant::now();
+        self.store.sync()?;
+        let ended = Instant::now();
+        self.water.last = self.packer.sequence() - 1;
+        self.water.last_hash = self.packer.previous_hash();
+        self.mark.store(self.water)?;
+        self.commits_since_mark_sync += 1;
+        let elapsed = ended - started;
+        self.telemetry.sync_seconds.record(elapsed.as_secs_f64());
+        let counters = &self.shared.counters;
+        counters
+            .last_sync_nanos
+            .store(elapsed.as_nanos() as u64, Ordering::Relaxed);
+        counters.durable_seq.store(self.water.last, Ordering::Release);
+        let free_bytes = self.store.free_bytes();
+        if let Some(free_bytes) = free_bytes {
+            self.telemetry.free_bytes.set(free_bytes as f64);
+        }
+        self.shared.space.observe(free_bytes, ended);
+        Ok(())
+    }
+
+    fn account(&self, frames: u64, payload_bytes: u64) {
+        let records = self.positions.len() as u64;
+        let counters = &self.shared.counters;
+        counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.frames.fetch_add(frames, Ordering::Relaxed);
+        counters.records.fetch_add(records, Ordering::Relaxed);
+        counters.payload_bytes.fetch_add(payload_bytes, Ordering::Relaxed);
+        self.telemetry.syncs.increment(1);
+        self.telemetry.frames.increment(frames);
+        self.telemetry.records.increment(records);
+        self.telemetry.payload_bytes.increment(payload_bytes);
+        self.telemetry.batch_records.record(records as f64);
+        self.telemetry.batch_frames.record(frames as f64);
+        let sizes = self.store.sizes();
+        self.telemetry.disk_bytes.set(sizes.disk_bytes as f64);
+        self.telemetry.segments.set(sizes.segments as f64);
+    }
+
+    fn complete(&mut self) {
+        let mut positions = self.positions.as_slice();
+        for append in &mut self.batch {
+            let (own, rest) = positions.split_at(append.records.len());
+            positions = rest;
+            if let Some(done) = append.done.take() {
+                done(Ok(own));
+            }
+        }
+        self.batch.clear();
+    }
+
+    /// Lets go of what is before `sequence`. The mark says so, durably and in both slots, before anything is removed: a slot that
+    /// still asked for a removed frame would make the journal refuse to open.
+    fn truncate(&mut self, sequence: u64) -> Result<(), StoreError> {
+        let sequence = sequence.min(self.water.last);
+        if sequence <= self.water.first {
+            return Ok(());
+        }
+        self.water.first = sequence;
+        self.shared.counters.first_seq.store(sequence, Ordering::Release);
+        for _slot in 0..2 {
+            self.mark.store(self.water)?;
+            self.sync_mark()?;
+        }
+        self.store.truncate_before(sequence)
+    }
+
+    fn sync_mark(&mut self) -> Result<(), StoreError> {
+        self.commits_since_mark_sync = 0;
+        self.mark.sync()
+    }
+
+    /// Refuses everything from here on, completes all that waits with the failure, and tells whoever asked to be told.
+    fn fail(&mut self, failure: Failure) {
+        tracing::error!(%failure, "the journal failed for good");
+        self.telemetry.failed.set(1.0);
+        self.store.abandon();
+        let (queued, on_failure) = {
+            let mut queue = self.shared.queue.lock();
+            queue.failure = Some(failure.clone());
+            (
+                std::mem::take(&mut queue.appends),
+                std::mem::take(&mut queue.on_failure),
+            )
+        };
+        for append in self.batch.drain(..).chain(queued) {
+            if let Some(done) = append.done {
+                // A caller's panic must not keep the others from hearing of it.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    done(Err(JournalError::Poisoned(failure.clone())))
+                }));
+            }
+        }
+        for tell in on_failure {
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(failure.clone())));
+        }
+    }
+}
+
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

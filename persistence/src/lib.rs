@@ -1,0 +1,44 @@
+//! Docket's journal and snapshots on embedded storage: bytes in, durable bytes out. It knows nothing of orders or of Raft.
+//!
+//! - [`Journal`]: the node's one append-only sequence of records. One committer thread packs what queued into frames, syncs
+//!   once, and acknowledges in order.
+//! - [`frame`]: the disk format, with its diagram. [`mark`]: the high-water mark beside it. [`recovery`]: what is cut and what is
+//!   refused when a journal is opened.
+//! - [`store`]: the engine under it, small enough to have two: sled, and [`mem`], which loses, tears and reorders on command.
+//! - [`SnapshotStore`]: whole states of groups, written as checked chunks, visible all at once.
+//! - [`verify`]: everything that is wrong with a data directory, found offline.
+//!
+//! Guarantees: what is acknowledged is on the platter; what is recovered was submitted, in order, without holes; what is
+//! acknowledged is recovered, or the journal refuses to open and says which frame is wrong.
+
+mod committer;
+mod disk;
+mod durable_db;
+mod error;
+mod files;
+pub mod frame;
+mod journal;
+pub mod mark;
+pub mod mem;
+mod options;
+mod pack;
+pub mod recovery;
+mod sled_store;
+pub mod snapshot;
+pub mod store;
+mod telemetry;
+mod verify;
+
+pub use committer::{Done, OnFailure};
+pub use disk::Disk;
+pub use error::{Failure, JournalError, Proof, Refusal, RefusalReason, StoreError};
+pub use frame::Position;
+pub use journal::{Journal, JournalStatus};
+pub use options::{DISK_POLL_MS, JournalOptions, MARK_SYNC_COMMITS, QUIET_RECORDS_MAX};
+pub use recovery::{Cut, Recovery};
+pub use sled_store::SledStore;
+pub use snapshot::{
+    SnapshotError, SnapshotInfo, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter,
+};
+pub use telemetry::describe as describe_metrics;
+pub use verify::{JOURNAL_DIR, PROBLEMS_MAX, Problem, SNAPSHOTS_DIR, SegmentReport, VerifyReport, verify};

@@ -1,0 +1,129 @@
+//! The chunks of a snapshot. This is a disk format; a fixture in `tests/fixtures/` must be readable for ever.
+//!
+//! A snapshot is a sled database whose keys count from 0 (u64, big-endian) and whose values are chunks of at most
+//! [`CHUNK_BYTES_MAX`] bytes: first those of the meta bytes, then those of the data, then one end. Integers are little-endian.
+//!
+//! ```text
+//!  0        4      5
+//!  +--------+------+-----------+
+//!  | crc32c | kind | bytes ... |    kind: 1 meta, 2 data, 3 end
+//!  +--------+------+-----------+
+//!
+//!  end:  | version u8 = 1 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and data u64 |
+//! ```
+//!
+//! The checksum covers the key and everything behind it, so that a chunk under another's key is found out; the end tells a
+//! snapshot that is cut short from a whole one.
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::frame::FRAME_BYTES_MAX;
+
+/// Largest chunk, in bytes: as large as a frame, and for the same reason.
+pub(super) const CHUNK_BYTES_MAX: usize = FRAME_BYTES_MAX;
+/// Bytes in front of a chunk's own.
+pub(super) const HEADER_BYTES: usize = 5;
+const VERSION: u8 = 1;
+const END_BYTES: usize = 33;
+
+/// Why a snapshot is not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SnapshotDamage {
+    /// A chunk is absent.
+    #[error("chunk {0} is missing")]
+    Missing(u64),
+    /// A chunk's bytes are not what was written.
+    #[error("the checksum of chunk {0} does not match its bytes")]
+    Checksum(u64),
+    /// A chunk is whole and in a place where it makes no sense.
+    #[error("chunk {0} is out of place")]
+    Misplaced(u64),
+    /// A format that this program does not know.
+    #[error("format version {0} is unknown; use the program that wrote it, or a newer one")]
+    Version(u8),
+    /// Counts or hash of the end do not match what is before it.
+    #[error("what its end says does not match its {0} chunks")]
+    End(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Meta,
+    Data,
+    End,
+}
+
+impl Kind {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Meta => 1,
+            Self::Data => 2,
+            Self::End => 3,
+        }
+    }
+}
+
+/// Finishes a chunk whose first [`HEADER_BYTES`] bytes were left free.
+pub(super) fn seal(key: u64, kind: Kind, chunk: &mut [u8]) {
+    chunk[4] = kind.byte();
+    let crc = checksum(key, &chunk[4..]);
+    chunk[..4].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Checks a chunk and gives its kind; its bytes are behind the header.
+pub(super) fn open(key: u64, chunk: &[u8]) -> Result<Kind, SnapshotDamage> {
+    if chunk.len() < HEADER_BYTES || chunk[..4] != checksum(key, &chunk[4..]).to_le_bytes() {
+        return Err(SnapshotDamage::Checksum(key));
+    }
+    match chunk[4] {
+        1 => Ok(Kind::Meta),
+        2 => Ok(Kind::Data),
+        3 => Ok(Kind::End),
+        _ => Err(SnapshotDamage::Misplaced(key)),
+    }
+}
+
+fn checksum(key: u64, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&key.to_be_bytes()), bytes)
+}
+
+/// What a snapshot adds up to; built alike by the writer and by whoever checks.
+#[derive(Clone, Default)]
+pub(super) struct Sum {
+    pub(super) chunks: u64,
+    pub(super) meta_bytes: u64,
+    pub(super) data_bytes: u64,
+    hash: Xxh3,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, kind: Kind, bytes: &[u8]) {
+        self.chunks += 1;
+        match kind {
+            Kind::Meta => self.meta_bytes += bytes.len() as u64,
+            Kind::Data | Kind::End => self.data_bytes += bytes.len() as u64,
+        }
+        self.hash.update(bytes);
+    }
+
+    /// The end's bytes, header left free.
+    pub(super) fn encode_end(&self) -> Vec<u8> {
+        let mut chunk = vec![0; HEADER_BYTES];
+        chunk.push(VERSION);
+        for field in [self.chunks, self.meta_bytes, self.data_bytes, self.hash.digest()] {
+            chunk.extend_from_slice(&field.to_le_bytes());
+        }
+        chunk
+    }
+
+    /// Compares with an end that was read, of which `bytes` are those behind the header.
+    pub(super) fn check_end(&self, bytes: &[u8]) -> Result<(), SnapshotDamage> {
+        match bytes.first() {
+            Some(&VERSION) if bytes.len() == END_BYTES && bytes == &self.encode_end()[HEADER_BYTES..] => {
+                Ok(())
+            }
+            Some(&VERSION) | None => Err(SnapshotDamage::End(self.chunks)),
+            Some(version) => Err(SnapshotDamage::Version(*version)),
+        }
+    }
+}

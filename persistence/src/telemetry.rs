@@ -1,0 +1,105 @@
+//! What the journal reports through the `metrics` facade. The handles are taken when a journal opens, so that a recorder must be
+//! installed before.
+
+use metrics::{Counter, Gauge, Histogram, Unit};
+
+/// Describes every metric of this crate to the recorder that is installed.
+pub fn describe() {
+    metrics::describe_histogram!(
+        "docket_journal_sync_seconds",
+        Unit::Seconds,
+        "How long each sync of the journal took."
+    );
+    metrics::describe_histogram!(
+        "docket_journal_batch_records",
+        Unit::Count,
+        "Records in one commit."
+    );
+    metrics::describe_histogram!(
+        "docket_journal_batch_frames",
+        Unit::Count,
+        "Frames in one commit."
+    );
+    metrics::describe_counter!(
+        "docket_journal_syncs_total",
+        Unit::Count,
+        "Commits of the journal, one sync each."
+    );
+    metrics::describe_counter!("docket_journal_frames_total", Unit::Count, "Frames written.");
+    metrics::describe_counter!(
+        "docket_journal_records_total",
+        Unit::Count,
+        "Records made durable."
+    );
+    metrics::describe_counter!(
+        "docket_journal_payload_bytes_total",
+        Unit::Bytes,
+        "Bytes of records made durable."
+    );
+    metrics::describe_gauge!(
+        "docket_journal_bytes",
+        Unit::Bytes,
+        "Bytes of the journal on disk."
+    );
+    metrics::describe_gauge!(
+        "docket_journal_segments",
+        Unit::Count,
+        "Segments of the journal on disk."
+    );
+    metrics::describe_gauge!(
+        "docket_journal_queue_records",
+        Unit::Count,
+        "Records that waited when a commit began."
+    );
+    metrics::describe_gauge!(
+        "docket_journal_queue_bytes",
+        Unit::Bytes,
+        "Bytes that waited when a commit began."
+    );
+    metrics::describe_gauge!(
+        "docket_disk_free_bytes",
+        Unit::Bytes,
+        "Bytes that the data directory's disk has left."
+    );
+    metrics::describe_gauge!(
+        "docket_journal_failed",
+        Unit::Count,
+        "1 once the journal has failed for good."
+    );
+}
+
+pub(crate) struct Telemetry {
+    pub(crate) sync_seconds: Histogram,
+    pub(crate) batch_records: Histogram,
+    pub(crate) batch_frames: Histogram,
+    pub(crate) syncs: Counter,
+    pub(crate) frames: Counter,
+    pub(crate) records: Counter,
+    pub(crate) payload_bytes: Counter,
+    pub(crate) disk_bytes: Gauge,
+    pub(crate) segments: Gauge,
+    pub(crate) queue_records: Gauge,
+    pub(crate) queue_bytes: Gauge,
+    pub(crate) free_bytes: Gauge,
+    pub(crate) failed: Gauge,
+}
+
+impl Telemetry {
+    pub(crate) fn new() -> Self {
+        Self {
+            sync_seconds: metrics::histogram!("docket_journal_sync_seconds"),
+            batch_records: metrics::histogram!("docket_journal_batch_records"),
+            batch_frames: metrics::histogram!("docket_journal_batch_frames"),
+            syncs: metrics::counter!("docket_journal_syncs_total"),
+            frames: metrics::counter!("docket_journal_frames_total"),
+            records: metrics::counter!("docket_journal_records_total"),
+            payload_bytes: metrics::counter!("docket_journal_payload_bytes_total"),
+            disk_bytes: metrics::gauge!("docket_journal_bytes"),
+            segments: metrics::gauge!("docket_journal_segments"),
+            queue_records: metrics::gauge!("docket_journal_queue_records"),
+            queue_bytes: metrics::gauge!("docket_journal_queue_bytes"),
+            free_bytes: metrics::gauge!("docket_disk_free_bytes"),
+            failed: metrics::gauge!("docket_journal_failed"),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The journal's integration tests.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod conformance;
+mod faults;
+mod fixtures;
+mod power_loss;
+mod seen;
+mod sled_files;
+mod snapshots;
+mod support;
+mod system_calls;

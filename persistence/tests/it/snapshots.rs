@@ -1,0 +1,160 @@
+//! Snapshots: visible whole or not at all, checked before they are believed, the newest two kept.
+
+use bytes::Bytes;
+use docket_persistence::{JournalError, SnapshotError, SnapshotReader, SnapshotStore};
+
+use crate::support::record;
+
+fn write(store: &SnapshotStore, group: u32, meta: &[u8], parts: &[Bytes]) -> u64 {
+    let mut writer = store.begin(group, meta).unwrap();
+    for part in parts {
+        writer.write(part).unwrap();
+    }
+    let expected: u64 = parts.iter().map(|part| part.len() as u64).sum();
+    assert_eq!(writer.bytes(), expected);
+    let info = writer.finish().unwrap();
+    assert_eq!((info.group, info.bytes), (group, expected));
+    info.id
+}
+
+fn content(reader: SnapshotReader) -> Vec<u8> {
+    reader.map(|chunk| chunk.unwrap()).collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_snapshot_comes_back_as_it_was_written_also_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts: Vec<Bytes> = [0, 1, 6_139, 6_140, 100_000, 7]
+        .iter()
+        .map(|len| Bytes::from(vec![*len as u8; *len]))
+        .collect();
+    let metas: [&[u8]; 3] = [b"", b"log id 5", &[7; 20_000]];
+    for (group, meta) in metas.into_iter().enumerate() {
+        let group = group as u32;
+        let store = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
+        assert!(store.latest(group).unwrap().is_none());
+        write(&store, group, meta, &parts);
+        for store in [store.clone(), store] {
+            let reader = store.latest(group).unwrap().unwrap();
+            assert_eq!((reader.meta().as_ref(), reader.rejected().len()), (meta, 0));
+            assert_eq!(content(reader), parts.concat());
+        }
+        let store = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
+        let reader = store.latest(group).unwrap().unwrap();
+        assert_eq!(reader.meta().as_ref(), meta);
+        assert_eq!(content(reader), parts.concat());
+    }
+    let store = SnapshotStore::open(dir.path().join("snapshots")).unwrap();
+    assert_eq!(store.groups(), [0, 1, 2]);
+    store.remove_group(1).unwrap();
+    assert_eq!(store.groups(), [0, 2]);
+    assert!(store.latest(1).unwrap().is_none());
+}
+
+#[test]
+fn an_empty_state_is_a_snapshot_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    write(&store, 1, b"", &[]);
+    assert_eq!(content(store.latest(1).unwrap().unwrap()), Vec::<u8>::new());
+}
+
+#[test]
+fn the_newest_two_are_kept_and_readers_of_older_ones_finish() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    let part = |number| vec![record(number, 300_000)];
+    let first = write(&store, 3, b"a", &part(1));
+    let reader = store.latest(3).unwrap().unwrap();
+    let also = store.latest(3).unwrap().unwrap();
+    let ids: Vec<u64> = (2..5)
+        .map(|number| write(&store, 3, b"b", &part(number)))
+        .collect();
+    assert_eq!(store.ids(3), ids[1..]);
+    assert_eq!(store.sizes().snapshots, 2);
+    assert!(store.read(3, first).is_err());
+    assert_eq!(content(reader), part(1).concat());
+    assert_eq!(content(also), part(1).concat());
+    assert_eq!(content(store.latest(3).unwrap().unwrap()), part(4).concat());
+}
+
+#[test]
+fn an_unfinished_snapshot_is_never_seen_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    let id = write(&store, 1, b"whole", &[record(1, 50_000)]);
+    let mut dropped = store.begin(1, b"dropped").unwrap();
+    dropped.write(&record(2, 50_000)).unwrap();
+    drop(dropped);
+    let mut crashed = store.begin(1, b"crashed").unwrap();
+    crashed.write(&record(3, 50_000)).unwrap();
+    assert_eq!(store.ids(1), [id]);
+    std::mem::forget(crashed);
+    drop(store);
+    // The forgotten writer holds the lock of this process: what a crash leaves is a copy of the files.
+    let after = tempfile::tempdir().unwrap();
+    crate::support::copy_dir(dir.path(), after.path());
+    assert_eq!(std::fs::read_dir(after.path().join("1")).unwrap().count(), 2);
+    let store = SnapshotStore::open(after.path()).unwrap();
+    assert_eq!(std::fs::read_dir(after.path().join("1")).unwrap().count(), 1);
+    assert_eq!(content(store.latest(1).unwrap().unwrap()), record(1, 50_000));
+    assert!(write(&store, 1, b"next", &[]) > id);
+}
+
+#[test]
+fn a_damaged_snapshot_is_reported_and_the_older_one_taken_and_two_damaged_ones_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    let ids: Vec<u64> = (0..2)
+        .map(|number| write(&store, 9, &[number], &[record(number.into(), 400_000)]))
+        .collect();
+    drop(store);
+    let open = |id: u64| {
+        sled::Config::new()
+            .path(dir.path().join(format!("9/{id:020}")))
+            .flush_every_ms(None)
+            .open()
+            .unwrap()
+    };
+    // One chunk lost from the newest.
+    let db = open(ids[1]);
+    db.remove(17_u64.to_be_bytes()).unwrap();
+    drop(db);
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    let reader = store.latest(9).unwrap().unwrap();
+    assert_eq!(reader.meta().as_ref(), [0]);
+    assert!(
+        reader.rejected()[0].contains("chunk 17 is missing"),
+        "{:?}",
+        reader.rejected()
+    );
+    assert_eq!(content(reader), record(0, 400_000));
+    drop(store);
+    // One bit flipped in the other.
+    let db = open(ids[0]);
+    let mut chunk = db.get(5_u64.to_be_bytes()).unwrap().unwrap().to_vec();
+    chunk[700] ^= 4;
+    db.insert(5_u64.to_be_bytes(), chunk).unwrap();
+    drop(db);
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    let error = store.latest(9).map(|_| ()).unwrap_err();
+    assert!(
+        matches!(&error, SnapshotError::NoneGood { group: 9, rejected } if rejected.len() == 2),
+        "{error}"
+    );
+    assert!(error.to_string().contains("the checksum of chunk 5"), "{error}");
+}
+
+#[test]
+fn two_stores_cannot_have_the_same_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = SnapshotStore::open(dir.path()).unwrap();
+    let error = SnapshotStore::open(dir.path()).unwrap_err();
+    assert!(matches!(&error, JournalError::Locked { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
+}
