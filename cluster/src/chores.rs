@@ -1,0 +1,204 @@
+//! What a node does on the side: takes snapshots of the groups, one at a time, and cuts the journal behind them.
+//!
+//! A group's snapshot is due for one of two reasons: its own log since the last one outweighs its state, so that a snapshot costs no more
+//! than the writes that led to it; or it writes so little that the oldest entry it still needs keeps the one journal of all groups from
+//! being cut.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use docket_persistence::Position;
+use tokio::sync::{Notify, watch};
+
+use crate::Group;
+use crate::apply::{Frozen, blocking};
+use crate::log::{GroupLog, NodeJournal, cut_journal};
+use crate::machine::StateMachine;
+use crate::snapshots::Snapshots;
+
+/// How often to look even if nobody calls, in milliseconds.
+const LOOK_EVERY_MS: u64 = 15_000;
+
+/// How long a group whose snapshot failed waits for the next attempt, in milliseconds. The others have their turn meanwhile.
+const RETRY_AFTER_MS: u64 = 15_000;
+
+/// A group that is taken care of.
+pub(crate) struct Ward {
+    pub(crate) group: Group,
+    pub(crate) log: GroupLog,
+    pub(crate) machine: Arc<dyn StateMachine>,
+    /// Index of the last entry inside the newest snapshot.
+    newest_snapshot: Option<u64>,
+    /// No attempt before then: the last one failed.
+    retry_at: Option<Instant>,
+    /// The core was told to purge up to this entry.
+    purge_to: Option<u64>,
+    /// Where the oldest entry is that the group needs, and how many bytes the node had written when that was first seen.
+    oldest: Option<(Position, u64)>,
+}
+
+impl Ward {
+    pub(crate) fn new(
+        group: Group,
+        log: GroupLog,
+        machine: Arc<dyn StateMachine>,
+        newest_snapshot: Option<u64>,
+    ) -> Self {
+        Self {
+            group,
+            log,
+            machine,
+            newest_snapshot,
+            retry_at: None,
+            purge_to: None,
+            oldest: None,
+        }
+    }
+
+    /// Bytes of its log that make a snapshot due.
+    fn due_at(&self, snapshot_bytes_min: u64) -> u64 {
+        snapshot_bytes_min.max(self.machine.state_bytes())
+    }
+
+    fn may_try(&self, now: Instant) -> bool {
+        self.retry_at.is_none_or(|retry_at| now >= retry_at)
+    }
+
+    /// By how many bytes the log since the last snapshot outweighs the state, if it does.
+    fn overdue(&self, snapshot_bytes_min: u64) -> Option<u64> {
+        let bytes = self.group.progress().bytes_since_snapshot();
+        bytes.checked_sub(self.due_at(snapshot_bytes_min))
+    }
+
+    /// Bytes that the node has written since the group's oldest entry, as far as was seen; `None` if the group holds nothing back, or
+    /// will let go of it as soon as the core has purged.
+    fn holds_back(&mut self, written: u64) -> Option<u64> {
+        let position = self.log.oldest_durable()?;
+        let since = match self.oldest {
+            Some((seen, since)) if seen == position => since,
+            _ => written,
+        };
+        self.oldest = Some((position, since));
+        let purging = self.purge_to.is_some() && self.log.purged_index() < self.purge_to;
+        (!purging).then(|| written - since)
+    }
+}
+
+/// What the chores need of the node.
+pub(crate) struct Chores {
+    pub(crate) groups: Vec<Ward>,
+    pub(crate) journal: Arc<NodeJournal>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) snapshot_bytes_min: u64,
+    pub(crate) call: Arc<Notify>,
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+impl Chores {
+    /// Runs until the node closes.
+    pub(crate) async fn run(mut self) {
+        let mut cut_for = Vec::new();
+        let mut closing = self.closing.clone();
+        loop {
+            while let Some(due) = self.next_due().filter(|_| !*closing.borrow()) {
+                self.take_snapshot(due).await;
+            }
+            self.cut(&mut cut_for).await;
+            tokio::select! {
+                () = self.call.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+        }
+    }
+
+    /// The group whose snapshot is most due, if any is.
+    fn next_due(&mut self) -> Option<usize> {
+        let (bytes_min, now) = (self.snapshot_bytes_min, Instant::now());
+        let written = self.journal.entry_bytes();
+        // What all groups may keep when each keeps what it is entitled to: the log behind the snapshot before the newest.
+        let may_be_kept = self.groups.iter().fold(0, |sum: u64, ward| {
+            sum.saturating_add(ward.due_at(bytes_min).saturating_mul(2))
+        });
+        let wards = self.groups.iter_mut().enumerate();
+        let due = wards
+            .filter(|(_, ward)| ward.may_try(now))
+            .filter_map(|(number, ward)| {
+                let held_back = ward
+                    .holds_back(written)
+                    .and_then(|held| held.checked_sub(may_be_kept));
+                ward.overdue(bytes_min)
+                    .max(held_back)
+                    .map(|excess| (excess, number))
+            });
+        due.max().map(|(_, number)| number)
+    }
+
+    /// Stores a snapshot of the group. A failure costs nothing but the attempt.
+    async fn take_snapshot(&mut self, number: usize) {
+        let started = Instant::now();
+        let result = self.try_take_snapshot(&self.groups[number]).await;
+        let ward = &mut self.groups[number];
+        let (group, metrics) = (ward.group.id(), &ward.group.progress().metrics);
+        match result {
+            Ok(last_index) => {
+                let elapsed = started.elapsed();
+                metrics.snapshot_seconds.record(elapsed);
+                tracing::info!(%group, ?elapsed, "stored a snapshot");
+                (ward.purge_to, ward.newest_snapshot, ward.retry_at) =
+                    (ward.newest_snapshot, last_index, None);
+            }
+            Err(error) => {
+                metrics.snapshot_failures.increment(1);
+                tracing::warn!(%group, %error, "no snapshot could be stored; the journal keeps what it would hold");
+                ward.retry_at = Some(Instant::now() + Duration::from_millis(RETRY_AFTER_MS));
+            }
+        }
+    }
+
+    /// Stores a snapshot, tells the core, and has it purge the log behind the snapshot before: should the newest turn out damaged, the
+    /// one before and the log from there on are still whole.
+    async fn try_take_snapshot(&self, ward: &Ward) -> Result<Option<u64>, io::Error> {
+        let raft = ward.group.raft();
+        let frozen = raft.with_state_machine(|applier| {
+            let frozen = applier.freeze();
+            Box::pin(async move { frozen })
+        });
+        let Frozen {
+            meta,
+            capture,
+            log_bytes,
+        } = frozen.await.map_err(io::Error::other)??;
+        let last_index = meta.last_log_id.map(|id| id.index);
+        let (snapshots, group, closing) =
+            (Arc::clone(&self.snapshots), ward.group.id(), self.closing.clone());
+        blocking(move || {
+            let cancelled = || *closing.borrow();
+            snapshots
+                .write(group, &meta, capture, &cancelled)
+                .map_err(io::Error::other)
+        })
+        .await?;
+        ward.group.progress().note_snapshot(log_bytes);
+        raft.trigger().snapshot().await.map_err(io::Error::other)?;
+        if let Some(before) = ward.newest_snapshot {
+            raft.trigger().purge_log(before).await.map_err(io::Error::other)?;
+        }
+        Ok(last_index)
+    }
+
+    /// Cuts the journal if a group was purged since the last cut.
+    async fn cut(&self, cut_for: &mut Vec<Option<u64>>) {
+        let purged: Vec<_> = self.groups.iter().map(|ward| ward.log.purged_index()).collect();
+        if purged == *cut_for {
+            return;
+        }
+        let logs: Vec<_> = self.groups.iter().map(|ward| ward.log.clone()).collect();
+        let journal = Arc::clone(&self.journal);
+        match blocking(move || cut_journal(&journal, &logs).map_err(io::Error::other)).await {
+            Ok(_) => *cut_for = purged,
+            Err(error) => tracing::warn!(%error, "the journal could not be cut; it will be tried again"),
+        }
+    }
+}

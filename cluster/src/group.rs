@@ -1,0 +1,264 @@
+//! The handle of a Raft group: propose, check a read, watch who leads.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::apply::Applier;
+use crate::limits::{PAYLOAD_BYTES_MAX, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
+use crate::progress::{Progress, Stop};
+use crate::raft::{Payload, Permits, TypeConfig, Waiter, WriteResult};
+use crate::reads::ReadChecks;
+use crate::{GroupId, NodeId, ProposeError, ReadError};
+
+/// A Raft group of this node. Cloning it is cheap, and every clone is the same group.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<GroupInner>,
+}
+
+pub(crate) struct GroupInner {
+    pub(crate) raft: Raft<TypeConfig, Applier>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    pub(crate) reads: ReadChecks,
+    pub(crate) stop: Stop,
+    pub(crate) proposals: Arc<Semaphore>,
+    pub(crate) bytes: Arc<Semaphore>,
+}
+
+/// Who leads a group, as far as this node knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// Another node leads, or none that is known.
+    Follower {
+        /// The leader, where it is known.
+        leader: Option<NodeId>,
+    },
+    /// This node leads in this term, and everything that earlier terms committed has been applied here.
+    Leader {
+        /// The term; no other node leads in it.
+        term: u64,
+    },
+}
+
+/// What a group is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Which group.
+    pub id: GroupId,
+    /// Whether this node leads it.
+    pub leadership: Leadership,
+    /// The leader, where it is known.
+    pub leader: Option<NodeId>,
+    /// The newest term this node has voted in.
+    pub term: u64,
+    /// Index of the last entry of the log here; `None` before the first.
+    pub last_log_index: Option<u64>,
+    /// Index of the last entry known here to be committed.
+    pub committed_index: Option<u64>,
+    /// Index of the last entry applied here.
+    pub applied_index: Option<u64>,
+    /// Entries of the log here that are not applied yet.
+    pub lag: u64,
+    /// Index of the last entry inside the newest snapshot.
+    pub snapshot_index: Option<u64>,
+    /// How long ago the newest snapshot was finished; `None` without one, or if it was taken before this start.
+    pub snapshot_age: Option<Duration>,
+    /// Payload bytes in the log that no snapshot holds yet.
+    pub bytes_since_snapshot: u64,
+    /// Proposals that wait for their reply.
+    pub proposals_in_flight: usize,
+    /// The nodes that vote.
+    pub voters: Vec<NodeId>,
+    /// Why the group has stopped; `None` while it runs.
+    pub stopped: Option<Arc<str>>,
+}
+
+/// A proposal that has entered the log's queue and waits until it is durable, agreed and applied.
+///
+/// Dropping it takes nothing back: the entry may still be applied.
+#[must_use = "a proposal's fate is known only by awaiting it"]
+pub struct Pending {
+    answer: oneshot::Receiver<WriteResult>,
+    stop: Stop,
+}
+
+impl Group {
+    pub(crate) fn new(inner: GroupInner) -> Self {
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn raft(&self) -> &Raft<TypeConfig, Applier> {
+        &self.inner.raft
+    }
+
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.inner.progress
+    }
+
+    /// Which group this is.
+    pub fn id(&self) -> GroupId {
+        self.inner.progress.group
+    }
+
+    /// Puts a payload into the log's queue. Calls that follow one another, each awaited, enter the log in that order, and a call need
+    /// not wait for the [`Pending`] of the one before.
+    ///
+    /// What is in flight is bounded ([`PROPOSALS_IN_FLIGHT_MAX`], [`PROPOSAL_BYTES_IN_FLIGHT_MAX`]): the call waits, in the order of
+    /// arrival, until there is room. Dropping the future before it is ready submits nothing.
+    ///
+    /// # Errors
+    /// [`ProposeError::TooLarge`] or [`ProposeError::Stopped`]; that this node does not lead is told by the
+    /// [`Pending`].
+    pub async fn submit(&self, payload: Bytes) -> Result<Pending, ProposeError> {
+        let inner = &*self.inner;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(ProposeError::TooLarge {
+                bytes: payload.len(),
+                bytes_max: PAYLOAD_BYTES_MAX,
+            });
+        }
+        let stopped = || ProposeError::Stopped {
+            reason: inner.stop.reason(),
+        };
+        // Bytes first, then the place: a small proposal never overtakes a large one that waits for room.
+        let bytes = Arc::clone(&inner.bytes)
+            .acquire_many_owned(payload.len() as u32)
+            .await
+            .map_err(|_| stopped())?;
+        let proposal = Arc::clone(&inner.proposals)
+            .acquire_owned()
+            .await
+            .map_err(|_| stopped())?;
+        let (waiter, answer) = Waiter::new(Permits::new(
+            proposal,
+            bytes,
+            inner.progress.metrics.in_flight.clone(),
+        ));
+        match inner.raft.client_write_ff(Payload(payload), Some(waiter)).await {
+            Ok(()) => Ok(Pending {
+                answer,
+                stop: inner.stop.clone(),
+            }),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Submits a payload and waits for the state machine's reply: the entry is then durable, agreed and applied here.
+    ///
+    /// # Errors
+    /// Any [`ProposeError`].
+    pub async fn propose(&self, payload: Bytes) -> Result<Bytes, ProposeError> {
+        self.submit(payload).await?.await
+    }
+
+    /// Passes when a read of the local state is linearizable: it sees every write that was answered, anywhere, before this call.
+    ///
+    /// Concurrent callers share one check. A group whose only voter is this node answers from memory.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`] or [`ReadError::Stopped`].
+    pub async fn read_barrier(&self) -> Result<(), ReadError> {
+        if let Some(reason) = self.inner.stop.get() {
+            return Err(ReadError::Stopped { reason });
+        }
+        if self.inner.progress.leads_alone() {
+            return Ok(());
+        }
+        self.inner.reads.check().await
+    }
+
+    /// Tells who leads, now and from now on. [`Leadership::Leader`] appears only when everything that earlier terms committed has been
+    /// applied here, so that what is rebuilt from the state then is up to date.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.leadership.clone()
+    }
+
+    /// What the group is doing now.
+    pub fn status(&self) -> GroupStatus {
+        let inner = &*self.inner;
+        let raft = inner.raft.metrics();
+        let raft = raft.borrow_watched();
+        let last_log_index = raft.last_log_index;
+        let applied_index = inner.progress.applied_index();
+        let unapplied_from = applied_index.map_or(0, |index| index + 1);
+        GroupStatus {
+            id: self.id(),
+            leadership: *inner.leadership.borrow(),
+            leader: raft.current_leader.map(NodeId),
+            term: raft.current_term,
+            last_log_index,
+            committed_index: raft.local_committed.map(|id| id.index),
+            applied_index,
+            lag: last_log_index.map_or(0, |last| (last + 1).saturating_sub(unapplied_from)),
+            snapshot_index: raft.snapshot.map(|id| id.index),
+            snapshot_age: inner.progress.snapshot_age(),
+            bytes_since_snapshot: inner.progress.bytes_since_snapshot(),
+            proposals_in_flight: self.proposals_in_flight(),
+            voters: raft
+                .membership_config
+                .membership()
+                .voter_ids()
+                .map(NodeId)
+                .collect(),
+            stopped: inner.stop.get(),
+        }
+    }
+
+    /// Proposals that wait for their reply.
+    pub fn proposals_in_flight(&self) -> usize {
+        PROPOSALS_IN_FLIGHT_MAX - self.inner.proposals.available_permits()
+    }
+
+    /// Stops taking proposals, and lets nobody wait for room any more: they are answered [`ProposeError::Stopped`].
+    pub(crate) fn close(&self) {
+        self.inner.stop.close();
+        self.inner.proposals.close();
+        self.inner.bytes.close();
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Group({})", self.id())
+    }
+}
+
+/// The permits of a group's bounds.
+pub(crate) fn bounds() -> (Arc<Semaphore>, Arc<Semaphore>) {
+    (
+        Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX)),
+        Arc::new(Semaphore::new(PROPOSAL_BYTES_IN_FLIGHT_MAX)),
+    )
+}
+
+impl Future for Pending {
+    type Output = Result<Bytes, ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.answer).poll(cx).map(|answer| match answer {
+            Ok(Ok(response)) => Ok(response.data.0),
+            Ok(Err(ClientWriteError::ForwardToLeader(to))) => Err(ProposeError::NotLeader {
+                leader: to.leader_id.map(NodeId),
+            }),
+            // The entry was in the log; what became of it elsewhere is not known. The other errors are not a write's.
+            Ok(Err(_)) => Err(ProposeError::Unknown),
+            // The core dropped the waiter: it has stopped, or it lost the leadership in between.
+            Err(_) => Err(match self.stop.get() {
+                Some(reason) => ProposeError::Stopped { reason },
+                None => ProposeError::Unknown,
+            }),
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! Docket's Raft groups: the ring of slots, one replicated log per shard, and the node that runs them.
+//!
+//! This crate knows nothing of orders. It takes opaque bytes ([`Group::submit`]), makes them durable and agreed, hands them in log
+//! order to a [`StateMachine`], and answers the proposer with what the machine answered. A node that stands alone is a cluster of
+//! one voter: it takes the same path as a node of three.
+//!
+//! ```text
+//!  key ──slot_of──▶ Slot ──Ring──▶ ShardId ──▶ GroupId ──Node::group──▶ Group
+//!                                                                      │ submit (bounded), order kept
+//!                                                                      ▼
+//!                       openraft core ──append──▶ GroupLog ──┐   one journal for all groups of the node,
+//!                            │ commit                        ├─▶ one committer thread, one sync for what
+//!                            ▼                               │   every group queued meanwhile
+//!                       Applier ──▶ StateMachine::apply   GroupLog (the other groups)
+//!                            │
+//!                            └──▶ reply to the proposer: durable, agreed and applied
+//! ```
+//!
+//! What it guarantees:
+//! - A reply from [`Group::propose`] means that the entry is durable on a majority and applied here.
+//! - Entries apply in log order, once per life of the machine, and calls of [`Group::submit`] that follow one another enter the log in
+//!   that order.
+//! - [`Leadership::Leader`] is published only after everything that earlier terms committed has been applied here.
+//! - After a failed write nothing is acknowledged any more, and [`Node::failed`] says why.
+//! - Every queue and cache is bounded: see [`limits`].
+
+mod apply;
+mod chores;
+#[cfg(test)]
+mod conformance;
+mod error;
+mod group;
+mod identity;
+mod leadership;
+pub mod limits;
+mod log;
+mod machine;
+mod metrics;
+mod network;
+mod node;
+mod options;
+mod progress;
+mod raft;
+mod reads;
+mod recovery;
+mod ring;
+mod snapshots;
+
+pub use error::{ClusterError, ProposeError, ReadError};
+pub use group::{Group, GroupStatus, Leadership, Pending};
+pub use identity::Identity;
+pub use machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
+pub use metrics::describe_metrics;
+pub use node::{Node, NodeStatus};
+pub use options::{NodeOptions, SHARDS_DEFAULT};
+pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
+
+/// Names a node of the cluster; never used again for another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u64);
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,87 @@
+//! What a group replicates: the deterministic state machine of the layer above.
+
+use std::fmt;
+use std::io;
+
+use bytes::Bytes;
+
+/// One committed entry, handed to [`StateMachine::apply`].
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Its place in the group's log, rising by one from entry to entry (blank and membership entries included).
+    pub index: u64,
+    /// The term of the leader that wrote it.
+    pub term: u64,
+    /// The bytes that were proposed.
+    pub payload: &'a Bytes,
+}
+
+/// The state that a group's log builds.
+///
+/// Every replica applies the same entries in the same order and must end in the same state: [`apply`](Self::apply) reads no clock, draws
+/// no random number and depends on nothing but the state and the entry. Readers may look at the state from any thread meanwhile, hence
+/// `&self`; only one thread applies at a time.
+pub trait StateMachine: Send + Sync + 'static {
+    /// Applies a committed entry and returns what its proposer is answered. Empty bytes are an answer too.
+    ///
+    /// A panic here stops the group and is reported by [`Node::failed`](crate::Node::failed): a state that cannot apply a committed
+    /// entry cannot go on.
+    fn apply(&self, entry: Entry<'_>) -> Bytes;
+
+    /// Notes that the entry of this index holds nothing for the machine (a leader's first entry, a change of members), so that a
+    /// machine that records its applied index stays right.
+    fn skip(&self, index: u64) {
+        let _ = index;
+    }
+
+    /// A view of the state as of the last applied entry, unmoved by what is applied after it. Called between two entries: it must be
+    /// cheap (clone `Arc`s, not data), because nothing is applied until it returns.
+    fn capture(&self) -> Box<dyn Capture>;
+
+    /// Roughly how many bytes a snapshot would weigh now. A snapshot is due when the log since the last one outweighs it.
+    fn state_bytes(&self) -> u64;
+
+    /// Replaces the whole state by a snapshot: the bytes that [`Capture::write`] wrote, in the same order. How they are cut into chunks
+    /// may differ from how they were written.
+    ///
+    /// # Errors
+    /// The snapshot cannot be read or is not one of this machine's; the state may then be anything, and the group does not start.
+    fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError>;
+}
+
+/// Takes the pieces of a snapshot, one call a piece.
+pub type SnapshotSink<'a> = dyn FnMut(&[u8]) -> Result<(), CaptureError> + 'a;
+
+/// A frozen view of a state machine that can write itself as a snapshot.
+pub trait Capture: Send {
+    /// Writes the snapshot, piece by piece (a few KiB to 1 MiB each). Runs on a thread where blocking is allowed, while the machine goes
+    /// on applying.
+    ///
+    /// # Errors
+    /// What the sink returned, passed on; or the capture's own failure.
+    fn write(self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError>;
+}
+
+/// A snapshot could not be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("writing a snapshot: {0}")]
+pub struct CaptureError(pub String);
+
+impl CaptureError {
+    /// An error with this cause.
+    pub fn new(cause: impl fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}
+
+/// A snapshot could not be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("restoring a snapshot: {0}")]
+pub struct StateError(pub String);
+
+impl StateError {
+    /// An error with this cause.
+    pub fn new(cause: impl fmt::Display) -> Self {
+        Self(cause.to_string())
+    }
+}

@@ -1,0 +1,396 @@
+//! A node: one journal, the meta group and the shards' groups over it.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use docket_persistence::mark::Mark;
+use docket_persistence::store::Store;
+use docket_persistence::{Failure, Journal, JournalStatus, Recovery, SNAPSHOTS_DIR, SnapshotSizes};
+use futures::future::{join_all, try_join_all};
+use openraft::{Config, Raft, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::apply::Applier;
+use crate::chores::{Chores, Ward};
+use crate::group::{GroupInner, bounds};
+use crate::identity::Identity;
+use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
+use crate::log::{GroupLog, NodeJournal};
+use crate::network::Peers;
+use crate::options::SHARDS_DEFAULT;
+use crate::progress::{Progress, Stop};
+use crate::raft::TypeConfig;
+use crate::reads::ReadChecks;
+use crate::recovery::{OpenJournal, recover};
+use crate::snapshots::Snapshots;
+use crate::{
+    ClusterError, Group, GroupId, GroupStatus, Leadership, NodeOptions, Ring, ShardId, StateMachine,
+    leadership,
+};
+
+/// A running node. Clones are the same node.
+///
+/// Dropping it does not stop it in order: call [`Node::shutdown`].
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    ring: Ring,
+    groups: Vec<Group>,
+    journal: Arc<NodeJournal>,
+    snapshots: Arc<Snapshots>,
+    recovery: Recovery,
+    stop: Stop,
+    failed: watch::Receiver<Option<Arc<str>>>,
+    closing: watch::Sender<bool>,
+    chores: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a node is and does.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Whose node it is.
+    pub identity: Identity,
+    /// The meta group, then the shards' in order.
+    pub groups: Vec<GroupStatus>,
+    /// The journal's figures.
+    pub journal: JournalStatus,
+    /// What the stored snapshots weigh.
+    pub snapshots: SnapshotSizes,
+    /// What was found in the journal when the node was opened.
+    pub recovery: Recovery,
+    /// Bytes free on the disk, if they are so few that writes are refused.
+    pub disk_low: Option<u64>,
+    /// Why the node must stop, if it must.
+    pub failed: Option<Arc<str>>,
+}
+
+impl Node {
+    /// Opens the node in its data directory, which is created if need be: reads the journal, restores every group and starts it.
+    ///
+    /// `machine` is asked once for the state machine of each group, the meta group first, then the shards in order. The groups' leaders
+    /// are elected by and by: see [`Node::ready`].
+    ///
+    /// # Errors
+    /// An option is out of range or contradicts the directory, or the directory cannot be read; the message says what to do.
+    pub async fn open(
+        options: NodeOptions,
+        machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
+    ) -> Result<Self, ClusterError> {
+        let journal = options.journal.clone();
+        Self::open_journal(
+            options,
+            Box::new(|replay| Journal::open(journal, replay)),
+            machine,
+        )
+        .await
+    }
+
+    /// As [`open`](Self::open), with the journal on another engine; identity and snapshots stay in the data directory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        options: NodeOptions,
+        store: Box<dyn Store>,
+        mark: Box<dyn Mark>,
+        machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
+    ) -> Result<Self, ClusterError> {
+        let journal = options.journal.clone();
+        let open =
+            Box::new(|replay: &mut dyn FnMut(_, &[u8])| Journal::open_with(store, mark, journal, replay));
+        Self::open_journal(options, open, machine).await
+    }
+
+    async fn open_journal(
+        options: NodeOptions,
+        open_journal: OpenJournal,
+        machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
+    ) -> Result<Self, ClusterError> {
+        options.validate()?;
+        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT)?;
+        let ring = Ring::new(identity.shards).ok_or_else(|| ClusterError::Option {
+            option: "shards",
+            value: identity.shards.to_string(),
+            requirement: "it must be from 1 to 4096",
+        })?;
+        let snapshots = Snapshots::open(&options.data_dir.join(SNAPSHOTS_DIR))?;
+        let (failed_tx, failed) = watch::channel(None);
+        let call = Arc::new(Notify::new());
+        let mut parts = Vec::new();
+        let mut appliers = Vec::new();
+        for id in group_ids(ring) {
+            let progress = Arc::new(Progress::new(
+                id,
+                identity.node_id.0,
+                Arc::clone(&call),
+                options.snapshot_bytes_min,
+            ));
+            let (machine, stop) = (machine(id), Stop::new(failed_tx.clone()));
+            appliers.push(Applier::new(
+                Arc::clone(&machine),
+                Arc::clone(&progress),
+                Arc::clone(&snapshots),
+                stop.clone(),
+            ));
+            parts.push((progress, machine, stop));
+        }
+
+        let cache_bytes_max = LOG_CACHE_BYTES / parts.len();
+        let recovering =
+            tokio::task::spawn_blocking(move || recover(appliers, cache_bytes_max, open_journal));
+        let (journal, recovery, recovered) = recovering.await.map_err(|error| ClusterError::Group {
+            group: GroupId::META,
+            cause: format!("recovery panicked: {error}"),
+        })??;
+        let journal = Arc::new(NodeJournal::new(journal));
+        let node_stop = Stop::new(failed_tx);
+        let tell = node_stop.clone();
+        journal.journal.on_failure(Box::new(move |failure: Failure| {
+            tell.fail(failure.to_string().into())
+        }));
+
+        let starts = parts
+            .into_iter()
+            .zip(recovered)
+            .map(|((progress, machine, stop), recovered)| {
+                let log = GroupLog::new(Arc::clone(&journal), Arc::clone(&progress), recovered.index);
+                let (options, applier) = (&options, recovered.applier);
+                let newest_snapshot = applier.snapshot_next().checked_sub(1);
+                async move {
+                    let group = start_group(options, log.clone(), applier, progress, stop).await?;
+                    Ok::<_, ClusterError>(Ward::new(group, log, machine, newest_snapshot))
+                }
+            });
+        let wards = match try_join_all(starts).await {
+            Ok(wards) => wards,
+            Err(error) => {
+                // The directory is let go, so that it can be looked at or opened again.
+                snapshots.close();
+                journal.journal.close();
+                return Err(error);
+            }
+        };
+        let groups = wards.iter().map(|ward| ward.group.clone()).collect();
+        let (closing, closing_rx) = watch::channel(false);
+        let chores = Chores {
+            groups: wards,
+            journal: Arc::clone(&journal),
+            snapshots: Arc::clone(&snapshots),
+            snapshot_bytes_min: options.snapshot_bytes_min,
+            call,
+            closing: closing_rx,
+        };
+        let chores = Mutex::new(Some(tokio::spawn(chores.run())));
+        let inner = Inner {
+            identity,
+            ring,
+            groups,
+            journal,
+            snapshots,
+            recovery,
+            stop: node_stop,
+            failed,
+            closing,
+            chores,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The meta group: nodes, placement, accounts, keys, settings.
+    pub fn meta(&self) -> Group {
+        self.inner.groups[0].clone()
+    }
+
+    /// The group of a shard; `None` if the cluster has no such shard.
+    pub fn shard(&self, shard: ShardId) -> Option<Group> {
+        self.group(shard.group())
+    }
+
+    /// The group of this name, if this node has it.
+    pub fn group(&self, id: GroupId) -> Option<Group> {
+        self.inner.groups.get(id.0 as usize).cloned()
+    }
+
+    /// Every group: the meta group, then the shards' in order.
+    pub fn groups(&self) -> &[Group] {
+        &self.inner.groups
+    }
+
+    /// Which shard owns which slots.
+    pub fn ring(&self) -> Ring {
+        self.inner.ring
+    }
+
+    /// Whose node this is.
+    pub fn identity(&self) -> &Identity {
+        &self.inner.identity
+    }
+
+    /// Waits until every group has a leader, here or elsewhere, or the node has failed.
+    pub async fn ready(&self) {
+        let led = self.inner.groups.iter().map(|group| async {
+            let mut leadership = group.leadership();
+            // An error means that the group has ended; `failed` tells why.
+            let _ = leadership
+                .wait_for(|now| *now != Leadership::Follower { leader: None })
+                .await;
+        });
+        tokio::select! {
+            _ = join_all(led) => {}
+            _ = self.failed() => {}
+        }
+    }
+
+    /// Waits until the node cannot go on, and says why: a write or sync failed, or a group's core died. The program must exit then.
+    /// Never ready if the node is shut down in order.
+    pub fn failed(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        let mut failed = self.inner.failed.clone();
+        async move {
+            match failed
+                .wait_for(Option::is_some)
+                .await
+                .ok()
+                .and_then(|reason| reason.clone())
+            {
+                Some(reason) => reason,
+                // The node is gone, in order.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Bytes free on the disk, if they are so few that new writes are to be refused. Cheap. Proposals are still taken: what was
+    /// begun can be finished in the reserve.
+    pub fn disk_low(&self) -> Option<u64> {
+        self.inner.journal.disk_low()
+    }
+
+    /// What the node is and does now.
+    pub fn status(&self) -> NodeStatus {
+        let inner = &*self.inner;
+        NodeStatus {
+            identity: inner.identity.clone(),
+            groups: inner.groups.iter().map(Group::status).collect(),
+            journal: inner.journal.journal.status(),
+            snapshots: inner.snapshots.sizes(),
+            recovery: inner.recovery.clone(),
+            disk_low: inner.journal.disk_low(),
+            failed: inner.failed.borrow().clone(),
+        }
+    }
+
+    /// Stops every group, makes durable what was written and closes the journal. Proposals that still wait are answered
+    /// [`ProposeError::Stopped`](crate::ProposeError::Stopped); let them finish first. Shutting down twice is harmless.
+    ///
+    /// # Errors
+    /// The node had failed before, or a part of it ended badly.
+    pub async fn shutdown(&self) -> Result<(), ClusterError> {
+        let inner = &*self.inner;
+        inner.stop.close();
+        for group in &inner.groups {
+            group.close();
+        }
+        inner.closing.send_replace(true);
+        let chores = inner.chores.lock().take();
+        if let Some(chores) = chores {
+            // A panic there has cost a snapshot at most.
+            let _ = chores.await;
+        }
+        join_all(inner.groups.iter().map(|group| group.raft().shutdown())).await;
+        inner.snapshots.close();
+        let journal = inner.journal.journal.clone();
+        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        let failed = inner
+            .failed
+            .borrow()
+            .clone()
+            .or(closed.err().map(|error| error.to_string().into()));
+        match failed {
+            Some(reason) => Err(ClusterError::Failed { reason }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The groups of a node, by their numbers from 0.
+fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
+    std::iter::once(GroupId::META).chain(ring.shard_ids().map(ShardId::group))
+}
+
+async fn start_group(
+    options: &NodeOptions,
+    log: GroupLog,
+    applier: Applier,
+    progress: Arc<Progress>,
+    stop: Stop,
+) -> Result<Group, ClusterError> {
+    let id = progress.group;
+    let failed = |error: &dyn std::fmt::Display| ClusterError::Group {
+        group: id,
+        cause: error.to_string(),
+    };
+    let node = progress.node();
+    let config = config(options, id).validate().map_err(|error| failed(&error))?;
+    let founding = log.is_pristine() && applier.applied().is_none();
+    let raft: Raft<TypeConfig, Applier> =
+        Raft::new(node, Arc::new(config), Peers { group: id }, log, applier)
+            .await
+            .map_err(|error| failed(&error))?;
+    let leadership = leadership::follow(&raft, Arc::clone(&progress), stop.clone());
+    if founding {
+        let members = BTreeSet::from([node]);
+        raft.initialize(members).await.map_err(|error| failed(&error))?;
+    }
+    // Alone there is nobody to wait for; among others the vote decides.
+    raft.trigger()
+        .elect(!progress.votes_alone())
+        .await
+        .map_err(|error| failed(&error))?;
+    let reads = ReadChecks::start(raft.clone(), stop.clone());
+    let (proposals, bytes) = bounds();
+    Ok(Group::new(GroupInner {
+        raft,
+        progress,
+        leadership,
+        reads,
+        stop,
+        proposals,
+        bytes,
+    }))
+}
+
+fn config(options: &NodeOptions, group: GroupId) -> Config {
+    Config {
+        cluster_name: group.to_string(),
+        heartbeat_interval: options.heartbeat_ms,
+        heartbeat_min_interval: Some(options.heartbeat_ms),
+        election_timeout_min: options.election_timeout_min_ms,
+        election_timeout_max: options.election_timeout_max_ms,
+        enable_pre_vote: Some(true),
+        // A new term with every start: what an earlier life of this node sent out and did not make durable cannot be taken for the new
+        // life's.
+        enable_leader_restore: Some(false),
+        // The chores decide, by bytes, when a snapshot is due and how far the log is purged.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        api_channel_size: Some(CORE_QUEUE_MAX as u64),
+        ..Config::default()
+    }
+}

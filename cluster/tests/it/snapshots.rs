@@ -1,0 +1,151 @@
+//! Snapshots: taken when they are due, the journal cut behind them, the same state after a restart.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use docket_cluster::{Group, GroupId, Node, NodeOptions};
+
+use crate::machine::{Bed, payload};
+
+fn small_snapshots(bed: &Bed) -> NodeOptions {
+    NodeOptions {
+        snapshot_bytes_min: 16 * 1024,
+        ..bed.options()
+    }
+}
+
+/// Waits for something that happens on the side.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let asked = Instant::now();
+    while !holds() {
+        assert!(
+            asked.elapsed() < Duration::from_secs(30),
+            "still waiting for {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Proposes until the group has a snapshot beyond this index.
+async fn fill_until_snapshot_behind(group: &Group, index: u64) -> u64 {
+    let asked = Instant::now();
+    loop {
+        if let Some(snapshot) = group.status().snapshot_index.filter(|snapshot| *snapshot > index) {
+            return snapshot;
+        }
+        assert!(
+            asked.elapsed() < Duration::from_secs(30),
+            "no snapshot behind {index}"
+        );
+        group.propose(Bytes::from(vec![1; 1024])).await.unwrap();
+    }
+}
+
+fn first_seq(node: &Node) -> u64 {
+    node.status().journal.first_seq
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_is_cut_behind_snapshots_and_the_state_survives() {
+    let bed = Bed::new();
+    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    let started_at = first_seq(&node);
+    let mut last = 0;
+    for _ in 0..3 {
+        for group in node.groups() {
+            last = fill_until_snapshot_behind(group, group.status().snapshot_index.unwrap_or(0)).await;
+        }
+    }
+    assert!(last > 0);
+    eventually("the journal to be cut", || first_seq(&node) > started_at).await;
+    node.meta()
+        .propose(payload("behind the snapshots"))
+        .await
+        .unwrap();
+    let status = node.meta().status();
+    assert!(
+        status.snapshot_age.is_some() && status.bytes_since_snapshot < 64 * 1024,
+        "{status:?}"
+    );
+    assert!(
+        node.status().snapshots.snapshots >= 6,
+        "two of each group are kept"
+    );
+    let before: Vec<_> = (0..3).map(|n| ledgers.of(GroupId(n)).state()).collect();
+    node.shutdown().await.unwrap();
+
+    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    for (n, before) in (0..).zip(before) {
+        let ledger = ledgers.of(GroupId(n));
+        assert_eq!(ledger.state().payloads, before.payloads, "group {n}");
+        let applied = ledger.applied.load(Ordering::Relaxed);
+        assert!(
+            applied < before.payloads.len() as u64,
+            "{applied} applied again: the snapshot was not used"
+        );
+    }
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_idle_keeps_its_vote_and_its_entries_when_others_cut_the_journal() {
+    let bed = Bed::new();
+    let mut last_term = 0;
+    for life in 0..3 {
+        let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+        node.ready().await;
+        let term = node.group(GroupId(2)).unwrap().status().term;
+        assert!(
+            term > last_term,
+            "a vote was forgotten: term {term} follows term {last_term}"
+        );
+        last_term = term;
+        assert_eq!(ledgers.of(GroupId(2)).state().payloads.len() as u64, life);
+        node.group(GroupId(2))
+            .unwrap()
+            .propose(payload(life))
+            .await
+            .unwrap();
+        let (busy, start) = (node.group(GroupId(1)).unwrap(), first_seq(&node));
+        let is_cut = || first_seq(&node) > start;
+        for _ in 0..100 {
+            if is_cut() {
+                break;
+            }
+            fill_until_snapshot_behind(&busy, busy.status().snapshot_index.unwrap_or(0)).await;
+        }
+        eventually("the journal to be cut although a group is idle", is_cut).await;
+        node.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_newest_snapshot_is_passed_over_for_the_one_before() {
+    let bed = Bed::new();
+    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    let group = node.group(GroupId(1)).unwrap();
+    for _ in 0..3 {
+        fill_until_snapshot_behind(&group, group.status().snapshot_index.unwrap_or(0)).await;
+    }
+    let before = ledgers.of(GroupId(1)).state().payloads;
+    node.shutdown().await.unwrap();
+
+    let snapshots = docket_persistence::SnapshotStore::open(bed.dir.path().join("snapshots")).unwrap();
+    let newest = *snapshots.ids(1).last().unwrap();
+    let file = snapshots.path(1, newest).join("db");
+    drop(snapshots);
+    let mut bytes = std::fs::read(&file).unwrap();
+    for byte in bytes.iter_mut().skip(512) {
+        *byte = !*byte;
+    }
+    std::fs::write(&file, bytes).unwrap();
+
+    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    assert_eq!(ledgers.of(GroupId(1)).state().payloads, before);
+    node.shutdown().await.unwrap();
+}
