@@ -1,0 +1,61 @@
+//! What a call brings along, and how it can fail.
+
+use std::time::{Duration, Instant};
+
+use docket_engine::{CustomerId, Rejection};
+
+/// What comes with every call.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// After this nobody waits for the answer any more. A command that has not been decided by then is dropped; one that
+    /// was decided runs to its end.
+    pub deadline: Option<Instant>,
+    /// The client's id for this request, 1 to 64 characters: a repeat is answered from the log.
+    pub request_id: Option<String>,
+    /// When set, the caller sees this customer and its orders only: others answer as if they did not exist.
+    pub owner: Option<CustomerId>,
+}
+
+/// Why a call has no result.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CallError {
+    /// A domain answer.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Too much is in flight. Nothing was done.
+    #[error("too many requests are in flight; retry in {retry_after:?}")]
+    Overloaded {
+        /// When a retry is sensible.
+        retry_after: Duration,
+    },
+    /// The disk is nearly full. Nothing was done; reads go on.
+    #[error(
+        "the node's disk is nearly full ({free_bytes} bytes are free): writes are refused until space is freed"
+    )]
+    LowSpace {
+        /// What is free.
+        free_bytes: u64,
+    },
+    /// The shard has no leader that could decide. Nothing was done.
+    #[error("{reason}; retry in {retry_after:?}")]
+    Unavailable {
+        /// What is missing.
+        reason: &'static str,
+        /// When a retry is sensible.
+        retry_after: Duration,
+    },
+    /// The shard changed its leader, or the node is stopping, while the request was on its way: it may have been done or
+    /// not. A repeat with the same request id finds out.
+    #[error("the outcome is not known: repeat the request with the same request_id to find out")]
+    OutcomeUnknown,
+    /// The deadline passed. The request may have been done or not.
+    #[error("the deadline passed before the request was done")]
+    DeadlineExceeded,
+    /// The request made its actor panic again and again, and was given up. An order that had begun by then
+    /// is finished or undone later.
+    #[error("the request cannot be processed; it was recorded for the operators")]
+    Poison,
+    /// An invariant is broken; the shard has stopped.
+    #[error("an internal invariant does not hold; it was recorded for the operators")]
+    Broken,
+}

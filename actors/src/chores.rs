@@ -1,0 +1,117 @@
+//! What a node does beside its work, once a second: passivates idle actors, takes up orders that nobody drives, releases
+//! stock that was reserved for orders which never came to be, and counts.
+//!
+//! **Orphaned reservations.** An order's items are asked while its first event is still on its way to the disk. If that
+//! event is lost (a crash, a lost leadership), an item may hold a reservation of an order that does not exist. After a
+//! start, and after every incident that can leave one, the reservations are compared with the orders: one whose order
+//! does not exist and has no actor, or does not want it any more, is released when two looks in a row have found it.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docket_engine::{OrderId, Sku};
+
+use crate::{docket::Inner, entity::item::ItemMessage, shard::Router};
+
+/// The time between two rounds.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often the reservations are looked at after an incident.
+const LOOKS: u32 = 3;
+/// The time between two looks that found nothing.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The most orders that one round takes up, per shard.
+const RESUMED_MAX: usize = 1_000;
+
+/// Runs until the node closes.
+pub(crate) async fn run(inner: Arc<Inner>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut suspects = BTreeSet::new();
+    let (mut looks_left, mut last_look) = (0_u32, Instant::now());
+    loop {
+        tokio::select! {
+            _ = rounds.tick() => {}
+            () = inner.closing.cancelled() => return,
+        }
+        let router = &inner.router;
+        for shard in &router.shards {
+            let (now_s, idle_s) = (shard.uptime_s(), inner.actors.idle_s);
+            shard.orders().passivate_idle(now_s, idle_s);
+            shard.customers().passivate_idle(now_s, idle_s);
+            shard.items().passivate_idle(now_s, idle_s);
+            if shard.is_leading() {
+                shard.resume_open(RESUMED_MAX);
+            } else {
+                // One that was started while leadership was being lost would wait for answers that nobody sends.
+                shard.discard_all(None);
+            }
+        }
+        crate::seen::round(&inner);
+        if !router.shards.iter().all(|shard| shard.is_leading()) {
+            continue;
+        }
+        let asked = router
+            .shards
+            .iter()
+            .filter(|shard| shard.take_needs_reconciling())
+            .count()
+            > 0;
+        if asked {
+            // Orders that had an actor at the first look are looked at again when that has long ended.
+            looks_left = LOOKS;
+        }
+        let due =
+            looks_left > 0 && (asked || !suspects.is_empty() || last_look.elapsed() >= LOOK_AGAIN_AFTER);
+        if !due {
+            continue;
+        }
+        looks_left -= 1;
+        last_look = Instant::now();
+        let all = router.clone();
+        // It walks every reservation.
+        let Ok(found) = tokio::task::spawn_blocking(move || orphans(&all)).await else {
+            continue;
+        };
+        let found: BTreeSet<_> = found.into_iter().collect();
+        for (order, sku) in &found {
+            if suspects.contains(&(*order, sku.clone())) {
+                tracing::warn!(%order, %sku, "releasing stock that was reserved for an order that does not want it");
+                let release = ItemMessage::ReleaseOrphan { order: *order };
+                router.of_key(sku.as_str()).tell_item(sku.clone(), release);
+            }
+        }
+        if !found.is_empty() {
+            looks_left = LOOKS;
+        }
+        suspects = found;
+    }
+}
+
+/// Reservations whose order does not exist and is not on its way, or does not want them any more.
+pub(crate) fn orphans(router: &Router) -> Vec<(OrderId, Sku)> {
+    let mut orphans = Vec::new();
+    for shard in &router.shards {
+        for reservation in &shard.committed().reservations {
+            let (order, sku) = reservation.key();
+            let Some(home) = router.of_order(*order) else {
+                continue;
+            };
+            // An actor may be about to commit the order, or to release.
+            if home.orders().contains(order) {
+                continue;
+            }
+            let wanted = home
+                .committed()
+                .orders
+                .get(order)
+                .is_some_and(|o| o.wants(sku) || !o.is_settled());
+            if !wanted {
+                orphans.push((*order, sku.clone()));
+            }
+        }
+    }
+    orphans
+}

@@ -1,0 +1,419 @@
+//! Committed state of a shard: what its log has applied, and nothing else.
+//!
+//! One thread writes ([`Committed::apply`], in log order); any number read at the same time. Every entity is an `Arc`
+//! that is replaced or, where nobody else holds it, changed in place, so that a reader keeps the version it took.
+//!
+//! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use docket_engine::{
+    Broken, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Order, OrderEvent,
+    OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version,
+};
+use parking_lot::{Mutex, RwLock};
+use rapidhash::fast::RandomState;
+
+/// How long a request is remembered, in microseconds of logged time: 24 hours.
+pub const REQUEST_RETENTION_US: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
+const FENCE_RETENTION_US: i64 = 60 * 60 * 1_000_000;
+
+type Map<K, V> = DashMap<K, V, RandomState>;
+
+/// A shard's committed state.
+pub struct Committed {
+    pub(crate) customers: Map<CustomerId, Arc<Customer>>,
+    pub(crate) items: Map<Sku, Arc<Item>>,
+    pub(crate) orders: Map<OrderId, Arc<Order>>,
+    /// What an order has reserved of an item.
+    pub(crate) reservations: Map<(OrderId, Sku), Quantity>,
+    pub(crate) requests: Map<u128, StoredRequest>,
+    /// Orders as they were when they were first settled, where they have changed since: what a repeated request gets.
+    pub(crate) first_settled: Map<OrderId, Arc<Order>>,
+    /// When each of them changed, oldest first: the order in which they are forgotten.
+    first_settled_times: Mutex<VecDeque<(Time, OrderId)>>,
+    pub(crate) customer_orders: Map<CustomerId, Vec<OrderId>>,
+    pub(crate) order_ids: RwLock<BTreeSet<OrderId>>,
+    pub(crate) customer_ids: RwLock<BTreeSet<CustomerId>>,
+    pub(crate) skus: RwLock<BTreeSet<Sku>>,
+    /// Orders that are not settled.
+    pub(crate) open: Mutex<BTreeSet<OrderId>>,
+    /// When each request was stored, oldest first: the order in which they are forgotten.
+    pub(crate) request_times: Mutex<VecDeque<(Time, u128)>>,
+    /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
+    pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
+    last_time: AtomicI64,
+    applied_index: AtomicU64,
+}
+
+/// A request that was done, and what a repeat of it is answered.
+#[derive(Debug, Clone)]
+pub struct StoredRequest {
+    /// Hash of the request's content.
+    pub fingerprint: u64,
+    /// What it was about.
+    pub target: Target,
+}
+
+/// What a repeated request is answered.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// This order, as it was when it was first settled.
+    Order(OrderId),
+    /// This version of a customer.
+    Customer(Arc<Customer>),
+    /// This version of an item.
+    Item(Arc<Item>),
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// All of it is in the state.
+    Done,
+    /// None of it is: it was decided on a state that is not this one.
+    Conflict,
+}
+
+impl Default for Committed {
+    fn default() -> Self {
+        Self {
+            customers: Map::default(),
+            items: Map::default(),
+            orders: Map::default(),
+            reservations: Map::default(),
+            requests: Map::default(),
+            first_settled: Map::default(),
+            first_settled_times: Mutex::default(),
+            customer_orders: Map::default(),
+            order_ids: RwLock::default(),
+            customer_ids: RwLock::default(),
+            skus: RwLock::default(),
+            open: Mutex::default(),
+            request_times: Mutex::default(),
+            fences: Mutex::default(),
+            last_time: AtomicI64::new(0),
+            applied_index: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Committed {
+    /// Applies one record: all of it, or, where an expected version does not fit or its request was done before, none.
+    ///
+    /// # Errors
+    /// [`Broken`] where a fact with the right version does not fit the state: the shard must stop.
+    pub fn apply(&self, record: &Record) -> Result<Applied, Broken> {
+        if !self.fits(record) {
+            self.refuse(record);
+            return Ok(Applied::Conflict);
+        }
+        for event in &record.events {
+            match &event.fact {
+                Fact::Order(id, fact) => self.apply_order(*id, fact, record.time)?,
+                Fact::Customer(id, fact) => self.apply_customer(id, fact, record.time)?,
+                Fact::Item(sku, fact) => self.apply_item(sku, fact, record.time)?,
+            }
+        }
+        if let Some(request) = record.request {
+            self.remember(request, record);
+        }
+        self.last_time.fetch_max(record.time.0, Ordering::Relaxed);
+        self.forget_requests();
+        Ok(Applied::Done)
+    }
+
+    /// Takes nothing more from the lives that decided a record which did not fit: what they decided after it rests on it,
+    /// and its versions may fit again by chance.
+    pub fn refuse(&self, record: &Record) {
+        let mut fences = self.fences.lock();
+        fences.retain(|_, since| since.0 >= record.time.0 - FENCE_RETENTION_US);
+        for event in &record.events {
+            fences.insert(event.decider, record.time);
+        }
+    }
+
+    /// Whether nothing of this life of an actor is taken any more.
+    pub fn is_fenced(&self, decider: Decider) -> bool {
+        let fences = self.fences.lock();
+        !fences.is_empty() && fences.contains_key(&decider)
+    }
+
+    /// Forgets everything, to be restored.
+    pub(crate) fn clear(&self) {
+        self.customers.clear();
+        self.items.clear();
+        self.orders.clear();
+        self.reservations.clear();
+        self.requests.clear();
+        self.first_settled.clear();
+        self.first_settled_times.lock().clear();
+        self.customer_orders.clear();
+        self.order_ids.write().clear();
+        self.customer_ids.write().clear();
+        self.skus.write().clear();
+        self.open.lock().clear();
+        self.request_times.lock().clear();
+        self.fences.lock().clear();
+        self.set_last_time(Time(0));
+    }
+
+    /// Whether every event is the next one of its entity, and the request is new.
+    fn fits(&self, record: &Record) -> bool {
+        if record
+            .request
+            .is_some_and(|request| self.requests.contains_key(&request.key))
+        {
+            return false;
+        }
+        let fences = self.fences.lock();
+        if !fences.is_empty()
+            && record
+                .events
+                .iter()
+                .any(|event| fences.contains_key(&event.decider))
+        {
+            return false;
+        }
+        drop(fences);
+        record.events.iter().enumerate().all(|(i, event)| {
+            // A record has one to three events: looking back is cheaper than a map.
+            let earlier = record.events[..i]
+                .iter()
+                .filter(|e| same_entity(&e.fact, &event.fact))
+                .count() as u64;
+            event.version == Version(self.version(event).0 + earlier).next()
+        })
+    }
+
+    fn version(&self, event: &Event) -> Version {
+        match &event.fact {
+            Fact::Order(id, _) => self.orders.get(id).map(|o| o.version),
+            Fact::Customer(id, _) => self.customers.get(id).map(|c| c.version),
+            Fact::Item(sku, _) => self.items.get(sku).map(|i| i.version),
+        }
+        .unwrap_or_default()
+    }
+
+    fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {
+        let Some(mut order) = self.orders.get_mut(&id) else {
+            let order = Arc::new(Order::create(id, fact, at)?);
+            return self.insert_order(order);
+        };
+        if order.state == OrderState::Confirmed && order.version == Version(2) {
+            self.insert_first_settled(at, order.clone());
+        }
+        let changed = Arc::make_mut(&mut order);
+        changed.evolve(fact, at)?;
+        check(changed.validate())?;
+        if changed.is_settled() {
+            self.open.lock().remove(&id);
+        } else {
+            self.open.lock().insert(id);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
+        check(order.validate())?;
+        let id = order.id;
+        if !order.is_settled() {
+            self.open.lock().insert(id);
+        }
+        self.order_ids.write().insert(id);
+        let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
+        // Ids are chosen before the log orders them: nearly always this is the end.
+        let place = of_customer
+            .iter()
+            .rposition(|other| *other < id)
+            .map_or(0, |before| before + 1);
+        of_customer.insert(place, id);
+        drop(of_customer);
+        self.orders.insert(id, order);
+        Ok(())
+    }
+
+    fn apply_customer(&self, id: &CustomerId, fact: &CustomerEvent, at: Time) -> Result<(), Broken> {
+        let Some(mut customer) = self.customers.get_mut(id) else {
+            self.insert_customer(Arc::new(Customer::create(id.clone(), fact, at)?));
+            return Ok(());
+        };
+        let changed = Arc::make_mut(&mut customer);
+        changed.evolve(fact, at)?;
+        check(changed.validate())
+    }
+
+    pub(crate) fn insert_customer(&self, customer: Arc<Customer>) {
+        self.customer_ids.write().insert(customer.id.clone());
+        self.customers.insert(customer.id.clone(), customer);
+    }
+
+    fn apply_item(&self, sku: &Sku, fact: &ItemEvent, at: Time) -> Result<(), Broken> {
+        let Some(mut item) = self.items.get_mut(sku) else {
+            self.insert_item(Arc::new(Item::create(sku.clone(), fact, at)?));
+            return Ok(());
+        };
+        match fact {
+            ItemEvent::Reserved { order, quantity } => {
+                // The item's own id, so that every reservation shares its text.
+                self.reservations.insert((*order, item.sku.clone()), *quantity);
+            }
+            ItemEvent::Released { order, .. } => {
+                self.reservations.remove(&(*order, item.sku.clone()));
+            }
+            _ => {}
+        }
+        let changed = Arc::make_mut(&mut item);
+        changed.evolve(fact, at)?;
+        check(changed.validate())
+    }
+
+    pub(crate) fn insert_item(&self, item: Arc<Item>) {
+        self.skus.write().insert(item.sku.clone());
+        self.items.insert(item.sku.clone(), item);
+    }
+
+    fn remember(&self, request: Request, record: &Record) {
+        let target = record.events.iter().find_map(|event| match &event.fact {
+            Fact::Order(id, _) => Some(Target::Order(*id)),
+            _ => None,
+        });
+        let target = target.or_else(|| {
+            record.events.last().and_then(|event| match &event.fact {
+                Fact::Customer(id, _) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
+                Fact::Item(sku, _) => self.items.get(sku).map(|i| Target::Item(i.clone())),
+                Fact::Order(id, _) => Some(Target::Order(*id)),
+            })
+        });
+        if let Some(target) = target {
+            self.insert_request(
+                record.time,
+                request.key,
+                StoredRequest {
+                    fingerprint: request.fingerprint,
+                    target,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn insert_request(&self, time: Time, key: u128, stored: StoredRequest) {
+        self.requests.insert(key, stored);
+        self.request_times.lock().push_back((time, key));
+    }
+
+    fn forget_requests(&self) {
+        let oldest = Time(self.last_time.load(Ordering::Relaxed) - REQUEST_RETENTION_US);
+        let mut times = self.request_times.lock();
+        while let Some((_, key)) = times.pop_front_if(|(time, _)| *time < oldest) {
+            self.requests.remove(&key);
+        }
+        let mut times = self.first_settled_times.lock();
+        while let Some((_, id)) = times.pop_front_if(|(time, _)| *time < oldest) {
+            self.first_settled.remove(&id);
+        }
+    }
+
+    pub(crate) fn insert_first_settled(&self, time: Time, order: Arc<Order>) {
+        self.first_settled_times.lock().push_back((time, order.id));
+        self.first_settled.insert(order.id, order);
+    }
+
+    /// The order as it was when it was first settled; `None` while it is not, or where there is none.
+    pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
+        let earlier = self.first_settled.get(&id).map(|order| order.clone());
+        earlier.or_else(|| {
+            self.orders
+                .get(&id)
+                .map(|order| order.clone())
+                .filter(|order| order.is_settled())
+        })
+    }
+
+    /// The time of the newest record.
+    pub fn last_time(&self) -> Time {
+        Time(self.last_time.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_last_time(&self, time: Time) {
+        self.last_time.store(time.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_applied_index(&self, index: u64) {
+        self.applied_index.store(index, Ordering::Release);
+    }
+
+    /// Roughly the bytes of a snapshot.
+    pub fn state_bytes(&self) -> u64 {
+        let bytes = self.orders.len() * 170
+            + self.requests.len() * 55
+            + self.reservations.len() * 50
+            + (self.customers.len() + self.items.len()) * 110;
+        bytes as u64
+    }
+
+    /// Checks every invariant that can be seen within the shard. For tests and tools: it walks everything.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), Broken> {
+        let broken = |entity: &dyn ToString, why| {
+            Err(Broken {
+                entity: entity.to_string(),
+                why,
+            })
+        };
+        for order in &self.orders {
+            order.validate()?;
+        }
+        for customer in &self.customers {
+            customer.validate()?;
+            let ids = self.customer_orders.get(&customer.id);
+            let orders = ids.iter().flat_map(|ids| ids.iter());
+            let held: i128 = orders
+                .filter_map(|id| self.orders.get(id))
+                .map(|order| i128::from(order.held().0))
+                .sum();
+            if held != i128::from(customer.held.0) {
+                return broken(&customer.id, "its held money is not the sum of its orders' holds");
+            }
+        }
+        let mut reserved = BTreeMap::<Sku, i128>::new();
+        for reservation in &self.reservations {
+            *reserved.entry(reservation.key().1.clone()).or_default() += i128::from(reservation.value().0);
+        }
+        for item in &self.items {
+            item.validate()?;
+            if reserved.remove(&item.sku).unwrap_or_default() != i128::from(item.reserved.0) {
+                return broken(&item.sku, "its reserved stock is not the sum of its reservations");
+            }
+        }
+        match reserved.into_keys().next() {
+            Some(sku) => broken(&sku, "there are reservations of an item that does not exist"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// States are validated after every event, where the build checks.
+fn check(valid: Result<(), Broken>) -> Result<(), Broken> {
+    if cfg!(debug_assertions) { valid } else { Ok(()) }
+}
+
+fn same_entity(a: &Fact, b: &Fact) -> bool {
+    match (a, b) {
+        (Fact::Order(a, _), Fact::Order(b, _)) => a == b,
+        (Fact::Customer(a, _), Fact::Customer(b, _)) => a == b,
+        (Fact::Item(a, _), Fact::Item(b, _)) => a == b,
+        _ => false,
+    }
+}

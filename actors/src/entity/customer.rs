@@ -1,0 +1,355 @@
+//! A customer's actor: credit and holds. It also puts its orders' own events into the log, in one record with what they
+//! do to its account, so that the two cannot come apart.
+
+use std::{collections::HashMap, sync::Arc};
+
+use docket_engine::{
+    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, Event, Fact, OrderId, Record,
+    Rejection, Request, Version, customer,
+};
+
+use crate::{
+    committed::Target,
+    host::Entity,
+    proposer::After,
+    reply::{Ask, Caller, Failure, Reply, StepError},
+    residents::Residents,
+    shard::{Life, Shard},
+};
+
+/// When this many requests are remembered on top of committed state, those that are committed by now are dropped.
+const OVERLAY_SWEEP: usize = 256;
+
+/// What a customer's actor is told.
+pub(crate) enum CustomerMessage {
+    /// An order asks for a hold; `record` has its own first event.
+    Hold {
+        ask: Ask,
+        amount: Amount,
+        currency: Currency,
+        record: Record,
+    },
+    /// An order gives its hold back; `record` has its own event.
+    Unhold {
+        ask: Ask,
+        amount: Amount,
+        record: Record,
+    },
+    /// A client's command.
+    Command {
+        command: CustomerCommand,
+        request: Option<Request>,
+        caller: Caller,
+    },
+}
+
+/// A customer with what is decided and not yet committed.
+pub(crate) struct CustomerEntity {
+    id: CustomerId,
+    customer: Option<Customer>,
+    requests: Requests,
+    life: Life,
+}
+
+impl Entity for CustomerEntity {
+    type Key = CustomerId;
+    type Message = CustomerMessage;
+    const KIND: &'static str = "customer";
+
+    fn load(shard: &Arc<Shard>, id: CustomerId) -> Self {
+        // Before the state is read: what changes in between ends the life.
+        let life = shard.begin_life();
+        let customer = shard
+            .committed()
+            .customers
+            .get(&id)
+            .map(|customer| Customer::clone(&customer));
+        Self {
+            id,
+            customer,
+            requests: Requests::default(),
+            life,
+        }
+    }
+
+    fn handle(&mut self, shard: &Arc<Shard>, message: CustomerMessage) {
+        if self.is_stale(shard) {
+            *self = Self::load(shard, self.id.clone());
+        }
+        match message {
+            CustomerMessage::Hold {
+                ask,
+                amount,
+                currency,
+                record,
+            } => {
+                self.hold(shard, ask, amount, currency, record);
+            }
+            CustomerMessage::Unhold { ask, amount, record } => self.unhold(shard, ask, amount, record),
+            CustomerMessage::Command {
+                command,
+                request,
+                caller,
+            } => self.command(shard, &command, request, caller),
+        }
+    }
+
+    fn is_idle(&self, shard: &Arc<Shard>) -> bool {
+        self.is_stale(shard) || self.committed_version(shard) == self.version()
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn residents(shard: &Shard) -> &Residents<Self> {
+        shard.customers()
+    }
+}
+
+impl CustomerEntity {
+    fn version(&self) -> Version {
+        self.customer
+            .as_ref()
+            .map(|customer| customer.version)
+            .unwrap_or_default()
+    }
+
+    fn committed_version(&self, shard: &Shard) -> Version {
+        shard
+            .committed()
+            .customers
+            .get(&self.id)
+            .map(|customer| customer.version)
+            .unwrap_or_default()
+    }
+
+    /// True when this life rests on a state that is not the committed one: another life's records were on their way when
+    /// it began, or one of its own was refused.
+    fn is_stale(&self, shard: &Shard) -> bool {
+        self.committed_version(shard) > self.version() || shard.committed().is_fenced(self.life.decider)
+    }
+
+    fn hold(&mut self, shard: &Arc<Shard>, ask: Ask, amount: Amount, currency: Currency, record: Record) {
+        let (order, decider) = (ask.order(), ask.decider());
+        if let Some(request) = record.request
+            && let Err(error) = self.requests.check_order(shard, request)
+        {
+            // Also this answer depends on what may not be committed yet.
+            return shard.barrier(
+                self.life,
+                After::Answered {
+                    ask,
+                    result: Err(error),
+                },
+            );
+        }
+        let command = CustomerCommand::Hold {
+            order,
+            amount,
+            currency,
+        };
+        match customer::decide(&self.id, self.customer.as_ref(), &command) {
+            Ok(decision) => {
+                self.requests.begun_order(shard, record.request, order);
+                self.submit(shard, record, decision.events, |_| After::Placed {
+                    order,
+                    decider,
+                });
+                // The order may go on: what it puts into the log comes after this.
+                ask.answer(Ok(()));
+            }
+            // Also a refusal rests on what may not be committed yet.
+            Err(rejection) => {
+                let result = Err(StepError::Rejected(rejection));
+                shard.barrier(self.life, After::Answered { ask, result });
+            }
+        }
+    }
+
+    fn unhold(&mut self, shard: &Arc<Shard>, ask: Ask, amount: Amount, record: Record) {
+        let command = CustomerCommand::Release {
+            order: ask.order(),
+            amount,
+        };
+        match customer::decide(&self.id, self.customer.as_ref(), &command) {
+            Ok(decision) => {
+                self.submit(shard, record, decision.events, |_| After::Answered {
+                    ask,
+                    result: Ok(()),
+                });
+            }
+            Err(rejection) => {
+                shard.barrier(
+                    self.life,
+                    After::Answered {
+                        ask,
+                        result: Err(StepError::Rejected(rejection)),
+                    },
+                );
+            }
+        }
+    }
+
+    fn command(
+        &mut self,
+        shard: &Arc<Shard>,
+        command: &CustomerCommand,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        if caller.is_expired() {
+            return caller.fail(Failure::Expired);
+        }
+        let caller = match self.requests.check(shard, self.life, request, caller) {
+            Seen::New(caller) => caller,
+            Seen::Before => return,
+        };
+        match customer::decide(&self.id, self.customer.as_ref(), command) {
+            Ok(decision) if decision.events.is_empty() => match &self.customer {
+                Some(customer) => {
+                    shard.answer(self.life, caller, Reply::Customer(Arc::new(customer.clone())))
+                }
+                None => drop(caller),
+            },
+            Ok(decision) => {
+                self.requests.begun(shard, request);
+                let record = Record {
+                    time: shard.now(),
+                    events: Vec::with_capacity(1),
+                    request,
+                };
+                self.submit(shard, record, decision.events, |customer| After::Answer {
+                    callers: vec![caller],
+                    reply: Reply::Customer(Arc::new(customer.clone())),
+                    settled: None,
+                });
+            }
+            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+        }
+    }
+
+    /// Carries the events into the speculative state and submits them behind what the record already has.
+    fn submit(
+        &mut self,
+        shard: &Arc<Shard>,
+        mut record: Record,
+        events: Vec<CustomerEvent>,
+        after: impl FnOnce(&Customer) -> After,
+    ) {
+        let mut after = Some(after);
+        let mut then = None;
+        for event in events {
+            let evolved = match &mut self.customer {
+                Some(customer) => customer.evolve(&event, record.time).map(|()| &*customer),
+                None => {
+                    Customer::create(self.id.clone(), &event, record.time).map(|c| &*self.customer.insert(c))
+                }
+            };
+            let customer = evolved.unwrap_or_else(|broken| shard.broken(&broken));
+            then = after.take().map(|after| after(customer)).or(then);
+            record.events.push(Event {
+                version: customer.version,
+                decider: self.life.decider,
+                fact: Fact::Customer(self.id.clone(), event),
+            });
+        }
+        if let Some(after) = then {
+            shard.submit(self.life, record, after);
+        }
+    }
+}
+
+/// Requests that were begun and may not be committed yet, on top of those that are.
+#[derive(Default)]
+pub(crate) struct Requests {
+    begun: HashMap<u128, Begun>,
+    /// How many there were left after the last sweep.
+    swept: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    fingerprint: u64,
+    order: Option<OrderId>,
+}
+
+/// Whether a request is new.
+pub(crate) enum Seen {
+    /// It is: go on.
+    New(Caller),
+    /// It is not, and its caller is taken care of.
+    Before,
+}
+
+impl Requests {
+    /// Answers the repeat of a request.
+    pub(crate) fn check(
+        &self,
+        shard: &Arc<Shard>,
+        life: Life,
+        request: Option<Request>,
+        caller: Caller,
+    ) -> Seen {
+        let Some(request) = request else {
+            return Seen::New(caller);
+        };
+        if let Some(reply) = shard.stored_reply(request) {
+            shard.answer(life, caller, reply);
+            return Seen::Before;
+        }
+        match self.begun.get(&request.key) {
+            None => return Seen::New(caller),
+            Some(begun) if begun.fingerprint == request.fingerprint && begun.order.is_none() => {
+                // Its first sending is on its way to the disk: behind that the stored answer can be read.
+                shard.retry_behind_barrier(life, caller);
+            }
+            Some(_) => shard.answer(life, caller, Reply::Rejected(Rejection::RequestIdReused)),
+        }
+        Seen::Before
+    }
+
+    /// Whether an order with this request may be placed.
+    fn check_order(&self, shard: &Arc<Shard>, request: Request) -> Result<(), StepError> {
+        let stored = shard.committed().requests.get(&request.key).map(|stored| {
+            let order = match stored.target {
+                Target::Order(id) => Some(id),
+                _ => None,
+            };
+            Begun {
+                fingerprint: stored.fingerprint,
+                order,
+            }
+        });
+        match stored.or_else(|| self.begun.get(&request.key).copied()) {
+            None => Ok(()),
+            Some(Begun {
+                fingerprint,
+                order: Some(order),
+            }) if fingerprint == request.fingerprint => Err(StepError::Duplicate(order)),
+            Some(_) => Err(StepError::Rejected(Rejection::RequestIdReused)),
+        }
+    }
+
+    /// Notes that a request is on its way into the log.
+    pub(crate) fn begun(&mut self, shard: &Arc<Shard>, request: Option<Request>) {
+        self.note(shard, request, None);
+    }
+
+    fn begun_order(&mut self, shard: &Arc<Shard>, request: Option<Request>, order: OrderId) {
+        self.note(shard, request, Some(order));
+    }
+
+    fn note(&mut self, shard: &Arc<Shard>, request: Option<Request>, order: Option<OrderId>) {
+        let Some(Request { key, fingerprint }) = request else {
+            return;
+        };
+        // Twice as many as were left: so that a sweep's cost is spread over as many requests.
+        if self.begun.len() >= (2 * self.swept).max(OVERLAY_SWEEP) {
+            self.begun
+                .retain(|key, _| !shard.committed().requests.contains_key(key));
+            self.swept = self.begun.len();
+        }
+        self.begun.insert(key, Begun { fingerprint, order });
+    }
+}

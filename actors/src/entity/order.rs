@@ -1,0 +1,683 @@
+//! An order's actor: the process that takes an order from its placing to its settlement, and through its cancelling.
+//!
+//! ```text
+//!            Place                       Hold ok                    all reserved
+//!   Idle ────────────▶ Holding ─────────────────────▶ Reserving ───────────────────▶ Idle (CONFIRMED)
+//!                        │ no credit: REJECTED            │ an item refused
+//!                        ▼                                ▼
+//!                      Idle               Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
+//! ```
+//!
+//! The order's first event goes into the log together with its customer's hold, and its items are asked while that is on
+//! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`).
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use docket_engine::{
+    Amount, CustomerId, Decider, Effect, Event, Fact, ItemCommand, Order, OrderCommand, OrderEvent, OrderId,
+    OrderState, Record, Rejection, Request, Sku, Version, order,
+};
+
+use super::{customer::CustomerMessage, item::ItemMessage};
+use crate::{
+    docket::{PANICS_MAX, PlaceOrder},
+    host::Entity,
+    proposer::After,
+    reply::{Ask, Caller, Failure, Reply, Step, StepError},
+    residents::Residents,
+    shard::{Life, Shard},
+};
+
+/// How often an order asks again before it gives its callers up; it is taken up again later.
+const ASKS_MAX: u32 = 64;
+/// How long it waits before it asks a shard again that has no leader.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// What an order's actor is told.
+pub(crate) enum OrderMessage {
+    /// Be placed.
+    Place {
+        place: Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    },
+    /// Answer when settled.
+    Await { caller: Caller },
+    /// Be cancelled.
+    Cancel {
+        owner: Option<CustomerId>,
+        expected: Option<Version>,
+        request: Option<Request>,
+        caller: Caller,
+    },
+    /// Carry on with what is open.
+    Resume,
+    /// The answer to a question.
+    Answer {
+        decider: Decider,
+        step: Step,
+        result: Result<(), StepError>,
+    },
+    /// Ask again.
+    Again { step: Step },
+    /// What settled the order is committed.
+    Settled,
+    /// What this life of the order put into the log was not taken.
+    Failed { decider: Decider, failure: Failure },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is under way.
+    Idle,
+    /// The customer was asked for a hold.
+    Holding,
+    /// The items were asked to reserve.
+    Reserving,
+    /// The customer was asked to take its hold back.
+    Unholding,
+    /// The items were asked to release.
+    Releasing,
+    /// The event that settles the order is on its way into the log.
+    Settling,
+}
+
+/// An order and what it is waiting for.
+pub(crate) struct OrderEntity {
+    id: OrderId,
+    order: Option<Order>,
+    stage: Stage,
+    /// What is being placed, while `order` is not there yet.
+    placing: Option<(Arc<PlaceOrder>, Record)>,
+    /// Who waits for the settlement.
+    callers: Vec<Caller>,
+    /// Who waits for the order to be cancelled.
+    cancelling: bool,
+    answers: Vec<(Sku, Result<(), Rejection>)>,
+    awaiting: usize,
+    asked_again: u32,
+    /// How often an item panicked over this order.
+    panics: u32,
+    /// What the customer puts into the log for the order, kept to ask again.
+    unholding: Option<Record>,
+    stash: VecDeque<OrderMessage>,
+    life: Life,
+}
+
+impl Entity for OrderEntity {
+    type Key = OrderId;
+    type Message = OrderMessage;
+    const KIND: &'static str = "order";
+
+    fn load(shard: &Arc<Shard>, id: OrderId) -> Self {
+        let mut entity = Self::committed(shard, id);
+        entity.resume(shard);
+        entity
+    }
+
+    fn panicked(&mut self) {
+        for caller in std::mem::take(&mut self.callers) {
+            caller.fail(Failure::Panicked);
+        }
+    }
+
+    fn handle(&mut self, shard: &Arc<Shard>, message: OrderMessage) {
+        match message {
+            OrderMessage::Place {
+                place,
+                request,
+                caller,
+            } => self.place(shard, place, request, caller),
+            OrderMessage::Await { caller } => self.wait(shard, caller),
+            OrderMessage::Cancel { .. } if self.stage != Stage::Idle => self.stash.push_back(message),
+            OrderMessage::Cancel {
+                owner,
+                expected,
+                request,
+                caller,
+            } => {
+                self.cancel(shard, owner.as_ref(), expected, request, caller);
+            }
+            OrderMessage::Resume => self.resume(shard),
+            // Another life's question or record means nothing to this one.
+            OrderMessage::Answer { decider, .. } | OrderMessage::Failed { decider, .. }
+                if decider != self.life.decider => {}
+            OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
+            OrderMessage::Again { step } => self.ask(shard, step),
+            OrderMessage::Settled => {
+                self.stage = Stage::Idle;
+                // Those that came while the last event was on its way.
+                for caller in std::mem::take(&mut self.callers) {
+                    self.wait(shard, caller);
+                }
+            }
+            OrderMessage::Failed { failure, .. } => self.failed(shard, failure),
+        }
+        while self.stage == Stage::Idle
+            && let Some(message) = self.stash.pop_front()
+        {
+            self.handle(shard, message);
+        }
+    }
+
+    fn is_idle(&self, _shard: &Arc<Shard>) -> bool {
+        self.stage == Stage::Idle && self.callers.is_empty() && self.stash.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    fn residents(shard: &Shard) -> &Residents<Self> {
+        shard.orders()
+    }
+}
+
+impl OrderEntity {
+    /// The order as it is committed, with nothing under way.
+    fn committed(shard: &Arc<Shard>, id: OrderId) -> Self {
+        // Before the state is read: what changes in between ends the life.
+        let life = shard.begin_life();
+        let order = shard
+            .committed()
+            .orders
+            .get(&id)
+            .map(|order| Order::clone(&order));
+        Self {
+            id,
+            order,
+            stage: Stage::Idle,
+            placing: None,
+            callers: Vec::new(),
+            cancelling: false,
+            answers: Vec::new(),
+            awaiting: 0,
+            asked_again: 0,
+            panics: 0,
+            unholding: None,
+            stash: VecDeque::new(),
+            life,
+        }
+    }
+
+    fn place(
+        &mut self,
+        shard: &Arc<Shard>,
+        place: Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        if self.order.is_some() || self.stage != Stage::Idle {
+            return self.wait(shard, caller);
+        }
+        if caller.is_expired() {
+            return caller.fail(Failure::Expired);
+        }
+        let command = OrderCommand::Place {
+            customer: place.customer.clone(),
+            currency: place.currency,
+            lines: place.lines.clone(),
+        };
+        match order::decide(None, &command) {
+            Ok(decision) => {
+                let mut record = Record {
+                    time: shard.now(),
+                    events: Vec::with_capacity(2),
+                    request,
+                };
+                self.push_events(&mut record, Version::default(), decision.events);
+                self.placing = Some((place, record));
+                self.callers.push(caller);
+                self.stage = Stage::Holding;
+                self.ask(shard, Step::Hold);
+            }
+            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+        }
+    }
+
+    /// Answers a caller when the order has settled, with what its placing led to.
+    fn wait(&mut self, shard: &Arc<Shard>, caller: Caller) {
+        if self.stage != Stage::Idle {
+            // While it is being cancelled, what its placing led to is known already.
+            match shard.committed().first_settled(self.id) {
+                Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
+                None => self.callers.push(caller),
+            }
+            return;
+        }
+        match &self.order {
+            Some(order) => {
+                let settled = shard
+                    .committed()
+                    .first_settled(self.id)
+                    .unwrap_or_else(|| Arc::new(order.clone()));
+                shard.answer(self.life, caller, placed_reply(&settled));
+            }
+            None => shard.answer(
+                self.life,
+                caller,
+                Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+            ),
+        }
+    }
+
+    fn cancel(
+        &mut self,
+        shard: &Arc<Shard>,
+        owner: Option<&CustomerId>,
+        expected: Option<Version>,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        let Some(order) = self
+            .order
+            .as_ref()
+            .filter(|order| owner.is_none_or(|owner| *owner == order.customer))
+        else {
+            return shard.answer(
+                self.life,
+                caller,
+                Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+            );
+        };
+        if caller.is_expired() {
+            return caller.fail(Failure::Expired);
+        }
+        let stored = request.and_then(|request| {
+            shard
+                .committed()
+                .requests
+                .get(&request.key)
+                .map(|stored| stored.fingerprint == request.fingerprint)
+        });
+        match stored {
+            Some(true) => return shard.answer(self.life, caller, Reply::Order(Arc::new(order.clone()))),
+            Some(false) => {
+                return shard.answer(self.life, caller, Reply::Rejected(Rejection::RequestIdReused));
+            }
+            None => {}
+        }
+        match order::decide(Some(order), &OrderCommand::Cancel { expected }) {
+            Ok(decision) if decision.events.is_empty() => {
+                shard.answer(self.life, caller, Reply::Order(Arc::new(order.clone())));
+            }
+            Ok(decision) => {
+                self.callers.push(caller);
+                self.cancelling = true;
+                self.unhold(shard, decision.events, request);
+            }
+            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+        }
+    }
+
+    /// Carries on with what the order still has to ask of others.
+    fn resume(&mut self, shard: &Arc<Shard>) {
+        let Some(order) = &self.order else { return };
+        if self.stage != Stage::Idle || order.is_settled() {
+            return;
+        }
+        let effects = order::open_effects(order);
+        self.stage = if order.state == OrderState::Pending {
+            Stage::Reserving
+        } else {
+            Stage::Releasing
+        };
+        self.ask_items(shard, effects);
+    }
+
+    fn ask_items(&mut self, shard: &Arc<Shard>, effects: Vec<Effect>) {
+        self.answers.clear();
+        self.awaiting = effects.len();
+        for effect in effects {
+            match effect {
+                Effect::ReserveStock { sku, currency, lines } => {
+                    let command = ItemCommand::Reserve {
+                        order: self.id,
+                        currency,
+                        lines,
+                    };
+                    self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
+                }
+                Effect::ReleaseStock { sku } => {
+                    let command = ItemCommand::Release { order: self.id };
+                    self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+                }
+                // The customer is asked in one record with the order's own event.
+                Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } => self.awaiting -= 1,
+            }
+        }
+    }
+
+    fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
+        shard.tell_item(sku, ItemMessage::Ask { ask, command });
+    }
+
+    /// Asks one question, again or for the first time.
+    fn ask(&mut self, shard: &Arc<Shard>, step: Step) {
+        match step {
+            Step::Hold => {
+                let Some((place, record)) = &self.placing else {
+                    return;
+                };
+                let amount = order::total(&place.lines).unwrap_or(Amount::ZERO);
+                let message = CustomerMessage::Hold {
+                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
+                    amount,
+                    currency: place.currency,
+                    record: record.clone(),
+                };
+                shard.tell_customer(&place.customer, message);
+            }
+            Step::Unhold => {
+                let (Some(order), Some(record)) = (&self.order, &self.unholding) else {
+                    return;
+                };
+                let message = CustomerMessage::Unhold {
+                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
+                    amount: order.total,
+                    record: record.clone(),
+                };
+                shard.tell_customer(&order.customer, message);
+            }
+            Step::Reserve(sku) => {
+                let Some(order) = &self.order else { return };
+                let effect = order::open_effects(order)
+                    .into_iter()
+                    .find(|effect| matches!(effect, Effect::ReserveStock { sku: s, .. } if *s == sku));
+                if let Some(Effect::ReserveStock { sku, currency, lines }) = effect {
+                    let command = ItemCommand::Reserve {
+                        order: self.id,
+                        currency,
+                        lines,
+                    };
+                    self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
+                }
+            }
+            Step::Release(sku) => {
+                let command = ItemCommand::Release { order: self.id };
+                self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+            }
+        }
+    }
+
+    fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
+        if let Err(StepError::Failed(failure)) = result {
+            return self.ask_again(shard, step, failure);
+        }
+        match (self.stage, step) {
+            (Stage::Holding, Step::Hold) => self.held(shard, result),
+            (Stage::Reserving, Step::Reserve(sku)) => {
+                if self.answers.iter().any(|(answered, _)| *answered == sku) {
+                    return;
+                }
+                let answer = match result {
+                    Err(StepError::Rejected(rejection)) => Err(rejection),
+                    _ => Ok(()),
+                };
+                self.answers.push((sku, answer));
+                if self.answers.len() == self.awaiting {
+                    self.settle(shard);
+                }
+            }
+            (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
+            (Stage::Releasing, Step::Release(sku)) => {
+                if self.answers.iter().any(|(answered, _)| *answered == sku) {
+                    return;
+                }
+                self.answers.push((sku, Ok(())));
+                if self.answers.len() == self.awaiting {
+                    self.released(shard);
+                }
+            }
+            // An answer to a question that was asked twice.
+            _ => {}
+        }
+    }
+
+    /// The customer has answered.
+    fn held(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
+        let Some((place, mut record)) = self.placing.take() else {
+            return;
+        };
+        let rejection = match result {
+            Ok(()) => {
+                let order = self.evolve(shard, &record);
+                let effects = order::open_effects(order);
+                self.stage = Stage::Reserving;
+                return self.ask_items(shard, effects);
+            }
+            Err(StepError::Duplicate(order)) => return self.dismiss(shard, Reply::Elsewhere(order), None),
+            Err(StepError::Rejected(
+                rejection @ (Rejection::CustomerNotFound { .. } | Rejection::RequestIdReused),
+            )) => return self.dismiss(shard, Reply::Rejected(rejection), None),
+            Err(StepError::Rejected(rejection)) => rejection,
+            // Failures are asked again, before this.
+            Err(StepError::Failed(_)) => return,
+        };
+        let command = OrderCommand::Refuse {
+            customer: place.customer.clone(),
+            currency: place.currency,
+            lines: place.lines.clone(),
+            rejection,
+        };
+        match order::decide(None, &command) {
+            Ok(decision) => {
+                record.events.clear();
+                self.push_events(&mut record, Version::default(), decision.events);
+                self.evolve(shard, &record);
+                self.settle_with(shard, record);
+            }
+            Err(rejection) => self.dismiss(shard, Reply::Rejected(rejection), None),
+        }
+    }
+
+    /// Answers all callers of an order that does not come to be.
+    fn dismiss(&mut self, shard: &Arc<Shard>, reply: Reply, settled: Option<OrderId>) {
+        self.stage = Stage::Idle;
+        self.cancelling = false;
+        let callers = std::mem::take(&mut self.callers);
+        shard.barrier(
+            self.life,
+            After::Answer {
+                callers,
+                reply,
+                settled,
+            },
+        );
+    }
+
+    /// All items have answered.
+    fn settle(&mut self, shard: &Arc<Shard>) {
+        let Some(order) = &self.order else { return };
+        let answers = std::mem::take(&mut self.answers);
+        let Ok(decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
+            return;
+        };
+        if decision.effects.is_empty() {
+            let mut record = Record {
+                time: shard.now(),
+                events: Vec::with_capacity(1),
+                request: None,
+            };
+            self.push_events(&mut record, order.version, decision.events);
+            self.evolve(shard, &record);
+            self.settle_with(shard, record);
+        } else {
+            self.unhold(shard, decision.events, None);
+        }
+    }
+
+    /// Puts the order's events into the log, with its customer's release of the hold.
+    fn unhold(&mut self, shard: &Arc<Shard>, events: Vec<OrderEvent>, request: Option<Request>) {
+        let Some(order) = &self.order else { return };
+        let mut record = Record {
+            time: shard.now(),
+            events: Vec::with_capacity(2),
+            request,
+        };
+        self.push_events(&mut record, order.version, events);
+        self.unholding = Some(record);
+        self.stage = Stage::Unholding;
+        self.ask(shard, Step::Unhold);
+    }
+
+    /// The customer has taken its hold back, and that is committed.
+    fn unheld(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
+        let Some(record) = self.unholding.take() else {
+            return;
+        };
+        if result.is_err() {
+            // A customer cannot refuse, and it cannot cease to exist.
+            return self.failed(shard, Failure::Conflict);
+        }
+        let order = self.evolve(shard, &record);
+        if order.is_settled() {
+            let (reply, settled) = (self.reply(), Some(self.id));
+            return self.dismiss(shard, reply, settled);
+        }
+        let effects = order::open_effects(order);
+        self.stage = Stage::Releasing;
+        self.ask_items(shard, effects);
+    }
+
+    /// All items have released.
+    fn released(&mut self, shard: &Arc<Shard>) {
+        let Some(order) = &self.order else { return };
+        let Ok(decision) = order::decide(Some(order), &OrderCommand::Released) else {
+            return;
+        };
+        let mut record = Record {
+            time: shard.now(),
+            events: Vec::with_capacity(1),
+            request: None,
+        };
+        self.push_events(&mut record, order.version, decision.events);
+        self.evolve(shard, &record);
+        self.settle_with(shard, record);
+    }
+
+    /// Submits the record that settles the order; its callers are answered when it is committed.
+    fn settle_with(&mut self, shard: &Arc<Shard>, record: Record) {
+        let reply = self.reply();
+        self.cancelling = false;
+        self.stage = Stage::Settling;
+        let callers = std::mem::take(&mut self.callers);
+        let after = After::Answer {
+            callers,
+            reply,
+            settled: Some(self.id),
+        };
+        shard.submit(self.life, record, after);
+    }
+
+    fn reply(&self) -> Reply {
+        match &self.order {
+            Some(order) if self.cancelling => Reply::Order(Arc::new(order.clone())),
+            Some(order) => placed_reply(&Arc::new(order.clone())),
+            None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+        }
+    }
+
+    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
+        let under_way = matches!(
+            (self.stage, &step),
+            (Stage::Holding, Step::Hold)
+                | (Stage::Reserving, Step::Reserve(_))
+                | (Stage::Unholding, Step::Unhold)
+                | (Stage::Releasing, Step::Release(_))
+        );
+        if !under_way {
+            return;
+        }
+        self.asked_again += 1;
+        if self.asked_again > ASKS_MAX {
+            return self.failed(shard, Failure::Unknown);
+        }
+        // What came back as a conflict or unknown may have been done: for a hold, or its release, only committed state
+        // can tell.
+        let uncertain = matches!(step, Step::Hold | Step::Unhold) && failure != Failure::Gone;
+        if uncertain {
+            return self.failed(shard, failure);
+        }
+        if let (Failure::Panicked, Step::Reserve(sku)) = (failure, &step) {
+            self.panics += 1;
+            if self.panics >= PANICS_MAX {
+                metrics::counter!("docket_poison_commands_total").increment(1);
+                let line = self
+                    .order
+                    .iter()
+                    .flat_map(|order| &order.lines)
+                    .position(|line| line.sku == *sku);
+                let rejection = Rejection::ItemFailed {
+                    line: line.unwrap_or_default() as u16,
+                    sku: sku.clone(),
+                };
+                return self.answered(shard, step, Err(StepError::Rejected(rejection)));
+            }
+        }
+        match failure {
+            Failure::NotLeader | Failure::Unknown => shard.tell_order_later(self.id, step, ASK_AGAIN_AFTER),
+            _ => self.ask(shard, step),
+        }
+    }
+
+    /// The order is not what this actor believes: it is thrown away, and its callers ask again.
+    fn failed(&mut self, shard: &Arc<Shard>, failure: Failure) {
+        // Its earlier events may be in the log.
+        let undone = self.order.is_none() || failure != Failure::NotLeader;
+        let failure = if undone { failure } else { Failure::Unknown };
+        std::mem::take(&mut self.callers)
+            .into_iter()
+            .for_each(|caller| caller.fail(failure));
+        for message in std::mem::take(&mut self.stash) {
+            if let OrderMessage::Cancel { caller, .. } = message {
+                caller.fail(failure);
+            }
+        }
+        shard.needs_reconciling();
+        // What is open is taken up again with the next message, or by the chores.
+        *self = Self::committed(shard, self.id);
+    }
+
+    fn push_events(&self, record: &mut Record, from: Version, events: Vec<OrderEvent>) {
+        let mut version = from;
+        for event in events {
+            version = version.next();
+            record.events.push(Event {
+                version,
+                decider: self.life.decider,
+                fact: Fact::Order(self.id, event),
+            });
+        }
+    }
+
+    /// Carries the order's own events of a record into the speculative state.
+    fn evolve(&mut self, shard: &Arc<Shard>, record: &Record) -> &Order {
+        for event in &record.events {
+            let Fact::Order(_, fact) = &event.fact else {
+                continue;
+            };
+            let evolved = match &mut self.order {
+                Some(order) => order.evolve(fact, record.time),
+                None => Order::create(self.id, fact, record.time).map(|order| self.order = Some(order)),
+            };
+            evolved.unwrap_or_else(|broken| shard.broken(&broken));
+        }
+        match &self.order {
+            Some(order) => order,
+            None => shard.broken(&docket_engine::Broken {
+                entity: self.id.to_string(),
+                why: "it has no first event",
+            }),
+        }
+    }
+}
+
+/// What whoever placed the order is answered.
+pub(crate) fn placed_reply(order: &Arc<Order>) -> Reply {
+    match &order.rejection {
+        Some(rejection) => Reply::Rejected(Rejection::clone(rejection)),
+        None => Reply::Order(order.clone()),
+    }
+}

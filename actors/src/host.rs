@@ -1,0 +1,150 @@
+//! The ractor actor around an entity.
+//!
+//! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one and loads the entity from
+//! committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
+//! (starting an actor costs ten times what re-using one does). A panic ends the host: its supervisor reports it, its
+//! waiting messages say to their callers that they are gone, and the next message to the entity finds a new host with
+//! the committed state.
+
+use std::{
+    hash::Hash,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use crate::{residents::Residents, shard::Shard};
+
+/// What an actor decides for. All of it is synchronous: an entity never waits, it is told.
+pub(crate) trait Entity: Sized + Send + 'static {
+    /// Its name.
+    type Key: Clone + Eq + Hash + std::fmt::Display + Send + Sync + 'static;
+    /// What it is told.
+    type Message: Send + 'static;
+    /// For logs and metrics: `order`, `customer` or `item`.
+    const KIND: &'static str;
+
+    /// The entity from committed state.
+    fn load(shard: &Arc<Shard>, key: Self::Key) -> Self;
+    /// Does what a message says.
+    fn handle(&mut self, shard: &Arc<Shard>, message: Self::Message);
+    /// Tells those who wait that the entity's actor has panicked. (The message that made it panic tells its own sender.)
+    fn panicked(&mut self) {}
+    /// True when nothing would be lost by forgetting the entity now.
+    fn is_idle(&self, shard: &Arc<Shard>) -> bool;
+    /// True when it will most likely not be needed again.
+    fn is_done(&self) -> bool;
+    /// Where the shard keeps the hosts of this kind.
+    fn residents(shard: &Shard) -> &Residents<Self>;
+}
+
+/// What a host is told.
+pub(crate) enum HostMessage<E: Entity> {
+    /// Become this entity.
+    Assume(E::Key),
+    /// Tell the entity.
+    Deliver(E::Message),
+    /// Give the identity up, if nothing needs it.
+    Passivate,
+}
+
+/// The actor.
+pub(crate) struct Host<E>(PhantomData<fn() -> E>);
+
+impl<E> Host<E> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// What a host knows.
+pub(crate) struct HostState<E: Entity> {
+    shard: Arc<Shard>,
+    /// Messages on their way here: while there are any the identity is kept.
+    queued: Arc<AtomicUsize>,
+    current: Option<(E::Key, E)>,
+}
+
+impl<E: Entity> Actor for Host<E> {
+    type Msg = HostMessage<E>;
+    type State = HostState<E>;
+    type Arguments = (Arc<Shard>, Arc<AtomicUsize>);
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        (shard, queued): Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(HostState {
+            shard,
+            queued,
+            current: None,
+        })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            HostMessage::Assume(key) => {
+                let entity = E::load(&state.shard, key.clone());
+                state.current = Some((key, entity));
+            }
+            HostMessage::Deliver(message) => state.deliver(&myself, message),
+            HostMessage::Passivate => state.passivate(&myself),
+        }
+        Ok(())
+    }
+}
+
+impl<E: Entity> HostState<E> {
+    fn deliver(&mut self, myself: &ActorRef<HostMessage<E>>, message: E::Message) {
+        let Some((key, entity)) = &mut self.current else {
+            // Cannot be: an identity is only given up when no message is on its way. Dropping it tells the caller.
+            self.queued.fetch_sub(1, Ordering::AcqRel);
+            return;
+        };
+        let shard = &self.shard;
+        let handled = catch_unwind(AssertUnwindSafe(|| {
+            shard.before_decision(E::KIND, key);
+            entity.handle(shard, message);
+        }));
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        match handled {
+            Ok(()) if entity.is_done() => self.passivate(myself),
+            Ok(()) => {}
+            Err(panic) => {
+                let key = key.clone();
+                // Out of the registry first: whoever is told may send again at once.
+                E::residents(shard).forget(&key, myself.get_id());
+                entity.panicked();
+                metrics::counter!("docket_actor_panics_total", "kind" => E::KIND).increment(1);
+                tracing::error!(kind = E::KIND, %key, shard = %shard.id(), "an actor panicked; it is rebuilt from committed state");
+                shard.needs_reconciling();
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    fn passivate(&mut self, myself: &ActorRef<HostMessage<E>>) {
+        let residents = E::residents(&self.shard);
+        let Some((key, entity)) = &self.current else {
+            return;
+        };
+        if !entity.is_idle(&self.shard) || !residents.release(key, myself.get_id()) {
+            return;
+        }
+        self.current = None;
+        if !residents.park(myself.clone(), self.queued.clone()) {
+            myself.stop(None);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The actors that decide for orders, customers and items; the shards that supervise them; the state machine that
+//! applies what they decided; and [`Docket`], the handle through which all of it is used.
+//!
+//! ```text
+//!   Docket ── admits ──▶ Shard ──▶ order's actor ──▶ customer's actor ──▶ proposer ──▶ log ──▶ ShardMachine
+//!                                      │  ▲                                             (Raft)      │
+//!                                      ▼  │ committed answers                                       ▼
+//!                                  items' actors (any shard)                                    Committed
+//! ```
+//!
+//! Actors decide on speculative state and never wait for the disk; what they decided is answered when it is committed.
+
+pub mod access;
+mod admission;
+mod call;
+mod chores;
+mod committed;
+mod docket;
+mod entity;
+mod host;
+mod machine;
+mod proposer;
+mod reply;
+mod request;
+mod residents;
+mod seen;
+mod shard;
+
+pub use admission::AdmissionLimits;
+pub use call::{Call, CallError};
+pub use docket::{
+    BeforeDecision, Docket, Interfere, ListOrders, NewCustomer, NewItem, OpenError, Options, PlaceOrder,
+};
+pub use seen::{EntityStatus, NodeStatus, describe_metrics};
+pub use shard::ActorLimits;

@@ -1,0 +1,219 @@
+//! The proposer of a shard: gathers what its actors decide and proposes it as few, large log entries.
+//!
+//! There is no timer. While [`BATCHES_IN_FLIGHT_MAX`] entries are on their way to the disk, decisions gather; when one
+//! comes back, all that has gathered leaves as the next entry. What is submitted first is in the log first, so each
+//! entity's events are in the order of their versions.
+//!
+//! A submission without a record is a *barrier*: its answer depends on what was decided before it, and is released when
+//! all of that is committed. So no answer ever shows speculative state.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use docket_cluster::{Group, Pending, ProposeError};
+use docket_engine::{Decider, OrderId, OrderState, Record};
+use futures::{StreamExt, stream::FuturesOrdered};
+use tokio::sync::mpsc;
+
+use crate::{
+    entity::order::OrderMessage,
+    machine,
+    reply::{Ask, Caller, Failure, Reply, StepError},
+    shard::{Life, Shard},
+};
+
+/// Entries of one shard on their way to the disk. One is being synced while the next waits for the sync after it.
+const BATCHES_IN_FLIGHT_MAX: usize = 2;
+/// The most records in one entry.
+const BATCH_RECORDS_MAX: usize = 2_048;
+/// An entry that has reached this size takes no further record.
+const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// A decision on its way into the log, and what follows once it is committed.
+pub(crate) struct Submission {
+    /// In which life of its actor, and in which of the shard's leaderships, it was decided.
+    pub(crate) life: Life,
+    /// `None` for a barrier.
+    pub(crate) record: Option<Record>,
+    pub(crate) after: After,
+}
+
+/// What follows a commit.
+pub(crate) enum After {
+    /// Callers are answered; the order (if it is one) has settled.
+    Answer {
+        callers: Vec<Caller>,
+        reply: Reply,
+        settled: Option<OrderId>,
+    },
+    /// An order gets the answer to its question.
+    Answered { ask: Ask, result: Result<(), StepError> },
+    /// A caller tries again.
+    Retry { caller: Caller },
+    /// Nothing, but the order must hear of a failure.
+    Placed { order: OrderId, decider: Decider },
+}
+
+impl After {
+    fn complete(self, shard: &Arc<Shard>) {
+        match self {
+            Self::Answer {
+                callers,
+                reply,
+                settled,
+            } => {
+                let outcome = outcome(&reply);
+                let mut callers = callers.into_iter();
+                if let Some(last) = callers.next_back() {
+                    callers.for_each(|caller| caller.answer(reply.clone()));
+                    last.answer(reply);
+                }
+                if let Some(order) = settled {
+                    metrics::counter!("docket_orders_settled_total", "outcome" => outcome).increment(1);
+                    shard.tell_order(order, OrderMessage::Settled);
+                }
+            }
+            Self::Answered { ask, result } => ask.answer(result),
+            Self::Retry { caller } => caller.fail(Failure::Gone),
+            Self::Placed { .. } => {}
+        }
+    }
+
+    fn fail(self, shard: &Arc<Shard>, life: Life, failure: Failure) {
+        match self {
+            Self::Answer { callers, settled, .. } => {
+                // An order's earlier events may be in the log.
+                let undone = settled.is_none() || failure != Failure::NotLeader;
+                let failure = if undone { failure } else { Failure::Unknown };
+                callers.into_iter().for_each(|caller| caller.fail(failure));
+                if let Some(order) = settled {
+                    shard.tell_order(
+                        order,
+                        OrderMessage::Failed {
+                            decider: life.decider,
+                            failure,
+                        },
+                    );
+                }
+            }
+            Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
+            Self::Retry { caller } => caller.fail(failure),
+            Self::Placed { order, decider } => {
+                shard.tell_order(order, OrderMessage::Failed { decider, failure });
+            }
+        }
+    }
+}
+
+/// How an order was settled, as a metric's label: there are three.
+fn outcome(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Order(order) if order.state == OrderState::Cancelled => "cancelled",
+        Reply::Order(_) => "confirmed",
+        _ => "rejected",
+    }
+}
+
+/// The proposer's side of the queue.
+pub(crate) type Queue = mpsc::UnboundedReceiver<Submission>;
+
+/// Runs until the shard's handle is gone. The queue has no bound of its own: everything in it belongs to an admitted call.
+pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
+    let mut in_flight = FuturesOrdered::<Pending>::new();
+    let mut batches = VecDeque::<Vec<Submission>>::new();
+    let mut gathered = Vec::new();
+    let mut payload = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(result) = in_flight.next(), if !in_flight.is_empty() => {
+                let batch = batches.pop_front().unwrap_or_default();
+                complete(&shard, batch, result);
+            }
+            taken = queue.recv_many(&mut gathered, BATCH_RECORDS_MAX), if in_flight.len() < BATCHES_IN_FLIGHT_MAX => {
+                if taken == 0 {
+                    break;
+                }
+                let mut rest = gathered.drain(..).peekable();
+                while rest.peek().is_some() {
+                    let mut batch = Vec::new();
+                    // Refused in an entry of any other term.
+                    let era = shard.era();
+                    machine::begin(era.term, &mut payload);
+                    let empty = payload.len();
+                    for submission in rest.by_ref() {
+                        if submission.life.era != era {
+                            submission.after.fail(&shard, submission.life, Failure::NotLeader);
+                            continue;
+                        }
+                        if let Some(record) = &submission.record {
+                            machine::encode(record, &mut payload);
+                        }
+                        batch.push(submission);
+                        if payload.len() >= BATCH_BYTES_MAX {
+                            break;
+                        }
+                    }
+                    metrics::histogram!("docket_shard_batch_records").record(batch.len() as f64);
+                    if payload.len() == empty {
+                        match batches.back_mut() {
+                            Some(last) => last.append(&mut batch),
+                            None => batch.into_iter().for_each(|barrier| release(&shard, barrier)),
+                        }
+                        continue;
+                    }
+                    match group.submit(Bytes::copy_from_slice(&payload)).await {
+                        Ok(pending) => {
+                            in_flight.push_back(pending);
+                            batches.push_back(batch);
+                        }
+                        Err(error) => fail(&shard, batch, &error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, ProposeError>) {
+    let outcomes = match result {
+        Ok(outcomes) => outcomes,
+        Err(error) => return fail(shard, batch, &error),
+    };
+    let mut outcomes = outcomes.iter();
+    for submission in batch {
+        if submission.record.is_none() {
+            release(shard, submission);
+        } else if outcomes.next() == Some(&machine::DONE) {
+            submission.after.complete(shard);
+        } else {
+            // Decided on a state that was never committed. The lives that believed in it are fenced, and begin anew when
+            // they are told something next.
+            metrics::counter!("docket_shard_conflicts_total").increment(1);
+            submission.after.fail(shard, submission.life, Failure::Conflict);
+            shard.needs_reconciling();
+        }
+    }
+}
+
+/// Lets a barrier's answer go, if what it rests on was committed.
+fn release(shard: &Arc<Shard>, barrier: Submission) {
+    if shard.committed().is_fenced(barrier.life.decider) {
+        barrier.after.fail(shard, barrier.life, Failure::Conflict);
+    } else {
+        barrier.after.complete(shard);
+    }
+}
+
+/// The log did not take a batch: nothing that was decided since can be trusted.
+fn fail(shard: &Arc<Shard>, batch: Vec<Submission>, error: &ProposeError) {
+    let failure = match error {
+        ProposeError::NotLeader { .. } => Failure::NotLeader,
+        _ => Failure::Unknown,
+    };
+    tracing::warn!(shard = %shard.id(), %error, "a batch was not committed");
+    shard.discard_all(None);
+    batch
+        .into_iter()
+        .for_each(|s| s.after.fail(shard, s.life, failure));
+}

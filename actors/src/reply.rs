@@ -1,0 +1,174 @@
+//! Who waits for what: callers outside, and orders that have asked their customer or an item.
+//!
+//! Neither can be forgotten: a [`Caller`] or an [`Ask`] that is dropped without an answer (its actor panicked, or was
+//! thrown away) says so to whoever waits.
+
+use std::{sync::Arc, time::Instant};
+
+use docket_engine::{Customer, Decider, Item, Order, OrderId, Rejection, Sku};
+use tokio::sync::oneshot;
+
+use crate::{admission::Permit, entity::order::OrderMessage, shard::Shard};
+
+/// A committed answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    Order(Arc<Order>),
+    Customer(Arc<Customer>),
+    Item(Arc<Item>),
+    Rejected(Rejection),
+    /// The same request is this order's already: wait for that one.
+    Elsewhere(OrderId),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The actor went away before it looked at the message. Nothing was done.
+    Gone,
+    /// The actor panicked while it looked at the message. Nothing was done.
+    Panicked,
+    /// What was decided did not fit the committed state. Nothing was done.
+    Conflict,
+    /// The shard is not led here. Nothing was done.
+    NotLeader,
+    /// The log cannot say whether it was done.
+    Unknown,
+    /// The deadline passed before it was decided. Nothing was done.
+    Expired,
+}
+
+/// A client's call, waiting. Holds the call's share of the admission bound.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    reply: Option<oneshot::Sender<Result<Reply, Failure>>>,
+    deadline: Option<Instant>,
+    _permit: Arc<Permit>,
+}
+
+impl Caller {
+    pub(crate) fn new(
+        deadline: Option<Instant>,
+        permit: Arc<Permit>,
+    ) -> (Self, oneshot::Receiver<Result<Reply, Failure>>) {
+        let (sender, receiver) = oneshot::channel();
+        (
+            Self {
+                reply: Some(sender),
+                deadline,
+                _permit: permit,
+            },
+            receiver,
+        )
+    }
+
+    pub(crate) fn answer(mut self, reply: Reply) {
+        self.send(Ok(reply));
+    }
+
+    pub(crate) fn fail(mut self, failure: Failure) {
+        self.send(Err(failure));
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn send(&mut self, result: Result<Reply, Failure>) {
+        if let Some(reply) = self.reply.take() {
+            // The caller may have gone: then nobody wants to know.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.send(Err(dropped()));
+    }
+}
+
+/// What an order asks of another entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Its customer to hold money, and to put the order's own events into the log with that.
+    Hold,
+    /// Its customer to release the hold, and to put the order's own events into the log with that.
+    Unhold,
+    /// An item to reserve.
+    Reserve(Sku),
+    /// An item to release.
+    Release(Sku),
+}
+
+/// Why a step was not done.
+#[derive(Debug, Clone)]
+pub(crate) enum StepError {
+    /// A domain answer.
+    Rejected(Rejection),
+    /// The request behind the step belongs to another order already.
+    Duplicate(OrderId),
+    /// No answer.
+    Failed(Failure),
+}
+
+/// An order's question, waiting for its answer.
+pub(crate) struct Ask {
+    shard: Arc<Shard>,
+    order: OrderId,
+    /// The order's life that asks: another would not know what to make of the answer.
+    decider: Decider,
+    step: Option<Step>,
+}
+
+impl Ask {
+    /// A question of the order, which lives in this shard.
+    pub(crate) fn new(shard: Arc<Shard>, order: OrderId, decider: Decider, step: Step) -> Self {
+        Self {
+            shard,
+            order,
+            decider,
+            step: Some(step),
+        }
+    }
+
+    pub(crate) fn decider(&self) -> Decider {
+        self.decider
+    }
+
+    pub(crate) fn order(&self) -> OrderId {
+        self.order
+    }
+
+    pub(crate) fn answer(mut self, result: Result<(), StepError>) {
+        self.send(result);
+    }
+
+    fn send(&mut self, result: Result<(), StepError>) {
+        if let Some(step) = self.step.take() {
+            self.shard.tell_order(
+                self.order,
+                OrderMessage::Answer {
+                    decider: self.decider,
+                    step,
+                    result,
+                },
+            );
+        }
+    }
+}
+
+impl Drop for Ask {
+    fn drop(&mut self) {
+        self.send(Err(StepError::Failed(dropped())));
+    }
+}
+
+/// Why a message is dropped: its actor panics over it, or was thrown away before it came to it.
+fn dropped() -> Failure {
+    if std::thread::panicking() {
+        Failure::Panicked
+    } else {
+        Failure::Gone
+    }
+}

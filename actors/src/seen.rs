@@ -1,0 +1,203 @@
+//! What a node shows of itself: metrics, once a second, and its status.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use docket_cluster::NodeStatus as ClusterStatus;
+
+use crate::{
+    Docket,
+    docket::Inner,
+    host::Entity,
+    residents::Residents,
+    shard::{Shard, kind},
+};
+
+/// How a node is.
+#[derive(Debug, Clone)]
+pub struct NodeStatus {
+    /// Since when it runs.
+    pub started: SystemTime,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Why it is not ready; empty when it is.
+    pub reasons: Vec<String>,
+    /// Its groups and its journal.
+    pub cluster: ClusterStatus,
+    /// Bytes of resident memory; 0 where the system does not tell.
+    pub memory_bytes: u64,
+    /// What it holds.
+    pub entities: EntityStatus,
+}
+
+/// What a node holds in memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EntityStatus {
+    /// Committed orders.
+    pub orders: u64,
+    /// Committed customers.
+    pub customers: u64,
+    /// Committed items.
+    pub items: u64,
+    /// Actors that run now.
+    pub actors: u64,
+    /// Orders that are not settled.
+    pub open_orders: u64,
+    /// Calls in flight.
+    pub calls: u64,
+}
+
+impl Docket {
+    /// How the node is.
+    pub fn status(&self) -> NodeStatus {
+        let inner = &self.inner;
+        NodeStatus {
+            started: inner.started,
+            uptime: inner.started.elapsed().unwrap_or_default(),
+            reasons: self.not_ready(),
+            cluster: inner.node.status(),
+            memory_bytes: memory_bytes(),
+            entities: entities(inner),
+        }
+    }
+
+    /// Why the node does not serve; empty when it does.
+    pub fn not_ready(&self) -> Vec<String> {
+        let inner = &self.inner;
+        let mut reasons = Vec::new();
+        if inner.closing.is_cancelled() {
+            reasons.push("the node is stopping".to_owned());
+        }
+        for shard in inner.router.shards.iter().filter(|shard| !shard.is_leading()) {
+            reasons.push(format!("shard {} has no leader here", shard.id()));
+        }
+        let failed = inner.node.status().failed;
+        reasons.extend(failed.map(|reason| format!("the node has failed: {reason}")));
+        reasons
+    }
+}
+
+fn entities(inner: &Inner) -> EntityStatus {
+    let mut entities = EntityStatus {
+        calls: inner.admission.calls() as u64,
+        ..EntityStatus::default()
+    };
+    for shard in &inner.router.shards {
+        let committed = shard.committed();
+        entities.orders += committed.orders.len() as u64;
+        entities.customers += committed.customers.len() as u64;
+        entities.items += committed.items.len() as u64;
+        entities.actors += shard.active() as u64;
+        entities.open_orders += committed.open.lock().len() as u64;
+    }
+    entities
+}
+
+/// Sets the gauges and adds up the counters of one round.
+pub(crate) fn round(inner: &Arc<Inner>) {
+    let entities = entities(inner);
+    metrics::gauge!("docket_orders").set(entities.orders as f64);
+    metrics::gauge!("docket_orders_open").set(entities.open_orders as f64);
+    metrics::gauge!("docket_customers").set(entities.customers as f64);
+    metrics::gauge!("docket_items").set(entities.items as f64);
+    metrics::gauge!("docket_calls_in_flight").set(entities.calls as f64);
+    metrics::gauge!("docket_process_resident_memory_bytes").set(memory_bytes() as f64);
+    count(inner, Shard::orders);
+    count(inner, Shard::customers);
+    count(inner, Shard::items);
+}
+
+fn count<E: Entity>(inner: &Inner, of: impl Fn(&Shard) -> &Residents<E>) {
+    let (mut active, mut started, mut passivated) = (0, 0, 0);
+    for shard in &inner.router.shards {
+        let residents = of(shard);
+        let counts = residents.take_counts();
+        active += residents.active();
+        started += counts.0;
+        passivated += counts.1;
+    }
+    metrics::gauge!("docket_actors", "kind" => kind::<E>()).set(active as f64);
+    metrics::counter!("docket_actors_started_total", "kind" => kind::<E>()).increment(started);
+    metrics::counter!("docket_actors_passivated_total", "kind" => kind::<E>()).increment(passivated);
+}
+
+/// Describes this crate's metrics.
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(
+        "docket_access_conflicts_total",
+        Unit::Count,
+        "Changes of accounts, sessions or keys that were decided again after a change of leader."
+    );
+    describe_gauge!("docket_orders", Unit::Count, "Committed orders in memory.");
+    describe_gauge!(
+        "docket_orders_open",
+        Unit::Count,
+        "Orders that are not settled yet."
+    );
+    describe_gauge!("docket_customers", Unit::Count, "Committed customers in memory.");
+    describe_gauge!("docket_items", Unit::Count, "Committed items in memory.");
+    describe_gauge!(
+        "docket_calls_in_flight",
+        Unit::Count,
+        "Writes that were admitted and not answered yet."
+    );
+    describe_gauge!(
+        "docket_process_resident_memory_bytes",
+        Unit::Bytes,
+        "Resident memory of the process."
+    );
+    describe_gauge!(
+        "docket_actors",
+        Unit::Count,
+        "Actors that have an identity, by kind."
+    );
+    describe_counter!(
+        "docket_actors_started_total",
+        Unit::Count,
+        "Identities assumed by actors, by kind."
+    );
+    describe_counter!(
+        "docket_actors_passivated_total",
+        Unit::Count,
+        "Identities given up by actors, by kind."
+    );
+    describe_counter!(
+        "docket_actor_panics_total",
+        Unit::Count,
+        "Actors that panicked and were rebuilt, by kind."
+    );
+    describe_counter!(
+        "docket_poison_commands_total",
+        Unit::Count,
+        "Commands given up because they panic."
+    );
+    describe_counter!(
+        "docket_shard_conflicts_total",
+        Unit::Count,
+        "Records refused because their version did not fit."
+    );
+    describe_histogram!(
+        "docket_shard_batch_records",
+        Unit::Count,
+        "Decisions gathered into one log entry."
+    );
+    describe_counter!(
+        "docket_orders_settled_total",
+        Unit::Count,
+        "Orders settled by this node, by outcome."
+    );
+}
+
+/// Resident bytes of this process: the second field of `/proc/self/statm`, in pages of 4 KiB.
+fn memory_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm
+        .split_whitespace()
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or_default()
+        * 4_096
+}

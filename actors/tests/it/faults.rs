@@ -1,0 +1,344 @@
+//! Panicking actors, dying processes, failing power: what was acknowledged stays, what was not settles, books balance.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use docket_actors::{BeforeDecision, Call, CallError, Docket, ListOrders, Options};
+use docket_cluster::Node;
+use docket_engine::{Order, OrderId, OrderState};
+use docket_persistence::mem::{Fault, MemDisk, Seeded};
+
+use crate::shop::{Shop, order, reason};
+
+/// Seeds in an ordinary run; `DOCKET_SEEDS` sets another number, `DOCKET_SEED` a single seed.
+const SEEDS: u64 = 30;
+const LIVES: u64 = 3;
+const CUSTOMERS: u64 = 3;
+const ITEMS: u64 = 4;
+
+fn panicking(kind: &'static str, key: &'static str, times: u32) -> (BeforeDecision, Arc<AtomicU32>) {
+    let left = Arc::new(AtomicU32::new(times));
+    let count = left.clone();
+    let before = move |k: &str, id: &str| {
+        let hit = k == kind && (key.is_empty() || id == key);
+        if hit
+            && count
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1))
+                .is_ok()
+        {
+            panic!("a test made the {kind} {id} panic");
+        }
+    };
+    (BeforeDecision(Arc::new(before)), left)
+}
+
+async fn shop_with(dir: &std::path::Path, before: BeforeDecision) -> Shop {
+    let shop = Shop::open_with(Options {
+        before_decision: Some(before),
+        ..Options::new(dir)
+    })
+    .await;
+    shop.customer("alice", 1_000_000).await;
+    shop.customer("bob", 1_000_000).await;
+    shop.item("pot", 2_000, 100).await;
+    shop
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_of_any_actor_on_the_way_loses_nothing() {
+    for kind in ["order", "customer", "item"] {
+        let dir = tempfile::tempdir().unwrap();
+        let armed = Arc::new(AtomicU32::new(0));
+        let (seen, shot) = (armed.clone(), AtomicU32::new(0));
+        // Each message in turn, from the first on, until an order got through without one.
+        let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
+            let at = seen.load(Ordering::Acquire);
+            if k == kind && at > 0 && shot.fetch_add(1, Ordering::AcqRel) + 1 == at {
+                panic!("a test made {kind} message {at} panic");
+            }
+        }));
+        let shop = shop_with(dir.path(), before).await;
+        shop.item("tea", 350, 1_000).await;
+        for at in 1..8 {
+            armed.store(at, Ordering::Release);
+            let placed = shop
+                .place(
+                    &format!("{kind}{at}"),
+                    "alice",
+                    &[("tea", 2, 350), ("pot", 1, 2_000)],
+                )
+                .await;
+            let placed = placed.unwrap_or_else(|error| panic!("{kind} message {at}: {error}"));
+            assert_eq!(placed.state, OrderState::Confirmed);
+        }
+        settle(&shop.docket).await;
+        assert_eq!(
+            (shop.stock("tea").await.1, shop.stock("pot").await.1),
+            (14, 7),
+            "{kind}"
+        );
+        assert_eq!(shop.held("alice").await, 7 * 2_700);
+        shop.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_always_panics_its_actor_is_refused_and_its_neighbours_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (before, _) = panicking("item", "tea", u32::MAX);
+    let shop = shop_with(dir.path(), before).await;
+    let refused = shop
+        .place("r1", "alice", &[("tea", 1, 350), ("pot", 1, 2_000)])
+        .await;
+    assert_eq!(reason(refused), "ITEM_FAILED");
+    assert_eq!(shop.held("alice").await, 0);
+    assert_eq!(shop.stock("pot").await, (100, 0));
+    shop.place("r2", "alice", &[("pot", 1, 2_000)]).await.unwrap();
+    shop.close().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let (before, left) = panicking("customer", "alice", 0);
+    let shop = shop_with(dir.path(), before).await;
+    left.store(u32::MAX, Ordering::Release);
+    assert_eq!(
+        shop.place("r1", "alice", &[("pot", 1, 2_000)]).await.unwrap_err(),
+        CallError::Poison
+    );
+    shop.place("r2", "bob", &[("pot", 1, 2_000)]).await.unwrap();
+    settle(&shop.docket).await;
+    assert_eq!(shop.stock("pot").await, (100, 1));
+    shop.close().await;
+}
+
+/// Waits until no order is open and the shards' books agree: half-done work is taken up without a client asking.
+async fn settle(docket: &Docket) {
+    let asked = Instant::now();
+    loop {
+        let open = docket.status().entities.open_orders;
+        let valid = docket.validate();
+        if open == 0 && valid.is_ok() {
+            return;
+        }
+        assert!(
+            asked.elapsed() < Duration::from_secs(20),
+            "{open} orders are open, {valid:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_survive_dying_processes_and_failing_power() {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
+    let seeds = match number("DOCKET_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("DOCKET_SEEDS").unwrap_or(SEEDS),
+    };
+    for seed in seeds {
+        println!("DOCKET_SEED={seed}");
+        die_and_recover(seed).await;
+    }
+}
+
+/// What the clients know of one request.
+#[derive(Debug, Clone)]
+struct Request {
+    id: String,
+    customer: String,
+    lines: Vec<(String, i64, i64)>,
+    answer: Option<Answer>,
+    /// Whether a cancelling was sent, and acknowledged.
+    cancel: (bool, bool),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    Placed(Arc<Order>),
+    Refused(&'static str),
+}
+
+async fn open(disk: &MemDisk, dir: &std::path::Path, snapshot_bytes_min: u64) -> Docket {
+    let mut options = Options::new(dir);
+    options.node.shards = Some(3);
+    options.node.snapshot_bytes_min = snapshot_bytes_min;
+    let (store, mark) = (Box::new(disk.store()), Box::new(disk.mark()));
+    let docket = Docket::open_with(options, async move |options, machine| {
+        Node::open_with(options, store, mark, machine).await
+    })
+    .await
+    .unwrap();
+    docket.ready().await;
+    docket
+}
+
+async fn die_and_recover(seed: u64) {
+    let mut random = Seeded::new(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let disk = MemDisk::new();
+    let snapshot_bytes_min = 4_096 << random.below(4);
+    let shop = Shop {
+        docket: open(&disk, dir.path(), snapshot_bytes_min).await,
+    };
+    for n in 0..CUSTOMERS {
+        shop.customer(&format!("c{n}"), 40_000).await;
+    }
+    for n in 0..ITEMS {
+        shop.item(&format!("i{n}"), 100, 60).await;
+    }
+    shop.close().await;
+
+    let mut requests = Vec::<Request>::new();
+    for life in 0..LIVES {
+        let docket = open(&disk, dir.path(), snapshot_bytes_min).await;
+        let call = 1 + random.below(60);
+        disk.inject(Fault::Kill {
+            call,
+            takes_effect: random.below(2) == 0,
+        });
+        let wave = (0..24).map(|n| Request {
+            id: format!("{seed}-{life}-{n}"),
+            customer: format!("c{}", random.below(CUSTOMERS)),
+            lines: (0..1 + random.below(3))
+                .map(|_| {
+                    (
+                        format!("i{}", random.below(ITEMS)),
+                        1 + random.below(4) as i64,
+                        100,
+                    )
+                })
+                .collect(),
+            answer: None,
+            cancel: (random.below(4) == 0, false),
+        });
+        let wave = wave.collect::<Vec<_>>();
+        let sent = wave
+            .into_iter()
+            .map(|request| tokio::spawn(place_and_cancel(docket.clone(), request)));
+        for request in sent.collect::<Vec<_>>() {
+            let done = tokio::time::timeout(Duration::from_secs(20), request).await;
+            requests.push(
+                done.unwrap_or_else(|_| panic!("a call hangs: {:?}", docket.status()))
+                    .unwrap(),
+            );
+        }
+        // The node has failed: closing says so.
+        let closing = docket.close(Duration::from_secs(5));
+        tokio::time::timeout(Duration::from_secs(20), closing)
+            .await
+            .expect("closing hangs")
+            .ok();
+        if random.below(4) == 0 {
+            disk.restart_process()
+        } else {
+            disk.restart_machine(random.draw())
+        }
+    }
+
+    let docket = open(&disk, dir.path(), snapshot_bytes_min).await;
+    settle(&docket).await;
+    // What was not acknowledged settles when it is sent again; what was answers the same.
+    for request in &mut requests {
+        let before = request.answer.clone();
+        let (cancel, acknowledged) = request.cancel;
+        request.cancel.0 = false;
+        let again = place_and_cancel(docket.clone(), request.clone()).await;
+        assert!(again.answer.is_some(), "seed {seed}: {again:?} has no answer");
+        assert!(
+            before.is_none() || before == again.answer,
+            "seed {seed}: {before:?} became {:?}",
+            again.answer
+        );
+        request.answer = again.answer;
+        request.cancel = (cancel, acknowledged);
+    }
+    settle(&docket).await;
+    check(seed, &docket, &requests).await;
+    docket.close(Duration::from_secs(5)).await.unwrap();
+}
+
+async fn place_and_cancel(docket: Docket, mut request: Request) -> Request {
+    let lines = request
+        .lines
+        .iter()
+        .map(|(sku, q, p)| (sku.as_str(), *q, *p))
+        .collect::<Vec<_>>();
+    let call = Call {
+        request_id: Some(request.id.clone()),
+        ..Call::default()
+    };
+    request.answer = match docket.place_order(call, order(&request.customer, &lines)).await {
+        Ok(order) => Some(Answer::Placed(order)),
+        Err(CallError::Rejected(rejection)) => Some(Answer::Refused(rejection.reason())),
+        Err(_) => None,
+    };
+    if let (true, Some(Answer::Placed(order))) = (request.cancel.0, &request.answer) {
+        request.cancel.1 = docket.cancel_order(Call::default(), order.id, None).await.is_ok();
+    }
+    request
+}
+
+/// The books against what the clients were told.
+async fn check(seed: u64, docket: &Docket, requests: &[Request]) {
+    let (mut reserved, mut held) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+    let mut placed = BTreeMap::<OrderId, &Request>::new();
+    for request in requests {
+        let Some(Answer::Placed(order)) = &request.answer else {
+            continue;
+        };
+        assert!(
+            placed.insert(order.id, request).is_none(),
+            "seed {seed}: one order for two requests"
+        );
+        let now = docket.get_order(Call::default(), order.id).await.unwrap();
+        match (now.state, request.cancel) {
+            (OrderState::Confirmed, (_, false)) => {
+                for line in &now.lines {
+                    *reserved.entry(line.sku.to_string()).or_default() += line.quantity.0;
+                }
+                *held.entry(now.customer.to_string()).or_default() += now.total.0;
+            }
+            (OrderState::Cancelled, (true, _)) => {}
+            (state, cancel) => panic!(
+                "seed {seed}: order {} is {state}, cancelling {cancel:?}",
+                order.id
+            ),
+        }
+    }
+    let all = ListOrders {
+        limit: usize::MAX,
+        ..ListOrders::default()
+    };
+    for order in docket.list_orders(Call::default(), all).await.unwrap() {
+        let known = placed.contains_key(&order.id) || order.state == OrderState::Rejected;
+        assert!(known, "seed {seed}: order {} came out of nowhere", order.id);
+    }
+    let shop = Shop {
+        docket: docket.clone(),
+    };
+    for n in 0..ITEMS {
+        let sku = format!("i{n}");
+        assert_eq!(
+            shop.stock(&sku).await,
+            (60, reserved.get(&sku).copied().unwrap_or_default()),
+            "seed {seed}"
+        );
+    }
+    for n in 0..CUSTOMERS {
+        let customer = format!("c{n}");
+        assert_eq!(
+            shop.held(&customer).await,
+            held.get(&customer).copied().unwrap_or_default(),
+            "seed {seed}"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! The node without its edge: orders, customers and items through [`Docket`], on real storage and on storage that fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
+
+mod access;
+mod faults;
+mod orders;
+mod residents;
+mod shop;
