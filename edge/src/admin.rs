@@ -1,0 +1,213 @@
+//! The endpoints for operators, over plain HTTP: is it alive, is it ready and why not, what is measured, how is it.
+//!
+//! They ask for no credentials, and are therefore on a loopback address unless configured. Nothing here changes the
+//! node.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use docket_proto::v1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{config::AdminConfig, readiness::Readiness};
+
+/// What all requests together may take to end when the node has stopped.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// How long to wait when the system cannot accept.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// The longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+
+const INDEX: &str = "Docket, for operators:\n\n\
+    /livez            200 while the process answers\n\
+    /readyz           200 while the node serves, else 503; ?verbose says why\n\
+    /metrics          what is measured, for Prometheus\n\
+    /status           how the node is, as JSON\n";
+
+/// What the endpoints answer from.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+}
+
+impl Admin {
+    pub(crate) fn new(readiness: Readiness, metrics: PrometheusHandle) -> Self {
+        Self { readiness, metrics }
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/", get(async || INDEX))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/status", get(status))
+            .fallback(async || (StatusCode::NOT_FOUND, INDEX))
+            .with_state(self)
+    }
+}
+
+async fn readyz(State(admin): State<Admin>, uri: Uri) -> Response {
+    let status = admin.readiness.status();
+    let code = if status.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let verbose = uri
+        .query()
+        .is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
+    if !verbose {
+        return (code, if status.ready { "ok\n" } else { "not ready\n" }).into_response();
+    }
+    let mut text = String::new();
+    for group in &status.groups {
+        let leader = if group.leader_id == 0 {
+            "no leader".into()
+        } else {
+            format!("leader {}", group.leader_id)
+        };
+        text.push_str(&format!(
+            "{} {}: {leader}\n",
+            mark(group.leader_id != 0),
+            group.group
+        ));
+    }
+    for reason in &status.reasons {
+        text.push_str(&format!("{} {reason}\n", mark(false)));
+    }
+    text.push_str(if status.ready { "ready\n" } else { "not ready\n" });
+    (code, text).into_response()
+}
+
+fn mark(good: bool) -> &'static str {
+    if good { "[+]" } else { "[-]" }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    // Prometheus' text format, version 0.0.4.
+    let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (content_type, admin.metrics.render()).into_response()
+}
+
+async fn status(State(admin): State<Admin>) -> Json<serde_json::Value> {
+    Json(status_json(&admin.readiness.status()))
+}
+
+/// The node's status as JSON, with the names of the contract.
+pub fn status_json(status: &v1::NodeStatus) -> serde_json::Value {
+    let group = |group: &v1::GroupStatus| {
+        json!({
+            "group": group.group,
+            "leader": group.leader,
+            "leader_id": group.leader_id,
+            "term": group.term,
+            "last_log_index": group.last_log_index,
+            "committed_index": group.committed_index,
+            "applied_index": group.applied_index,
+            "lag": group.lag,
+            "snapshot_index": group.snapshot_index,
+            "snapshot_time": group.snapshot_time.as_ref().map(ToString::to_string),
+        })
+    };
+    let journal = |journal: &v1::JournalStatus| {
+        json!({
+            "first_sequence": journal.first_sequence,
+            "last_sequence": journal.last_sequence,
+            "disk_bytes": journal.disk_bytes,
+            "syncs": journal.syncs,
+            "free_bytes": journal.free_bytes,
+            "low_space": journal.low_space,
+            "snapshot_bytes": journal.snapshot_bytes,
+        })
+    };
+    let entities = |entities: &v1::EntityStatus| {
+        json!({
+            "orders": entities.orders,
+            "customers": entities.customers,
+            "items": entities.items,
+            "actors": entities.actors,
+            "open_orders": entities.open_orders,
+        })
+    };
+    json!({
+        "node_id": status.node_id,
+        "version": status.version,
+        "start_time": status.start_time.as_ref().map(ToString::to_string),
+        "uptime_seconds": status.uptime.as_ref().map(|uptime| uptime.seconds as f64 + f64::from(uptime.nanos) / 1e9),
+        "ready": status.ready,
+        "reasons": status.reasons,
+        "groups": status.groups.iter().map(group).collect::<Vec<_>>(),
+        "journal": status.journal.as_ref().map(journal),
+        "memory_bytes": status.memory_bytes,
+        "entities": status.entities.as_ref().map(entities),
+    })
+}
+
+/// Serves until `over`. The accept loop is our own, as that of gRPC is: connections and the time of a request are
+/// bounded.
+pub(crate) async fn run(config: AdminConfig, admin: Admin, listener: TcpListener, over: CancellationToken) {
+    let request_max = Duration::from_millis(config.request_ms);
+    let slots = Arc::new(Semaphore::new(config.max_connections));
+    let tasks = TaskTracker::new();
+    let service = TowerToHyperService::new(admin.router());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = over.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let tcp = match accepted {
+            Ok((tcp, _)) => tcp,
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the admin endpoints cannot be accepted");
+                sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            continue;
+        };
+        let (service, over) = (service.clone(), over.clone());
+        tasks.spawn(async move {
+            let _slot = slot;
+            let mut connection = std::pin::pin!(
+                hyper::server::conn::http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(request_max)
+                    .max_buf_size(HEAD_BYTES_MAX)
+                    .keep_alive(true)
+                    .serve_connection(TokioIo::new(tcp), service)
+            );
+            // A connection that broke has nobody left to tell.
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = over.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = timeout(LAST_REQUESTS, connection).await;
+                }
+            }
+        });
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}

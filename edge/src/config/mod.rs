@@ -1,0 +1,273 @@
+//! What an operator can set about the edge. Every bound of it is here, with its unit and its default.
+
+mod check;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::check::ConfigError;
+
+/// The fixed port of the gRPC edge, unless configured.
+pub const GRPC_PORT: u16 = 7070;
+/// The fixed port of the admin endpoints, unless configured.
+pub const ADMIN_PORT: u16 = 7071;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The edge of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeConfig {
+    /// Where gRPC is served. Default `127.0.0.1:7070`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The server's certificate. Default: none, and connections are not encrypted.
+    pub tls: Option<TlsConfig>,
+    /// Bounds of connections.
+    pub connections: ConnectionsConfig,
+    /// Bounds of HTTP/2, message sizes among them.
+    pub http2: Http2Config,
+    /// Bounds of single calls.
+    pub calls: CallsConfig,
+    /// How much may be in flight.
+    pub admission: AdmissionConfig,
+    /// How often a caller may call.
+    pub limits: LimitsConfig,
+    /// The endpoints for operators.
+    pub admin: AdminConfig,
+    /// How long what is in flight may take to end when the node stops, in milliseconds. Default 15,000.
+    pub drain_ms: u64,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, GRPC_PORT)),
+            tls: None,
+            connections: ConnectionsConfig::default(),
+            http2: Http2Config::default(),
+            calls: CallsConfig::default(),
+            admission: AdmissionConfig::default(),
+            limits: LimitsConfig::default(),
+            admin: AdminConfig::default(),
+            drain_ms: 15_000,
+        }
+    }
+}
+
+/// Where the certificate of the server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// A PEM file with the certificate, then its intermediates.
+    pub certificate: PathBuf,
+    /// A PEM file with the certificate's private key.
+    pub key: PathBuf,
+}
+
+/// Bounds of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectionsConfig {
+    /// How many may be open; more are closed as soon as they are accepted. Default 4,096.
+    pub max: usize,
+    /// How many of them may come from one address. Default 1,024.
+    pub max_per_address: usize,
+    /// How long TLS and the first bytes of HTTP/2 may take together, in milliseconds. Default 5,000.
+    pub handshake_ms: u64,
+    /// After this long without a call a connection is asked to go, in milliseconds. Default 600,000.
+    pub idle_ms: u64,
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            max: 4_096,
+            max_per_address: 1_024,
+            handshake_ms: 5_000,
+            idle_ms: 600_000,
+        }
+    }
+}
+
+/// Bounds of HTTP/2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http2Config {
+    /// Calls at a time on one connection. Default 1,024.
+    pub max_concurrent_streams: u32,
+    /// Streams that a peer opened and reset before they were looked at, after which the connection ends
+    /// (CVE-2023-44487). Default 64.
+    pub max_pending_reset_streams: usize,
+    /// Streams that the server reset because of the peer's errors, after which the connection ends
+    /// (RUSTSEC-2024-0003). Default 256.
+    pub max_local_error_reset_streams: usize,
+    /// All headers of one call, in bytes. Default 16,384.
+    pub max_header_list_bytes: u32,
+    /// The largest frame that is taken, in bytes, 16,384 to 16,777,215. Default 32,768.
+    pub max_frame_bytes: u32,
+    /// What a peer may send on one call before it is read, in bytes. Default 262,144.
+    pub stream_window_bytes: u32,
+    /// What a peer may send on one connection before it is read, in bytes. Default 1,048,576.
+    pub connection_window_bytes: u32,
+    /// What may be queued for sending on one call, in bytes. Default 262,144.
+    pub max_send_buffer_bytes: u32,
+    /// After this long a silent connection is asked for a sign of life, in milliseconds. Default 20,000.
+    pub keepalive_ms: u64,
+    /// How long the sign may take before the connection counts as dead, in milliseconds. Default 10,000.
+    pub keepalive_timeout_ms: u64,
+    /// The largest message that is taken, in bytes. Default 1,048,576.
+    pub max_request_bytes: usize,
+    /// The largest message that is sent, in bytes. Default 33,554,432: a page of 1,000 orders of 100 lines.
+    pub max_reply_bytes: usize,
+}
+
+impl Default for Http2Config {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 1_024,
+            max_pending_reset_streams: 64,
+            max_local_error_reset_streams: 256,
+            max_header_list_bytes: 16 * KIB as u32,
+            max_frame_bytes: 32 * KIB as u32,
+            stream_window_bytes: 256 * KIB as u32,
+            connection_window_bytes: MIB as u32,
+            max_send_buffer_bytes: 256 * KIB as u32,
+            keepalive_ms: 20_000,
+            keepalive_timeout_ms: 10_000,
+            max_request_bytes: MIB,
+            max_reply_bytes: 32 * MIB,
+        }
+    }
+}
+
+/// Bounds of single calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallsConfig {
+    /// How long a call may take, in milliseconds, where the client does not ask for less. Streams have no end of their
+    /// own, but each of their messages has this one. Default 30,000.
+    pub max_ms: u64,
+    /// Orders of one PlaceOrders stream that may be in flight; the stream is not read further meanwhile. Default 256.
+    pub stream_window: usize,
+}
+
+impl Default for CallsConfig {
+    fn default() -> Self {
+        Self {
+            max_ms: 30_000,
+            stream_window: 256,
+        }
+    }
+}
+
+/// How much may be in flight. What is more is refused at once, so that what was admitted is done in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdmissionConfig {
+    /// Calls, and orders of streams. Default 2,048.
+    pub max_calls: usize,
+    /// Of the calls, those that need no credentials: so that nobody without any takes the place of those who have some.
+    /// Default 256.
+    pub max_open_calls: usize,
+    /// Bytes of their requests. Default 67,108,864.
+    pub max_bytes: usize,
+    /// When a caller that was refused is asked to come back, in milliseconds. Default 100.
+    pub retry_ms: u64,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            max_calls: 2_048,
+            max_open_calls: 256,
+            max_bytes: 64 * MIB,
+            retry_ms: 100,
+        }
+    }
+}
+
+/// How often callers may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// One address (of IPv6: one /64), before it is known who calls. Default: off.
+    pub address: Limit,
+    /// One address's calls that need no credentials (Login, Refresh, Logout, Health, reflection): guessing must be slow.
+    /// Default 20 a second, bursts of 100.
+    pub open: Limit,
+    /// One account of role customer. Default 50 a second, bursts of 100.
+    pub customer: Limit,
+    /// One account of role service. Default: off.
+    pub service: Limit,
+    /// One account of role admin. Default: off.
+    pub admin: Limit,
+    /// How often buckets that are full again are forgotten, in milliseconds. Default 10,000.
+    pub prune_ms: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            address: Limit::OFF,
+            open: Limit {
+                per_second: 20,
+                burst: 100,
+            },
+            customer: Limit {
+                per_second: 50,
+                burst: 100,
+            },
+            service: Limit::OFF,
+            admin: Limit::OFF,
+            prune_ms: 10_000,
+        }
+    }
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Tokens that come back in a second; 0 switches the limit off, at most 1,000,000,000.
+    pub per_second: u32,
+    /// Tokens that the bucket holds; at least 1, unless the limit is off.
+    pub burst: u32,
+}
+
+impl Limit {
+    /// No limit.
+    pub const OFF: Self = Self {
+        per_second: 0,
+        burst: 0,
+    };
+}
+
+/// The endpoints for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Where they are served, over plain HTTP. Default `127.0.0.1:7071`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Allows `listen` to be another than a loopback address. There is no authentication. Default false.
+    pub allow_remote: bool,
+    /// Connections that may be open. Default 64.
+    pub max_connections: usize,
+    /// How long a request may take, its headers included, in milliseconds. Default 5,000.
+    pub request_ms: u64,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+            allow_remote: false,
+            max_connections: 64,
+            request_ms: 5_000,
+        }
+    }
+}

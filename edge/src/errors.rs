@@ -1,0 +1,353 @@
+//! How a refusal is told: a gRPC status with `google.rpc` details (google.aip.dev/193).
+//!
+//! Every refusal of this crate has an `ErrorInfo` with domain `docket` and a reason that never changes its meaning. What
+//! an operator must know and a caller must not (paths, causes, states) is logged, never sent.
+//!
+//! Details travel in a header, and some clients take no more than 8 KiB of headers: their number and length are bounded.
+
+use std::{borrow::Cow, collections::HashMap, time::Duration};
+
+use docket_actors::CallError;
+use docket_engine::{Rejection, access::Denied};
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+/// `ErrorInfo.domain` of every refusal.
+pub const DOMAIN: &str = "docket";
+/// At most this many field violations are told.
+pub const VIOLATIONS_MAX: usize = 16;
+/// No text is longer, in bytes.
+pub const TEXT_BYTES_MAX: usize = 256;
+/// When to come back while space is low: somebody has to free it.
+const LOW_SPACE_RETRY: Duration = Duration::from_secs(30);
+/// When to come back while an order is being placed.
+const PENDING_RETRY: Duration = Duration::from_millis(50);
+
+/// A call that is not done, and why.
+#[derive(Debug, Clone)]
+pub struct Refusal(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    code: Code,
+    reason: Cow<'static, str>,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    details: ErrorDetails,
+}
+
+impl Refusal {
+    /// A refusal with its reason in UPPER_SNAKE_CASE, and the same for people.
+    pub fn new(code: Code, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            code,
+            reason: reason.into(),
+            message: bounded(message.into()),
+            metadata: Vec::new(),
+            details: ErrorDetails::new(),
+        }))
+    }
+
+    /// INVALID_ARGUMENT, with the fields that are wrong and what is wrong with each.
+    pub fn invalid<F: Into<String>, D: Into<String>>(violations: impl IntoIterator<Item = (F, D)>) -> Self {
+        let violations: Vec<FieldViolation> = violations
+            .into_iter()
+            .take(VIOLATIONS_MAX)
+            .map(|(field, why)| FieldViolation::new(bounded(field.into()), bounded(why.into())))
+            .collect();
+        let message = match violations.first() {
+            Some(first) if first.field.is_empty() => first.description.clone(),
+            Some(first) => format!("{} {}", first.field, first.description),
+            None => "the request is not valid".into(),
+        };
+        let field = violations
+            .first()
+            .map(|first| first.field.clone())
+            .unwrap_or_default();
+        let mut refusal = Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message).with("field", field);
+        refusal.0.details.set_bad_request(violations);
+        refusal
+    }
+
+    /// INTERNAL, with nothing about the cause but `incident`, under which it was logged.
+    pub fn internal(incident: &str) -> Self {
+        Self::new(
+            Code::Internal,
+            "INTERNAL",
+            "the server failed on this request; it was recorded for its operators",
+        )
+        .with("incident", incident)
+    }
+
+    /// What tonic says of a request that it cannot read, in our words: its codes blame the server.
+    pub fn unreadable(status: &Status) -> Self {
+        let (code, reason) = match status.code() {
+            Code::Internal => (Code::InvalidArgument, "MALFORMED_MESSAGE"),
+            Code::OutOfRange => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            Code::Unimplemented => (Code::Unimplemented, "COMPRESSION_UNSUPPORTED"),
+            code => (code, "UNREADABLE_REQUEST"),
+        };
+        Self::new(code, reason, status.message())
+    }
+
+    /// DEADLINE_EXCEEDED.
+    pub fn deadline() -> Self {
+        CallError::DeadlineExceeded.into()
+    }
+
+    /// UNAVAILABLE, because the node stops. Nothing was done.
+    pub fn stopping() -> Self {
+        Self::new(
+            Code::Unavailable,
+            "NODE_STOPPING",
+            "the node is stopping: send the request to another, or again later",
+        )
+        .retry(Duration::from_secs(1))
+    }
+
+    /// Adds to `ErrorInfo.metadata`; what is empty is left out.
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        let value = bounded(value.into());
+        if !value.is_empty() {
+            self.0.metadata.push((key, value));
+        }
+        self
+    }
+
+    /// Adds `RetryInfo`: nothing was done, and it is sensible to try again after this long.
+    pub fn retry(mut self, after: Duration) -> Self {
+        self.0.details.set_retry_info(Some(after));
+        self
+    }
+
+    /// Adds `QuotaFailure`: whose quota is used up.
+    pub fn quota(mut self, subject: impl Into<String>) -> Self {
+        let message = self.0.message.clone();
+        self.0
+            .details
+            .add_quota_failure_violation(bounded(subject.into()), message);
+        self
+    }
+
+    /// Adds `PreconditionFailure`: what about `subject` would have to change first.
+    pub fn precondition(mut self, subject: impl Into<String>) -> Self {
+        let (reason, message) = (self.0.reason.to_string(), self.0.message.clone());
+        self.0
+            .details
+            .add_precondition_failure_violation(reason, bounded(subject.into()), message);
+        self
+    }
+
+    /// Adds `ResourceInfo`: which resource it is about.
+    pub fn resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
+        let message = self.0.message.clone();
+        self.0
+            .details
+            .set_resource_info(kind, bounded(name.into()), "", message);
+        self
+    }
+
+    /// The status code.
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// `ErrorInfo.reason`.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+
+    /// As `google.rpc.Status`, for messages of a stream.
+    pub fn into_rpc_status(self) -> docket_proto::google::rpc::Status {
+        let status = Status::from(self);
+        docket_proto::google::rpc::Status::decode(status.details()).unwrap_or_else(|_| {
+            docket_proto::google::rpc::Status {
+                code: status.code() as i32,
+                message: status.message().to_owned(),
+                details: Vec::new(),
+            }
+        })
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let Inner {
+            code,
+            reason,
+            message,
+            metadata,
+            mut details,
+        } = *refusal.0;
+        let metadata: HashMap<String, String> = metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        details.set_error_info(reason, DOMAIN, metadata);
+        Status::with_error_details(code, message, details)
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        let message = error.to_string();
+        match error {
+            CallError::Rejected(rejection) => rejection.into(),
+            CallError::Overloaded { retry_after } => {
+                Self::new(Code::ResourceExhausted, "OVERLOADED", message)
+                    .quota("node:in_flight")
+                    .retry(retry_after)
+            }
+            CallError::LowSpace { .. } => Self::new(
+                Code::ResourceExhausted,
+                "LOW_SPACE",
+                "the node's disk is nearly full: writes are refused until space is freed, reads go on",
+            )
+            .quota("node:disk")
+            .retry(LOW_SPACE_RETRY),
+            CallError::Unavailable { retry_after, .. } => {
+                Self::new(Code::Unavailable, "SHARD_UNAVAILABLE", message).retry(retry_after)
+            }
+            CallError::OutcomeUnknown => Self::new(Code::Unavailable, "OUTCOME_UNKNOWN", message),
+            CallError::DeadlineExceeded => Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message),
+            CallError::Poison => Self::new(Code::Internal, "POISONED_REQUEST", message),
+            CallError::Broken => Self::new(Code::Internal, "INVARIANT_BROKEN", message),
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        use Rejection as R;
+        let code = match &rejection {
+            R::CustomerNotFound { .. } | R::OrderNotFound { .. } | R::ItemNotFound { line: None, .. } => {
+                Code::NotFound
+            }
+            R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
+            R::StaleEtag => Code::Aborted,
+            R::ItemNotFound { line: Some(_), .. }
+            | R::CurrencyMismatch { .. }
+            | R::Overflow
+            | R::InsufficientCredit { .. }
+            | R::PriceChanged { .. }
+            | R::InsufficientStock { .. }
+            | R::OrderPending
+            | R::NotCancellable { .. }
+            | R::StockReserved { .. }
+            | R::BalanceHeld { .. } => Code::FailedPrecondition,
+            R::ItemFailed { .. } => Code::Internal,
+        };
+        let field = rejection.field();
+        let mut refusal =
+            Self::new(code, rejection.reason(), rejection.to_string()).with("field", field.clone());
+        if let Some((kind, name)) = resource_of(&rejection) {
+            refusal = refusal.resource(kind, name);
+        }
+        for (key, value) in figures_of(&rejection) {
+            refusal = refusal.with(key, value);
+        }
+        if code == Code::FailedPrecondition || code == Code::Aborted {
+            let subject = resource_of(&rejection).map_or(field, |(_, name)| name);
+            refusal = refusal.precondition(subject);
+        }
+        if matches!(rejection, R::OrderPending) {
+            refusal = refusal.retry(PENDING_RETRY);
+        }
+        refusal
+    }
+}
+
+impl From<Denied> for Refusal {
+    /// [`Denied::Hidden`] must have become what a missing resource answers before; here it says no more than
+    /// [`Denied::Role`].
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Role | Denied::Hidden => Self::new(
+                Code::PermissionDenied,
+                "ROLE_NOT_ALLOWED",
+                Denied::Role.to_string(),
+            ),
+            Denied::Scope(scope) => Self::new(Code::PermissionDenied, "SCOPE_MISSING", denied.to_string())
+                .with("scope", scope.as_str()),
+        }
+    }
+}
+
+/// Type and name of the resource that a rejection is about.
+fn resource_of(rejection: &Rejection) -> Option<(&'static str, String)> {
+    use Rejection as R;
+    match rejection {
+        R::CustomerNotFound { customer } | R::CustomerExists { customer } => {
+            Some(("docket.v1.Customer", format!("customers/{customer}")))
+        }
+        R::ItemNotFound { sku, .. }
+        | R::ItemExists { sku }
+        | R::PriceChanged { sku, .. }
+        | R::InsufficientStock { sku, .. } => Some(("docket.v1.Item", format!("items/{sku}"))),
+        R::OrderNotFound { order } => Some(("docket.v1.Order", format!("orders/{order}"))),
+        _ => None,
+    }
+}
+
+/// What a program may want to know of a rejection without reading its message.
+fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
+    use Rejection as R;
+    match rejection {
+        R::CurrencyMismatch {
+            ordered, expected, ..
+        } => {
+            vec![
+                ("ordered", ordered.to_string()),
+                ("expected", expected.to_string()),
+            ]
+        }
+        R::InsufficientCredit { needed, available } => {
+            vec![
+                ("needed", needed.to_string()),
+                ("available", available.to_string()),
+            ]
+        }
+        R::PriceChanged { offered, current, .. } => {
+            vec![("offered", offered.to_string()), ("current", current.to_string())]
+        }
+        R::InsufficientStock {
+            wanted, available, ..
+        } => {
+            vec![
+                ("wanted", wanted.to_string()),
+                ("available", available.to_string()),
+            ]
+        }
+        R::NotCancellable { state } => vec![("state", state.to_string())],
+        R::StockReserved {
+            on_hand,
+            reserved,
+            wanted,
+        } => vec![
+            ("on_hand", on_hand.to_string()),
+            ("reserved", reserved.to_string()),
+            ("wanted", wanted.to_string()),
+        ],
+        R::BalanceHeld { available, wanted } => {
+            vec![
+                ("available", available.to_string()),
+                ("wanted", wanted.to_string()),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The text, cut to [`TEXT_BYTES_MAX`] bytes at a character's end.
+fn bounded(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let mut end = TEXT_BYTES_MAX - '…'.len_utf8();
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,386 @@
+//! Token buckets: per address before it is known who calls, per account after.
+//!
+//! The buckets are governor's keyed stores. Those never forget by themselves: [`Limits::prune`] drops buckets that are
+//! full again, which changes nothing for their callers.
+
+use std::{
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use docket_engine::access::{Principal, Role, Username};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::StateInformationMiddleware,
+    state::keyed::DashMapStateStore,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tonic::Code;
+
+use crate::{
+    config::{Limit, LimitsConfig},
+    errors::Refusal,
+};
+
+/// What the bucket is (draft-ietf-httpapi-ratelimit-headers).
+pub const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left in it.
+pub const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Every bucket of a node's edge.
+pub struct Limits<C: Clock = DefaultClock> {
+    address: Option<Buckets<IpAddr, C>>,
+    open: Option<Buckets<IpAddr, C>>,
+    customer: Option<Buckets<Username, C>>,
+    service: Option<Buckets<Username, C>>,
+    admin: Option<Buckets<Username, C>>,
+}
+
+/// What is left to a caller, for the reply's metadata.
+#[derive(Debug, Clone)]
+pub struct Left {
+    policy: HeaderValue,
+    name: &'static str,
+    remaining: u32,
+    full_in_s: u64,
+}
+
+/// A bucket has no token.
+#[derive(Debug, Clone)]
+pub struct Empty {
+    /// For the reply's metadata.
+    pub left: Left,
+    /// Which limiter, for metrics: `address`, `open` or `principal`.
+    pub limiter: &'static str,
+    /// Whose bucket.
+    pub subject: String,
+    /// When there is a token again.
+    pub retry_after: Duration,
+}
+
+impl Limits {
+    /// Buckets as configured, by the machine's clock.
+    pub fn new(config: &LimitsConfig) -> Self {
+        Self::with_clock(config, &DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Limits<C> {
+    /// Buckets as configured, by this clock.
+    pub fn with_clock(config: &LimitsConfig, clock: &C) -> Self {
+        Self {
+            address: Buckets::new("address", config.address, clock),
+            open: Buckets::new("open", config.open, clock),
+            customer: Buckets::new("customer", config.customer, clock),
+            service: Buckets::new("service", config.service, clock),
+            admin: Buckets::new("admin", config.admin, clock),
+        }
+    }
+
+    /// Takes a token of an address; of its bucket for open methods too, where `open`.
+    ///
+    /// # Errors
+    /// Where a bucket has none.
+    pub fn take_address(&self, address: IpAddr, open: bool) -> Result<Option<Left>, Box<Empty>> {
+        if self.address.is_none() && !(open && self.open.is_some()) {
+            return Ok(None);
+        }
+        let network = network_of(address);
+        let mut left = None;
+        if let Some(buckets) = &self.address {
+            left = Some(buckets.take(&network, "address")?);
+        }
+        if let (true, Some(buckets)) = (open, &self.open) {
+            left = Some(buckets.take(&network, "open")?);
+        }
+        Ok(left)
+    }
+
+    /// Takes a token of an account.
+    ///
+    /// # Errors
+    /// Where its bucket has none.
+    pub fn take_principal(&self, principal: &Principal) -> Result<Option<Left>, Box<Empty>> {
+        let buckets = match principal.role {
+            Role::Customer => &self.customer,
+            Role::Service => &self.service,
+            Role::Admin => &self.admin,
+        };
+        buckets
+            .as_ref()
+            .map(|buckets| buckets.take(&principal.account, "principal"))
+            .transpose()
+    }
+
+    /// Forgets the buckets that are full again.
+    pub fn prune(&self) {
+        for buckets in [&self.address, &self.open].into_iter().flatten() {
+            buckets.prune();
+        }
+        for buckets in [&self.customer, &self.service, &self.admin].into_iter().flatten() {
+            buckets.prune();
+        }
+    }
+
+    /// How many buckets there are.
+    pub fn buckets(&self) -> usize {
+        let addresses = [&self.address, &self.open]
+            .into_iter()
+            .flatten()
+            .map(|b| b.limiter.len());
+        let accounts = [&self.customer, &self.service, &self.admin]
+            .into_iter()
+            .flatten()
+            .map(|b| b.limiter.len());
+        addresses.sum::<usize>() + accounts.sum::<usize>()
+    }
+}
+
+/// The buckets of one policy.
+struct Buckets<K: Hash + Eq + Clone, C: Clock> {
+    limiter: RateLimiter<K, DashMapStateStore<K>, C, StateInformationMiddleware>,
+    clock: C,
+    name: &'static str,
+    policy: HeaderValue,
+    limit: Limit,
+}
+
+impl<K: Hash + Eq + Clone + ToString, C: Clock + Clone> Buckets<K, C> {
+    fn new(name: &'static str, limit: Limit, clock: &C) -> Option<Self> {
+        let (rate, burst) = (NonZeroU32::new(limit.per_second)?, NonZeroU32::new(limit.burst)?);
+        let quota = Quota::per_second(rate).allow_burst(burst);
+        let window_s = limit.burst.div_ceil(limit.per_second);
+        let policy = format!("\"{name}\";q={burst};w={window_s}");
+        Some(Self {
+            limiter: RateLimiter::dashmap_with_clock(quota, clock.clone()).with_middleware(),
+            clock: clock.clone(),
+            name,
+            policy: HeaderValue::from_str(&policy).ok()?,
+            limit,
+        })
+    }
+
+    fn take(&self, key: &K, limiter: &'static str) -> Result<Left, Box<Empty>> {
+        match self.limiter.check_key(key) {
+            Ok(state) => Ok(self.left(state.remaining_burst_capacity())),
+            Err(not_until) => Err(Box::new(Empty {
+                left: self.left(0),
+                limiter,
+                subject: format!("{limiter}:{}", key.to_string()),
+                retry_after: not_until.wait_time_from(self.clock.now()),
+            })),
+        }
+    }
+
+    fn left(&self, remaining: u32) -> Left {
+        let missing = u64::from(self.limit.burst.saturating_sub(remaining));
+        Left {
+            policy: self.policy.clone(),
+            name: self.name,
+            remaining,
+            full_in_s: missing.div_ceil(self.limit.per_second.into()),
+        }
+    }
+
+    fn prune(&self) {
+        self.limiter.retain_recent();
+        self.limiter.shrink_to_fit();
+    }
+}
+
+impl Left {
+    /// Adds `ratelimit-policy` and `ratelimit`.
+    pub fn write(self, headers: &mut HeaderMap) {
+        let mut text = BytesMut::with_capacity(64);
+        text.put_u8(b'"');
+        text.put_slice(self.name.as_bytes());
+        text.put_slice(b"\";r=");
+        put_number(&mut text, self.remaining.into());
+        text.put_slice(b";t=");
+        put_number(&mut text, self.full_in_s);
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+            headers.insert(LIMIT_HEADER, value);
+        }
+        headers.insert(POLICY_HEADER, self.policy);
+    }
+}
+
+impl Empty {
+    /// What the caller is told.
+    pub fn refusal(&self) -> Refusal {
+        let whose = if self.limiter == "principal" {
+            "account"
+        } else {
+            "address"
+        };
+        Refusal::new(
+            Code::ResourceExhausted,
+            "RATE_LIMITED",
+            format!("too many requests: the rate limit of this {whose} is used up"),
+        )
+        .with("limiter", self.limiter)
+        .with("policy", self.left.policy.to_str().unwrap_or_default())
+        .quota(self.subject.clone())
+        .retry(self.retry_after)
+    }
+}
+
+/// An IPv6 caller has a whole /64 to call from: that is what counts as one address.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
+    }
+}
+
+fn put_number(text: &mut BytesMut, mut number: u64) {
+    /// Digits of the largest `u64`.
+    const DIGITS_MAX: usize = 20;
+    let mut digits = [0u8; DIGITS_MAX];
+    let mut at = DIGITS_MAX;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    text.put_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::access::{Credential, Scopes, SessionId};
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn principal(account: &str, role: Role) -> Principal {
+        Principal {
+            account: Username::new(account).unwrap(),
+            role,
+            customer: None,
+            scopes: Scopes::NONE,
+            credential: Credential::Session(SessionId([0; 16])),
+        }
+    }
+
+    fn config(customer: Limit, address: Limit) -> LimitsConfig {
+        LimitsConfig {
+            customer,
+            address,
+            open: Limit::OFF,
+            ..LimitsConfig::default()
+        }
+    }
+
+    const TWO_OF_ONE: Limit = Limit {
+        per_second: 1,
+        burst: 2,
+    };
+
+    fn headers(left: Left) -> (String, String) {
+        let mut headers = HeaderMap::new();
+        left.write(&mut headers);
+        let text = |name: HeaderName| headers[name].to_str().unwrap().to_owned();
+        (text(POLICY_HEADER), text(LIMIT_HEADER))
+    }
+
+    #[test]
+    fn a_bucket_empties_says_when_to_come_back_and_fills_again() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(&config(TWO_OF_ONE, Limit::OFF), &clock);
+        let ann = principal("ann", Role::Customer);
+
+        let first = limits.take_principal(&ann).unwrap().unwrap();
+        assert_eq!(
+            headers(first),
+            ("\"customer\";q=2;w=2".into(), "\"customer\";r=1;t=1".into())
+        );
+        let second = limits.take_principal(&ann).unwrap().unwrap();
+        assert_eq!(headers(second).1, "\"customer\";r=0;t=2");
+
+        let empty = limits.take_principal(&ann).unwrap_err();
+        assert_eq!(empty.retry_after, Duration::from_secs(1));
+        assert_eq!(empty.subject, "principal:ann");
+        assert_eq!(headers(empty.left).1, "\"customer\";r=0;t=2");
+
+        clock.advance(Duration::from_millis(999));
+        assert!(limits.take_principal(&ann).is_err());
+        clock.advance(Duration::from_millis(1));
+        assert!(limits.take_principal(&ann).is_ok());
+        assert!(limits.take_principal(&ann).is_err());
+    }
+
+    #[test]
+    fn accounts_and_roles_do_not_share_buckets() {
+        let limits = Limits::with_clock(&config(TWO_OF_ONE, Limit::OFF), &FakeRelativeClock::default());
+        let (ann, bob) = (principal("ann", Role::Customer), principal("bob", Role::Customer));
+        for _ in 0..2 {
+            assert!(limits.take_principal(&ann).is_ok());
+        }
+        assert!(limits.take_principal(&ann).is_err());
+        assert!(limits.take_principal(&bob).is_ok());
+        for _ in 0..1_000 {
+            assert!(
+                limits
+                    .take_principal(&principal("ann", Role::Admin))
+                    .unwrap()
+                    .is_none(),
+                "admins have no limit"
+            );
+        }
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_is_itself() {
+        let limits = Limits::with_clock(&config(Limit::OFF, TWO_OF_ONE), &FakeRelativeClock::default());
+        let take = |text: &str| limits.take_address(text.parse().unwrap(), false).is_ok();
+        assert!(take("2001:db8::1"));
+        assert!(take("2001:db8::2"));
+        assert!(!take("2001:db8::3"));
+        assert!(take("2001:db8:0:1::1"));
+        assert!(take("192.0.2.1"));
+        assert!(take("::ffff:192.0.2.1"));
+        assert!(!take("192.0.2.1"));
+        assert!(take("192.0.2.2"));
+    }
+
+    #[test]
+    fn open_methods_have_a_bucket_of_their_own() {
+        let config = LimitsConfig {
+            open: TWO_OF_ONE,
+            ..config(Limit::OFF, Limit::OFF)
+        };
+        let limits = Limits::with_clock(&config, &FakeRelativeClock::default());
+        let address = "192.0.2.1".parse().unwrap();
+        assert!(limits.take_address(address, false).unwrap().is_none());
+        assert!(limits.take_address(address, true).is_ok());
+        assert!(limits.take_address(address, true).is_ok());
+        assert_eq!(limits.take_address(address, true).unwrap_err().limiter, "open");
+        assert!(limits.take_address(address, false).is_ok());
+    }
+
+    #[test]
+    fn full_buckets_are_forgotten() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(&config(TWO_OF_ONE, TWO_OF_ONE), &clock);
+        for i in 0..1_000u32 {
+            limits.take_address(IpAddr::V4(i.into()), false).unwrap();
+            limits
+                .take_principal(&principal(&i.to_string(), Role::Customer))
+                .unwrap();
+        }
+        assert_eq!(limits.buckets(), 2_000);
+        limits.prune();
+        assert_eq!(limits.buckets(), 2_000, "none is full yet");
+        clock.advance(Duration::from_secs(3));
+        limits.prune();
+        assert_eq!(limits.buckets(), 0);
+    }
+}

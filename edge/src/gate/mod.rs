@@ -1,0 +1,358 @@
+//! The gate: what every call passes, in one service instead of a stack of layers, so that a call costs one allocation
+//! here and a refusal costs microseconds.
+//!
+//! ```text
+//!   method ─▶ address bucket ─▶ admission ─▶ authenticate ─▶ principal bucket ─▶ permission ─▶ deadline ─▶ service
+//!      │            │               │             │                │                │             │
+//!      └────────────┴───────────────┴──── a refusal, with ratelimit metadata ───────┴─────────────┘
+//! ```
+//! Nothing of the request's body is read before all of it has been passed. Every call is counted once, with the status
+//! that it ends with, however it ends.
+
+pub(crate) mod admission;
+mod body;
+mod deadline;
+pub(crate) mod limits;
+mod methods;
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64},
+    },
+    time::{Duration, Instant},
+};
+
+use docket_actors::Call;
+use docket_engine::access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit};
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep_until, timeout_at};
+use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tracing::Instrument;
+
+use self::{
+    admission::{Admission, Permit},
+    body::{Ending, code_of},
+    limits::{Left, Limits},
+    methods::{Flow, Method, Methods},
+};
+pub(crate) use self::{
+    body::{ReplyBody, RequestBody},
+    methods::{Route, ServedTwice},
+};
+use crate::{authenticate::Authenticate, errors::Refusal, telemetry::Telemetry};
+
+const GRPC: &[u8] = b"application/grpc";
+const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// Who calls and until when: what a service finds in its request's extensions.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// Who calls.
+    pub principal: Arc<Principal>,
+    /// The row of the permission table that let the call in, for the second check, when the owner is known.
+    pub grant: &'static Grant,
+    /// After this nobody waits any more. Of a stream: what its client set for all of it.
+    pub deadline: Option<Instant>,
+}
+
+impl CallContext {
+    /// The call as the actors take it.
+    pub fn call(&self, request_id: Option<String>) -> Call {
+        let owner = match self.principal.role {
+            Role::Customer => self.principal.customer.clone(),
+            Role::Service | Role::Admin => None,
+        };
+        Call {
+            deadline: self.deadline,
+            request_id,
+            owner,
+        }
+    }
+}
+
+/// A connection's other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Its address.
+    pub(crate) address: SocketAddr,
+    /// Calls that have begun, ever.
+    pub(crate) calls: AtomicU64,
+    /// Calls that have not ended.
+    pub(crate) active: AtomicU32,
+}
+
+/// What every connection shares.
+pub(crate) struct Gate {
+    methods: Methods,
+    authenticator: Arc<dyn Authenticate>,
+    limits: Arc<Limits>,
+    admission: Arc<Admission>,
+    telemetry: Arc<Telemetry>,
+    call_max: Duration,
+}
+
+/// What a call was let in with.
+struct Pass {
+    route: Arc<Route>,
+    flow: Flow,
+    context: Option<CallContext>,
+    permit: Option<Arc<Permit>>,
+    /// After this the answer is DEADLINE_EXCEEDED.
+    deadline: Option<Instant>,
+}
+
+impl Gate {
+    pub(crate) fn new(
+        routes: Vec<(&'static str, Route)>,
+        authenticator: Arc<dyn Authenticate>,
+        limits: Arc<Limits>,
+        admission: Arc<Admission>,
+        telemetry: Arc<Telemetry>,
+        call_max: Duration,
+    ) -> Result<Self, ServedTwice> {
+        Ok(Self {
+            methods: Methods::new(routes)?,
+            authenticator,
+            limits,
+            admission,
+            telemetry,
+            call_max,
+        })
+    }
+
+    /// Serves one call.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        peer: Arc<Peer>,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<ReplyBody>, Infallible> {
+        let started = Instant::now();
+        let found = self.methods.find(request.uri().path());
+        let row = found.map_or(METHOD_TABLE.len(), |(row, _)| row);
+        let ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
+        if let Some(status) = not_grpc(&request) {
+            return Ok(plain(status, ending));
+        }
+        let mut left = None;
+        let pass = match self.admit(
+            &peer,
+            found.map(|(_, method)| method),
+            &request,
+            started,
+            &mut left,
+        ) {
+            Ok(pass) => pass,
+            Err(refusal) => return Ok(refused(refusal, left, ending)),
+        };
+        match pass.context {
+            Some(context) => request.extensions_mut().insert(context).is_some(),
+            // Who has no name is told apart by address: `Request::remote_addr` finds it here.
+            None => {
+                let info = TcpConnectInfo {
+                    local_addr: None,
+                    remote_addr: Some(peer.address),
+                };
+                request.extensions_mut().insert(info).is_some()
+            }
+        };
+        let permit = pass.permit;
+        let request = request.map(|incoming| RequestBody::new(incoming, permit.clone()));
+
+        let span = tracing::debug_span!("call", method = path_of(row), peer = %peer.address);
+        let future = AssertUnwindSafe(pass.route.call(request))
+            .catch_unwind()
+            .instrument(span);
+        let outcome = match pass.deadline {
+            Some(deadline) => timeout_at(deadline.into(), future).await,
+            None => Ok(future.await),
+        };
+        if let Some(permit) = permit {
+            permit.release();
+        }
+        let response = match outcome {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Ok(Err(never))) => match never {},
+            Ok(Err(_panic)) => return Ok(refused(panicked(&self.telemetry, path_of(row)), left, ending)),
+            Err(_elapsed) => return Ok(refused(Refusal::deadline(), left, ending)),
+        };
+        let rest = pass.deadline.filter(|_| pass.flow == Flow::Stream).map(sleep_box);
+        Ok(reply(response, left, ending, rest))
+    }
+
+    /// Every check that needs no body.
+    fn admit(
+        &self,
+        peer: &Peer,
+        method: Option<&Method>,
+        request: &Request<Incoming>,
+        started: Instant,
+        left: &mut Option<Left>,
+    ) -> Result<Pass, Refusal> {
+        let guessing = method.is_none_or(|method| method.rule.grant.is_none() && !method.probe);
+        *left = self
+            .limits
+            .take_address(peer.address.ip(), guessing)
+            .map_err(|empty| self.empty(*empty, left))?;
+        let Some(method) = method else {
+            return Err(
+                Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")
+                    .with("method", request.uri().path()),
+            );
+        };
+        let permit = if method.admitted() {
+            let permit = match method.rule.grant {
+                Some(_) => self.admission.admit(0),
+                None => self.admission.admit_open(),
+            };
+            let permit = permit.map_err(|full| {
+                self.telemetry.denied(full.limiter());
+                self.admission.refusal(full)
+            })?;
+            Some(Arc::new(permit))
+        } else {
+            None
+        };
+        let wanted = deadline::client_timeout(request.headers())?;
+        let allowed = match method.flow {
+            Flow::Unary => Some(wanted.map_or(self.call_max, |wanted| wanted.min(self.call_max))),
+            Flow::Stream => wanted,
+        };
+        let deadline = allowed.and_then(|allowed| started.checked_add(allowed));
+        let context = match &method.rule.grant {
+            None => None,
+            Some(grant) => Some(self.identify(request, grant, deadline, left)?),
+        };
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Refusal::deadline());
+        }
+        Ok(Pass {
+            route: Arc::clone(&method.route),
+            flow: method.flow,
+            context,
+            permit,
+            deadline,
+        })
+    }
+
+    /// Who calls, whether that caller has a token left, and whether the method is open to it.
+    fn identify(
+        &self,
+        request: &Request<Incoming>,
+        grant: &'static Grant,
+        deadline: Option<Instant>,
+        left: &mut Option<Left>,
+    ) -> Result<CallContext, Refusal> {
+        let principal = self
+            .authenticator
+            .authenticate(request.headers())
+            .map_err(|error| {
+                self.telemetry.unauthenticated(error.reason);
+                Refusal::from(error)
+            })?;
+        if let Some(of_principal) = self
+            .limits
+            .take_principal(&principal)
+            .map_err(|empty| self.empty(*empty, left))?
+        {
+            *left = Some(of_principal);
+        }
+        permit(&principal, grant, Owner::Unread)?;
+        Ok(CallContext {
+            principal,
+            grant,
+            deadline,
+        })
+    }
+
+    fn empty(&self, empty: limits::Empty, left: &mut Option<Left>) -> Refusal {
+        self.telemetry.denied(empty.limiter);
+        let refusal = empty.refusal();
+        *left = Some(empty.left);
+        refusal
+    }
+}
+
+/// Logs that a call panicked, and makes the answer. (The panic's own message went to the panic hook.)
+pub(crate) fn panicked(telemetry: &Telemetry, method: &'static str) -> Refusal {
+    telemetry.panics.increment(1);
+    let incident = telemetry.incident();
+    tracing::error!(method, incident, "a call panicked");
+    Refusal::internal(&incident)
+}
+
+/// The path of the method at this row of the permission table.
+fn path_of(row: usize) -> &'static str {
+    METHOD_TABLE.get(row).map_or("unknown", |rule| rule.path)
+}
+
+/// What HTTP must answer to a request that cannot be gRPC (the specification's rule for content types).
+fn not_grpc(request: &Request<Incoming>) -> Option<StatusCode> {
+    if request.method() != http::Method::POST {
+        return Some(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|value| {
+        value
+            .as_bytes()
+            .strip_prefix(GRPC)
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    });
+    (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+fn plain(status: StatusCode, ending: Ending) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::empty(Code::InvalidArgument, ending));
+    *response.status_mut() = status;
+    response
+}
+
+fn refused(refusal: Refusal, left: Option<Left>, ending: Ending) -> Response<ReplyBody> {
+    let status = Status::from(refusal);
+    let mut response = Response::new(ReplyBody::empty(status.code(), ending));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    if status.add_header(headers).is_err() {
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+    if let Some(left) = left {
+        left.write(headers);
+    }
+    response
+}
+
+fn reply(
+    response: Response<tonic::body::Body>,
+    left: Option<Left>,
+    ending: Ending,
+    deadline: Option<Pin<Box<Sleep>>>,
+) -> Response<ReplyBody> {
+    let (mut parts, inner) = response.into_parts();
+    // A status in the headers is the whole answer. One without details was not made by a service: tonic could not read
+    // the request.
+    let code = code_of(&parts.headers);
+    if let Some(code) = code.filter(|code| *code != Code::Ok)
+        && !parts.headers.contains_key(Status::GRPC_STATUS_DETAILS)
+    {
+        let status = Status::from_header_map(&parts.headers).unwrap_or_else(|| Status::new(code, ""));
+        return refused(Refusal::unreadable(&status), left, ending);
+    }
+    if let Some(left) = left {
+        left.write(&mut parts.headers);
+    }
+    let body = match code {
+        Some(code) => ReplyBody::empty(code, ending),
+        None => ReplyBody::new(inner, ending, deadline),
+    };
+    Response::from_parts(parts, body)
+}
+
+fn sleep_box(deadline: Instant) -> Pin<Box<Sleep>> {
+    Box::pin(sleep_until(deadline.into()))
+}

@@ -1,0 +1,88 @@
+//! Whether the node serves, in one place: health, `/readyz` and `/status` all ask here.
+
+use std::sync::Arc;
+
+use docket_actors::Docket;
+use docket_proto::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::status;
+
+/// Tells how the node is, at once and without blocking.
+pub(crate) trait NodeView: Send + Sync + 'static {
+    /// Why it does not serve; empty when it does. Asked several times a second.
+    fn not_ready(&self) -> Vec<String>;
+    /// All of it.
+    fn status(&self) -> v1::NodeStatus;
+}
+
+impl NodeView for Docket {
+    fn not_ready(&self) -> Vec<String> {
+        Docket::not_ready(self)
+    }
+
+    fn status(&self) -> v1::NodeStatus {
+        status::node_status(self)
+    }
+}
+
+const STOPPING: &str = "the node is stopping";
+
+/// Readiness of a node: what the node says of itself, until it is told to stop.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    node: Arc<dyn NodeView>,
+    draining: CancellationToken,
+    serving: Arc<watch::Sender<bool>>,
+}
+
+impl Readiness {
+    /// Not ready until the first [`Self::refresh`].
+    pub(crate) fn new(node: Arc<dyn NodeView>) -> Self {
+        Self {
+            node,
+            draining: CancellationToken::new(),
+            serving: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// How the node is now.
+    pub(crate) fn status(&self) -> v1::NodeStatus {
+        let mut status = self.node.status();
+        if self.draining.is_cancelled() {
+            status.reasons.push(STOPPING.into());
+        }
+        status.ready = status.reasons.is_empty();
+        status
+    }
+
+    /// Asks the node again, and wakes who watches where the answer differs.
+    pub(crate) fn refresh(&self) -> bool {
+        let ready = !self.draining.is_cancelled() && self.node.not_ready().is_empty();
+        self.serving
+            .send_if_modified(|serving| std::mem::replace(serving, ready) != ready);
+        ready
+    }
+
+    /// Whether the node served when it was last asked.
+    pub(crate) fn serving(&self) -> bool {
+        *self.serving.borrow()
+    }
+
+    /// Whether the node served when it was last asked, and every change of that.
+    pub(crate) fn watch(&self) -> watch::Receiver<bool> {
+        self.serving.subscribe()
+    }
+
+    /// The node stops: it is not ready any more, whatever it says of itself.
+    pub(crate) fn drain(&self) {
+        self.draining.cancel();
+        self.refresh();
+    }
+
+    /// Cancelled when the node stops.
+    pub(crate) fn draining(&self) -> &CancellationToken {
+        &self.draining
+    }
+}

@@ -1,0 +1,391 @@
+//! The server: two listeners, the gate behind one and the operators' endpoints behind the other, and their end.
+//!
+//! ```text
+//!   bind ──▶ run ──stop──▶ not ready ──▶ no new connections, GOAWAY on the others ──▶ calls end ──▶ done
+//!                                                                        └─ after drain_ms they are cut
+//! ```
+
+mod accept;
+mod io;
+mod operators;
+mod tls;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use docket_actors::Docket;
+use docket_proto::v1::{
+    auth_service_server::AuthServiceServer, customer_service_server::CustomerServiceServer,
+    item_service_server::ItemServiceServer, node_service_server::NodeServiceServer,
+    order_service_server::OrderServiceServer,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{net::TcpListener, time::MissedTickBehavior};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::HealthServer;
+
+pub use self::operators::Operators;
+use self::{
+    accept::{Acceptor, Open},
+    tls::Certificate,
+};
+use crate::{
+    auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
+    authenticate::Authenticate,
+    config::{ConfigError, EdgeConfig},
+    gate::{Gate, Route, admission::Admission, limits::Limits},
+    readiness::Readiness,
+    services::{
+        customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
+        place_orders::StreamBounds,
+    },
+    telemetry::Telemetry,
+};
+
+/// How often readiness is asked for, and gauges are set.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a server serves.
+pub struct Parts {
+    /// The node.
+    pub docket: Docket,
+    /// Who knows callers.
+    pub authenticator: Arc<dyn Authenticate>,
+    /// Accounts, sessions and keys; without it `AuthService` is not served.
+    pub auth: Option<AuthApi>,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+}
+
+impl Parts {
+    /// A node with its own accounts, sessions and keys.
+    ///
+    /// # Errors
+    /// Where authentication cannot be set up so.
+    pub fn of(docket: Docket, auth: &AuthOptions, metrics: PrometheusHandle) -> Result<Self, EdgeError> {
+        let access = docket.access().clone();
+        let authenticator = Authenticator::new(access.clone(), auth, Clock::system());
+        let api = AuthApi::new(access, auth, Clock::system())?;
+        Ok(Self {
+            docket,
+            authenticator: Arc::new(authenticator),
+            auth: Some(api),
+            metrics,
+        })
+    }
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    /// A setting that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address that cannot be served on.
+    #[error("cannot listen on {address} for {what}: {source}")]
+    Bind {
+        /// gRPC or admin.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A certificate or key that cannot be used.
+    #[error("cannot use {} for TLS: {why}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Authentication cannot be set up.
+    #[error(transparent)]
+    Auth(#[from] AuthApiError),
+    /// The contract that is compiled in does not fit the services.
+    #[error("the services do not fit the contract: {0}")]
+    Contract(String),
+}
+
+/// A server that is bound and not yet running.
+pub struct Server {
+    config: EdgeConfig,
+    listener: TcpListener,
+    operators: Operators,
+    grpc_address: SocketAddr,
+    acceptor: Arc<Acceptor>,
+    readiness: Readiness,
+    limits: Arc<Limits>,
+    admission: Arc<Admission>,
+    telemetry: Arc<Telemetry>,
+    metrics: PrometheusHandle,
+}
+
+/// Changes a running server.
+#[derive(Clone)]
+pub struct Control {
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Control {
+    /// Reads certificate and key again; connections that are made from now on get the new ones. Does nothing where TLS
+    /// is off.
+    ///
+    /// # Errors
+    /// Where they cannot be used; the ones before stay.
+    pub fn reload_certificate(&self) -> Result<(), EdgeError> {
+        self.certificate
+            .as_ref()
+            .map_or(Ok(()), |certificate| certificate.reload())
+    }
+}
+
+impl Server {
+    /// Takes both addresses and puts the services together. No call is served before [`Self::run`].
+    ///
+    /// # Errors
+    /// A setting that cannot be, an address that is taken, a certificate that cannot be used.
+    pub async fn bind(config: EdgeConfig, parts: Parts) -> Result<Self, EdgeError> {
+        config.validate()?;
+        let operators = Operators::serve(&config.admin, parts.metrics.clone()).await?;
+        Self::bind_with(config, parts, operators).await
+    }
+
+    /// The same beside endpoints for operators that are served already.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn bind_with(
+        config: EdgeConfig,
+        parts: Parts,
+        operators: Operators,
+    ) -> Result<Self, EdgeError> {
+        config.validate()?;
+        let certificate = config
+            .tls
+            .clone()
+            .map(Certificate::load)
+            .transpose()?
+            .map(Arc::new);
+        let listener = listen("gRPC", config.listen).await?;
+        let grpc_address = local("gRPC", &listener, config.listen)?;
+
+        if certificate.is_none() && !grpc_address.ip().is_loopback() {
+            tracing::warn!(
+                address = %grpc_address,
+                "gRPC is served without TLS where others can reach it: credentials travel in the clear"
+            );
+        }
+
+        let telemetry = Arc::new(Telemetry::new());
+        let limits = Arc::new(Limits::new(&config.limits));
+        let admission = Admission::new(config.admission);
+        operators.opened(parts.docket.clone());
+        let readiness = operators.readiness().clone();
+        let bounds = StreamBounds {
+            window: config.calls.stream_window,
+            order_max: Duration::from_millis(config.calls.max_ms),
+            limits: Arc::clone(&limits),
+            admission: Arc::clone(&admission),
+            telemetry: Arc::clone(&telemetry),
+            draining: readiness.draining().clone(),
+            authenticator: Arc::clone(&parts.authenticator),
+        };
+        let routes = routes(&config, parts.docket, parts.auth, &readiness, bounds)?;
+        let gate = Gate::new(
+            routes,
+            parts.authenticator,
+            Arc::clone(&limits),
+            Arc::clone(&admission),
+            Arc::clone(&telemetry),
+            Duration::from_millis(config.calls.max_ms),
+        )
+        .map_err(|error| EdgeError::Contract(error.to_string()))?;
+        let acceptor = Arc::new(Acceptor {
+            gate: Arc::new(gate),
+            telemetry: Arc::clone(&telemetry),
+            certificate,
+            connections: config.connections,
+            http2: accept::http2(&config.http2),
+            open: Arc::new(Open::default()),
+            draining: readiness.draining().clone(),
+            killed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        Ok(Self {
+            config,
+            listener,
+            operators,
+            grpc_address,
+            acceptor,
+            readiness,
+            limits,
+            admission,
+            telemetry,
+            metrics: parts.metrics,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where the admin endpoints are served.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.operators.local_addr()
+    }
+
+    /// For changes while it runs.
+    pub fn control(&self) -> Control {
+        Control {
+            certificate: self.acceptor.certificate.clone(),
+        }
+    }
+
+    /// Serves until `stop` is ready and what is in flight then has ended, at most [`EdgeConfig::drain_ms`] later. The
+    /// admin endpoints answer to the end.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        metrics::gauge!("docket_start_time_seconds").set(started.as_secs_f64());
+        self.readiness.refresh();
+
+        let over = self.operators.over().clone();
+        let accepting = tokio::spawn(Arc::clone(&self.acceptor).run(self.listener));
+        let chores = Chores {
+            limits: self.limits,
+            admission: self.admission,
+            telemetry: self.telemetry,
+            readiness: self.readiness.clone(),
+            metrics: self.metrics,
+            prune_every: Duration::from_millis(self.config.limits.prune_ms),
+        };
+        let chores = tokio::spawn(chores.run(over.clone()));
+
+        stop.await;
+        tracing::info!("stopping: no new calls, what is in flight is finished");
+        self.readiness.drain();
+        // It holds the listener: when it is over, nobody can connect any more.
+        ended("accepting connections", accepting.await);
+        let tasks = &self.acceptor.tasks;
+        let drain = Duration::from_millis(self.config.drain_ms);
+        tasks.close();
+        if tokio::time::timeout(drain, tasks.wait()).await.is_err() {
+            tracing::warn!(connections = tasks.len(), after = ?drain, "connections are cut");
+            self.acceptor.killed.cancel();
+            tasks.wait().await;
+        }
+        self.operators.end().await;
+        ended("the edge's chores", chores.await);
+    }
+}
+
+fn ended(what: &'static str, result: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = result {
+        tracing::error!(what, %error, "a task of the edge failed");
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, EdgeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| EdgeError::Bind {
+            what,
+            address,
+            source,
+        })
+}
+
+fn local(what: &'static str, listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, EdgeError> {
+    listener.local_addr().map_err(|source| EdgeError::Bind {
+        what,
+        address,
+        source,
+    })
+}
+
+/// Every service that is served.
+fn routes(
+    config: &EdgeConfig,
+    docket: Docket,
+    auth: Option<AuthApi>,
+    readiness: &Readiness,
+    bounds: StreamBounds,
+) -> Result<Vec<(&'static str, Route)>, EdgeError> {
+    /// Sets the bounds of messages on a generated service.
+    macro_rules! route {
+        ($server:expr) => {
+            Route::of(
+                $server
+                    .max_decoding_message_size(config.http2.max_request_bytes)
+                    .max_encoding_message_size(config.http2.max_reply_bytes),
+            )
+        };
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(docket_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let contract = |error: tonic_reflection::server::Error| EdgeError::Contract(error.to_string());
+    let mut routes = vec![
+        route!(OrderServiceServer::new(OrderApi::new(docket.clone(), bounds))),
+        route!(CustomerServiceServer::new(CustomerApi::new(docket.clone()))),
+        route!(ItemServiceServer::new(ItemApi::new(docket.clone()))),
+        route!(NodeServiceServer::new(NodeApi::new(
+            docket.clone(),
+            readiness.clone()
+        ))),
+        route!(reflection().build_v1().map_err(contract)?),
+        route!(reflection().build_v1alpha().map_err(contract)?),
+    ];
+    routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth))));
+    let mut services: Vec<&'static str> = routes.iter().map(|(name, _)| *name).collect();
+    services.push(HealthServer::<HealthService>::NAME);
+    routes.push(route!(HealthServer::new(HealthService::new(
+        readiness.clone(),
+        services
+    ))));
+    Ok(routes)
+}
+
+/// What must be done now and then.
+struct Chores {
+    limits: Arc<Limits>,
+    admission: Arc<Admission>,
+    telemetry: Arc<Telemetry>,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+    prune_every: Duration,
+}
+
+impl Chores {
+    async fn run(self, over: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut prune = tokio::time::interval(self.prune_every);
+        prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = over.cancelled() => return,
+                _ = tick.tick() => {
+                    let ready = self.readiness.refresh();
+                    self.telemetry.ready.set(if ready { 1.0 } else { 0.0 });
+                    self.telemetry.in_flight.set(self.admission.calls() as f64);
+                    self.telemetry.bytes_in_flight.set(self.admission.bytes() as f64);
+                }
+                _ = prune.tick() => {
+                    self.limits.prune();
+                    self.telemetry.buckets.set(self.limits.buckets() as f64);
+                    // Histograms keep every value until somebody looks; without a scraper that would be for ever.
+                    self.metrics.run_upkeep();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `OrderService`.
+
+use docket_actors::{Docket, ListOrders, PlaceOrder};
+use docket_engine::{
+    Rejection,
+    access::{Denied, Owner},
+};
+use docket_proto::{
+    api::{orders, show::order_to_proto},
+    v1::{
+        CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
+        order_service_server::OrderService,
+    },
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    accept, allowed, context,
+    customer::own,
+    page,
+    place_orders::{Answers, StreamBounds},
+};
+use crate::errors::Refusal;
+
+/// The service.
+pub(crate) struct OrderApi {
+    docket: Docket,
+    bounds: StreamBounds,
+}
+
+impl OrderApi {
+    pub(crate) fn new(docket: Docket, bounds: StreamBounds) -> Self {
+        Self { docket, bounds }
+    }
+}
+
+/// The order as the actors take it.
+pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
+    let orders::PlaceOrder {
+        request_id,
+        customer,
+        currency,
+        lines,
+    } = asked;
+    (
+        request_id,
+        PlaceOrder {
+            customer,
+            currency,
+            lines,
+        },
+    )
+}
+
+#[tonic::async_trait]
+impl OrderService for OrderApi {
+    async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::place_order(request.get_ref()))?;
+        own(&context, &asked.customer)?;
+        let (request_id, order) = taken(asked);
+        let order = self
+            .docket
+            .place_order(context.call(request_id), order)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(order_to_proto(&order)))
+    }
+
+    type PlaceOrdersStream = Answers;
+
+    async fn place_orders(
+        &self,
+        request: Request<Streaming<PlaceOrderRequest>>,
+    ) -> Result<Response<Answers>, Status> {
+        let context = context(&request)?;
+        let answers = Answers::new(self.docket.clone(), self.bounds.clone(), context, request);
+        Ok(Response::new(answers))
+    }
+
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let id = accept(orders::get_order(request.get_ref()))?;
+        let order = self
+            .docket
+            .get_order(context.call(None), id)
+            .await
+            .map_err(Refusal::from)?;
+        allowed(&context, Owner::Customer(&order.customer), || {
+            Rejection::OrderNotFound { order: id }.into()
+        })?;
+        Ok(Response::new(order_to_proto(&order)))
+    }
+
+    async fn list_orders(
+        &self,
+        request: Request<ListOrdersRequest>,
+    ) -> Result<Response<ListOrdersResponse>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::list_orders(request.get_ref()))?;
+        if asked.customer.is_none() {
+            allowed(&context, Owner::Everybody, || Denied::Role.into())?;
+        }
+        let query = ListOrders {
+            customer: asked.customer.clone(),
+            states: asked.states.clone(),
+            before: asked.before,
+            // One more than asked for tells whether there is another page.
+            limit: asked.limit + 1,
+        };
+        let found = self
+            .docket
+            .list_orders(context.call(None), query)
+            .await
+            .map_err(Refusal::from)?;
+        let (shown, last) = page(&found, asked.limit);
+        Ok(Response::new(ListOrdersResponse {
+            orders: shown.iter().map(|order| order_to_proto(order)).collect(),
+            next_page_token: last
+                .map(|last| asked.next_page_token(last.id))
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::cancel_order(request.get_ref()))?;
+        // Whose the order is only its actor knows: it enforces the owner that the call names.
+        let call = context.call(asked.request_id);
+        let order = self
+            .docket
+            .cancel_order(call, asked.order, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(order_to_proto(&order)))
+    }
+}

@@ -1,0 +1,412 @@
+//! `PlaceOrders`: a stream of orders in, a stream of answers out.
+//!
+//! ```text
+//!   client ──▶ Driver: reads, checks, places ──▶ queue of answers ──▶ Answers ──▶ client
+//!                 ▲    (one task a stream)                               │
+//!                 └──────────── the window: room for another ────────────┘
+//! ```
+//!
+//! There is no task and no channel per order. As many orders as the window allows are in flight or answered and not yet
+//! taken by the client; then the stream is not read any further, which the client sees as HTTP/2's back-pressure. Answers
+//! go out as orders are settled, several in one write where several are. The driver is a task of its own because a reply
+//! is only looked at while its client reads: orders of a client that does not would be in flight for ever.
+//!
+//! Where the node is full, a stream waits until it is its turn: to refuse what comes next would cost more than to leave it
+//! unread.
+//!
+//! An order that is refused, by its own shape, by a limit or by the node, is answered and does not end the stream. What
+//! ends it: the client has said all (OK), its message does not decode, its deadline, the end of its session or key
+//! (UNAUTHENTICATED), or the node stops (UNAVAILABLE). Whatever was not answered by then was not done.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use docket_actors::{CallError, Docket};
+use docket_engine::{
+    Order,
+    access::{Owner, permit},
+};
+use docket_proto::{
+    api::{orders, show::order_to_proto},
+    v1::{PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
+};
+use futures::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
+use http::HeaderMap;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
+    task::AbortOnDropHandle,
+};
+use tonic::{Code, Request, Status, Streaming};
+
+use super::{accept, customer::own, order::taken};
+use crate::{
+    authenticate::Authenticate,
+    errors::Refusal,
+    gate::{
+        self, CallContext,
+        admission::{Admission, Full, Permit, Waiting},
+        limits::Limits,
+    },
+    telemetry::Telemetry,
+};
+
+/// What bounds every stream.
+#[derive(Clone)]
+pub(crate) struct StreamBounds {
+    /// Orders of one stream in flight.
+    pub(crate) window: usize,
+    /// How long one order may take.
+    pub(crate) order_max: Duration,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    /// Cancelled when the node stops.
+    pub(crate) draining: CancellationToken,
+    /// Asked again while a stream runs: sessions and keys end.
+    pub(crate) authenticator: Arc<dyn Authenticate>,
+}
+
+/// What is logged of a stream that panicked.
+const PLACE_ORDERS: &str = "/docket.v1.OrderService/PlaceOrders";
+/// How long a stream may go on before it is asked again who sends it.
+const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
+
+/// The answers to a stream of orders, as the client takes them.
+pub(crate) struct Answers {
+    queue: mpsc::UnboundedReceiver<Result<PlaceOrdersResponse, Status>>,
+    window: Arc<Window>,
+    /// `None` when it has ended.
+    driver: Option<AbortOnDropHandle<()>>,
+    telemetry: Arc<Telemetry>,
+}
+
+/// How many orders were read and their answers not taken: what bounds both the orders in flight and the queue.
+struct Window {
+    taken: AtomicUsize,
+    max: usize,
+    /// The driver, when it waits for room.
+    room: AtomicWaker,
+}
+
+/// Reads a stream and places its orders.
+struct Driver {
+    docket: Docket,
+    bounds: StreamBounds,
+    context: CallContext,
+    /// The headers of the call, with its credential.
+    headers: HeaderMap,
+    authenticated: Instant,
+    incoming: Streaming<PlaceOrderRequest>,
+    /// An order that was read when the node was full.
+    held: Option<(PlaceOrderRequest, Instant)>,
+    /// For room for it.
+    waiting: Option<Waiting>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
+    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    reading: Reading,
+    answers: mpsc::UnboundedSender<Result<PlaceOrdersResponse, Status>>,
+    window: Arc<Window>,
+}
+
+/// Whether there is more to read.
+enum Reading {
+    /// There may be.
+    On,
+    /// No: when all that is in flight is answered, the stream ends like this.
+    Over(Option<Status>),
+}
+
+/// An order that the node has answered.
+struct Settled {
+    request_id: String,
+    started: Instant,
+    outcome: Result<Arc<Order>, CallError>,
+    permit: Permit,
+}
+
+impl Window {
+    /// Takes a place, or wakes this task when there is one.
+    fn take(&self, cx: &Context<'_>) -> bool {
+        let full = || self.taken.load(SeqCst) >= self.max;
+        if full() {
+            self.room.register(cx.waker());
+            // It may have been given back in between.
+            if full() {
+                return false;
+            }
+        }
+        self.taken.fetch_add(1, SeqCst);
+        true
+    }
+
+    fn give_back(&self) {
+        if self.taken.fetch_sub(1, SeqCst) >= self.max {
+            self.room.wake();
+        }
+    }
+}
+
+impl Answers {
+    /// Begins to read.
+    pub(crate) fn new(
+        docket: Docket,
+        bounds: StreamBounds,
+        context: CallContext,
+        request: Request<Streaming<PlaceOrderRequest>>,
+    ) -> Self {
+        let (metadata, _, incoming) = request.into_parts();
+        let window = Arc::new(Window {
+            taken: AtomicUsize::new(0),
+            max: bounds.window,
+            room: AtomicWaker::new(),
+        });
+        let (answers, queue) = mpsc::unbounded_channel();
+        let telemetry = Arc::clone(&bounds.telemetry);
+        let driver = Driver {
+            draining: Box::pin(bounds.draining.clone().cancelled_owned()),
+            docket,
+            bounds,
+            context,
+            headers: metadata.into_headers(),
+            authenticated: Instant::now(),
+            incoming,
+            held: None,
+            waiting: None,
+            in_flight: FuturesUnordered::new(),
+            reading: Reading::On,
+            answers,
+            window: Arc::clone(&window),
+        };
+        Self {
+            queue,
+            window,
+            driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
+            telemetry,
+        }
+    }
+}
+
+impl Stream for Answers {
+    type Item = Result<PlaceOrdersResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(answer) = ready!(self.queue.poll_recv(cx)) {
+            if answer.is_ok() {
+                self.window.give_back();
+            }
+            return Poll::Ready(Some(answer));
+        }
+        let Some(driver) = &mut self.driver else {
+            return Poll::Ready(None);
+        };
+        let ended = ready!(Pin::new(driver).poll(cx));
+        self.driver = None;
+        // A stream whose driver panicked has orders without an answer: it must not look complete.
+        let panicked = ended.is_err();
+        Poll::Ready(panicked.then(|| Err(gate::panicked(&self.telemetry, PLACE_ORDERS).into())))
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        loop {
+            this.read(cx);
+            match Pin::new(&mut this.in_flight).poll_next(cx) {
+                Poll::Ready(Some(settled)) => this.settle(settled),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {
+                    let Reading::Over(status) = &mut this.reading else {
+                        return Poll::Pending;
+                    };
+                    if let Some(status) = status.take() {
+                        this.send(Err(status));
+                    }
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+}
+
+impl Driver {
+    /// Reads orders until there is none for now, or no room for another.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.reading, Reading::On) && self.draining.as_mut().poll(cx).is_ready() {
+            self.end(Some(Refusal::stopping().into()));
+        }
+        while matches!(self.reading, Reading::On) {
+            let Some((request, started)) = self.next(cx) else {
+                return;
+            };
+            if let Err(refusal) = self.authenticate() {
+                return self.end(Some(refusal.into()));
+            }
+            let permit = match self.room(request.encoded_len(), cx) {
+                Poll::Ready(permit) => permit,
+                Poll::Pending if started.elapsed() < self.bounds.order_max => {
+                    self.held = Some((request, started));
+                    return;
+                }
+                Poll::Pending => {
+                    self.bounds.telemetry.denied(Full::Calls.limiter());
+                    let refusal = self.bounds.admission.refusal(Full::Calls);
+                    self.answer(request.request_id, started, Err(refusal));
+                    continue;
+                }
+            };
+            match self.check(&request) {
+                Ok(asked) => self.begin(request.request_id, asked, started, permit),
+                Err(refusal) => self.answer(request.request_id, started, Err(refusal)),
+            }
+        }
+    }
+
+    /// The next order, and when it was read.
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<(PlaceOrderRequest, Instant)> {
+        if let Some(held) = self.held.take() {
+            return Some(held);
+        }
+        if !self.window.take(cx) {
+            return None;
+        }
+        let polled = Pin::new(&mut self.incoming).poll_next(cx);
+        if let Poll::Ready(Some(Ok(request))) = polled {
+            return Some((request, Instant::now()));
+        }
+        self.window.give_back();
+        match polled {
+            Poll::Ready(None) => self.end(None),
+            Poll::Ready(Some(Err(status))) => self.end(Some(Refusal::unreadable(&status).into())),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        None
+    }
+
+    /// Nothing more is read.
+    fn end(&mut self, status: Option<Status>) {
+        self.reading = Reading::Over(status);
+        // It is another's turn.
+        self.waiting = None;
+    }
+
+    /// Room for one more order, when it is this stream's turn.
+    fn room(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Permit> {
+        let admission = &self.bounds.admission;
+        if self.waiting.is_none()
+            && !admission.is_waited_for()
+            && let Ok(permit) = admission.admit(bytes)
+        {
+            return Poll::Ready(permit);
+        }
+        loop {
+            let new = self.waiting.is_none();
+            let waiting = self.waiting.get_or_insert_with(|| admission.wait());
+            let woken = Pin::new(waiting).poll(cx).is_ready();
+            // There may have been room between looking and waiting; later on, only who is woken has a turn.
+            if (woken || new)
+                && let Ok(permit) = admission.admit(bytes)
+            {
+                self.waiting = None;
+                return Poll::Ready(permit);
+            }
+            if !woken {
+                return Poll::Pending;
+            }
+            self.waiting = None;
+        }
+    }
+
+    /// Whether the stream's credential still holds, and what its owner may do by now.
+    fn authenticate(&mut self) -> Result<(), Refusal> {
+        let now = Instant::now();
+        if now.duration_since(self.authenticated) < CREDENTIALS_HOLD {
+            return Ok(());
+        }
+        let principal = self
+            .bounds
+            .authenticator
+            .authenticate(&self.headers)
+            .map_err(|error| {
+                self.bounds.telemetry.unauthenticated(error.reason);
+                Refusal::from(error)
+            })?;
+        permit(&principal, self.context.grant, Owner::Unread)?;
+        self.context.principal = principal;
+        self.authenticated = now;
+        Ok(())
+    }
+
+    /// What the gate checks of a unary call, for one message.
+    fn check(&self, request: &PlaceOrderRequest) -> Result<orders::PlaceOrder, Refusal> {
+        let StreamBounds {
+            limits, telemetry, ..
+        } = &self.bounds;
+        limits.take_principal(&self.context.principal).map_err(|empty| {
+            telemetry.denied(empty.limiter);
+            empty.refusal()
+        })?;
+        let asked = accept(orders::streamed_order(request))?;
+        own(&self.context, &asked.customer)?;
+        Ok(asked)
+    }
+
+    /// Starts an order.
+    fn begin(&mut self, request_id: String, asked: orders::PlaceOrder, started: Instant, permit: Permit) {
+        let (id, order) = taken(asked);
+        let mut call = self.context.call(id);
+        let deadline = started.checked_add(self.bounds.order_max);
+        call.deadline = call.deadline.into_iter().chain(deadline).min();
+        let docket = self.docket.clone();
+        let placing = async move {
+            let outcome = docket.place_order(call, order).await;
+            Settled {
+                request_id,
+                started,
+                outcome,
+                permit,
+            }
+        };
+        self.in_flight.push(placing.boxed());
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        let Settled {
+            request_id,
+            started,
+            outcome,
+            permit,
+        } = settled;
+        drop(permit);
+        self.answer(request_id, started, outcome.map_err(Refusal::from));
+    }
+
+    fn answer(&self, request_id: String, started: Instant, outcome: Result<Arc<Order>, Refusal>) {
+        let code = outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
+        self.bounds.telemetry.stream_order(code, started.elapsed());
+        let result = match outcome {
+            Ok(order) => Answer::Order(order_to_proto(&order)),
+            Err(refusal) => Answer::Status(refusal.into_rpc_status()),
+        };
+        self.send(Ok(PlaceOrdersResponse {
+            request_id,
+            result: Some(result),
+        }));
+    }
+
+    fn send(&self, answer: Result<PlaceOrdersResponse, Status>) {
+        // Where nobody takes answers any more, this task is about to be aborted.
+        let _ = self.answers.send(answer);
+    }
+}

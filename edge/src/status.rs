@@ -1,0 +1,75 @@
+//! How the node is, in the contract's words.
+
+use std::time::{Duration, SystemTime};
+
+use docket_actors::{Docket, NodeStatus};
+use docket_proto::v1;
+use prost_types::Timestamp;
+
+/// How the node is.
+pub(crate) fn node_status(docket: &Docket) -> v1::NodeStatus {
+    shown(&docket.status(), SystemTime::now())
+}
+
+fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
+    let cluster = &status.cluster;
+    let node_id = cluster.identity.node_id;
+    let groups = cluster.groups.iter().map(|group| v1::GroupStatus {
+        group: group.id.to_string(),
+        leader: group.leader == Some(node_id),
+        leader_id: group.leader.map_or(0, |leader| leader.0),
+        term: group.term,
+        last_log_index: group.last_log_index.unwrap_or(0),
+        committed_index: group.committed_index.unwrap_or(0),
+        applied_index: group.applied_index.unwrap_or(0),
+        lag: group.lag,
+        snapshot_index: group.snapshot_index.unwrap_or(0),
+        snapshot_time: group
+            .snapshot_age
+            .and_then(|age| now.checked_sub(age))
+            .map(Timestamp::from),
+    });
+    let journal = &cluster.journal;
+    let entities = &status.entities;
+    v1::NodeStatus {
+        node_id: node_id.0,
+        version: env!("CARGO_PKG_VERSION").into(),
+        start_time: Some(Timestamp::from(status.started)),
+        uptime: prost_types::Duration::try_from(whole_ms(status.uptime)).ok(),
+        ready: status.reasons.is_empty(),
+        reasons: status.reasons.clone(),
+        groups: groups.collect(),
+        journal: Some(v1::JournalStatus {
+            first_sequence: journal.first_seq,
+            last_sequence: journal.next_seq.saturating_sub(1),
+            disk_bytes: journal.disk_bytes,
+            syncs: journal.syncs,
+            free_bytes: journal.free_bytes.unwrap_or(0),
+            low_space: cluster.disk_low.is_some(),
+            snapshot_bytes: cluster.snapshots.disk_bytes,
+        }),
+        memory_bytes: status.memory_bytes,
+        entities: Some(v1::EntityStatus {
+            orders: entities.orders,
+            customers: entities.customers,
+            items: entities.items,
+            actors: entities.actors,
+            open_orders: entities.open_orders,
+        }),
+    }
+}
+
+/// Nobody needs an uptime in nanoseconds.
+fn whole_ms(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// How every node of the cluster is, as this one knows it: itself.
+pub(crate) fn cluster_status(docket: &Docket, this: v1::NodeStatus) -> v1::ClusterStatus {
+    let identity = docket.status().cluster.identity;
+    v1::ClusterStatus {
+        cluster_id: identity.cluster_id,
+        shards: identity.shards.into(),
+        nodes: vec![this],
+    }
+}

@@ -1,0 +1,279 @@
+//! What the edge reports through the `metrics` facade. Labels are bounded: methods of the contract, status codes, names
+//! of limiters. Handles are made once and kept; a recorder must be installed before a server is bound.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use docket_engine::access::METHOD_TABLE;
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tonic::Code;
+
+/// Bounds of histograms of durations, in seconds: from a hundred microseconds to half a minute.
+const SECONDS_BUCKETS: [f64; 17] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    5.0, 30.0,
+];
+/// Bounds of all other histograms: sizes and counts.
+const COUNT_BUCKETS: [f64; 15] = [
+    1.0,
+    2.0,
+    4.0,
+    8.0,
+    16.0,
+    32.0,
+    64.0,
+    128.0,
+    256.0,
+    512.0,
+    1_024.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    1_048_576.0,
+];
+/// gRPC has status codes 0 to 16.
+const CODES: usize = 17;
+/// What refuses for want of room or tokens.
+const LIMITERS: [&str; 6] = [
+    "address",
+    "open",
+    "principal",
+    "calls_in_flight",
+    "open_calls_in_flight",
+    "bytes_in_flight",
+];
+/// What is counted of a method that the contract does not have.
+const UNKNOWN_METHOD: &str = "unknown";
+
+/// Installs the recorder behind `/metrics` for the whole process, with the histogram bounds that Docket's metrics need.
+///
+/// # Errors
+/// Where the process has a recorder already.
+pub fn install_recorder() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets(&COUNT_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)?
+        .install_recorder()
+}
+
+/// Describes every metric of this crate and of the node's to the recorder that is installed.
+pub fn describe() {
+    use metrics::{describe_counter as counter, describe_gauge as gauge, describe_histogram as histogram};
+    docket_actors::describe_metrics();
+    counter!(
+        "docket_auth_logins_total",
+        Unit::Count,
+        "Logins by outcome: ok, refused, throttled, or not_verified where too many passwords were being hashed."
+    );
+    counter!(
+        "docket_auth_refresh_replays_total",
+        Unit::Count,
+        "Refresh tokens that were used a second time, which ended their session."
+    );
+    counter!(
+        "docket_requests_total",
+        Unit::Count,
+        "Calls that ended, by method and status code."
+    );
+    histogram!(
+        "docket_request_seconds",
+        Unit::Seconds,
+        "How long calls took, by method and status code."
+    );
+    gauge!(
+        "docket_requests_in_flight",
+        Unit::Count,
+        "Calls and orders of streams that are admitted now."
+    );
+    gauge!(
+        "docket_request_bytes_in_flight",
+        Unit::Bytes,
+        "Bytes of the requests that are admitted now."
+    );
+    counter!(
+        "docket_stream_orders_total",
+        Unit::Count,
+        "Orders of PlaceOrders streams that were answered, by status code."
+    );
+    histogram!(
+        "docket_stream_order_seconds",
+        Unit::Seconds,
+        "How long orders of PlaceOrders streams took, by status code."
+    );
+    counter!(
+        "docket_limiter_denials_total",
+        Unit::Count,
+        "Calls and orders of streams that were refused, by limiter."
+    );
+    gauge!(
+        "docket_limiter_buckets",
+        Unit::Count,
+        "Token buckets that are kept."
+    );
+    counter!(
+        "docket_authentication_failures_total",
+        Unit::Count,
+        "Calls without a valid credential, by reason."
+    );
+    counter!(
+        "docket_connections_total",
+        Unit::Count,
+        "Connections to the gRPC port, by outcome."
+    );
+    gauge!(
+        "docket_connections_open",
+        Unit::Count,
+        "Connections to the gRPC port that are open."
+    );
+    counter!(
+        "docket_panics_total",
+        Unit::Count,
+        "Panics that were caught while a call was served."
+    );
+    gauge!("docket_ready", Unit::Count, "1 while the node serves, else 0.");
+    gauge!(
+        "docket_start_time_seconds",
+        Unit::Seconds,
+        "When the node started, in seconds since 1970."
+    );
+    gauge!(
+        "docket_build_info",
+        Unit::Count,
+        "Always 1; the label says which version runs."
+    );
+}
+
+/// The handles.
+pub(crate) struct Telemetry {
+    /// A row per method of the table and one for unknown ones; made when first used, so that only what happened shows.
+    methods: Vec<[OnceLock<Outcome>; CODES]>,
+    stream_orders: [OnceLock<Outcome>; CODES],
+    denials: [(&'static str, Counter); LIMITERS.len()],
+    pub(crate) panics: Counter,
+    pub(crate) connections_open: Gauge,
+    pub(crate) in_flight: Gauge,
+    pub(crate) bytes_in_flight: Gauge,
+    pub(crate) buckets: Gauge,
+    pub(crate) ready: Gauge,
+    incidents: AtomicU64,
+}
+
+struct Outcome {
+    total: Counter,
+    seconds: Histogram,
+}
+
+impl Outcome {
+    fn record(&self, took: Duration) {
+        self.total.increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+}
+
+impl Telemetry {
+    /// Takes the handles from the recorder that is installed.
+    pub(crate) fn new() -> Self {
+        describe();
+        gauge!("docket_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Self {
+            methods: (0..=METHOD_TABLE.len()).map(|_| Default::default()).collect(),
+            stream_orders: Default::default(),
+            denials: LIMITERS.map(|limiter| {
+                (
+                    limiter,
+                    counter!("docket_limiter_denials_total", "limiter" => limiter),
+                )
+            }),
+            panics: counter!("docket_panics_total"),
+            connections_open: gauge!("docket_connections_open"),
+            in_flight: gauge!("docket_requests_in_flight"),
+            bytes_in_flight: gauge!("docket_request_bytes_in_flight"),
+            buckets: gauge!("docket_limiter_buckets"),
+            ready: gauge!("docket_ready"),
+            incidents: AtomicU64::new(1),
+        }
+    }
+
+    /// A call of the method at `row` of the method table (beyond its end: of an unknown one) ended.
+    pub(crate) fn call(&self, row: usize, code: Code, took: Duration) {
+        let Some(cell) = self.methods.get(row).and_then(|codes| codes.get(code as usize)) else {
+            return;
+        };
+        cell.get_or_init(|| {
+            let method = METHOD_TABLE
+                .get(row)
+                .map_or(UNKNOWN_METHOD, |rule| rule.path.trim_start_matches('/'));
+            Outcome {
+                total: counter!("docket_requests_total", "method" => method, "code" => code_name(code)),
+                seconds: histogram!("docket_request_seconds", "method" => method, "code" => code_name(code)),
+            }
+        })
+        .record(took);
+    }
+
+    /// An order of a stream was answered.
+    pub(crate) fn stream_order(&self, code: Code, took: Duration) {
+        let Some(cell) = self.stream_orders.get(code as usize) else {
+            return;
+        };
+        cell.get_or_init(|| Outcome {
+            total: counter!("docket_stream_orders_total", "code" => code_name(code)),
+            seconds: histogram!("docket_stream_order_seconds", "code" => code_name(code)),
+        })
+        .record(took);
+    }
+
+    /// A limiter refused something. Under overload this is the busiest counter of all.
+    pub(crate) fn denied(&self, limiter: &'static str) {
+        let known = self.denials.iter().find(|(name, _)| *name == limiter);
+        match known {
+            Some((_, counter)) => counter.increment(1),
+            None => counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1),
+        }
+    }
+
+    /// A credential was missing or wrong.
+    pub(crate) fn unauthenticated(&self, reason: &'static str) {
+        counter!("docket_authentication_failures_total", "reason" => reason).increment(1);
+    }
+
+    /// A connection was taken or not.
+    pub(crate) fn connection(&self, outcome: &'static str) {
+        counter!("docket_connections_total", "outcome" => outcome).increment(1);
+    }
+
+    /// A name under which a failure is logged and told, so that the two can be brought together.
+    pub(crate) fn incident(&self) -> String {
+        let number = self.incidents.fetch_add(1, Relaxed);
+        format!("{:x}-{number:x}", std::process::id())
+    }
+}
+
+/// The code's name in google.rpc.Code.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,302 @@
+//! How often, and how much at a time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use docket_edge::config::Limit;
+use docket_proto::v1::{
+    GetItemRequest, ListItemsRequest, item_service_client::ItemServiceClient,
+    order_service_client::OrderServiceClient, place_orders_response,
+};
+use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
+
+use crate::{
+    calls::{head, http2},
+    support::{by, nuts, reason, start},
+};
+
+const SMALL: Limit = Limit {
+    per_second: 1,
+    burst: 3,
+};
+/// More calls than a bucket of one token a second can give while a test runs.
+const MANY: usize = 600;
+
+#[tokio::test]
+async fn an_account_that_calls_too_often_is_told_when_to_come_back() {
+    let server = start(|config| config.limits.customer = SMALL).await;
+    let mut client = ItemServiceClient::new(server.connect().await);
+    let mut passed = 0;
+    let refused = loop {
+        match client.list_items(by("ada", ListItemsRequest::default())).await {
+            Ok(answer) => {
+                let left = answer.metadata().get("ratelimit").unwrap().to_str().unwrap();
+                assert!(left.starts_with("\"customer\";r="), "{left}");
+                assert_eq!(
+                    answer.metadata().get("ratelimit-policy").unwrap(),
+                    "\"customer\";q=3;w=3"
+                );
+                passed += 1;
+                assert!(passed < MANY, "there is no limit");
+            }
+            Err(status) => break status,
+        }
+    };
+    assert!(passed >= 3, "the burst is 3, {passed} passed");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "RATE_LIMITED")
+    );
+    let details = refused.get_error_details();
+    let delay = details.retry_info().unwrap().retry_delay.unwrap();
+    assert!(
+        delay > Duration::ZERO && delay <= Duration::from_secs(1),
+        "{delay:?}"
+    );
+    assert_eq!(
+        details.quota_failure().unwrap().violations[0].subject,
+        "principal:ada"
+    );
+    assert!(
+        refused
+            .metadata()
+            .get("ratelimit")
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .contains(";r=0;")
+    );
+    assert_eq!(
+        refused.metadata().get("ratelimit-policy").unwrap(),
+        "\"customer\";q=3;w=3"
+    );
+
+    client
+        .list_items(by("bob", ListItemsRequest::default()))
+        .await
+        .expect("bob has a bucket of his own");
+    let root = client
+        .list_items(by("root", ListItemsRequest::default()))
+        .await
+        .unwrap();
+    assert!(
+        root.metadata().get("ratelimit").is_none(),
+        "there is no limit to tell of"
+    );
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("docket_limiter_denials_total{limiter=\"principal\"}"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_is_limited_before_anybody_is_authenticated() {
+    let server = start(|config| config.limits.address = SMALL).await;
+    let mut client = ItemServiceClient::new(server.connect().await);
+    let mut refusals = Vec::new();
+    for _ in 0..MANY {
+        let status = client
+            .list_items(by("mallory", ListItemsRequest::default()))
+            .await
+            .unwrap_err();
+        assert!(
+            status.metadata().contains_key("ratelimit"),
+            "on a refusal for another reason too"
+        );
+        refusals.push((status.code(), reason(&status)));
+    }
+    assert!(
+        refusals[..3]
+            .iter()
+            .all(|(code, _)| *code == Code::Unauthenticated)
+    );
+    let limited = refusals
+        .iter()
+        .filter(|(_, reason)| reason == "RATE_LIMITED")
+        .count();
+    assert!(limited > MANY / 2, "only {limited} of {MANY} were refused");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_message_of_a_stream_takes_a_token() {
+    let server = start(|config| {
+        config.limits.customer = Limit {
+            per_second: 1,
+            burst: 20,
+        }
+    })
+    .await;
+    server.seed().await;
+    let mut client = OrderServiceClient::new(server.connect().await);
+    let requests: Vec<_> = (0..MANY).map(|i| nuts(&i.to_string(), "ada", 1)).collect();
+    let mut answers = client
+        .place_orders(by("ada", futures::stream::iter(requests)))
+        .await
+        .unwrap()
+        .into_inner();
+    let (mut placed, mut limited) = (0, 0);
+    while let Some(answer) = answers.message().await.unwrap() {
+        match answer.result.unwrap() {
+            place_orders_response::Result::Order(_) => placed += 1,
+            place_orders_response::Result::Status(status) => {
+                assert_eq!(status.code, Code::ResourceExhausted as i32);
+                limited += 1;
+            }
+        }
+    }
+    assert_eq!(placed + limited, MANY);
+    assert!(
+        placed >= 19,
+        "the stream itself took one of 20, {placed} orders passed"
+    );
+    assert!(limited > 0);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
+    let server = start(|config| config.admission.max_calls = 1).await;
+    server.seed().await;
+    let mut client = OrderServiceClient::new(server.connect().await);
+
+    let (mut sender, connection) = http2(&server).await;
+    tokio::spawn(connection);
+    let (_answer, mut held) = sender
+        .send_request(head("/docket.v1.OrderService/PlaceOrder"), false)
+        .unwrap();
+    let refused = until_refused(&mut client).await;
+    assert_eq!(reason(&refused), "OVERLOADED");
+    let details = refused.get_error_details();
+    assert_eq!(
+        details.retry_info().unwrap().retry_delay,
+        Some(Duration::from_millis(100))
+    );
+    assert_eq!(
+        details.quota_failure().unwrap().violations[0].subject,
+        "node:calls_in_flight"
+    );
+
+    let health = HealthCheckRequest {
+        service: String::new(),
+    };
+    HealthClient::new(server.connect().await)
+        .check(health)
+        .await
+        .expect("health is asked when it matters");
+
+    // A client that runs into the limit again and again does not lose its connection over it, in turn or all at once.
+    let crowd = (0..64).map(|i| {
+        let mut client = client.clone();
+        async move {
+            for j in 0..50 {
+                let order = nuts(&format!("crowd-{i}-{j}"), "ada", 1);
+                let status = client.place_order(by("ada", order)).await.unwrap_err();
+                assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+            }
+        }
+    });
+    futures::future::join_all(crowd).await;
+    for i in 0..1_000 {
+        let status = client
+            .place_order(by("ada", nuts(&format!("more-{i}"), "ada", 1)))
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    }
+    held.send_reset(h2::Reason::CANCEL);
+    until_placed(&mut client).await;
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("docket_limiter_denials_total{limiter=\"calls_in_flight\"}"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn bytes_in_flight_are_bounded_too() {
+    let server = start(|config| {
+        config.http2.max_request_bytes = 64 * 1_024;
+        config.admission.max_bytes = 64 * 1_024;
+    })
+    .await;
+    server.seed().await;
+    let mut client = OrderServiceClient::new(server.connect().await);
+    let (mut sender, connection) = http2(&server).await;
+    tokio::spawn(connection);
+    let (_answer, mut held) = sender
+        .send_request(head("/docket.v1.OrderService/PlaceOrder"), false)
+        .unwrap();
+    // A message of 65,500 bytes, of which 65,480 come.
+    let mut message = vec![0; 65_485];
+    message[..5].copy_from_slice(&[0, 0, 0, 0xff, 0xdc]);
+    held.reserve_capacity(message.len());
+    while held.capacity() < 60_000 {
+        std::future::poll_fn(|cx| held.poll_capacity(cx))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    held.send_data(Bytes::from(message), false).unwrap();
+    server
+        .until_measured("docket_request_bytes_in_flight 65485")
+        .await;
+    let refused = until_refused(&mut client).await;
+    let subject = refused.get_error_details().quota_failure().unwrap().violations[0]
+        .subject
+        .clone();
+    assert_eq!(
+        (reason(&refused).as_str(), subject.as_str()),
+        ("OVERLOADED", "node:bytes_in_flight")
+    );
+    held.send_reset(h2::Reason::CANCEL);
+    until_placed(&mut client).await;
+    server.stop().await;
+}
+
+type Client = OrderServiceClient<tonic::transport::Channel>;
+
+/// The other connection's call arrives when it does: places orders until one meets it.
+async fn until_refused(client: &mut Client) -> Status {
+    for i in 0..10_000 {
+        match client
+            .place_order(by("ada", nuts(&format!("until-refused-{i}"), "ada", 1)))
+            .await
+        {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::ResourceExhausted => return status,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    panic!("nothing is refused");
+}
+
+async fn until_placed(client: &mut Client) {
+    for i in 0..10_000 {
+        if client
+            .place_order(by("ada", nuts(&format!("until-placed-{i}"), "ada", 1)))
+            .await
+            .is_ok()
+        {
+            return;
+        }
+    }
+    panic!("nothing is admitted any more");
+}
+
+#[tokio::test]
+async fn a_limit_that_is_not_set_is_not_told() {
+    let server = start(|_| {}).await;
+    let mut client = ItemServiceClient::new(server.connect().await);
+    let status = client
+        .get_item(by(
+            "ada",
+            GetItemRequest {
+                name: "items/none".into(),
+            },
+        ))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert!(!status.metadata().contains_key("ratelimit"));
+    server.stop().await;
+}

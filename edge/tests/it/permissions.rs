@@ -1,0 +1,595 @@
+//! Who may do what, over gRPC: every method of the permission table × every role × own, another's and nobody's resource
+//! × with and without the scope, by real keys of real accounts.
+
+use std::collections::BTreeMap;
+
+use docket_actors::Docket;
+use docket_edge::{
+    Parts, Server,
+    auth::{ApiKeyText, AuthApi, AuthOptions, Authenticator, Clock, bootstrap},
+    config::Limit,
+};
+use docket_engine::access::{METHOD_TABLE, Reach, Role, Scopes};
+use docket_proto::{
+    api::auth::{role_to_proto, scope_to_proto},
+    v1::{
+        self, auth_service_client::AuthServiceClient, customer_service_client::CustomerServiceClient,
+        item_service_client::ItemServiceClient, node_service_client::NodeServiceClient,
+        order_service_client::OrderServiceClient, place_orders_response::Result as Placed,
+    },
+};
+use prost::Message;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::support::{config, metrics, node, nuts, reason};
+
+/// The account that [`bootstrap`] makes.
+const ADMIN: &str = "admin";
+const PASSWORD: &str = "correct horse battery";
+
+/// A server with real authentication, customers and accounts `ada` and `bob`, an account `bot` of role service, and
+/// nuts.
+struct Shop {
+    channel: Channel,
+    admin: String,
+    drawn: std::cell::Cell<u32>,
+    docket: Docket,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+/// What a call is about. All ids have three characters, so that answers about different ones can be compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Target {
+    Own,
+    Others,
+    Nobodys,
+}
+
+/// What a call answered.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    code: Code,
+    reason: String,
+    /// Message and details, without the names in them.
+    text: String,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let (docket, dir) = node().await;
+        let mut config = config();
+        for limit in [
+            &mut config.limits.address,
+            &mut config.limits.open,
+            &mut config.limits.service,
+            &mut config.limits.admin,
+        ] {
+            *limit = Limit::OFF;
+        }
+        let options = AuthOptions::default();
+        let access = docket.access().clone();
+        let key = ApiKeyText::generate().unwrap();
+        assert_eq!(bootstrap(&access, &key, Clock::system().now()).await, Ok(true));
+        let parts = Parts {
+            docket: docket.clone(),
+            authenticator: std::sync::Arc::new(Authenticator::new(access.clone(), &options, Clock::system())),
+            auth: Some(AuthApi::new(access, &options, Clock::system()).unwrap()),
+            metrics: metrics(),
+        };
+        let server = Server::bind(config, parts).await.unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.local_addr())).unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        let channel = endpoint.connect().await.unwrap();
+        let admin = key.text().expose_secret().to_owned();
+        let drawn = std::cell::Cell::new(0);
+        let shop = Self {
+            channel,
+            admin,
+            drawn,
+            docket,
+            stop,
+            task,
+            _dir: dir,
+        };
+        shop.seed().await;
+        shop
+    }
+
+    async fn seed(&self) {
+        for path in [
+            "/docket.v1.CustomerService/CreateCustomer",
+            "/docket.v1.AuthService/Register",
+        ] {
+            for id in ["ada", "bob"] {
+                self.call(path, Some(&self.admin), id).await.unwrap();
+            }
+        }
+        let register = register("bot", Role::Service);
+        AuthServiceClient::new(self.channel.clone())
+            .register(with(Some(&self.admin), register))
+            .await
+            .unwrap();
+        self.call("/docket.v1.ItemService/CreateItem", Some(&self.admin), "nut")
+            .await
+            .unwrap();
+    }
+
+    async fn close(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+        self.docket
+            .close(std::time::Duration::from_secs(5))
+            .await
+            .unwrap();
+    }
+
+    /// A number that was not there before.
+    fn draw(&self) -> u32 {
+        self.drawn.set(self.drawn.get() + 1);
+        self.drawn.get()
+    }
+
+    /// A key of this account with these scopes.
+    async fn key(&self, account: &str, scopes: Scopes) -> v1::CreateApiKeyResponse {
+        let message = v1::CreateApiKeyRequest {
+            account: format!("accounts/{account}"),
+            scopes: scopes.iter().map(|scope| scope_to_proto(scope).into()).collect(),
+            ..Default::default()
+        };
+        let made = AuthServiceClient::new(self.channel.clone())
+            .create_api_key(with(Some(&self.admin), message))
+            .await;
+        made.unwrap().into_inner()
+    }
+
+    /// The name of a new order of this customer; of none, where there is no such customer.
+    async fn order(&self, id: &str) -> String {
+        let placed = self
+            .call("/docket.v1.OrderService/PlaceOrder", Some(&self.admin), id)
+            .await;
+        placed.map_or_else(|_| "orders/00000000000000000000000000".into(), Option::unwrap)
+    }
+
+    /// The name of a new key of this account; of none, where there is no such account.
+    async fn spare_key(&self, id: &str) -> String {
+        if id == "eve" {
+            return "apiKeys/000000000000000000000000".into();
+        }
+        self.key(id, Scopes::of(&[docket_engine::access::Scope::Read]))
+            .await
+            .api_key
+            .unwrap()
+            .name
+    }
+
+    /// Calls a method about the customer, account or item of this id, in a way that is allowed to whoever may call it.
+    async fn call(&self, path: &str, key: Option<&str>, id: &str) -> Result<Option<String>, Status> {
+        macro_rules! ask {
+            ($client:ident.$method:ident($message:expr)) => {
+                $client::new(self.channel.clone())
+                    .$method(with(key, $message))
+                    .await
+                    .map(|_| None)
+            };
+        }
+        let name = |collection: &str| format!("{collection}/{id}");
+        let request_id = format!("r{}", self.draw());
+        let fresh = |stem: &str| format!("{stem}{}", self.drawn.get());
+        match path.rsplit('/').next().unwrap() {
+            "Register" if id == "any" => {
+                ask!(AuthServiceClient.register(register(&fresh("u"), Role::Service)))
+            }
+            "Register" => ask!(AuthServiceClient.register(register(id, Role::Customer))),
+            "AssignRole" => {
+                let role = v1::Role::Customer.into();
+                let (name, customer) = (name("accounts"), name("customers"));
+                ask!(AuthServiceClient.assign_role(v1::AssignRoleRequest { name, role, customer }))
+            }
+            "CreateApiKey" => ask!(AuthServiceClient.create_api_key(v1::CreateApiKeyRequest {
+                account: name("accounts"),
+                scopes: vec![v1::Scope::Access.into()],
+                ..Default::default()
+            })),
+            "RevokeApiKey" => {
+                let name = self.spare_key_boxed(id).await;
+                ask!(AuthServiceClient.revoke_api_key(v1::RevokeApiKeyRequest { name }))
+            }
+            "ListApiKeys" => ask!(AuthServiceClient.list_api_keys(v1::ListApiKeysRequest::default())),
+            "CreateCustomer" => ask!(CustomerServiceClient.create_customer(v1::CreateCustomerRequest {
+                customer_id: if id == "any" { fresh("c") } else { id.into() },
+                customer: Some(v1::Customer {
+                    currency_code: "EUR".into(),
+                    credit_limit: 1_000_000,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })),
+            "GetCustomer" => {
+                ask!(CustomerServiceClient.get_customer(v1::GetCustomerRequest {
+                    name: name("customers")
+                }))
+            }
+            "UpdateCustomer" => ask!(CustomerServiceClient.update_customer(v1::UpdateCustomerRequest {
+                customer: Some(v1::Customer {
+                    name: name("customers"),
+                    display_name: fresh("n"),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })),
+            "ListCustomers" => {
+                ask!(CustomerServiceClient.list_customers(v1::ListCustomersRequest::default()))
+            }
+            "CreditAccount" => ask!(CustomerServiceClient.credit_account(v1::CreditAccountRequest {
+                name: name("customers"),
+                amount: 1,
+                request_id,
+                ..Default::default()
+            })),
+            "CreateItem" => ask!(ItemServiceClient.create_item(v1::CreateItemRequest {
+                sku: if id == "nut" { id.into() } else { fresh("s") },
+                item: Some(v1::Item {
+                    currency_code: "EUR".into(),
+                    unit_price: 5,
+                    on_hand: 1_000_000,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })),
+            "GetItem" => ask!(ItemServiceClient.get_item(v1::GetItemRequest {
+                name: "items/nut".into()
+            })),
+            "UpdateItem" => ask!(ItemServiceClient.update_item(v1::UpdateItemRequest {
+                item: Some(v1::Item {
+                    name: "items/nut".into(),
+                    display_name: fresh("n"),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            })),
+            "AdjustStock" => ask!(ItemServiceClient.adjust_stock(v1::AdjustStockRequest {
+                name: "items/nut".into(),
+                delta: 1,
+                request_id,
+                ..Default::default()
+            })),
+            "ListItems" => ask!(ItemServiceClient.list_items(v1::ListItemsRequest::default())),
+            "GetNodeStatus" => ask!(NodeServiceClient.get_node_status(v1::GetNodeStatusRequest {})),
+            "GetClusterStatus" => ask!(NodeServiceClient.get_cluster_status(v1::GetClusterStatusRequest {})),
+            "PlaceOrder" => {
+                let request = with(key, nuts(&request_id, id, 1));
+                let placed = OrderServiceClient::new(self.channel.clone())
+                    .place_order(request)
+                    .await?;
+                Ok(Some(placed.into_inner().name))
+            }
+            "PlaceOrders" => {
+                let request = with(key, futures::stream::iter([nuts(&request_id, id, 1)]));
+                let mut placed = OrderServiceClient::new(self.channel.clone())
+                    .place_orders(request)
+                    .await?
+                    .into_inner();
+                match placed.message().await?.unwrap().result.unwrap() {
+                    Placed::Order(_) => Ok(None),
+                    Placed::Status(status) => {
+                        let (code, details) = (Code::from(status.code), status.encode_to_vec());
+                        Err(Status::with_details(code, status.message, details.into()))
+                    }
+                }
+            }
+            "GetOrder" => {
+                let name = self.order_boxed(id).await;
+                ask!(OrderServiceClient.get_order(v1::GetOrderRequest { name }))
+            }
+            "CancelOrder" => {
+                let name = self.order_boxed(id).await;
+                ask!(OrderServiceClient.cancel_order(v1::CancelOrderRequest {
+                    name,
+                    ..Default::default()
+                }))
+            }
+            "ListOrders" => {
+                let customer = name("customers");
+                let request = with(
+                    key,
+                    v1::ListOrdersRequest {
+                        customer,
+                        ..Default::default()
+                    },
+                );
+                let listed = OrderServiceClient::new(self.channel.clone())
+                    .list_orders(request)
+                    .await?;
+                let names: Vec<_> = listed
+                    .into_inner()
+                    .orders
+                    .into_iter()
+                    .map(|order| order.name)
+                    .collect();
+                Ok(Some(names.join(" ")))
+            }
+            "Login" => ask!(AuthServiceClient.login(v1::LoginRequest {
+                username: id.into(),
+                password: "x".into()
+            })),
+            "Refresh" => ask!(AuthServiceClient.refresh(v1::RefreshRequest {
+                refresh_token: "x".into()
+            })),
+            "Logout" => ask!(AuthServiceClient.logout(v1::LogoutRequest {
+                refresh_token: "x".into()
+            })),
+            _ => panic!("{path} has no call here: write one"),
+        }
+    }
+
+    // A future that calls itself needs a box.
+    async fn order_boxed(&self, id: &str) -> String {
+        Box::pin(self.order(id)).await
+    }
+
+    async fn spare_key_boxed(&self, id: &str) -> String {
+        Box::pin(self.spare_key(id)).await
+    }
+
+    async fn answer(&self, path: &str, key: Option<&str>, id: &str) -> Answer {
+        match self.call(path, key, id).await {
+            Ok(shown) => Answer {
+                code: Code::Ok,
+                reason: String::new(),
+                text: shown.unwrap_or_default(),
+            },
+            Err(status) => Answer {
+                code: status.code(),
+                reason: reason(&status),
+                text: without_names(&status),
+            },
+        }
+    }
+}
+
+fn register(username: &str, role: Role) -> v1::RegisterRequest {
+    let customer = if role == Role::Customer {
+        format!("customers/{username}")
+    } else {
+        String::new()
+    };
+    let (username, password) = (username.to_owned(), PASSWORD.to_owned());
+    v1::RegisterRequest {
+        username,
+        password,
+        role: role_to_proto(role).into(),
+        customer,
+    }
+}
+
+fn with<T>(key: Option<&str>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(key) = key {
+        request.metadata_mut().insert("x-api-key", key.parse().unwrap());
+    }
+    request
+}
+
+/// Message and details with every name of a customer, account, order or key replaced.
+fn without_names(status: &Status) -> String {
+    let mut text = format!(
+        "{} {}",
+        status.message(),
+        String::from_utf8_lossy(status.details())
+    );
+    for id in ["ada", "bob", "bot", "eve"] {
+        text = text.replace(id, "???");
+    }
+    for (collection, length) in [("orders/", 26), ("apiKeys/", 24), ("the order ", 26)] {
+        let mut at = 0;
+        while let Some(found) = text[at..].find(collection) {
+            at += found + collection.len();
+            if let Some(name) = text.get(at..at + length) {
+                text = text.replace(&name.to_owned(), &"?".repeat(length));
+            }
+        }
+    }
+    text
+}
+
+/// The account that calls in a role.
+fn account_of(role: Role) -> &'static str {
+    match role {
+        Role::Customer => "ada",
+        Role::Service => "bot",
+        Role::Admin => ADMIN,
+    }
+}
+
+/// Whose resource a call in a role is about.
+fn subject_of(role: Role, target: Target, path: &str) -> &'static str {
+    let keys = path.starts_with("/docket.v1.AuthService/");
+    let made = path.ends_with("/Register") || path.ends_with("/CreateCustomer");
+    match target {
+        _ if made => "any",
+        Target::Own if keys && role == Role::Service => "bot",
+        Target::Own => "ada",
+        Target::Others => "bob",
+        Target::Nobodys => "eve",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_answers_every_role_as_the_table_says() {
+    let shop = Shop::open().await;
+    let mut full = BTreeMap::new();
+    for role in Role::ALL {
+        full.insert(role, shop.key(account_of(role), role.scopes()).await.secret);
+    }
+    let mut cells = 0;
+    for rule in METHOD_TABLE
+        .iter()
+        .filter(|rule| rule.path.starts_with("/docket.v1."))
+    {
+        let Some(grant) = rule.grant else { continue };
+        for role in Role::ALL {
+            let key = Some(full[&role].as_str());
+            let nobodys = shop
+                .answer(rule.path, key, subject_of(role, Target::Nobodys, rule.path))
+                .await;
+            for target in [Target::Own, Target::Others] {
+                let what = format!("{role} calls {} about {target:?}", rule.path);
+                let answer = shop
+                    .answer(rule.path, key, subject_of(role, target, rule.path))
+                    .await;
+                match grant.reach(role) {
+                    Reach::Nothing => {
+                        assert_eq!(
+                            (answer.code, answer.reason.as_str()),
+                            (Code::PermissionDenied, "ROLE_NOT_ALLOWED"),
+                            "{what}"
+                        );
+                    }
+                    // Nothing is named: it is about what is the caller's own.
+                    Reach::Own if target == Target::Others && !rule.path.ends_with("/ListApiKeys") => {
+                        assert_eq!(answer, nobodys, "{what} and must not see that it is there");
+                        // Who has no orders has an empty list of them.
+                        let expected = if rule.path.ends_with("/ListOrders") {
+                            Code::Ok
+                        } else {
+                            Code::NotFound
+                        };
+                        assert_eq!(answer.code, expected, "{what}");
+                    }
+                    Reach::Own | Reach::Everything => assert_eq!(answer.code, Code::Ok, "{what}: {answer:?}"),
+                }
+                cells += 1;
+            }
+            if grant.reach(role) != Reach::Nothing {
+                let others = role
+                    .scopes()
+                    .iter()
+                    .filter(|scope| *scope != grant.scope)
+                    .collect();
+                let narrow = shop.key(account_of(role), others).await.secret;
+                let answer = shop
+                    .answer(rule.path, Some(&narrow), subject_of(role, Target::Own, rule.path))
+                    .await;
+                let expected = (Code::PermissionDenied, "SCOPE_MISSING");
+                assert_eq!(
+                    (answer.code, answer.reason.as_str()),
+                    expected,
+                    "{role} calls {} without {}",
+                    rule.path,
+                    grant.scope
+                );
+            }
+        }
+        let nobody = shop.answer(rule.path, None, "ada").await;
+        assert_eq!(
+            (nobody.code, nobody.reason.as_str()),
+            (Code::Unauthenticated, "CREDENTIALS_MISSING"),
+            "{}",
+            rule.path
+        );
+        let unknown = ApiKeyText::generate().unwrap().text();
+        let unknown = shop.answer(rule.path, Some(unknown.expose_secret()), "ada").await;
+        assert_eq!(
+            (unknown.code, unknown.reason.as_str()),
+            (Code::Unauthenticated, "CREDENTIALS_INVALID"),
+            "{}",
+            rule.path
+        );
+    }
+    assert_eq!(cells, 22 * 3 * 2);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_methods_need_no_credential_and_give_nothing_away() {
+    let shop = Shop::open().await;
+    for (path, expected) in [
+        ("/docket.v1.AuthService/Login", "LOGIN_FAILED"),
+        ("/docket.v1.AuthService/Refresh", "REFRESH_TOKEN_INVALID"),
+        ("/docket.v1.AuthService/Logout", "REFRESH_TOKEN_INVALID"),
+    ] {
+        let answers = [
+            shop.answer(path, None, "ada").await,
+            shop.answer(path, None, "eve").await,
+        ];
+        assert_eq!(
+            (answers[0].code, answers[0].reason.as_str()),
+            (Code::Unauthenticated, expected)
+        );
+        assert_eq!(answers[0], answers[1], "whether there is an account of a name");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_does_not_list_the_orders_of_all() {
+    let shop = Shop::open().await;
+    let key = shop.key("ada", Role::Customer.scopes()).await.secret;
+    let mut orders = OrderServiceClient::new(shop.channel.clone());
+    let all = orders
+        .list_orders(with(Some(&key), v1::ListOrdersRequest::default()))
+        .await;
+    assert_eq!(all.unwrap_err().code(), Code::PermissionDenied);
+    let all = orders
+        .list_orders(with(Some(&shop.admin), v1::ListOrdersRequest::default()))
+        .await;
+    assert!(all.is_ok());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_opened_used_refreshed_and_ended_over_the_wire() {
+    let shop = Shop::open().await;
+    let mut auth = AuthServiceClient::new(shop.channel.clone());
+    let login = v1::LoginRequest {
+        username: "ada".into(),
+        password: PASSWORD.into(),
+    };
+    let session = auth.login(login).await.unwrap().into_inner();
+    let get = async |token: &str| {
+        let mut request = Request::new(v1::GetCustomerRequest {
+            name: "customers/ada".into(),
+        });
+        request
+            .metadata_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        CustomerServiceClient::new(shop.channel.clone())
+            .get_customer(request)
+            .await
+    };
+    assert_eq!(
+        get(&session.access_token).await.unwrap().into_inner().name,
+        "customers/ada"
+    );
+    let refresh_token = session.refresh_token.clone();
+    let next = auth
+        .refresh(v1::RefreshRequest { refresh_token })
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(get(&next.access_token).await.is_ok());
+    auth.logout(v1::LogoutRequest {
+        refresh_token: next.refresh_token,
+    })
+    .await
+    .unwrap();
+    for token in [&session.access_token, &next.access_token] {
+        let status = get(token).await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::Unauthenticated, "CREDENTIALS_INVALID")
+        );
+    }
+    shop.close().await;
+}

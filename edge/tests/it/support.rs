@@ -1,0 +1,301 @@
+//! A server on loopback, and what it takes to talk to it.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, OnceLock},
+};
+
+use docket_actors::{Docket, Options};
+use docket_edge::{
+    Authenticate, Control, EdgeConfig, EdgeError, Parts, Server, Unauthenticated, auth::AuthOptions,
+    config::Limit,
+};
+use docket_engine::{
+    CustomerId,
+    access::{ApiKeyId, Credential, Principal, Role, Scope, Scopes, Username},
+};
+use docket_proto::v1::{
+    self, customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient,
+};
+use http::HeaderMap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt;
+
+/// Keys that are accounts' names.
+struct Keys(HashMap<&'static str, Arc<Principal>>);
+
+impl Authenticate for Keys {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Unauthenticated> {
+        let key = headers.get("x-api-key").and_then(|key| key.to_str().ok());
+        let missing = Unauthenticated {
+            reason: "CREDENTIALS_MISSING",
+            message: "no credentials were sent",
+        };
+        let invalid = Unauthenticated {
+            reason: "CREDENTIALS_INVALID",
+            message: "the credentials are not valid",
+        };
+        self.0.get(key.ok_or(missing)?).cloned().ok_or(invalid)
+    }
+}
+
+fn keys() -> Keys {
+    let principal = |name: &'static str, role: Role, customer: Option<&str>, scopes| {
+        let principal = Principal {
+            account: Username::new(name).unwrap(),
+            role,
+            customer: customer.map(|id| CustomerId::new(id).unwrap()),
+            scopes,
+            credential: Credential::ApiKey(ApiKeyId([7; 12])),
+        };
+        (name, Arc::new(principal))
+    };
+    Keys(HashMap::from([
+        principal("root", Role::Admin, None, Scopes::of(&Scope::ALL)),
+        principal("shop", Role::Service, None, Role::Service.scopes()),
+        principal("ada", Role::Customer, Some("ada"), Role::Customer.scopes()),
+        principal("bob", Role::Customer, Some("bob"), Role::Customer.scopes()),
+        principal("reader", Role::Service, None, Scopes::of(&[Scope::Read])),
+    ]))
+}
+
+/// One recorder for all tests of the process.
+pub fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| docket_edge::telemetry::install_recorder().unwrap())
+        .clone()
+}
+
+/// A server that runs.
+pub struct Running {
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+    pub control: Control,
+    pub docket: Docket,
+    _dir: TempDir,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// A configuration on free ports, without limits unless set.
+pub fn config() -> EdgeConfig {
+    let mut config = EdgeConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..EdgeConfig::default()
+    };
+    config.admin.listen = config.listen;
+    config.limits.customer = Limit::OFF;
+    config
+}
+
+/// A node of its own that is ready, and the directory that it lives in.
+pub async fn node() -> (Docket, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path());
+    options.node.shards = Some(2);
+    let docket = Docket::open(options).await.unwrap();
+    docket.ready().await;
+    (docket, dir)
+}
+
+/// A server that does not run yet.
+pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeError> {
+    Server::bind(
+        config,
+        Parts {
+            docket,
+            auth: None,
+            authenticator: Arc::new(keys()),
+            metrics: metrics(),
+        },
+    )
+    .await
+}
+
+/// Starts a server over a node of its own, for the callers of [`Keys`].
+pub async fn start(change: impl FnOnce(&mut EdgeConfig)) -> Running {
+    let (docket, dir) = node().await;
+    let mut config = config();
+    change(&mut config);
+    let server = bind(config, docket.clone()).await.unwrap();
+    run(server, docket, dir)
+}
+
+/// Starts a server over a node of its own, with the node's own accounts.
+pub async fn start_with_accounts() -> Running {
+    let (docket, dir) = node().await;
+    let parts = Parts::of(docket.clone(), &AuthOptions::default(), metrics()).unwrap();
+    let server = Server::bind(config(), parts).await.unwrap();
+    run(server, docket, dir)
+}
+
+fn run(server: Server, docket: Docket, dir: TempDir) -> Running {
+    let (grpc, admin, control) = (server.local_addr(), server.admin_addr(), server.control());
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(server.run(async move {
+        let _ = stopped.await;
+    }));
+    Running {
+        grpc,
+        admin,
+        control,
+        docket,
+        _dir: dir,
+        stop,
+        task,
+    }
+}
+
+impl Running {
+    /// A connection.
+    pub async fn connect(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.grpc))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// Tells the server to stop, and waits until it has.
+    pub async fn stop(self) {
+        let _ = self.stop.send(());
+        self.task.await.unwrap();
+    }
+
+    /// Tells the server to stop; the handle ends when it has.
+    pub fn begin_stop(self) -> (JoinHandle<()>, Docket, TempDir) {
+        let _ = self.stop.send(());
+        (self.task, self.docket, self._dir)
+    }
+
+    /// Waits until `/metrics` has this line. All servers of this process share a recorder: the line must be one that only
+    /// this server writes.
+    pub async fn until_measured(&self, line: &str) {
+        for _ in 0..10_000 {
+            if self
+                .get("/metrics")
+                .await
+                .1
+                .lines()
+                .any(|measured| measured == line)
+            {
+                return;
+            }
+        }
+        panic!("{line} is not measured");
+    }
+
+    /// See [`seed`].
+    pub async fn seed(&self) {
+        seed(self.connect().await, "root").await;
+    }
+
+    /// The status code and the body of an admin endpoint.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        get(self.admin, path).await
+    }
+}
+
+/// The status code and the body of a plain HTTP request.
+pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut tcp = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: docket\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (code, body.to_owned())
+}
+
+/// A request by the account of this name.
+pub fn by<T>(account: &'static str, message: T) -> Request<T> {
+    with("x-api-key", account, message)
+}
+
+/// `ErrorInfo.reason`.
+#[track_caller]
+pub fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"))
+        .reason
+}
+
+/// The fields that are wrong.
+pub fn fields(status: &Status) -> Vec<String> {
+    let violations = status
+        .get_details_bad_request()
+        .map(|bad| bad.field_violations)
+        .unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
+
+/// An order of so many nuts.
+pub fn nuts(request_id: &str, customer: &str, quantity: i64) -> v1::PlaceOrderRequest {
+    v1::PlaceOrderRequest {
+        request_id: request_id.into(),
+        customer: format!("customers/{customer}"),
+        currency_code: "EUR".into(),
+        lines: vec![v1::OrderLine {
+            item: "items/nut".into(),
+            quantity,
+            unit_price: 5,
+            amount: 0,
+        }],
+    }
+}
+
+/// Makes customers `ada` and `bob` with credit of 1,000,000 each, and 1,000,000 `nut`s at 5.
+pub async fn seed(channel: Channel, key: &str) {
+    let mut customers = CustomerServiceClient::new(channel.clone());
+    for id in ["ada", "bob"] {
+        let customer = v1::Customer {
+            currency_code: "EUR".into(),
+            credit_limit: 1_000_000,
+            ..Default::default()
+        };
+        let request = v1::CreateCustomerRequest {
+            customer_id: id.into(),
+            customer: Some(customer),
+            ..Default::default()
+        };
+        customers
+            .create_customer(with("x-api-key", key, request))
+            .await
+            .unwrap();
+    }
+    let item = v1::Item {
+        currency_code: "EUR".into(),
+        unit_price: 5,
+        on_hand: 1_000_000,
+        ..Default::default()
+    };
+    let request = v1::CreateItemRequest {
+        sku: "nut".into(),
+        item: Some(item),
+        ..Default::default()
+    };
+    let mut items = ItemServiceClient::new(channel);
+    items.create_item(with("x-api-key", key, request)).await.unwrap();
+}
+
+/// A request with a credential in this header.
+pub fn with<T>(header: &'static str, credential: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(header, credential.parse().unwrap());
+    request
+}
