@@ -1,0 +1,103 @@
+//! `docket config`: check and show the server's configuration.
+
+use std::env;
+
+use clap::Subcommand;
+use serde_json::{Map, json};
+
+use super::args::{OutputArgs, ServeArgs};
+use crate::{
+    config::{Loaded, Setting},
+    failure::Failure,
+    output::{Field, Format, Output, Records},
+};
+
+/// `docket config`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be done with a configuration.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check it: names the file and line of everything that is wrong
+    Check(Check),
+    /// Show every value and where it came from; secrets are not shown
+    Show(Show),
+}
+
+/// Check.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket config check --config docket.toml
+  DOCKET__JOURNAL__CACHE_BYTES=1048576 docket config check
+
+Exit codes: 0 valid, 2 not.")]
+struct Check {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Show.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket config show --config docket.toml
+  docket config show -o json | jq '.[\"server.listen\"]'")]
+struct Show {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+impl Args {
+    /// Does it, with the server's flags from in front of the command beneath its own.
+    pub fn run(self, outer: ServeArgs, output: &Output) -> Result<(), Failure> {
+        match self.command {
+            Command::Check(args) => {
+                load(args.serve.or(outer))?;
+                output.note("the configuration is valid");
+                Ok(())
+            }
+            Command::Show(args) => show(&load(args.serve.or(outer))?, output),
+        }
+    }
+}
+
+/// The configuration that `docket serve` would run with.
+pub fn load(serve: ServeArgs) -> Result<Loaded, Failure> {
+    let (file, flags) = serve.layers();
+    Ok(Loaded::load(file.as_deref(), env::vars_os(), &flags)?)
+}
+
+fn show(loaded: &Loaded, output: &Output) -> Result<(), Failure> {
+    if output.format() == Format::Json {
+        let settings = loaded.settings.iter();
+        let members = settings.map(|one| {
+            (
+                one.key.clone(),
+                json!({ "value": one.shown(), "origin": one.origin.to_string() }),
+            )
+        });
+        return output.json(&members.collect::<Map<_, _>>().into());
+    }
+    let row = |setting: &Setting| {
+        vec![
+            Field::text("key", &setting.key),
+            Field::text("value", &setting.text()),
+            Field::text("origin", &setting.origin.to_string()),
+        ]
+    };
+    let rows = loaded.settings.iter().map(row).collect();
+    output.records(
+        "settings",
+        &Records {
+            columns: &["key", "value", "origin"],
+            rows,
+        },
+    )
+}

@@ -1,0 +1,215 @@
+//! The command line: what can be asked, and who does it.
+
+mod args;
+mod auth;
+mod completions;
+mod config;
+mod customer;
+mod item;
+mod journal;
+mod node;
+mod order;
+mod secret;
+mod serve;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use args::{ClientArgs, OutputArgs, ServeArgs};
+
+use crate::{
+    failure::{Failure, USAGE},
+    output::Output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  docket                                     start a server here
+  docket demo                                see it work, leaving nothing behind
+  docket item create tea --price 4.50 --currency EUR --on-hand 100
+  docket customer create acme --currency EUR --credit-limit 500.00
+  docket order place --customer acme tea:2
+  docket order list --customer acme -o json
+
+Exit codes: 0 ok, 1 failure, 2 usage, 10 unhealthy (status, health).";
+
+/// Docket, the order engine: the server and its clients in one program
+#[derive(Debug, Parser)]
+#[command(name = "docket", version, max_term_width = 80, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a server (also without a command)
+    Serve(serve::Args),
+    /// Start a throw-away server, let clients use it, and check its books
+    Demo(serve::DemoArgs),
+    /// Place, show and cancel orders
+    Order(order::Args),
+    /// Create, show and change customers, and book money to them
+    Customer(customer::Args),
+    /// Create, show and change items, and adjust their stock
+    Item(item::Args),
+    /// Accounts, sessions and API keys
+    Auth(auth::Args),
+    /// Show how a server is (exit code 10 when it is not ready)
+    Status(node::StatusArgs),
+    /// Ask whether a server serves, without credentials (exit code 10 if not)
+    Health(node::HealthArgs),
+    /// Verify the journal and snapshots of a server that is not running
+    Journal(journal::Args),
+    /// Check and show the server's configuration
+    Config(config::Args),
+    /// Print a script that completes commands in a shell
+    Completions(completions::Args),
+}
+
+/// Does what the command line asks.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match command()
+        .try_get_matches_from(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+    {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap too, and know that they belong on stdout with exit code 0.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let asked = cli
+        .command
+        .as_ref()
+        .and_then(Command::output)
+        .and_then(|args| args.output);
+    let output = Output::new(asked.or(cli.client.output.output).unwrap_or_default());
+    match dispatch(cli, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+/// The grammar. The client flags stand in front of a command as well as behind it; clap would hand those in front down
+/// to every command, so that they are its own here, and the client commands take them over.
+fn command() -> clap::Command {
+    let clients = ClientArgs::augment_args(clap::Command::new("clients"));
+    let ids: Vec<_> = clients.get_arguments().map(|arg| arg.get_id().clone()).collect();
+    Cli::command().mut_args(|arg| {
+        if ids.contains(arg.get_id()) {
+            arg.global(false)
+        } else {
+            arg
+        }
+    })
+}
+
+impl Command {
+    /// The output flag behind the command; none for commands that have none.
+    fn output(&self) -> Option<OutputArgs> {
+        match self {
+            Self::Order(args) => Some(args.client.output),
+            Self::Customer(args) => Some(args.client.output),
+            Self::Item(args) => Some(args.client.output),
+            Self::Auth(args) => Some(args.client.output),
+            Self::Status(args) => Some(args.client.output),
+            Self::Health(args) => Some(args.client.output),
+            Self::Serve(args) => Some(args.output),
+            Self::Demo(args) => Some(args.output),
+            Self::Journal(args) => Some(args.output),
+            Self::Config(args) => Some(args.output),
+            Self::Completions(_) => None,
+        }
+    }
+
+    /// Its name, and which of the flags in front of it it takes over.
+    fn takes(&self) -> (&'static str, Takes) {
+        match self {
+            Self::Serve(_) => ("serve", Takes::Server),
+            Self::Demo(_) => ("demo", Takes::Nothing),
+            Self::Order(_) => ("order", Takes::Client),
+            Self::Customer(_) => ("customer", Takes::Client),
+            Self::Item(_) => ("item", Takes::Client),
+            Self::Auth(_) => ("auth", Takes::Client),
+            Self::Status(_) => ("status", Takes::Client),
+            Self::Health(_) => ("health", Takes::Client),
+            Self::Journal(_) => ("journal", Takes::DataDir),
+            Self::Config(_) => ("config", Takes::Server),
+            Self::Completions(_) => ("completions", Takes::Nothing),
+        }
+    }
+}
+
+/// Which of the flags in front of a command it takes over; the output's it always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// Those of the server.
+    Server,
+    /// `--data-dir`.
+    DataDir,
+    /// Those of the clients.
+    Client,
+    /// None.
+    Nothing,
+}
+
+fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
+    let Cli {
+        serve,
+        client,
+        command,
+    } = cli;
+    let (name, takes) = command.as_ref().map_or(("serve", Takes::Server), Command::takes);
+    if takes != Takes::Client {
+        client.refuse(name)?;
+    }
+    match takes {
+        Takes::Server => {}
+        Takes::DataDir => ServeArgs {
+            data_dir: None,
+            ..serve.clone()
+        }
+        .refuse(name)?,
+        Takes::Client | Takes::Nothing => serve.refuse(name)?,
+    }
+    let Some(command) = command else {
+        return serve::Args::default().run(serve, &output);
+    };
+    match command {
+        Command::Serve(args) => args.run(serve, &output),
+        Command::Demo(_) => serve::demo(&output),
+        Command::Order(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
+        Command::Customer(args) => {
+            wait(async { args.command.run(&args.client.or(client).link(output)?).await })
+        }
+        Command::Item(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
+        Command::Auth(args) => wait(args.run(client, output)),
+        Command::Status(args) => wait(args.run(client, output)),
+        Command::Health(args) => wait(args.run(client, output)),
+        Command::Journal(args) => args.run(serve.data_dir, &output),
+        Command::Config(args) => args.run(serve, &output),
+        Command::Completions(args) => args.run(),
+    }
+}
+
+/// Runs a client command: one thread is enough for one call at a time.
+fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?
+        .block_on(command)
+}

@@ -1,0 +1,219 @@
+//! `docket order`: place, get, list, cancel.
+
+use clap::Subcommand;
+use docket_proto::v1::{
+    CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, ListOrdersRequest, OrderLine,
+    PlaceOrderRequest, order::State,
+};
+
+use super::args::{ClientArgs, Context, Link, PageArgs, RequestArgs};
+use crate::{
+    client::Refusal,
+    failure::Failure,
+    values::{Line, money, names},
+};
+
+/// `docket order`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done with orders.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Place an order: holds the money, reserves the stock, answers when durable
+    Place(Place),
+    /// Show one order
+    Get(Get),
+    /// List orders, newest first
+    List(List),
+    /// Cancel a confirmed order: gives back its stock and its hold
+    Cancel(Cancel),
+}
+
+/// Place an order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order place --customer acme tea:2
+  docket order place --customer acme tea:2@4.50 pot:1@19.90 --currency EUR
+  docket order place --customer acme tea:2 --request-id 7f3c -o json
+
+A price is in the currency's main unit with at most its decimals (12 or
+12.34). An item whose price is another by now refuses the order.")]
+pub struct Place {
+    /// Who orders: ID or customers/ID
+    #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
+    customer: String,
+    /// ISO 4217 code of all prices [default: the customer's]
+    #[arg(long, value_name = "CODE", value_parser = money::currency)]
+    currency: Option<String>,
+    /// What is ordered, 1 to 100 times SKU:QTY or SKU:QTY@PRICE; without a
+    /// price, the one that the item has now
+    #[arg(value_name = "LINE", required = true)]
+    lines: Vec<Line>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Show one order.
+#[derive(Debug, clap::Args)]
+pub struct Get {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+}
+
+/// List orders.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order list
+  docket order list --customer acme --state confirmed --state pending
+  docket order list --all -o json")]
+pub struct List {
+    /// Only this customer's: ID or customers/ID
+    #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
+    customer: Option<String>,
+    /// Only in this state: pending, confirmed, cancelled or rejected;
+    /// may be given several times
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Vec<State>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// Cancel an order.
+#[derive(Debug, clap::Args)]
+pub struct Cancel {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+    /// Only if this is still the order's etag
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+impl Command {
+    /// Does it.
+    pub async fn run(self, link: &Link) -> Result<(), Failure> {
+        match self {
+            Self::Place(args) => args.run(link).await,
+            Self::Get(args) => args.run(link).await,
+            Self::List(args) => args.run(link).await,
+            Self::Cancel(args) => args.run(link).await,
+        }
+    }
+}
+
+impl Place {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        if let Some(currency) = &self.currency {
+            // Prices that cannot be are refused before anybody is asked.
+            for price in self.lines.iter().filter_map(|line| line.price.as_ref()) {
+                price.minor_units(currency)?;
+            }
+        }
+        let Context { client, output } = link.connect().await?;
+        let currency = match self.currency {
+            Some(currency) => currency,
+            None => {
+                let request = GetCustomerRequest {
+                    name: self.customer.clone(),
+                };
+                client
+                    .answer(client.customers().get_customer(request).await)?
+                    .currency_code
+            }
+        };
+        let mut lines = Vec::with_capacity(self.lines.len());
+        for Line {
+            item,
+            quantity,
+            price,
+        } in self.lines
+        {
+            let unit_price = match price {
+                Some(price) => price.minor_units(&currency)?,
+                None => {
+                    let request = GetItemRequest { name: item.clone() };
+                    client.answer(client.items().get_item(request).await)?.unit_price
+                }
+            };
+            lines.push(OrderLine {
+                item,
+                quantity,
+                unit_price,
+                amount: 0,
+            });
+        }
+        let request_id = self.request.id(&output);
+        let request = PlaceOrderRequest {
+            request_id: request_id.clone(),
+            customer: self.customer,
+            currency_code: currency,
+            lines,
+        };
+        let order = client
+            .answer(client.orders().place_order(request).await)
+            .map_err(|refusal: Refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+impl Get {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let request = GetOrderRequest { name: self.name };
+        output.one(&client.answer(client.orders().get_order(request).await)?)
+    }
+}
+
+impl List {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let states: Vec<i32> = self.state.iter().map(|state| (*state).into()).collect();
+        let customer = self.customer.unwrap_or_default();
+        let ask = async |page_size, page_token| {
+            let request = ListOrdersRequest {
+                customer: customer.clone(),
+                states: states.clone(),
+                page_size,
+                page_token,
+            };
+            let page = client.answer(client.orders().list_orders(request).await)?;
+            Ok((page.orders, page.next_page_token))
+        };
+        self.page.show(&output, ask).await
+    }
+}
+
+impl Cancel {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let request_id = self.request.id(&output);
+        let request = CancelOrderRequest {
+            name: self.name,
+            request_id: request_id.clone(),
+            etag: self.etag.unwrap_or_default(),
+        };
+        let order = client
+            .answer(client.orders().cancel_order(request).await)
+            .map_err(|refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+/// Reads a state in small or capital letters, for clap.
+fn state(text: &str) -> Result<State, String> {
+    match State::from_str_name(&text.to_ascii_uppercase()) {
+        Some(state) if state != State::Unspecified => Ok(state),
+        _ => Err("write pending, confirmed, cancelled or rejected".to_owned()),
+    }
+}

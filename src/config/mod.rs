@@ -1,0 +1,92 @@
+//! The configuration of a server: defaults, a TOML file, `DOCKET__…` variables and flags, each over the one before.
+//!
+//! Every value knows where it came from; what is unknown or out of range is refused with its place.
+//!
+//! ```text
+//! key               journal.segment_bytes
+//! file              [journal]
+//!                   segment_bytes = 268435456
+//! environment       DOCKET__JOURNAL__SEGMENT_BYTES=268435456
+//! ```
+
+mod environment;
+mod error;
+mod file;
+mod layers;
+mod sections;
+
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+pub use error::ConfigError;
+pub use layers::{Origin, Setting};
+pub use sections::{Config, Log, LogFormat};
+
+use layers::Layers;
+
+/// What the command line sets.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`
+    pub listen: Option<SocketAddr>,
+    /// `--admin-listen`
+    pub admin_listen: Option<SocketAddr>,
+}
+
+/// A configuration that is valid, and where each value of it came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// Every value with its origin, in the order of the keys.
+    pub settings: Vec<Setting>,
+}
+
+impl Loaded {
+    /// Lays the layers over each other and checks the result.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or every problem that was found, each with its place.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &Flags,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = Layers::of_defaults();
+        if let Some(path) = file {
+            file::read(path, &mut layers)?;
+        }
+        environment::read(environment, &mut layers);
+        let path = |path: &PathBuf| Value::from(path.to_string_lossy().into_owned());
+        let given = [
+            ("server.data_dir", "--data-dir", flags.data_dir.as_ref().map(path)),
+            (
+                "server.listen",
+                "--listen",
+                flags.listen.map(|address| address.to_string().into()),
+            ),
+            (
+                "admin.listen",
+                "--admin-listen",
+                flags.admin_listen.map(|address| address.to_string().into()),
+            ),
+        ];
+        for (key, flag, value) in given {
+            if let Some(value) = value {
+                layers.set(key, &[value], Origin::Flag(flag));
+            }
+        }
+        let (config, settings) = layers.finish()?;
+        Ok(Self { config, settings })
+    }
+}
+
+#[cfg(test)]
+mod tests;

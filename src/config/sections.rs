@@ -1,0 +1,339 @@
+//! What can be configured: plain structs, each field with its unit and default.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use docket_actors::{ActorLimits, AdmissionLimits, Options};
+use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
+use docket_edge::{
+    ConfigError as EdgeConfigError, EdgeConfig,
+    auth::AuthOptions,
+    config::{
+        AdminConfig, AdmissionConfig, CallsConfig, ConnectionsConfig, Http2Config, LimitsConfig, TlsConfig,
+    },
+};
+use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
+use serde::{Deserialize, Serialize};
+
+/// A value that is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Its key.
+    pub key: String,
+    /// What it must be.
+    pub requirement: String,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data directory and the address for gRPC.
+    pub server: Server,
+    /// TLS of the address for gRPC.
+    pub tls: Tls,
+    /// The endpoints for operators.
+    pub admin: AdminConfig,
+    /// Bounds of connections.
+    pub connections: ConnectionsConfig,
+    /// Bounds of HTTP/2, message sizes among them.
+    pub http2: Http2Config,
+    /// Bounds of single calls.
+    pub calls: CallsConfig,
+    /// How much the edge lets in at a time.
+    pub admission: AdmissionConfig,
+    /// How often a caller may call.
+    pub limits: LimitsConfig,
+    /// Sessions, API keys and passwords.
+    pub auth: AuthOptions,
+    /// What the shards keep in memory and in flight.
+    pub actors: Actors,
+    /// The Raft groups.
+    pub cluster: Cluster,
+    /// The journal.
+    pub journal: Journal,
+    /// Logs.
+    pub log: Log,
+}
+
+/// The data directory and the address for gRPC.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The folder that keeps everything; relative to where the server is started. Default `./docket-data`.
+    pub data_dir: PathBuf,
+    /// Where gRPC is served. Default `127.0.0.1:7070`; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// How long what is in flight may take to end when the server stops, in milliseconds. Default 15,000.
+    pub drain_ms: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let edge = EdgeConfig::default();
+        Self {
+            data_dir: PathBuf::from("./docket-data"),
+            listen: edge.listen,
+            drain_ms: edge.drain_ms,
+        }
+    }
+}
+
+/// TLS of the address for gRPC: both files, or neither.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file with the certificate, then its intermediates. Default none: connections are not encrypted.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with the certificate's private key. Default none.
+    pub key: Option<PathBuf>,
+}
+
+/// What the shards keep in memory and in flight.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Actors {
+    /// Actors of one kind (orders, customers, items) in one shard; above it idle ones are passivated at once.
+    /// Default 4,096.
+    pub active_max: usize,
+    /// How long an actor lives without a message before it is passivated, in seconds. Default 60.
+    pub idle_s: u32,
+    /// Calls in flight behind the edge. Default 4,096.
+    pub calls_max: usize,
+    /// Bytes of their requests. Default 67,108,864 (64 MiB).
+    pub bytes_max: usize,
+}
+
+impl Default for Actors {
+    fn default() -> Self {
+        let (actors, admission) = (ActorLimits::default(), AdmissionLimits::default());
+        Self {
+            active_max: actors.active_max,
+            idle_s: actors.idle_s,
+            calls_max: admission.calls_max,
+            bytes_max: admission.bytes_max,
+        }
+    }
+}
+
+/// The journal.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Journal {
+    /// A segment that has this many bytes is followed by a new one. Default 268,435,456 (256 MiB).
+    pub segment_bytes: u64,
+    /// The cache for the segment that is written, in bytes. Default 50,331,648 (48 MiB).
+    pub cache_bytes: u64,
+    /// Below this many free bytes of the disk, new writes are refused. Default 268,435,456 (256 MiB).
+    pub disk_reserve_bytes: u64,
+    /// Bytes of records that may wait to be written. Default 67,108,864 (64 MiB).
+    pub queue_bytes_max: usize,
+    /// Records that may wait to be written. Default 262,144.
+    pub queue_records_max: usize,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        let options = JournalOptions::new("");
+        Self {
+            segment_bytes: options.segment_bytes,
+            cache_bytes: options.cache_bytes,
+            disk_reserve_bytes: options.disk_reserve_bytes,
+            queue_bytes_max: options.queue_bytes_max,
+            queue_records_max: options.queue_records_max,
+        }
+    }
+}
+
+/// The Raft groups.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Shards of a new data directory, 1 to 1,024; an old one keeps its own and refuses any other. Default none: 8.
+    pub shards: Option<u16>,
+    /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, in bytes.
+    /// Default 67,108,864 (64 MiB).
+    pub snapshot_bytes_min: u64,
+    /// How often a leader tells its followers that it lives, in milliseconds. Default 200.
+    pub heartbeat_ms: u64,
+    /// How long a follower waits for its leader before it stands for election: at least this, in milliseconds.
+    /// Default 1,000.
+    pub election_timeout_min_ms: u64,
+    /// And at most this, in milliseconds. Default 2,000.
+    pub election_timeout_max_ms: u64,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        let options = NodeOptions::new("");
+        Self {
+            shards: options.shards,
+            snapshot_bytes_min: options.snapshot_bytes_min,
+            heartbeat_ms: options.heartbeat_ms,
+            election_timeout_min_ms: options.election_timeout_min_ms,
+            election_timeout_max_ms: options.election_timeout_max_ms,
+        }
+    }
+}
+
+/// Logs, which go to stderr.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives such as
+    /// `info,docket_cluster=debug`. Default `info`.
+    pub level: String,
+    /// `text`, `json`, or `auto`: text on a terminal, else JSON. Default `auto`.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// What the node is opened with.
+    pub fn node(&self) -> Options {
+        let actors = &self.actors;
+        Options {
+            node: self.cluster(),
+            admission: AdmissionLimits {
+                calls_max: actors.calls_max,
+                bytes_max: actors.bytes_max,
+            },
+            actors: ActorLimits {
+                active_max: actors.active_max,
+                idle_s: actors.idle_s,
+            },
+            before_decision: None,
+        }
+    }
+
+    fn cluster(&self) -> NodeOptions {
+        let Self {
+            server,
+            journal,
+            cluster,
+            ..
+        } = self;
+        NodeOptions {
+            data_dir: server.data_dir.clone(),
+            shards: cluster.shards,
+            journal: JournalOptions {
+                dir: server.data_dir.join(JOURNAL_DIR),
+                segment_bytes: journal.segment_bytes,
+                cache_bytes: journal.cache_bytes,
+                disk_reserve_bytes: journal.disk_reserve_bytes,
+                queue_bytes_max: journal.queue_bytes_max,
+                queue_records_max: journal.queue_records_max,
+            },
+            snapshot_bytes_min: cluster.snapshot_bytes_min,
+            heartbeat_ms: cluster.heartbeat_ms,
+            election_timeout_min_ms: cluster.election_timeout_min_ms,
+            election_timeout_max_ms: cluster.election_timeout_max_ms,
+        }
+    }
+
+    /// What the edge is bound with.
+    pub fn edge(&self) -> EdgeConfig {
+        let tls = match (&self.tls.certificate, &self.tls.key) {
+            (Some(certificate), Some(key)) => Some(TlsConfig {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
+            _ => None,
+        };
+        EdgeConfig {
+            listen: self.server.listen,
+            tls,
+            connections: self.connections,
+            http2: self.http2,
+            calls: self.calls,
+            admission: self.admission,
+            limits: self.limits,
+            admin: self.admin.clone(),
+            drain_ms: self.server.drain_ms,
+        }
+    }
+
+    /// Every value that is not allowed. What belongs to another crate is judged by it, one value at a time.
+    pub fn validate(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
+        if self.server.data_dir.as_os_str().is_empty() {
+            refuse("server.data_dir".into(), "a folder is needed".into());
+        }
+        match (&self.tls.certificate, &self.tls.key) {
+            (Some(_), None) => refuse("tls.key".into(), "is needed beside tls.certificate".into()),
+            (None, Some(_)) => refuse("tls.certificate".into(), "is needed beside tls.key".into()),
+            _ => {}
+        }
+        match self.edge().validate() {
+            Err(EdgeConfigError::TooSmall { field, least, .. }) => {
+                refuse(field.into(), format!("must be at least {least}"));
+            }
+            Err(EdgeConfigError::TooLarge { field, most, .. }) => {
+                refuse(field.into(), format!("must be at most {most}"));
+            }
+            Err(cause @ (EdgeConfigError::AdminRemote { .. } | EdgeConfigError::SameAddress { .. })) => {
+                refuse("admin.listen".into(), cause.to_string());
+            }
+            Ok(()) => {}
+        }
+        if let Err(invalid) = self.auth.validate() {
+            refuse(format!("auth.{}", invalid.option), invalid.requirement.into());
+        }
+        for (key, value) in [
+            ("active_max", self.actors.active_max),
+            ("calls_max", self.actors.calls_max),
+        ] {
+            if value == 0 {
+                refuse(format!("actors.{key}"), "must be at least 1".into());
+            }
+        }
+        match self.cluster().validate() {
+            Err(ClusterError::Option {
+                option, requirement, ..
+            }) => {
+                refuse(format!("cluster.{option}"), format!("must be {requirement}"));
+            }
+            Err(ClusterError::Journal(JournalError::Option {
+                option, requirement, ..
+            })) => {
+                refuse(format!("journal.{option}"), format!("must be {requirement}"));
+            }
+            Err(other) => refuse("cluster".into(), other.to_string()),
+            Ok(()) => {}
+        }
+        if self
+            .cluster
+            .shards
+            .is_some_and(|shards| !(1..=SHARDS_MAX).contains(&shards))
+        {
+            refuse("cluster.shards".into(), format!("must be from 1 to {SHARDS_MAX}"));
+        }
+        if let Err(cause) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            refuse(
+                "log.level".into(),
+                format!("not a level or list of directives ({cause})"),
+            );
+        }
+        found
+    }
+}

@@ -1,0 +1,215 @@
+//! The layers over each other, and what is refused.
+
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+
+struct Given {
+    folder: TempDir,
+}
+
+impl Given {
+    fn file(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("docket.toml"), text).unwrap();
+        Self { folder }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("docket.toml")
+    }
+
+    fn load(&self, environment: &[(&str, &str)], flags: &Flags) -> Result<Loaded, ConfigError> {
+        let variables = environment
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Loaded::load(Some(&self.path()), variables, flags)
+    }
+
+    /// Asserts that loading finds exactly these problems, each `LINE: text` for the file or `NAME: text`.
+    #[track_caller]
+    fn refused(&self, environment: &[(&str, &str)], expected: &[&str]) {
+        let Err(ConfigError::Problems(problems)) = self.load(environment, &Flags::default()) else {
+            panic!("was not refused");
+        };
+        let prefix = format!("{}:", self.path().display());
+        let told: Vec<String> = problems
+            .iter()
+            .map(|one| one.to_string().trim_start_matches(&prefix).to_owned())
+            .collect();
+        assert_eq!(told, expected);
+    }
+}
+
+#[track_caller]
+fn origin(loaded: &Loaded, key: &str) -> Origin {
+    loaded
+        .settings
+        .iter()
+        .find(|setting| setting.key == key)
+        .unwrap()
+        .origin
+        .clone()
+}
+
+#[test]
+fn nothing_set_means_the_defaults() {
+    let loaded = Loaded::load(None, [], &Flags::default()).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(
+        loaded
+            .settings
+            .iter()
+            .all(|setting| setting.origin == Origin::Default)
+    );
+    assert!(
+        loaded
+            .settings
+            .iter()
+            .any(|setting| setting.key == "tls.certificate" && setting.value.is_null())
+    );
+}
+
+#[test]
+fn each_layer_lies_over_the_one_before_and_is_remembered() {
+    let given = Given::file(
+        "[server]\nlisten = \"127.0.0.1:1\"\ndrain_ms = 5\n\n[admin]\nlisten = \"127.0.0.1:2\"\n\n[journal]\n\
+         cache_bytes = 1048576\n",
+    );
+    let environment = [
+        ("DOCKET__SERVER__LISTEN", "127.0.0.1:11"),
+        ("DOCKET__ADMIN__LISTEN", "127.0.0.1:12"),
+        ("HOME", "/"),
+    ];
+    let flags = Flags {
+        listen: Some("127.0.0.1:21".parse().unwrap()),
+        ..Flags::default()
+    };
+    let loaded = given.load(&environment, &flags).unwrap();
+
+    assert_eq!(loaded.config.server.listen.port(), 21);
+    assert_eq!(loaded.config.admin.listen.port(), 12);
+    assert_eq!(loaded.config.server.drain_ms, 5);
+    assert_eq!(loaded.config.journal.cache_bytes, 1_048_576);
+    assert_eq!(
+        loaded.config.journal.segment_bytes,
+        Config::default().journal.segment_bytes
+    );
+
+    assert_eq!(origin(&loaded, "server.listen"), Origin::Flag("--listen"));
+    assert_eq!(
+        origin(&loaded, "admin.listen"),
+        Origin::Variable("DOCKET__ADMIN__LISTEN".into())
+    );
+    assert_eq!(origin(&loaded, "server.drain_ms"), Origin::File(given.path(), 3));
+    assert_eq!(
+        origin(&loaded, "journal.cache_bytes"),
+        Origin::File(given.path(), 9)
+    );
+    assert_eq!(origin(&loaded, "journal.segment_bytes"), Origin::Default);
+}
+
+#[test]
+fn variables_are_read_by_the_type_of_their_key() {
+    let given = Given::file("");
+    let environment = [
+        ("DOCKET__LOG__LEVEL", "debug"),
+        ("DOCKET__LOG__FORMAT", "json"),
+        ("DOCKET__TLS__CERTIFICATE", "42"),
+        ("DOCKET__TLS__KEY", "key.pem"),
+        ("DOCKET__SERVER__DRAIN_MS", "1_000"),
+    ];
+    let config = given.load(&environment, &Flags::default()).unwrap().config;
+    assert_eq!(
+        config.log,
+        Log {
+            level: "debug".into(),
+            format: LogFormat::Json
+        }
+    );
+    assert_eq!(config.tls.certificate, Some("42".into()));
+    assert_eq!(config.server.drain_ms, 1_000);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_line_and_what_was_meant() {
+    Given::file(
+        "[server]\nlisten = \"127.0.0.1:1\"\nlissten = \"x\"\n\n[jornal]\ncache_bytes = 1\n\n[server.what]\n",
+    )
+    .refused(
+        &[],
+        &[
+            "3: unknown key `server.lissten`; did you mean `server.listen`?",
+            "5: unknown key `jornal`; did you mean `journal`?",
+            "8: unknown key `server.what`",
+        ],
+    );
+    Given::file("cache_bytes = 5\nzzz = 1\n").refused(
+        &[],
+        &[
+            "1: unknown key `cache_bytes`; did you mean `journal.cache_bytes`?",
+            "2: unknown key `zzz`",
+        ],
+    );
+    Given::file("").refused(
+        &[("DOCKET__JOURNAL__CACHE_BYTE", "1"), ("DOCKET__SERVER", "1")],
+        &[
+            "DOCKET__JOURNAL__CACHE_BYTE: there is no key `journal.cache_byte`; did you mean \
+             DOCKET__JOURNAL__CACHE_BYTES?",
+            "DOCKET__SERVER: there is no key `server`",
+        ],
+    );
+}
+
+#[test]
+fn values_of_another_type_are_refused_with_their_line() {
+    Given::file("[server]\nlisten = 7070\ndrain_ms = -1\n[log]\nformat = \"xml\"\n").refused(
+        &[("DOCKET__JOURNAL__CACHE_BYTES", "many")],
+        &[
+            "2: server.listen: invalid type: integer `7070`, expected socket address",
+            "3: server.drain_ms: invalid value: integer `-1`, expected u64",
+            "5: log.format: unknown variant `xml`, expected one of `auto`, `text`, `json`",
+            "DOCKET__JOURNAL__CACHE_BYTES: journal.cache_bytes: invalid type: string \"many\", expected u64",
+        ],
+    );
+    Given::file("server = 1\n").refused(&[], &["1: server is a section: write [server]"]);
+    Given::file("[server]\ndata_dir = 1979-05-27\n")
+        .refused(&[], &["2: server.data_dir: a plain value is expected"]);
+}
+
+#[test]
+fn values_out_of_range_are_refused_where_they_were_written() {
+    Given::file("[journal]\n\nsegment_bytes = 5\n[tls]\ncertificate = \"c.pem\"\n[log]\nlevel = \"a=b=c\"\n")
+        .refused(
+            &[],
+            &[
+                "default: tls.key = null: is needed beside tls.certificate",
+                "3: journal.segment_bytes = 5: must be at least 64 KiB",
+                "7: log.level = \"a=b=c\": not a level or list of directives (error parsing level filter: \
+             expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5)",
+            ],
+        );
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_refused_with_the_line() {
+    let given = Given::file("[server]\nlisten = \n");
+    let Err(ConfigError::Problems(problems)) = given.load(&[], &Flags::default()) else {
+        panic!("was not refused")
+    };
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].origin, Origin::File(given.path(), 2));
+    assert!(
+        problems[0].message.starts_with("this is not TOML"),
+        "{}",
+        problems[0].message
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_is_named() {
+    let error = Loaded::load(Some(Path::new("/nowhere/docket.toml")), [], &Flags::default()).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/docket.toml"), "{error}");
+}

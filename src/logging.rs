@@ -1,0 +1,46 @@
+//! Logs: on stderr, as text for people at a terminal and as JSON for everything else.
+
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+};
+
+use tracing_subscriber::{
+    EnvFilter, fmt,
+    util::{SubscriberInitExt as _, TryInitError},
+};
+
+use crate::{
+    config::{Log, LogFormat},
+    failure::Failure,
+};
+
+/// Starts logging for the whole process, once.
+///
+/// # Errors
+/// Directives that are none, or logging that has been started before.
+pub fn start(log: &Log) -> Result<(), Failure> {
+    // openraft warns of elections that go as they should. A directive of the user's for it comes later, and wins.
+    let filter = EnvFilter::try_new(format!("openraft=error,{}", log.level))
+        .map_err(|cause| Failure::Usage(format!("log.level = \"{}\": {cause}", log.level)))?;
+    let terminal = io::stderr().is_terminal();
+    let text = match log.format {
+        LogFormat::Auto => terminal,
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = fmt().with_writer(io::stderr).with_env_filter(filter);
+    let started = if text {
+        lines.with_ansi(colour).finish().try_init()
+    } else {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .finish()
+            .try_init()
+    };
+    started.map_err(|cause: TryInitError| Failure::Other(format!("cannot start logging: {cause}")))
+}

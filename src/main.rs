@@ -1,0 +1,21 @@
+//! Docket, the order engine: the server and its clients in one program.
+
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod failure;
+mod logging;
+mod output;
+mod serve;
+mod values;
+
+use std::process::ExitCode;
+
+/// Spawning and stopping actors is mostly allocation; mimalloc is the faster there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os())
+}

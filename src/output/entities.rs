@@ -1,0 +1,214 @@
+//! Orders, customers and items.
+
+use docket_proto::v1::{Customer, Item, Order, OrderLine, order::State};
+use serde_json::json;
+
+use super::record::{self, Field, Records, Resource, Tone};
+
+impl Resource for Order {
+    const PLURAL: &'static str = "orders";
+    const COLUMNS: &'static [&'static str] = &["name", "customer", "state", "total", "create_time"];
+
+    fn fields(&self) -> Vec<Field> {
+        let lines: Vec<_> = self
+            .lines
+            .iter()
+            .map(|line| record::object(&line_fields(line, self)))
+            .collect();
+        let mut fields = vec![
+            Field::resource("name", &self.name),
+            Field::resource("customer", &self.customer),
+            Field::text("state", self.state().as_str_name()).tone(match self.state() {
+                State::Confirmed => Tone::Good,
+                State::Rejected => Tone::Bad,
+                State::Pending => Tone::Pending,
+                State::Cancelled | State::Unspecified => Tone::Plain,
+            }),
+            Field::text("currency_code", &self.currency_code).hidden(),
+            Field::money("total", self.total, &self.currency_code),
+            Field::shown("lines", json!(lines), ""),
+            Field::moment("create_time", self.create_time.as_ref()),
+            Field::moment("update_time", self.update_time.as_ref()),
+            Field::text("etag", &self.etag),
+        ];
+        if let Some(rejection) = &self.rejection {
+            let place = if rejection.field.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", rejection.field)
+            };
+            let value =
+                json!({"reason": rejection.reason, "message": rejection.message, "field": rejection.field});
+            let text = format!("{}: {}{place}", rejection.reason, rejection.message);
+            fields.push(Field::shown("rejection", value, text).tone(Tone::Bad));
+        }
+        fields
+    }
+
+    fn parts(&self) -> Vec<Records> {
+        let rows = self.lines.iter().map(|line| line_fields(line, self)).collect();
+        vec![Records {
+            columns: &["item", "quantity", "unit_price", "amount"],
+            rows,
+        }]
+    }
+}
+
+fn line_fields(line: &OrderLine, order: &Order) -> Vec<Field> {
+    vec![
+        Field::resource("item", &line.item),
+        Field::number("quantity", line.quantity),
+        Field::money("unit_price", line.unit_price, &order.currency_code),
+        Field::money("amount", line.amount, &order.currency_code),
+    ]
+}
+
+impl Resource for Customer {
+    const PLURAL: &'static str = "customers";
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "display_name",
+        "credit_limit",
+        "balance",
+        "held",
+        "available",
+    ];
+
+    fn fields(&self) -> Vec<Field> {
+        let money = |name, minor_units| Field::money(name, minor_units, &self.currency_code);
+        vec![
+            Field::resource("name", &self.name),
+            Field::text("display_name", &self.display_name),
+            Field::text("currency_code", &self.currency_code).hidden(),
+            money("credit_limit", self.credit_limit),
+            money("balance", self.balance),
+            money("held", self.held),
+            money("available", self.available),
+            Field::moment("create_time", self.create_time.as_ref()),
+            Field::moment("update_time", self.update_time.as_ref()),
+            Field::text("etag", &self.etag),
+        ]
+    }
+}
+
+impl Resource for Item {
+    const PLURAL: &'static str = "items";
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "display_name",
+        "unit_price",
+        "on_hand",
+        "reserved",
+        "available",
+    ];
+
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            Field::resource("name", &self.name),
+            Field::text("display_name", &self.display_name),
+            Field::text("currency_code", &self.currency_code).hidden(),
+            Field::money("unit_price", self.unit_price, &self.currency_code),
+            Field::number("on_hand", self.on_hand),
+            Field::number("reserved", self.reserved),
+            Field::number("available", self.available),
+            Field::moment("create_time", self.create_time.as_ref()),
+            Field::moment("update_time", self.update_time.as_ref()),
+            Field::text("etag", &self.etag),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_proto::v1::Rejection;
+
+    use super::*;
+
+    fn order() -> Order {
+        let line = OrderLine {
+            item: "items/tea".into(),
+            quantity: 2,
+            unit_price: 450,
+            amount: 900,
+        };
+        Order {
+            name: "orders/01J".into(),
+            customer: "customers/acme".into(),
+            state: State::Rejected.into(),
+            currency_code: "EUR".into(),
+            lines: vec![line],
+            total: 900,
+            rejection: Some(Rejection {
+                reason: "INSUFFICIENT_STOCK".into(),
+                message: "only 1 is available".into(),
+                field: "lines[0].quantity".into(),
+            }),
+            create_time: Some(prost_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 0,
+            }),
+            update_time: None,
+            etag: "7".into(),
+        }
+    }
+
+    #[test]
+    fn programs_get_the_contracts_names_and_exact_numbers() {
+        assert_eq!(
+            record::object(&order().fields()),
+            json!({
+                "name": "orders/01J",
+                "customer": "customers/acme",
+                "state": "REJECTED",
+                "currency_code": "EUR",
+                "total": 900,
+                "lines": [{"item": "items/tea", "quantity": 2, "unit_price": 450, "amount": 900}],
+                "create_time": "2023-11-14T22:13:20Z",
+                "update_time": null,
+                "etag": "7",
+                "rejection": {
+                    "reason": "INSUFFICIENT_STOCK",
+                    "message": "only 1 is available",
+                    "field": "lines[0].quantity",
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn people_get_ids_main_units_and_the_reason() {
+        let order = order();
+        let text = |name: &str| {
+            order
+                .fields()
+                .into_iter()
+                .find(|field| field.name == name)
+                .unwrap()
+                .text
+        };
+        assert_eq!(text("customer"), "acme");
+        assert_eq!(text("total"), "9.00 EUR");
+        assert_eq!(
+            text("rejection"),
+            "INSUFFICIENT_STOCK: only 1 is available (lines[0].quantity)"
+        );
+    }
+
+    #[test]
+    fn every_column_of_a_list_is_a_field() {
+        fn check<R: Resource + Default>() {
+            let fields = R::default().fields();
+            for column in R::COLUMNS {
+                assert!(
+                    fields.iter().any(|field| field.name == *column),
+                    "{} has no {column}",
+                    R::PLURAL
+                );
+            }
+        }
+        check::<Order>();
+        check::<Customer>();
+        check::<Item>();
+        check::<docket_proto::v1::ApiKey>();
+    }
+}

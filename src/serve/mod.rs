@@ -1,0 +1,86 @@
+//! `docket serve`: starts a node, says where it is, and stops it in order.
+//!
+//! ```text
+//!  open ──▶ serve, not ready ──▶ every shard has a leader ──▶ ready ──SIGTERM, SIGINT──▶ drain ──▶ sync ──▶ exit 0
+//!   │                                                           │                          └─ a second signal ──▶ exit now
+//!   └─ cannot ──▶ exit 1                                        └─ a write or sync failed ──▶ exit 1
+//! ```
+
+mod admin_key;
+mod announce;
+mod running;
+mod signals;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    config::{Config, Loaded, Origin},
+    failure::Failure,
+    logging,
+    output::Output,
+};
+use signals::{Signal, Signals};
+
+pub use running::Running;
+
+/// How long a node that cannot write any more gives its callers to hear of it.
+const FAILED_GRACE: Duration = Duration::from_secs(2);
+
+/// Runs the server until a signal stops it.
+///
+/// # Errors
+/// The server cannot be started, or could not go on.
+pub fn run(loaded: &Loaded, output: &Output) -> Result<(), Failure> {
+    logging::start(&loaded.config.log)?;
+    for setting in loaded
+        .settings
+        .iter()
+        .filter(|setting| setting.origin != Origin::Default)
+    {
+        tracing::info!(key = setting.key, value = setting.text(), origin = %setting.origin, "configured");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?;
+    let ended = runtime.block_on(serve(&loaded.config, output));
+    // What still runs has been given its time.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(config: &Config, output: &Output) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
+    let server = tokio::select! {
+        started = Running::start(config) => started?,
+        signal = signals.stop() => {
+            tracing::info!(%signal, "stopped before it was ready");
+            return Ok(());
+        }
+    };
+    announce::announce(&server, config, output)?;
+    let failed = server.failed();
+    tokio::pin!(failed);
+    let reason = loop {
+        tokio::select! {
+            reason = &mut failed => break reason,
+            signal = signals.next() => match signal {
+                Signal::Hangup => server.reload_certificate(),
+                signal => {
+                    tracing::info!(%signal, "stopping; a second signal stops at once");
+                    signals.exit_at_the_next();
+                    return server.stop().await;
+                }
+            },
+        }
+    };
+    tracing::error!(%reason, "the node cannot go on");
+    // Nothing is acknowledged any more; what is refused now is refused for that reason.
+    let _ = tokio::time::timeout(FAILED_GRACE, server.stop()).await;
+    Err(gone(reason))
+}
+
+fn gone(reason: Arc<str>) -> Failure {
+    Failure::Other(format!(
+        "the node stopped because it cannot go on: {reason}\n      do: see to the disk and start it again; everything \
+         that was acknowledged is in the journal"
+    ))
+}

@@ -1,0 +1,201 @@
+//! A node that runs in this process: opened, served, stopped.
+
+use std::{
+    fs::DirBuilder,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use docket_actors::Docket;
+use docket_edge::{
+    Control, Operators, Parts, Server,
+    auth::{AuthApi, Authenticator, Clock, bootstrap},
+    telemetry,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::admin_key;
+use crate::{config::Config, failure::Failure};
+
+/// A data directory is nobody else's business.
+const DATA_DIR_MODE: u32 = 0o700;
+
+/// A node that runs in this process.
+pub struct Running {
+    docket: Docket,
+    control: Control,
+    grpc_address: SocketAddr,
+    admin_address: SocketAddr,
+    first_start: bool,
+    key_file: Option<PathBuf>,
+    drain: Duration,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Running {
+    /// Opens the node, waits until every shard has a leader, and serves it. At the first start the first administrator's
+    /// key is made before.
+    ///
+    /// # Errors
+    /// The data directory, an address or a certificate cannot be used; the message names it.
+    pub async fn start(config: &Config) -> Result<Self, Failure> {
+        let data_dir = config.server.data_dir.clone();
+        let metrics = recorder()?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DATA_DIR_MODE)
+            .create(&data_dir)
+            .map_err(|cause| {
+                Failure::Other(format!(
+                    "cannot make the data directory {}: {cause}",
+                    data_dir.display()
+                ))
+            })?;
+        // Whoever watches a long start asks there.
+        let operators = Operators::serve(&config.admin, metrics.clone()).await;
+        let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
+        let docket = Docket::open(config.node()).await.map_err(|cause| {
+            Failure::Other(format!(
+                "cannot open the data directory {}: {cause}",
+                data_dir.display()
+            ))
+        })?;
+        match Self::serve(docket.clone(), config, operators, metrics).await {
+            Ok(running) => Ok(running),
+            Err(failure) => {
+                // What cannot be closed either adds nothing to why it did not start.
+                let _ = docket.close(Duration::ZERO).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn serve(
+        docket: Docket,
+        config: &Config,
+        operators: Operators,
+        metrics: PrometheusHandle,
+    ) -> Result<Self, Failure> {
+        // Whoever hears that the node is ready finds the administrator there: both come before anybody is served.
+        tokio::select! {
+            () = docket.ready() => {}
+            reason = docket.failed() => return Err(super::gone(reason)),
+        }
+        let first_start = introduce(&docket, &config.server.data_dir).await?;
+        let (access, clock) = (docket.access(), Clock::system());
+        let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
+            .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
+        let parts = Parts {
+            docket: docket.clone(),
+            authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
+            auth: Some(auth),
+            metrics,
+        };
+        let server = Server::bind_with(config.edge(), parts, operators).await;
+        let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
+        let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
+        let control = server.control();
+        let (stop, stopped) = oneshot::channel();
+        let serving = tokio::spawn(server.run(async {
+            // Dropped or sent, it is time to stop.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            docket,
+            control,
+            grpc_address,
+            admin_address,
+            first_start,
+            key_file: admin_key::path(&config.server.data_dir),
+            drain: Duration::from_millis(config.server.drain_ms),
+            stop,
+            serving,
+        })
+    }
+
+    /// Where gRPC is served.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where operators are served.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Whether the first administrator was made by this start.
+    pub fn is_first_start(&self) -> bool {
+        self.first_start
+    }
+
+    /// The file with the first administrator's key; none where somebody took it away.
+    pub fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref()
+    }
+
+    /// Resolves with the reason when the node cannot go on.
+    pub fn failed(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        self.docket.failed()
+    }
+
+    /// Reads the certificate again; one that cannot be used changes nothing.
+    pub fn reload_certificate(&self) {
+        match self.control.reload_certificate() {
+            Ok(()) => tracing::info!("the certificate was read again"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+    }
+
+    /// Not ready, no new connections, what is in flight is finished within the configured time, everything is synced.
+    ///
+    /// # Errors
+    /// The node had failed, or its journal cannot be closed.
+    pub async fn stop(self) -> Result<(), Failure> {
+        let started = Instant::now();
+        // The edge may have ended already.
+        let _ = self.stop.send(());
+        if let Err(cause) = self.serving.await {
+            tracing::error!(%cause, "the edge ended badly");
+        }
+        // What is still in flight behind the edge has no caller any more: it gets what is left of the time.
+        let closed = self
+            .docket
+            .close(self.drain.saturating_sub(started.elapsed()))
+            .await;
+        closed.map_err(|cause| Failure::Other(format!("the node did not stop in order: {cause}")))?;
+        tracing::info!("stopped: everything is synced");
+        Ok(())
+    }
+}
+
+/// Makes the first administrator, where there is nobody yet; whether that was so.
+async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
+    let access = docket.access();
+    if !access.read(|state| state.is_empty()) {
+        admin_key::guard(data_dir)?;
+        return Ok(false);
+    }
+    let key = admin_key::read_or_create(data_dir)?;
+    bootstrap(access, &key, Clock::system().now())
+        .await
+        .map_err(|cause| Failure::Other(format!("cannot make the first administrator: {cause}")))
+}
+
+/// The recorder behind `/metrics`. There is one in a process, whatever the number of nodes that run in it.
+fn recorder() -> Result<PrometheusHandle, Failure> {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = RECORDER.get() {
+        return Ok(handle.clone());
+    }
+    let installed = telemetry::install_recorder();
+    let handle = installed.map_err(|cause| Failure::Other(format!("cannot measure: {cause}")))?;
+    docket_persistence::describe_metrics();
+    docket_cluster::describe_metrics();
+    docket_actors::describe_metrics();
+    Ok(RECORDER.get_or_init(|| handle).clone())
+}
