@@ -1,0 +1,19 @@
+//! The built program from outside: what it prints where, and its exit codes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod auth;
+mod config;
+mod connection;
+mod damage;
+mod help;
+mod journal;
+mod serve;
+mod server;
+mod shop;
+mod support;
+mod usage;

@@ -1,0 +1,218 @@
+//! Orders, customers and items from the command line: what is asked arrives, what comes back is shown.
+
+use serde_json::json;
+
+use crate::{server::Server, support::Shell};
+
+/// A server with a customer who has 100.00 EUR of credit and two items.
+fn shop() -> (Shell, Server, String) {
+    let shell = Shell::new();
+    let server = Server::start(&shell);
+    let flags = server.flags();
+    shell
+        .run(&format!(
+            "customer create acme --currency eur --credit-limit 100 --display-name Acme {flags}"
+        ))
+        .ends(0);
+    shell
+        .run(&format!(
+            "item create tea --currency EUR --price 4.50 --on-hand 100 {flags}"
+        ))
+        .ends(0);
+    shell
+        .run(&format!(
+            "item create items/pot --currency EUR --price 19.90 --on-hand 3 {flags}"
+        ))
+        .ends(0);
+    (shell, server, flags)
+}
+
+#[test]
+fn an_order_is_placed_read_listed_and_cancelled() {
+    let (shell, server, flags) = shop();
+    let placed = shell
+        .run(&format!(
+            "order place --customer acme tea:2 pot:1@19.90 -o json {flags}"
+        ))
+        .ends(0);
+    assert!(placed.stderr.contains("request id: "), "{}", placed.stderr);
+    let placed = placed.json();
+    assert_eq!(placed["state"], "CONFIRMED");
+    assert_eq!(placed["total"], 2890);
+    assert_eq!(
+        placed["lines"],
+        json!([
+            {"item": "items/tea", "quantity": 2, "unit_price": 450, "amount": 900},
+            {"item": "items/pot", "quantity": 1, "unit_price": 1990, "amount": 1990},
+        ])
+    );
+    let name = placed["name"].as_str().unwrap();
+    let id = name.strip_prefix("orders/").unwrap();
+    for way in [name, id] {
+        assert_eq!(
+            shell
+                .run(&format!("order get {way} -o json {flags}"))
+                .ends(0)
+                .json(),
+            placed
+        );
+    }
+    let table = shell.run(&format!("order get {id} {flags}")).ends(0).stdout;
+    for part in [id, "CONFIRMED", "28.90 EUR", "UNIT PRICE", "19.90 EUR"] {
+        assert!(table.contains(part), "no {part} in {table}");
+    }
+    let list = shell
+        .run(&format!(
+            "order list --customer customers/acme --state confirmed {flags}"
+        ))
+        .ends(0)
+        .stdout;
+    assert!(list.starts_with("NAME") && list.contains(id), "{list}");
+    assert_eq!(
+        shell
+            .run(&format!("order list --state pending -o json {flags}"))
+            .ends(0)
+            .json()["orders"],
+        json!([])
+    );
+
+    shell
+        .run(&format!("order cancel {id} --etag stale {flags}"))
+        .ends(1)
+        .says("etag");
+    let cancelled = shell
+        .run(&format!("order cancel {id} -o json {flags}"))
+        .ends(0)
+        .json();
+    assert_eq!(cancelled["state"], "CANCELLED");
+    let customer = shell
+        .run(&format!("customer get acme -o json {flags}"))
+        .ends(0)
+        .json();
+    assert_eq!(
+        (&customer["held"], &customer["available"]),
+        (&json!(0), &json!(10_000))
+    );
+    server.stop();
+}
+
+#[test]
+fn a_refusal_says_why_for_people_and_for_programs() {
+    let (shell, server, flags) = shop();
+    let place = |line: &str| format!("order place --customer acme {line} {flags}");
+    shell
+        .run(&place("pot:4"))
+        .ends(1)
+        .says("INSUFFICIENT_STOCK")
+        .says("lines[0].quantity")
+        .prints_nothing();
+    shell.run(&place("tea:100")).ends(1).says("INSUFFICIENT_CREDIT");
+    shell.run(&place("tea:1@4.40")).ends(1).says("PRICE_CHANGED");
+    shell.run(&place("cup:1@1.00")).ends(1).says("ITEM_NOT_FOUND");
+    shell
+        .run(&format!(
+            "order place --customer nobody tea:1@4.50 --currency EUR {flags}"
+        ))
+        .ends(1)
+        .says("nobody");
+    shell
+        .run(&format!("order get 01J {flags}"))
+        .ends(1)
+        .says("INVALID_ARGUMENT");
+
+    let run = shell.run(&format!("{} -o json", place("pot:4"))).ends(1);
+    let from = run.stderr.find('{').unwrap();
+    let error: serde_json::Value = serde_json::from_str(&run.stderr[from..]).unwrap();
+    assert_eq!(error["error"]["code"], "FAILED_PRECONDITION");
+    assert_eq!(error["error"]["reason"], "INSUFFICIENT_STOCK");
+    assert!(error["error"]["request_id"].is_string(), "{error}");
+    let rejected = shell
+        .run(&format!("order list --state rejected {flags}"))
+        .ends(0)
+        .stdout;
+    assert!(rejected.lines().count() >= 5, "{rejected}");
+    server.stop();
+}
+
+#[test]
+fn a_request_id_makes_a_repeat_harmless_and_another_request_a_mistake() {
+    let (shell, server, flags) = shop();
+    let place = |line: &str| format!("order place --customer acme {line} --request-id once -o json {flags}");
+    let first = shell.run(&place("tea:1")).ends(0);
+    assert!(!first.stderr.contains("request id"), "{}", first.stderr);
+    assert_eq!(shell.run(&place("tea:1")).ends(0).json(), first.json());
+    shell.run(&place("tea:2")).ends(1).says("REQUEST_ID_REUSED");
+    let credit = format!("customer credit acme 5 --request-id paid -o json {flags}");
+    assert_eq!(shell.run(&credit).ends(0).json()["balance"], 500);
+    assert_eq!(shell.run(&credit).ends(0).json()["balance"], 500);
+    server.stop();
+}
+
+#[test]
+fn customers_and_items_are_changed_in_their_own_currency() {
+    let (shell, server, flags) = shop();
+    let json = |args: &str| shell.run(&format!("{args} -o json {flags}")).ends(0).json();
+    let acme = json("customer update acme --credit-limit 0.05");
+    assert_eq!(
+        (&acme["credit_limit"], &acme["display_name"]),
+        (&json!(5), &json!("Acme"))
+    );
+    assert_eq!(
+        json("customer update acme --display-name Bcme")["credit_limit"],
+        5
+    );
+    assert_eq!(json("customer credit acme 12.34")["balance"], 1234);
+    assert_eq!(json("customer credit acme -2.34")["balance"], 1000);
+    assert_eq!(json("item update tea --price 5")["unit_price"], 500);
+    assert_eq!(json("item adjust tea -40")["on_hand"], 60);
+    assert_eq!(json("item adjust tea +2")["on_hand"], 62);
+    json("customer create sato --currency JPY --credit-limit 5000");
+    shell
+        .run(&format!("customer credit sato 1.5 {flags}"))
+        .ends(2)
+        .says("JPY has 0");
+    let table = shell.run(&format!("customer get sato {flags}")).ends(0).stdout;
+    assert!(table.contains("5000 JPY"), "{table}");
+    server.stop();
+}
+
+#[test]
+fn lists_come_in_pages_or_whole() {
+    let (shell, server, flags) = shop();
+    for number in 0..5 {
+        shell
+            .run(&format!("item create i{number} --currency EUR --price 1 {flags}"))
+            .ends(0);
+    }
+    let page = shell.run(&format!("item list --page-size 3 {flags}")).ends(0);
+    assert_eq!(page.stdout.lines().count(), 4, "{}", page.stdout);
+    let token = page
+        .stderr
+        .split_once("--page-token ")
+        .unwrap()
+        .1
+        .split(',')
+        .next()
+        .unwrap()
+        .to_owned();
+    let next = shell
+        .run(&format!(
+            "item list --page-size 3 --page-token {token} -o json {flags}"
+        ))
+        .ends(0)
+        .json();
+    let names = |json: &serde_json::Value| -> Vec<String> {
+        let items = json["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&next), ["items/i3", "items/i4", "items/pot"]);
+    let all = shell
+        .run(&format!("item list --page-size 2 --all -o json {flags}"))
+        .ends(0)
+        .json();
+    assert_eq!(names(&all).len(), 7);
+    assert_eq!(all["next_page_token"], "");
+    server.stop();
+}

@@ -1,0 +1,28 @@
+//! The built program as its clients meet it: a process of its own, gRPC over loopback, and signals.
+//!
+//! | file | shows |
+//! |---|---|
+//! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
+//! | `third_party.rs` | a client with no code of ours works |
+//! | `input.rs` | bad input is refused precisely, and moves nothing |
+//! | `authorisation.rs` | method × role × owner, for every method of the contract |
+//! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
+//! | `overload.rs` | what is too much is refused at once, and then all is as before |
+//!
+//! Every wait is a bounded poll, and every test says what it did (`-- --nocapture`).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod api;
+mod authorisation;
+mod input;
+mod kill;
+mod overload;
+mod server;
+mod stopping;
+mod third_party;

@@ -1,0 +1,243 @@
+//! The server as a process: started, asked, killed, started again on the same data directory.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How long anything that must happen may take, on a machine that has a lot to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often other ports are tried where somebody took ours between reserving and binding them.
+const PORT_TRIES: usize = 5;
+/// As much of the server's log as a failing test shows, in bytes.
+const LOG_TAIL_BYTES: usize = 4_096;
+
+/// Where a server lives: its data directory, its configuration, its log.
+pub struct Home {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Home {
+    /// An empty data directory.
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            // Small groups: a test has few entities and two processors.
+            variables: vec![("DOCKET__CLUSTER__SHARDS".into(), "3".into())],
+        }
+    }
+
+    /// Sets a value of the configuration, `section.name`.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        let name = format!("DOCKET__{}", key.to_uppercase().replace('.', "__"));
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The first administrator's key.
+    pub fn admin_key(&self) -> String {
+        fs::read_to_string(self.data().join("admin.key"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    /// The program, ready to be started here. Nothing of the caller's environment reaches it.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docket"));
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.variables.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The end of the server's log.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.folder.path().join("stderr")).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned()
+    }
+
+    fn output(&self, name: &str) -> Stdio {
+        let path = self.folder.path().join(name);
+        File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap()
+            .into()
+    }
+}
+
+/// A server that runs.
+pub struct Server {
+    child: Child,
+    pub grpc: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl Server {
+    /// Starts one and waits until it is ready.
+    pub fn start(home: &Home) -> Self {
+        for _ in 0..PORT_TRIES {
+            let mut server = Self::launch(home);
+            if server.ready(home) {
+                return server;
+            }
+            let log = home.log();
+            assert!(log.contains("cannot listen on"), "it does not start: {log}");
+        }
+        panic!("{PORT_TRIES} pairs of free ports were taken by others");
+    }
+
+    /// Starts one and does not wait.
+    pub fn launch(home: &Home) -> Self {
+        // Both are held together, so that they differ.
+        let (one, other) = (free_port(), free_port());
+        let (grpc, admin) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+        drop((one, other));
+        let data = home.data();
+        let child = home
+            .command(&[
+                "serve",
+                "--data-dir",
+                data.to_str().unwrap(),
+                "--listen",
+                &grpc.to_string(),
+                "--admin-listen",
+                &admin.to_string(),
+            ])
+            .stdout(home.output("stdout"))
+            .stderr(home.output("stderr"))
+            .spawn()
+            .unwrap();
+        Self { child, grpc, admin }
+    }
+
+    /// Waits until it is ready; false where it ended instead.
+    fn ready(&mut self, home: &Home) -> bool {
+        let begun = Instant::now();
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if self.get("/readyz").is_some_and(|(code, _)| code == 200) {
+                return true;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it is not ready: {}", home.log());
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// The status code and the body of an admin endpoint; none where nobody answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut tcp = TcpStream::connect(self.admin).ok()?;
+        tcp.set_read_timeout(Some(PATIENCE)).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: docket\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).ok()?;
+        let code = answer.split(' ').nth(1)?.parse().ok()?;
+        Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
+    }
+
+    /// Orders that have something left to be done.
+    pub fn open_orders(&self) -> u64 {
+        let (_, body) = self.get("/status").expect("the admin endpoints answer");
+        let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+        status["entities"]["open_orders"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no entities.open_orders in {status}"))
+    }
+
+    /// Waits until no order has anything left to be done.
+    pub async fn settled(&self) {
+        let begun = Instant::now();
+        loop {
+            let open = self.open_orders();
+            if open == 0 {
+                return;
+            }
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{open} orders do not settle by themselves"
+            );
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// SIGKILL: no last words.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// SIGTERM, and exit code 0.
+    pub fn stop(self, home: &Home) {
+        self.terminate();
+        let status = self.ended();
+        assert_eq!(status.code(), Some(0), "{status}: {}", home.log());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A failing test must leave no process behind; one that has ended is no loss.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+}
+
+/// Runs `docket journal verify` on a data directory that nobody uses; it must find nothing.
+pub fn verify(home: &Home) {
+    let data: &Path = &home.data();
+    let run = home
+        .command(&["journal", "verify", "--data-dir", data.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&run.stdout),
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
