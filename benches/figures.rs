@@ -92,6 +92,11 @@ async fn figures() {
         "PlaceOrder, {IN_FLIGHT} in flight on {CONNECTIONS} connections: {rate:.0}/s, {ratio:.3} of the echo"
     );
 
+    if std::env::var_os("FIGURES_UNARY").is_some() {
+        println!("{}", http(node.admin, "/metrics").unwrap_or_default());
+        stop(node.child);
+        return;
+    }
     let mut rates = Vec::new();
     for _ in 0..ROUNDS {
         rates.push(stream(&node, u64::MAX, seconds).await);
@@ -130,6 +135,7 @@ async fn figures() {
 struct Node {
     child: Child,
     addr: SocketAddr,
+    admin: SocketAddr,
     key: MetadataValue<Ascii>,
     placed: AtomicU64,
 }
@@ -170,6 +176,7 @@ impl Node {
         Self {
             child,
             addr,
+            admin,
             key: key.trim().parse().unwrap(),
             placed: AtomicU64::new(0),
         }

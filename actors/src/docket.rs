@@ -40,6 +40,8 @@ pub(crate) const PANICS_MAX: u32 = 3;
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What a call weighs beside its request's own bytes.
 const CALL_BYTES: usize = 512;
+/// How long a stopping node waits for what is recorded behind the last answers.
+const RECORDED_WITHIN: Duration = Duration::from_millis(250);
 /// How long a stopping node looks between two looks at what is in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -274,6 +276,11 @@ impl Docket {
         inner.closing.cancel();
         let end = Instant::now() + grace;
         while inner.admission.calls() > 0 && Instant::now() < end {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        // Confirmations that nobody waits for are still to be recorded. Where that takes longer the next start does it.
+        let end = end.min(Instant::now() + RECORDED_WITHIN);
+        while inner.router.has_open() && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;
         }
         let closed = inner.node.shutdown().await;
@@ -577,6 +584,7 @@ impl Docket {
         barrier(shard).await?;
         let order = shard.committed().orders.get(&id).map(|order| order.clone());
         order
+            .map(|order| self.inner.router.confirmed(order))
             .filter(|order| call.owner.as_ref().is_none_or(|owner| *owner == order.customer))
             .ok_or_else(|| Rejection::OrderNotFound { order: id }.into())
     }
@@ -627,7 +635,8 @@ impl Docket {
                 let found = ids
                     .range(..before)
                     .rev()
-                    .filter_map(|id| committed.orders.get(id).map(|o| o.clone()));
+                    .filter_map(|id| committed.orders.get(id).map(|o| o.clone()))
+                    .map(|order| self.inner.router.confirmed(order));
                 orders.extend(found.filter(wanted).take(query.limit));
             }
             orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
@@ -644,7 +653,8 @@ impl Docket {
         let found = ids[..end]
             .iter()
             .rev()
-            .filter_map(|id| committed.orders.get(id).map(|order| order.clone()));
+            .filter_map(|id| committed.orders.get(id).map(|order| order.clone()))
+            .map(|order| self.inner.router.confirmed(order));
         Ok(found.filter(wanted).take(query.limit).collect())
     }
 

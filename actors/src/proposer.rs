@@ -1,19 +1,25 @@
 //! The proposer of a shard: gathers what its actors decide and proposes it as few, large log entries.
 //!
-//! There is no timer. While [`BATCHES_IN_FLIGHT_MAX`] entries are on their way to the disk, decisions gather; when one
-//! comes back, all that has gathered leaves as the next entry. What is submitted first is in the log first, so each
-//! entity's events are in the order of their versions.
+//! What somebody waits for leaves at once, together with all that was decided in the same moment. While
+//! [`BATCHES_IN_FLIGHT_MAX`] entries are on their way to the disk, decisions gather; when one comes back, all that has
+//! gathered leaves as the next entry. What nobody waits for (an order's confirmation, when its caller was answered
+//! already) rides along with what is next, and has an entry of its own only after [`UNAWAITED_MAX`]: so that it costs no
+//! sync of its own while there is work. What is submitted first is in the log first, so each entity's events are in the
+//! order of their versions.
 //!
 //! A submission without a record is a *barrier*: its answer depends on what was decided before it, and is released when
 //! all of that is committed. So no answer ever shows speculative state.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
 use docket_engine::{Decider, OrderId, OrderState, Record};
 use futures::{StreamExt, stream::FuturesOrdered};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     entity::order::OrderMessage,
@@ -28,6 +34,9 @@ const BATCHES_IN_FLIGHT_MAX: usize = 2;
 const BATCH_RECORDS_MAX: usize = 2_048;
 /// An entry that has reached this size takes no further record.
 const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// How long a decision that nobody waits for may wait for company.
+const UNAWAITED_MAX: Duration = Duration::from_millis(10);
 
 /// A decision on its way into the log, and what follows once it is committed.
 pub(crate) struct Submission {
@@ -50,8 +59,20 @@ pub(crate) enum After {
     Answered { ask: Ask, result: Result<(), StepError> },
     /// A caller tries again.
     Retry { caller: Caller },
-    /// Nothing, but the order must hear of a failure.
+    /// The order hears of it.
     Placed { order: OrderId, decider: Decider },
+    /// An order hears that all before is committed.
+    Awake { order: OrderId, decider: Decider },
+}
+
+impl Submission {
+    /// Whether somebody waits for what follows.
+    fn is_awaited(&self) -> bool {
+        match &self.after {
+            After::Answer { callers, settled, .. } => !callers.is_empty() || settled.is_none(),
+            After::Answered { .. } | After::Retry { .. } | After::Placed { .. } | After::Awake { .. } => true,
+        }
+    }
 }
 
 impl After {
@@ -75,7 +96,8 @@ impl After {
             }
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
-            Self::Placed { .. } => {}
+            Self::Placed { order, decider } => shard.tell_order(order, OrderMessage::Placed { decider }),
+            Self::Awake { order, decider } => shard.tell_order(order, OrderMessage::Awake { decider }),
         }
     }
 
@@ -98,7 +120,7 @@ impl After {
             }
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } => caller.fail(failure),
-            Self::Placed { order, decider } => {
+            Self::Placed { order, decider } | Self::Awake { order, decider } => {
                 shard.tell_order(order, OrderMessage::Failed { decider, failure });
             }
         }
@@ -117,60 +139,100 @@ fn outcome(reply: &Reply) -> &'static str {
 /// The proposer's side of the queue.
 pub(crate) type Queue = mpsc::UnboundedReceiver<Submission>;
 
-/// Runs until the shard's handle is gone. The queue has no bound of its own: everything in it belongs to an admitted call.
+/// Runs until the shard's handle is gone. The queue has no bound of its own: everything in it belongs to an admitted call,
+/// or follows one within [`UNAWAITED_MAX`].
 pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
     let mut batches = VecDeque::<Vec<Submission>>::new();
     let mut gathered = Vec::new();
     let mut payload = Vec::new();
+    // Whether something that was gathered must leave, and if not, when it must.
+    let (mut due, mut due_at) = (false, Instant::now());
     loop {
+        let idle = gathered.is_empty();
         tokio::select! {
             biased;
             Some(result) = in_flight.next(), if !in_flight.is_empty() => {
                 let batch = batches.pop_front().unwrap_or_default();
                 complete(&shard, batch, result);
             }
-            taken = queue.recv_many(&mut gathered, BATCH_RECORDS_MAX), if in_flight.len() < BATCHES_IN_FLIGHT_MAX => {
+            taken = queue.recv_many(&mut gathered, BATCH_RECORDS_MAX), if gathered.len() < BATCH_RECORDS_MAX => {
                 if taken == 0 {
                     break;
                 }
-                let mut rest = gathered.drain(..).peekable();
-                while rest.peek().is_some() {
-                    let mut batch = Vec::new();
-                    // Refused in an entry of any other term.
-                    let era = shard.era();
-                    machine::begin(era.term, &mut payload);
-                    let empty = payload.len();
-                    for submission in rest.by_ref() {
-                        if submission.life.era != era {
-                            submission.after.fail(&shard, submission.life, Failure::NotLeader);
-                            continue;
-                        }
-                        if let Some(record) = &submission.record {
-                            machine::encode(record, &mut payload);
-                        }
-                        batch.push(submission);
-                        if payload.len() >= BATCH_BYTES_MAX {
-                            break;
-                        }
+                let new = gathered.len() - taken;
+                if !due && gathered[new..].iter().any(Submission::is_awaited) {
+                    due = true;
+                    // Whoever was woken by the same commit decides now, and what it decides comes along.
+                    tokio::task::yield_now().await;
+                    while gathered.len() < BATCH_RECORDS_MAX && let Ok(more) = queue.try_recv() {
+                        gathered.push(more);
                     }
-                    metrics::histogram!("docket_shard_batch_records").record(batch.len() as f64);
-                    if payload.len() == empty {
-                        match batches.back_mut() {
-                            Some(last) => last.append(&mut batch),
-                            None => batch.into_iter().for_each(|barrier| release(&shard, barrier)),
-                        }
-                        continue;
-                    }
-                    match group.submit(Bytes::copy_from_slice(&payload)).await {
-                        Ok(pending) => {
-                            in_flight.push_back(pending);
-                            batches.push_back(batch);
-                        }
-                        Err(error) => fail(&shard, batch, &error),
-                    }
+                } else if idle {
+                    due_at = Instant::now() + UNAWAITED_MAX;
                 }
             }
+            () = sleep_until(due_at), if !idle && !due => due = true,
+        }
+        due |= gathered.len() >= BATCH_RECORDS_MAX;
+        if due && in_flight.len() < BATCHES_IN_FLIGHT_MAX {
+            due = false;
+            propose(
+                &shard,
+                &group,
+                &mut gathered,
+                &mut payload,
+                &mut in_flight,
+                &mut batches,
+            )
+            .await;
+        }
+    }
+}
+
+/// Proposes what was gathered, in as few entries as hold it.
+async fn propose(
+    shard: &Arc<Shard>,
+    group: &Group,
+    gathered: &mut Vec<Submission>,
+    payload: &mut Vec<u8>,
+    in_flight: &mut FuturesOrdered<Pending>,
+    batches: &mut VecDeque<Vec<Submission>>,
+) {
+    let mut rest = gathered.drain(..).peekable();
+    while rest.peek().is_some() {
+        let mut batch = Vec::new();
+        // Refused in an entry of any other term.
+        let era = shard.era();
+        machine::begin(era.term, payload);
+        let empty = payload.len();
+        for submission in rest.by_ref() {
+            if submission.life.era != era {
+                submission.after.fail(shard, submission.life, Failure::NotLeader);
+                continue;
+            }
+            if let Some(record) = &submission.record {
+                machine::encode(record, payload);
+            }
+            batch.push(submission);
+            if payload.len() >= BATCH_BYTES_MAX {
+                break;
+            }
+        }
+        metrics::histogram!("docket_shard_batch_records").record(batch.len() as f64);
+        if payload.len() == empty {
+            match batches.back_mut() {
+                Some(last) => last.append(&mut batch),
+                None => batch.into_iter().for_each(|barrier| release(shard, barrier)),
+            }
+            continue;
+        }
+        match group.submit(Bytes::copy_from_slice(payload)).await {
+            Ok(pending) => {
+                in_flight.push_back(pending);
+                batches.push_back(batch);
+            }
+            Err(error) => fail(shard, batch, &error),
         }
     }
 }

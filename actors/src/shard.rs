@@ -9,7 +9,9 @@ use std::{
 };
 
 use docket_cluster::{Group, Leadership, Ring, ShardId, Slot, slot_of};
-use docket_engine::{Broken, CustomerId, Decider, OrderId, Record, Rejection, Request, Sku, Time};
+use docket_engine::{
+    Broken, CustomerId, Decider, Line, Order, OrderId, OrderState, Record, Rejection, Request, Sku, Time,
+};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
@@ -103,6 +105,25 @@ impl Router {
 
     pub(crate) fn of_slot(&self, slot: Slot) -> &Arc<Shard> {
         &self.shards[usize::from(self.ring.shard_of(slot).number())]
+    }
+
+    /// An order as whoever asks is told of it: one that is pending, and of which every reservation is committed, is
+    /// confirmed, though the event that says so may still be on its way ([`Order::confirmed`]).
+    pub(crate) fn confirmed(&self, order: Arc<Order>) -> Arc<Order> {
+        let reserved = |line: &Line| {
+            let reservations = &self.of_key(line.sku.as_str()).committed.reservations;
+            reservations.contains_key(&(order.id, line.sku.clone()))
+        };
+        if order.state == OrderState::Pending && order.lines.iter().all(reserved) {
+            return Arc::new(order.confirmed());
+        }
+        order
+    }
+
+    /// Whether an order of a shard that is led here is half-way.
+    pub(crate) fn has_open(&self) -> bool {
+        let open = |shard: &Arc<Shard>| shard.is_leading() && !shard.committed.open.lock().is_empty();
+        self.shards.iter().any(open)
     }
 
     /// The shard of an order: its id carries its customer's slot.

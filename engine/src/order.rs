@@ -418,8 +418,26 @@ impl Order {
             _ => return Err(Broken::new(self.id, "an event does not fit its state")),
         }
         self.version = self.version.next();
-        self.updated = at;
+        // A confirmation only records what the reservations have made true already, so that it tells the same whenever it
+        // is recorded: see `confirmed`.
+        if *event != OrderEvent::Confirmed {
+            self.updated = at;
+        }
         Ok(())
+    }
+
+    /// The order as its confirmation will make it, which is what it is from the moment at which it and all of its
+    /// reservations are committed: nothing can refuse it any more, and whoever decides for it next can only record that.
+    /// (The *parallel commit* of CockroachDB: a transaction whose record and whose writes are all there is committed,
+    /// before the record says so.) An order that is not pending stays as it is.
+    #[must_use]
+    pub fn confirmed(&self) -> Self {
+        let mut confirmed = self.clone();
+        if self.state == OrderState::Pending {
+            confirmed.state = OrderState::Confirmed;
+            confirmed.version = self.version.next();
+        }
+        confirmed
     }
 
     /// True when nothing is left to be asked of others.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            Place                       Hold ok                    all reserved
-//!   Idle ────────────▶ Holding ─────────────────────▶ Reserving ───────────────────▶ Idle (CONFIRMED)
+//!   Idle ────────────▶ Holding ─────────────────────▶ Reserving ──────────────▶ Settling ──▶ Idle (CONFIRMED)
 //!                        │ no credit: REJECTED            │ an item refused
 //!                        ▼                                ▼
 //!                      Idle               Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
@@ -10,6 +10,14 @@
 //!
 //! The order's first event goes into the log together with its customer's hold, and its items are asked while that is on
 //! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`).
+//!
+//! **When an order is confirmed.** As soon as its first event and all of its reservations are committed: from then on
+//! nothing can refuse it, since whoever decides for it next finds every reservation made. So its caller is answered then,
+//! one commit after it asked, and the event that says CONFIRMED is recorded behind that (`Order::confirmed`). Reads look
+//! at the reservations of an order that is still pending (`Router::confirmed`), so that nobody ever sees less than what was
+//! answered. Only the life that placed the order answers so: nobody else can have decided about it. A later life, which
+//! takes up what a crash or a panic left half-way, first waits until all that may have been decided before is in the log,
+//! and answers when its own record is.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -60,6 +68,10 @@ pub(crate) enum OrderMessage {
     },
     /// Ask again.
     Again { step: Step },
+    /// Its first event is committed, as decided in this life.
+    Placed { decider: Decider },
+    /// All that was decided in earlier lives is in the log, or never will be.
+    Awake { decider: Decider },
     /// What settled the order is committed.
     Settled,
     /// What this life of the order put into the log was not taken.
@@ -70,6 +82,8 @@ pub(crate) enum OrderMessage {
 enum Stage {
     /// Nothing is under way.
     Idle,
+    /// What earlier lives put into the log is waited for.
+    Waking,
     /// The customer was asked for a hold.
     Holding,
     /// The items were asked to reserve.
@@ -80,6 +94,17 @@ enum Stage {
     Releasing,
     /// The event that settles the order is on its way into the log.
     Settling,
+}
+
+/// Where an order's first event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// Decided in another life, or not at all.
+    Elsewhere,
+    /// Decided in this life, and on its way to the log.
+    Decided,
+    /// Decided in this life, and committed.
+    Committed,
 }
 
 /// An order and what it is waiting for.
@@ -93,6 +118,8 @@ pub(crate) struct OrderEntity {
     callers: Vec<Caller>,
     /// Who waits for the order to be cancelled.
     cancelling: bool,
+    /// What this life knows of the first event: see the module.
+    birth: Birth,
     answers: Vec<(Sku, Result<(), Rejection>)>,
     awaiting: usize,
     asked_again: u32,
@@ -129,7 +156,10 @@ impl Entity for OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Cancel { .. } if self.stage != Stage::Idle => self.stash.push_back(message),
+            OrderMessage::Cancel { .. } if self.stage != Stage::Idle => {
+                self.hurry(shard);
+                self.stash.push_back(message);
+            }
             OrderMessage::Cancel {
                 owner,
                 expected,
@@ -140,8 +170,18 @@ impl Entity for OrderEntity {
             }
             OrderMessage::Resume => self.resume(shard),
             // Another life's question or record means nothing to this one.
-            OrderMessage::Answer { decider, .. } | OrderMessage::Failed { decider, .. }
+            OrderMessage::Answer { decider, .. }
+            | OrderMessage::Failed { decider, .. }
+            | OrderMessage::Placed { decider }
+            | OrderMessage::Awake { decider }
                 if decider != self.life.decider => {}
+            OrderMessage::Placed { .. } => {
+                self.birth = Birth::Committed;
+                if self.stage == Stage::Settling {
+                    self.answer_confirmed();
+                }
+            }
+            OrderMessage::Awake { .. } => self.awake(shard),
             OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
             OrderMessage::Again { step } => self.ask(shard, step),
             OrderMessage::Settled => {
@@ -190,6 +230,7 @@ impl OrderEntity {
             placing: None,
             callers: Vec::new(),
             cancelling: false,
+            birth: Birth::Elsewhere,
             answers: Vec::new(),
             awaiting: 0,
             asked_again: 0,
@@ -228,6 +269,7 @@ impl OrderEntity {
                 self.push_events(&mut record, Version::default(), decision.events);
                 self.placing = Some((place, record));
                 self.callers.push(caller);
+                self.birth = Birth::Decided;
                 self.stage = Stage::Holding;
                 self.ask(shard, Step::Hold);
             }
@@ -241,7 +283,10 @@ impl OrderEntity {
             // While it is being cancelled, what its placing led to is known already.
             match shard.committed().first_settled(self.id) {
                 Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
-                None => self.callers.push(caller),
+                None => {
+                    self.hurry(shard);
+                    self.callers.push(caller);
+                }
             }
             return;
         }
@@ -310,12 +355,31 @@ impl OrderEntity {
         }
     }
 
-    /// Carries on with what the order still has to ask of others.
+    /// Carries on with what the order still has to ask of others, once it is known how far earlier lives came.
     fn resume(&mut self, shard: &Arc<Shard>) {
         let Some(order) = &self.order else { return };
         if self.stage != Stage::Idle || order.is_settled() {
             return;
         }
+        self.stage = Stage::Waking;
+        let (order, decider) = (self.id, self.life.decider);
+        shard.barrier(self.life, After::Awake { order, decider });
+    }
+
+    /// Nothing of an earlier life is on its way any more: what is committed now is what there is.
+    fn awake(&mut self, shard: &Arc<Shard>) {
+        if self.stage != Stage::Waking {
+            return;
+        }
+        let Self { callers, stash, .. } = std::mem::replace(self, Self::committed(shard, self.id));
+        self.stash = stash;
+        let Some(order) = self.order.as_ref().filter(|order| !order.is_settled()) else {
+            for caller in callers {
+                self.wait(shard, caller);
+            }
+            return;
+        };
+        self.callers = callers;
         let effects = order::open_effects(order);
         self.stage = if order.state == OrderState::Pending {
             Stage::Reserving
@@ -502,9 +566,49 @@ impl OrderEntity {
             };
             self.push_events(&mut record, order.version, decision.events);
             self.evolve(shard, &record);
-            self.settle_with(shard, record);
+            match self.birth {
+                Birth::Elsewhere => self.settle_with(shard, record),
+                Birth::Decided => self.record_confirmation(shard, record),
+                Birth::Committed => {
+                    self.record_confirmation(shard, record);
+                    self.answer_confirmed();
+                }
+            }
         } else {
             self.unhold(shard, decision.events, None);
+        }
+    }
+
+    /// Submits the event that says what is true already, or will be when the order's first event is committed.
+    fn record_confirmation(&mut self, shard: &Arc<Shard>, record: Record) {
+        self.stage = Stage::Settling;
+        let after = After::Answer {
+            callers: Vec::new(),
+            reply: self.reply(),
+            settled: Some(self.id),
+        };
+        shard.submit(self.life, record, after);
+    }
+
+    /// The order and all its reservations are committed.
+    fn answer_confirmed(&mut self) {
+        let mut callers = std::mem::take(&mut self.callers).into_iter();
+        if let Some(last) = callers.next_back() {
+            let reply = self.reply();
+            callers.for_each(|caller| caller.answer(reply.clone()));
+            last.answer(reply);
+        }
+    }
+
+    /// Somebody waits for what is being recorded: it is not to wait for company any longer.
+    fn hurry(&self, shard: &Arc<Shard>) {
+        if self.stage == Stage::Settling {
+            let after = After::Answer {
+                callers: Vec::new(),
+                reply: Reply::Elsewhere(self.id),
+                settled: None,
+            };
+            shard.barrier(self.life, after);
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use docket_engine::{
     Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, Item, ItemCommand, ItemEvent,
-    Order, OrderCommand, OrderId, OrderState, Quantity, Rejection, Sku, Time, Version, customer, item, order,
+    Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku, Time, Version, customer,
+    item, order,
 };
 
 /// What an entity made of a command: the number of its events and its effects.
@@ -107,7 +108,8 @@ impl World {
             }
             let order = &self.orders[&id];
             assert_eq!(order.version.0, before.0 + 1);
-            assert_eq!(order.updated, at);
+            let recorded = matches!(event, OrderEvent::Confirmed);
+            assert_eq!(order.updated, if recorded { order.created } else { at });
         }
         if let Some(order) = self.orders.get(&id) {
             order.validate().unwrap();
