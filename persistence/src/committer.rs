@@ -1,5 +1,6 @@
 //! The one thread that writes: it drains all that queued, packs it into the fewest frames, syncs once, and completes every append
-//! in order. No timers: the next batch forms while the disk is busy with this one.
+//! in order. The next batch forms while the disk is busy with this one, and for the moment after
+//! ([`JournalOptions::gather_us`]) in which those that were completed just now decide what comes next.
 //!
 //! A failed write or sync is final. Everything that waits is completed with the failure, nothing is acknowledged afterwards, and
 //! no sync is tried again: a kernel that failed one has forgotten the pages it could not write.
@@ -7,10 +8,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::Space;
 use crate::error::{Failure, JournalError, StoreError};
@@ -83,6 +85,7 @@ pub(crate) struct Committer {
     batch: Vec<Append>,
     positions: Vec<Position>,
     telemetry: Telemetry,
+    gather: Duration,
 }
 
 impl Committer {
@@ -94,6 +97,7 @@ impl Committer {
     ) -> Self {
         let next = water.last.max(water.first - 1) + 1;
         Self {
+            gather: Duration::from_micros(shared.options.gather_us),
             shared,
             store,
             mark,
@@ -144,6 +148,9 @@ impl Committer {
         while !queue.is_due() {
             self.shared.wake.wait(&mut queue);
         }
+        if queue.urgent && !queue.closing && !self.gather.is_zero() {
+            MutexGuard::unlocked(&mut queue, || thread::sleep(self.gather));
+        }
         std::mem::swap(&mut queue.appends, &mut self.batch);
         self.telemetry.queue_records.set(queue.records as f64);
         self.telemetry.queue_bytes.set(queue.bytes as f64);
@@ -190,12 +197,20 @@ impl Committer {
             .last_sync_nanos
             .store(elapsed.as_nanos() as u64, Ordering::Relaxed);
         counters.durable_seq.store(self.water.last, Ordering::Release);
+        self.look_at_disk(ended);
+        Ok(())
+    }
+
+    /// Notes how full the disk is.
+    fn look_at_disk(&self, now: Instant) {
         let free_bytes = self.store.free_bytes();
         if let Some(free_bytes) = free_bytes {
             self.telemetry.free_bytes.set(free_bytes as f64);
         }
-        self.shared.space.observe(free_bytes, ended);
-        Ok(())
+        self.shared.space.observe(free_bytes, now);
+        let sizes = self.store.sizes();
+        self.telemetry.disk_bytes.set(sizes.disk_bytes as f64);
+        self.telemetry.segments.set(sizes.segments as f64);
     }
 
     fn account(&self, frames: u64, payload_bytes: u64) {
@@ -211,9 +226,6 @@ impl Committer {
         self.telemetry.payload_bytes.increment(payload_bytes);
         self.telemetry.batch_records.record(records as f64);
         self.telemetry.batch_frames.record(frames as f64);
-        let sizes = self.store.sizes();
-        self.telemetry.disk_bytes.set(sizes.disk_bytes as f64);
-        self.telemetry.segments.set(sizes.segments as f64);
     }
 
     fn complete(&mut self) {

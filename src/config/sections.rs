@@ -129,6 +129,8 @@ pub struct Journal {
     pub queue_bytes_max: usize,
     /// Records that may wait to be written. Default 262,144.
     pub queue_records_max: usize,
+    /// How long a commit waits for company, in microseconds. Default 100.
+    pub gather_us: u64,
 }
 
 impl Default for Journal {
@@ -140,6 +142,7 @@ impl Default for Journal {
             disk_reserve_bytes: options.disk_reserve_bytes,
             queue_bytes_max: options.queue_bytes_max,
             queue_records_max: options.queue_records_max,
+            gather_us: options.gather_us,
         }
     }
 }
@@ -242,6 +245,7 @@ impl Config {
                 disk_reserve_bytes: journal.disk_reserve_bytes,
                 queue_bytes_max: journal.queue_bytes_max,
                 queue_records_max: journal.queue_records_max,
+                gather_us: journal.gather_us,
             },
             snapshot_bytes_min: cluster.snapshot_bytes_min,
             heartbeat_ms: cluster.heartbeat_ms,

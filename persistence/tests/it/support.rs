@@ -72,6 +72,7 @@ pub fn options(dir: impl Into<std::path::PathBuf>) -> JournalOptions {
         segment_bytes: 64 * 1024,
         cache_bytes: 4 << 20,
         disk_reserve_bytes: 0,
+        gather_us: 0,
         ..JournalOptions::new(dir)
     }
 }
