@@ -19,7 +19,9 @@ pub struct Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credential").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Credential")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -70,6 +70,25 @@ pub struct Load {
     pub patience: Duration,
 }
 
+impl Load {
+    /// Whether it can be driven.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.connections == 0 || self.threads == 0 || self.in_flight < self.connections {
+            return Err(Error::Shape(format!(
+                "{} in flight do not share {} connections: at least one is in flight on each",
+                self.in_flight, self.connections
+            )));
+        }
+        if matches!(self.pace, Pace::Open { per_second } if !(per_second > 0.0 && per_second.is_finite())) {
+            return Err(Error::Shape("the rate must be more than 0".into()));
+        }
+        Ok(())
+    }
+}
+
 /// How far a load is, for whoever shows it.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -98,15 +117,7 @@ pub async fn drive(
     load: &Load,
     progress: &Arc<Progress>,
 ) -> Result<Tally, Error> {
-    if load.connections == 0 || load.threads == 0 || load.in_flight < load.connections {
-        return Err(Error::Shape(format!(
-            "{} in flight do not share {} connections: at least one is in flight on each",
-            load.in_flight, load.connections
-        )));
-    }
-    if matches!(load.pace, Pace::Open { per_second } if !(per_second > 0.0 && per_second.is_finite())) {
-        return Err(Error::Shape("the rate must be more than 0".into()));
-    }
+    load.validate()?;
     let threads = load.threads.min(load.connections);
     let running = (0..threads).map(|first| {
         let part = Part {
