@@ -41,6 +41,17 @@ pub enum Failure {
     /// The server is not well.
     #[error("{0}")]
     Unhealthy(String),
+    /// A signal asked it to stop.
+    #[error("stopped by {name}")]
+    Signal {
+        /// The signal's name.
+        name: &'static str,
+        /// The exit code that says so.
+        code: u8,
+    },
+    /// A load could not be made, or its server not be watched.
+    #[error(transparent)]
+    Load(#[from] docket_soak::Error),
     /// Anything else, told so that somebody can act on it.
     #[error("{0}")]
     Other(String),
@@ -61,8 +72,13 @@ impl Failure {
             | Self::Config(_)
             | Self::Credentials(_)
             | Self::Connect(ConnectError::Address { .. } | ConnectError::Ca { .. }) => USAGE,
+            Self::Load(docket_soak::Error::Shape(_)) => USAGE,
             Self::Unhealthy(_) => UNHEALTHY,
-            Self::Connect(ConnectError::Failed { .. }) | Self::Refused(_) | Self::Other(_) => FAILURE,
+            Self::Signal { code, .. } => *code,
+            Self::Connect(ConnectError::Failed { .. })
+            | Self::Refused(_)
+            | Self::Load(_)
+            | Self::Other(_) => FAILURE,
         })
     }
 

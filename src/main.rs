@@ -1,5 +1,6 @@
 //! Docket, the order engine: the server and its clients in one program.
 
+mod bench;
 mod cli;
 mod client;
 mod config;

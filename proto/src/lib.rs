@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod api;
+mod code;
 mod fact;
 mod parts;
 pub mod record;
@@ -12,6 +13,7 @@ mod refusal;
 pub mod snapshot;
 mod wire;
 
+pub use code::code_name;
 pub use parts::{Intern, NoIntern};
 pub use wire::{DecodeError, Problem};
 

@@ -3,10 +3,11 @@
 use std::{env, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use docket_soak::Credential;
 use uuid::Uuid;
 
 use crate::{
-    client::{Asked, Client, Credentials, DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Source, Target},
+    client::{self, Asked, Client, Credentials, DEFAULT_ADDRESS, DEFAULT_TIMEOUT, Source, Target},
     config::Flags,
     failure::Failure,
     output::{Format, Output, Resource},
@@ -216,6 +217,23 @@ impl Link {
         Ok(Context {
             client,
             output: *output,
+        })
+    }
+
+    /// The server's address.
+    pub fn address(&self) -> &str {
+        &self.target.address
+    }
+
+    /// The way for a load: connections are made by whoever drives it, and calls have no deadline of their own.
+    ///
+    /// # Errors
+    /// An address or certificates that cannot be used.
+    pub fn load(&self) -> Result<docket_soak::Target, Failure> {
+        let credential = self.credentials.as_header();
+        Ok(docket_soak::Target {
+            endpoint: client::endpoint(&self.target)?,
+            credential: credential.map(|(name, value)| Credential::new(name, value)),
         })
     }
 }

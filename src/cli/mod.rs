@@ -2,6 +2,7 @@
 
 mod args;
 mod auth;
+mod bench;
 mod completions;
 mod config;
 mod customer;
@@ -16,6 +17,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub use args::Link;
 use args::{ClientArgs, OutputArgs, ServeArgs};
 
 use crate::{
@@ -27,6 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   docket                                     start a server here
   docket demo                                see it work, leaving nothing behind
+  docket bench                               measure it on this machine
   docket item create tea --price 4.50 --currency EUR --on-hand 100
   docket customer create acme --currency EUR --credit-limit 500.00
   docket order place --customer acme tea:2
@@ -52,6 +55,11 @@ enum Command {
     Serve(serve::Args),
     /// Start a throw-away server, let clients use it, and check its books
     Demo(serve::DemoArgs),
+    /// Measure a server under load, and check its books afterwards
+    Bench(bench::Args),
+    /// What `bench` measures a server against
+    #[command(hide = true)]
+    BenchEcho,
     /// Place, show and cancel orders
     Order(order::Args),
     /// Create, show and change customers, and book money to them
@@ -122,6 +130,7 @@ impl Command {
     /// The output flag behind the command; none for commands that have none.
     fn output(&self) -> Option<OutputArgs> {
         match self {
+            Self::Bench(args) => Some(args.client.output),
             Self::Order(args) => Some(args.client.output),
             Self::Customer(args) => Some(args.client.output),
             Self::Item(args) => Some(args.client.output),
@@ -132,7 +141,7 @@ impl Command {
             Self::Demo(args) => Some(args.output),
             Self::Journal(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
-            Self::Completions(_) => None,
+            Self::BenchEcho | Self::Completions(_) => None,
         }
     }
 
@@ -141,6 +150,8 @@ impl Command {
         match self {
             Self::Serve(_) => ("serve", Takes::Server),
             Self::Demo(_) => ("demo", Takes::Nothing),
+            Self::Bench(_) => ("bench", Takes::Client),
+            Self::BenchEcho => (crate::bench::ECHO_COMMAND, Takes::Nothing),
             Self::Order(_) => ("order", Takes::Client),
             Self::Customer(_) => ("customer", Takes::Client),
             Self::Item(_) => ("item", Takes::Client),
@@ -192,6 +203,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => args.run(serve, &output),
         Command::Demo(_) => serve::demo(&output),
+        Command::Bench(args) => wait(args.run(client, output)),
+        Command::BenchEcho => bench::echo(),
         Command::Order(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
         Command::Customer(args) => {
             wait(async { args.command.run(&args.client.or(client).link(output)?).await })

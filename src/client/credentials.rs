@@ -139,6 +139,11 @@ impl Credentials {
         &self.source
     }
 
+    /// The header that they are sent in; none where there are none.
+    pub fn as_header(&self) -> Option<(&'static str, MetadataValue<Ascii>)> {
+        self.header.clone()
+    }
+
     /// The same with a deadline for every call.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self {

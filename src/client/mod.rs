@@ -121,8 +121,11 @@ impl Client {
     }
 }
 
-/// Opens the channel of `target`.
-async fn connect(target: &Target) -> Result<Channel, ConnectError> {
+/// How connections to `target` are made.
+///
+/// # Errors
+/// An address or certificates that cannot be used.
+pub fn endpoint(target: &Target) -> Result<Endpoint, ConnectError> {
     let invalid = |why: &str| ConnectError::Address {
         address: target.address.clone(),
         why: why.to_owned(),
@@ -160,7 +163,12 @@ async fn connect(target: &Target) -> Result<Channel, ConnectError> {
                 .map_err(|cause| ConnectError::tls_setup(target, &cause))?;
         }
     }
-    match tokio::time::timeout(target.timeout, endpoint.connect()).await {
+    Ok(endpoint)
+}
+
+/// Opens the channel of `target`.
+async fn connect(target: &Target) -> Result<Channel, ConnectError> {
+    match tokio::time::timeout(target.timeout, endpoint(target)?.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(cause)) => Err(ConnectError::failed(target, &cause)),
         Err(_) => Err(ConnectError::timed_out(target)),

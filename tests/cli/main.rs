@@ -7,6 +7,7 @@
 )]
 
 mod auth;
+mod bench;
 mod config;
 mod connection;
 mod damage;

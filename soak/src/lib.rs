@@ -1,0 +1,36 @@
+//! The one workload of `docket bench`, the benchmarks and the soak suite: what is asked of a server, how it is asked, what
+//! is measured, and whether the server's books are exactly what it acknowledged.
+//!
+//! ```text
+//!   Workload ──▶ drive ──▶ Tally: latencies, errors, ledger ──▶ books::check ──▶ faults (none, if the server is right)
+//!   (n → order)    │
+//!                  ├──▶ Server: a throw-away `docket serve` process, or any other
+//!                  └──▶ echo: the same messages answered by bare tonic, the limit of the edge
+//! ```
+//!
+//! The load generator usually shares its cores with what it measures. So it is lean: a thread or two, every connection
+//! with many calls in flight, one allocation less where it was easy; and the echo is driven by the same code, so that the ratio
+//! of the two tells about the server alone.
+
+pub mod books;
+mod chance;
+pub mod disk;
+mod drive;
+pub mod echo;
+mod error;
+mod process;
+mod server;
+mod tally;
+mod target;
+mod workload;
+mod zipf;
+
+pub use chance::Chance;
+pub use drive::{Load, Mode, Pace, Progress, drive};
+pub use error::Error;
+pub use process::Usage;
+pub use server::{Announced, Server, metric};
+pub use tally::{Acknowledged, Latencies, Ledger, Tally};
+pub use target::{Credential, Target};
+pub use workload::{Basket, CREDIT_LIMIT, CURRENCY, ON_HAND, Shape, Workload, price};
+pub use zipf::Zipf;

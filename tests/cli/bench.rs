@@ -1,0 +1,157 @@
+//! `docket bench`: what it measures, what it checks, and what it leaves behind.
+
+use std::{fs, thread, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::{
+    server::{Server, until},
+    support::Shell,
+};
+
+/// A load as small as a load can be.
+const SMALL: &str = "--duration 1s --warm-up 100ms --rounds 1 --customers 20 --items 20 --dir . -o json";
+
+#[track_caller]
+fn median(report: &Value, name: &str) -> f64 {
+    let figure = &report["figures"][name];
+    figure["median"]
+        .as_f64()
+        .unwrap_or_else(|| panic!("no {name} in {report:#}"))
+}
+
+/// Benches, and checks what every report has.
+#[track_caller]
+fn bench(shell: &Shell, args: &str) -> Value {
+    let run = shell.run(&format!("bench {SMALL} {args}")).ends(0);
+    assert_eq!(run.stderr, "", "no terminal, no progress");
+    let report = run.json();
+    for name in ["orders_per_second", "p50_us", "p99_99_us", "max_us"] {
+        assert!(median(&report, name) > 0.0, "{name} in {report:#}");
+    }
+    assert!(median(&report, "p50_us") <= median(&report, "p99_us"));
+    let books = &report["books"];
+    assert_eq!(
+        (&books["balance"], &books["fault_count"]),
+        (&true.into(), &0.into()),
+        "{books:#}"
+    );
+    assert!(books["acknowledged"].as_u64().unwrap() > 0, "{books:#}");
+    assert_eq!(books["acknowledged"], books["orders_read"]);
+    assert_eq!((&books["customers"], &books["items"]), (&20.into(), &20.into()));
+    assert_eq!(report["errors"], serde_json::json!({}));
+    report
+}
+
+/// The folders of servers that are still there.
+fn left_behind(shell: &Shell) -> Vec<String> {
+    let entries = fs::read_dir(shell.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("docket-bench-")).collect()
+}
+
+#[test]
+fn unary_calls_are_measured_against_the_echo_and_the_disk() {
+    let shell = Shell::new();
+    let report = bench(&shell, "--skew 0.9 --read-share 0.2");
+    assert_eq!(report["settings"]["mode"], "unary");
+    assert_eq!(report["settings"]["in_flight"], 64);
+    for name in [
+        "reads_per_second",
+        "read_p50_us",
+        "server_cpu_us_per_order",
+        "server_rss_bytes",
+        "server_rss_peak_bytes",
+        "journal_record_bytes_per_order",
+        "journal_disk_bytes_per_order",
+        "syncs_per_order",
+        "echo_calls_per_second",
+        "disk_p50_us",
+        "rate_to_echo",
+        "p50_less_echo_to_disk",
+    ] {
+        assert!(median(&report, name) != 0.0, "{name} in {report:#}");
+    }
+    assert_eq!(left_behind(&shell), Vec::<String>::new());
+}
+
+#[test]
+fn streams_are_measured_in_an_open_loop_and_compared_with_an_earlier_run() {
+    let shell = Shell::new();
+    let old = bench(&shell, "--mode stream");
+    fs::write(shell.path().join("old.json"), old.to_string()).unwrap();
+    let new = bench(
+        &shell,
+        "--mode stream --rate 200 --no-baselines --compare old.json",
+    );
+    assert!(median(&new, "orders_per_second") <= 250.0);
+    assert!(new["figures"]["echo_p50_us"].is_null());
+    let compared = &new["compared"];
+    let ratio = compared["ratios"]["orders_per_second"].as_f64().unwrap();
+    let expected = median(&new, "orders_per_second") / median(&old, "orders_per_second");
+    assert!((ratio - expected).abs() < 1e-9, "{ratio} is not {expected}");
+    assert_eq!(compared["settings_that_differ"]["rate"]["new"], 200.0);
+    let table = shell
+        .run("bench --duration 1s --rounds 1 --no-baselines --dir . --compare old.json")
+        .ends(0)
+        .says("mode");
+    for part in ["NEW TO OLD", "orders per second", "the books balance"] {
+        assert!(table.stdout.contains(part), "no {part} in {}", table.stdout);
+    }
+}
+
+#[test]
+fn a_server_elsewhere_is_measured_and_says_when_its_limits_are() {
+    let limits = "[limits]\nadmin = { per_second = 500, burst = 10 }\n";
+    let shell = Shell::new().file("docket.toml", limits);
+    let server = Server::start_with(&shell, &["--config", "docket.toml"]);
+    let small = "--duration 1s --warm-up 100ms --rounds 1 --customers 2 --items 2 --no-baselines -o json";
+    let run = shell.run(&format!("bench {small} {}", server.flags())).ends(0);
+    let report = run.json();
+    assert!(
+        report["errors"]["RESOURCE_EXHAUSTED"].as_u64().unwrap() > 0,
+        "{report:#}"
+    );
+    assert!(report["notes"].to_string().contains("limits"), "{report:#}");
+    assert_eq!(report["books"]["balance"], true);
+    server.stop();
+}
+
+#[test]
+fn ctrl_c_leaves_nothing_behind() {
+    let shell = Shell::new();
+    let mut bench = shell
+        .command("bench --duration 1m --dir .".split(' '))
+        .spawn()
+        .unwrap();
+    until("the server's folder", || left_behind(&shell).pop(), String::new);
+    thread::sleep(Duration::from_millis(500));
+    kill_process(Pid::from_child(&bench), Signal::INT).unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert_eq!(left_behind(&shell), Vec::<String>::new());
+}
+
+#[test]
+fn a_load_that_makes_no_sense_is_refused_before_anything_is_started() {
+    let shell = Shell::new().file("other.json", "{}");
+    for (args, said) in [
+        ("--lines 3 --items 2", "3 lines need as many items"),
+        (
+            "--in-flight 2 --connections 4",
+            "2 in flight do not share 4 connections",
+        ),
+        ("--rate 0", "the rate must be more than 0"),
+        ("--check-share 2", "--check-share"),
+        ("--compare missing.json", "missing.json"),
+        ("--compare other.json", "no output of `docket bench -o json`"),
+        ("--api-key x", "--api-key is a flag of the client commands"),
+        ("--addr http://127.0.0.1:1 --dir .", "--dir"),
+    ] {
+        shell
+            .run(&format!("bench {args}"))
+            .ends(2)
+            .says(said)
+            .prints_nothing();
+    }
+}
