@@ -64,12 +64,15 @@ pub type Authenticated = InterceptedService<Channel, Credentials>;
 impl Api {
     /// A connection of its own, without credentials.
     pub async fn connect(server: &Server) -> Self {
-        let channel = Endpoint::from_shared(format!("http://{}", server.grpc))
-            .unwrap()
-            .timeout(PATIENCE)
-            .connect()
-            .await
-            .unwrap();
+        Self::without_credentials(endpoint(server).connect().await.unwrap())
+    }
+
+    /// For the first administrator, connected with the first call: to a server that may be gone by then.
+    pub fn admin_later(server: &Server, home: &Home) -> Self {
+        Self::without_credentials(endpoint(server).connect_lazy()).by(Credentials::key(&home.admin_key()))
+    }
+
+    fn without_credentials(channel: Channel) -> Self {
         Self {
             channel,
             credentials: Credentials::default(),
@@ -186,6 +189,12 @@ impl Api {
         assert_eq!(page.next_page_token, "");
         page.customers
     }
+}
+
+fn endpoint(server: &Server) -> Endpoint {
+    Endpoint::from_shared(format!("http://{}", server.grpc))
+        .unwrap()
+        .timeout(PATIENCE)
 }
 
 /// An order in EUR: lines of sku, quantity, unit price.

@@ -9,25 +9,26 @@
 //!
 //! `DOCKET_SEED=n` sends the same requests with the same plan of kills again.
 
-mod books;
-mod workload;
+pub mod books;
+pub mod workload;
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use docket_persistence::mem::Seeded;
 
 use self::{
     books::Books,
-    workload::{Client, Request},
+    workload::{Client, unanswered},
 };
 use crate::{
     api::Api,
+    environment::{number, seed},
     server::{Home, PATIENCE, Server, verify},
 };
 
@@ -48,10 +49,7 @@ const REPEATS: u64 = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whenever_the_process_is_killed_nothing_acknowledged_is_lost_or_done_twice() {
-    let seed = number("DOCKET_SEED").unwrap_or_else(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        now.as_nanos() as u64 % 1_000_000
-    });
+    let seed = seed();
     let rounds = number("DOCKET_KILL_ROUNDS").unwrap_or(ROUNDS);
     let clients = number("DOCKET_KILL_CLIENTS").unwrap_or(CLIENTS);
     println!("DOCKET_SEED={seed} DOCKET_KILL_ROUNDS={rounds} DOCKET_KILL_CLIENTS={clients}");
@@ -118,7 +116,7 @@ async fn until_killed(
     let working: Vec<_> = clients
         .into_iter()
         .zip(connections.iter().cycle())
-        .map(|(client, api)| tokio::spawn(client.work(api.clone(), acknowledged.clone())))
+        .map(|(client, api)| tokio::spawn(client.work(api.clone(), acknowledged.clone(), usize::MAX)))
         .collect();
 
     let enough = 1 + random.below(ACKNOWLEDGED_MAX);
@@ -142,13 +140,6 @@ async fn until_killed(
     (clients, acknowledged.load(Ordering::Acquire))
 }
 
-fn unanswered(clients: &mut [Client]) -> impl Iterator<Item = &mut Request> {
-    clients
-        .iter_mut()
-        .flat_map(|client| &mut client.requests)
-        .filter(|request| request.answer.is_none())
-}
-
 /// The same request again gets the same answer again.
 async fn repeat_some(clients: &mut [Client], api: &Api, random: &mut Seeded) {
     for _ in 0..REPEATS {
@@ -161,9 +152,4 @@ async fn repeat_some(clients: &mut [Client], api: &Api, random: &mut Seeded) {
             assert_eq!(request.answer, before, "{:?} was answered otherwise", request.ask);
         }
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }

@@ -3,6 +3,7 @@
 //! | file | shows |
 //! |---|---|
 //! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
+//! | `kill_points.rs` | nor at any of the journal's write and sync calls |
 //! | `third_party.rs` | a client with no code of ours works |
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
@@ -20,8 +21,10 @@
 
 mod api;
 mod authorisation;
+mod environment;
 mod input;
 mod kill;
+mod kill_points;
 mod overload;
 mod server;
 mod stopping;

@@ -59,8 +59,16 @@ impl Home {
 
     /// The program, ready to be started here. Nothing of the caller's environment reaches it.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_docket"));
+        self.command_under(&[], args)
+    }
+
+    /// The program, started by another one, which must become it.
+    fn command_under(&self, starter: &[String], args: &[&str]) -> Command {
+        let program = env!("CARGO_BIN_EXE_docket").to_owned();
+        let words: Vec<&String> = starter.iter().chain([&program]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(args)
             .current_dir(self.folder.path())
             .env_clear()
@@ -109,21 +117,29 @@ impl Server {
 
     /// Starts one and does not wait.
     pub fn launch(home: &Home) -> Self {
+        Self::launch_under(home, &[])
+    }
+
+    /// Starts one by another program, which must become it, and does not wait.
+    pub fn launch_under(home: &Home, starter: &[String]) -> Self {
         // Both are held together, so that they differ.
         let (one, other) = (free_port(), free_port());
         let (grpc, admin) = (one.local_addr().unwrap(), other.local_addr().unwrap());
         drop((one, other));
         let data = home.data();
         let child = home
-            .command(&[
-                "serve",
-                "--data-dir",
-                data.to_str().unwrap(),
-                "--listen",
-                &grpc.to_string(),
-                "--admin-listen",
-                &admin.to_string(),
-            ])
+            .command_under(
+                starter,
+                &[
+                    "serve",
+                    "--data-dir",
+                    data.to_str().unwrap(),
+                    "--listen",
+                    &grpc.to_string(),
+                    "--admin-listen",
+                    &admin.to_string(),
+                ],
+            )
             .stdout(home.output("stdout"))
             .stderr(home.output("stderr"))
             .spawn()
@@ -132,7 +148,7 @@ impl Server {
     }
 
     /// Waits until it is ready; false where it ended instead.
-    fn ready(&mut self, home: &Home) -> bool {
+    pub fn ready(&mut self, home: &Home) -> bool {
         let begun = Instant::now();
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -189,9 +205,19 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        let pid = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
     }
 

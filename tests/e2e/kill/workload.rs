@@ -62,6 +62,14 @@ pub struct Client {
     pub requests: Vec<Request>,
 }
 
+/// The requests that have no answer yet.
+pub fn unanswered(clients: &mut [Client]) -> impl Iterator<Item = &mut Request> {
+    clients
+        .iter_mut()
+        .flat_map(|client| &mut client.requests)
+        .filter(|request| request.answer.is_none())
+}
+
 /// The price of an item.
 pub fn price(item: u64) -> i64 {
     100 + 50 * item as i64
@@ -77,10 +85,10 @@ impl Client {
         }
     }
 
-    /// Sends one request after the other until the server is gone.
-    pub async fn work(mut self, api: Api, acknowledged: Arc<AtomicU64>) -> Self {
+    /// Sends one request after the other until the server is gone, or it has sent so many.
+    pub async fn work(mut self, api: Api, acknowledged: Arc<AtomicU64>, requests_max: usize) -> Self {
         self.cancellable = self.not_cancelled();
-        loop {
+        for _ in 0..requests_max {
             let mut request = Request {
                 ask: self.ask(),
                 answer: None,
@@ -99,6 +107,7 @@ impl Client {
                 Err(_) => 0,
             };
         }
+        self
     }
 
     /// Its confirmed orders, those among them that were placed only when they were asked for again.
