@@ -15,6 +15,8 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tonic::Code;
 
+use crate::gate::admission::Bound;
+
 /// Bounds of histograms of durations, in seconds: from a hundred microseconds to half a minute.
 const SECONDS_BUCKETS: [f64; 17] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.007_5, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -41,13 +43,17 @@ const COUNT_BUCKETS: [f64; 15] = [
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 6] = [
+const LIMITERS: [&str; 10] = [
     "address",
     "open",
     "principal",
     "calls_in_flight",
     "open_calls_in_flight",
+    "probes_in_flight",
+    "streams",
+    "open_streams",
     "bytes_in_flight",
+    "reply_bytes_in_flight",
 ];
 /// What is counted of a method that the contract does not have.
 const UNKNOWN_METHOD: &str = "unknown";
@@ -97,6 +103,17 @@ pub fn describe() {
         Unit::Bytes,
         "Bytes of the requests that are admitted now."
     );
+    gauge!(
+        "docket_reply_bytes_in_flight",
+        Unit::Bytes,
+        "Bytes of the replies of unary calls that have not left the process."
+    );
+    gauge!(
+        "docket_probes_in_flight",
+        Unit::Count,
+        "Calls of health and NodeService that are admitted now."
+    );
+    gauge!("docket_streams_open", Unit::Count, "Streams that are open now.");
     counter!(
         "docket_stream_orders_total",
         Unit::Count,
@@ -158,8 +175,7 @@ pub(crate) struct Telemetry {
     denials: [(&'static str, Counter); LIMITERS.len()],
     pub(crate) panics: Counter,
     pub(crate) connections_open: Gauge,
-    pub(crate) in_flight: Gauge,
-    pub(crate) bytes_in_flight: Gauge,
+    pub(crate) in_flight: [(Bound, Gauge); 5],
     pub(crate) buckets: Gauge,
     pub(crate) ready: Gauge,
     incidents: AtomicU64,
@@ -193,8 +209,13 @@ impl Telemetry {
             }),
             panics: counter!("docket_panics_total"),
             connections_open: gauge!("docket_connections_open"),
-            in_flight: gauge!("docket_requests_in_flight"),
-            bytes_in_flight: gauge!("docket_request_bytes_in_flight"),
+            in_flight: [
+                (Bound::Calls, gauge!("docket_requests_in_flight")),
+                (Bound::Probes, gauge!("docket_probes_in_flight")),
+                (Bound::Streams, gauge!("docket_streams_open")),
+                (Bound::Bytes, gauge!("docket_request_bytes_in_flight")),
+                (Bound::ReplyBytes, gauge!("docket_reply_bytes_in_flight")),
+            ],
             buckets: gauge!("docket_limiter_buckets"),
             ready: gauge!("docket_ready"),
             incidents: AtomicU64::new(1),

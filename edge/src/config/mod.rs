@@ -149,10 +149,13 @@ impl Default for Http2Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallsConfig {
-    /// How long a call may take, in milliseconds, where the client does not ask for less. Streams have no end of their
-    /// own, but each of their messages has this one. Default 30,000.
+    /// How long a call may take, in milliseconds, where the client does not ask for less, until its reply has been taken.
+    /// A PlaceOrders stream has no end of its own, but each of its messages has this one. Default 30,000.
     pub max_ms: u64,
-    /// Orders of one PlaceOrders stream that may be in flight; the stream is not read further meanwhile. Default 256.
+    /// How long a stream that needs no credentials (Watch, reflection) may be open, in milliseconds. Default 600,000.
+    pub open_stream_ms: u64,
+    /// Orders of one PlaceOrders stream that may be in flight or have answers that the client has not taken, with 1 KiB
+    /// for each on average; the stream is not read further meanwhile. Default 256.
     pub stream_window: usize,
 }
 
@@ -160,6 +163,7 @@ impl Default for CallsConfig {
     fn default() -> Self {
         Self {
             max_ms: 30_000,
+            open_stream_ms: 600_000,
             stream_window: 256,
         }
     }
@@ -174,8 +178,17 @@ pub struct AdmissionConfig {
     /// Of the calls, those that need no credentials: so that nobody without any takes the place of those who have some.
     /// Default 256.
     pub max_open_calls: usize,
-    /// Bytes of their requests. Default 67,108,864.
+    /// Questions how the node is (health and NodeService), which are not among the calls. Default 1,024.
+    pub max_probes: usize,
+    /// Open streams. Default 1,024.
+    pub max_streams: usize,
+    /// Of the streams, those that need no credentials (Watch, reflection). Default 512.
+    pub max_open_streams: usize,
+    /// Bytes of requests. Default 67,108,864.
     pub max_bytes: usize,
+    /// Bytes of replies that their callers have not taken; at least one of the largest. Replies of up to 16 KiB are sent
+    /// all the same. Default 134,217,728.
+    pub max_reply_bytes: usize,
     /// When a caller that was refused is asked to come back, in milliseconds. Default 100.
     pub retry_ms: u64,
 }
@@ -185,7 +198,11 @@ impl Default for AdmissionConfig {
         Self {
             max_calls: 2_048,
             max_open_calls: 256,
+            max_probes: 1_024,
+            max_streams: 1_024,
+            max_open_streams: 512,
             max_bytes: 64 * MIB,
+            max_reply_bytes: 128 * MIB,
             retry_ms: 100,
         }
     }

@@ -1,5 +1,5 @@
-//! Admission: how much may be in flight, in calls and in bytes. What is more is refused before it is read, so that the
-//! work that was admitted keeps its pace and memory stays flat whatever is offered.
+//! Admission: how much may be in flight, in calls, in streams and in bytes. What is more is refused before it is read, so
+//! that the work that was admitted keeps its pace and memory stays flat whatever is offered.
 
 use std::{
     pin::Pin,
@@ -19,13 +19,16 @@ use tonic::Code;
 
 use crate::{config::AdmissionConfig, errors::Refusal};
 
-/// The counters: one for all connections.
+/// A reply of no more bytes is sent though the bound of reply bytes is reached: what it tells has been done. Replies to
+/// writes are shorter (an order of 100 lines), and there are as many as calls in flight.
+pub const SMALL_REPLY_BYTES: usize = 16 * 1_024;
+
+/// The counters: one set for all connections.
 #[derive(Debug)]
 pub struct Admission {
-    calls: AtomicUsize,
-    open_calls: AtomicUsize,
-    bytes: AtomicUsize,
-    config: AdmissionConfig,
+    in_flight: [AtomicUsize; Bound::COUNT],
+    max: [usize; Bound::COUNT],
+    retry: Duration,
     freed: Arc<Notify>,
     /// How many wait for `freed`.
     waiting: AtomicUsize,
@@ -38,33 +41,74 @@ pub struct Waiting {
     freed: Pin<Box<OwnedNotified>>,
 }
 
-/// One admitted call; it is in flight until this is dropped or released.
+/// Something admitted; it is in flight until this is dropped.
 #[derive(Debug)]
 pub struct Permit {
     admission: Arc<Admission>,
-    calls: AtomicUsize,
-    open_calls: AtomicUsize,
+    kind: Kind,
     bytes: AtomicUsize,
+    reply_bytes: AtomicUsize,
 }
 
-/// What is full.
+/// What asks to be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// Too many calls.
-    Calls,
-    /// Too many of those that need no credentials.
-    OpenCalls,
-    /// Too many bytes.
-    Bytes,
+pub enum Kind {
+    /// A call, or an order of a stream.
+    Call,
+    /// A call that needs no credentials.
+    OpenCall,
+    /// A question how the node is: it has room of its own, since it is asked when there is none.
+    Probe,
+    /// A stream. What its messages ask for is admitted for each of them.
+    Stream,
+    /// A stream that needs no credentials.
+    OpenStream,
 }
 
-impl Full {
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// Calls, and orders of streams.
+    Calls,
+    /// Of those, the ones that need no credentials.
+    OpenCalls,
+    /// Questions how the node is.
+    Probes,
+    /// Open streams.
+    Streams,
+    /// Of those, the ones that need no credentials.
+    OpenStreams,
+    /// Bytes of requests.
+    Bytes,
+    /// Bytes of replies that their callers have not taken.
+    ReplyBytes,
+}
+
+impl Kind {
+    fn bounds(self) -> &'static [Bound] {
+        match self {
+            Self::Call => &[Bound::Calls],
+            Self::OpenCall => &[Bound::Calls, Bound::OpenCalls],
+            Self::Probe => &[Bound::Probes],
+            Self::Stream => &[Bound::Streams],
+            Self::OpenStream => &[Bound::Streams, Bound::OpenStreams],
+        }
+    }
+}
+
+impl Bound {
+    const COUNT: usize = 7;
+
     /// For metrics.
     pub fn limiter(self) -> &'static str {
         match self {
             Self::Calls => "calls_in_flight",
             Self::OpenCalls => "open_calls_in_flight",
+            Self::Probes => "probes_in_flight",
+            Self::Streams => "streams",
+            Self::OpenStreams => "open_streams",
             Self::Bytes => "bytes_in_flight",
+            Self::ReplyBytes => "reply_bytes_in_flight",
         }
     }
 }
@@ -72,11 +116,29 @@ impl Full {
 impl Admission {
     /// Nothing is in flight.
     pub fn new(config: AdmissionConfig) -> Arc<Self> {
+        let AdmissionConfig {
+            max_calls,
+            max_open_calls,
+            max_probes,
+            max_streams,
+            max_open_streams,
+            max_bytes,
+            max_reply_bytes,
+            retry_ms,
+        } = config;
         Arc::new(Self {
-            calls: AtomicUsize::new(0),
-            open_calls: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            config,
+            in_flight: Default::default(),
+            // In the order of `Bound`.
+            max: [
+                max_calls,
+                max_open_calls,
+                max_probes,
+                max_streams,
+                max_open_streams,
+                max_bytes,
+                max_reply_bytes,
+            ],
+            retry: Duration::from_millis(retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
         })
@@ -97,105 +159,109 @@ impl Admission {
         }
     }
 
-    /// Admits a call whose request has this many bytes, as far as they are known.
+    /// Admits what has a request of this many bytes, as far as they are known.
     ///
     /// # Errors
-    /// What is full.
-    pub fn admit(self: &Arc<Self>, bytes: usize) -> Result<Permit, Full> {
-        if self.calls.fetch_add(1, SeqCst) >= self.config.max_calls {
-            self.calls.fetch_sub(1, Relaxed);
-            return Err(Full::Calls);
+    /// Which bound is reached.
+    pub fn admit(self: &Arc<Self>, kind: Kind, bytes: usize) -> Result<Permit, Bound> {
+        let bounds = kind.bounds();
+        for (taken, bound) in bounds.iter().enumerate() {
+            if let Err(reached) = self.take(*bound, 1) {
+                for bound in &bounds[..taken] {
+                    self.give_back(*bound, 1);
+                }
+                return Err(reached);
+            }
         }
         let permit = Permit {
             admission: Arc::clone(self),
-            calls: AtomicUsize::new(1),
-            open_calls: AtomicUsize::new(0),
+            kind,
             bytes: AtomicUsize::new(0),
+            reply_bytes: AtomicUsize::new(0),
         };
         permit.grow(bytes)?;
         Ok(permit)
     }
 
-    /// Admits a call that needs no credentials; its bytes are not known yet.
-    ///
-    /// # Errors
-    /// What is full.
-    pub fn admit_open(self: &Arc<Self>) -> Result<Permit, Full> {
-        let permit = self.admit(0)?;
-        permit.open_calls.store(1, Relaxed);
-        if self.open_calls.fetch_add(1, Relaxed) >= self.config.max_open_calls {
-            return Err(Full::OpenCalls);
-        }
-        Ok(permit)
-    }
-
     /// What a caller is told.
-    pub fn refusal(&self, full: Full) -> Refusal {
-        let subject = match full {
-            Full::Calls => "node:calls_in_flight",
-            Full::OpenCalls => "node:open_calls_in_flight",
-            Full::Bytes => "node:bytes_in_flight",
-        };
+    pub fn refusal(&self, bound: Bound) -> Refusal {
         Refusal::new(
             Code::ResourceExhausted,
             "OVERLOADED",
             "the node has as much in flight as it can do in time",
         )
-        .with("limiter", full.limiter())
-        .quota(subject)
-        .retry(Duration::from_millis(self.config.retry_ms))
+        .with("limiter", bound.limiter())
+        .quota(format!("node:{}", bound.limiter()))
+        .retry(self.retry)
     }
 
-    /// Calls in flight.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Relaxed)
+    /// How much of it is in flight.
+    pub fn in_flight(&self, bound: Bound) -> usize {
+        self.in_flight[bound as usize].load(Relaxed)
     }
 
-    /// Bytes in flight.
-    pub fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+    fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
+        let before = self.in_flight[bound as usize].fetch_add(n, SeqCst);
+        if before.saturating_add(n) > self.max[bound as usize] {
+            self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+            return Err(bound);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, bound: Bound, n: usize) {
+        // Either this sees who waits, or who waits sees the room: both orders are total.
+        self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+        if bound == Bound::Calls && self.waiting.load(SeqCst) > 0 {
+            self.freed.notify_one();
+        }
     }
 }
 
 impl Permit {
-    /// More bytes of the same call arrived.
+    /// More bytes of the same request arrived.
     ///
     /// # Errors
     /// Where they do not fit; then they are not counted.
-    pub fn grow(&self, bytes: usize) -> Result<(), Full> {
-        if bytes == 0 {
-            return Ok(());
+    pub fn grow(&self, bytes: usize) -> Result<(), Bound> {
+        if bytes > 0 {
+            self.admission.take(Bound::Bytes, bytes)?;
+            self.bytes.fetch_add(bytes, Relaxed);
         }
-        let before = self.admission.bytes.fetch_add(bytes, Relaxed);
-        if before.saturating_add(bytes) > self.admission.config.max_bytes {
-            self.admission.bytes.fetch_sub(bytes, Relaxed);
-            return Err(Full::Bytes);
-        }
-        self.bytes.fetch_add(bytes, Relaxed);
         Ok(())
     }
 
-    /// What a caller is told whose bytes do not fit.
-    pub fn refusal(&self, full: Full) -> Refusal {
-        self.admission.refusal(full)
+    /// Bytes of the request that are counted.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
     }
 
-    /// The call is done, though somebody may still hold this.
-    pub fn release(&self) {
-        let calls = self.calls.swap(0, Relaxed);
-        if calls == 0 {
-            return;
+    /// What arrived of the request has been read.
+    pub fn read(&self) {
+        let bytes = self.bytes.swap(0, Relaxed);
+        if bytes > 0 {
+            self.admission.give_back(Bound::Bytes, bytes);
         }
-        let admission = &self.admission;
-        admission
-            .open_calls
-            .fetch_sub(self.open_calls.swap(0, Relaxed), Relaxed);
-        admission.bytes.fetch_sub(self.bytes.swap(0, Relaxed), Relaxed);
-        // Either this sees who waits, or who waits sees the room: both orders are total.
-        admission.calls.fetch_sub(calls, SeqCst);
-        if admission.waiting.load(SeqCst) > 0 {
-            admission.freed.notify_one();
+    }
+
+    /// The reply has this many bytes.
+    ///
+    /// # Errors
+    /// Where they do not fit and are more than [`SMALL_REPLY_BYTES`]; then they are not counted.
+    pub fn reply(&self, bytes: usize) -> Result<(), Bound> {
+        self.read();
+        if bytes > SMALL_REPLY_BYTES {
+            self.admission.take(Bound::ReplyBytes, bytes)?;
+        } else {
+            self.admission.in_flight[Bound::ReplyBytes as usize].fetch_add(bytes, SeqCst);
         }
+        self.reply_bytes.fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// What a caller is told for whom there is no room.
+    pub fn refusal(&self, bound: Bound) -> Refusal {
+        self.admission.refusal(bound)
     }
 }
 
@@ -215,7 +281,18 @@ impl Drop for Waiting {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release();
+        let held = [
+            (Bound::Bytes, *self.bytes.get_mut()),
+            (Bound::ReplyBytes, *self.reply_bytes.get_mut()),
+        ];
+        for (bound, bytes) in held {
+            if bytes > 0 {
+                self.admission.give_back(bound, bytes);
+            }
+        }
+        for bound in self.kind.bounds() {
+            self.admission.give_back(*bound, 1);
+        }
     }
 }
 
@@ -227,57 +304,108 @@ mod tests {
         Admission::new(AdmissionConfig {
             max_calls: 2,
             max_open_calls: 1,
+            max_probes: 1,
+            max_streams: 2,
+            max_open_streams: 1,
             max_bytes: 10,
+            max_reply_bytes: 50_000,
             retry_ms: 5,
         })
+    }
+
+    fn in_flight(admission: &Admission) -> [usize; Bound::COUNT] {
+        std::array::from_fn(|i| admission.in_flight[i].load(Relaxed))
     }
 
     #[test]
     fn calls_are_bounded_and_come_back() {
         let admission = admission();
-        let first = admission.admit(0).unwrap();
-        let second = admission.admit(0).unwrap();
-        assert_eq!(admission.admit(0).unwrap_err(), Full::Calls);
-        assert_eq!(admission.calls(), 2);
+        let first = admission.admit(Kind::Call, 0).unwrap();
+        let second = admission.admit(Kind::Call, 0).unwrap();
+        assert_eq!(admission.admit(Kind::Call, 0).unwrap_err(), Bound::Calls);
+        assert_eq!(admission.in_flight(Bound::Calls), 2);
         drop(first);
-        let third = admission.admit(0).unwrap();
-        second.release();
-        second.release();
-        drop(second);
-        assert_eq!(admission.calls(), 1, "released once");
-        drop(third);
-        assert_eq!(admission.calls(), 0);
+        let third = admission.admit(Kind::Call, 0).unwrap();
+        drop((second, third));
+        assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
     }
 
     #[test]
-    fn calls_without_credentials_leave_room_for_others() {
+    fn what_needs_no_credentials_leaves_room_for_what_has_some() {
         let admission = admission();
-        let first = admission.admit_open().unwrap();
-        assert_eq!(admission.admit_open().unwrap_err(), Full::OpenCalls);
-        assert_eq!(admission.calls(), 1, "a refused call leaves nothing behind");
-        let other = admission.admit(0).unwrap();
-        assert_eq!(admission.admit_open().unwrap_err(), Full::Calls);
-        drop((first, other));
-        admission.admit_open().unwrap();
-        assert_eq!((admission.calls(), admission.open_calls.load(Relaxed)), (0, 0));
+        for (open, other, bounds) in [
+            (Kind::OpenCall, Kind::Call, (Bound::Calls, Bound::OpenCalls)),
+            (
+                Kind::OpenStream,
+                Kind::Stream,
+                (Bound::Streams, Bound::OpenStreams),
+            ),
+        ] {
+            let first = admission.admit(open, 0).unwrap();
+            assert_eq!(admission.admit(open, 0).unwrap_err(), bounds.1);
+            assert_eq!(
+                admission.in_flight(bounds.0),
+                1,
+                "a refused call leaves nothing behind"
+            );
+            let second = admission.admit(other, 0).unwrap();
+            assert_eq!(admission.admit(open, 0).unwrap_err(), bounds.0);
+            drop((first, second));
+            admission.admit(open, 0).unwrap();
+            assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+        }
+    }
+
+    #[test]
+    fn probes_have_room_of_their_own() {
+        let admission = admission();
+        let _calls = [Kind::Call; 2].map(|kind| admission.admit(kind, 0).unwrap());
+        let _probe = admission.admit(Kind::Probe, 0).unwrap();
+        assert_eq!(admission.admit(Kind::Probe, 0).unwrap_err(), Bound::Probes);
     }
 
     #[test]
     fn bytes_are_bounded_and_come_back() {
         let admission = admission();
-        let first = admission.admit(6).unwrap();
-        assert_eq!(admission.admit(5).unwrap_err(), Full::Bytes);
-        assert_eq!(
-            (admission.calls(), admission.bytes()),
-            (1, 6),
-            "a refused call leaves nothing behind"
-        );
-        let second = admission.admit(3).unwrap();
-        assert_eq!(second.grow(2), Err(Full::Bytes));
+        let first = admission.admit(Kind::Call, 6).unwrap();
+        assert_eq!(admission.admit(Kind::Call, 5).unwrap_err(), Bound::Bytes);
+        let held = || {
+            (
+                admission.in_flight(Bound::Calls),
+                admission.in_flight(Bound::Bytes),
+            )
+        };
+        assert_eq!(held(), (1, 6), "a refused call leaves nothing behind");
+        let second = admission.admit(Kind::Call, 3).unwrap();
+        assert_eq!(second.grow(2), Err(Bound::Bytes));
         assert_eq!(second.grow(1), Ok(()));
         drop(first);
-        assert_eq!(admission.bytes(), 4);
+        assert_eq!(admission.in_flight(Bound::Bytes), 4);
+        second.read();
+        assert_eq!(held(), (1, 0));
         drop(second);
-        assert_eq!((admission.calls(), admission.bytes()), (0, 0));
+        assert_eq!(held(), (0, 0));
+    }
+
+    #[test]
+    fn replies_are_bounded_but_what_was_done_is_told() {
+        let admission = admission();
+        let first = admission.admit(Kind::Call, 3).unwrap();
+        first.reply(40_000).unwrap();
+        assert_eq!(
+            (
+                admission.in_flight(Bound::Bytes),
+                admission.in_flight(Bound::ReplyBytes)
+            ),
+            (0, 40_000),
+            "the request has been read"
+        );
+        let second = admission.admit(Kind::Call, 0).unwrap();
+        assert_eq!(second.reply(SMALL_REPLY_BYTES + 1), Err(Bound::ReplyBytes));
+        assert_eq!(second.reply(SMALL_REPLY_BYTES), Ok(()));
+        drop(first);
+        assert_eq!(admission.in_flight(Bound::ReplyBytes), SMALL_REPLY_BYTES);
+        drop(second);
+        assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
     }
 }

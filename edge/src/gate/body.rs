@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -15,19 +15,110 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use super::{Peer, admission::Permit};
+use super::{
+    Peer,
+    admission::Permit,
+    sleep_box,
+    unread::{Held, ReplyData},
+};
 use crate::{errors::Refusal, telemetry::Telemetry};
+
+/// A reply goes out in pieces of at most this many bytes: the next one waits until there is a window for it, so that what
+/// is not taken stays in the call's hands.
+const PIECE_BYTES: usize = 32 * 1_024;
 
 /// A request's body.
 pub struct RequestBody {
     incoming: Incoming,
-    permit: Option<Arc<Permit>>,
+    permit: Arc<Permit>,
+    telemetry: Arc<Telemetry>,
+    /// Whether its bytes count under the permit.
+    counted: bool,
+    /// Of a stream.
+    times: Option<Box<StreamTimes>>,
+}
+
+/// When the requests of a stream end though nobody ends them.
+struct StreamTimes {
+    /// How long one message may take to arrive, where that is bounded.
+    message_max: Option<Duration>,
+    /// Since when a message is incomplete.
+    incomplete: Option<Pin<Box<Sleep>>>,
+    /// The end of all.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl RequestBody {
-    /// Counts the bytes under the permit, where there is one.
-    pub(super) fn new(incoming: Incoming, permit: Option<Arc<Permit>>) -> Self {
-        Self { incoming, permit }
+    /// Of a call with one message. Its bytes are counted; the call's deadline ends it.
+    pub(super) fn unary(incoming: Incoming, permit: Arc<Permit>, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            incoming,
+            permit,
+            telemetry,
+            counted: true,
+            times: None,
+        }
+    }
+
+    /// Of a stream whose reader says when it has read a message ([`Permit::read`]): what has arrived of the next one is
+    /// counted, and must be all of it after `message_max`.
+    pub(super) fn stream(
+        incoming: Incoming,
+        permit: Arc<Permit>,
+        telemetry: Arc<Telemetry>,
+        deadline: Option<Instant>,
+        message_max: Duration,
+    ) -> Self {
+        let times = StreamTimes {
+            message_max: Some(message_max),
+            incomplete: None,
+            deadline: deadline.map(sleep_box),
+        };
+        Self {
+            times: Some(Box::new(times)),
+            ..Self::unary(incoming, permit, telemetry)
+        }
+    }
+
+    /// Of a stream that needs no credentials. Its messages are too small to be counted.
+    pub(super) fn open_stream(
+        incoming: Incoming,
+        permit: Arc<Permit>,
+        telemetry: Arc<Telemetry>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let times = StreamTimes {
+            message_max: None,
+            incomplete: None,
+            deadline: deadline.map(sleep_box),
+        };
+        Self {
+            counted: false,
+            times: Some(Box::new(times)),
+            ..Self::unary(incoming, permit, telemetry)
+        }
+    }
+}
+
+impl StreamTimes {
+    /// Whether the next bytes come too late.
+    fn poll_over(&mut self, unread: usize, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
+        match self.message_max.filter(|_| unread > 0) {
+            Some(max) => self
+                .incomplete
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(max)))
+                .as_mut()
+                .poll(cx),
+            None => {
+                self.incomplete = None;
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -39,15 +130,26 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(Box::new(error))))),
-            Some(Ok(frame)) => frame,
+        let this = &mut *self;
+        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => {
+                return Poll::Ready(Some(Err(Status::from_error(Box::new(error)))));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Pending => {
+                let Some(times) = &mut this.times else {
+                    return Poll::Pending;
+                };
+                ready!(times.poll_over(this.permit.bytes(), cx));
+                return Poll::Ready(Some(Err(Refusal::deadline().into())));
+            }
         };
-        if let (Some(permit), Some(data)) = (&self.permit, frame.data_ref())
-            && let Err(full) = permit.grow(data.len())
+        if let Some(data) = frame.data_ref().filter(|_| this.counted)
+            && let Err(full) = this.permit.grow(data.len())
         {
-            return Poll::Ready(Some(Err(permit.refusal(full).into())));
+            this.telemetry.denied(full.limiter());
+            return Poll::Ready(Some(Err(this.permit.refusal(full).into())));
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -61,12 +163,14 @@ impl Body for RequestBody {
     }
 }
 
-/// Counts a call once, when it ends; one that is dropped before has been cancelled by the client.
+/// Counts a call once, when it ends; one that is dropped before has been cancelled by the client, or was not taken by it
+/// in time.
 pub(super) struct Ending {
     telemetry: Arc<Telemetry>,
     peer: Arc<Peer>,
     row: usize,
     started: Instant,
+    deadline: Option<Instant>,
     code: Option<Code>,
 }
 
@@ -80,6 +184,7 @@ impl Ending {
             peer,
             row,
             started,
+            deadline: None,
             code: None,
         }
     }
@@ -93,11 +198,15 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.peer.active.fetch_sub(1, Relaxed);
-        self.telemetry.call(
-            self.row,
-            self.code.unwrap_or(Code::Cancelled),
-            self.started.elapsed(),
-        );
+        let now = Instant::now();
+        let late = self.deadline.is_some_and(|deadline| deadline <= now);
+        let dropped = if late {
+            Code::DeadlineExceeded
+        } else {
+            Code::Cancelled
+        };
+        self.telemetry
+            .call(self.row, self.code.unwrap_or(dropped), now - self.started);
     }
 }
 
@@ -105,35 +214,70 @@ impl Drop for Ending {
 pub struct ReplyBody {
     inner: tonic::body::Body,
     ending: Ending,
+    permit: Option<Arc<Permit>>,
+    /// The reply of a unary call, from its first byte on.
+    held: Option<Arc<Held>>,
+    /// What has been encoded and not been asked for.
+    rest: Bytes,
+    /// Of a stream.
     deadline: Option<Pin<Box<Sleep>>>,
+    unary: bool,
     over: bool,
 }
 
 impl ReplyBody {
-    /// A body that ends with the status of its trailers. After `deadline`, where there is one, it ends with
-    /// DEADLINE_EXCEEDED.
-    pub(super) fn new(inner: tonic::body::Body, ending: Ending, deadline: Option<Pin<Box<Sleep>>>) -> Self {
+    /// The one message of a reply, which counts under the permit until it has left the process.
+    pub(super) fn unary(
+        inner: tonic::body::Body,
+        mut ending: Ending,
+        permit: Arc<Permit>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        ending.deadline = deadline;
         Self {
-            inner,
-            ending,
-            deadline,
-            over: false,
+            permit: Some(permit),
+            unary: true,
+            ..Self::over(inner, ending)
+        }
+    }
+
+    /// Replies that end with the status of their trailers, and after `deadline`, where there is one, with
+    /// DEADLINE_EXCEEDED.
+    pub(super) fn stream(
+        inner: tonic::body::Body,
+        mut ending: Ending,
+        permit: Arc<Permit>,
+        deadline: Option<Instant>,
+    ) -> Self {
+        ending.deadline = deadline;
+        Self {
+            permit: Some(permit),
+            deadline: deadline.map(sleep_box),
+            ..Self::over(inner, ending)
         }
     }
 
     /// No body: the status is in the headers.
     pub(super) fn empty(code: Code, mut ending: Ending) -> Self {
         ending.end(code);
+        Self::over(tonic::body::Body::empty(), ending)
+    }
+
+    fn over(inner: tonic::body::Body, ending: Ending) -> Self {
         Self {
-            inner: tonic::body::Body::empty(),
+            inner,
             ending,
+            permit: None,
+            held: None,
+            rest: Bytes::new(),
             deadline: None,
+            unary: false,
             over: false,
         }
     }
 
     /// Ends the body with trailers of its own.
-    fn cut(&mut self, status: Status) -> Frame<Bytes> {
+    fn cut(&mut self, status: Status) -> Frame<ReplyData> {
         self.over = true;
         self.ending.end(status.code());
         let mut trailers = HeaderMap::with_capacity(3);
@@ -142,19 +286,47 @@ impl ReplyBody {
         }
         Frame::trailers(trailers)
     }
+
+    /// The next piece of what has been encoded.
+    fn piece(&mut self) -> Frame<ReplyData> {
+        let piece = self.rest.split_to(self.rest.len().min(PIECE_BYTES));
+        Frame::data(ReplyData::new(piece, self.held.clone()))
+    }
+
+    /// Counts the bytes of a unary reply.
+    fn hold(&mut self, bytes: usize) -> Result<(), Status> {
+        let Some(permit) = self.permit.take_if(|_| self.unary) else {
+            return Ok(());
+        };
+        if let Err(full) = permit.reply(bytes) {
+            self.ending.telemetry.denied(full.limiter());
+            return Err(permit.refusal(full).into());
+        }
+        self.held = Some(Arc::new(Held::new(permit, Arc::clone(&self.ending.peer))));
+        Ok(())
+    }
 }
 
 impl Body for ReplyBody {
-    type Data = Bytes;
+    type Data = ReplyData;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<ReplyData>, Status>>> {
         let this = &mut *self;
         if this.over {
             return Poll::Ready(None);
+        }
+        if let Some(deadline) = &mut this.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            let frame = this.cut(Refusal::deadline().into());
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(this.piece())));
         }
         let inner = &mut this.inner;
         // A stream's handler runs inside its body: a panic there must end this call only.
@@ -164,31 +336,30 @@ impl Body for ReplyBody {
             let refusal = super::panicked(&this.ending.telemetry, super::path_of(this.ending.row));
             return Poll::Ready(Some(Ok(this.cut(refusal.into()))));
         };
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.ending.end(code_of(trailers).unwrap_or(Code::Unknown));
+        let frame = match ready!(polled) {
+            None => return Poll::Ready(None),
+            Some(Err(status)) => return Poll::Ready(Some(Ok(this.cut(status)))),
+            Some(Ok(frame)) => frame,
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => match this.hold(data.len()) {
+                Ok(()) => {
+                    this.rest = data;
+                    this.piece()
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Err(status) => this.cut(status),
+            },
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                this.ending.end(code_of(&trailers).unwrap_or(Code::Unknown));
+                Frame::trailers(trailers)
             }
-            Poll::Ready(Some(Err(status))) => {
-                let frame = this.cut(status);
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                let Some(deadline) = &mut this.deadline else {
-                    return Poll::Pending;
-                };
-                ready!(deadline.as_mut().poll(cx));
-                let frame = this.cut(Refusal::deadline().into());
-                Poll::Ready(Some(Ok(frame)))
-            }
-        }
+        };
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.over || (self.rest.is_empty() && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -7,9 +7,9 @@ use http::{Request, Response};
 use tonic::{codegen::BoxFuture, server::NamedService};
 use tower::Service;
 
-use super::RequestBody;
+use super::{RequestBody, admission::Kind};
 
-/// Methods whose requests or replies are streams. They live as long as their client wants.
+/// Methods whose requests or replies are streams.
 const STREAMS: [&str; 4] = [
     "/docket.v1.OrderService/PlaceOrders",
     "/grpc.health.v1.Health/Watch",
@@ -38,9 +38,15 @@ pub(crate) struct Method {
 }
 
 impl Method {
-    /// Whether a call of it counts as in flight. Of a stream, each message does instead.
-    pub(crate) fn admitted(&self) -> bool {
-        self.flow == Flow::Unary && !self.probe
+    /// What a call of it counts as.
+    pub(crate) fn kind(&self) -> Kind {
+        match (self.flow, self.rule.grant.is_some()) {
+            (Flow::Stream, true) => Kind::Stream,
+            (Flow::Stream, false) => Kind::OpenStream,
+            (Flow::Unary, _) if self.probe => Kind::Probe,
+            (Flow::Unary, true) => Kind::Call,
+            (Flow::Unary, false) => Kind::OpenCall,
+        }
     }
 }
 

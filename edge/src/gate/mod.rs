@@ -6,14 +6,15 @@
 //!      │            │               │             │                │                │             │
 //!      └────────────┴───────────────┴──── a refusal, with ratelimit metadata ───────┴─────────────┘
 //! ```
-//! Nothing of the request's body is read before all of it has been passed. Every call is counted once, with the status
-//! that it ends with, however it ends.
+//! Nothing of the request's body is read before all of it has been passed, and the reply counts as in flight until it has
+//! been taken. Every call is counted once, with the status that it ends with, however it ends.
 
 pub(crate) mod admission;
 mod body;
 mod deadline;
 pub(crate) mod limits;
 mod methods;
+mod unread;
 
 use std::{
     convert::Infallible,
@@ -37,18 +38,22 @@ use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
 use self::{
-    admission::{Admission, Permit},
+    admission::{Admission, Kind, Permit},
     body::{Ending, code_of},
     limits::{Left, Limits},
     methods::{Flow, Method, Methods},
+    unread::{Unread, cut_call_at},
 };
 pub(crate) use self::{
     body::{ReplyBody, RequestBody},
     methods::{Route, ServedTwice},
+    unread::CallTasks,
 };
-use crate::{authenticate::Authenticate, errors::Refusal, telemetry::Telemetry};
+use crate::{authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry};
 
 const GRPC: &[u8] = b"application/grpc";
+/// How long a question how the node is may take: there are few at a time, and nobody must take all their places.
+const PROBE_MAX: Duration = Duration::from_secs(2);
 const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Who calls and until when: what a service finds in its request's extensions.
@@ -86,6 +91,20 @@ pub(crate) struct Peer {
     pub(crate) calls: AtomicU64,
     /// Calls that have not ended.
     pub(crate) active: AtomicU32,
+    /// Replies that it has not taken.
+    pub(crate) unread: Unread,
+}
+
+impl Peer {
+    /// It has not called yet.
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            calls: AtomicU64::new(0),
+            active: AtomicU32::new(0),
+            unread: Unread::default(),
+        }
+    }
 }
 
 /// What every connection shares.
@@ -96,6 +115,7 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     telemetry: Arc<Telemetry>,
     call_max: Duration,
+    open_stream_max: Duration,
 }
 
 /// What a call was let in with.
@@ -103,7 +123,7 @@ struct Pass {
     route: Arc<Route>,
     flow: Flow,
     context: Option<CallContext>,
-    permit: Option<Arc<Permit>>,
+    permit: Arc<Permit>,
     /// After this the answer is DEADLINE_EXCEEDED.
     deadline: Option<Instant>,
 }
@@ -115,7 +135,7 @@ impl Gate {
         limits: Arc<Limits>,
         admission: Arc<Admission>,
         telemetry: Arc<Telemetry>,
-        call_max: Duration,
+        calls: CallsConfig,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
@@ -123,7 +143,8 @@ impl Gate {
             limits,
             admission,
             telemetry,
-            call_max,
+            call_max: Duration::from_millis(calls.max_ms),
+            open_stream_max: Duration::from_millis(calls.open_stream_ms),
         })
     }
 
@@ -151,7 +172,15 @@ impl Gate {
             Ok(pass) => pass,
             Err(refusal) => return Ok(refused(refusal, left, ending)),
         };
-        match pass.context {
+        let Pass {
+            route,
+            flow,
+            context,
+            permit,
+            deadline,
+        } = pass;
+        let needs_credentials = context.is_some();
+        match context {
             Some(context) => request.extensions_mut().insert(context).is_some(),
             // Who has no name is told apart by address: `Request::remote_addr` finds it here.
             None => {
@@ -162,28 +191,41 @@ impl Gate {
                 request.extensions_mut().insert(info).is_some()
             }
         };
-        let permit = pass.permit;
-        let request = request.map(|incoming| RequestBody::new(incoming, permit.clone()));
+        if flow == Flow::Stream && needs_credentials {
+            request.extensions_mut().insert(Arc::clone(&permit));
+        }
+        let request = request.map(|incoming| {
+            let (permit, telemetry) = (Arc::clone(&permit), Arc::clone(&self.telemetry));
+            match flow {
+                Flow::Unary => RequestBody::unary(incoming, permit, telemetry),
+                Flow::Stream if needs_credentials => {
+                    RequestBody::stream(incoming, permit, telemetry, deadline, self.call_max)
+                }
+                Flow::Stream => RequestBody::open_stream(incoming, permit, telemetry, deadline),
+            }
+        });
 
         let span = tracing::debug_span!("call", method = path_of(row), peer = %peer.address);
-        let future = AssertUnwindSafe(pass.route.call(request))
+        let future = AssertUnwindSafe(route.call(request))
             .catch_unwind()
             .instrument(span);
-        let outcome = match pass.deadline {
+        let outcome = match deadline {
             Some(deadline) => timeout_at(deadline.into(), future).await,
             None => Ok(future.await),
         };
-        if let Some(permit) = permit {
-            permit.release();
-        }
         let response = match outcome {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(_panic)) => return Ok(refused(panicked(&self.telemetry, path_of(row)), left, ending)),
             Err(_elapsed) => return Ok(refused(Refusal::deadline(), left, ending)),
         };
-        let rest = pass.deadline.filter(|_| pass.flow == Flow::Stream).map(sleep_box);
-        Ok(reply(response, left, ending, rest))
+        if let Some(deadline) = deadline {
+            cut_call_at(deadline);
+        }
+        Ok(reply(response, left, ending, |inner, ending| match flow {
+            Flow::Unary => ReplyBody::unary(inner, ending, permit, deadline),
+            Flow::Stream => ReplyBody::stream(inner, ending, permit, deadline),
+        }))
     }
 
     /// Every check that needs no body.
@@ -206,24 +248,18 @@ impl Gate {
                     .with("method", request.uri().path()),
             );
         };
-        let permit = if method.admitted() {
-            let permit = match method.rule.grant {
-                Some(_) => self.admission.admit(0),
-                None => self.admission.admit_open(),
-            };
-            let permit = permit.map_err(|full| {
-                self.telemetry.denied(full.limiter());
-                self.admission.refusal(full)
-            })?;
-            Some(Arc::new(permit))
-        } else {
-            None
-        };
+        let permit = self.admission.admit(method.kind(), 0).map_err(|full| {
+            self.telemetry.denied(full.limiter());
+            self.admission.refusal(full)
+        })?;
         let wanted = deadline::client_timeout(request.headers())?;
-        let allowed = match method.flow {
-            Flow::Unary => Some(wanted.map_or(self.call_max, |wanted| wanted.min(self.call_max))),
-            Flow::Stream => wanted,
+        let most = match method.kind() {
+            Kind::Call | Kind::OpenCall => Some(self.call_max),
+            Kind::Probe => Some(self.call_max.min(PROBE_MAX)),
+            Kind::OpenStream => Some(self.open_stream_max),
+            Kind::Stream => None,
         };
+        let allowed = wanted.into_iter().chain(most).min();
         let deadline = allowed.and_then(|allowed| started.checked_add(allowed));
         let context = match &method.rule.grant {
             None => None,
@@ -236,7 +272,7 @@ impl Gate {
             route: Arc::clone(&method.route),
             flow: method.flow,
             context,
-            permit,
+            permit: Arc::new(permit),
             deadline,
         })
     }
@@ -331,7 +367,7 @@ fn reply(
     response: Response<tonic::body::Body>,
     left: Option<Left>,
     ending: Ending,
-    deadline: Option<Pin<Box<Sleep>>>,
+    body: impl FnOnce(tonic::body::Body, Ending) -> ReplyBody,
 ) -> Response<ReplyBody> {
     let (mut parts, inner) = response.into_parts();
     // A status in the headers is the whole answer. One without details was not made by a service: tonic could not read
@@ -348,7 +384,7 @@ fn reply(
     }
     let body = match code {
         Some(code) => ReplyBody::empty(code, ending),
-        None => ReplyBody::new(inner, ending, deadline),
+        None => body(inner, ending),
     };
     Response::from_parts(parts, body)
 }

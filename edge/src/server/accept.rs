@@ -5,13 +5,13 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::AtomicU32, atomic::AtomicU64, atomic::Ordering::Relaxed},
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use http::Request;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{ConnectionsConfig, Http2Config},
-    gate::{Gate, Peer, limits::network_of},
+    gate::{CallTasks, Gate, Peer, limits::network_of},
     telemetry::Telemetry,
 };
 
@@ -38,7 +38,9 @@ pub(super) struct Acceptor {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) connections: ConnectionsConfig,
-    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) http2: http2::Builder<CallTasks>,
+    /// A connection ends where a reply is not taken for longer than this, up to twice as long.
+    pub(super) unread_max: Duration,
     pub(super) open: Arc<Open>,
     /// No new calls; what is in flight goes on.
     pub(super) draining: CancellationToken,
@@ -117,16 +119,13 @@ impl Acceptor {
             Ok(Err(HandshakeError::NotHttp2)) => return "not_http2",
             Err(_elapsed) => return "handshake_timeout",
         };
-        let peer = Arc::new(Peer {
-            address,
-            calls: AtomicU64::new(0),
-            active: AtomicU32::new(0),
-        });
+        let peer = Arc::new(Peer::new(address));
         let service =
             service_fn(|request: Request<Incoming>| Arc::clone(&self.gate).serve(Arc::clone(&peer), request));
         let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(io), service));
         let idle_limit = Duration::from_millis(self.connections.idle_ms);
         let mut idle = std::pin::pin!(sleep(idle_limit));
+        let mut unread = std::pin::pin!(sleep(self.unread_max));
         let (mut calls_before, mut going) = (0, false);
         loop {
             tokio::select! {
@@ -140,6 +139,12 @@ impl Acceptor {
                 () = self.draining.cancelled(), if !going => {
                     going = true;
                     connection.as_mut().graceful_shutdown();
+                }
+                () = unread.as_mut() => {
+                    if peer.unread.is_stalled() {
+                        return "stalled";
+                    }
+                    unread.set(sleep(self.unread_max));
                 }
                 () = idle.as_mut(), if !going => {
                     let calls = peer.calls.load(Relaxed);
@@ -156,8 +161,8 @@ impl Acceptor {
 }
 
 /// hyper's HTTP/2 with all of our bounds: its own defaults leave some of them open.
-pub(super) fn http2(config: &Http2Config) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+pub(super) fn http2(config: &Http2Config) -> http2::Builder<CallTasks> {
+    let mut builder = http2::Builder::new(CallTasks);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_concurrent_streams)

@@ -49,6 +49,11 @@ use crate::{
 
 /// How often readiness is asked for, and gauges are set.
 const TICK: Duration = Duration::from_millis(200);
+/// No connection ends for a reply that is not taken before this long, however short calls are.
+const UNREAD_MIN: Duration = Duration::from_secs(1);
+/// The largest message of reflection and health: names of services and symbols. What has arrived of one is not counted as
+/// in flight, so that it must not be much.
+const OPEN_MESSAGE_BYTES_MAX: usize = 16 * 1_024;
 
 /// What a server serves.
 pub struct Parts {
@@ -203,7 +208,7 @@ impl Server {
             Arc::clone(&limits),
             Arc::clone(&admission),
             Arc::clone(&telemetry),
-            Duration::from_millis(config.calls.max_ms),
+            config.calls,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let acceptor = Arc::new(Acceptor {
@@ -212,6 +217,7 @@ impl Server {
             certificate,
             connections: config.connections,
             http2: accept::http2(&config.http2),
+            unread_max: Duration::from_millis(config.calls.max_ms).max(UNREAD_MIN),
             open: Arc::new(Open::default()),
             draining: readiness.draining().clone(),
             killed: CancellationToken::new(),
@@ -320,13 +326,17 @@ fn routes(
     /// Sets the bounds of messages on a generated service.
     macro_rules! route {
         ($server:expr) => {
+            route!($server, config.http2.max_request_bytes)
+        };
+        ($server:expr, $request_bytes_max:expr) => {
             Route::of(
                 $server
-                    .max_decoding_message_size(config.http2.max_request_bytes)
+                    .max_decoding_message_size($request_bytes_max)
                     .max_encoding_message_size(config.http2.max_reply_bytes),
             )
         };
     }
+    let small = config.http2.max_request_bytes.min(OPEN_MESSAGE_BYTES_MAX);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(docket_proto::FILE_DESCRIPTOR_SET)
@@ -341,16 +351,14 @@ fn routes(
             docket.clone(),
             readiness.clone()
         ))),
-        route!(reflection().build_v1().map_err(contract)?),
-        route!(reflection().build_v1alpha().map_err(contract)?),
+        route!(reflection().build_v1().map_err(contract)?, small),
+        route!(reflection().build_v1alpha().map_err(contract)?, small),
     ];
     routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth))));
     let mut services: Vec<&'static str> = routes.iter().map(|(name, _)| *name).collect();
     services.push(HealthServer::<HealthService>::NAME);
-    routes.push(route!(HealthServer::new(HealthService::new(
-        readiness.clone(),
-        services
-    ))));
+    let health = HealthService::new(readiness.clone(), services);
+    routes.push(route!(HealthServer::new(health), small));
     Ok(routes)
 }
 
@@ -376,8 +384,9 @@ impl Chores {
                 _ = tick.tick() => {
                     let ready = self.readiness.refresh();
                     self.telemetry.ready.set(if ready { 1.0 } else { 0.0 });
-                    self.telemetry.in_flight.set(self.admission.calls() as f64);
-                    self.telemetry.bytes_in_flight.set(self.admission.bytes() as f64);
+                    for (bound, gauge) in &self.telemetry.in_flight {
+                        gauge.set(self.admission.in_flight(*bound) as f64);
+                    }
                 }
                 _ = prune.tick() => {
                     self.limits.prune();

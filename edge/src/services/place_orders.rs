@@ -6,8 +6,8 @@
 //!                 └──────────── the window: room for another ────────────┘
 //! ```
 //!
-//! There is no task and no channel per order. As many orders as the window allows are in flight or answered and not yet
-//! taken by the client; then the stream is not read any further, which the client sees as HTTP/2's back-pressure. Answers
+//! There is no task and no channel per order. As many orders as the window allows, in number and in bytes, are in flight or
+//! answered and not yet taken by the client; then the stream is not read any further, which the client sees as HTTP/2's back-pressure. Answers
 //! go out as orders are settled, several in one write where several are. The driver is a task of its own because a reply
 //! is only looked at while its client reads: orders of a client that does not would be in flight for ever.
 //!
@@ -53,7 +53,7 @@ use crate::{
     errors::Refusal,
     gate::{
         self, CallContext,
-        admission::{Admission, Full, Permit, Waiting},
+        admission::{Admission, Bound, Kind, Permit, Waiting},
         limits::Limits,
     },
     telemetry::Telemetry,
@@ -75,6 +75,10 @@ pub(crate) struct StreamBounds {
     pub(crate) authenticator: Arc<dyn Authenticate>,
 }
 
+/// What an order of a stream, or its answer, may have on average, in bytes, so that the window is full only by number.
+const ORDER_BYTES: usize = 1_024;
+/// What an answer has beside what its order had, in bytes: names, times, a refusal's details.
+const ANSWER_BYTES: usize = 256;
 /// What is logged of a stream that panicked.
 const PLACE_ORDERS: &str = "/docket.v1.OrderService/PlaceOrders";
 /// How long a stream may go on before it is asked again who sends it.
@@ -82,19 +86,27 @@ const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
 
 /// The answers to a stream of orders, as the client takes them.
 pub(crate) struct Answers {
-    queue: mpsc::UnboundedReceiver<Result<PlaceOrdersResponse, Status>>,
-    window: Arc<Window>,
+    queue: mpsc::UnboundedReceiver<Result<(PlaceOrdersResponse, Place), Status>>,
     /// `None` when it has ended.
     driver: Option<AbortOnDropHandle<()>>,
     telemetry: Arc<Telemetry>,
 }
 
-/// How many orders were read and their answers not taken: what bounds both the orders in flight and the queue.
+/// How many orders were read and their answers not taken, and how many bytes those may have: what bounds both the orders
+/// in flight and the queue.
 struct Window {
     taken: AtomicUsize,
     max: usize,
+    bytes: AtomicUsize,
+    bytes_max: usize,
     /// The driver, when it waits for room.
     room: AtomicWaker,
+}
+
+/// A place in the window, from when an order is read until its answer is taken.
+struct Place {
+    window: Arc<Window>,
+    bytes: usize,
 }
 
 /// Reads a stream and places its orders.
@@ -107,14 +119,23 @@ struct Driver {
     authenticated: Instant,
     incoming: Streaming<PlaceOrderRequest>,
     /// An order that was read when the node was full.
-    held: Option<(PlaceOrderRequest, Instant)>,
+    held: Option<Read>,
     /// For room for it.
     waiting: Option<Waiting>,
     in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     reading: Reading,
-    answers: mpsc::UnboundedSender<Result<PlaceOrdersResponse, Status>>,
+    answers: mpsc::UnboundedSender<Result<(PlaceOrdersResponse, Place), Status>>,
     window: Arc<Window>,
+    /// What the stream itself was admitted with.
+    stream: Option<Arc<Permit>>,
+}
+
+/// An order that was read.
+struct Read {
+    request: PlaceOrderRequest,
+    started: Instant,
+    place: Place,
 }
 
 /// Whether there is more to read.
@@ -129,28 +150,44 @@ enum Reading {
 struct Settled {
     request_id: String,
     started: Instant,
+    place: Place,
     outcome: Result<Arc<Order>, CallError>,
     permit: Permit,
 }
 
 impl Window {
-    /// Takes a place, or wakes this task when there is one.
-    fn take(&self, cx: &Context<'_>) -> bool {
-        let full = || self.taken.load(SeqCst) >= self.max;
-        if full() {
-            self.room.register(cx.waker());
-            // It may have been given back in between.
-            if full() {
-                return false;
-            }
-        }
-        self.taken.fetch_add(1, SeqCst);
-        true
+    fn is_full(&self) -> bool {
+        self.taken.load(SeqCst) >= self.max || self.bytes.load(SeqCst) >= self.bytes_max
     }
 
-    fn give_back(&self) {
-        if self.taken.fetch_sub(1, SeqCst) >= self.max {
-            self.room.wake();
+    /// Whether there is a place; wakes this task when there is one.
+    fn has_room(&self, cx: &Context<'_>) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        self.room.register(cx.waker());
+        // It may have been given back in between.
+        !self.is_full()
+    }
+
+    /// Takes a place. One order may go beyond the bytes: how many it has is known when it has been read.
+    fn take(self: &Arc<Self>, bytes: usize) -> Place {
+        self.taken.fetch_add(1, SeqCst);
+        self.bytes.fetch_add(bytes, SeqCst);
+        Place {
+            window: Arc::clone(self),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let window = &self.window;
+        let taken = window.taken.fetch_sub(1, SeqCst);
+        let bytes = window.bytes.fetch_sub(self.bytes, SeqCst);
+        if taken >= window.max || bytes >= window.bytes_max {
+            window.room.wake();
         }
     }
 }
@@ -163,10 +200,12 @@ impl Answers {
         context: CallContext,
         request: Request<Streaming<PlaceOrderRequest>>,
     ) -> Self {
-        let (metadata, _, incoming) = request.into_parts();
+        let (metadata, extensions, incoming) = request.into_parts();
         let window = Arc::new(Window {
             taken: AtomicUsize::new(0),
             max: bounds.window,
+            bytes: AtomicUsize::new(0),
+            bytes_max: bounds.window.saturating_mul(ORDER_BYTES),
             room: AtomicWaker::new(),
         });
         let (answers, queue) = mpsc::unbounded_channel();
@@ -184,11 +223,11 @@ impl Answers {
             in_flight: FuturesUnordered::new(),
             reading: Reading::On,
             answers,
-            window: Arc::clone(&window),
+            window,
+            stream: extensions.get().cloned(),
         };
         Self {
             queue,
-            window,
             driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
             telemetry,
         }
@@ -200,10 +239,7 @@ impl Stream for Answers {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(answer) = ready!(self.queue.poll_recv(cx)) {
-            if answer.is_ok() {
-                self.window.give_back();
-            }
-            return Poll::Ready(Some(answer));
+            return Poll::Ready(Some(answer.map(|(answer, _place)| answer)));
         }
         let Some(driver) = &mut self.driver else {
             return Poll::Ready(None);
@@ -247,49 +283,55 @@ impl Driver {
             self.end(Some(Refusal::stopping().into()));
         }
         while matches!(self.reading, Reading::On) {
-            let Some((request, started)) = self.next(cx) else {
+            let Some(read) = self.next(cx) else {
                 return;
             };
             if let Err(refusal) = self.authenticate() {
                 return self.end(Some(refusal.into()));
             }
-            let permit = match self.room(request.encoded_len(), cx) {
+            let permit = match self.room(read.request.encoded_len(), cx) {
                 Poll::Ready(permit) => permit,
-                Poll::Pending if started.elapsed() < self.bounds.order_max => {
-                    self.held = Some((request, started));
+                Poll::Pending if read.started.elapsed() < self.bounds.order_max => {
+                    self.held = Some(read);
                     return;
                 }
                 Poll::Pending => {
-                    self.bounds.telemetry.denied(Full::Calls.limiter());
-                    let refusal = self.bounds.admission.refusal(Full::Calls);
-                    self.answer(request.request_id, started, Err(refusal));
+                    self.bounds.telemetry.denied(Bound::Calls.limiter());
+                    let refusal = self.bounds.admission.refusal(Bound::Calls);
+                    self.answer(read.request.request_id, read.started, read.place, Err(refusal));
                     continue;
                 }
             };
-            match self.check(&request) {
-                Ok(asked) => self.begin(request.request_id, asked, started, permit),
-                Err(refusal) => self.answer(request.request_id, started, Err(refusal)),
+            match self.check(&read.request) {
+                Ok(asked) => self.begin(read, asked, permit),
+                Err(refusal) => self.answer(read.request.request_id, read.started, read.place, Err(refusal)),
             }
         }
     }
 
-    /// The next order, and when it was read.
-    fn next(&mut self, cx: &mut Context<'_>) -> Option<(PlaceOrderRequest, Instant)> {
+    /// The next order.
+    fn next(&mut self, cx: &mut Context<'_>) -> Option<Read> {
         if let Some(held) = self.held.take() {
             return Some(held);
         }
-        if !self.window.take(cx) {
+        if !self.window.has_room(cx) {
             return None;
         }
-        let polled = Pin::new(&mut self.incoming).poll_next(cx);
-        if let Poll::Ready(Some(Ok(request))) = polled {
-            return Some((request, Instant::now()));
-        }
-        self.window.give_back();
-        match polled {
+        match Pin::new(&mut self.incoming).poll_next(cx) {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(request))) => {
+                if let Some(stream) = &self.stream {
+                    stream.read();
+                }
+                let place = self.window.take(request.encoded_len() + ANSWER_BYTES);
+                return Some(Read {
+                    request,
+                    started: Instant::now(),
+                    place,
+                });
+            }
             Poll::Ready(None) => self.end(None),
-            Poll::Ready(Some(Err(status))) => self.end(Some(Refusal::unreadable(&status).into())),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(status))) => self.end(Some(broken_off(status))),
         }
         None
     }
@@ -306,7 +348,7 @@ impl Driver {
         let admission = &self.bounds.admission;
         if self.waiting.is_none()
             && !admission.is_waited_for()
-            && let Ok(permit) = admission.admit(bytes)
+            && let Ok(permit) = admission.admit(Kind::Call, bytes)
         {
             return Poll::Ready(permit);
         }
@@ -316,7 +358,7 @@ impl Driver {
             let woken = Pin::new(waiting).poll(cx).is_ready();
             // There may have been room between looking and waiting; later on, only who is woken has a turn.
             if (woken || new)
-                && let Ok(permit) = admission.admit(bytes)
+                && let Ok(permit) = admission.admit(Kind::Call, bytes)
             {
                 self.waiting = None;
                 return Poll::Ready(permit);
@@ -363,7 +405,13 @@ impl Driver {
     }
 
     /// Starts an order.
-    fn begin(&mut self, request_id: String, asked: orders::PlaceOrder, started: Instant, permit: Permit) {
+    fn begin(&mut self, read: Read, asked: orders::PlaceOrder, permit: Permit) {
+        let Read {
+            request,
+            started,
+            place,
+        } = read;
+        let request_id = request.request_id;
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
@@ -374,6 +422,7 @@ impl Driver {
             Settled {
                 request_id,
                 started,
+                place,
                 outcome,
                 permit,
             }
@@ -385,28 +434,45 @@ impl Driver {
         let Settled {
             request_id,
             started,
+            place,
             outcome,
             permit,
         } = settled;
         drop(permit);
-        self.answer(request_id, started, outcome.map_err(Refusal::from));
+        self.answer(request_id, started, place, outcome.map_err(Refusal::from));
     }
 
-    fn answer(&self, request_id: String, started: Instant, outcome: Result<Arc<Order>, Refusal>) {
+    fn answer(
+        &self,
+        request_id: String,
+        started: Instant,
+        place: Place,
+        outcome: Result<Arc<Order>, Refusal>,
+    ) {
         let code = outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
         self.bounds.telemetry.stream_order(code, started.elapsed());
         let result = match outcome {
             Ok(order) => Answer::Order(order_to_proto(&order)),
             Err(refusal) => Answer::Status(refusal.into_rpc_status()),
         };
-        self.send(Ok(PlaceOrdersResponse {
+        let answer = PlaceOrdersResponse {
             request_id,
             result: Some(result),
-        }));
+        };
+        self.send(Ok((answer, place)));
     }
 
-    fn send(&self, answer: Result<PlaceOrdersResponse, Status>) {
+    fn send(&self, answer: Result<(PlaceOrdersResponse, Place), Status>) {
         // Where nobody takes answers any more, this task is about to be aborted.
         let _ = self.answers.send(answer);
+    }
+}
+
+/// How a stream ends that cannot be read further. What the edge itself has to say of it has details already.
+fn broken_off(status: Status) -> Status {
+    if status.details().is_empty() {
+        Refusal::unreadable(&status).into()
+    } else {
+        status
     }
 }

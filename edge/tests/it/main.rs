@@ -20,3 +20,4 @@ mod standard;
 mod stopping;
 mod stream;
 mod support;
+mod unread;
