@@ -373,15 +373,9 @@ impl Shard {
 
     /// Takes up orders that are half-way and that no actor drives.
     pub(crate) fn resume_open(self: &Arc<Self>, most: usize) {
-        let open = self
-            .committed
-            .open
-            .lock()
-            .iter()
-            .copied()
-            .take(most)
-            .collect::<Vec<_>>();
-        for id in open.into_iter().filter(|id| !self.orders.contains(id)) {
+        let open = self.committed.order_index.read().open().collect::<Vec<_>>();
+        let waiting = open.into_iter().filter(|id| !self.orders.contains(id));
+        for id in waiting.take(most) {
             self.tell_order(id, OrderMessage::Resume);
         }
     }

@@ -318,7 +318,9 @@ async fn check(seed: u64, docket: &Docket, requests: &[Request]) {
         limit: usize::MAX,
         ..ListOrders::default()
     };
-    for order in docket.list_orders(Call::default(), all).await.unwrap() {
+    let all = docket.list_orders(Call::default(), all).await.unwrap();
+    assert_eq!(all.next, None);
+    for order in all.orders {
         let known = placed.contains_key(&order.id) || order.state == OrderState::Rejected;
         assert!(known, "seed {seed}: order {} came out of nowhere", order.id);
     }
