@@ -756,6 +756,8 @@ impl Docket {
                         return Err(CallError::Poison);
                     }
                 }
+                // Counted where it was given up.
+                Err(Failure::Poison) => return Err(CallError::Poison),
                 Err(Failure::NotLeader) => return Err(steps.given_up(tried, NO_LEADER)),
                 Err(Failure::Unknown) => return Err(CallError::OutcomeUnknown),
                 Err(Failure::Expired) => return Err(CallError::DeadlineExceeded),

@@ -34,7 +34,7 @@ pub(crate) trait Entity: Sized + Send + 'static {
     /// Does what a message says.
     fn handle(&mut self, shard: &Arc<Shard>, message: Self::Message);
     /// Tells those who wait that the entity's actor has panicked. (The message that made it panic tells its own sender.)
-    fn panicked(&mut self) {}
+    fn panicked(&mut self, _shard: &Arc<Shard>) {}
     /// True when nothing would be lost by forgetting the entity now.
     fn is_idle(&self, shard: &Arc<Shard>) -> bool;
     /// True when it will most likely not be needed again.
@@ -125,7 +125,7 @@ impl<E: Entity> HostState<E> {
                 let key = key.clone();
                 // Out of the registry first: whoever is told may send again at once.
                 E::residents(shard).forget(&key, myself.get_id());
-                entity.panicked();
+                entity.panicked(shard);
                 metrics::counter!("docket_actor_panics_total", "kind" => E::KIND).increment(1);
                 tracing::error!(kind = E::KIND, %key, shard = %shard.id(), "an actor panicked; it is rebuilt from committed state");
                 shard.needs_reconciling();

@@ -26,6 +26,7 @@ mod reply;
 mod request;
 mod residents;
 mod seen;
+mod setbacks;
 mod shard;
 
 pub use admission::AdmissionLimits;

@@ -26,6 +26,7 @@ use crate::{
     proposer::{After, Submission},
     reply::{Caller, Failure, Reply, Step, StepError},
     residents::Residents,
+    setbacks::Setbacks,
 };
 
 /// How many actors of each kind one shard runs before it passivates some, and when they count as idle.
@@ -60,6 +61,7 @@ pub(crate) struct Shard {
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
     era: Mutex<Era>,
+    setbacks: Setbacks,
     /// The next life of an actor.
     decider: AtomicU32,
     /// Reservations of orders that never came to be may exist.
@@ -127,6 +129,7 @@ impl Shard {
             router: OnceLock::new(),
             leading: watch::Sender::new(false),
             era: Mutex::default(),
+            setbacks: Setbacks::default(),
             decider: AtomicU32::new(parts.decider),
             reconcile: AtomicBool::new(true),
             clock: AtomicI64::new(0),
@@ -371,11 +374,17 @@ impl Shard {
         }
     }
 
-    /// Takes up orders that are half-way and that no actor drives.
+    /// Orders that could not go on.
+    pub(crate) fn setbacks(&self) -> &Setbacks {
+        &self.setbacks
+    }
+
+    /// Takes up orders that are half-way and that no actor drives, unless they are to wait for a while.
     pub(crate) fn resume_open(self: &Arc<Self>, most: usize) {
         let open = self.committed.order_index.read().open().collect::<Vec<_>>();
-        let waiting = open.into_iter().filter(|id| !self.orders.contains(id));
-        for id in waiting.take(most) {
+        let now = Instant::now();
+        let due = |id: &OrderId| !self.orders.contains(id) && !self.setbacks.holds_up(*id, now);
+        for id in open.into_iter().filter(due).take(most) {
             self.tell_order(id, OrderMessage::Resume);
         }
     }

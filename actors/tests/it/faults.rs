@@ -116,6 +116,68 @@ async fn a_command_that_always_panics_its_actor_is_refused_and_its_neighbours_go
     shop.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_that_always_panics_over_a_release_fails_the_caller_and_is_left_in_peace_for_longer_and_longer()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (armed, panics) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (seen, count) = (armed.clone(), panics.clone());
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        if (kind, id) == ("item", "tea") && seen.load(Ordering::Acquire) > 0 {
+            count.fetch_add(1, Ordering::AcqRel);
+            panic!("a test made the item panic");
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    shop.item("tea", 350, 100).await;
+    let lines = [("tea", 1, 350), ("pot", 1, 2_000)];
+    let placed = shop.place("r1", "alice", &lines).await.unwrap();
+    armed.store(1, Ordering::Release);
+    let cancelled = shop.docket.cancel_order(Call::default(), placed.id, None).await;
+    assert_eq!(cancelled.unwrap_err(), CallError::Poison);
+    assert_eq!(panics.load(Ordering::Acquire), 3);
+    assert_eq!(shop.held("alice").await, 0, "what could be given back is");
+    shop.place("r2", "alice", &[("pot", 1, 2_000)]).await.unwrap();
+    // Taken up again after 2 seconds, and after 4 more.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let tried = panics.load(Ordering::Acquire);
+    assert!((6..=9).contains(&tried), "{tried} panics in 5 seconds");
+
+    armed.store(0, Ordering::Release);
+    settle(&shop.docket).await;
+    assert_eq!(shop.stock("tea").await, (100, 0));
+    let order = shop.docket.get_order(Call::default(), placed.id).await.unwrap();
+    assert_eq!((order.state, order.is_settled()), (OrderState::Cancelled, true));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_item_of_a_large_order_may_fail_now_and_then() {
+    // 90 panics, and as many messages that came back from actors that were gone: no item has more than one.
+    const LINES: usize = 90;
+    let dir = tempfile::tempdir().unwrap();
+    let once = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::<String>::new()));
+    let armed = Arc::new(AtomicU32::new(0));
+    let (seen, count) = (once.clone(), armed.clone());
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        let armed = count.load(Ordering::Acquire) > 0;
+        if armed && kind == "item" && seen.lock().is_ok_and(|mut seen| seen.insert(id.to_owned())) {
+            panic!("a test made the item {id} panic");
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    let skus: Vec<String> = (0..LINES).map(|n| format!("i{n}")).collect();
+    for sku in &skus {
+        shop.item(sku, 1, 10).await;
+    }
+    armed.store(1, Ordering::Release);
+    let lines: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 1, 1)).collect();
+    let placed = shop.place("r1", "alice", &lines).await.unwrap();
+    assert_eq!(placed.state, OrderState::Confirmed);
+    assert_eq!(once.lock().unwrap().len(), LINES);
+    shop.close().await;
+}
+
 /// Waits until no order is open and the shards' books agree: half-done work is taken up without a client asking.
 async fn settle(docket: &Docket) {
     let asked = Instant::now();
