@@ -43,6 +43,10 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             shard.customers().passivate_idle(now_s, idle_s);
             shard.items().passivate_idle(now_s, idle_s);
             if shard.is_leading() {
+                let committed = shard.committed();
+                shard
+                    .setbacks()
+                    .keep(|id| committed.orders.get(&id).is_some_and(|order| !order.is_settled()));
                 shard.resume_open(RESUMED_MAX);
             } else {
                 // One that was started while leadership was being lost would wait for answers that nobody sends.

@@ -21,6 +21,8 @@ use docket_engine::{
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
+use crate::order_index::OrderIndex;
+
 /// How long a request is remembered, in microseconds of logged time: 24 hours.
 pub const REQUEST_RETENTION_US: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -42,11 +44,10 @@ pub struct Committed {
     /// When each of them changed, oldest first: the order in which they are forgotten.
     first_settled_times: Mutex<VecDeque<(Time, OrderId)>>,
     pub(crate) customer_orders: Map<CustomerId, Vec<OrderId>>,
-    pub(crate) order_ids: RwLock<BTreeSet<OrderId>>,
+    /// Taken last: whoever holds it takes no other lock.
+    pub(crate) order_index: RwLock<OrderIndex>,
     pub(crate) customer_ids: RwLock<BTreeSet<CustomerId>>,
     pub(crate) skus: RwLock<BTreeSet<Sku>>,
-    /// Orders that are not settled.
-    pub(crate) open: Mutex<BTreeSet<OrderId>>,
     /// When each request was stored, oldest first: the order in which they are forgotten.
     pub(crate) request_times: Mutex<VecDeque<(Time, u128)>>,
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
@@ -95,10 +96,9 @@ impl Default for Committed {
             first_settled: Map::default(),
             first_settled_times: Mutex::default(),
             customer_orders: Map::default(),
-            order_ids: RwLock::default(),
+            order_index: RwLock::default(),
             customer_ids: RwLock::default(),
             skus: RwLock::default(),
-            open: Mutex::default(),
             request_times: Mutex::default(),
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
@@ -158,10 +158,9 @@ impl Committed {
         self.first_settled.clear();
         self.first_settled_times.lock().clear();
         self.customer_orders.clear();
-        self.order_ids.write().clear();
+        self.order_index.write().clear();
         self.customer_ids.write().clear();
         self.skus.write().clear();
-        self.open.lock().clear();
         self.request_times.lock().clear();
         self.fences.lock().clear();
         self.set_last_time(Time(0));
@@ -212,24 +211,18 @@ impl Committed {
         if order.state == OrderState::Confirmed && order.version == Version(2) {
             self.insert_first_settled(at, order.clone());
         }
+        let from = order.state;
         let changed = Arc::make_mut(&mut order);
         changed.evolve(fact, at)?;
         check(changed.validate())?;
-        if changed.is_settled() {
-            self.open.lock().remove(&id);
-        } else {
-            self.open.lock().insert(id);
-        }
+        self.order_index.write().change(from, changed);
         Ok(())
     }
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
         check(order.validate())?;
         let id = order.id;
-        if !order.is_settled() {
-            self.open.lock().insert(id);
-        }
-        self.order_ids.write().insert(id);
+        self.order_index.write().insert(&order);
         let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
         // Ids are chosen before the log orders them: nearly always this is the end.
         let place = of_customer
@@ -374,6 +367,12 @@ impl Committed {
         };
         for order in &self.orders {
             order.validate()?;
+            if !self.order_index.read().agrees_on(&order) {
+                return broken(&order.id, "it is not in the index of its state");
+            }
+        }
+        if self.order_index.read().count(&[]) != self.orders.len() {
+            return broken(&"orders", "their index has more than there are");
         }
         for customer in &self.customers {
             customer.validate()?;

@@ -11,7 +11,7 @@ use std::{
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ReadError, ShardId, slot_of};
 use docket_engine::{
     Amount, Currency, Customer, CustomerCommand, CustomerId, Item, ItemCommand, Line, Order, OrderId,
-    OrderState, Quantity, Rejection, Sku, Version,
+    Quantity, Rejection, Sku, Version,
 };
 use parking_lot::Mutex;
 use ractor::Actor;
@@ -25,6 +25,7 @@ use crate::{
     chores,
     committed::Committed,
     entity::{customer::CustomerMessage, item::ItemMessage, order::OrderMessage},
+    listing::{ListOrders, Listing, OrderPage},
     machine::{Ids, ShardMachine},
     proposer,
     reply::{Caller, Failure, Reply},
@@ -70,7 +71,8 @@ impl Options {
     }
 }
 
-/// Gets the kind of an entity (`order`, `customer`, `item`) and its id.
+/// Gets the kind of an entity (`order`, `customer`, `item`) and its id; `load` and its id before it is loaded from
+/// committed state.
 #[derive(Clone)]
 pub struct BeforeDecision(pub Arc<Interfere>);
 
@@ -151,19 +153,6 @@ pub struct NewItem {
     pub unit_price: Amount,
     /// The first stock; 0 or more.
     pub on_hand: Quantity,
-}
-
-/// Which orders to list, newest first.
-#[derive(Debug, Clone, Default)]
-pub struct ListOrders {
-    /// Only this customer's.
-    pub customer: Option<CustomerId>,
-    /// Only in these states; any when empty.
-    pub states: Vec<OrderState>,
-    /// Only orders with an id below this one: where the page before ended.
-    pub before: Option<OrderId>,
-    /// At most this many.
-    pub limit: usize,
 }
 
 impl Docket {
@@ -616,46 +605,30 @@ impl Docket {
         item.ok_or_else(|| Rejection::ItemNotFound { line: None, sku }.into())
     }
 
-    /// Orders, newest first.
+    /// A page of orders, newest first: at most [`LIST_ROWS_MAX`](crate::LIST_ROWS_MAX) orders are looked at for it.
     ///
     /// # Errors
     /// Why they cannot be read. A customer that the caller may not see has no orders.
-    pub async fn list_orders(&self, call: Call, query: ListOrders) -> Result<Vec<Arc<Order>>, CallError> {
+    pub async fn list_orders(&self, call: Call, query: ListOrders) -> Result<OrderPage, CallError> {
         if call.owner.is_some() && call.owner != query.customer {
-            return Ok(Vec::new());
+            return Ok(OrderPage::default());
         }
-        let wanted = |order: &Arc<Order>| query.states.is_empty() || query.states.contains(&order.state);
-        let before = query.before.unwrap_or(OrderId(u128::MAX));
-        let Some(customer) = &query.customer else {
-            let mut orders = Vec::new();
-            for shard in &self.inner.router.shards {
-                barrier(shard).await?;
-                let committed = shard.committed();
-                let ids = committed.order_ids.read();
-                let found = ids
-                    .range(..before)
-                    .rev()
-                    .filter_map(|id| committed.orders.get(id).map(|o| o.clone()))
-                    .map(|order| self.inner.router.confirmed(order));
-                orders.extend(found.filter(wanted).take(query.limit));
-            }
-            orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
-            orders.truncate(query.limit);
-            return Ok(orders);
+        let router = &self.inner.router;
+        let shards: Vec<_> = match &query.customer {
+            Some(customer) => vec![router.of_key(customer.as_str())],
+            None => router.shards.iter().collect(),
         };
-        let shard = self.inner.router.of_key(customer.as_str());
-        barrier(shard).await?;
-        let committed = shard.committed();
-        let Some(ids) = committed.customer_orders.get(customer).map(|ids| ids.clone()) else {
-            return Ok(Vec::new());
-        };
-        let end = ids.partition_point(|id| *id < before);
-        let found = ids[..end]
-            .iter()
-            .rev()
-            .filter_map(|id| committed.orders.get(id).map(|order| order.clone()))
-            .map(|order| self.inner.router.confirmed(order));
-        Ok(found.filter(wanted).take(query.limit).collect())
+        for shard in &shards {
+            barrier(shard).await?;
+        }
+        let shards = shards.into_iter().map(|shard| &**shard.committed()).collect();
+        let confirmed = |order| router.confirmed(order);
+        let mut listing = Listing::new(shards, &query, &confirmed);
+        while !listing.step() {
+            // Others have their turn.
+            tokio::task::yield_now().await;
+        }
+        Ok(listing.page())
     }
 
     /// Customers in the order of their ids, after `after`.
@@ -668,15 +641,25 @@ impl Docket {
         after: Option<CustomerId>,
         limit: usize,
     ) -> Result<Vec<Arc<Customer>>, CallError> {
+        if let Some(owner) = call.owner.clone() {
+            let is_next = after.is_none_or(|after| after < owner);
+            let own = match is_next && limit > 0 {
+                true => self.get_customer(call, owner).await,
+                false => return Ok(Vec::new()),
+            };
+            return match own {
+                Err(CallError::Rejected(Rejection::CustomerNotFound { .. })) => Ok(Vec::new()),
+                own => own.map(|own| vec![own]),
+            };
+        }
         let mut customers = Vec::new();
         for shard in &self.inner.router.shards {
             barrier(shard).await?;
             let committed = shard.committed();
             let ids = committed.customer_ids.read();
             let found = ids.range::<CustomerId, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-            let visible = found.filter(|id| call.owner.as_ref().is_none_or(|owner| owner == *id));
             customers.extend(
-                visible
+                found
                     .filter_map(|id| committed.customers.get(id).map(|c| c.clone()))
                     .take(limit),
             );
@@ -783,6 +766,8 @@ impl Docket {
                         return Err(CallError::Poison);
                     }
                 }
+                // Counted where it was given up.
+                Err(Failure::Poison) => return Err(CallError::Poison),
                 Err(Failure::NotLeader) => return Err(steps.given_up(tried, NO_LEADER)),
                 Err(Failure::Unknown) => return Err(CallError::OutcomeUnknown),
                 Err(Failure::Expired) => return Err(CallError::DeadlineExceeded),

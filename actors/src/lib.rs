@@ -18,18 +18,20 @@ mod committed;
 mod docket;
 mod entity;
 mod host;
+mod listing;
 mod machine;
+mod order_index;
 mod proposer;
 mod reply;
 mod request;
 mod residents;
 mod seen;
+mod setbacks;
 mod shard;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
-pub use docket::{
-    BeforeDecision, Docket, Interfere, ListOrders, NewCustomer, NewItem, OpenError, Options, PlaceOrder,
-};
+pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder};
+pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     Gone,
     /// The actor panicked while it looked at the message. Nothing was done.
     Panicked,
+    /// The message made an actor panic again and again. An order that had begun is finished or undone later.
+    Poison,
     /// What was decided did not fit the committed state. Nothing was done.
     Conflict,
     /// The shard is not led here. Nothing was done.

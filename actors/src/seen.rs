@@ -90,7 +90,7 @@ fn entities(inner: &Inner) -> EntityStatus {
         entities.customers += committed.customers.len() as u64;
         entities.items += committed.items.len() as u64;
         entities.actors += shard.active() as u64;
-        entities.open_orders += committed.open.lock().len() as u64;
+        entities.open_orders += committed.order_index.read().open_len() as u64;
     }
     entities
 }

@@ -28,6 +28,7 @@ use crate::{
     proposer::{After, Submission},
     reply::{Caller, Failure, Reply, Step, StepError},
     residents::Residents,
+    setbacks::Setbacks,
 };
 
 /// How many actors of each kind one shard runs before it passivates some, and when they count as idle.
@@ -62,6 +63,7 @@ pub(crate) struct Shard {
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
     era: Mutex<Era>,
+    setbacks: Setbacks,
     /// The next life of an actor.
     decider: AtomicU32,
     /// Reservations of orders that never came to be may exist.
@@ -111,8 +113,8 @@ impl Router {
     /// confirmed, though the event that says so may still be on its way ([`Order::confirmed`]).
     pub(crate) fn confirmed(&self, order: Arc<Order>) -> Arc<Order> {
         let reserved = |line: &Line| {
-            let reservations = &self.of_key(line.sku.as_str()).committed.reservations;
-            reservations.contains_key(&(order.id, line.sku.clone()))
+            let shard = self.of_key(line.sku.as_str());
+            shard.holds_reservation(order.id, &line.sku)
         };
         if order.state == OrderState::Pending && order.lines.iter().all(reserved) {
             return Arc::new(order.confirmed());
@@ -122,7 +124,8 @@ impl Router {
 
     /// Whether an order of a shard that is led here is half-way.
     pub(crate) fn has_open(&self) -> bool {
-        let open = |shard: &Arc<Shard>| shard.is_leading() && !shard.committed.open.lock().is_empty();
+        let open =
+            |shard: &Arc<Shard>| shard.is_leading() && shard.committed.order_index.read().open_len() > 0;
         self.shards.iter().any(open)
     }
 
@@ -148,6 +151,7 @@ impl Shard {
             router: OnceLock::new(),
             leading: watch::Sender::new(false),
             era: Mutex::default(),
+            setbacks: Setbacks::default(),
             decider: AtomicU32::new(parts.decider),
             reconcile: AtomicBool::new(true),
             clock: AtomicI64::new(0),
@@ -319,6 +323,24 @@ impl Shard {
         }
     }
 
+    /// Does something when all that an item's actors have decided so far is committed.
+    pub(crate) fn behind_item(&self, sku: &Sku, after: After) {
+        if let Some(router) = self.router.get().and_then(Weak::upgrade) {
+            let shard = router.of_key(sku.as_str());
+            shard.barrier(shard.begin_life(), after);
+        }
+    }
+
+    /// Whether the order's reservation of an item is committed.
+    pub(crate) fn has_reserved(&self, order: OrderId, sku: &Sku) -> bool {
+        let router = self.router.get().and_then(Weak::upgrade);
+        router.is_some_and(|router| router.of_key(sku.as_str()).holds_reservation(order, sku))
+    }
+
+    fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
+        self.committed.reservations.contains_key(&(order, sku.clone()))
+    }
+
     /// Notes that reservations without an order may have been left.
     pub(crate) fn needs_reconciling(&self) {
         match self.router.get().and_then(Weak::upgrade) {
@@ -392,17 +414,17 @@ impl Shard {
         }
     }
 
-    /// Takes up orders that are half-way and that no actor drives.
+    /// Orders that could not go on.
+    pub(crate) fn setbacks(&self) -> &Setbacks {
+        &self.setbacks
+    }
+
+    /// Takes up orders that are half-way and that no actor drives, unless they are to wait for a while.
     pub(crate) fn resume_open(self: &Arc<Self>, most: usize) {
-        let open = self
-            .committed
-            .open
-            .lock()
-            .iter()
-            .copied()
-            .take(most)
-            .collect::<Vec<_>>();
-        for id in open.into_iter().filter(|id| !self.orders.contains(id)) {
+        let open = self.committed.order_index.read().open().collect::<Vec<_>>();
+        let now = Instant::now();
+        let due = |id: &OrderId| !self.orders.contains(id) && !self.setbacks.holds_up(*id, now);
+        for id in open.into_iter().filter(due).take(most) {
             self.tell_order(id, OrderMessage::Resume);
         }
     }

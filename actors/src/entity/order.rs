@@ -19,7 +19,11 @@
 //! takes up what a crash or a panic left half-way, first waits until all that may have been decided before is in the log,
 //! and answers when its own record is.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use docket_engine::{
     Amount, CustomerId, Decider, Effect, Event, Fact, ItemCommand, Order, OrderCommand, OrderEvent, OrderId,
@@ -36,7 +40,7 @@ use crate::{
     shard::{Life, Shard},
 };
 
-/// How often an order asks again before it gives its callers up; it is taken up again later.
+/// How often an order asks one question again before it gives its callers up; it is taken up again later.
 const ASKS_MAX: u32 = 64;
 /// How long it waits before it asks a shard again that has no leader.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -122,13 +126,19 @@ pub(crate) struct OrderEntity {
     birth: Birth,
     answers: Vec<(Sku, Result<(), Rejection>)>,
     awaiting: usize,
-    asked_again: u32,
-    /// How often an item panicked over this order.
-    panics: u32,
+    /// The questions of this stage that were asked again.
+    repeats: Vec<Repeats>,
     /// What the customer puts into the log for the order, kept to ask again.
     unholding: Option<Record>,
     stash: VecDeque<OrderMessage>,
     life: Life,
+}
+
+/// How often a question was asked again, and how often it made whoever was asked panic.
+struct Repeats {
+    step: Step,
+    asked: u32,
+    panics: u32,
 }
 
 impl Entity for OrderEntity {
@@ -142,7 +152,10 @@ impl Entity for OrderEntity {
         entity
     }
 
-    fn panicked(&mut self) {
+    fn panicked(&mut self, shard: &Arc<Shard>) {
+        if self.order.is_some() {
+            shard.setbacks().note(self.id, Instant::now());
+        }
         for caller in std::mem::take(&mut self.callers) {
             caller.fail(Failure::Panicked);
         }
@@ -233,8 +246,7 @@ impl OrderEntity {
             birth: Birth::Elsewhere,
             answers: Vec::new(),
             awaiting: 0,
-            asked_again: 0,
-            panics: 0,
+            repeats: Vec::new(),
             unholding: None,
             stash: VecDeque::new(),
             life,
@@ -391,6 +403,7 @@ impl OrderEntity {
 
     fn ask_items(&mut self, shard: &Arc<Shard>, effects: Vec<Effect>) {
         self.answers.clear();
+        self.repeats.clear();
         self.awaiting = effects.len();
         for effect in effects {
             match effect {
@@ -476,6 +489,12 @@ impl OrderEntity {
                     return;
                 }
                 let answer = match result {
+                    // It panicked, but perhaps after it had reserved: then the order has what it asked for.
+                    Err(StepError::Rejected(Rejection::ItemFailed { .. }))
+                        if shard.has_reserved(self.id, &sku) =>
+                    {
+                        Ok(())
+                    }
                     Err(StepError::Rejected(rejection)) => Err(rejection),
                     _ => Ok(()),
                 };
@@ -622,6 +641,7 @@ impl OrderEntity {
         };
         self.push_events(&mut record, order.version, events);
         self.unholding = Some(record);
+        self.repeats.clear();
         self.stage = Stage::Unholding;
         self.ask(shard, Step::Unhold);
     }
@@ -694,8 +714,11 @@ impl OrderEntity {
         if !under_way {
             return;
         }
-        self.asked_again += 1;
-        if self.asked_again > ASKS_MAX {
+        let repeats = self.repeats(&step);
+        repeats.asked += 1;
+        repeats.panics += u32::from(failure == Failure::Panicked);
+        let (asked, panics) = (repeats.asked, repeats.panics);
+        if asked > ASKS_MAX {
             return self.failed(shard, Failure::Unknown);
         }
         // What came back as a conflict or unknown may have been done: for a hold, or its release, only committed state
@@ -704,26 +727,54 @@ impl OrderEntity {
         if uncertain {
             return self.failed(shard, failure);
         }
-        if let (Failure::Panicked, Step::Reserve(sku)) = (failure, &step) {
-            self.panics += 1;
-            if self.panics >= PANICS_MAX {
-                metrics::counter!("docket_poison_commands_total").increment(1);
-                let line = self
-                    .order
-                    .iter()
-                    .flat_map(|order| &order.lines)
-                    .position(|line| line.sku == *sku);
-                let rejection = Rejection::ItemFailed {
-                    line: line.unwrap_or_default() as u16,
-                    sku: sku.clone(),
-                };
-                return self.answered(shard, step, Err(StepError::Rejected(rejection)));
-            }
+        if panics >= PANICS_MAX {
+            return self.poisoned(shard, step);
         }
         match failure {
             Failure::NotLeader | Failure::Unknown => shard.tell_order_later(self.id, step, ASK_AGAIN_AFTER),
             _ => self.ask(shard, step),
         }
+    }
+
+    /// How often this question was asked again.
+    fn repeats(&mut self, step: &Step) -> &mut Repeats {
+        let known = self.repeats.iter().position(|repeats| repeats.step == *step);
+        let at = known.unwrap_or_else(|| {
+            let step = step.clone();
+            self.repeats.push(Repeats {
+                step,
+                asked: 0,
+                panics: 0,
+            });
+            self.repeats.len() - 1
+        });
+        &mut self.repeats[at]
+    }
+
+    /// An item panics over the order again and again.
+    fn poisoned(&mut self, shard: &Arc<Shard>, step: Step) {
+        metrics::counter!("docket_poison_commands_total").increment(1);
+        let Step::Reserve(sku) = &step else {
+            // What is reserved must be given back some day: the callers are told, and it is tried again later.
+            return self.failed(shard, Failure::Poison);
+        };
+        if self.birth == Birth::Elsewhere {
+            // An earlier life may have answered that it is confirmed.
+            return self.failed(shard, Failure::Poison);
+        }
+        let line = self
+            .order
+            .iter()
+            .flat_map(|order| &order.lines)
+            .position(|line| line.sku == *sku);
+        let rejection = Rejection::ItemFailed {
+            line: line.unwrap_or_default() as u16,
+            sku: sku.clone(),
+        };
+        // What the item has put into the log before it panicked is to be seen first.
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step.clone());
+        let result = Err(StepError::Rejected(rejection));
+        shard.behind_item(sku, After::Answered { ask, result });
     }
 
     /// The order is not what this actor believes: it is thrown away, and its callers ask again.
@@ -740,6 +791,9 @@ impl OrderEntity {
             }
         }
         shard.needs_reconciling();
+        if matches!(failure, Failure::Panicked | Failure::Poison) && self.order.is_some() {
+            shard.setbacks().note(self.id, Instant::now());
+        }
         // What is open is taken up again with the next message, or by the chores.
         *self = Self::committed(shard, self.id);
     }

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{BeforeDecision, Call, CallError, Docket, ListOrders, Options};
+use docket_actors::{ActorLimits, BeforeDecision, Call, CallError, Docket, ListOrders, Options};
 use docket_cluster::Node;
-use docket_engine::{Order, OrderId, OrderState};
+use docket_engine::{Amount, CustomerId, Order, OrderId, OrderState};
 use docket_persistence::mem::{Fault, MemDisk, Seeded};
 
-use crate::shop::{Shop, order, reason};
+use crate::{
+    counted::Counted,
+    residents::actors_fall_to,
+    shop::{Shop, order, reason},
+};
 
 /// Seeds in an ordinary run; `DOCKET_SEEDS` sets another number, `DOCKET_SEED` a single seed.
 const SEEDS: u64 = 30;
@@ -113,6 +117,131 @@ async fn a_command_that_always_panics_its_actor_is_refused_and_its_neighbours_go
     shop.place("r2", "bob", &[("pot", 1, 2_000)]).await.unwrap();
     settle(&shop.docket).await;
     assert_eq!(shop.stock("pot").await, (100, 1));
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn a_panic_while_an_entity_is_loaded_is_counted_and_its_commands() {
+    let counted = Counted::default();
+    let _here = metrics::set_default_local_recorder(&counted);
+    let dir = tempfile::tempdir().unwrap();
+    let (before, left) = panicking("load", "bob", 0);
+    let actors = ActorLimits {
+        active_max: 10,
+        idle_s: 1,
+    };
+    let shop = Shop::open_with(Options {
+        before_decision: Some(before),
+        actors,
+        ..Options::new(dir.path())
+    })
+    .await;
+    shop.customer("bob", 1_000_000).await;
+    shop.item("pot", 2_000, 100).await;
+    actors_fall_to(&shop, 0).await;
+    left.store(u32::MAX, Ordering::Release);
+    let refused = shop.place("r", "bob", &[("pot", 1, 2_000)]).await;
+    assert_eq!(refused.unwrap_err(), CallError::Poison);
+    assert_eq!(counted.of("docket_actor_panics_total customer"), 3);
+    assert_eq!(counted.of("docket_poison_commands_total"), 1);
+    left.store(0, Ordering::Release);
+    shop.place("r", "bob", &[("pot", 1, 2_000)]).await.unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn messages_that_wait_behind_one_that_panics_are_not_blamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (armed, messages) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
+    let seen = armed.clone();
+    // Every fifth of the first twenty messages, when the others have queued up behind it.
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        if (kind, id) == ("customer", "alice") && seen.load(Ordering::Acquire) > 0 {
+            let nth = messages.fetch_add(1, Ordering::AcqRel) + 1;
+            if nth <= 20 && nth.is_multiple_of(5) {
+                std::thread::sleep(Duration::from_millis(100));
+                panic!("a test made message {nth} panic");
+            }
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    armed.store(1, Ordering::Release);
+    let credit = |_| {
+        let alice = CustomerId::new("alice").unwrap();
+        let docket = shop.docket.clone();
+        tokio::spawn(async move {
+            docket
+                .credit_account(Call::default(), alice, Amount(1), None)
+                .await
+        })
+    };
+    for credited in (0..60).map(credit).collect::<Vec<_>>() {
+        credited.await.unwrap().unwrap();
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn an_item_that_always_panics_over_a_release_fails_the_caller_and_is_left_in_peace() {
+    let counted = Counted::default();
+    let _here = metrics::set_default_local_recorder(&counted);
+    let dir = tempfile::tempdir().unwrap();
+    let (armed, panics) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (seen, count) = (armed.clone(), panics.clone());
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        if (kind, id) == ("item", "tea") && seen.load(Ordering::Acquire) > 0 {
+            count.fetch_add(1, Ordering::AcqRel);
+            panic!("a test made the item panic");
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    shop.item("tea", 350, 100).await;
+    let lines = [("tea", 1, 350), ("pot", 1, 2_000)];
+    let placed = shop.place("r1", "alice", &lines).await.unwrap();
+    armed.store(1, Ordering::Release);
+    let cancelled = shop.docket.cancel_order(Call::default(), placed.id, None).await;
+    assert_eq!(cancelled.unwrap_err(), CallError::Poison);
+    assert_eq!(panics.load(Ordering::Acquire), 3);
+    assert_eq!(counted.of("docket_poison_commands_total"), 1);
+    assert_eq!(shop.held("alice").await, 0, "what could be given back is");
+    shop.place("r2", "alice", &[("pot", 1, 2_000)]).await.unwrap();
+    // Taken up again after 2 seconds, and after 4 more.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let tried = panics.load(Ordering::Acquire);
+    assert!((6..=9).contains(&tried), "{tried} panics in 5 seconds");
+
+    armed.store(0, Ordering::Release);
+    settle(&shop.docket).await;
+    assert_eq!(shop.stock("tea").await, (100, 0));
+    let order = shop.docket.get_order(Call::default(), placed.id).await.unwrap();
+    assert_eq!((order.state, order.is_settled()), (OrderState::Cancelled, true));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_item_of_a_large_order_may_fail_now_and_then() {
+    // 90 panics, and as many messages that came back from actors that were gone: no item has more than one.
+    const LINES: usize = 90;
+    let dir = tempfile::tempdir().unwrap();
+    let once = Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::<String>::new()));
+    let armed = Arc::new(AtomicU32::new(0));
+    let (seen, count) = (once.clone(), armed.clone());
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        let armed = count.load(Ordering::Acquire) > 0;
+        if armed && kind == "item" && seen.lock().is_ok_and(|mut seen| seen.insert(id.to_owned())) {
+            panic!("a test made the item {id} panic");
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    let skus: Vec<String> = (0..LINES).map(|n| format!("i{n}")).collect();
+    for sku in &skus {
+        shop.item(sku, 1, 10).await;
+    }
+    armed.store(1, Ordering::Release);
+    let lines: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 1, 1)).collect();
+    let placed = shop.place("r1", "alice", &lines).await.unwrap();
+    assert_eq!(placed.state, OrderState::Confirmed);
+    assert_eq!(once.lock().unwrap().len(), LINES);
     shop.close().await;
 }
 
@@ -318,7 +447,9 @@ async fn check(seed: u64, docket: &Docket, requests: &[Request]) {
         limit: usize::MAX,
         ..ListOrders::default()
     };
-    for order in docket.list_orders(Call::default(), all).await.unwrap() {
+    let all = docket.list_orders(Call::default(), all).await.unwrap();
+    assert_eq!(all.next, None);
+    for order in all.orders {
         let known = placed.contains_key(&order.id) || order.state == OrderState::Rejected;
         assert!(known, "seed {seed}: order {} came out of nowhere", order.id);
     }

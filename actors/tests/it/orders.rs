@@ -140,8 +140,8 @@ async fn every_refusal_gives_everything_back() {
         limit: 10,
         ..ListOrders::default()
     };
-    let orders = shop.docket.list_orders(Call::default(), query).await.unwrap();
-    let states = orders.iter().map(|o| o.state).collect::<Vec<_>>();
+    let page = shop.docket.list_orders(Call::default(), query).await.unwrap();
+    let states = page.orders.iter().map(|o| o.state).collect::<Vec<_>>();
     assert_eq!(
         states,
         [OrderState::Rejected; 4],

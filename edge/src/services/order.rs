@@ -17,7 +17,6 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     accept, allowed, context,
     customer::own,
-    page,
     place_orders::{Answers, StreamBounds},
 };
 use crate::errors::Refusal;
@@ -105,19 +104,18 @@ impl OrderService for OrderApi {
             customer: asked.customer.clone(),
             states: asked.states.clone(),
             before: asked.before,
-            // One more than asked for tells whether there is another page.
-            limit: asked.limit + 1,
+            limit: asked.limit,
         };
-        let found = self
+        let page = self
             .docket
             .list_orders(context.call(None), query)
             .await
             .map_err(Refusal::from)?;
-        let (shown, last) = page(&found, asked.limit);
         Ok(Response::new(ListOrdersResponse {
-            orders: shown.iter().map(|order| order_to_proto(order)).collect(),
-            next_page_token: last
-                .map(|last| asked.next_page_token(last.id))
+            orders: page.orders.iter().map(|order| order_to_proto(order)).collect(),
+            next_page_token: page
+                .next
+                .map(|next| asked.next_page_token(next))
                 .unwrap_or_default(),
         }))
     }
