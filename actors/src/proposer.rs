@@ -91,13 +91,13 @@ impl After {
                 }
                 if let Some(order) = settled {
                     metrics::counter!("docket_orders_settled_total", "outcome" => outcome).increment(1);
-                    shard.tell_order(order, OrderMessage::Settled);
+                    shard.answer_order(order, OrderMessage::Settled);
                 }
             }
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
-            Self::Placed { order, decider } => shard.tell_order(order, OrderMessage::Placed { decider }),
-            Self::Awake { order, decider } => shard.tell_order(order, OrderMessage::Awake { decider }),
+            Self::Placed { order, decider } => shard.answer_order(order, OrderMessage::Placed { decider }),
+            Self::Awake { order, decider } => shard.answer_order(order, OrderMessage::Awake { decider }),
         }
     }
 
@@ -109,7 +109,7 @@ impl After {
                 let failure = if undone { failure } else { Failure::Unknown };
                 callers.into_iter().for_each(|caller| caller.fail(failure));
                 if let Some(order) = settled {
-                    shard.tell_order(
+                    shard.answer_order(
                         order,
                         OrderMessage::Failed {
                             decider: life.decider,
@@ -121,7 +121,7 @@ impl After {
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } => caller.fail(failure),
             Self::Placed { order, decider } | Self::Awake { order, decider } => {
-                shard.tell_order(order, OrderMessage::Failed { decider, failure });
+                shard.answer_order(order, OrderMessage::Failed { decider, failure });
             }
         }
     }

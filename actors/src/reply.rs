@@ -148,7 +148,7 @@ impl Ask {
 
     fn send(&mut self, result: Result<(), StepError>) {
         if let Some(step) = self.step.take() {
-            self.shard.tell_order(
+            self.shard.answer_order(
                 self.order,
                 OrderMessage::Answer {
                     decider: self.decider,

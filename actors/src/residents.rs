@@ -123,6 +123,14 @@ impl<E: Entity> Residents<E> {
         }
     }
 
+    /// Hands a message to the entity's actor, where one runs; drops it where none does.
+    pub(crate) fn send_to_running(&self, shard: &Shard, key: &E::Key, message: E::Message) {
+        if let Some(resident) = self.map.get(key) {
+            // One that has died forgets what it was told.
+            let _ = resident.deliver(shard.uptime_s(), message);
+        }
+    }
+
     /// A parked host, or a new one.
     fn host(&self, shard: &Arc<Shard>, supervisor: &ActorCell) -> Option<Idle<E>> {
         if let Some(parked) = self.parked.lock().pop() {

@@ -294,12 +294,19 @@ impl Shard {
         }
     }
 
+    /// Answers an order. Only the life that asked knows what to make of it: where that is gone no other is started for it.
+    pub(crate) fn answer_order(&self, id: OrderId, message: OrderMessage) {
+        if self.is_leading() {
+            self.orders.send_to_running(self, &id, message);
+        }
+    }
+
     /// Reminds an order of a question after a while.
     pub(crate) fn tell_order_later(self: &Arc<Self>, id: OrderId, step: Step, after: Duration) {
         let shard = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            shard.tell_order(id, OrderMessage::Again { step });
+            shard.answer_order(id, OrderMessage::Again { step });
         });
     }
 
