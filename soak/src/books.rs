@@ -9,7 +9,7 @@ use docket_proto::v1::{
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, sleep};
-use tonic::{Code, transport::Channel};
+use tonic::{Code, Response, Status, transport::Channel};
 
 use crate::{
     Acknowledged, CREDIT_LIMIT, Chance, Error, Ledger, ON_HAND, Target, Workload, drive::may_be_done,
@@ -37,32 +37,46 @@ pub async fn open(target: &Target, workload: &Workload) -> Result<(), Error> {
     let shape = workload.shape();
     let customers = stream::iter(0..shape.customers).map(|customer| {
         let mut client = CustomerServiceClient::new(channel.clone());
-        let request = target.call(CreateCustomerRequest {
+        let request = CreateCustomerRequest {
             customer_id: workload.customer_id(customer),
             customer: Some(Workload::new_customer()),
-            request_id: String::new(),
-        });
-        async move { client.create_customer(request).await.map(drop) }
+            request_id: workload.customer_id(customer),
+        };
+        patiently(async move || client.create_customer(target.call(request.clone())).await)
     });
     let opened = customers
         .buffer_unordered(IN_FLIGHT)
-        .try_for_each(|()| async { Ok(()) })
-        .await;
-    opened.map_err(Error::refused("cannot create the customers"))?;
+        .try_for_each(async |_| Ok(()));
+    opened
+        .await
+        .map_err(Error::refused("cannot create the customers"))?;
     let items = stream::iter(0..shape.items).map(|item| {
         let mut client = ItemServiceClient::new(channel.clone());
-        let request = target.call(CreateItemRequest {
+        let request = CreateItemRequest {
             sku: workload.sku(item),
             item: Some(Workload::new_item(item)),
-            request_id: String::new(),
-        });
-        async move { client.create_item(request).await.map(drop) }
+            request_id: workload.sku(item),
+        };
+        patiently(async move || client.create_item(target.call(request.clone())).await)
     });
-    let opened = items
-        .buffer_unordered(IN_FLIGHT)
-        .try_for_each(|()| async { Ok(()) })
-        .await;
-    opened.map_err(Error::refused("cannot create the items"))
+    let opened = items.buffer_unordered(IN_FLIGHT).try_for_each(async |_| Ok(()));
+    opened.await.map_err(Error::refused("cannot create the items"))
+}
+
+/// Calls again while there is no room, or no connection: nobody measures these calls, and all of them can be repeated.
+async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Status> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if Instant::now() < end && is_for_now(status.code()) => sleep(RETRY).await,
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+fn is_for_now(code: Code) -> bool {
+    may_be_done(code) || code == Code::ResourceExhausted
 }
 
 /// Asks again for every order whose answer was lost, under its request id, until the server says what became of it.
@@ -75,26 +89,16 @@ pub async fn settle(target: &Target, workload: &Workload, ledger: &mut Ledger) -
         return Ok(());
     }
     let channel = target.connect().await?;
-    let end = Instant::now() + PATIENCE;
     let asked = stream::iter(lost).map(|n| {
         let mut client = OrderServiceClient::new(channel.clone());
         async move {
-            loop {
-                let (order, _) = workload.order(n);
-                let refused = match client.place_order(target.call(order)).await {
-                    Ok(order) => return Ok((n, Some(order.into_inner()))),
-                    Err(status) => status,
-                };
-                let again = may_be_done(refused.code()) || refused.code() == Code::ResourceExhausted;
-                if !again {
-                    return Ok((n, None));
-                }
-                if Instant::now() > end {
-                    return Err(Error::refused("orders whose answer was lost stay unknown")(
-                        refused,
-                    ));
-                }
-                sleep(RETRY).await;
+            let (order, _) = workload.order(n);
+            match patiently(async || client.place_order(target.call(order.clone())).await).await {
+                Ok(order) => Ok((n, Some(order))),
+                Err(status) if is_for_now(status.code()) => Err(Error::refused(
+                    "orders whose answer was lost stay unknown",
+                )(status)),
+                Err(_) => Ok((n, None)),
             }
         }
     });
@@ -220,14 +224,12 @@ async fn stock(
 ) -> Result<(), Error> {
     let items = stream::iter(0..workload.shape().items).map(|item| {
         let mut client = ItemServiceClient::new(channel.clone());
-        let request = target.call(GetItemRequest {
+        let request = GetItemRequest {
             name: workload.item_name(item),
-        });
+        };
         async move {
-            client
-                .get_item(request)
-                .await
-                .map(|found| (item, found.into_inner()))
+            let found = patiently(async || client.get_item(target.call(request.clone())).await).await;
+            found.map(|found| (item, found))
         }
     });
     let mut items = items.buffer_unordered(IN_FLIGHT);
@@ -256,14 +258,12 @@ async fn money(
 ) -> Result<(), Error> {
     let customers = stream::iter(0..workload.shape().customers).map(|customer| {
         let mut client = CustomerServiceClient::new(channel.clone());
-        let request = target.call(GetCustomerRequest {
+        let request = GetCustomerRequest {
             name: workload.customer_name(customer),
-        });
+        };
         async move {
-            client
-                .get_customer(request)
-                .await
-                .map(|found| (customer, found.into_inner()))
+            let found = patiently(async || client.get_customer(target.call(request.clone())).await).await;
+            found.map(|found| (customer, found))
         }
     });
     let mut customers = customers.buffer_unordered(IN_FLIGHT);
@@ -307,10 +307,8 @@ async fn orders_of(
             page_size: PAGE_SIZE,
             page_token,
         };
-        let page = client.list_orders(target.call(request)).await;
-        let page = page
-            .map_err(Error::refused("cannot list the orders of a customer"))?
-            .into_inner();
+        let page = patiently(async || client.list_orders(target.call(request.clone())).await).await;
+        let page = page.map_err(Error::refused("cannot list the orders of a customer"))?;
         for order in page.orders {
             read += 1;
             if last.as_ref().is_some_and(|last| *last <= order.name) {

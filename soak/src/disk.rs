@@ -82,7 +82,7 @@ pub fn is_memory(folder: &Path) -> Result<bool, Error> {
     let system = || Error::system(format!("see what file system {} is on", folder.display()));
     let file = File::open(folder).map_err(system())?;
     let kind = fstatfs(&file).map_err(|cause| system()(cause.into()))?.f_type;
-    Ok(MEMORY_FILE_SYSTEMS.contains(&i64::from(kind)))
+    Ok(MEMORY_FILE_SYSTEMS.contains(&kind))
 }
 
 #[cfg(test)]

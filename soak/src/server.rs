@@ -14,19 +14,8 @@ use tokio::time::sleep;
 
 use crate::{Credential, Error, Target, Usage};
 
-/// The limits are there and count, and are set above what any load of one machine reaches: what is measured is the server
-/// with them, not them.
-const CONFIGURATION: &str = "\
-[limits]
-address = { per_second = 1000000, burst = 1000000 }
-open = { per_second = 1000000, burst = 1000000 }
-admin = { per_second = 1000000, burst = 1000000 }
-service = { per_second = 1000000, burst = 1000000 }
-customer = { per_second = 1000000, burst = 1000000 }
-
-[log]
-level = \"warn\"
-";
+/// What a throw-away server is configured with.
+const CONFIGURATION: &str = include_str!("server.toml");
 /// How long a server may take to be ready, with much to recover.
 const START_MAX: Duration = Duration::from_secs(600);
 /// How long it may take to stop in order.

@@ -102,7 +102,7 @@ async fn stopped() -> Failure {
 async fn conduct(plan: &Plan) -> Result<Report, Failure> {
     let mut shape = plan.shape.clone();
     if matches!(plan.place, Where::There(_)) {
-        shape.prefix = format!("bench-{}-", uuid::Uuid::now_v7().simple());
+        shape.prefix = format!("bench-{:08x}-", uuid::Uuid::new_v4().as_fields().0);
     }
     plan.load.validate()?;
     let workload = Arc::new(Workload::new(shape.clone())?);

@@ -17,9 +17,10 @@ use crate::{
 /// What the server answers a caller who has no tokens left, or where there is no room.
 const EXHAUSTED: &str = "RESOURCE_EXHAUSTED";
 
-/// A report, as its JSON.
+/// What a bench came to.
 #[derive(Clone, Debug)]
 pub struct Report {
+    headline: String,
     json: Value,
     figures: Figures,
     errors: BTreeMap<&'static str, u64>,
@@ -76,6 +77,7 @@ impl Report {
             "notes": notes,
         });
         Self {
+            headline: headline(plan),
             json,
             figures,
             errors,
@@ -101,7 +103,7 @@ impl Report {
             }
             return output.json(&json);
         }
-        output.line(&self.headline())?;
+        output.line(&self.headline)?;
         for about in About::ALL {
             let rows: Vec<Vec<Field>> = self
                 .figures
@@ -109,7 +111,7 @@ impl Report {
                 .iter()
                 .filter(|figure| figure.about == about)
                 .map(|figure| {
-                    let mut row = vec![Field::text("figure", &figure.name.replace('_', " "))];
+                    let mut row = vec![Field::text("figure", &label(&figure.name))];
                     row.extend(
                         [
                             ("median", figure.median()),
@@ -155,28 +157,6 @@ impl Report {
         output.line(&self.books())
     }
 
-    fn headline(&self) -> String {
-        let settings = &self.json["settings"];
-        let text = |key: &str| match &settings[key] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let pace = match &settings["rate"] {
-            Value::Null => format!("{} in flight", text("in_flight")),
-            rate => format!("{rate} a second, at most {} in flight", text("in_flight")),
-        };
-        format!(
-            "{}, {pace} on {} connections, {} rounds of {} s, {} customers, {} items, {} lines",
-            text("mode"),
-            text("connections"),
-            text("rounds"),
-            text("duration_seconds"),
-            text("customers"),
-            text("items"),
-            text("lines"),
-        )
-    }
-
     fn books(&self) -> String {
         let Checked {
             acknowledged,
@@ -194,6 +174,39 @@ impl Report {
             count => format!("THE BOOKS DO NOT BALANCE, {count} faults: {what}"),
         }
     }
+}
+
+/// What was measured, in a line.
+fn headline(plan: &Plan) -> String {
+    let (load, shape) = (&plan.load, &plan.shape);
+    let mode = match load.mode {
+        Mode::Unary => "unary",
+        Mode::Stream => "stream",
+    };
+    let pace = match load.pace {
+        Pace::Closed => format!("{} in flight", load.in_flight),
+        Pace::Open { per_second } => format!("{per_second} a second, {} in flight at most", load.in_flight),
+    };
+    format!(
+        "{mode}: {pace} on {} connections, {} rounds of {:?}\n{} customers, {} items, {} lines, skew {}, share of reads {}",
+        load.connections,
+        plan.rounds,
+        load.duration,
+        shape.customers,
+        shape.items,
+        shape.lines,
+        shape.skew,
+        shape.read_share,
+    )
+}
+
+/// A figure's name as people read it.
+fn label(name: &str) -> String {
+    let name = name.strip_suffix("_bytes").unwrap_or(name);
+    name.replace("p99_9_", "p99.9_")
+        .replace("p99_99_", "p99.99_")
+        .replace('_', " ")
+        .replace(" us", " µs")
 }
 
 fn settings(plan: &Plan) -> Value {
@@ -277,7 +290,7 @@ impl Old {
         let row = |(name, old, new): (&str, f64, f64)| {
             let ratio = ratio(old, new);
             vec![
-                Field::text("compared", &name.replace('_', " ")),
+                Field::text("compared", &label(name)),
                 Field::shown("old", json!(old), show(name, old)),
                 Field::shown("new", json!(new), show(name, new)),
                 Field::shown(

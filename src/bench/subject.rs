@@ -21,7 +21,7 @@ pub enum Subject {
     /// A process of its own. The folder goes after the process.
     Own(Server, TempDir),
     /// One that runs already.
-    Other(Target, Client, String),
+    Other(Box<Target>, Client, String),
 }
 
 /// What a server had used at some moment. What nobody can know from here is not there.
@@ -64,7 +64,7 @@ impl Subject {
                 ))
             }
             Where::There(link) => Ok(Self::Other(
-                link.load()?,
+                Box::new(link.load()?),
                 link.connect().await?.client,
                 link.address().to_owned(),
             )),
@@ -75,7 +75,7 @@ impl Subject {
     pub fn target(&self) -> Result<Target, Error> {
         match self {
             Self::Own(server, _) => server.target(),
-            Self::Other(target, ..) => Ok(target.clone()),
+            Self::Other(target, ..) => Ok(Target::clone(target)),
         }
     }
 
