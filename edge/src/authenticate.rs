@@ -15,6 +15,9 @@ pub trait Authenticate: Send + Sync + 'static {
     /// # Errors
     /// Where there is no credential, or none that holds.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Unauthenticated>;
+
+    /// Who calls, where that can be told without verifying anything: because it was verified before.
+    fn known(&self, headers: &HeaderMap) -> Option<Arc<Principal>>;
 }
 
 /// Nobody is known to call.

@@ -43,9 +43,11 @@ const COUNT_BUCKETS: [f64; 15] = [
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 10] = [
+const LIMITERS: [&str; 12] = [
     "address",
     "open",
+    "probe",
+    "failure",
     "principal",
     "calls_in_flight",
     "open_calls_in_flight",

@@ -92,6 +92,16 @@ impl Authenticator {
     /// # Errors
     /// Where there is no credential, more than one, or one that does not hold.
     pub fn authenticate_at(&self, headers: &HeaderMap, now: Time) -> Result<Arc<Principal>, AuthError> {
+        self.find(headers, now, |sent| self.verify(sent, now))
+    }
+
+    /// The same; `verify` is asked about a credential that is not known.
+    fn find(
+        &self,
+        headers: &HeaderMap,
+        now: Time,
+        verify: impl FnOnce(&Sent<'_>) -> Result<Proven, AuthError>,
+    ) -> Result<Arc<Principal>, AuthError> {
         let sent = sent_in(headers)?;
         let digest = sent.digest();
         let known = self.verified.get(&digest);
@@ -100,7 +110,7 @@ impl Authenticator {
                 return Ok(Arc::clone(&known.principal));
             }
             Some(known) => known.proven.clone(),
-            None => self.verify(&sent, now)?,
+            None => verify(&sent)?,
         };
         // Read before the state is: a change in between is looked up again next time.
         let seen = self.access.version();
@@ -169,6 +179,11 @@ impl Authenticator {
 impl Authenticate for Authenticator {
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Unauthenticated> {
         Ok(self.authenticate_at(headers, self.clock.now())?)
+    }
+
+    fn known(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+        self.find(headers, self.clock.now(), |_| Err(AuthError::Invalid))
+            .ok()
     }
 }
 

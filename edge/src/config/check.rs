@@ -184,6 +184,8 @@ impl LimitsConfig {
         let buckets = [
             ("limits.address.per_second", "limits.address.burst", self.address),
             ("limits.open.per_second", "limits.open.burst", self.open),
+            ("limits.probe.per_second", "limits.probe.burst", self.probe),
+            ("limits.failure.per_second", "limits.failure.burst", self.failure),
             (
                 "limits.customer.per_second",
                 "limits.customer.burst",

@@ -212,16 +212,22 @@ impl Default for AdmissionConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// One address (of IPv6: one /64), before it is known who calls. Default: off.
+    /// One address (of IPv6: one /64), before it is known who calls. It is there for whoever calls in a loop, far above what
+    /// a service does that works for many. Default 200,000 a second, bursts of 200,000.
     pub address: Limit,
-    /// One address's calls that need no credentials (Login, Refresh, Logout, Health, reflection): guessing must be slow.
-    /// Default 20 a second, bursts of 100.
+    /// One address's calls that need no credentials (Login, Refresh, Logout, reflection) or have no method: guessing must
+    /// be slow. Default 20 a second, bursts of 100.
     pub open: Limit,
+    /// One address's calls of health, which need no credentials. Default 100 a second, bursts of 500.
+    pub probe: Limit,
+    /// One address's calls whose credentials are missing or do not hold; no others take its tokens. While there are none,
+    /// only callers are let in whose credentials have been verified lately. Default 50 a second, bursts of 200.
+    pub failure: Limit,
     /// One account of role customer. Default 50 a second, bursts of 100.
     pub customer: Limit,
-    /// One account of role service. Default: off.
+    /// One account of role service. Default 200,000 a second, bursts of 200,000.
     pub service: Limit,
-    /// One account of role admin. Default: off.
+    /// One account of role admin. Default 200,000 a second, bursts of 200,000.
     pub admin: Limit,
     /// How often buckets that are full again are forgotten, in milliseconds. Default 10,000.
     pub prune_ms: u64,
@@ -230,17 +236,25 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self {
-            address: Limit::OFF,
+            address: Limit::GENEROUS,
             open: Limit {
                 per_second: 20,
                 burst: 100,
+            },
+            probe: Limit {
+                per_second: 100,
+                burst: 500,
+            },
+            failure: Limit {
+                per_second: 50,
+                burst: 200,
             },
             customer: Limit {
                 per_second: 50,
                 burst: 100,
             },
-            service: Limit::OFF,
-            admin: Limit::OFF,
+            service: Limit::GENEROUS,
+            admin: Limit::GENEROUS,
             prune_ms: 10_000,
         }
     }
@@ -261,6 +275,11 @@ impl Limit {
     pub const OFF: Self = Self {
         per_second: 0,
         burst: 0,
+    };
+    /// More than a node can do.
+    pub const GENEROUS: Self = Self {
+        per_second: 200_000,
+        burst: 200_000,
     };
 }
 

@@ -1,12 +1,18 @@
 //! Token buckets: per address before it is known who calls, per account after.
 //!
+//! Two addresses' buckets beside the general one are for what needs no credentials ([`Access`]), and one is for calls whose
+//! credentials do not hold: only those take its tokens. While it is empty nothing is verified for that address any more,
+//! since a signature costs more than all of the rest; callers that are known already go on.
+//!
 //! The buckets are governor's keyed stores. Those never forget by themselves: [`Limits::prune`] drops buckets that are
 //! full again, which changes nothing for their callers.
 
 use std::{
+    collections::HashMap,
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -14,11 +20,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use docket_engine::access::{Principal, Role, Username};
 use governor::{
     Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
+    clock::{Clock, DefaultClock, Reference},
     middleware::StateInformationMiddleware,
     state::keyed::DashMapStateStore,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 use tonic::Code;
 
 use crate::{
@@ -35,9 +42,30 @@ pub const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 pub struct Limits<C: Clock = DefaultClock> {
     address: Option<Buckets<IpAddr, C>>,
     open: Option<Buckets<IpAddr, C>>,
+    probe: Option<Buckets<IpAddr, C>>,
+    failure: Option<Buckets<IpAddr, C>>,
+    barred: Barred<C::Instant>,
     customer: Option<Buckets<Username, C>>,
     service: Option<Buckets<Username, C>>,
     admin: Option<Buckets<Username, C>>,
+}
+
+/// What a method asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Credentials.
+    Credentials,
+    /// None: it can be guessed at.
+    Open,
+    /// None: it tells how the node is.
+    Probe,
+}
+
+/// The addresses whose bucket for failures is empty, and until when.
+struct Barred<I> {
+    until: Mutex<HashMap<IpAddr, I>>,
+    /// How many those are, so that nobody waits for the lock while there is none.
+    count: AtomicUsize,
 }
 
 /// What is left to a caller, for the reply's metadata.
@@ -54,7 +82,7 @@ pub struct Left {
 pub struct Empty {
     /// For the reply's metadata.
     pub left: Left,
-    /// Which limiter, for metrics: `address`, `open` or `principal`.
+    /// Which limiter, for metrics: `address`, `open`, `probe`, `failure` or `principal`.
     pub limiter: &'static str,
     /// Whose bucket.
     pub subject: String,
@@ -75,29 +103,69 @@ impl<C: Clock + Clone> Limits<C> {
         Self {
             address: Buckets::new("address", config.address, clock),
             open: Buckets::new("open", config.open, clock),
+            probe: Buckets::new("probe", config.probe, clock),
+            failure: Buckets::new("failure", config.failure, clock),
+            barred: Barred {
+                until: Mutex::default(),
+                count: AtomicUsize::new(0),
+            },
             customer: Buckets::new("customer", config.customer, clock),
             service: Buckets::new("service", config.service, clock),
             admin: Buckets::new("admin", config.admin, clock),
         }
     }
 
-    /// Takes a token of an address; of its bucket for open methods too, where `open`.
+    /// Takes a token of an address.
     ///
     /// # Errors
-    /// Where a bucket has none.
-    pub fn take_address(&self, address: IpAddr, open: bool) -> Result<Option<Left>, Box<Empty>> {
-        if self.address.is_none() && !(open && self.open.is_some()) {
+    /// Where its bucket has none.
+    pub fn take_address(&self, address: IpAddr) -> Result<Option<Left>, Box<Empty>> {
+        let buckets = self.address.as_ref();
+        buckets
+            .map(|buckets| buckets.take(&network_of(address), "address"))
+            .transpose()
+    }
+
+    /// Takes a token of an address for a method that needs no credentials, where it is one.
+    ///
+    /// # Errors
+    /// Where its bucket has none.
+    pub fn take_access(&self, address: IpAddr, access: Access) -> Result<Option<Left>, Box<Empty>> {
+        let (buckets, limiter) = match access {
+            Access::Credentials => return Ok(None),
+            Access::Open => (&self.open, "open"),
+            Access::Probe => (&self.probe, "probe"),
+        };
+        buckets
+            .as_ref()
+            .map(|buckets| buckets.take(&network_of(address), limiter))
+            .transpose()
+    }
+
+    /// Takes a token of an address whose call had no credentials, or some that do not hold.
+    ///
+    /// # Errors
+    /// Where its bucket has none: then [`Self::barred`] is true until there is one again.
+    pub fn take_failure(&self, address: IpAddr) -> Result<Option<Left>, Box<Empty>> {
+        let Some(buckets) = &self.failure else {
             return Ok(None);
-        }
+        };
         let network = network_of(address);
-        let mut left = None;
-        if let Some(buckets) = &self.address {
-            left = Some(buckets.take(&network, "address")?);
+        buckets.take(&network, "failure").map(Some).inspect_err(|empty| {
+            let until = buckets.clock.now() + empty.retry_after.into();
+            self.barred.insert(network, until);
+        })
+    }
+
+    /// Whether nothing is to be verified for an address now, since too much of what it sent did not hold.
+    pub fn barred(&self, address: IpAddr) -> Option<Box<Empty>> {
+        let buckets = self.failure.as_ref()?;
+        if self.barred.count.load(Relaxed) == 0 {
+            return None;
         }
-        if let (true, Some(buckets)) = (open, &self.open) {
-            left = Some(buckets.take(&network, "open")?);
-        }
-        Ok(left)
+        let (network, now) = (network_of(address), buckets.clock.now());
+        let until = self.barred.until(&network)?;
+        (now < until).then(|| Box::new(buckets.empty(&network, "failure", until.duration_since(now).into())))
     }
 
     /// Takes a token of an account.
@@ -118,8 +186,12 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Forgets the buckets that are full again.
     pub fn prune(&self) {
-        for buckets in [&self.address, &self.open].into_iter().flatten() {
+        let addresses = [&self.address, &self.open, &self.probe, &self.failure];
+        for buckets in addresses.into_iter().flatten() {
             buckets.prune();
+        }
+        if let Some(buckets) = &self.failure {
+            self.barred.prune(buckets.clock.now());
         }
         for buckets in [&self.customer, &self.service, &self.admin].into_iter().flatten() {
             buckets.prune();
@@ -128,7 +200,7 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// How many buckets there are.
     pub fn buckets(&self) -> usize {
-        let addresses = [&self.address, &self.open]
+        let addresses = [&self.address, &self.open, &self.probe, &self.failure]
             .into_iter()
             .flatten()
             .map(|b| b.limiter.len());
@@ -137,6 +209,24 @@ impl<C: Clock + Clone> Limits<C> {
             .flatten()
             .map(|b| b.limiter.len());
         addresses.sum::<usize>() + accounts.sum::<usize>()
+    }
+}
+
+impl<I: Reference> Barred<I> {
+    fn insert(&self, network: IpAddr, until: I) {
+        let mut all = self.until.lock();
+        all.insert(network, until);
+        self.count.store(all.len(), Relaxed);
+    }
+
+    fn until(&self, network: &IpAddr) -> Option<I> {
+        self.until.lock().get(network).copied()
+    }
+
+    fn prune(&self, now: I) {
+        let mut all = self.until.lock();
+        all.retain(|_, until| now < *until);
+        self.count.store(all.len(), Relaxed);
     }
 }
 
@@ -167,12 +257,19 @@ impl<K: Hash + Eq + Clone + ToString, C: Clock + Clone> Buckets<K, C> {
     fn take(&self, key: &K, limiter: &'static str) -> Result<Left, Box<Empty>> {
         match self.limiter.check_key(key) {
             Ok(state) => Ok(self.left(state.remaining_burst_capacity())),
-            Err(not_until) => Err(Box::new(Empty {
-                left: self.left(0),
-                limiter,
-                subject: format!("{limiter}:{}", key.to_string()),
-                retry_after: not_until.wait_time_from(self.clock.now()),
-            })),
+            Err(not_until) => {
+                let retry_after = not_until.wait_time_from(self.clock.now());
+                Err(Box::new(self.empty(key, limiter, retry_after)))
+            }
+        }
+    }
+
+    fn empty(&self, key: &K, limiter: &'static str, retry_after: Duration) -> Empty {
+        Empty {
+            left: self.left(0),
+            limiter,
+            subject: format!("{limiter}:{}", key.to_string()),
+            retry_after,
         }
     }
 
@@ -275,6 +372,10 @@ mod tests {
             customer,
             address,
             open: Limit::OFF,
+            probe: Limit::OFF,
+            failure: Limit::OFF,
+            service: Limit::OFF,
+            admin: Limit::OFF,
             ..LimitsConfig::default()
         }
     }
@@ -340,7 +441,7 @@ mod tests {
     #[test]
     fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_is_itself() {
         let limits = Limits::with_clock(&config(Limit::OFF, TWO_OF_ONE), &FakeRelativeClock::default());
-        let take = |text: &str| limits.take_address(text.parse().unwrap(), false).is_ok();
+        let take = |text: &str| limits.take_address(text.parse().unwrap()).is_ok();
         assert!(take("2001:db8::1"));
         assert!(take("2001:db8::2"));
         assert!(!take("2001:db8::3"));
@@ -352,18 +453,57 @@ mod tests {
     }
 
     #[test]
-    fn open_methods_have_a_bucket_of_their_own() {
+    fn methods_without_credentials_have_buckets_of_their_own() {
         let config = LimitsConfig {
             open: TWO_OF_ONE,
+            probe: TWO_OF_ONE,
             ..config(Limit::OFF, Limit::OFF)
         };
         let limits = Limits::with_clock(&config, &FakeRelativeClock::default());
         let address = "192.0.2.1".parse().unwrap();
-        assert!(limits.take_address(address, false).unwrap().is_none());
-        assert!(limits.take_address(address, true).is_ok());
-        assert!(limits.take_address(address, true).is_ok());
-        assert_eq!(limits.take_address(address, true).unwrap_err().limiter, "open");
-        assert!(limits.take_address(address, false).is_ok());
+        for (access, limiter) in [(Access::Open, "open"), (Access::Probe, "probe")] {
+            assert!(limits.take_access(address, access).unwrap().is_some());
+            assert!(limits.take_access(address, access).is_ok());
+            assert_eq!(limits.take_access(address, access).unwrap_err().limiter, limiter);
+        }
+        assert!(
+            limits
+                .take_access(address, Access::Credentials)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_address_that_fails_too_often_is_barred_until_it_has_a_token_again() {
+        let config = LimitsConfig {
+            failure: TWO_OF_ONE,
+            ..config(Limit::OFF, Limit::OFF)
+        };
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(&config, &clock);
+        let (first, second) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        assert!(limits.take_failure(first).is_ok());
+        assert!(limits.take_failure(first).is_ok());
+        assert!(
+            limits.barred(first).is_none(),
+            "who fails no more is not asked for a token"
+        );
+        assert_eq!(limits.take_failure(first).unwrap_err().limiter, "failure");
+        let barred = limits.barred(first).unwrap();
+        assert_eq!(
+            (barred.subject.as_str(), barred.retry_after),
+            ("failure:192.0.2.1", Duration::from_secs(1))
+        );
+        assert!(limits.barred(second).is_none());
+        clock.advance(Duration::from_millis(999));
+        limits.prune();
+        assert!(limits.barred(first).is_some());
+        clock.advance(Duration::from_millis(1));
+        assert!(limits.barred(first).is_none());
+        limits.prune();
+        assert_eq!(limits.barred.count.load(Relaxed), 0);
+        assert!(limits.take_failure(first).is_ok());
     }
 
     #[test]
@@ -371,7 +511,7 @@ mod tests {
         let clock = FakeRelativeClock::default();
         let limits = Limits::with_clock(&config(TWO_OF_ONE, TWO_OF_ONE), &clock);
         for i in 0..1_000u32 {
-            limits.take_address(IpAddr::V4(i.into()), false).unwrap();
+            limits.take_address(IpAddr::V4(i.into())).unwrap();
             limits
                 .take_principal(&principal(&i.to_string(), Role::Customer))
                 .unwrap();

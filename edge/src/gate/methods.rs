@@ -7,7 +7,7 @@ use http::{Request, Response};
 use tonic::{codegen::BoxFuture, server::NamedService};
 use tower::Service;
 
-use super::{RequestBody, admission::Kind};
+use super::{RequestBody, admission::Kind, limits::Access};
 
 /// Methods whose requests or replies are streams.
 const STREAMS: [&str; 4] = [
@@ -38,6 +38,15 @@ pub(crate) struct Method {
 }
 
 impl Method {
+    /// What it asks of its caller.
+    pub(crate) fn access(&self) -> Access {
+        match self.rule.grant {
+            Some(_) => Access::Credentials,
+            None if self.probe => Access::Probe,
+            None => Access::Open,
+        }
+    }
+
     /// What a call of it counts as.
     pub(crate) fn kind(&self) -> Kind {
         match (self.flow, self.rule.grant.is_some()) {

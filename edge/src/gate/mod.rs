@@ -2,9 +2,9 @@
 //! here and a refusal costs microseconds.
 //!
 //! ```text
-//!   method ─▶ address bucket ─▶ admission ─▶ authenticate ─▶ principal bucket ─▶ permission ─▶ deadline ─▶ service
-//!      │            │               │             │                │                │             │
-//!      └────────────┴───────────────┴──── a refusal, with ratelimit metadata ───────┴─────────────┘
+//!   address's buckets ─▶ admission ─▶ authenticate ─▶ principal's bucket ─▶ permission ─▶ deadline ─▶ service
+//!           │                │             │                 │                  │             │
+//!           └────────────────┴──── a refusal, with ratelimit metadata ──────────┴─────────────┘
 //! ```
 //! Nothing of the request's body is read before all of it has been passed, and the reply counts as in flight until it has
 //! been taken. Every call is counted once, with the status that it ends with, however it ends.
@@ -18,7 +18,7 @@ mod unread;
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
@@ -31,7 +31,7 @@ use std::{
 use docket_actors::Call;
 use docket_engine::access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit};
 use futures::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until, timeout_at};
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
@@ -40,7 +40,7 @@ use tracing::Instrument;
 use self::{
     admission::{Admission, Kind, Permit},
     body::{Ending, code_of},
-    limits::{Left, Limits},
+    limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
 };
@@ -158,10 +158,13 @@ impl Gate {
         let found = self.methods.find(request.uri().path());
         let row = found.map_or(METHOD_TABLE.len(), |(row, _)| row);
         let ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
-        if let Some(status) = not_grpc(&request) {
-            return Ok(plain(status, ending));
-        }
         let mut left = None;
+        if let Err(refusal) = self.take(|limits| limits.take_address(peer.address.ip()), &mut left) {
+            return Ok(refused(refusal, left, ending));
+        }
+        if let Some(status) = not_grpc(&request) {
+            return Ok(plain(status, left, ending));
+        }
         let pass = match self.admit(
             &peer,
             found.map(|(_, method)| method),
@@ -237,11 +240,10 @@ impl Gate {
         started: Instant,
         left: &mut Option<Left>,
     ) -> Result<Pass, Refusal> {
-        let guessing = method.is_none_or(|method| method.rule.grant.is_none() && !method.probe);
-        *left = self
-            .limits
-            .take_address(peer.address.ip(), guessing)
-            .map_err(|empty| self.empty(*empty, left))?;
+        let address = peer.address.ip();
+        // Methods that do not exist are guessed at.
+        let access = method.map_or(Access::Open, Method::access);
+        self.take(|limits| limits.take_access(address, access), left)?;
         let Some(method) = method else {
             return Err(
                 Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")
@@ -263,7 +265,7 @@ impl Gate {
         let deadline = allowed.and_then(|allowed| started.checked_add(allowed));
         let context = match &method.rule.grant {
             None => None,
-            Some(grant) => Some(self.identify(request, grant, deadline, left)?),
+            Some(grant) => Some(self.identify(address, request.headers(), grant, deadline, left)?),
         };
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Refusal::deadline());
@@ -280,31 +282,47 @@ impl Gate {
     /// Who calls, whether that caller has a token left, and whether the method is open to it.
     fn identify(
         &self,
-        request: &Request<Incoming>,
+        address: IpAddr,
+        headers: &HeaderMap,
         grant: &'static Grant,
         deadline: Option<Instant>,
         left: &mut Option<Left>,
     ) -> Result<CallContext, Refusal> {
-        let principal = self
-            .authenticator
-            .authenticate(request.headers())
-            .map_err(|error| {
-                self.telemetry.unauthenticated(error.reason);
-                Refusal::from(error)
-            })?;
-        if let Some(of_principal) = self
-            .limits
-            .take_principal(&principal)
-            .map_err(|empty| self.empty(*empty, left))?
-        {
-            *left = Some(of_principal);
-        }
+        let principal = match self.limits.barred(address) {
+            None => match self.authenticator.authenticate(headers) {
+                Ok(principal) => principal,
+                Err(error) => {
+                    self.telemetry.unauthenticated(error.reason);
+                    self.take(|limits| limits.take_failure(address), left)?;
+                    return Err(error.into());
+                }
+            },
+            Some(barred) => match self.authenticator.known(headers) {
+                Some(principal) => principal,
+                None => return Err(self.empty(*barred, left)),
+            },
+        };
+        self.take(|limits| limits.take_principal(&principal), left)?;
         permit(&principal, grant, Owner::Unread)?;
         Ok(CallContext {
             principal,
             grant,
             deadline,
         })
+    }
+
+    /// Takes a token where there is a limit, and notes what is left.
+    fn take(
+        &self,
+        take: impl FnOnce(&Limits) -> Result<Option<Left>, Box<limits::Empty>>,
+        left: &mut Option<Left>,
+    ) -> Result<(), Refusal> {
+        match take(&self.limits) {
+            Ok(None) => {}
+            Ok(some) => *left = some,
+            Err(empty) => return Err(self.empty(*empty, left)),
+        }
+        Ok(())
     }
 
     fn empty(&self, empty: limits::Empty, left: &mut Option<Left>) -> Refusal {
@@ -343,9 +361,12 @@ fn not_grpc(request: &Request<Incoming>) -> Option<StatusCode> {
     (!is_grpc).then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
-fn plain(status: StatusCode, ending: Ending) -> Response<ReplyBody> {
+fn plain(status: StatusCode, left: Option<Left>, ending: Ending) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::empty(Code::InvalidArgument, ending));
     *response.status_mut() = status;
+    if let Some(left) = left {
+        left.write(response.headers_mut());
+    }
     response
 }
 

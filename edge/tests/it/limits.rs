@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use docket_edge::config::Limit;
+use docket_edge::config::{Limit, LimitsConfig};
 use docket_proto::v1::{
-    GetItemRequest, ListItemsRequest, item_service_client::ItemServiceClient,
+    CreateItemRequest, GetItemRequest, ListItemsRequest, item_service_client::ItemServiceClient,
     order_service_client::OrderServiceClient, place_orders_response,
 };
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status, metadata::MetadataMap};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
 
@@ -81,10 +81,8 @@ async fn an_account_that_calls_too_often_is_told_when_to_come_back() {
         .list_items(by("root", ListItemsRequest::default()))
         .await
         .unwrap();
-    assert!(
-        root.metadata().get("ratelimit").is_none(),
-        "there is no limit to tell of"
-    );
+    let policy = root.metadata().get("ratelimit-policy").unwrap();
+    assert_eq!(policy, "\"admin\";q=200000;w=1", "and so has root, by role");
     let (_, metrics) = server.get("/metrics").await;
     assert!(metrics.contains("docket_limiter_denials_total{limiter=\"principal\"}"));
     server.stop().await;
@@ -116,6 +114,148 @@ async fn an_address_is_limited_before_anybody_is_authenticated() {
         .filter(|(_, reason)| reason == "RATE_LIMITED")
         .count();
     assert!(limited > MANY / 2, "only {limited} of {MANY} were refused");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_reply_tells_the_limit_that_it_is_closest_to() {
+    // As it is configured by default.
+    let server = start(|config| config.limits = LimitsConfig::default()).await;
+    server.seed().await;
+    let channel = server.connect().await;
+    let mut items = ItemServiceClient::new(channel.clone());
+    let policy = |metadata: &MetadataMap| {
+        let text = |name| metadata.get(name).unwrap().to_str().unwrap().to_owned();
+        let (policy, left) = (text("ratelimit-policy"), text("ratelimit"));
+        let name = policy.split(';').next().unwrap();
+        assert!(
+            left.starts_with(&format!("{name};r=")),
+            "{left} is not of {policy}"
+        );
+        policy
+    };
+    let get = |name: &str| GetItemRequest {
+        name: format!("items/{name}"),
+    };
+    let ok = items.get_item(by("ada", get("nut"))).await.unwrap();
+    assert_eq!(policy(ok.metadata()), "\"customer\";q=100;w=2");
+    let ok = items.get_item(by("shop", get("nut"))).await.unwrap();
+    assert_eq!(policy(ok.metadata()), "\"service\";q=200000;w=1");
+    let ok = items.get_item(by("root", get("nut"))).await.unwrap();
+    assert_eq!(policy(ok.metadata()), "\"admin\";q=200000;w=1");
+    let error = items.get_item(by("shop", get("none"))).await.unwrap_err();
+    assert_eq!(
+        (error.code(), policy(error.metadata()).as_str()),
+        (Code::NotFound, "\"service\";q=200000;w=1")
+    );
+    let denied = items
+        .create_item(by("reader", CreateItemRequest::default()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (denied.code(), policy(denied.metadata()).as_str()),
+        (Code::PermissionDenied, "\"service\";q=200000;w=1")
+    );
+
+    let failure = "\"failure\";q=200;w=4";
+    let wrong = items.get_item(by("mallory", get("nut"))).await.unwrap_err();
+    assert_eq!(
+        (wrong.code(), policy(wrong.metadata()).as_str()),
+        (Code::Unauthenticated, failure)
+    );
+    let missing = items.get_item(Request::new(get("nut"))).await.unwrap_err();
+    assert_eq!(
+        (missing.code(), policy(missing.metadata()).as_str()),
+        (Code::Unauthenticated, failure)
+    );
+
+    let mut orders = OrderServiceClient::new(channel.clone());
+    let stream = orders
+        .place_orders(by("shop", futures::stream::empty()))
+        .await
+        .unwrap();
+    assert_eq!(policy(stream.metadata()), "\"service\";q=200000;w=1");
+
+    let mut health = HealthClient::new(channel);
+    let probe = "\"probe\";q=500;w=5";
+    let checked = health.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(policy(checked.metadata()), probe);
+    let watched = health.watch(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(policy(watched.metadata()), probe);
+
+    // What is not gRPC, and what there is not.
+    let (mut sender, connection) = http2(&server).await;
+    tokio::spawn(connection);
+    let mut get = head("/docket.v1.OrderService/PlaceOrder");
+    *get.method_mut() = http::Method::GET;
+    for (request, name) in [(get, "\"address\";"), (head("/nothing"), "\"open\";")] {
+        let answer = sender.send_request(request, true).unwrap().0.await.unwrap();
+        let policy = answer.headers()["ratelimit-policy"].to_str().unwrap();
+        assert!(policy.starts_with(name), "{policy}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_limited_by_address_and_takes_nothing_from_others() {
+    let server = start(|config| config.limits.probe = SMALL).await;
+    let mut health = HealthClient::new(server.connect().await);
+    let mut passed = 0;
+    let refused = loop {
+        match health.check(HealthCheckRequest::default()).await {
+            Ok(_) => passed += 1,
+            Err(status) => break status,
+        }
+        assert!(passed < MANY, "there is no limit");
+    };
+    assert!(passed >= 3);
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "RATE_LIMITED")
+    );
+    let details = refused.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+    assert_eq!(
+        details.quota_failure().unwrap().violations[0].subject,
+        "probe:127.0.0.1"
+    );
+    ItemServiceClient::new(server.connect().await)
+        .list_items(by("ada", ListItemsRequest::default()))
+        .await
+        .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_guesses_credentials_is_stopped_and_who_is_known_goes_on() {
+    let server = start(|config| config.limits.failure = SMALL).await;
+    let mut client = ItemServiceClient::new(server.connect().await);
+    let mut limited = 0;
+    for _ in 0..MANY {
+        let status = client
+            .list_items(by("mallory", ListItemsRequest::default()))
+            .await
+            .unwrap_err();
+        match status.code() {
+            Code::Unauthenticated => {}
+            Code::ResourceExhausted => {
+                assert_eq!(reason(&status), "RATE_LIMITED");
+                assert_eq!(
+                    status.get_error_details().quota_failure().unwrap().violations[0].subject,
+                    "failure:127.0.0.1"
+                );
+                limited += 1;
+            }
+            code => panic!("{code:?}"),
+        }
+        client
+            .list_items(by("ada", ListItemsRequest::default()))
+            .await
+            .expect("ada is known");
+    }
+    assert!(limited > MANY / 2, "only {limited} of {MANY} were refused");
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("docket_limiter_denials_total{limiter=\"failure\"}"));
     server.stop().await;
 }
 
@@ -285,7 +425,14 @@ async fn until_placed(client: &mut Client) {
 
 #[tokio::test]
 async fn a_limit_that_is_not_set_is_not_told() {
-    let server = start(|_| {}).await;
+    let server = start(|config| {
+        config.limits = LimitsConfig {
+            address: Limit::OFF,
+            customer: Limit::OFF,
+            ..config.limits
+        };
+    })
+    .await;
     let mut client = ItemServiceClient::new(server.connect().await);
     let status = client
         .get_item(by(

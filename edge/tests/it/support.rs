@@ -49,6 +49,10 @@ impl Authenticate for Keys {
         };
         self.0.get(key.ok_or(missing)?).cloned().ok_or(invalid)
     }
+
+    fn known(&self, headers: &HeaderMap) -> Option<Arc<Principal>> {
+        self.authenticate(headers).ok()
+    }
 }
 
 fn keys() -> Keys {
@@ -90,14 +94,16 @@ pub struct Running {
     task: JoinHandle<()>,
 }
 
-/// A configuration on free ports, without limits unless set.
+/// A configuration on free ports, without limits that tests reach unless set.
 pub fn config() -> EdgeConfig {
     let mut config = EdgeConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ..EdgeConfig::default()
     };
     config.admin.listen = config.listen;
-    config.limits.customer = Limit::OFF;
+    config.limits.customer = Limit::GENEROUS;
+    config.limits.probe = Limit::GENEROUS;
+    config.limits.failure = Limit::GENEROUS;
     config
 }
 

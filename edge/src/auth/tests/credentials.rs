@@ -2,6 +2,8 @@
 
 use docket_engine::access::Credential;
 
+use crate::authenticate::Authenticate;
+
 use super::*;
 
 #[tokio::test]
@@ -72,6 +74,21 @@ async fn a_key_acts_for_its_account_within_its_scopes() {
         credential: Credential::ApiKey(key.id()),
     };
     assert_eq!(*principal, expected);
+}
+
+#[tokio::test]
+async fn only_what_was_verified_is_known() {
+    let world = World::new().await;
+    world.register("ada", Role::Service, None).await;
+    let session = world.open_session("ada", 7).await;
+    let token = format!("Bearer {}", world.token("ada", session).await);
+    let sent = headers(&[("authorization", &token)]);
+    assert!(world.authenticator.known(&sent).is_none());
+    let principal = world.authenticator.authenticate(&sent).unwrap();
+    assert_eq!(world.authenticator.known(&sent), Some(principal));
+    assert!(world.authenticator.known(&headers(&[])).is_none());
+    world.pass(DAY);
+    assert!(world.authenticator.known(&sent).is_none(), "it has expired");
 }
 
 #[tokio::test]
