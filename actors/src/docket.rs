@@ -69,7 +69,8 @@ impl Options {
     }
 }
 
-/// Gets the kind of an entity (`order`, `customer`, `item`) and its id.
+/// Gets the kind of an entity (`order`, `customer`, `item`) and its id; `load` and its id before it is loaded from
+/// committed state.
 #[derive(Clone)]
 pub struct BeforeDecision(pub Arc<Interfere>);
 

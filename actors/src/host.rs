@@ -1,7 +1,7 @@
 //! The ractor actor around an entity.
 //!
-//! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one and loads the entity from
-//! committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
+//! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one, the first message loads the entity
+//! from committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
 //! (starting an actor costs ten times what re-using one does). A panic ends the host: its supervisor reports it, its
 //! waiting messages say to their callers that they are gone, and the next message to the entity finds a new host with
 //! the committed state.
@@ -9,7 +9,7 @@
 use std::{
     hash::Hash,
     marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +19,9 @@ use std::{
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{residents::Residents, shard::Shard};
+
+/// The kind that [`BeforeDecision`](crate::BeforeDecision) is told before an entity is loaded.
+const LOADING: &str = "load";
 
 /// What an actor decides for. All of it is synchronous: an entity never waits, it is told.
 pub(crate) trait Entity: Sized + Send + 'static {
@@ -67,7 +70,8 @@ pub(crate) struct HostState<E: Entity> {
     shard: Arc<Shard>,
     /// Messages on their way here: while there are any the identity is kept.
     queued: Arc<AtomicUsize>,
-    current: Option<(E::Key, E)>,
+    /// Loaded with the first message, so that a panic of loading is that message's.
+    current: Option<(E::Key, Option<E>)>,
 }
 
 impl<E: Entity> Actor for Host<E> {
@@ -94,11 +98,8 @@ impl<E: Entity> Actor for Host<E> {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            HostMessage::Assume(key) => {
-                let entity = E::load(&state.shard, key.clone());
-                state.current = Some((key, entity));
-            }
-            HostMessage::Deliver(message) => state.deliver(&myself, message),
+            HostMessage::Assume(key) => state.current = Some((key, None)),
+            HostMessage::Deliver(message) => return state.deliver(&myself, message),
             HostMessage::Passivate => state.passivate(&myself),
         }
         Ok(())
@@ -106,32 +107,48 @@ impl<E: Entity> Actor for Host<E> {
 }
 
 impl<E: Entity> HostState<E> {
-    fn deliver(&mut self, myself: &ActorRef<HostMessage<E>>, message: E::Message) {
+    fn deliver(
+        &mut self,
+        myself: &ActorRef<HostMessage<E>>,
+        message: E::Message,
+    ) -> Result<(), ActorProcessingErr> {
         let Some((key, entity)) = &mut self.current else {
             // Cannot be: an identity is only given up when no message is on its way. Dropping it tells the caller.
             self.queued.fetch_sub(1, Ordering::AcqRel);
-            return;
+            return Ok(());
         };
         let shard = &self.shard;
         let handled = catch_unwind(AssertUnwindSafe(|| {
+            let entity = match entity {
+                Some(entity) => entity,
+                None => {
+                    shard.before_decision(LOADING, key);
+                    entity.insert(E::load(shard, key.clone()))
+                }
+            };
             shard.before_decision(E::KIND, key);
             entity.handle(shard, message);
+            entity.is_done()
         }));
         self.queued.fetch_sub(1, Ordering::AcqRel);
         match handled {
-            Ok(()) if entity.is_done() => self.passivate(myself),
-            Ok(()) => {}
+            Ok(true) => self.passivate(myself),
+            Ok(false) => {}
             Err(panic) => {
                 let key = key.clone();
                 // Out of the registry first: whoever is told may send again at once.
                 E::residents(shard).forget(&key, myself.get_id());
-                entity.panicked(shard);
+                if let Some(entity) = entity {
+                    entity.panicked(shard);
+                }
                 metrics::counter!("docket_actor_panics_total", "kind" => E::KIND).increment(1);
                 tracing::error!(kind = E::KIND, %key, shard = %shard.id(), "an actor panicked; it is rebuilt from committed state");
                 shard.needs_reconciling();
-                resume_unwind(panic);
+                // An error, not the panic again: the messages that wait behind this one are not to blame.
+                return Err(panic_text(panic.as_ref()).into());
             }
         }
+        Ok(())
     }
 
     fn passivate(&mut self, myself: &ActorRef<HostMessage<E>>) {
@@ -139,7 +156,8 @@ impl<E: Entity> HostState<E> {
         let Some((key, entity)) = &self.current else {
             return;
         };
-        if !entity.is_idle(&self.shard) || !residents.release(key, myself.get_id()) {
+        let is_idle = entity.as_ref().is_none_or(|entity| entity.is_idle(&self.shard));
+        if !is_idle || !residents.release(key, myself.get_id()) {
             return;
         }
         self.current = None;
@@ -147,4 +165,10 @@ impl<E: Entity> HostState<E> {
             myself.stop(None);
         }
     }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked without a message".to_owned())
 }

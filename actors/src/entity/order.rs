@@ -120,9 +120,7 @@ impl Entity for OrderEntity {
     const KIND: &'static str = "order";
 
     fn load(shard: &Arc<Shard>, id: OrderId) -> Self {
-        let mut entity = Self::committed(shard, id);
-        entity.resume(shard);
-        entity
+        Self::committed(shard, id)
     }
 
     fn panicked(&mut self, shard: &Arc<Shard>) {
@@ -135,6 +133,14 @@ impl Entity for OrderEntity {
     }
 
     fn handle(&mut self, shard: &Arc<Shard>, message: OrderMessage) {
+        // Whoever wants something of the order has it carry on; an answer that comes too late has not.
+        if let OrderMessage::Place { .. }
+        | OrderMessage::Await { .. }
+        | OrderMessage::Cancel { .. }
+        | OrderMessage::Resume = message
+        {
+            self.resume(shard);
+        }
         match message {
             OrderMessage::Place {
                 place,
@@ -151,12 +157,13 @@ impl Entity for OrderEntity {
             } => {
                 self.cancel(shard, owner.as_ref(), expected, request, caller);
             }
-            OrderMessage::Resume => self.resume(shard),
+            OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. } | OrderMessage::Failed { decider, .. }
                 if decider != self.life.decider => {}
             OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
-            OrderMessage::Again { step } => self.ask(shard, step),
+            OrderMessage::Again { step } if self.waits_for(&step) => self.ask(shard, step),
+            OrderMessage::Again { .. } => {}
             OrderMessage::Settled => {
                 self.stage = Stage::Idle;
                 // Those that came while the last event was on its way.
@@ -593,15 +600,19 @@ impl OrderEntity {
         }
     }
 
-    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
-        let under_way = matches!(
-            (self.stage, &step),
+    /// Whether such a question is under way.
+    fn waits_for(&self, step: &Step) -> bool {
+        matches!(
+            (self.stage, step),
             (Stage::Holding, Step::Hold)
                 | (Stage::Reserving, Step::Reserve(_))
                 | (Stage::Unholding, Step::Unhold)
                 | (Stage::Releasing, Step::Release(_))
-        );
-        if !under_way {
+        )
+    }
+
+    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
+        if !self.waits_for(&step) {
             return;
         }
         let repeats = self.repeats(&step);

@@ -9,12 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{BeforeDecision, Call, CallError, Docket, ListOrders, Options};
+use docket_actors::{ActorLimits, BeforeDecision, Call, CallError, Docket, ListOrders, Options};
 use docket_cluster::Node;
-use docket_engine::{Order, OrderId, OrderState};
+use docket_engine::{Amount, CustomerId, Order, OrderId, OrderState};
 use docket_persistence::mem::{Fault, MemDisk, Seeded};
 
-use crate::shop::{Shop, order, reason};
+use crate::{
+    counted::Counted,
+    residents::actors_fall_to,
+    shop::{Shop, order, reason},
+};
 
 /// Seeds in an ordinary run; `DOCKET_SEEDS` sets another number, `DOCKET_SEED` a single seed.
 const SEEDS: u64 = 30;
@@ -116,9 +120,71 @@ async fn a_command_that_always_panics_its_actor_is_refused_and_its_neighbours_go
     shop.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_item_that_always_panics_over_a_release_fails_the_caller_and_is_left_in_peace_for_longer_and_longer()
- {
+#[tokio::test]
+async fn a_panic_while_an_entity_is_loaded_is_counted_and_its_commands() {
+    let counted = Counted::default();
+    let _here = metrics::set_default_local_recorder(&counted);
+    let dir = tempfile::tempdir().unwrap();
+    let (before, left) = panicking("load", "bob", 0);
+    let actors = ActorLimits {
+        active_max: 10,
+        idle_s: 1,
+    };
+    let shop = Shop::open_with(Options {
+        before_decision: Some(before),
+        actors,
+        ..Options::new(dir.path())
+    })
+    .await;
+    shop.customer("bob", 1_000_000).await;
+    shop.item("pot", 2_000, 100).await;
+    actors_fall_to(&shop, 0).await;
+    left.store(u32::MAX, Ordering::Release);
+    let refused = shop.place("r", "bob", &[("pot", 1, 2_000)]).await;
+    assert_eq!(refused.unwrap_err(), CallError::Poison);
+    assert_eq!(counted.of("docket_actor_panics_total customer"), 3);
+    assert_eq!(counted.of("docket_poison_commands_total"), 1);
+    left.store(0, Ordering::Release);
+    shop.place("r", "bob", &[("pot", 1, 2_000)]).await.unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn messages_that_wait_behind_one_that_panics_are_not_blamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (armed, messages) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
+    let seen = armed.clone();
+    // Every fifth of the first twenty messages, when the others have queued up behind it.
+    let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
+        if (kind, id) == ("customer", "alice") && seen.load(Ordering::Acquire) > 0 {
+            let nth = messages.fetch_add(1, Ordering::AcqRel) + 1;
+            if nth <= 20 && nth.is_multiple_of(5) {
+                std::thread::sleep(Duration::from_millis(100));
+                panic!("a test made message {nth} panic");
+            }
+        }
+    }));
+    let shop = shop_with(dir.path(), before).await;
+    armed.store(1, Ordering::Release);
+    let credit = |_| {
+        let alice = CustomerId::new("alice").unwrap();
+        let docket = shop.docket.clone();
+        tokio::spawn(async move {
+            docket
+                .credit_account(Call::default(), alice, Amount(1), None)
+                .await
+        })
+    };
+    for credited in (0..60).map(credit).collect::<Vec<_>>() {
+        credited.await.unwrap().unwrap();
+    }
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn an_item_that_always_panics_over_a_release_fails_the_caller_and_is_left_in_peace() {
+    let counted = Counted::default();
+    let _here = metrics::set_default_local_recorder(&counted);
     let dir = tempfile::tempdir().unwrap();
     let (armed, panics) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (seen, count) = (armed.clone(), panics.clone());
@@ -136,6 +202,7 @@ async fn an_item_that_always_panics_over_a_release_fails_the_caller_and_is_left_
     let cancelled = shop.docket.cancel_order(Call::default(), placed.id, None).await;
     assert_eq!(cancelled.unwrap_err(), CallError::Poison);
     assert_eq!(panics.load(Ordering::Acquire), 3);
+    assert_eq!(counted.of("docket_poison_commands_total"), 1);
     assert_eq!(shop.held("alice").await, 0, "what could be given back is");
     shop.place("r2", "alice", &[("pot", 1, 2_000)]).await.unwrap();
     // Taken up again after 2 seconds, and after 4 more.

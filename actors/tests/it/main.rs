@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod counted;
 mod faults;
 mod orders;
 mod residents;

@@ -7,7 +7,7 @@ use docket_actors::{ActorLimits, AdmissionLimits, Call, CallError, Options};
 use crate::shop::{Shop, order};
 
 /// Waits until at most this many actors run.
-async fn actors_fall_to(shop: &Shop, most: u64) {
+pub(crate) async fn actors_fall_to(shop: &Shop, most: u64) {
     let asked = Instant::now();
     loop {
         let actors = shop.docket.status().entities.actors;
