@@ -27,7 +27,7 @@ use crate::{
     docket::{PANICS_MAX, PlaceOrder},
     host::Entity,
     proposer::After,
-    reply::{Ask, Caller, Failure, Reply, Step, StepError},
+    reply::{Ask, Caller, Deadline, Failure, Reply, Step, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -383,6 +383,7 @@ impl OrderEntity {
                 let amount = order::total(&place.lines).unwrap_or(Amount::ZERO);
                 let message = CustomerMessage::Hold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
+                    deadline: Deadline::latest(&self.callers),
                     amount,
                     currency: place.currency,
                     record: record.clone(),
@@ -395,6 +396,11 @@ impl OrderEntity {
                 };
                 let message = CustomerMessage::Unhold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
+                    // A refused order gives back what it holds, whoever waits.
+                    deadline: match self.cancelling {
+                        true => Deadline::latest(&self.callers),
+                        false => Deadline::NEVER,
+                    },
                     amount: order.total,
                     record: record.clone(),
                 };
@@ -422,8 +428,10 @@ impl OrderEntity {
     }
 
     fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
-        if let Err(StepError::Failed(failure)) = result {
-            return self.ask_again(shard, step, failure);
+        match result {
+            Err(StepError::Failed(Failure::Expired)) => return self.expired(shard, step),
+            Err(StepError::Failed(failure)) => return self.ask_again(shard, step, failure),
+            _ => {}
         }
         match (self.stage, step) {
             (Stage::Holding, Step::Hold) => self.held(shard, result),
@@ -597,6 +605,22 @@ impl OrderEntity {
             Some(order) if self.cancelling => Reply::Order(Arc::new(order.clone())),
             Some(order) => placed_reply(&Arc::new(order.clone())),
             None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+        }
+    }
+
+    /// The customer came to the question too late, and did nothing. So nothing of the placing or cancelling is in the log.
+    fn expired(&mut self, shard: &Arc<Shard>, step: Step) {
+        if !self.waits_for(&step) {
+            return;
+        }
+        if !Deadline::latest(&self.callers).has_passed() {
+            // Somebody came since who has more time.
+            return self.ask(shard, step);
+        }
+        (self.placing, self.unholding) = (None, None);
+        (self.stage, self.cancelling) = (Stage::Idle, false);
+        for caller in std::mem::take(&mut self.callers) {
+            caller.fail(Failure::Expired);
         }
     }
 
