@@ -44,8 +44,29 @@ pub(crate) enum Failure {
 #[derive(Debug)]
 pub(crate) struct Caller {
     reply: Option<oneshot::Sender<Result<Reply, Failure>>>,
-    deadline: Option<Instant>,
+    deadline: Deadline,
     _permit: Arc<Permit>,
+}
+
+/// After this nobody waits for an answer; `None` for never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline(pub(crate) Option<Instant>);
+
+impl Deadline {
+    /// Somebody waits for ever.
+    pub(crate) const NEVER: Self = Self(None);
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.0.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// When the last of several callers gives up; at once where there is none.
+    pub(crate) fn latest(callers: &[Caller]) -> Self {
+        let deadlines = callers.iter().map(|caller| caller.deadline.0);
+        Self(deadlines.fold(Some(Instant::now()), |latest, deadline| {
+            latest.zip(deadline).map(|(a, b)| a.max(b))
+        }))
+    }
 }
 
 impl Caller {
@@ -57,7 +78,7 @@ impl Caller {
         (
             Self {
                 reply: Some(sender),
-                deadline,
+                deadline: Deadline(deadline),
                 _permit: permit,
             },
             receiver,
@@ -73,7 +94,7 @@ impl Caller {
     }
 
     pub(crate) fn is_expired(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.deadline.has_passed()
     }
 
     fn send(&mut self, result: Result<Reply, Failure>) {

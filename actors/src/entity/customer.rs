@@ -12,7 +12,7 @@ use crate::{
     committed::Target,
     host::Entity,
     proposer::After,
-    reply::{Ask, Caller, Failure, Reply, StepError},
+    reply::{Ask, Caller, Deadline, Failure, Reply, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -22,16 +22,18 @@ const OVERLAY_SWEEP: usize = 256;
 
 /// What a customer's actor is told.
 pub(crate) enum CustomerMessage {
-    /// An order asks for a hold; `record` has its own first event.
+    /// An order asks for a hold, unless nobody waits for it any more; `record` has its own first event.
     Hold {
         ask: Ask,
+        deadline: Deadline,
         amount: Amount,
         currency: Currency,
         record: Record,
     },
-    /// An order gives its hold back; `record` has its own event.
+    /// An order gives its hold back, unless nobody waits for that any more; `record` has its own event.
     Unhold {
         ask: Ask,
+        deadline: Deadline,
         amount: Amount,
         record: Record,
     },
@@ -77,15 +79,27 @@ impl Entity for CustomerEntity {
             *self = Self::load(shard, self.id.clone());
         }
         match message {
+            // The queue of a busy customer is where an order waits, and nothing of it is in the log yet.
+            CustomerMessage::Hold { ask, deadline, .. } | CustomerMessage::Unhold { ask, deadline, .. }
+                if deadline.has_passed() =>
+            {
+                ask.answer(Err(StepError::Failed(Failure::Expired)));
+            }
             CustomerMessage::Hold {
                 ask,
+                deadline: _,
                 amount,
                 currency,
                 record,
             } => {
                 self.hold(shard, ask, amount, currency, record);
             }
-            CustomerMessage::Unhold { ask, amount, record } => self.unhold(shard, ask, amount, record),
+            CustomerMessage::Unhold {
+                ask,
+                deadline: _,
+                amount,
+                record,
+            } => self.unhold(shard, ask, amount, record),
             CustomerMessage::Command {
                 command,
                 request,

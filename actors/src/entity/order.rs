@@ -35,7 +35,7 @@ use crate::{
     docket::{PANICS_MAX, PlaceOrder},
     host::Entity,
     proposer::After,
-    reply::{Ask, Caller, Failure, Reply, Step, StepError},
+    reply::{Ask, Caller, Deadline, Failure, Reply, Step, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -147,9 +147,7 @@ impl Entity for OrderEntity {
     const KIND: &'static str = "order";
 
     fn load(shard: &Arc<Shard>, id: OrderId) -> Self {
-        let mut entity = Self::committed(shard, id);
-        entity.resume(shard);
-        entity
+        Self::committed(shard, id)
     }
 
     fn panicked(&mut self, shard: &Arc<Shard>) {
@@ -162,6 +160,14 @@ impl Entity for OrderEntity {
     }
 
     fn handle(&mut self, shard: &Arc<Shard>, message: OrderMessage) {
+        // Whoever wants something of the order has it carry on; an answer that comes too late has not.
+        if let OrderMessage::Place { .. }
+        | OrderMessage::Await { .. }
+        | OrderMessage::Cancel { .. }
+        | OrderMessage::Resume = message
+        {
+            self.resume(shard);
+        }
         match message {
             OrderMessage::Place {
                 place,
@@ -181,7 +187,7 @@ impl Entity for OrderEntity {
             } => {
                 self.cancel(shard, owner.as_ref(), expected, request, caller);
             }
-            OrderMessage::Resume => self.resume(shard),
+            OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }
             | OrderMessage::Failed { decider, .. }
@@ -196,7 +202,8 @@ impl Entity for OrderEntity {
             }
             OrderMessage::Awake { .. } => self.awake(shard),
             OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
-            OrderMessage::Again { step } => self.ask(shard, step),
+            OrderMessage::Again { step } if self.waits_for(&step) => self.ask(shard, step),
+            OrderMessage::Again { .. } => {}
             OrderMessage::Settled => {
                 self.stage = Stage::Idle;
                 // Those that came while the last event was on its way.
@@ -440,6 +447,7 @@ impl OrderEntity {
                 let amount = order::total(&place.lines).unwrap_or(Amount::ZERO);
                 let message = CustomerMessage::Hold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
+                    deadline: Deadline::latest(&self.callers),
                     amount,
                     currency: place.currency,
                     record: record.clone(),
@@ -452,6 +460,11 @@ impl OrderEntity {
                 };
                 let message = CustomerMessage::Unhold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
+                    // A refused order gives back what it holds, whoever waits.
+                    deadline: match self.cancelling {
+                        true => Deadline::latest(&self.callers),
+                        false => Deadline::NEVER,
+                    },
                     amount: order.total,
                     record: record.clone(),
                 };
@@ -479,8 +492,10 @@ impl OrderEntity {
     }
 
     fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
-        if let Err(StepError::Failed(failure)) = result {
-            return self.ask_again(shard, step, failure);
+        match result {
+            Err(StepError::Failed(Failure::Expired)) => return self.expired(shard, step),
+            Err(StepError::Failed(failure)) => return self.ask_again(shard, step, failure),
+            _ => {}
         }
         match (self.stage, step) {
             (Stage::Holding, Step::Hold) => self.held(shard, result),
@@ -703,15 +718,35 @@ impl OrderEntity {
         }
     }
 
-    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
-        let under_way = matches!(
-            (self.stage, &step),
+    /// The customer came to the question too late, and did nothing. So nothing of the placing or cancelling is in the log.
+    fn expired(&mut self, shard: &Arc<Shard>, step: Step) {
+        if !self.waits_for(&step) {
+            return;
+        }
+        if !Deadline::latest(&self.callers).has_passed() {
+            // Somebody came since who has more time.
+            return self.ask(shard, step);
+        }
+        (self.placing, self.unholding) = (None, None);
+        (self.stage, self.cancelling) = (Stage::Idle, false);
+        for caller in std::mem::take(&mut self.callers) {
+            caller.fail(Failure::Expired);
+        }
+    }
+
+    /// Whether such a question is under way.
+    fn waits_for(&self, step: &Step) -> bool {
+        matches!(
+            (self.stage, step),
             (Stage::Holding, Step::Hold)
                 | (Stage::Reserving, Step::Reserve(_))
                 | (Stage::Unholding, Step::Unhold)
                 | (Stage::Releasing, Step::Release(_))
-        );
-        if !under_way {
+        )
+    }
+
+    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
+        if !self.waits_for(&step) {
             return;
         }
         let repeats = self.repeats(&step);

@@ -1,8 +1,15 @@
 //! Actors are started on demand and passivated when idle or too many; nothing depends on whether one runs.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use docket_actors::{ActorLimits, AdmissionLimits, Call, CallError, Options};
+use docket_actors::{ActorLimits, AdmissionLimits, BeforeDecision, Call, CallError, ListOrders, Options};
+use docket_engine::OrderState;
 
 use crate::shop::{Shop, order};
 
@@ -107,6 +114,80 @@ async fn what_does_not_fit_the_bounds_or_comes_too_late_is_refused_and_nothing_o
         .await;
     assert_eq!(late.unwrap_err(), CallError::DeadlineExceeded);
     assert_eq!(shop.stock("tea").await, (1_000, placed as i64));
+    shop.docket.validate().unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_waited_in_a_busy_customers_queue_until_it_was_too_late_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (armed, first) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(true));
+    let busy = armed.clone();
+    // The customer is busy with its first message until the others' time is up.
+    let before = BeforeDecision(Arc::new(move |kind: &str, _: &str| {
+        if kind == "customer" && busy.load(Ordering::Acquire) && first.swap(false, Ordering::AcqRel) {
+            std::thread::sleep(Duration::from_millis(400));
+        }
+    }));
+    let shop = Shop::open_with(Options {
+        before_decision: Some(before),
+        ..Options::new(dir.path())
+    })
+    .await;
+    shop.customer("alice", 1_000_000).await;
+    shop.item("tea", 100, 1_000).await;
+    let confirmed = shop.place("r", "alice", &[("tea", 1, 100)]).await.unwrap();
+    armed.store(true, Ordering::Release);
+    let in_time = |n: u32, millis| Call {
+        deadline: Some(Instant::now() + Duration::from_millis(millis)),
+        request_id: Some(format!("r{n}")),
+        ..Call::default()
+    };
+    let placing = (0..20).map(|n| {
+        let docket = shop.docket.clone();
+        let call = in_time(n, 100);
+        tokio::spawn(async move { docket.place_order(call, order("alice", &[("tea", 1, 100)])).await })
+    });
+    let mut placing = placing.collect::<Vec<_>>();
+    let docket = shop.docket.clone();
+    let (call, id) = (in_time(20, 100), confirmed.id);
+    placing.push(tokio::spawn(
+        async move { docket.cancel_order(call, id, None).await },
+    ));
+    // The last one has time enough.
+    let patient = shop
+        .docket
+        .place_order(in_time(21, 10_000), order("alice", &[("tea", 1, 100)]));
+    let patient = patient.await.unwrap();
+    for placed in placing {
+        assert_eq!(placed.await.unwrap().unwrap_err(), CallError::DeadlineExceeded);
+    }
+    let all = ListOrders {
+        limit: 100,
+        ..ListOrders::default()
+    };
+    let listed = shop
+        .docket
+        .list_orders(Call::default(), all)
+        .await
+        .unwrap()
+        .orders;
+    let now: Vec<_> = listed.iter().map(|order| (order.id, order.state)).collect();
+    assert_eq!(
+        now,
+        [
+            (patient.id, OrderState::Confirmed),
+            (confirmed.id, OrderState::Confirmed)
+        ]
+    );
+    assert_eq!(shop.stock("tea").await, (1_000, 2));
+    // Nothing was remembered of them: they are done when they are sent again.
+    shop.place("r0", "alice", &[("tea", 1, 100)]).await.unwrap();
+    let cancelled = shop
+        .docket
+        .cancel_order(in_time(20, 10_000), confirmed.id, None)
+        .await;
+    assert_eq!(cancelled.unwrap().state, OrderState::Cancelled);
     shop.docket.validate().unwrap();
     shop.close().await;
 }
