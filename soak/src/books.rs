@@ -145,6 +145,9 @@ impl Checked {
 /// and the stock that is reserved of every item, to the unit; and of the customers of `share` (1 for all) every order, each
 /// listed exactly once, with what was asked for, and none besides.
 ///
+/// A server that crashed gives back some seconds after its start what it had reserved for orders that never came to be: until
+/// then its stock may be off.
+///
 /// # Errors
 /// The server does not answer. What is wrong is no error but a fault.
 pub async fn check(
