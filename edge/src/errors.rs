@@ -13,6 +13,8 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::telemetry;
+
 /// `ErrorInfo.domain` of every refusal.
 pub const DOMAIN: &str = "docket";
 /// At most this many field violations are told.
@@ -214,23 +216,26 @@ impl From<Refusal> for Status {
     }
 }
 
+/// Every answer of the node passes here once: what it refused for want of room is counted.
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
         match error {
             CallError::Rejected(rejection) => rejection.into(),
             CallError::Overloaded { retry_after } => {
+                telemetry::denied_by_node(telemetry::ACTORS_IN_FLIGHT);
                 Self::new(Code::ResourceExhausted, "OVERLOADED", message)
                     .quota("node:in_flight")
                     .retry(retry_after)
             }
-            CallError::LowSpace { .. } => Self::new(
-                Code::ResourceExhausted,
-                "LOW_SPACE",
-                "the node's disk is nearly full: writes are refused until space is freed, reads go on",
-            )
-            .quota("node:disk")
-            .retry(LOW_SPACE_RETRY),
+            CallError::LowSpace { .. } => {
+                telemetry::denied_by_node(telemetry::DISK);
+                let message =
+                    "the node's disk is nearly full: writes are refused until space is freed, reads go on";
+                Self::new(Code::ResourceExhausted, "LOW_SPACE", message)
+                    .quota("node:disk")
+                    .retry(LOW_SPACE_RETRY)
+            }
             CallError::Unavailable { retry_after, .. } => {
                 Self::new(Code::Unavailable, "SHARD_UNAVAILABLE", message).retry(retry_after)
             }

@@ -10,6 +10,8 @@ use docket_engine::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::support::{denials, metrics};
+
 /// Which details a refusal has beside ErrorInfo.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Has {
@@ -359,6 +361,19 @@ fn retry_is_offered_only_where_nothing_was_done() {
         "DEADLINE_EXCEEDED",
         Has::default(),
     );
+}
+
+#[test]
+fn what_the_node_refuses_for_want_of_room_is_counted() {
+    let recorder = metrics();
+    let second = Duration::from_secs(1);
+    for (error, limiter) in [
+        (CallError::Overloaded { retry_after: second }, "actors_in_flight"),
+        (CallError::LowSpace { free_bytes: 7 }, "disk"),
+    ] {
+        drop(Refusal::from(error));
+        assert!(denials(&recorder.render(), limiter) > 0);
+    }
 }
 
 #[test]
