@@ -10,6 +10,7 @@ mod auth;
 mod config;
 mod connection;
 mod damage;
+mod disk;
 mod help;
 mod journal;
 mod serve;
