@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::NodeStatus as ClusterStatus;
+use docket_cluster::{Leadership, NodeStatus as ClusterStatus};
 
 use crate::{
     Docket,
@@ -69,6 +69,12 @@ impl Docket {
         let mut reasons = Vec::new();
         if inner.closing.is_cancelled() {
             reasons.push("the node is stopping".to_owned());
+        }
+        if !matches!(
+            *inner.node.meta().leadership().borrow(),
+            Leadership::Leader { .. }
+        ) {
+            reasons.push("the meta group has no leader here".to_owned());
         }
         for shard in inner.router.shards.iter().filter(|shard| !shard.is_leading()) {
             reasons.push(format!("shard {} has no leader here", shard.id()));

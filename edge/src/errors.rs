@@ -13,6 +13,8 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::telemetry;
+
 /// `ErrorInfo.domain` of every refusal.
 pub const DOMAIN: &str = "docket";
 /// At most this many field violations are told.
@@ -23,6 +25,9 @@ pub const TEXT_BYTES_MAX: usize = 256;
 const LOW_SPACE_RETRY: Duration = Duration::from_secs(30);
 /// When to come back while an order is being placed.
 const PENDING_RETRY: Duration = Duration::from_millis(50);
+
+/// What a request calls the fields that [`Rejection::field`] has other names for: pairs of that name and its own.
+pub(crate) type FieldNames = &'static [(&'static str, &'static str)];
 
 /// A call that is not done, and why.
 #[derive(Debug, Clone)]
@@ -68,6 +73,21 @@ impl Refusal {
         let mut refusal = Self::new(Code::InvalidArgument, "INVALID_ARGUMENT", message).with("field", field);
         refusal.0.details.set_bad_request(violations);
         refusal
+    }
+
+    /// What a call answers whose request has names of its own for some fields.
+    pub(crate) fn of_call(error: CallError, names: FieldNames) -> Self {
+        match error {
+            CallError::Rejected(rejection) => Self::of_rejection(rejection, names),
+            error => error.into(),
+        }
+    }
+
+    /// The same of a rejection.
+    pub(crate) fn of_rejection(rejection: Rejection, names: FieldNames) -> Self {
+        let field = rejection.field();
+        let own = names.iter().find(|(name, _)| *name == field);
+        refusal_of(&rejection, own.map_or(field.as_str(), |(_, own)| *own))
     }
 
     /// INTERNAL, with nothing about the cause but `incident`, under which it was logged.
@@ -118,6 +138,13 @@ impl Refusal {
     /// Adds `RetryInfo`: nothing was done, and it is sensible to try again after this long.
     pub fn retry(mut self, after: Duration) -> Self {
         self.0.details.set_retry_info(Some(after));
+        self
+    }
+
+    /// Adds `BadRequest`: which field is wrong.
+    fn violation(mut self, field: &str) -> Self {
+        let violation = FieldViolation::new(bounded(field.to_owned()), self.0.message.clone());
+        self.0.details.set_bad_request(vec![violation]);
         self
     }
 
@@ -189,23 +216,26 @@ impl From<Refusal> for Status {
     }
 }
 
+/// Every answer of the node passes here once: what it refused for want of room is counted.
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         let message = error.to_string();
         match error {
             CallError::Rejected(rejection) => rejection.into(),
             CallError::Overloaded { retry_after } => {
+                telemetry::denied_by_node(telemetry::ACTORS_IN_FLIGHT);
                 Self::new(Code::ResourceExhausted, "OVERLOADED", message)
                     .quota("node:in_flight")
                     .retry(retry_after)
             }
-            CallError::LowSpace { .. } => Self::new(
-                Code::ResourceExhausted,
-                "LOW_SPACE",
-                "the node's disk is nearly full: writes are refused until space is freed, reads go on",
-            )
-            .quota("node:disk")
-            .retry(LOW_SPACE_RETRY),
+            CallError::LowSpace { .. } => {
+                telemetry::denied_by_node(telemetry::DISK);
+                let message =
+                    "the node's disk is nearly full: writes are refused until space is freed, reads go on";
+                Self::new(Code::ResourceExhausted, "LOW_SPACE", message)
+                    .quota("node:disk")
+                    .retry(LOW_SPACE_RETRY)
+            }
             CallError::Unavailable { retry_after, .. } => {
                 Self::new(Code::Unavailable, "SHARD_UNAVAILABLE", message).retry(retry_after)
             }
@@ -219,43 +249,52 @@ impl From<CallError> for Refusal {
 
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
-        use Rejection as R;
-        let code = match &rejection {
-            R::CustomerNotFound { .. } | R::OrderNotFound { .. } | R::ItemNotFound { line: None, .. } => {
-                Code::NotFound
-            }
-            R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
-            R::StaleEtag => Code::Aborted,
-            R::ItemNotFound { line: Some(_), .. }
-            | R::CurrencyMismatch { .. }
-            | R::Overflow
-            | R::InsufficientCredit { .. }
-            | R::PriceChanged { .. }
-            | R::InsufficientStock { .. }
-            | R::OrderPending
-            | R::NotCancellable { .. }
-            | R::StockReserved { .. }
-            | R::BalanceHeld { .. } => Code::FailedPrecondition,
-            R::ItemFailed { .. } => Code::Internal,
-        };
-        let field = rejection.field();
-        let mut refusal =
-            Self::new(code, rejection.reason(), rejection.to_string()).with("field", field.clone());
-        if let Some((kind, name)) = resource_of(&rejection) {
-            refusal = refusal.resource(kind, name);
+        Self::of_rejection(rejection, &[])
+    }
+}
+
+/// A rejection that concerns this field of its request.
+fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
+    use Rejection as R;
+    let code = match rejection {
+        R::CustomerNotFound { .. } | R::OrderNotFound { .. } | R::ItemNotFound { line: None, .. } => {
+            Code::NotFound
         }
-        for (key, value) in figures_of(&rejection) {
-            refusal = refusal.with(key, value);
-        }
-        if code == Code::FailedPrecondition || code == Code::Aborted {
-            let subject = resource_of(&rejection).map_or(field, |(_, name)| name);
+        R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
+        R::StaleEtag => Code::Aborted,
+        // The lines alone are too much, whatever there is.
+        R::Overflow { line: Some(_) } => Code::InvalidArgument,
+        R::ItemNotFound { line: Some(_), .. }
+        | R::CurrencyMismatch { .. }
+        | R::Overflow { line: None }
+        | R::InsufficientCredit { .. }
+        | R::PriceChanged { .. }
+        | R::InsufficientStock { .. }
+        | R::OrderPending
+        | R::NotCancellable { .. }
+        | R::StockReserved { .. }
+        | R::BalanceHeld { .. } => Code::FailedPrecondition,
+        R::ItemFailed { .. } => Code::Internal,
+    };
+    let mut refusal = Refusal::new(code, rejection.reason(), rejection.to_string()).with("field", field);
+    if let Some((kind, name)) = resource_of(rejection) {
+        refusal = refusal.resource(kind, name);
+    }
+    for (key, value) in figures_of(rejection) {
+        refusal = refusal.with(key, value);
+    }
+    match code {
+        Code::FailedPrecondition | Code::Aborted => {
+            let subject = resource_of(rejection).map_or_else(|| field.to_owned(), |(_, name)| name);
             refusal = refusal.precondition(subject);
         }
-        if matches!(rejection, R::OrderPending) {
-            refusal = refusal.retry(PENDING_RETRY);
-        }
-        refusal
+        Code::InvalidArgument => refusal = refusal.violation(field),
+        _ => {}
     }
+    if matches!(rejection, R::OrderPending) {
+        refusal = refusal.retry(PENDING_RETRY);
+    }
+    refusal
 }
 
 impl From<Denied> for Refusal {

@@ -43,7 +43,7 @@ const COUNT_BUCKETS: [f64; 15] = [
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 12] = [
+const LIMITERS: [&str; 14] = [
     "address",
     "open",
     "probe",
@@ -56,7 +56,13 @@ const LIMITERS: [&str; 12] = [
     "open_streams",
     "bytes_in_flight",
     "reply_bytes_in_flight",
+    ACTORS_IN_FLIGHT,
+    DISK,
 ];
+/// The limiter of calls behind the edge.
+pub(crate) const ACTORS_IN_FLIGHT: &str = "actors_in_flight";
+/// The limiter of writes while the disk is nearly full.
+pub(crate) const DISK: &str = "disk";
 /// What is counted of a method that the contract does not have.
 const UNKNOWN_METHOD: &str = "unknown";
 
@@ -277,4 +283,9 @@ impl Telemetry {
         let number = self.incidents.fetch_add(1, Relaxed);
         format!("{:x}-{number:x}", std::process::id())
     }
+}
+
+/// The node refused something that the edge had let in.
+pub(crate) fn denied_by_node(limiter: &'static str) {
+    counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1);
 }

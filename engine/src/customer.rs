@@ -165,7 +165,10 @@ pub fn decide(
         }
         CustomerCommand::Credit { amount, expected } => {
             customer.check_revision(*expected)?;
-            customer.balance.plus(*amount).ok_or(Rejection::Overflow)?;
+            customer
+                .balance
+                .plus(*amount)
+                .ok_or(Rejection::Overflow { line: None })?;
             // Money that was never paid in cannot be taken out: credit is for orders.
             let available = customer.available().min(customer.balance).max(Amount::ZERO);
             if amount.0 < 0 && amount.0.checked_neg().is_none_or(|out| out > available.0) {
@@ -193,7 +196,10 @@ pub fn decide(
                     available: customer.available(),
                 });
             }
-            customer.held.plus(*amount).ok_or(Rejection::Overflow)?;
+            customer
+                .held
+                .plus(*amount)
+                .ok_or(Rejection::Overflow { line: None })?;
             Ok(Decision::event(CustomerEvent::Held {
                 order: *order,
                 amount: *amount,

@@ -193,7 +193,10 @@ pub fn decide(
         }
         ItemCommand::Adjust { delta, expected } => {
             item.check_revision(*expected)?;
-            let on_hand = item.on_hand.plus(*delta).ok_or(Rejection::Overflow)?;
+            let on_hand = item
+                .on_hand
+                .plus(*delta)
+                .ok_or(Rejection::Overflow { line: None })?;
             if on_hand < item.reserved {
                 return Err(Rejection::StockReserved {
                     on_hand: item.on_hand,

@@ -171,14 +171,15 @@ pub enum Effect {
 /// The sum of all lines.
 ///
 /// # Errors
-/// [`Rejection::Overflow`] where it does not fit.
+/// [`Rejection::Overflow`] where it does not fit, with the line from which on it does not.
 pub fn total(lines: &[Line]) -> Result<Amount, Rejection> {
-    lines
-        .iter()
-        .try_fold(Amount::ZERO, |sum, line| {
-            sum.plus(line.unit_price.times(line.quantity)?)
-        })
-        .ok_or(Rejection::Overflow)
+    lines.iter().enumerate().try_fold(Amount::ZERO, |sum, (i, line)| {
+        let sum = line
+            .unit_price
+            .times(line.quantity)
+            .and_then(|cost| sum.plus(cost));
+        sum.ok_or(Rejection::Overflow { line: Some(i as u16) })
+    })
 }
 
 /// The distinct items of some lines, in the order of their first line.

@@ -64,7 +64,11 @@ pub enum Rejection {
     },
     /// Sums beyond what an amount or a quantity can hold.
     #[error("the amounts are too large to add up")]
-    Overflow,
+    Overflow {
+        /// The line up to which an order's lines add up to more; `None` where it is what is there already that it does not
+        /// fit to.
+        line: Option<u16>,
+    },
     /// The item's price is not the line's.
     #[error("item {sku} costs {current}, not {offered} (minor units)")]
     PriceChanged {
@@ -138,7 +142,7 @@ impl Rejection {
             Self::ItemExists { .. } => "ITEM_EXISTS",
             Self::StaleEtag => "STALE_ETAG",
             Self::CurrencyMismatch { .. } => "CURRENCY_MISMATCH",
-            Self::Overflow => "AMOUNT_OVERFLOW",
+            Self::Overflow { .. } => "AMOUNT_OVERFLOW",
             Self::InsufficientCredit { .. } => "INSUFFICIENT_CREDIT",
             Self::PriceChanged { .. } => "PRICE_CHANGED",
             Self::InsufficientStock { .. } => "INSUFFICIENT_STOCK",
@@ -153,7 +157,9 @@ impl Rejection {
     /// The line that it concerns, from 0.
     pub fn line(&self) -> Option<u16> {
         match self {
-            Self::ItemNotFound { line, .. } | Self::CurrencyMismatch { line, .. } => *line,
+            Self::ItemNotFound { line, .. }
+            | Self::CurrencyMismatch { line, .. }
+            | Self::Overflow { line } => *line,
             Self::PriceChanged { line, .. }
             | Self::InsufficientStock { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
@@ -161,13 +167,22 @@ impl Rejection {
         }
     }
 
-    /// The request's field that it concerns, for instance `lines[1].unit_price`; empty where there is none.
+    /// The request's field that it concerns, for instance `lines[1].unit_price`. Of several requests that have other names
+    /// for it, that of `PlaceOrder` or else of the shortest.
     pub fn field(&self) -> String {
         let on_line = |line: u16, field: &str| format!("lines[{line}].{field}");
         match self {
             Self::RequestIdReused => "request_id".into(),
             Self::CustomerNotFound { .. } => "customer".into(),
+            Self::CustomerExists { .. } => "customer_id".into(),
+            Self::ItemExists { .. } => "sku".into(),
+            Self::OrderNotFound { .. }
+            | Self::ItemNotFound { line: None, .. }
+            | Self::OrderPending
+            | Self::NotCancellable { .. } => "name".into(),
             Self::CurrencyMismatch { line: None, .. } => "currency_code".into(),
+            Self::InsufficientCredit { .. } | Self::Overflow { line: None } => "lines".into(),
+            Self::Overflow { line: Some(line) } => format!("lines[{line}]"),
             Self::ItemNotFound { line: Some(line), .. }
             | Self::CurrencyMismatch { line: Some(line), .. }
             | Self::ItemFailed { line, .. } => on_line(*line, "item"),
@@ -176,7 +191,6 @@ impl Rejection {
             Self::StaleEtag => "etag".into(),
             Self::StockReserved { .. } => "delta".into(),
             Self::BalanceHeld { .. } => "amount".into(),
-            _ => String::new(),
         }
     }
 }

@@ -12,7 +12,7 @@
 //! | 6 | ItemExists | | sku | | | | |
 //! | 7 | StaleEtag | | | | | | |
 //! | 8 | CurrencyMismatch | line | | | | | ordered, expected |
-//! | 9 | Overflow | | | | | | |
+//! | 9 | Overflow | line | | | | | |
 //! | 10 | InsufficientCredit | | | needed | available | | |
 //! | 11 | PriceChanged | line | sku | offered | current | | |
 //! | 12 | InsufficientStock | line | sku | wanted | available | | |
@@ -136,7 +136,11 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             found_text: expected.as_str(),
             ..none
         },
-        Rejection::Overflow => Parts { kind: 9, ..none },
+        Rejection::Overflow { line } => Parts {
+            kind: 9,
+            line: *line,
+            ..none
+        },
         Rejection::InsufficientCredit { needed, available } => Parts {
             kind: 10,
             wanted: needed.0,
@@ -234,7 +238,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             ordered: parts::currency(MESSAGE, parts.wanted_text)?,
             expected: parts::currency(MESSAGE, parts.found_text)?,
         },
-        9 => Rejection::Overflow,
+        9 => Rejection::Overflow { line: parts.line },
         10 => Rejection::InsufficientCredit {
             needed: Amount(parts.wanted),
             available: Amount(parts.found),

@@ -32,6 +32,11 @@ const REFRESH_TOKEN: Secret = Secret {
 
 /// `docket auth`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket auth register bob --role customer --customer acme
+  docket auth login bob
+  docket auth key create --scope read --expires 90d")]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -51,7 +56,14 @@ pub enum Command {
     /// End the session of a refresh token
     Logout(Logout),
     /// Create, list and revoke API keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  docket auth key create --scope read --scope orders --expires 90d
+  docket auth key list
+  docket auth key revoke 5f0c2a7d9b3e4c1a8d6f7e21"
+    )]
     Key(Key),
     /// Give an account another role; ends its sessions and keys (needs an admin)
     Role(AssignRole),
@@ -115,6 +127,11 @@ pub struct Login {
 
 /// Exchange a refresh token.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket auth refresh --refresh-token-file ana.refresh
+  docket auth login ana -o json | jq -r .refresh_token |
+    docket auth refresh --refresh-token-file -")]
 pub struct Refresh {
     #[command(flatten)]
     token: RefreshTokenArgs,
@@ -122,6 +139,10 @@ pub struct Refresh {
 
 /// End a session.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket auth logout --refresh-token-file ana.refresh
+  DOCKET_REFRESH_TOKEN=$TOKEN docket auth logout")]
 pub struct Logout {
     #[command(flatten)]
     token: RefreshTokenArgs,
@@ -161,6 +182,10 @@ pub struct CreateKey {
 
 /// List API keys.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket auth key list
+  docket auth key list --all -o json")]
 pub struct ListKeys {
     #[command(flatten)]
     page: PageArgs,
@@ -168,6 +193,10 @@ pub struct ListKeys {
 
 /// End an API key.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket auth key revoke 5f0c2a7d9b3e4c1a8d6f7e21
+  docket auth key revoke apiKeys/5f0c2a7d9b3e4c1a8d6f7e21")]
 pub struct RevokeKey {
     /// The key: ID or apiKeys/ID
     #[arg(value_name = "KEY", value_parser = names::api_key)]

@@ -14,6 +14,10 @@ use crate::{
 
 /// `docket config`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket config check --config docket.toml
+  docket config show")]
 pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,

@@ -16,6 +16,11 @@ use crate::{
 
 /// `docket customer`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket customer create acme --currency EUR --credit-limit 500.00
+  docket customer credit acme 250.00
+  docket customer get acme")]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -63,6 +68,10 @@ pub struct Create {
 
 /// Show one customer.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket customer get acme
+  docket customer get acme -o json | jq .available")]
 pub struct Get {
     /// The customer: ID or customers/ID
     #[arg(value_name = "CUSTOMER", value_parser = names::customer)]
@@ -74,7 +83,7 @@ pub struct Get {
 #[command(after_help = "\
 Examples:
   docket customer update acme --credit-limit 800.00
-  docket customer update acme --display-name \"Acme Ltd\" --etag 3")]
+  docket customer update acme --display-name \"Acme Ltd\" --etag v3")]
 #[group(skip)]
 pub struct Update {
     /// The customer: ID or customers/ID
@@ -100,6 +109,10 @@ pub struct Update {
 
 /// List customers.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket customer list
+  docket customer list --all -o json")]
 pub struct List {
     #[command(flatten)]
     page: PageArgs,

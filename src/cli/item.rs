@@ -15,6 +15,11 @@ use crate::{
 
 /// `docket item`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket item create tea --price 4.50 --currency EUR --on-hand 100
+  docket item adjust tea 50
+  docket item get tea")]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -71,6 +76,10 @@ pub struct Create {
 
 /// Show one item.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket item get tea
+  docket item get tea -o json | jq .available")]
 pub struct Get {
     /// The item: SKU or items/SKU
     #[arg(value_name = "ITEM", value_parser = names::item)]
@@ -82,7 +91,7 @@ pub struct Get {
 #[command(after_help = "\
 Examples:
   docket item update tea --price 4.80
-  docket item update tea --display-name \"Green tea\" --etag 3")]
+  docket item update tea --display-name \"Green tea\" --etag v3")]
 pub struct Update {
     /// The item: SKU or items/SKU
     #[arg(value_name = "ITEM", value_parser = names::item)]
@@ -107,6 +116,10 @@ pub struct Update {
 
 /// List items.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket item list
+  docket item list --all -o json")]
 pub struct List {
     #[command(flatten)]
     page: PageArgs,

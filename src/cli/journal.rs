@@ -14,6 +14,10 @@ use crate::{
 
 /// `docket journal`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket journal verify
+  docket journal verify --data-dir /var/lib/docket -o json")]
 pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,

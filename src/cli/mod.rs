@@ -226,3 +226,28 @@ fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failur
         .map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?
         .block_on(command)
 }
+
+#[cfg(test)]
+mod tests {
+    /// Every command that something can be asked of, and the groups above.
+    fn check(command: &clap::Command, path: &str) {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let examples = help.lines().skip_while(|line| *line != "Examples:").skip(1);
+        let name = path.split(' ').next_back().unwrap_or_default();
+        let shown = examples
+            .take_while(|line| line.starts_with("  "))
+            .filter(|line| line.contains(name));
+        assert!(shown.count() > 0, "the help of `{path}` has no example of it");
+        for beneath in command.get_subcommands() {
+            check(beneath, &format!("{path} {}", beneath.get_name()));
+        }
+    }
+
+    #[test]
+    fn every_command_s_help_has_an_example_of_it() {
+        check(&super::command(), "docket");
+    }
+}

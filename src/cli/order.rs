@@ -15,6 +15,11 @@ use crate::{
 
 /// `docket order`
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order place --customer acme tea:2
+  docket order list --customer acme --state confirmed
+  docket order cancel 01M83JXAHCC6MXR3EASG000000")]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -62,6 +67,10 @@ pub struct Place {
 
 /// Show one order.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order get 01M83JXAHCC6MXR3EASG000000
+  docket order get orders/01M83JXAHCC6MXR3EASG000000 -o json")]
 pub struct Get {
     /// The order: ID or orders/ID
     #[arg(value_name = "ORDER", value_parser = names::order)]
@@ -89,6 +98,10 @@ pub struct List {
 
 /// Cancel an order.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order cancel 01M83JXAHCC6MXR3EASG000000
+  docket order cancel 01M83JXAHCC6MXR3EASG000000 --etag v2")]
 pub struct Cancel {
     /// The order: ID or orders/ID
     #[arg(value_name = "ORDER", value_parser = names::order)]

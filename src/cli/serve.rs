@@ -32,6 +32,10 @@ pub struct Args {
 /// `docket demo`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
+  docket demo
+  docket demo -o json | jq .checks
+
 The server runs on free ports, in a folder that is removed afterwards. Four
 clients place orders at the same time: some are refused for lack of stock or of
 credit, some are sent twice, some are cancelled. Then the books are checked,

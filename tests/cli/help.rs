@@ -28,6 +28,10 @@ fn every_help_page_is_as_reviewed_and_fits_80_columns() {
     assert!(found.len() > 25, "found only {} commands", found.len());
     let mut all = String::new();
     for (command, help) in found {
+        assert!(
+            help.contains("\nExamples:\n"),
+            "docket{command} --help has no examples"
+        );
         for line in help.lines() {
             assert!(
                 line.chars().count() <= 80,

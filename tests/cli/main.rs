@@ -11,6 +11,7 @@ mod bench;
 mod config;
 mod connection;
 mod damage;
+mod disk;
 mod help;
 mod journal;
 mod serve;

@@ -138,6 +138,99 @@ fn a_server_that_is_well_says_so() {
 }
 
 #[test]
+fn an_order_shows_in_every_metric_that_operators_go_by() {
+    let shell = Shell::new()
+        .variable("DOCKET__LIMITS__OPEN__PER_SECOND", "1")
+        .variable("DOCKET__LIMITS__OPEN__BURST", "1");
+    let server = Server::start(&shell);
+    let flags = server.flags();
+    for command in [
+        "customer create acme --currency EUR --credit-limit 500.00",
+        "item create tea --price 4.50 --currency EUR --on-hand 100",
+        "order place --customer acme tea:2",
+    ] {
+        shell.run(&format!("{command} {flags}")).ends(0);
+    }
+    shell
+        .run(&format!("order place --customer acme tea:200 {flags}"))
+        .ends(1)
+        .says("INSUFFICIENT_CREDIT");
+    // More logins at once than the bucket has tokens.
+    let login = format!("auth login nobody --password-file server.log {flags}");
+    let denied = (0..3).any(|_| shell.run(&login).stderr.contains("RATE_LIMITED"));
+    assert!(denied, "{}", server.log());
+
+    let metrics = until(
+        "the gauges, which are set once a second",
+        || {
+            let metrics = server.admin("/metrics").unwrap().1;
+            let mut lines = metrics.lines();
+            let actors = lines.find_map(|line| line.strip_prefix("docket_actors{kind=\"customer\"} "));
+            actors.is_some_and(|actors| actors != "0").then_some(metrics)
+        },
+        || server.log(),
+    );
+    let value = |series: &str| -> f64 {
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {metrics}"))
+            .parse()
+            .unwrap()
+    };
+    const PLACE: &str = "method=\"docket.v1.OrderService/PlaceOrder\"";
+    for series in [
+        // Latency and counts, by method and code.
+        format!("docket_requests_total{{{PLACE},code=\"OK\"}}"),
+        format!("docket_requests_total{{{PLACE},code=\"FAILED_PRECONDITION\"}}"),
+        format!("docket_request_seconds_count{{{PLACE},code=\"OK\"}}"),
+        format!("docket_request_seconds_sum{{{PLACE},code=\"OK\"}}"),
+        // The journal.
+        "docket_journal_sync_seconds_count".to_owned(),
+        "docket_journal_sync_seconds_sum".to_owned(),
+        "docket_journal_batch_records_count".to_owned(),
+        "docket_shard_batch_records_count".to_owned(),
+        "docket_journal_bytes".to_owned(),
+        // Actors, orders, limits.
+        "docket_actors{kind=\"customer\"}".to_owned(),
+        "docket_actors_started_total{kind=\"order\"}".to_owned(),
+        "docket_orders_settled_total{outcome=\"confirmed\"}".to_owned(),
+        "docket_orders_settled_total{outcome=\"rejected\"}".to_owned(),
+        "docket_limiter_denials_total{limiter=\"open\"}".to_owned(),
+    ] {
+        assert!(value(&series) > 0.0, "{series} in {metrics}");
+    }
+    for series in [
+        // How much waits is 0 as a rule.
+        "docket_journal_queue_records",
+        "docket_journal_queue_bytes",
+        "docket_raft_proposals_in_flight{group=\"meta\"}",
+        "docket_requests_in_flight",
+        "docket_calls_in_flight",
+        // Nobody is passivated within a second.
+        "docket_actors_passivated_total{kind=\"order\"}",
+    ] {
+        value(series);
+    }
+    for line in metrics.lines() {
+        let Some(name) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split(' ').next())
+        else {
+            continue;
+        };
+        assert!(name.starts_with("docket_"), "{name} is not ours");
+        let help = format!("# HELP {name} ");
+        let help = metrics.lines().find_map(|line| line.strip_prefix(&help));
+        assert!(
+            help.is_some_and(|help| !help.is_empty()),
+            "{name} is not explained"
+        );
+    }
+    server.stop();
+}
+
+#[test]
 fn logs_are_json_where_no_terminal_reads_them() {
     let shell = Shell::new().variable("DOCKET__LOG__LEVEL", "info");
     let mut server = Server::start(&shell);

@@ -15,7 +15,10 @@ use docket_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{accept, allowed, context, page};
-use crate::{errors::Refusal, gate::CallContext};
+use crate::{
+    errors::{FieldNames, Refusal},
+    gate::CallContext,
+};
 
 /// The service.
 pub(crate) struct CustomerApi {
@@ -28,13 +31,17 @@ impl CustomerApi {
     }
 }
 
+/// What requests call the customer and other fields.
+const CREATE: FieldNames = &[("customer", "customer_id")];
+const GET: FieldNames = &[("customer", "name")];
+const UPDATE: FieldNames = &[("customer", "customer.name"), ("etag", "customer.etag")];
+const CREDIT: FieldNames = &[("customer", "name"), ("lines", "amount")];
+
 /// Another's customer answers as one that does not exist.
-pub(super) fn own(context: &CallContext, customer: &CustomerId) -> Result<(), Refusal> {
+pub(super) fn own(context: &CallContext, customer: &CustomerId, names: FieldNames) -> Result<(), Refusal> {
     allowed(context, Owner::Customer(customer), || {
-        Rejection::CustomerNotFound {
-            customer: customer.clone(),
-        }
-        .into()
+        let customer = customer.clone();
+        Refusal::of_rejection(Rejection::CustomerNotFound { customer }, names)
     })
 }
 
@@ -46,7 +53,7 @@ impl CustomerService for CustomerApi {
     ) -> Result<Response<Customer>, Status> {
         let context = context(&request)?;
         let asked = accept(customers::create_customer(request.get_ref()))?;
-        own(&context, &asked.id)?;
+        own(&context, &asked.id, CREATE)?;
         let new = NewCustomer {
             id: asked.id,
             display_name: asked.display_name,
@@ -57,19 +64,19 @@ impl CustomerService for CustomerApi {
             .docket
             .create_customer(context.call(asked.request_id), new)
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, CREATE))?;
         Ok(Response::new(customer_to_proto(&customer)))
     }
 
     async fn get_customer(&self, request: Request<GetCustomerRequest>) -> Result<Response<Customer>, Status> {
         let context = context(&request)?;
         let id = accept(customers::get_customer(request.get_ref()))?;
-        own(&context, &id)?;
+        own(&context, &id, GET)?;
         let customer = self
             .docket
             .get_customer(context.call(None), id)
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, GET))?;
         Ok(Response::new(customer_to_proto(&customer)))
     }
 
@@ -79,7 +86,7 @@ impl CustomerService for CustomerApi {
     ) -> Result<Response<Customer>, Status> {
         let context = context(&request)?;
         let asked = accept(customers::update_customer(request.get_ref()))?;
-        own(&context, &asked.id)?;
+        own(&context, &asked.id, UPDATE)?;
         let call = context.call(asked.request_id);
         let customer = self
             .docket
@@ -91,7 +98,7 @@ impl CustomerService for CustomerApi {
                 asked.expected,
             )
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, UPDATE))?;
         Ok(Response::new(customer_to_proto(&customer)))
     }
 
@@ -123,13 +130,13 @@ impl CustomerService for CustomerApi {
     ) -> Result<Response<Customer>, Status> {
         let context = context(&request)?;
         let asked = accept(customers::credit_account(request.get_ref()))?;
-        own(&context, &asked.id)?;
+        own(&context, &asked.id, CREDIT)?;
         let call = context.call(Some(asked.request_id));
         let customer = self
             .docket
             .credit_account(call, asked.id, asked.amount, asked.expected)
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, CREDIT))?;
         Ok(Response::new(customer_to_proto(&customer)))
     }
 }

@@ -12,7 +12,10 @@ use docket_proto::{
 use tonic::{Request, Response, Status};
 
 use super::{accept, allowed, context, page};
-use crate::{errors::Refusal, gate::CallContext};
+use crate::{
+    errors::{FieldNames, Refusal},
+    gate::CallContext,
+};
 
 /// The service.
 pub(crate) struct ItemApi {
@@ -24,6 +27,10 @@ impl ItemApi {
         Self { docket }
     }
 }
+
+/// What requests call the item and other fields.
+const UPDATE: FieldNames = &[("name", "item.name"), ("etag", "item.etag")];
+const ADJUST: FieldNames = &[("lines", "delta")];
 
 /// Items are nobody's: the role alone decides.
 fn by_role(context: &CallContext) -> Result<(), Refusal> {
@@ -78,7 +85,7 @@ impl ItemService for ItemApi {
                 asked.expected,
             )
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, UPDATE))?;
         Ok(Response::new(item_to_proto(&item)))
     }
 
@@ -91,7 +98,7 @@ impl ItemService for ItemApi {
             .docket
             .adjust_stock(call, asked.sku, asked.delta, asked.expected)
             .await
-            .map_err(Refusal::from)?;
+            .map_err(|error| Refusal::of_call(error, ADJUST))?;
         Ok(Response::new(item_to_proto(&item)))
     }
 

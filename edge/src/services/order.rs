@@ -56,7 +56,7 @@ impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
         let asked = accept(orders::place_order(request.get_ref()))?;
-        own(&context, &asked.customer)?;
+        own(&context, &asked.customer, &[])?;
         let (request_id, order) = taken(asked);
         let order = self
             .docket

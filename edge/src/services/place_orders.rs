@@ -400,7 +400,7 @@ impl Driver {
             empty.refusal()
         })?;
         let asked = accept(orders::streamed_order(request))?;
-        own(&self.context, &asked.customer)?;
+        own(&self.context, &asked.customer, &[])?;
         Ok(asked)
     }
 

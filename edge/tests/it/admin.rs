@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use docket_actors::{Docket, Options};
 use docket_edge::{Operators, config::AdminConfig};
 use docket_proto::v1::{
     GetClusterStatusRequest, GetNodeStatusRequest, node_service_client::NodeServiceClient,
@@ -69,6 +70,23 @@ async fn a_node_that_does_not_serve_says_why() {
     assert_eq!(code, 503);
     assert!(verbose.contains("[-] the node is stopping"), "{verbose}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_whose_groups_have_no_leader_is_not_ready_and_names_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path());
+    options.node.shards = Some(2);
+    let docket = Docket::open(options).await.unwrap();
+    // Leaders are elected by and by: nothing of that has been waited for.
+    let reasons = [
+        "the meta group has no leader here",
+        "shard 0 has no leader here",
+        "shard 1 has no leader here",
+    ];
+    assert_eq!(docket.not_ready(), reasons);
+    docket.ready().await;
+    assert_eq!(docket.not_ready(), [""; 0]);
 }
 
 #[tokio::test]

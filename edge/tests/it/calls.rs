@@ -185,6 +185,59 @@ async fn pages_follow_each_other_and_tokens_belong_to_their_query() {
 }
 
 #[tokio::test]
+async fn orders_of_all_customers_are_listed_newest_first_whatever_their_shard() {
+    let server = start(|_| {}).await;
+    server.seed().await;
+    let channel = server.connect().await;
+    let mut customers = CustomerServiceClient::new(channel.clone());
+    let mut orders = OrderServiceClient::new(channel);
+    let mut placed = Vec::new();
+    for i in 0..23 {
+        // Of enough customers that both shards have some.
+        let customer = format!("c{}", i % 8);
+        if i < 8 {
+            let request = v1::CreateCustomerRequest {
+                customer_id: customer.clone(),
+                customer: Some(v1::Customer {
+                    currency_code: "EUR".into(),
+                    credit_limit: 1_000,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            customers.create_customer(by("root", request)).await.unwrap();
+        }
+        let order = orders
+            .place_order(by("root", nuts(&i.to_string(), &customer, 1)))
+            .await;
+        placed.push(order.unwrap().into_inner());
+    }
+    let (mut listed, mut token) = (Vec::new(), String::new());
+    loop {
+        let list = ListOrdersRequest {
+            page_size: 5,
+            page_token: token,
+            ..Default::default()
+        };
+        let page = orders.list_orders(by("root", list)).await.unwrap().into_inner();
+        assert_eq!(page.orders.len(), (placed.len() - listed.len()).min(5));
+        listed.extend(page.orders);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    let time = |order: &v1::Order| {
+        let time = order.create_time.unwrap();
+        time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
+    };
+    assert!(listed.is_sorted_by_key(|order| std::cmp::Reverse(time(order))));
+    placed.sort_by(|a, b| b.name.cmp(&a.name));
+    assert_eq!(listed, placed);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_caller_may_not_see_answers_as_what_does_not_exist() {
     let server = start(|_| {}).await;
     server.seed().await;

@@ -10,6 +10,8 @@ use docket_engine::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use crate::support::{denials, metrics};
+
 /// Which details a refusal has beside ErrorInfo.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Has {
@@ -89,6 +91,7 @@ fn what_does_not_exist_is_not_found() {
         "ITEM_NOT_FOUND",
         Has {
             resource: ITEM,
+            field: Some("name"),
             ..Has::default()
         },
     );
@@ -99,6 +102,7 @@ fn what_does_not_exist_is_not_found() {
         "ORDER_NOT_FOUND",
         Has {
             resource: Some(("docket.v1.Order", "orders/00000000000000000000000000")),
+            field: Some("name"),
             ..Has::default()
         },
     );
@@ -122,6 +126,7 @@ fn what_exists_already_is_said_to() {
         "CUSTOMER_EXISTS",
         Has {
             resource: CUSTOMER,
+            field: Some("customer_id"),
             ..Has::default()
         },
     );
@@ -132,6 +137,7 @@ fn what_exists_already_is_said_to() {
         "ITEM_EXISTS",
         Has {
             resource: ITEM,
+            field: Some("sku"),
             ..Has::default()
         },
     );
@@ -224,33 +230,43 @@ fn an_order_that_the_state_refuses_names_line_and_field() {
         needed: Amount(2),
         available: Amount(1),
     };
-    let nothing_more = || Has {
-        precondition: Some(""),
+    let of = |field| Has {
+        precondition: Some(field),
+        field: Some(field),
         ..Has::default()
     };
     check(
         credit,
         Code::FailedPrecondition,
         "INSUFFICIENT_CREDIT",
-        nothing_more(),
+        of("lines"),
     );
     check(
-        Rejection::Overflow,
+        Rejection::Overflow { line: None },
         Code::FailedPrecondition,
         "AMOUNT_OVERFLOW",
-        nothing_more(),
+        of("lines"),
+    );
+    check(
+        Rejection::Overflow { line: Some(4) },
+        Code::InvalidArgument,
+        "AMOUNT_OVERFLOW",
+        Has {
+            field: Some("lines[4]"),
+            ..Has::default()
+        },
     );
     let state = Rejection::NotCancellable {
         state: OrderState::Rejected,
     };
-    check(state, Code::FailedPrecondition, "NOT_CANCELLABLE", nothing_more());
+    check(state, Code::FailedPrecondition, "NOT_CANCELLABLE", of("name"));
     check(
         Rejection::OrderPending,
         Code::FailedPrecondition,
         "ORDER_PENDING",
         Has {
             retry: Some(Duration::from_millis(50)),
-            ..nothing_more()
+            ..of("name")
         },
     );
 }
@@ -345,6 +361,19 @@ fn retry_is_offered_only_where_nothing_was_done() {
         "DEADLINE_EXCEEDED",
         Has::default(),
     );
+}
+
+#[test]
+fn what_the_node_refuses_for_want_of_room_is_counted() {
+    let recorder = metrics();
+    let second = Duration::from_secs(1);
+    for (error, limiter) in [
+        (CallError::Overloaded { retry_after: second }, "actors_in_flight"),
+        (CallError::LowSpace { free_bytes: 7 }, "disk"),
+    ] {
+        drop(Refusal::from(error));
+        assert!(denials(&recorder.render(), limiter) > 0);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod input;
 mod limits;
 mod overload;
 mod permissions;
+mod reasons;
 mod standard;
 mod stopping;
 mod stream;

@@ -204,6 +204,11 @@ impl Running {
         panic!("{line} is not measured");
     }
 
+    /// How often this limiter has refused anything, of any server of this process.
+    pub async fn denials(&self, limiter: &str) -> u64 {
+        denials(&self.get("/metrics").await.1, limiter)
+    }
+
     /// See [`seed`].
     pub async fn seed(&self) {
         seed(self.connect().await, "root").await;
@@ -213,6 +218,13 @@ impl Running {
     pub async fn get(&self, path: &str) -> (u16, String) {
         get(self.admin, path).await
     }
+}
+
+/// What `/metrics` says of a limiter.
+pub fn denials(metrics: &str, limiter: &str) -> u64 {
+    let name = format!("docket_limiter_denials_total{{limiter=\"{limiter}\"}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    value.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
 }
 
 /// The status code and the body of a plain HTTP request.

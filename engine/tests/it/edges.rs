@@ -77,7 +77,7 @@ fn what_a_customer_can_spend_is_never_more_than_an_amount_holds() {
     // The credit limit is left, but no amount can say how much would then be held.
     assert_eq!(customer.available(), Amount(i64::MAX));
     let one_more = customer::decide(&ada(), Some(&customer), &hold(1));
-    assert_eq!(one_more, Err(Rejection::Overflow));
+    assert_eq!(one_more, Err(Rejection::Overflow { line: None }));
     // A free order fits all the same.
     assert!(customer::decide(&ada(), Some(&customer), &hold(0)).is_ok());
 }
@@ -105,7 +105,10 @@ fn money_that_was_lent_cannot_be_taken_out() {
     assert_eq!(take(&rich(5, 1_000), -6), refused(5, 6));
     assert!(take(&rich(5, 1_000), -5).is_ok());
     assert_eq!(take(&rich(5, 0), i64::MIN), refused(5, i64::MAX));
-    assert_eq!(take(&rich(1, 0), i64::MAX), Err(Rejection::Overflow));
+    assert_eq!(
+        take(&rich(1, 0), i64::MAX),
+        Err(Rejection::Overflow { line: None })
+    );
 }
 
 #[test]
@@ -142,7 +145,10 @@ fn stock_goes_from_nothing_to_the_most_and_back() {
         )
     };
     assert!(adjust(&nut(1, 0), i64::MAX).is_ok());
-    assert_eq!(adjust(&nut(1, 1), i64::MAX), Err(Rejection::Overflow));
+    assert_eq!(
+        adjust(&nut(1, 1), i64::MAX),
+        Err(Rejection::Overflow { line: None })
+    );
     assert!(adjust(&nut(1, i64::MAX), -i64::MAX).is_ok());
     let refused = Rejection::StockReserved {
         on_hand: Quantity(i64::MAX),
@@ -194,10 +200,22 @@ fn an_item_on_several_lines_is_reserved_as_one() {
 
 #[test]
 fn totals_that_overflow_are_refused() {
-    let overflow = |lines: &[Line]| assert_eq!(order::total(lines), Err(Rejection::Overflow));
-    overflow(&[line("nut", 2, i64::MAX)]);
-    overflow(&[line("nut", 1, i64::MAX), line("bolt", 1, 1)]);
-    overflow(&[line("nut", 1_000_000_000, i64::MAX / 1_000_000_000 + 1)]);
+    let overflow = |at: u16, lines: &[Line]| {
+        let rejection = Rejection::Overflow { line: Some(at) };
+        assert_eq!(rejection.field(), format!("lines[{at}]"));
+        assert_eq!(order::total(lines), Err(rejection));
+    };
+    overflow(0, &[line("nut", 2, i64::MAX)]);
+    overflow(1, &[line("nut", 1, i64::MAX), line("bolt", 1, 1)]);
+    overflow(
+        1,
+        &[
+            line("nut", 1, 1),
+            line("bolt", 1, i64::MAX),
+            line("nut", 1, i64::MAX),
+        ],
+    );
+    overflow(0, &[line("nut", 1_000_000_000, i64::MAX / 1_000_000_000 + 1)]);
     assert_eq!(
         order::total(&[line("nut", 1, i64::MAX), line("bolt", 1, 0)]),
         Ok(Amount(i64::MAX))
@@ -207,7 +225,10 @@ fn totals_that_overflow_are_refused() {
         currency: "EUR".parse().unwrap(),
         lines: Box::new([line("nut", 2, i64::MAX)]),
     };
-    assert_eq!(order::decide(None, &place), Err(Rejection::Overflow));
+    assert_eq!(
+        order::decide(None, &place),
+        Err(Rejection::Overflow { line: Some(0) })
+    );
 }
 
 #[test]
@@ -339,7 +360,7 @@ fn events_that_nobody_could_have_decided_are_refused() {
 #[test]
 fn an_order_takes_only_the_events_of_its_state() {
     let rejected = OrderEvent::Rejected {
-        rejection: Box::new(Rejection::Overflow),
+        rejection: Box::new(Rejection::Overflow { line: None }),
         release: Box::new([sku("nut")]),
     };
     let events = [

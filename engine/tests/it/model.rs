@@ -142,7 +142,7 @@ impl Model {
         let customer = self.customer(id, expected)?;
         let after = customer.balance + i128::from(money);
         if after > MAX {
-            return Err(Rejection::Overflow);
+            return Err(Rejection::Overflow { line: None });
         }
         // Out goes what was paid in, and of that only what the credit limit does not need to cover the holds.
         let free = (customer.balance + customer.limit - held).clamp(0, customer.balance);
@@ -220,7 +220,7 @@ impl Model {
         let item = self.item(sku, expected)?;
         let after = item.on_hand + i128::from(delta);
         if after > MAX {
-            return Err(Rejection::Overflow);
+            return Err(Rejection::Overflow { line: None });
         }
         if after < reserved {
             return Err(Rejection::StockReserved {
@@ -246,7 +246,10 @@ impl Model {
     ) -> Outcome {
         let total = cost(lines);
         if total > MAX {
-            return Err(Rejection::Overflow);
+            let line = (0..lines.len()).find(|i| cost(&lines[..=*i]) > MAX);
+            return Err(Rejection::Overflow {
+                line: line.map(|line| line as u16),
+            });
         }
         let held = self.held(customer);
         let payer = self.customer(customer, None)?;
@@ -263,7 +266,7 @@ impl Model {
                 available: amount(can_spend),
             })
         } else if held + total > MAX {
-            Some(Rejection::Overflow)
+            Some(Rejection::Overflow { line: None })
         } else {
             payer.version += 1;
             None

@@ -379,7 +379,7 @@ impl Run {
         let model = self.model.place(id, customer, currency, &lines);
         match &model {
             Ok(_) => self.reach("none to PENDING"),
-            Err(Rejection::Overflow) if self.model.orders.contains_key(&id) => {
+            Err(Rejection::Overflow { .. }) if self.model.orders.contains_key(&id) => {
                 assert!(held_before + model::cost(&lines) > i128::from(i64::MAX));
                 self.reach("an order held beyond what an amount can add up");
                 self.reach("none to REJECTED");
@@ -448,7 +448,7 @@ impl Run {
                 customer,
                 currency,
                 lines,
-                rejection: Rejection::Overflow,
+                rejection: Rejection::Overflow { line: None },
             },
             false => OrderCommand::Place {
                 customer,

@@ -63,19 +63,23 @@ fn traced(dir: &Path, arguments: &[&str]) -> Option<(Output, String)> {
     let output = match output {
         Ok(output) => output,
         Err(error) => {
-            println!("skipped: strace cannot be run: {error}");
+            skipped(&format!("strace cannot be run: {error}"));
             return None;
         }
     };
     let trace = std::fs::read_to_string(trace).unwrap_or_default();
     if trace.is_empty() {
-        println!(
-            "skipped: strace cannot trace here: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let error = String::from_utf8_lossy(&output.stderr);
+        skipped(&format!("strace cannot trace here: {error}"));
         return None;
     }
     Some((output, trace))
+}
+
+/// Says so where it is seen: what is printed by a test that passes is not shown.
+fn skipped(why: &str) {
+    let line = format!("SKIPPED: the journal under strace: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// One finished system call: its name, the file it concerns, whether it succeeded, and where in the trace it began and ended.

@@ -91,7 +91,7 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
     prop_oneof![
         Just(Rejection::RequestIdReused),
         Just(Rejection::StaleEtag),
-        Just(Rejection::Overflow),
+        line().prop_map(|line| Rejection::Overflow { line }),
         Just(Rejection::OrderPending),
         customer_id().prop_map(|customer| Rejection::CustomerNotFound { customer }),
         customer_id().prop_map(|customer| Rejection::CustomerExists { customer }),

@@ -82,7 +82,7 @@ fn rejections() -> Vec<Rejection> {
             ordered: currency("EUR"),
             expected: currency("JPY"),
         },
-        Rejection::Overflow,
+        Rejection::Overflow { line: None },
         Rejection::InsufficientCredit {
             needed: Amount(700),
             available: Amount(12),

@@ -100,7 +100,7 @@ fn request_ids_are_1_to_64_printable_ascii_characters() {
 }
 
 #[test]
-fn orders_have_1_to_100_lines_and_a_total_that_fits() {
+fn orders_have_1_to_100_lines() {
     let lines = |n| vec![line("items/nut", 1, 1); n];
     assert_eq!(orders::place_order(&place(lines(100))).unwrap().lines.len(), 100);
     refused(orders::place_order(&place(lines(101))), &["lines"]);
@@ -110,14 +110,9 @@ fn orders_have_1_to_100_lines_and_a_total_that_fits() {
         &["lines"],
     );
 
-    let most = 1_000_000_000;
-    let fits = line("items/nut", most, i64::MAX / most);
-    assert!(orders::place_order(&place(vec![fits.clone()])).is_ok());
-    refused(
-        orders::place_order(&place(vec![line("items/nut", 2, i64::MAX)])),
-        &["lines"],
-    );
-    refused(orders::place_order(&place(vec![fits.clone(), fits])), &["lines"]);
+    // Whether they add up is not a matter of shape: it has a reason of its own.
+    let most = line("items/nut", 1_000_000_000, i64::MAX);
+    assert!(orders::place_order(&place(vec![most; 2])).is_ok());
 }
 
 #[test]
