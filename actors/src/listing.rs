@@ -168,6 +168,7 @@ mod tests {
             time: Time(1),
             events: events.collect(),
             request: None,
+            unchanged: None,
         };
         committed.apply(&record).unwrap();
     }
@@ -287,6 +288,7 @@ mod tests {
                     fact: Fact::Order(OrderId(order), OrderEvent::Cancelled),
                 }],
                 request: None,
+                unchanged: None,
             };
             if order % REJECTED_EVERY != 0 {
                 shard.apply(&cancelled).unwrap();

@@ -9,7 +9,9 @@ use std::{
 };
 
 use docket_cluster::{Group, Leadership, Ring, ShardId, Slot, slot_of};
-use docket_engine::{Broken, CustomerId, Decider, OrderId, Record, Rejection, Request, Sku, Time};
+use docket_engine::{
+    Broken, CustomerId, Decider, EntityId, OrderId, Record, Rejection, Request, Sku, Time, Unchanged, Version,
+};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
@@ -224,6 +226,36 @@ impl Shard {
             record: Some(record),
             after,
         });
+    }
+
+    /// Answers a request that leaves its entity as it is, and has it remembered where it has an id.
+    pub(crate) fn answer_unchanged(
+        &self,
+        life: Life,
+        (entity, version): (EntityId, Version),
+        request: Option<Request>,
+        caller: Caller,
+        reply: Reply,
+    ) {
+        if request.is_none() {
+            return self.answer(life, caller, reply);
+        }
+        let record = Record {
+            time: self.now(),
+            events: Vec::new(),
+            request,
+            unchanged: Some(Unchanged {
+                entity,
+                version,
+                decider: life.decider,
+            }),
+        };
+        let after = After::Answer {
+            callers: vec![caller],
+            reply,
+            settled: None,
+        };
+        self.submit(life, record, after);
     }
 
     /// Does something when all that was submitted before is committed.
