@@ -15,8 +15,8 @@ use std::{
 
 use dashmap::DashMap;
 use docket_engine::{
-    Broken, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Order, OrderEvent,
-    OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version,
+    Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
+    OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Unchanged, Version,
 };
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
@@ -137,8 +137,8 @@ impl Committed {
     pub fn refuse(&self, record: &Record) {
         let mut fences = self.fences.lock();
         fences.retain(|_, since| since.0 >= record.time.0 - FENCE_RETENTION_US);
-        for event in &record.events {
-            fences.insert(event.decider, record.time);
+        for decider in deciders(record) {
+            fences.insert(decider, record.time);
         }
     }
 
@@ -175,30 +175,38 @@ impl Committed {
             return false;
         }
         let fences = self.fences.lock();
-        if !fences.is_empty()
-            && record
-                .events
-                .iter()
-                .any(|event| fences.contains_key(&event.decider))
-        {
+        if !fences.is_empty() && deciders(record).any(|decider| fences.contains_key(&decider)) {
             return false;
         }
         drop(fences);
+        let rests_on = |unchanged: &Unchanged| unchanged.version == self.version(&unchanged.entity);
+        if !record.unchanged.as_ref().is_none_or(rests_on) {
+            return false;
+        }
         record.events.iter().enumerate().all(|(i, event)| {
             // A record has one to three events: looking back is cheaper than a map.
             let earlier = record.events[..i]
                 .iter()
                 .filter(|e| same_entity(&e.fact, &event.fact))
                 .count() as u64;
-            event.version == Version(self.version(event).0 + earlier).next()
+            event.version == Version(self.version_before(event).0 + earlier).next()
         })
     }
 
-    fn version(&self, event: &Event) -> Version {
+    fn version_before(&self, event: &Event) -> Version {
         match &event.fact {
             Fact::Order(id, _) => self.orders.get(id).map(|o| o.version),
             Fact::Customer(id, _) => self.customers.get(id).map(|c| c.version),
             Fact::Item(sku, _) => self.items.get(sku).map(|i| i.version),
+        }
+        .unwrap_or_default()
+    }
+
+    fn version(&self, entity: &EntityId) -> Version {
+        match entity {
+            EntityId::Order(id) => self.orders.get(id).map(|o| o.version),
+            EntityId::Customer(id) => self.customers.get(id).map(|c| c.version),
+            EntityId::Item(sku) => self.items.get(sku).map(|i| i.version),
         }
         .unwrap_or_default()
     }
@@ -286,6 +294,11 @@ impl Committed {
                 Fact::Item(sku, _) => self.items.get(sku).map(|i| Target::Item(i.clone())),
                 Fact::Order(id, _) => Some(Target::Order(*id)),
             })
+        });
+        let target = target.or_else(|| match &record.unchanged.as_ref()?.entity {
+            EntityId::Order(id) => Some(Target::Order(*id)),
+            EntityId::Customer(id) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
+            EntityId::Item(sku) => self.items.get(sku).map(|i| Target::Item(i.clone())),
         });
         if let Some(target) = target {
             self.insert_request(
@@ -408,11 +421,75 @@ fn check(valid: Result<(), Broken>) -> Result<(), Broken> {
     if cfg!(debug_assertions) { valid } else { Ok(()) }
 }
 
+/// The lives that decided a record.
+fn deciders(record: &Record) -> impl Iterator<Item = Decider> {
+    let of_events = record.events.iter().map(|event| event.decider);
+    of_events.chain(record.unchanged.iter().map(|unchanged| unchanged.decider))
+}
+
 fn same_entity(a: &Fact, b: &Fact) -> bool {
     match (a, b) {
         (Fact::Order(a, _), Fact::Order(b, _)) => a == b,
         (Fact::Customer(a, _), Fact::Customer(b, _)) => a == b,
         (Fact::Item(a, _), Fact::Item(b, _)) => a == b,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: u128, version: u64, decider: u32) -> Record {
+        let sku = Sku::new("tea").unwrap();
+        Record {
+            time: Time(key as i64),
+            events: Vec::new(),
+            request: Some(Request { key, fingerprint: 7 }),
+            unchanged: Some(Unchanged {
+                entity: EntityId::Item(sku),
+                version: Version(version),
+                decider: Decider(decider),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_request_that_changes_nothing_is_refused_where_its_entity_has_changed_and_its_decider_with_it() {
+        let committed = Committed::default();
+        let created = Record {
+            time: Time(0),
+            events: vec![Event {
+                version: Version(1),
+                decider: Decider(1),
+                fact: Fact::Item(
+                    Sku::new("tea").unwrap(),
+                    ItemEvent::Created {
+                        display_name: "Tea".into(),
+                        currency: "EUR".parse().unwrap(),
+                        unit_price: docket_engine::Amount(1),
+                        on_hand: Quantity(1),
+                    },
+                ),
+            }],
+            request: None,
+            unchanged: None,
+        };
+        assert_eq!(committed.apply(&created), Ok(Applied::Done));
+        assert_eq!(committed.apply(&record(1, 1, 1)), Ok(Applied::Done));
+        assert!(matches!(
+            committed.requests.get(&1).unwrap().target,
+            Target::Item(_)
+        ));
+        for (key, version, decider, why) in [
+            (1, 1, 1, "its request was done before"),
+            (2, 1, 1, "its life is fenced since"),
+            (3, 2, 2, "there is no such version yet"),
+            (4, 0, 3, "nor is it the one before any more"),
+        ] {
+            let applied = committed.apply(&record(key, version, decider));
+            assert_eq!(applied, Ok(Applied::Conflict), "{why}");
+        }
+        assert_eq!(committed.apply(&record(5, 1, 4)), Ok(Applied::Done));
     }
 }

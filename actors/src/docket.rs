@@ -11,7 +11,7 @@ use std::{
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ReadError, ShardId, slot_of};
 use docket_engine::{
     Amount, Currency, Customer, CustomerCommand, CustomerId, Item, ItemCommand, Line, Order, OrderId,
-    Quantity, Rejection, Sku, Version,
+    Quantity, Rejection, Request, Sku, Version,
 };
 use parking_lot::Mutex;
 use ractor::Actor;
@@ -299,6 +299,7 @@ impl Docket {
             barrier(shard).await?;
             return self.follow(shard, &call, &permit, stored).await;
         }
+        self.has_room(shard, request)?;
         let id = self.order_id(&place.customer);
         let place = Arc::new(place);
         for _ in 0..TRIES_MAX {
@@ -364,6 +365,7 @@ impl Docket {
                 .version(expected)
                 .about_order(id, request_id)
         });
+        self.has_room(shard, request)?;
         let owner = call.owner.clone();
         let reply = self
             .run(shard, &call, &permit, Steps::Several, |caller| {
@@ -456,6 +458,7 @@ impl Docket {
             .request_id
             .as_deref()
             .map(|request_id| content.about_customer(&id, request_id));
+        self.has_room(shard, request)?;
         let reply = self
             .run(shard, &call, &permit, Steps::One, |caller| {
                 let message = CustomerMessage::Command {
@@ -547,6 +550,7 @@ impl Docket {
             .request_id
             .as_deref()
             .map(|request_id| content.about_item(&sku, request_id));
+        self.has_room(shard, request)?;
         let reply = self
             .run(shard, &call, &permit, Steps::One, |caller| {
                 let message = ItemMessage::Command {
@@ -725,13 +729,20 @@ impl Docket {
         if !shard.is_leading() {
             return Err(NO_LEADER);
         }
-        if let Some(free_bytes) = self.inner.node.disk_low() {
-            return Err(CallError::LowSpace { free_bytes });
-        }
         let permit = self.inner.admission.admit(bytes + CALL_BYTES);
         permit.map(Arc::new).ok_or(CallError::Overloaded {
             retry_after: RETRY_AFTER,
         })
+    }
+
+    /// Refuses what would grow where the disk is nearly full. Whoever asks what became of a request that was done is answered
+    /// all the same.
+    fn has_room(&self, shard: &Shard, request: Option<Request>) -> Result<(), CallError> {
+        let is_done = |request: Request| shard.committed().requests.contains_key(&request.key);
+        match self.inner.node.disk_low() {
+            Some(free_bytes) if !request.is_some_and(is_done) => Err(CallError::LowSpace { free_bytes }),
+            _ => Ok(()),
+        }
     }
 
     /// Sends a command until an actor has taken it, and waits for the committed answer.

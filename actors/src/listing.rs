@@ -185,6 +185,7 @@ mod tests {
             time: Time(1),
             events: events.collect(),
             request: None,
+            unchanged: None,
         };
         committed.apply(&record).unwrap();
     }
@@ -194,7 +195,7 @@ mod tests {
         let (committed, alice, bob) = (Committed::default(), customer("alice"), customer("bob"));
         for n in 1..=ORDERS {
             let rejected = OrderEvent::Rejected {
-                rejection: Box::new(Rejection::Overflow),
+                rejection: Box::new(Rejection::Overflow { line: None }),
                 release: Box::default(),
             };
             let then = match n % REJECTED_EVERY {
@@ -304,6 +305,7 @@ mod tests {
                     fact: Fact::Order(OrderId(order), OrderEvent::Cancelled),
                 }],
                 request: None,
+                unchanged: None,
             };
             if order % REJECTED_EVERY != 0 {
                 shard.apply(&cancelled).unwrap();

@@ -10,7 +10,8 @@ use std::{
 
 use docket_cluster::{Group, Leadership, Ring, ShardId, Slot, slot_of};
 use docket_engine::{
-    Broken, CustomerId, Decider, Line, Order, OrderId, OrderState, Record, Rejection, Request, Sku, Time,
+    Broken, CustomerId, Decider, EntityId, Line, Order, OrderId, OrderState, Record, Rejection, Request, Sku,
+    Time, Unchanged, Version,
 };
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -246,6 +247,36 @@ impl Shard {
             record: Some(record),
             after,
         });
+    }
+
+    /// Answers a request that leaves its entity as it is, and has it remembered where it has an id.
+    pub(crate) fn answer_unchanged(
+        &self,
+        life: Life,
+        (entity, version): (EntityId, Version),
+        request: Option<Request>,
+        caller: Caller,
+        reply: Reply,
+    ) {
+        if request.is_none() {
+            return self.answer(life, caller, reply);
+        }
+        let record = Record {
+            time: self.now(),
+            events: Vec::new(),
+            request,
+            unchanged: Some(Unchanged {
+                entity,
+                version,
+                decider: life.decider,
+            }),
+        };
+        let after = After::Answer {
+            callers: vec![caller],
+            reply,
+            settled: None,
+        };
+        self.submit(life, record, after);
     }
 
     /// Does something when all that was submitted before is committed.

@@ -29,7 +29,7 @@ pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
 pub use money::{Amount, Currency, Quantity, Time};
 pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderState};
-pub use record::{Decider, Event, Fact, Record, Request};
+pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 
 /// The most lines that one order may have.

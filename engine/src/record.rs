@@ -11,6 +11,31 @@ pub struct Record {
     pub events: Vec<Event>,
     /// The client request behind it, where there is one to remember.
     pub request: Option<Request>,
+    /// What the request is about, where it changes nothing and has no events.
+    pub unchanged: Option<Unchanged>,
+}
+
+/// An entity that is already as a request wants it. The request is remembered all the same: a repeat must not be done
+/// when somebody has changed the entity in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unchanged {
+    /// The entity.
+    pub entity: EntityId,
+    /// Its version, which stays.
+    pub version: Version,
+    /// Which life of the entity's actor decided it: see [`Decider`].
+    pub decider: Decider,
+}
+
+/// Any entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntityId {
+    /// An order.
+    Order(OrderId),
+    /// A customer.
+    Customer(CustomerId),
+    /// An item.
+    Item(Sku),
 }
 
 /// One fact about one entity, and the version that it makes.

@@ -4,7 +4,7 @@
 //! decided; [`decode_batch`] and [`records`] read it back. Nothing about these bytes may change: nodes read what older
 //! versions wrote.
 
-use docket_engine::{Decider, Event, Record, Version};
+use docket_engine::{Decider, EntityId, Event, Record, Unchanged, Version};
 
 use crate::{
     fact,
@@ -26,7 +26,20 @@ pub fn encode_record(record: &Record, batch: &mut Vec<u8>) {
         if let Some(request) = &record.request {
             parts::put_request(out, 3, request);
         }
+        if let Some(unchanged) = &record.unchanged {
+            wire::nested(out, 4, |out| put_unchanged(out, unchanged));
+        }
     });
+}
+
+fn put_unchanged(out: &mut Vec<u8>, unchanged: &Unchanged) {
+    wire::number(out, 1, unchanged.version.0);
+    match &unchanged.entity {
+        EntityId::Order(id) => parts::put_order_id(out, 2, *id),
+        EntityId::Customer(id) => wire::element(out, 3, id.as_str()),
+        EntityId::Item(sku) => wire::element(out, 4, sku.as_str()),
+    }
+    wire::number(out, 5, unchanged.decider.0.into());
 }
 
 /// Appends the term in which a batch's proposer leads the shard.
@@ -82,6 +95,7 @@ fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
         time: docket_engine::Time(0),
         events: Vec::new(),
         request: None,
+        unchanged: None,
     };
     for field in fields("Record", field.bytes()?) {
         let field = field?;
@@ -89,10 +103,36 @@ fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
             1 => record.time = parts::time(field)?,
             2 => record.events.push(event(field, ids)?),
             3 => record.request = Some(parts::request(field)?),
+            4 => record.unchanged = Some(unchanged(field, ids)?),
             _ => return Err(field.unknown()),
         }
     }
     Ok(record)
+}
+
+fn unchanged(field: Field<'_>, ids: &dyn Intern) -> Result<Unchanged, DecodeError> {
+    const MESSAGE: &str = "Unchanged";
+    let (mut version, mut decider) = (0, 0);
+    let mut entity = None;
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => version = field.number()?,
+            2 => entity = Some(EntityId::Order(parts::order_id(field)?)),
+            3 => {
+                let id = parts::customer_id(MESSAGE, field.text()?, ids)?;
+                entity = Some(EntityId::Customer(id));
+            }
+            4 => entity = Some(EntityId::Item(parts::sku(MESSAGE, field.text()?, ids)?)),
+            5 => decider = field.number32()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Unchanged {
+        entity: parts::required(MESSAGE, 2, entity)?,
+        version: Version(version),
+        decider: Decider(decider),
+    })
 }
 
 fn event(field: Field<'_>, ids: &dyn Intern) -> Result<Event, DecodeError> {

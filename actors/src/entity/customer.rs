@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, Event, Fact, OrderId, Record,
-    Rejection, Request, Version, customer,
+    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, OrderId,
+    Record, Rejection, Request, Version, customer,
 };
 
 use crate::{
@@ -222,7 +222,10 @@ impl CustomerEntity {
         match customer::decide(&self.id, self.customer.as_ref(), command) {
             Ok(decision) if decision.events.is_empty() => match &self.customer {
                 Some(customer) => {
-                    shard.answer(self.life, caller, Reply::Customer(Arc::new(customer.clone())))
+                    let of = (EntityId::Customer(self.id.clone()), customer.version);
+                    let reply = Reply::Customer(Arc::new(customer.clone()));
+                    self.requests.begun(shard, request);
+                    shard.answer_unchanged(self.life, of, request, caller, reply);
                 }
                 None => drop(caller),
             },
@@ -232,6 +235,7 @@ impl CustomerEntity {
                     time: shard.now(),
                     events: Vec::with_capacity(1),
                     request,
+                    unchanged: None,
                 };
                 self.submit(shard, record, decision.events, |customer| After::Answer {
                     callers: vec![caller],

@@ -6,7 +6,8 @@ use std::{
 };
 
 use docket_engine::{
-    Event, Fact, Item, ItemCommand, ItemEvent, OrderId, Quantity, Record, Request, Sku, Version, item,
+    EntityId, Event, Fact, Item, ItemCommand, ItemEvent, OrderId, Quantity, Record, Request, Sku, Version,
+    item,
 };
 
 use super::customer::{Requests, Seen};
@@ -180,17 +181,20 @@ impl ItemEntity {
                         settled: None,
                     });
                 }
-                None => self.reply(shard, caller),
+                None => self.unchanged(shard, request, caller),
             },
             Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
         }
     }
 
-    fn reply(&self, shard: &Arc<Shard>, caller: Caller) {
-        match &self.item {
-            Some(item) => shard.answer(self.life, caller, Reply::Item(Arc::new(item.clone()))),
-            None => drop(caller),
-        }
+    fn unchanged(&mut self, shard: &Arc<Shard>, request: Option<Request>, caller: Caller) {
+        let Some(item) = &self.item else {
+            return drop(caller);
+        };
+        let of = (EntityId::Item(self.sku.clone()), item.version);
+        let reply = Reply::Item(Arc::new(item.clone()));
+        self.requests.begun(shard, request);
+        shard.answer_unchanged(self.life, of, request, caller, reply);
     }
 
     /// Carries an event into the speculative state and submits it.
@@ -226,6 +230,7 @@ impl ItemEntity {
                 time,
                 events,
                 request,
+                unchanged: None,
             },
             after,
         );

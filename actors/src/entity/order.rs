@@ -26,8 +26,8 @@ use std::{
 };
 
 use docket_engine::{
-    Amount, CustomerId, Decider, Effect, Event, Fact, ItemCommand, Order, OrderCommand, OrderEvent, OrderId,
-    OrderState, Record, Rejection, Request, Sku, Version, order,
+    Amount, CustomerId, Decider, Effect, EntityId, Event, Fact, ItemCommand, Order, OrderCommand, OrderEvent,
+    OrderId, OrderState, Record, Rejection, Request, Sku, Version, order,
 };
 
 use super::{customer::CustomerMessage, item::ItemMessage};
@@ -284,6 +284,7 @@ impl OrderEntity {
                     time: shard.now(),
                     events: Vec::with_capacity(2),
                     request,
+                    unchanged: None,
                 };
                 self.push_events(&mut record, Version::default(), decision.events);
                 self.placing = Some((place, record));
@@ -363,7 +364,9 @@ impl OrderEntity {
         }
         match order::decide(Some(order), &OrderCommand::Cancel { expected }) {
             Ok(decision) if decision.events.is_empty() => {
-                shard.answer(self.life, caller, Reply::Order(Arc::new(order.clone())));
+                let of = (EntityId::Order(self.id), order.version);
+                let reply = Reply::Order(Arc::new(order.clone()));
+                shard.answer_unchanged(self.life, of, request, caller, reply);
             }
             Ok(decision) => {
                 self.callers.push(caller);
@@ -597,6 +600,7 @@ impl OrderEntity {
                 time: shard.now(),
                 events: Vec::with_capacity(1),
                 request: None,
+                unchanged: None,
             };
             self.push_events(&mut record, order.version, decision.events);
             self.evolve(shard, &record);
@@ -653,6 +657,7 @@ impl OrderEntity {
             time: shard.now(),
             events: Vec::with_capacity(2),
             request,
+            unchanged: None,
         };
         self.push_events(&mut record, order.version, events);
         self.unholding = Some(record);
@@ -690,6 +695,7 @@ impl OrderEntity {
             time: shard.now(),
             events: Vec::with_capacity(1),
             request: None,
+            unchanged: None,
         };
         self.push_events(&mut record, order.version, decision.events);
         self.evolve(shard, &record);

@@ -296,7 +296,7 @@ enum Answer {
     Refused(&'static str),
 }
 
-async fn open(disk: &MemDisk, dir: &std::path::Path, snapshot_bytes_min: u64) -> Docket {
+pub(crate) async fn open(disk: &MemDisk, dir: &std::path::Path, snapshot_bytes_min: u64) -> Docket {
     let mut options = Options::new(dir);
     options.node.shards = Some(3);
     options.node.snapshot_bytes_min = snapshot_bytes_min;

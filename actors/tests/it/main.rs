@@ -10,6 +10,8 @@
 mod access;
 mod counted;
 mod faults;
+mod low_disk;
 mod orders;
+mod repeats;
 mod residents;
 mod shop;

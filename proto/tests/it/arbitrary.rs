@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerEvent, CustomerId, Event, Fact, Item, ItemEvent, Line, Order,
-    OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Version, order,
+    Amount, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Item, ItemEvent, Line,
+    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged,
+    Version, order,
 };
 use docket_proto::snapshot::{FORMAT, Head, Reservation, SnapshotRecord, StoredReply, StoredRequest};
 use proptest::{collection::vec, option, prelude::*};
@@ -214,12 +215,33 @@ fn event() -> BoxedStrategy<Event> {
         .boxed()
 }
 
+fn unchanged() -> BoxedStrategy<Unchanged> {
+    let entity = prop_oneof![
+        order_id().prop_map(EntityId::Order),
+        customer_id().prop_map(EntityId::Customer),
+        sku().prop_map(EntityId::Item),
+    ];
+    (count(), any::<u32>(), entity)
+        .prop_map(|(version, decider, entity)| Unchanged {
+            entity,
+            version: Version(version),
+            decider: docket_engine::Decider(decider),
+        })
+        .boxed()
+}
+
 pub fn record() -> BoxedStrategy<Record> {
-    (time(), vec(event(), 0..5), option::of(request()))
-        .prop_map(|(time, events, request)| Record {
+    (
+        time(),
+        vec(event(), 0..5),
+        option::of(request()),
+        option::of(unchanged()),
+    )
+        .prop_map(|(time, events, request, unchanged)| Record {
             time,
             events,
             request,
+            unchanged,
         })
         .boxed()
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Line,
-    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Version,
+    Amount, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent,
+    Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged,
+    Version,
 };
 use docket_proto::{
     NoIntern,
@@ -14,17 +15,28 @@ use docket_proto::{
 };
 
 const BATCH: &[u8] = include_bytes!("../fixtures/batch-1.bin");
+/// With records of requests that changed nothing.
+const UNCHANGED: &[u8] = include_bytes!("../fixtures/batch-2.bin");
 const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-1.bin");
 
 #[test]
 fn a_batch_of_the_first_version_decodes() {
-    let expected = batch();
-    assert_eq!(decode_batch(BATCH).unwrap(), expected);
+    check_batch(BATCH, &batch());
+}
+
+#[test]
+fn a_batch_of_requests_that_changed_nothing_decodes() {
+    check_batch(UNCHANGED, &unchanged());
+}
+
+#[track_caller]
+fn check_batch(fixture: &[u8], expected: &[Record]) {
     let mut bytes = Vec::new();
-    for record in &expected {
+    for record in expected {
         encode_record(record, &mut bytes);
     }
-    assert_eq!(bytes, BATCH);
+    assert_eq!(bytes, fixture);
+    assert_eq!(decode_batch(fixture).unwrap(), expected);
 }
 
 #[test]
@@ -186,13 +198,38 @@ fn batch() -> Vec<Record> {
                 key: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
                 fingerprint: u64::MAX,
             }),
+            unchanged: None,
         },
         Record {
             time: Time(0),
             events: Vec::new(),
             request: None,
+            unchanged: None,
         },
     ]
+}
+
+/// One of every entity.
+fn unchanged() -> Vec<Record> {
+    let entities = [
+        EntityId::Order(id()),
+        EntityId::Customer(ada()),
+        EntityId::Item(sku("nut")),
+    ];
+    let records = entities.into_iter().zip(1..).map(|(entity, n)| Record {
+        time: Time(1_795_000_000_123_456 + n),
+        events: Vec::new(),
+        request: Some(Request {
+            key: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff,
+            fingerprint: n as u64,
+        }),
+        unchanged: Some(Unchanged {
+            entity,
+            version: Version(300 * n as u64),
+            decider: Decider(0xfeed_beef),
+        }),
+    });
+    records.collect()
 }
 
 fn order(state: OrderState, rejection: Option<Rejection>, releasing: Box<[Sku]>) -> Order {

@@ -109,6 +109,7 @@ fn confirmed(version: u64) -> Record {
             fact: Fact::Order(OrderId(9), OrderEvent::Confirmed),
         }],
         request: None,
+        unchanged: None,
     }
 }
 
@@ -239,6 +240,7 @@ fn ids_are_made_by_whoever_decodes() {
             ),
         }],
         request: None,
+        unchanged: None,
     };
     let ids = One {
         id: CustomerId::new("ada").unwrap(),
