@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
 //! | `kill_points.rs` | nor at any of the journal's write and sync calls |
+//! | `model.rs` | every answer is the one that a plain model predicts |
 //! | `third_party.rs` | a client with no code of ours works |
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
@@ -25,6 +26,7 @@ mod environment;
 mod input;
 mod kill;
 mod kill_points;
+mod model;
 mod overload;
 mod server;
 mod stopping;

@@ -1,5 +1,6 @@
 //! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
-//! or any arithmetic of the engine; its types serve as names only.
+//! or any arithmetic of the engine; its types serve as names only. The whole node is held against it as well:
+//! `tests/e2e/model.rs` includes this file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
