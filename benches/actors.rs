@@ -1,74 +1,81 @@
-//! Actors, through the handle that everybody uses: those that are resident, and those that must be started and go again.
-//! They are asked what they refuse, so that nothing is recorded and the disk has no part in it; and orders are placed, of
-//! which each starts one actor anyway.
+//! Actors, through the handle that everybody uses: asking one that is resident, and one that must be started for it and
+//! goes again when it has answered. Both are asked what they refuse, so that nothing is recorded and the disk has no part
+//! in it.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 
 mod setting;
 mod shop;
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use criterion::{BenchmarkId, Throughput};
-use docket_actors::{ActorLimits, Call, CallError, Options};
-use docket_engine::{Amount, Rejection};
+use criterion::{Criterion, Throughput};
+use docket_actors::{Call, CallError, Options};
+use docket_engine::{Amount, CustomerId, OrderId, Rejection, Version};
 use docket_soak::Shape;
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use shop::{Shop, runtime};
 
-/// Customers, of whom hardly any is asked twice while it is resident: usually, and in the short mode.
-const CUSTOMERS: (u64, u64) = (20_000, 200);
-/// Customers who are asked, or order, at the same time in an iteration.
-const AT_ONCE: usize = 64;
-/// A revision that no customer has.
+/// Actors that are asked at the same time in an iteration.
+const ASKED_AT_ONCE: usize = 64;
+/// A version that nothing has.
 const STALE: u64 = 1 << 40;
 
 fn main() {
     let mut criterion = setting::criterion();
-    let mut group = criterion.benchmark_group("actors");
-    group.throughput(Throughput::Elements(AT_ONCE as u64));
     let runtime = runtime();
-    let shape = || Shape {
-        customers: setting::or_short(CUSTOMERS.0, CUSTOMERS.1),
-        ..Shape::default()
-    };
-    let cases = [
-        ("resident", ActorLimits::default(), AT_ONCE),
-        // More than one is idle at once: each that starts sends another away.
-        (
-            "cold",
-            ActorLimits {
-                active_max: 1,
-                ..ActorLimits::default()
-            },
-            usize::MAX,
-        ),
-    ];
-    for (name, actors, among) in cases {
-        let dir = tempfile::tempdir().unwrap();
-        let mut options = Options::new(dir.path());
-        options.actors = actors;
-        let shop = runtime.block_on(Shop::open(options, shape()));
-        let (next, among) = (AtomicUsize::new(0), among.min(shop.customers.len()));
-        group.bench_function(BenchmarkId::new("asked", name), |bench| {
-            bench
-                .to_async(&runtime)
-                .iter(|| join_all((0..AT_ONCE).map(|_| ask(&shop, next.fetch_add(1, Relaxed) % among))));
-        });
-        group.bench_function(BenchmarkId::new("placed", name), |bench| {
-            bench.to_async(&runtime).iter(|| shop.place_many(AT_ONCE, 1));
-        });
-        runtime.block_on(shop.close());
-    }
-    group.finish();
+    let dir = tempfile::tempdir().unwrap();
+    let shop = runtime.block_on(Shop::open(Options::new(dir.path()), Shape::default()));
+    let orders = runtime.block_on(placed(&shop));
+    ask(&mut criterion, &runtime, &shop, &orders);
+    runtime.block_on(shop.close());
     criterion.final_summary();
 }
 
-async fn ask(shop: &Shop, customer: usize) {
-    let id = shop.customers[customer].clone();
+/// Orders that are settled, so that no actor has them.
+async fn placed(shop: &Shop) -> Vec<OrderId> {
+    shop.place_many(ASKED_AT_ONCE, 1).await;
+    let orders = join_all((0..ASKED_AT_ONCE).map(|_| shop.place())).await;
+    orders.iter().map(|order| order.id).collect()
+}
+
+fn ask(criterion: &mut Criterion, runtime: &tokio::runtime::Runtime, shop: &Shop, orders: &[OrderId]) {
+    let mut group = criterion.benchmark_group("actors");
+    group.throughput(Throughput::Elements(ASKED_AT_ONCE as u64));
+    // A customer stays for a minute after the last question.
+    let customers = &shop.customers[..ASKED_AT_ONCE];
+    group.bench_function("asked", |bench| {
+        bench.to_async(runtime).iter(|| async {
+            let asked = customers.iter().map(|id| refused_by_customer(shop, id));
+            try_join_all(asked).await.unwrap();
+        });
+    });
+    // An order that is settled goes as soon as it has answered.
+    group.bench_function("started_asked_passivated", |bench| {
+        bench.to_async(runtime).iter(|| async {
+            let asked = orders.iter().map(|id| refused_by_order(shop, *id));
+            try_join_all(asked).await.unwrap();
+        });
+    });
+    group.finish();
+}
+
+async fn refused_by_customer(shop: &Shop, id: &CustomerId) -> Result<(), CallError> {
     let limit = Some(Amount(1));
-    let answer = shop
+    let changed = shop
         .docket
-        .update_customer(Call::default(), id, None, limit, Some(STALE))
-        .await;
-    assert_eq!(answer, Err(CallError::Rejected(Rejection::StaleEtag)));
+        .update_customer(Call::default(), id.clone(), None, limit, Some(STALE));
+    refused(changed.await)
+}
+
+async fn refused_by_order(shop: &Shop, id: OrderId) -> Result<(), CallError> {
+    let cancelled = shop
+        .docket
+        .cancel_order(Call::default(), id, Some(Version(STALE)));
+    refused(cancelled.await)
+}
+
+fn refused<T>(answer: Result<T, CallError>) -> Result<(), CallError> {
+    match answer {
+        Err(CallError::Rejected(Rejection::StaleEtag)) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(CallError::Broken),
+    }
 }

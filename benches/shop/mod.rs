@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use docket_actors::{Call, Docket, NewCustomer, NewItem, Options, PlaceOrder};
-use docket_engine::{Amount, Currency, CustomerId, Line, OrderState, Quantity, Sku};
+use docket_engine::{Amount, Currency, CustomerId, Line, Order, OrderState, Quantity, Sku};
 use docket_soak::{CREDIT_LIMIT, CURRENCY, ON_HAND, Shape, Workload, price};
 use futures::{StreamExt as _, stream};
 
@@ -78,7 +78,7 @@ impl Shop {
     }
 
     /// Places the workload's next order, and sees it confirmed.
-    pub async fn place(&self) {
+    pub async fn place(&self) -> Arc<Order> {
         let n = self.workload.take();
         let basket = self.workload.basket(n);
         let line = |(item, quantity): &(u64, i64)| Line {
@@ -97,6 +97,7 @@ impl Shop {
         };
         let order = self.docket.place_order(call, place).await.unwrap();
         assert_eq!(order.state, OrderState::Confirmed);
+        order
     }
 
     /// Places orders in `in_flight` tasks, `each` of them one after the other.
