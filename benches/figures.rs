@@ -18,7 +18,10 @@ use docket_soak::{Ledger, Load, Mode, Pace, Server, Shape, Workload, books, driv
 const SLICE: Duration = Duration::from_secs(1);
 
 fn main() {
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let asked = |name: &str| std::env::args().any(|arg| arg == name);
+    // It has no short form.
+    let short = std::env::var_os("DOCKET_BENCH_SHORT").is_some_and(|value| value != "0");
+    if !asked("--bench") || asked("--test") || asked("--list") || short {
         println!("figures: measured by `cargo bench --bench figures` only");
         return;
     }

@@ -62,10 +62,8 @@ impl Deadline {
 
     /// When the last of several callers gives up; at once where there is none.
     pub(crate) fn latest(callers: &[Caller]) -> Self {
-        let deadlines = callers.iter().map(|caller| caller.deadline.0);
-        Self(deadlines.fold(Some(Instant::now()), |latest, deadline| {
-            latest.zip(deadline).map(|(a, b)| a.max(b))
-        }))
+        let mut deadlines = callers.iter().map(|caller| caller.deadline.0);
+        Self(deadlines.try_fold(Instant::now(), |latest, deadline| Some(latest.max(deadline?))))
     }
 }
 
