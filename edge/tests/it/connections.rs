@@ -12,6 +12,9 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::support::{Running, start};
 
+/// How long anything may take before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Writes a certificate for `localhost`; returns it as PEM.
 fn certificate(dir: &Path) -> (TlsConfig, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -45,10 +48,16 @@ async fn check(channel: Channel) {
         .unwrap();
 }
 
+/// Whether the server ended the connection for what its client does. What the client has still sent by then can have the
+/// system reset the connection before the reason is read.
+fn is_thrown_out(error: &h2::Error) -> bool {
+    error.is_io() || error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+}
+
 /// Reads until the other end closes.
 async fn closed(mut tcp: TcpStream) -> String {
     let mut bytes = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), tcp.read_to_end(&mut bytes)).await;
+    let read = tokio::time::timeout(PATIENCE, tcp.read_to_end(&mut bytes)).await;
     // A reset is a way to close, too.
     let _ = read.expect("the server does not close the connection");
     String::from_utf8_lossy(&bytes).into_owned()
@@ -155,7 +164,7 @@ async fn a_connection_without_calls_is_asked_to_go() {
     let server = start(|config| config.connections.idle_ms = 1_000).await;
     let tcp = TcpStream::connect(server.grpc).await.unwrap();
     let (sender, connection) = h2::client::handshake(tcp).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(20), connection).await;
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
     assert!(ended.is_ok(), "it is still open");
     drop::<h2::client::SendRequest<bytes::Bytes>>(sender);
     server.stop().await;
@@ -180,8 +189,69 @@ async fn a_flood_of_resets_ends_its_connection_only() {
         };
         body.send_reset(h2::Reason::CANCEL);
     }
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
+    let error = ended
+        .expect("the connection goes on")
+        .unwrap()
+        .expect_err("it was told why");
+    assert!(is_thrown_out(&error), "{error}");
     check(other).await;
-    connection.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_whose_headers_are_too_long_is_refused_alone() {
+    let server = start(|config| config.http2.max_header_list_bytes = 8 * 1_024).await;
+    let (mut sender, connection) = crate::calls::http2(&server).await;
+    let connection = tokio::spawn(connection);
+    let list = |bytes: usize| {
+        let mut head = crate::calls::head("/docket.v1.ItemService/ListItems");
+        head.headers_mut()
+            .insert("x-filler", "f".repeat(bytes).parse().unwrap());
+        head
+    };
+    let (answer, _) = sender.send_request(list(9 * 1_024), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 431);
+    let (answer, _) = sender.send_request(list(7 * 1_024), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200, "the connection goes on");
+    // So much more that nobody reads it to its end.
+    let (answer, _) = sender.send_request(list(512 * 1_024), true).unwrap();
+    let error = answer.await.unwrap_err();
+    assert!(is_thrown_out(&error), "{error}");
+    assert!(tokio::time::timeout(PATIENCE, connection).await.unwrap().is_ok());
+    check(server.connect().await).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn calls_at_a_time_on_one_connection_are_bounded() {
+    let server = start(|config| config.http2.max_concurrent_streams = 2).await;
+    let tcp = TcpStream::connect(server.grpc).await.unwrap();
+    let (mut sender, connection) = h2::client::Builder::new()
+        .handshake::<_, bytes::Bytes>(tcp)
+        .await
+        .unwrap();
+    // Sent before the server's bounds have arrived, by a client that does not wait for them.
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let head = crate::calls::head("/docket.v1.OrderService/PlaceOrders");
+        calls.push(sender.send_request(head, false).unwrap());
+    }
+    tokio::spawn(connection);
+    let (refused, _body) = calls.pop().unwrap();
+    let error = tokio::time::timeout(PATIENCE, refused)
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM), "{error}");
+    assert_eq!(sender.current_max_send_streams(), 2);
+    // When one has ended there is room for another.
+    let (_, mut first) = calls.pop().unwrap();
+    first.send_reset(h2::Reason::CANCEL);
+    let head = crate::calls::head("/docket.v1.ItemService/ListItems");
+    let (answer, _) = sender.ready().await.unwrap().send_request(head, true).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
+    assert_eq!(answer.unwrap().status(), 200);
     server.stop().await;
 }
 
