@@ -213,7 +213,7 @@ pub fn rejected(rejection: &Rejection) -> Refused {
         R::ItemNotFound { line: Some(_), .. }
         | R::CurrencyMismatch { .. }
         | R::InsufficientCredit { .. }
-        | R::Overflow
+        | R::Overflow { .. }
         | R::PriceChanged { .. }
         | R::InsufficientStock { .. }
         | R::NotCancellable { .. }
