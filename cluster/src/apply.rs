@@ -302,7 +302,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             let snapshots = Arc::clone(&self.snapshots);
             blocking(move || {
                 snapshots
-                    .write(group, &meta, capture, &|| false)
+                    .write(group, &meta, capture, &|| Ok(()))
                     .map_err(io::Error::other)
             })
             .await?;

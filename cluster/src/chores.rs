@@ -3,6 +3,9 @@
 //! A group's snapshot is due for one of two reasons: its own log since the last one outweighs its state, so that a snapshot costs no more
 //! than the writes that led to it; or it writes so little that the oldest entry it still needs keeps the one journal of all groups from
 //! being cut.
+//!
+//! A snapshot keeps away from the disk's reserve: it is not begun where it would eat into the half of it that the journal needs to finish
+//! what was admitted, and given up when the disk runs low under it. The journal then keeps what the snapshot would have held.
 
 use std::io;
 use std::sync::Arc;
@@ -14,11 +17,14 @@ use tokio::sync::{Notify, watch};
 use crate::Group;
 use crate::apply::{Frozen, blocking};
 use crate::log::{GroupLog, NodeJournal, cut_journal};
-use crate::machine::StateMachine;
+use crate::machine::{CaptureError, StateMachine};
 use crate::snapshots::Snapshots;
 
 /// How often to look even if nobody calls, in milliseconds.
 const LOOK_EVERY_MS: u64 = 15_000;
+
+/// Bytes that a snapshot may take on disk, for each byte of state: the engine rewrites some of what it was given, and keeps room.
+const SNAPSHOT_DISK_FACTOR: u64 = 2;
 
 /// How long a group whose snapshot failed waits for the next attempt, in milliseconds. The others have their turn meanwhile.
 const RETRY_AFTER_MS: u64 = 15_000;
@@ -91,8 +97,36 @@ pub(crate) struct Chores {
     pub(crate) journal: Arc<NodeJournal>,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) snapshot_bytes_min: u64,
+    pub(crate) space: Space,
     pub(crate) call: Arc<Notify>,
     pub(crate) closing: watch::Receiver<bool>,
+}
+
+/// What snapshots must leave of the disk.
+pub(crate) struct Space {
+    reserve_bytes: u64,
+    /// It was said that there is too little.
+    told: bool,
+}
+
+impl Space {
+    pub(crate) fn new(reserve_bytes: u64) -> Self {
+        Self {
+            reserve_bytes,
+            told: false,
+        }
+    }
+
+    /// Free bytes that a snapshot of this much state needs to be begun.
+    fn needed(&self, state_bytes: u64) -> u64 {
+        let snapshot = state_bytes.saturating_mul(SNAPSHOT_DISK_FACTOR);
+        snapshot.saturating_add(self.reserve_bytes / 2)
+    }
+
+    /// Free bytes below which one that was begun is given up.
+    fn floor(&self) -> u64 {
+        self.reserve_bytes / 4
+    }
 }
 
 impl Chores {
@@ -117,12 +151,14 @@ impl Chores {
     fn next_due(&mut self) -> Option<usize> {
         let (bytes_min, now) = (self.snapshot_bytes_min, Instant::now());
         let written = self.journal.entry_bytes();
+        let free_bytes = self.journal.journal.free_bytes();
         // What all groups may keep when each keeps what it is entitled to: the log behind the snapshot before the newest.
         let may_be_kept = self.groups.iter().fold(0, |sum: u64, ward| {
             sum.saturating_add(ward.due_at(bytes_min).saturating_mul(2))
         });
         let wards = self.groups.iter_mut().enumerate();
-        let due = wards
+        let (space, mut kept_out) = (&self.space, None);
+        let due: Vec<_> = wards
             .filter(|(_, ward)| ward.may_try(now))
             .filter_map(|(number, ward)| {
                 let held_back = ward
@@ -130,9 +166,27 @@ impl Chores {
                     .and_then(|held| held.checked_sub(may_be_kept));
                 ward.overdue(bytes_min)
                     .max(held_back)
-                    .map(|excess| (excess, number))
-            });
-        due.max().map(|(_, number)| number)
+                    .map(|excess| (excess, number, ward.machine.state_bytes()))
+            })
+            .collect();
+        let has_room = |(_, number, state_bytes): &(u64, usize, u64)| {
+            let needed = space.needed(*state_bytes);
+            let short = free_bytes.filter(|free_bytes| *free_bytes < needed);
+            if let Some(free_bytes) = short {
+                kept_out = Some((*number, needed, free_bytes));
+            }
+            short.is_none()
+        };
+        let next = due.into_iter().filter(has_room).max();
+        if let Some((number, needed, free_bytes)) = kept_out.filter(|_| !self.space.told) {
+            self.space.told = true;
+            let group = self.groups[number].group.id();
+            tracing::warn!(
+                %group, needed, free_bytes,
+                "no snapshot is begun until the disk has more room; the journal keeps what it would hold, and grows"
+            );
+        }
+        next.map(|(_, number, _)| number)
     }
 
     /// Stores a snapshot of the group. A failure costs nothing but the attempt.
@@ -148,10 +202,18 @@ impl Chores {
                 tracing::info!(%group, ?elapsed, "stored a snapshot");
                 (ward.purge_to, ward.newest_snapshot, ward.retry_at) =
                     (ward.newest_snapshot, last_index, None);
+                self.space.told = false;
             }
             Err(error) => {
                 metrics.snapshot_failures.increment(1);
-                tracing::warn!(%group, %error, "no snapshot could be stored; the journal keeps what it would hold");
+                if ward.retry_at.is_none() {
+                    tracing::warn!(
+                        %group, %error,
+                        "no snapshot could be stored; the journal keeps what it would hold, and it is tried again"
+                    );
+                } else {
+                    tracing::debug!(%group, %error, "again no snapshot could be stored");
+                }
                 ward.retry_at = Some(Instant::now() + Duration::from_millis(RETRY_AFTER_MS));
             }
         }
@@ -173,10 +235,21 @@ impl Chores {
         let last_index = meta.last_log_id.map(|id| id.index);
         let (snapshots, group, closing) =
             (Arc::clone(&self.snapshots), ward.group.id(), self.closing.clone());
+        let (journal, floor) = (Arc::clone(&self.journal), self.space.floor());
         blocking(move || {
-            let cancelled = || *closing.borrow();
+            let may_go_on = || {
+                if *closing.borrow() {
+                    return Err(CaptureError::new("the node is shutting down"));
+                }
+                match journal.journal.free_bytes().filter(|free| *free < floor) {
+                    Some(free) => Err(CaptureError::new(format_args!(
+                        "it is given up, since the disk has only {free} bytes left"
+                    ))),
+                    None => Ok(()),
+                }
+            };
             snapshots
-                .write(group, &meta, capture, &cancelled)
+                .write(group, &meta, capture, &may_go_on)
                 .map_err(io::Error::other)
         })
         .await?;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::apply::Applier;
-use crate::chores::{Chores, Ward};
+use crate::chores::{Chores, Space, Ward};
 use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
 use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
@@ -184,6 +184,7 @@ impl Node {
             journal: Arc::clone(&journal),
             snapshots: Arc::clone(&snapshots),
             snapshot_bytes_min: options.snapshot_bytes_min,
+            space: Space::new(options.journal.disk_reserve_bytes),
             call,
             closing: closing_rx,
         };

@@ -66,19 +66,17 @@ impl Snapshots {
         })
     }
 
-    /// Stores what a capture writes. Blocks. Gives up as soon as `cancelled`.
+    /// Stores what a capture writes. Blocks. Asks before each piece, and gives up as soon as it `may_go_on` no longer.
     pub(crate) fn write(
         &self,
         group: GroupId,
         meta: &SnapshotMeta,
         capture: Box<dyn Capture>,
-        cancelled: &dyn Fn() -> bool,
+        may_go_on: &dyn Fn() -> Result<(), CaptureError>,
     ) -> Result<(), CaptureError> {
         let mut writer = self.begin(group, meta).map_err(CaptureError::new)?;
         capture.write(&mut |piece| {
-            if cancelled() {
-                return Err(CaptureError::new("the node is shutting down"));
-            }
+            may_go_on()?;
             writer.write(piece).map_err(CaptureError::new)
         })?;
         self.finish(group, meta, writer).map_err(CaptureError::new)

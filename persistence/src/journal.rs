@@ -345,14 +345,14 @@ impl Journal {
 
     /// Whether the disk has room for new client writes. Reads the file system at most once a second.
     pub fn disk(&self) -> Disk {
-        let free_bytes = || {
-            self.handle
-                .store
-                .read()
-                .as_ref()
-                .and_then(|store| store.free_bytes())
-        };
+        let free_bytes = || self.free_bytes();
         self.handle.shared.space.current(free_bytes, Instant::now())
+    }
+
+    /// Free bytes of the file system, read now; `None` where the store cannot tell, or is closed.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let store = self.handle.store.read();
+        store.as_ref().and_then(|store| store.free_bytes())
     }
 
     /// Makes everything that was queued durable, completes it, stops the committer and lets go of the files. Appends and reads fail

@@ -17,7 +17,13 @@ pub struct Ledger {
     state: Mutex<State>,
     /// Entries that were handed to `apply` in this life, replay included.
     pub applied: AtomicU64,
+    /// How often the state was captured.
+    pub captures: AtomicU64,
+    /// Called while a snapshot is written, behind its first piece.
+    pub while_writing: Mutex<Option<WhileWriting>>,
 }
+
+pub type WhileWriting = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -56,7 +62,8 @@ impl StateMachine for Ledger {
     }
 
     fn capture(&self) -> Box<dyn Capture> {
-        Box::new(Frozen(self.state()))
+        self.captures.fetch_add(1, Ordering::Relaxed);
+        Box::new(Frozen(self.state(), self.while_writing.lock().clone()))
     }
 
     fn state_bytes(&self) -> u64 {
@@ -99,7 +106,7 @@ impl StateMachine for Ledger {
     }
 }
 
-struct Frozen(State);
+struct Frozen(State, Option<WhileWriting>);
 
 impl Capture for Frozen {
     fn write(self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
@@ -111,6 +118,9 @@ impl Capture for Frozen {
             .to_vec();
         head.extend_from_slice(&(self.0.payloads.len() as u64).to_le_bytes());
         sink(&head)?;
+        if let Some(while_writing) = &self.1 {
+            while_writing();
+        }
         for payload in &self.0.payloads {
             let mut piece = (payload.len() as u32).to_le_bytes().to_vec();
             piece.extend_from_slice(payload);
