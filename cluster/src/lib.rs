@@ -45,6 +45,7 @@ mod reads;
 mod recovery;
 mod ring;
 mod snapshots;
+mod verify;
 
 pub use error::{ClusterError, ProposeError, ReadError};
 pub use group::{Group, GroupStatus, Leadership, Pending};
@@ -54,6 +55,7 @@ pub use metrics::describe_metrics;
 pub use node::{Node, NodeStatus};
 pub use options::{NodeOptions, SHARDS_DEFAULT};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
+pub use verify::verify;
 
 /// Names a node of the cluster; never used again for another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

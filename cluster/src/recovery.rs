@@ -20,7 +20,7 @@ use docket_persistence::{Journal, JournalError, Position, Recovery};
 use crate::apply::Applier;
 use crate::limits::REPLAY_QUEUE_MAX;
 use crate::log::{IndexError, LogIndex, Place, Record, RecordError, decode};
-use crate::raft::{EntryPayload, LogEntry, Vote};
+use crate::raft::{EntryPayload, LogEntry, LogId, Vote};
 use crate::{ClusterError, GroupId};
 
 /// A group as it stands after recovery.
@@ -79,10 +79,14 @@ pub(crate) fn recover(
             Some(error) => Err(error),
             None => {
                 let recovered = groups.into_iter().zip(appliers);
-                let recovered = recovered
-                    .map(|(replay, (_, applier))| replay.finish(applier))
+                let recovered: Result<_, _> = recovered
+                    .map(|(replay, (number, applier))| {
+                        replay
+                            .finish(applier)
+                            .map_err(|error| group_error(group_id(number), error))
+                    })
                     .collect();
-                Ok((journal, recovery, recovered))
+                Ok((journal, recovery, recovered?))
             }
         }
     })
@@ -181,6 +185,12 @@ enum ReplayError {
     VoteWentBack { old: Vote, new: Vote },
     #[error("entry {from} is taken back, although entries before {committed_next} are committed")]
     CommittedTakenBack { from: u64, committed_next: u64 },
+    #[error(
+        "its log is purged up to entry {purged}, and {}: the snapshot that holds the rest is missing. Restore the data directory \
+         from a backup, or move it away and let the node fetch its state from its peers",
+        state_next.checked_sub(1).map_or_else(|| "there is no state".to_owned(), |last| format!("the state ends with entry {last}"))
+    )]
+    SnapshotMissing { purged: u64, state_next: u64 },
     #[error("entry {found} is the next in the journal, and the state lacks those from {expected} on")]
     Gap { expected: u64, found: u64 },
 }
@@ -245,7 +255,8 @@ impl GroupReplay {
         }
     }
 
-    fn finish(mut self, applier: Applier) -> Recovered {
+    fn finish(mut self, applier: Applier) -> Result<Recovered, ReplayError> {
+        self.check_state(applier.applied().map_or(0, |id| id.index + 1))?;
         let newest_membership = self.waiting.iter().rev().find_map(|entry| match &entry.payload {
             EntryPayload::Membership(members) => Some(members),
             EntryPayload::Blank | EntryPayload::Normal(_) => None,
@@ -253,9 +264,20 @@ impl GroupReplay {
         applier.note_log(newest_membership, &self.index);
         // Everything that was known to be committed has been applied.
         self.index.set_committed(applier.applied());
-        Recovered {
+        Ok(Recovered {
             index: self.index,
             applier,
+        })
+    }
+
+    /// A state that lacks what the log was purged of is no state: nothing could ever bring it up to date, and a snapshot of it would be
+    /// taken for a whole one.
+    fn check_state(&self, state_next: u64) -> Result<(), ReplayError> {
+        match self.index.purged() {
+            Some(LogId { index: purged, .. }) if purged >= state_next => {
+                Err(ReplayError::SnapshotMissing { purged, state_next })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -425,6 +447,26 @@ mod tests {
         );
         assert_eq!(applied.unwrap(), [21]);
         assert_eq!(replay.index.last(), Some(log_id(3, 22)));
+    }
+
+    #[test]
+    fn a_log_that_is_purged_beyond_its_state_is_refused() {
+        let records = [entry(1, 5, 5), vote(2), record::purge(GROUP, &log_id(1, 5))];
+        // Without a snapshot nothing of it is applied, and the log is empty behind the purge.
+        let (replayed, applied) = replay(0, &records[1..]);
+        assert!(applied.unwrap().is_empty());
+        let refused = replayed.check_state(0).unwrap_err().to_string();
+        assert!(
+            refused.contains("purged up to entry 5") && refused.contains("there is no state"),
+            "{refused}"
+        );
+        let refused = replayed.check_state(5).unwrap_err().to_string();
+        assert!(refused.contains("the state ends with entry 4"), "{refused}");
+        for state_next in [6, 7] {
+            replayed.check_state(state_next).unwrap();
+        }
+        let (unpurged, _) = replay(0, &[entry(1, 0, 0), vote(1)]);
+        unpurged.check_state(0).unwrap();
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn encode(meta: &SnapshotMeta) -> Result<Vec<u8>, io::Error> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> Result<SnapshotMeta, io::Error> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<SnapshotMeta, io::Error> {
     let broken = || io::Error::other("a snapshot's meta data cannot be read");
     let (head, membership) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or_else(broken)?;
     if head[0] != VERSION {

@@ -45,14 +45,21 @@ impl DurableDb {
         let staged = with_suffix(dir, NEW_SUFFIX);
         files::remove_tree(&staged)?;
         // Synced while its own descriptors are open: an error that closing swallowed would be lost to those that come later.
-        Self::open(&staged, cache_bytes)?.sync()?;
+        Self::make(&staged, cache_bytes)?.sync()?;
         files::sync_tree(&staged)?;
         files::rename_durably(&staged, dir)?;
         Self::open(dir, cache_bytes)
     }
 
-    /// Opens the database at `dir`, making one (not durably) when there is none.
+    /// Opens the database at `dir`, which must be there: sled would make an empty one in its place.
     pub(crate) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let file_path = dir.join("db");
+        std::fs::metadata(&file_path).map_err(|error| StoreError::io("open", &file_path, &error))?;
+        Self::make(dir, cache_bytes)
+    }
+
+    /// Makes a database at `dir`, not durably, or opens the one that is there.
+    pub(crate) fn make(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let file_path = dir.join("db");
         let config = sled::Config::new()
             .path(dir)

@@ -12,28 +12,32 @@ pub(crate) const LOCK_FILE: &str = "lock";
 /// Holds a directory for this process alone; released when dropped, and by the kernel when the process dies.
 #[derive(Debug)]
 pub(crate) struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
     /// Takes the lock of `dir`.
     pub(crate) fn acquire(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join(LOCK_FILE);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&path)
             .map_err(|error| StoreError::io("open", &path, &error))?;
+        let mut lock = Self::lock(file, path)?;
+        // Who holds it is only told to whoever finds it held: an error here costs a word in that message.
+        let _ = lock
+            .file
+            .set_len(0)
+            .and_then(|()| write!(lock.file, "{}", std::process::id()));
+        Ok(lock)
+    }
+
+    fn lock(mut file: File, path: PathBuf) -> Result<Self, JournalError> {
         match file.try_lock() {
-            Ok(()) => {
-                // Who holds it is only told to whoever finds it held: an error here costs a word in that message.
-                let _ = file
-                    .set_len(0)
-                    .and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Self { _file: file })
-            }
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
@@ -46,6 +50,17 @@ impl DirLock {
             }
             Err(TryLockError::Error(error)) => Err(StoreError::io("lock", &path, &error).into()),
         }
+    }
+
+    /// Takes the lock of `dir` where it has one, and changes nothing: a directory without was never in use.
+    pub(crate) fn borrow(dir: &Path) -> Result<Option<Self>, JournalError> {
+        let path = dir.join(LOCK_FILE);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io("open", &path, &error).into()),
+        };
+        Self::lock(file, path).map(Some)
     }
 }
 

@@ -41,4 +41,7 @@ pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter,
 };
 pub use telemetry::describe as describe_metrics;
-pub use verify::{JOURNAL_DIR, PROBLEMS_MAX, Problem, SNAPSHOTS_DIR, SegmentReport, VerifyReport, verify};
+pub use verify::{
+    Inspect, JOURNAL_DIR, PROBLEMS_MAX, Problem, SNAPSHOTS_DIR, SegmentReport, VerifyReport, verify,
+    verify_with,
+};

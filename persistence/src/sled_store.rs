@@ -45,7 +45,7 @@ pub struct SledStore {
     readers: Mutex<Vec<Arc<Segment>>>,
     abandoned: AtomicBool,
     /// Declared last: released after the databases are closed.
-    _lock: DirLock,
+    _lock: Option<DirLock>,
 }
 
 /// Locked behind [`SledStore::readers`] where both are.
@@ -79,6 +79,15 @@ impl SledStore {
         files::create_dir_durably(&options.dir)?;
         let lock = DirLock::acquire(&options.dir)?;
         remove_leftovers(&options.dir)?;
+        Self::of(options, Some(lock))
+    }
+
+    /// Opens the segments below `dir` to be looked at: neither makes, removes nor repairs anything.
+    pub(crate) fn inspect(dir: &Path) -> Result<Self, JournalError> {
+        Self::of(&JournalOptions::new(dir), DirLock::borrow(dir)?)
+    }
+
+    fn of(options: &JournalOptions, lock: Option<DirLock>) -> Result<Self, JournalError> {
         let mut older = list_segments(&options.dir)?;
         // Every open segment has a cache of its own: the option bounds their sum.
         let cache_bytes = options.cache_bytes / (1 + READ_SEGMENTS_MAX as u64);

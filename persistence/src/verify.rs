@@ -1,15 +1,16 @@
 //! Offline verification: walks every segment, frame, the chain, the mark and every snapshot of a data directory, and names every
-//! problem rather than stopping at the first. It changes no data. (sled rewrites its own `snap.*` files whenever it opens a
-//! database.)
+//! problem rather than stopping at the first. It makes, removes and repairs nothing. (Whenever sled opens a database it renews its
+//! own bookkeeping, in `snap.*` and at the end of `db`, and leaves what is stored as it is.)
+//!
+//! What the bytes mean is not known here: [`verify_with`] shows records and snapshots to whoever knows more.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::error::{JournalError, Refusal, StoreError};
-use crate::frame::{FragmentKind, Frame};
+use crate::frame::{FragmentKind, Frame, Position};
 use crate::journal::MARK_FILE;
 use crate::mark::{FileMark, HighWater, MarkFound};
-use crate::options::JournalOptions;
 use crate::recovery::{Cut, Walk};
 use crate::sled_store::SledStore;
 use crate::snapshot::{SnapshotInfo, SnapshotStore};
@@ -43,6 +44,8 @@ pub struct VerifyReport {
     pub torn_tail: Option<Cut>,
     /// The snapshots that are good.
     pub snapshots: Vec<SnapshotInfo>,
+    /// What is not as it should be and costs nothing: the next start copes with it.
+    pub warnings: Vec<Problem>,
     /// Everything that is wrong, at most [`PROBLEMS_MAX`].
     pub problems: Vec<Problem>,
     /// Problems beyond those listed.
@@ -78,7 +81,8 @@ impl VerifyReport {
         self.problems.is_empty()
     }
 
-    fn problem(&mut self, path: PathBuf, text: String) {
+    /// Notes something that is wrong.
+    pub fn problem(&mut self, path: PathBuf, text: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(Problem { path, text });
         } else {
@@ -92,21 +96,50 @@ impl VerifyReport {
 /// # Errors
 /// The directory is in use or cannot be read at all. What is wrong inside is in the report.
 pub fn verify(data_dir: &Path) -> Result<VerifyReport, JournalError> {
+    verify_with(data_dir, &mut Nobody)
+}
+
+/// Is shown what a data directory holds.
+pub trait Inspect {
+    /// A record that the next start would replay, in the order of the journal.
+    fn record(&mut self, position: Position, record: &[u8]);
+
+    /// A good snapshot, with what whoever wrote it noted beside it.
+    fn snapshot(&mut self, info: &SnapshotInfo, meta: &[u8]);
+}
+
+struct Nobody;
+
+impl Inspect for Nobody {
+    fn record(&mut self, _position: Position, _record: &[u8]) {}
+
+    fn snapshot(&mut self, _info: &SnapshotInfo, _meta: &[u8]) {}
+}
+
+/// As [`verify`], and shows `inspect` what is there.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(data_dir: &Path, inspect: &mut dyn Inspect) -> Result<VerifyReport, JournalError> {
     let mut report = VerifyReport::default();
     let (journal, snapshots) = (data_dir.join(JOURNAL_DIR), data_dir.join(SNAPSHOTS_DIR));
     if journal.is_dir() {
-        verify_journal(&journal, &mut report)?;
+        verify_journal(&journal, &mut report, inspect)?;
     } else {
         report.problem(journal, "there is no journal".to_owned());
     }
     if snapshots.is_dir() {
-        verify_snapshots(&snapshots, &mut report)?;
+        verify_snapshots(&snapshots, &mut report, inspect)?;
     }
     Ok(report)
 }
 
-fn verify_journal(dir: &Path, report: &mut VerifyReport) -> Result<(), JournalError> {
-    let store = match SledStore::open(&JournalOptions::new(dir)) {
+fn verify_journal(
+    dir: &Path,
+    report: &mut VerifyReport,
+    inspect: &mut dyn Inspect,
+) -> Result<(), JournalError> {
+    let store = match SledStore::inspect(dir) {
         Ok(store) => store,
         Err(JournalError::Store(error)) => {
             report.problem(error.path.clone(), error.to_string());
@@ -122,10 +155,14 @@ fn verify_journal(dir: &Path, report: &mut VerifyReport) -> Result<(), JournalEr
         if found.newest.is_none() {
             report.problem(mark_path, text);
         } else {
-            tracing::warn!(file = %mark_path.display(), "{text}; the other one is good");
+            let text = format!("{text}; the other one is good, and the next start renews both");
+            report.warnings.push(Problem {
+                path: mark_path,
+                text,
+            });
         }
     }
-    let refused = judge(&store, found, report)?;
+    let refused = judge(&store, found, report, inspect)?;
     let before = report.problems.len();
     tally(&store, found, report);
     // What recovery will refuse comes first, unless the tally has said the same already.
@@ -146,9 +183,10 @@ fn judge(
     store: &SledStore,
     found: MarkFound,
     report: &mut VerifyReport,
+    inspect: &mut dyn Inspect,
 ) -> Result<Option<Refusal>, StoreError> {
-    let mut ignore = |_position, _record: &[u8]| {};
-    let mut walk = Walk::new(found, &mut ignore);
+    let mut replay = |position, record: &[u8]| inspect.record(position, record);
+    let mut walk = Walk::new(found, &mut replay);
     if let Err(error) = store.replay(walk.expected, &mut |sequence, bytes| walk.visit(sequence, bytes)) {
         // The tally names the segment that cannot be read.
         tracing::debug!(%error, "recovery's walk ended early");
@@ -240,12 +278,19 @@ fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
     }
 }
 
-fn verify_snapshots(dir: &Path, report: &mut VerifyReport) -> Result<(), JournalError> {
-    let store = SnapshotStore::open(dir)?;
+fn verify_snapshots(
+    dir: &Path,
+    report: &mut VerifyReport,
+    inspect: &mut dyn Inspect,
+) -> Result<(), JournalError> {
+    let store = SnapshotStore::inspect(dir)?;
     for group in store.groups() {
         for id in store.ids(group) {
             match store.read(group, id) {
-                Ok(reader) => report.snapshots.push(reader.info()),
+                Ok(reader) => {
+                    inspect.snapshot(&reader.info(), reader.meta());
+                    report.snapshots.push(reader.info());
+                }
                 Err(error) => report.problem(store.path(group, id), error.to_string()),
             }
         }

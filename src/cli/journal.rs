@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use docket_persistence::{VerifyReport, verify};
+use docket_cluster::verify;
+use docket_persistence::{Problem, VerifyReport};
 use serde_json::json;
 
 use super::args::OutputArgs;
@@ -39,7 +40,9 @@ Examples:
   docket journal verify
   docket journal verify --data-dir /var/lib/docket -o json
 
-The server must not be running. Nothing is repaired or changed.
+The server must not be running. Nothing is repaired, made or removed; only the
+storage engine renews its own bookkeeping in the files that it opens. A warning
+is what the next start copes with.
 Exit codes: 0 sound, 1 not.")]
 struct Verify {
     /// The server's folder [default: ./docket-data]
@@ -76,13 +79,6 @@ impl Args {
 }
 
 fn show(report: &VerifyReport, data_dir: &Path, output: &Output) -> Result<(), Failure> {
-    let problem = |problem: &docket_persistence::Problem| {
-        vec![
-            Field::text("file", &problem.path.display().to_string()),
-            Field::text("problem", &problem.text).tone(Tone::Bad),
-        ]
-    };
-    let problems: Vec<Vec<Field>> = report.problems.iter().map(problem).collect();
     let segments: Vec<_> = report
         .segments
         .iter()
@@ -114,11 +110,6 @@ fn show(report: &VerifyReport, data_dir: &Path, output: &Output) -> Result<(), F
         )
     });
     let sound = Field::flag("sound", report.is_sound());
-    let json_problems: Vec<_> = report
-        .problems
-        .iter()
-        .map(|one| json!({"file": one.path.display().to_string(), "problem": one.text}))
-        .collect();
     output.fields(&[
         Field::text("data_dir", &data_dir.display().to_string()),
         sound.tone(if report.is_sound() { Tone::Good } else { Tone::Bad }),
@@ -150,20 +141,47 @@ fn show(report: &VerifyReport, data_dir: &Path, output: &Output) -> Result<(), F
         Field::shown("segments", json!(segments), segments.len().to_string()),
         Field::shown("snapshots", json!(snapshots), snapshots.len().to_string()),
         Field::shown(
+            "warnings",
+            json!(listed(&report.warnings)),
+            report.warnings.len().to_string(),
+        ),
+        Field::shown(
             "problems",
-            json!(json_problems),
+            json!(listed(&report.problems)),
             report.problems.len().to_string(),
         ),
     ])?;
-    if output.format() == Format::Table && !problems.is_empty() {
-        output.line("")?;
-        output.records(
-            "problems",
-            &Records {
-                columns: &["file", "problem"],
-                rows: problems,
-            },
-        )?;
+    table(&["file", "warning"], &report.warnings, Tone::Plain, output)?;
+    table(&["file", "problem"], &report.problems, Tone::Bad, output)
+}
+
+fn listed(problems: &[Problem]) -> Vec<serde_json::Value> {
+    let listed = |one: &Problem| json!({"file": one.path.display().to_string(), "problem": one.text});
+    problems.iter().map(listed).collect()
+}
+
+/// What is wrong, one line each; nothing where there is none or the fields hold them already.
+fn table(
+    columns: &'static [&'static str; 2],
+    problems: &[Problem],
+    tone: Tone,
+    output: &Output,
+) -> Result<(), Failure> {
+    if output.format() != Format::Table || problems.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let row = |problem: &Problem| {
+        vec![
+            Field::text(columns[0], &problem.path.display().to_string()),
+            Field::text(columns[1], &problem.text).tone(tone),
+        ]
+    };
+    output.line("")?;
+    output.records(
+        "problems",
+        &Records {
+            columns,
+            rows: problems.iter().map(row).collect(),
+        },
+    )
 }

@@ -10,13 +10,20 @@ use crate::support::Shell;
 const RECORDS: usize = 200;
 const RECORD_BYTES: usize = 300;
 
+/// How a record begins that a node can read: version 1, "no entries from 0 on", of group 0.
+const RECORD_HEAD: [u8; 14] = [1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// A journal with some records in the default folder.
 fn with_journal(shell: Shell) -> Shell {
     let dir = shell.path().join("docket-data").join(JOURNAL_DIR);
     let (journal, _) = Journal::open(JournalOptions::new(dir), &mut |_, _| {}).unwrap();
     let (done, durable) = mpsc::channel();
     let records = (0..RECORDS)
-        .map(|number| vec![number as u8; RECORD_BYTES].into())
+        .map(|number| {
+            let mut record = vec![number as u8; RECORD_BYTES];
+            record[..RECORD_HEAD.len()].copy_from_slice(&RECORD_HEAD);
+            record.into()
+        })
         .collect();
     journal
         .append(
@@ -60,13 +67,32 @@ fn a_sound_folder_is_counted_and_called_so() {
 }
 
 #[test]
+fn one_damaged_slot_of_the_mark_is_a_warning() {
+    let shell = with_journal(Shell::new());
+    let mark = shell.path().join("docket-data/journal/mark");
+    let mut bytes = fs::read(&mark).unwrap();
+    bytes[10] ^= 0xff;
+    fs::write(&mark, bytes).unwrap();
+    let run = shell.run("journal verify").ends(0);
+    assert!(run.stdout.contains("1 of the mark's 2 slots"), "{}", run.stdout);
+    let json = shell.run("journal verify -o json").ends(0).json();
+    assert_eq!(json["sound"], true);
+    let warning = &json["warnings"][0];
+    assert!(
+        warning["file"].as_str().unwrap().ends_with("journal/mark"),
+        "{warning}"
+    );
+    assert_eq!(json["problems"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn damage_in_acknowledged_frames_is_named_with_its_file() {
     let shell = with_journal(Shell::new());
     let mut damaged = 0;
     for path in files(&shell.path().join("docket-data")) {
         let mut bytes = fs::read(&path).unwrap();
         // The payload of the records in the middle, wherever the engine keeps it.
-        let run = [100_u8; RECORD_BYTES];
+        let run = [100_u8; RECORD_BYTES - RECORD_HEAD.len()];
         if let Some(at) = bytes.windows(run.len()).position(|window| window == run) {
             bytes[at] ^= 0xff;
             fs::write(&path, bytes).unwrap();

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use docket_cluster::{
-    Capture, CaptureError, Entry, GroupId, Node, NodeOptions, SnapshotSink, StateError, StateMachine,
+    Capture, CaptureError, ClusterError, Entry, GroupId, Node, NodeOptions, SnapshotSink, StateError,
+    StateMachine,
 };
 use docket_persistence::mem::MemDisk;
 use parking_lot::{Mutex, RwLock};
@@ -169,12 +170,14 @@ impl Bed {
     }
 
     pub async fn open(&self, options: NodeOptions) -> (Node, Ledgers) {
+        self.try_open(options).await.unwrap()
+    }
+
+    pub async fn try_open(&self, options: NodeOptions) -> Result<(Node, Ledgers), ClusterError> {
         let ledgers = Ledgers::default();
         let (store, mark) = (Box::new(self.disk.store()), Box::new(self.disk.mark()));
-        let node = Node::open_with(options, store, mark, &|group| ledgers.make(group))
-            .await
-            .unwrap();
-        (node, ledgers)
+        let node = Node::open_with(options, store, mark, &|group| ledgers.make(group)).await?;
+        Ok((node, ledgers))
     }
 
     /// A node whose groups are led.

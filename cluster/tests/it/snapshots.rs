@@ -4,9 +4,9 @@ use std::sync::{Arc, atomic::Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use docket_cluster::{Group, GroupId, Node, NodeOptions};
+use docket_cluster::{Group, GroupId, Node, NodeOptions, verify};
 
-use crate::machine::{Bed, payload};
+use crate::machine::{Bed, Ledgers, payload};
 
 fn small_snapshots(bed: &Bed) -> NodeOptions {
     NodeOptions {
@@ -221,4 +221,94 @@ async fn a_snapshot_that_cannot_be_written_does_not_stop_the_node() {
     assert_eq!(group.status().snapshot_index, None);
     assert_eq!(node.status().failed, None);
     node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_whose_log_is_purged_and_whose_snapshots_are_gone_is_refused_by_name() {
+    let bed = Bed::new();
+    let (node, _) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    let (busy, idle) = (node.group(GroupId(1)).unwrap(), node.group(GroupId(2)).unwrap());
+    idle.propose(payload("once")).await.unwrap();
+    // When the journal is cut behind its last entry, the idle group has nothing but its snapshots.
+    let behind = node.status().journal.next_seq;
+    for _ in 0..1_000 {
+        if first_seq(&node) > behind {
+            break;
+        }
+        fill_until_snapshot_behind(&busy, busy.status().snapshot_index.unwrap_or(0)).await;
+    }
+    assert!(first_seq(&node) > behind);
+    node.shutdown().await.unwrap();
+
+    std::fs::remove_dir_all(bed.dir.path().join("snapshots/2")).unwrap();
+    let refused = bed
+        .try_open(small_snapshots(&bed))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.starts_with("shard-1 does not start: its log is purged up to entry ")
+            && refused.contains("the snapshot that holds the rest is missing"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verification_misses_the_snapshots_that_a_cut_journal_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || NodeOptions {
+        shards: Some(2),
+        snapshot_bytes_min: 16 * 1024,
+        ..NodeOptions::new(dir.path())
+    };
+    let ledgers = Ledgers::default();
+    let node = Node::open(options(), &|group| ledgers.make(group)).await.unwrap();
+    node.ready().await;
+    let start = first_seq(&node);
+    for _ in 0..1_000 {
+        if first_seq(&node) > start {
+            break;
+        }
+        for group in node.groups() {
+            fill_until_snapshot_behind(group, group.status().snapshot_index.unwrap_or(0)).await;
+        }
+    }
+    assert!(first_seq(&node) > start);
+    node.shutdown().await.unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+    assert!(report.snapshots.len() >= 3, "{:?}", report.snapshots);
+
+    // The older one alone is enough: the journal is cut behind it.
+    let folder = dir.path().join("snapshots/1");
+    let mut ids: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    ids.sort();
+    std::fs::remove_dir_all(ids.last().unwrap()).unwrap();
+    let report = verify(dir.path()).unwrap();
+    assert!(report.is_sound(), "{:?}", report.problems);
+
+    std::fs::remove_dir_all(&folder).unwrap();
+    let report = verify(dir.path()).unwrap();
+    let [problem] = &report.problems[..] else {
+        panic!("{:?}", report.problems)
+    };
+    assert_eq!(problem.path, folder);
+    assert!(
+        problem.text.starts_with("shard-0: the journal was cut")
+            && problem.text.contains("there is no good snapshot"),
+        "{problem}"
+    );
+    let again = Ledgers::default();
+    let refused = Node::open(options(), &|group| again.make(group))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().starts_with("shard-0 does not start"),
+        "{refused}"
+    );
 }

@@ -94,7 +94,7 @@ pub struct SnapshotStore {
 struct Inner {
     dir: PathBuf,
     state: Mutex<State>,
-    _lock: DirLock,
+    _lock: Option<DirLock>,
 }
 
 #[derive(Default)]
@@ -125,10 +125,19 @@ impl SnapshotStore {
         let dir = dir.into();
         files::create_dir_durably(&dir)?;
         let lock = DirLock::acquire(&dir)?;
+        Self::of(dir, Some(lock), Leftovers::Remove)
+    }
+
+    /// Opens the snapshots below `dir` to be looked at: neither makes nor removes anything.
+    pub(crate) fn inspect(dir: &Path) -> Result<Self, JournalError> {
+        Self::of(dir.to_owned(), DirLock::borrow(dir)?, Leftovers::Leave)
+    }
+
+    fn of(dir: PathBuf, lock: Option<DirLock>, leftovers: Leftovers) -> Result<Self, JournalError> {
         let mut groups = HashMap::new();
         for path in files::entries(&dir)? {
             if let Some(group) = name_of(&path).parse().ok().filter(|_| path.is_dir()) {
-                groups.insert(group, open_group(&path)?);
+                groups.insert(group, open_group(&path, leftovers)?);
             }
         }
         Ok(Self {
@@ -309,7 +318,14 @@ impl std::fmt::Debug for SnapshotStore {
     }
 }
 
-fn open_group(dir: &Path) -> Result<Group, StoreError> {
+/// What to do with what a crash left unfinished.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leftovers {
+    Remove,
+    Leave,
+}
+
+fn open_group(dir: &Path, leftovers: Leftovers) -> Result<Group, StoreError> {
     let mut group = Group::default();
     for path in files::entries(dir)? {
         let name = name_of(&path);
@@ -320,7 +336,9 @@ fn open_group(dir: &Path) -> Result<Group, StoreError> {
                 open: Weak::new(),
             });
             group.next_id = id + 1;
-        } else if name.ends_with(NEW_SUFFIX) || name.ends_with(DROPPED_SUFFIX) {
+        } else if leftovers == Leftovers::Remove
+            && (name.ends_with(NEW_SUFFIX) || name.ends_with(DROPPED_SUFFIX))
+        {
             files::remove_tree(&path)?;
         }
     }

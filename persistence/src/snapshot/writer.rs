@@ -28,7 +28,7 @@ impl SnapshotWriter {
         staged: PathBuf,
         meta: &[u8],
     ) -> Result<Self, StoreError> {
-        let db = DurableDb::open(&staged, SNAPSHOT_CACHE_BYTES)?;
+        let db = DurableDb::make(&staged, SNAPSHOT_CACHE_BYTES)?;
         let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
         chunk.resize(HEADER_BYTES, 0);
         let mut writer = Self {

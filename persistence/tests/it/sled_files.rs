@@ -1,6 +1,7 @@
 //! What the journal makes of sled's files when they are not as it left them: torn tails are cut, lost or damaged data is refused
 //! by name, and `verify` says the same offline.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -125,6 +126,94 @@ fn a_sound_journal_verifies_and_its_figures_add_up() {
     );
     let (_journal, recovery, replayed) = open(data.path()).unwrap();
     assert_eq!((recovery.records, replayed.len(), recovery.cut), (30, 30, None));
+}
+
+/// Every file below a directory, and its bytes but for the databases that sled opens: it renews its own bookkeeping in them.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut contents = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            contents.insert(path.clone(), Vec::new());
+            contents.extend(self::contents(&path));
+        } else if !name.starts_with("snap.") {
+            let is_open = name == "db" && dir.extension().is_none();
+            let bytes = if is_open {
+                Vec::new()
+            } else {
+                std::fs::read(&path).unwrap()
+            };
+            contents.insert(path, bytes);
+        }
+    }
+    contents
+}
+
+#[track_caller]
+fn unchanged(dir: &Path, before: &BTreeMap<PathBuf, Vec<u8>>) {
+    let now = contents(dir);
+    let paths = before.keys().chain(now.keys());
+    let changed: Vec<_> = paths.filter(|path| before.get(*path) != now.get(*path)).collect();
+    assert!(changed.is_empty(), "{changed:?}");
+}
+
+#[test]
+fn verification_makes_removes_and_repairs_nothing() {
+    let data = written(30);
+    let snapshots = docket_persistence::SnapshotStore::open(data.path().join("snapshots")).unwrap();
+    for state in [&b"old"[..], b"new"] {
+        let mut writer = snapshots.begin(7, b"meta").unwrap();
+        writer.write(state).unwrap();
+        writer.finish().unwrap();
+    }
+    let newest = snapshots.path(7, 2);
+    drop(snapshots);
+    // What a crash leaves, and databases that have lost their file.
+    for left in [
+        "journal/00000000000000087423.new",
+        "journal/00000000000000000000.dropped",
+        "snapshots/7/00000000000000000009.new",
+        "snapshots/7/00000000000000000000.dropped",
+    ] {
+        std::fs::create_dir(data.path().join(left)).unwrap();
+        std::fs::write(data.path().join(left).join("db"), "left").unwrap();
+    }
+    std::fs::write(data.path().join("journal/lock"), "4711").unwrap();
+    std::fs::remove_file(newest.join("db")).unwrap();
+    let before = contents(data.path());
+    let report = verify(data.path()).unwrap();
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert!(
+        report.problems[0].path.starts_with(&newest),
+        "{:?}",
+        report.problems
+    );
+    unchanged(data.path(), &before);
+
+    let names: Vec<_> = segments(data.path())
+        .into_iter()
+        .filter(|path| path.extension().is_none())
+        .map(|path| path.strip_prefix(data.path()).unwrap().to_owned())
+        .collect();
+    for segment in [names.first().unwrap(), names.last().unwrap()] {
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(data.path(), copy.path());
+        let file = copy.path().join(segment).join("db");
+        std::fs::remove_file(&file).unwrap();
+        let before = contents(copy.path());
+        let report = verify(copy.path()).unwrap();
+        assert!(
+            report.problems.iter().any(|problem| problem.path == file),
+            "{:?}",
+            report.problems
+        );
+        unchanged(copy.path(), &before);
+        // A node does not make an empty one in its place either.
+        let refused = open(copy.path()).unwrap_err().to_string();
+        assert!(!file.exists(), "{refused}");
+    }
+    open(data.path()).unwrap();
 }
 
 #[test]
@@ -360,6 +449,13 @@ fn one_damaged_slot_of_the_mark_is_tolerated_and_two_or_none_are_not() {
     };
     for slot in 0..2 {
         let data = damaged(&[slot]);
+        let report = verify(data.path()).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        let [warning] = &report.warnings[..] else {
+            panic!("slot {slot}: {:?}", report.warnings)
+        };
+        assert_eq!(warning.path, data.path().join("journal/mark"));
+        assert!(warning.text.contains("1 of the mark's 2 slots"), "{warning}");
         let (journal, recovery, replayed) = open(data.path()).unwrap();
         assert_eq!(
             (recovery.mark_slots_damaged, replayed.len()),

@@ -1,0 +1,98 @@
+//! Offline verification: what the journal and the snapshots are in themselves ([`docket_persistence::verify`]), and whether they fit
+//! together: a journal is cut behind snapshots, so that what is left of it is worth nothing without them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use docket_persistence::{
+    Inspect, JOURNAL_DIR, JournalError, Position, SNAPSHOTS_DIR, SnapshotInfo, VerifyReport, verify_with,
+};
+
+use crate::GroupId;
+use crate::log::{Record, decode};
+use crate::snapshots;
+
+/// Verifies the journal and the snapshots of `data_dir`, which no node may be using, and that each group has a good snapshot of all that
+/// its log was purged of. Changes nothing.
+///
+/// # Errors
+/// The directory is in use or cannot be read at all. What is wrong inside is in the report.
+pub fn verify(data_dir: &Path) -> Result<VerifyReport, JournalError> {
+    let mut found = Found::default();
+    let mut report = verify_with(data_dir, &mut found)?;
+    let snapshots_dir = data_dir.join(SNAPSHOTS_DIR);
+    if let Some(why) = found.unreadable {
+        report.problem(data_dir.join(JOURNAL_DIR), why);
+    }
+    for (group, of_group) in found.groups {
+        if let Some(why) = of_group.unreadable {
+            report.problem(snapshots_dir.join(group.to_string()), why);
+        }
+        let (begins_at, held) = (of_group.log_begins_at, of_group.snapshot_next);
+        if begins_at > held {
+            let holds = match held {
+                0 => "there is no good snapshot of it".to_owned(),
+                _ => format!("the newest good snapshot of it ends before entry {held}"),
+            };
+            let group_id = GroupId(group);
+            report.problem(
+                snapshots_dir.join(group.to_string()),
+                format!(
+                    "{group_id}: the journal was cut and has its entries from {begins_at} on, and {holds}. \
+                     Restore the data directory from a backup"
+                ),
+            );
+        }
+    }
+    Ok(report)
+}
+
+/// What is there of each group.
+#[derive(Default)]
+struct Found {
+    groups: BTreeMap<u32, OfGroup>,
+    /// The first record that is none of this version's.
+    unreadable: Option<String>,
+}
+
+#[derive(Default)]
+struct OfGroup {
+    /// Whether an entry or a purge was seen.
+    seen: bool,
+    /// The first index of its log that the journal still has.
+    log_begins_at: u64,
+    /// The index after the last one that a good snapshot holds; 0 without one.
+    snapshot_next: u64,
+    unreadable: Option<String>,
+}
+
+impl Inspect for Found {
+    fn record(&mut self, position: Position, record: &[u8]) {
+        let (group, record) = match decode(record) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let why = || format!("the record at {position} cannot be read: {error}");
+                self.unreadable.get_or_insert_with(why);
+                return;
+            }
+        };
+        let of_group = self.groups.entry(group.0).or_default();
+        match record {
+            Record::Purge(upto) => of_group.log_begins_at = of_group.log_begins_at.max(upto.index + 1),
+            Record::Entry(entry) if !of_group.seen => of_group.log_begins_at = entry.index,
+            Record::Entry(_) | Record::Vote(_) | Record::Truncation(_) => {}
+        }
+        of_group.seen |= matches!(record, Record::Purge(_) | Record::Entry(_));
+    }
+
+    fn snapshot(&mut self, info: &SnapshotInfo, meta: &[u8]) {
+        let of_group = self.groups.entry(info.group).or_default();
+        match snapshots::decode(meta) {
+            Ok(meta) => {
+                let next = meta.last_log_id.map_or(0, |id| id.index + 1);
+                of_group.snapshot_next = of_group.snapshot_next.max(next);
+            }
+            Err(error) => of_group.unreadable = Some(error.to_string()),
+        }
+    }
+}
