@@ -198,7 +198,10 @@ fn records(criterion: &mut Criterion) {
     let original = Sample::new().record();
     let mut bytes = Vec::new();
     record::encode_record(&original, &mut bytes);
-    assert_eq!(record::decode_batch(&bytes).unwrap(), [original.clone()]);
+    assert_eq!(
+        record::decode_batch(&bytes).unwrap(),
+        std::slice::from_ref(&original)
+    );
     let mut group = criterion.benchmark_group("record");
     group.throughput(Throughput::Elements(1));
     let mut batch = Vec::new();
