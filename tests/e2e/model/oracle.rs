@@ -7,13 +7,12 @@ use docket_engine::{CustomerId, Line, OrderId, OrderState, Rejection, Sku};
 use docket_persistence::mem::Seeded;
 use docket_proto::v1;
 use prost_types::Timestamp;
-use tonic::Code;
 
 use super::{
     commands::{Ask, Command, Entity},
     reached::Reached,
     reference::{Model, Outcome, cost, first_lines},
-    show::{self, Answer, Refused, refused, rejected},
+    show::{self, Answer, refused, rejected},
 };
 use crate::api::Api;
 
@@ -64,7 +63,7 @@ impl Oracle {
         let given = command.send(api).await;
         let key = (ask.entity(), request_id.clone());
         let method = ask.method();
-        if let Some((asked, answered)) = self.remembered.get(&key).filter(|_| !self.is_invalid(ask)) {
+        if let Some((asked, answered)) = self.remembered.get(&key) {
             if asked == ask {
                 assert_eq!(given, *answered, "{command:?} was answered otherwise before");
                 let how = match (ask, answered) {
@@ -76,7 +75,7 @@ impl Oracle {
             } else {
                 assert_eq!(
                     given,
-                    Answer::Refused(rejected(&Rejection::RequestIdReused)),
+                    Answer::Refused(rejected(method, &Rejection::RequestIdReused)),
                     "{command:?}"
                 );
                 self.reached.add(format!("REQUEST_ID_REUSED in {method}"));
@@ -98,7 +97,7 @@ impl Oracle {
         self.compare_touched(api, ask).await;
     }
 
-    /// Whether the edge refuses it before anyone decides.
+    /// Whether its lines add up to more than there can be, so that nobody is asked.
     fn is_invalid(&self, ask: &Ask) -> bool {
         matches!(ask, Ask::PlaceOrder { lines, .. } if cost(lines) > i64::MAX.into())
     }
@@ -156,19 +155,12 @@ impl Oracle {
                 let outcome = self.model.adjust(sku, *delta, *etag);
                 self.of_item(ask, sku, outcome)
             }
-            Ask::PlaceOrder { .. } if self.is_invalid(ask) => {
-                self.reached.add("INVALID_ARGUMENT in PlaceOrder");
-                let Answer::Refused(Refused { message, .. }) = given else {
-                    panic!("{ask:?} was answered with {given:?}");
-                };
-                let refused = Refused {
-                    code: Code::InvalidArgument,
-                    reason: "INVALID_ARGUMENT".into(),
-                    message: message.clone(),
-                    field: "lines".into(),
-                };
+            Ask::PlaceOrder { lines, .. } if self.is_invalid(ask) => {
+                let too_much = |line: &usize| cost(&lines[..=*line]) > i64::MAX.into();
+                let line = (0..lines.len()).find(too_much).map(|line| line as u16);
+                self.reached.add("AMOUNT_OVERFLOW in PlaceOrder, of its lines");
                 Expected {
-                    answer: Answer::Refused(refused),
+                    answer: Answer::Refused(rejected("PlaceOrder", &Rejection::Overflow { line })),
                     recorded: false,
                 }
             }
@@ -200,13 +192,14 @@ impl Oracle {
                 }
                 Expected {
                     answer: shown(self),
-                    recorded: changed,
+                    // Also that nothing changed is remembered.
+                    recorded: true,
                 }
             }
             Err(rejection) => {
                 self.reached.add(format!("{} in {method}", rejection.reason()));
                 Expected {
-                    answer: Answer::Refused(rejected(&rejection)),
+                    answer: Answer::Refused(rejected(method, &rejection)),
                     recorded: false,
                 }
             }
@@ -246,7 +239,7 @@ impl Oracle {
                 self.reached.add("order: none to REJECTED by its customer");
             }
             return Expected {
-                answer: Answer::Refused(rejected(&rejection)),
+                answer: Answer::Refused(rejected("PlaceOrder", &rejection)),
                 recorded,
             };
         }
@@ -272,7 +265,7 @@ impl Oracle {
                     true => "order: none to REJECTED by an item, others released",
                     false => "order: none to REJECTED by an item, none reserved",
                 });
-                Answer::Refused(rejected(&rejection))
+                Answer::Refused(rejected("PlaceOrder", &rejection))
             }
         };
         Expected { answer, recorded }
@@ -423,7 +416,7 @@ impl Oracle {
         match expected {
             Ok(expected) => assert_eq!(found, expected, "{method}"),
             Err(rejection) => {
-                assert_eq!(found, Answer::Refused(rejected(&rejection)), "{method}");
+                assert_eq!(found, Answer::Refused(rejected(method, &rejection)), "{method}");
                 self.reached.add(format!("{} in {method}", rejection.reason()));
             }
         }

@@ -18,7 +18,7 @@ const MUST_BE_REACHED: [&str; 56] = [
     "CUSTOMER_NOT_FOUND in UpdateCustomer",
     "INSUFFICIENT_CREDIT in PlaceOrder",
     "INSUFFICIENT_STOCK in PlaceOrder",
-    "INVALID_ARGUMENT in PlaceOrder",
+    "AMOUNT_OVERFLOW in PlaceOrder, of its lines",
     "ITEM_EXISTS in CreateItem",
     "ITEM_NOT_FOUND in AdjustStock",
     "ITEM_NOT_FOUND in GetItem",

@@ -201,8 +201,8 @@ pub fn refused(status: &Status) -> Refused {
     }
 }
 
-/// A rejection as a client must see it. No kind is left out: a new one has to say here what it looks like.
-pub fn rejected(rejection: &Rejection) -> Refused {
+/// A rejection as a client of this method must see it. No kind is left out: a new one has to say here what it looks like.
+pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
     use Rejection as R;
     let code = match rejection {
         R::CustomerNotFound { .. } | R::OrderNotFound { .. } | R::ItemNotFound { line: None, .. } => {
@@ -210,10 +210,11 @@ pub fn rejected(rejection: &Rejection) -> Refused {
         }
         R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
         R::StaleEtag => Code::Aborted,
+        R::Overflow { line: Some(_) } => Code::InvalidArgument,
         R::ItemNotFound { line: Some(_), .. }
         | R::CurrencyMismatch { .. }
         | R::InsufficientCredit { .. }
-        | R::Overflow { .. }
+        | R::Overflow { line: None }
         | R::PriceChanged { .. }
         | R::InsufficientStock { .. }
         | R::NotCancellable { .. }
@@ -228,8 +229,24 @@ pub fn rejected(rejection: &Rejection) -> Refused {
         code,
         reason: rejection.reason().to_owned(),
         message: rejection.to_string(),
-        field: rejection.field(),
+        field: own_field(method, rejection.field()),
     }
+}
+
+/// What the method's own request calls the field.
+fn own_field(method: &str, field: String) -> String {
+    let own = match (method, field.as_str()) {
+        ("CreateCustomer", "customer") => "customer_id",
+        ("GetCustomer" | "CreditAccount", "customer") => "name",
+        ("UpdateCustomer", "customer") => "customer.name",
+        ("UpdateCustomer", "etag") => "customer.etag",
+        ("CreditAccount", "lines") => "amount",
+        ("UpdateItem", "name") => "item.name",
+        ("UpdateItem", "etag") => "item.etag",
+        ("AdjustStock", "lines") => "delta",
+        _ => return field,
+    };
+    own.to_owned()
 }
 
 /// Without times, which the model does not know.
