@@ -32,7 +32,7 @@ pub struct JournalOptions {
     pub queue_records_max: usize,
     /// How long a commit waits for company once it has something to write, in microseconds. What is decided at one moment
     /// reaches the journal by way of several groups, a few dozen microseconds apart: without the wait the first of them
-    /// would be synced alone, and the others wait for that. Default 100.
+    /// would be synced alone, and the others wait for that. Default 200.
     pub gather_us: u64,
 }
 
@@ -46,7 +46,7 @@ impl JournalOptions {
             disk_reserve_bytes: 256 * MIB,
             queue_bytes_max: 64 * MIB as usize,
             queue_records_max: 262_144,
-            gather_us: 100,
+            gather_us: 200,
         }
     }
 

@@ -129,7 +129,7 @@ pub struct Journal {
     pub queue_bytes_max: usize,
     /// Records that may wait to be written. Default 262,144.
     pub queue_records_max: usize,
-    /// How long a commit waits for company, in microseconds. Default 100.
+    /// How long a commit waits for company, in microseconds. Default 200.
     pub gather_us: u64,
 }
 
