@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::{OrderId, Sku};
+use docket_engine::{Order, OrderId, Sku};
 
 use crate::{docket::Inner, entity::item::ItemMessage, shard::Router};
 
@@ -81,7 +81,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         };
         let found: BTreeSet<_> = found.into_iter().collect();
         for (order, sku) in &found {
-            if suspects.contains(&(*order, sku.clone())) {
+            // Looked at once more: the walk takes its time, and the order may have come to be meanwhile.
+            if suspects.contains(&(*order, sku.clone())) && is_orphan(router, *order, sku) {
                 tracing::warn!(%order, %sku, "releasing stock that was reserved for an order that does not want it");
                 let release = ItemMessage::ReleaseOrphan { order: *order };
                 router.of_key(sku.as_str()).tell_item(sku.clone(), release);
@@ -100,22 +101,22 @@ pub(crate) fn orphans(router: &Router) -> Vec<(OrderId, Sku)> {
     for shard in &router.shards {
         for reservation in &shard.committed().reservations {
             let (order, sku) = reservation.key();
-            let Some(home) = router.of_order(*order) else {
-                continue;
-            };
-            // An actor may be about to commit the order, or to release.
-            if home.orders().contains(order) {
-                continue;
-            }
-            let wanted = home
-                .committed()
-                .orders
-                .get(order)
-                .is_some_and(|o| o.wants(sku) || !o.is_settled());
-            if !wanted {
+            if is_orphan(router, *order, sku) {
                 orphans.push((*order, sku.clone()));
             }
         }
     }
     orphans
+}
+
+fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
+    let Some(home) = router.of_order(order) else {
+        return false;
+    };
+    // An actor may be about to commit the order, or to release.
+    if home.orders().contains(&order) {
+        return false;
+    }
+    let wants = |o: &Order| o.wants(sku) || !o.is_settled();
+    !home.committed().orders.get(&order).is_some_and(|o| wants(&o))
 }

@@ -61,8 +61,6 @@ pub(crate) enum After {
     Retry { caller: Caller },
     /// The order hears of it.
     Placed { order: OrderId, decider: Decider },
-    /// An order hears that all before is committed.
-    Awake { order: OrderId, decider: Decider },
 }
 
 impl Submission {
@@ -70,7 +68,7 @@ impl Submission {
     fn is_awaited(&self) -> bool {
         match &self.after {
             After::Answer { callers, settled, .. } => !callers.is_empty() || settled.is_none(),
-            After::Answered { .. } | After::Retry { .. } | After::Placed { .. } | After::Awake { .. } => true,
+            After::Answered { .. } | After::Retry { .. } | After::Placed { .. } => true,
         }
     }
 }
@@ -97,7 +95,6 @@ impl After {
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
             Self::Placed { order, decider } => shard.answer_order(order, OrderMessage::Placed { decider }),
-            Self::Awake { order, decider } => shard.answer_order(order, OrderMessage::Awake { decider }),
         }
     }
 
@@ -120,7 +117,7 @@ impl After {
             }
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } => caller.fail(failure),
-            Self::Placed { order, decider } | Self::Awake { order, decider } => {
+            Self::Placed { order, decider } => {
                 shard.answer_order(order, OrderMessage::Failed { decider, failure });
             }
         }

@@ -112,6 +112,8 @@ impl Drop for Caller {
 /// What an order asks of another entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Its customer to say when all is in the log that earlier lives of the order have asked of it.
+    Wake,
     /// Its customer to hold money, and to put the order's own events into the log with that.
     Hold,
     /// Its customer to release the hold, and to put the order's own events into the log with that.

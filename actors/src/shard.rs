@@ -117,10 +117,16 @@ impl Router {
             let shard = self.of_key(line.sku.as_str());
             shard.holds_reservation(order.id, &line.sku)
         };
-        if order.state == OrderState::Pending && order.lines.iter().all(reserved) {
+        if order.state != OrderState::Pending {
+            return order;
+        }
+        if order.lines.iter().all(reserved) {
             return Arc::new(order.confirmed());
         }
-        order
+        // It may have come further between the two looks: then what it is now says all.
+        let home = self.of_order(order.id);
+        let now = home.and_then(|shard| shard.committed.orders.get(&order.id).map(|now| now.clone()));
+        now.unwrap_or(order)
     }
 
     /// Whether an order of a shard that is led here is half-way.
@@ -333,11 +339,17 @@ impl Shard {
     }
 
     /// Reminds an order of a question after a while.
-    pub(crate) fn tell_order_later(self: &Arc<Self>, id: OrderId, step: Step, after: Duration) {
+    pub(crate) fn tell_order_later(
+        self: &Arc<Self>,
+        id: OrderId,
+        decider: Decider,
+        step: Step,
+        after: Duration,
+    ) {
         let shard = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            shard.answer_order(id, OrderMessage::Again { step });
+            shard.answer_order(id, OrderMessage::Again { decider, step });
         });
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum CustomerMessage {
         amount: Amount,
         record: Record,
     },
+    /// An order asks to hear when all that it asked before is committed, or never will be.
+    Wake { ask: Ask },
     /// A client's command.
     Command {
         command: CustomerCommand,
@@ -100,6 +102,10 @@ impl Entity for CustomerEntity {
                 amount,
                 record,
             } => self.unhold(shard, ask, amount, record),
+            // Behind whatever an earlier life of the order has put into this queue.
+            CustomerMessage::Wake { ask } => {
+                shard.barrier(self.life, After::Answered { ask, result: Ok(()) });
+            }
             CustomerMessage::Command {
                 command,
                 request,

@@ -71,11 +71,9 @@ pub(crate) enum OrderMessage {
         result: Result<(), StepError>,
     },
     /// Ask again.
-    Again { step: Step },
+    Again { decider: Decider, step: Step },
     /// Its first event is committed, as decided in this life.
     Placed { decider: Decider },
-    /// All that was decided in earlier lives is in the log, or never will be.
-    Awake { decider: Decider },
     /// What settled the order is committed.
     Settled,
     /// What this life of the order put into the log was not taken.
@@ -192,7 +190,7 @@ impl Entity for OrderEntity {
             OrderMessage::Answer { decider, .. }
             | OrderMessage::Failed { decider, .. }
             | OrderMessage::Placed { decider }
-            | OrderMessage::Awake { decider }
+            | OrderMessage::Again { decider, .. }
                 if decider != self.life.decider => {}
             OrderMessage::Placed { .. } => {
                 self.birth = Birth::Committed;
@@ -200,9 +198,8 @@ impl Entity for OrderEntity {
                     self.answer_confirmed();
                 }
             }
-            OrderMessage::Awake { .. } => self.awake(shard),
             OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
-            OrderMessage::Again { step } if self.waits_for(&step) => self.ask(shard, step),
+            OrderMessage::Again { step, .. } if self.waits_for(&step) => self.ask(shard, step),
             OrderMessage::Again { .. } => {}
             OrderMessage::Settled => {
                 self.stage = Stage::Idle;
@@ -384,15 +381,11 @@ impl OrderEntity {
             return;
         }
         self.stage = Stage::Waking;
-        let (order, decider) = (self.id, self.life.decider);
-        shard.barrier(self.life, After::Awake { order, decider });
+        self.ask(shard, Step::Wake);
     }
 
     /// Nothing of an earlier life is on its way any more: what is committed now is what there is.
     fn awake(&mut self, shard: &Arc<Shard>) {
-        if self.stage != Stage::Waking {
-            return;
-        }
         let Self { callers, stash, .. } = std::mem::replace(self, Self::committed(shard, self.id));
         self.stash = stash;
         let Some(order) = self.order.as_ref().filter(|order| !order.is_settled()) else {
@@ -417,6 +410,12 @@ impl OrderEntity {
         self.awaiting = effects.len();
         for effect in effects {
             match effect {
+                // An earlier life has seen to it, and may have answered so.
+                Effect::ReserveStock { sku, .. }
+                    if self.birth == Birth::Elsewhere && shard.has_reserved(self.id, &sku) =>
+                {
+                    self.answers.push((sku, Ok(())));
+                }
                 Effect::ReserveStock { sku, currency, lines } => {
                     let command = ItemCommand::Reserve {
                         order: self.id,
@@ -433,6 +432,9 @@ impl OrderEntity {
                 Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } => self.awaiting -= 1,
             }
         }
+        if self.stage == Stage::Reserving && self.answers.len() == self.awaiting {
+            self.settle(shard);
+        }
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
@@ -443,6 +445,11 @@ impl OrderEntity {
     /// Asks one question, again or for the first time.
     fn ask(&mut self, shard: &Arc<Shard>, step: Step) {
         match step {
+            Step::Wake => {
+                let Some(order) = &self.order else { return };
+                let ask = Ask::new(shard.clone(), self.id, self.life.decider, Step::Wake);
+                shard.tell_customer(&order.customer, CustomerMessage::Wake { ask });
+            }
             Step::Hold => {
                 let Some((place, record)) = &self.placing else {
                     return;
@@ -501,18 +508,15 @@ impl OrderEntity {
             _ => {}
         }
         match (self.stage, step) {
+            (Stage::Waking, Step::Wake) => self.awake(shard),
             (Stage::Holding, Step::Hold) => self.held(shard, result),
             (Stage::Reserving, Step::Reserve(sku)) => {
                 if self.answers.iter().any(|(answered, _)| *answered == sku) {
                     return;
                 }
                 let answer = match result {
-                    // It panicked, but perhaps after it had reserved: then the order has what it asked for.
-                    Err(StepError::Rejected(Rejection::ItemFailed { .. }))
-                        if shard.has_reserved(self.id, &sku) =>
-                    {
-                        Ok(())
-                    }
+                    // It panicked, but after it had reserved: then the order has what it asked for.
+                    Err(StepError::Rejected(_)) if shard.has_reserved(self.id, &sku) => Ok(()),
                     Err(StepError::Rejected(rejection)) => Err(rejection),
                     _ => Ok(()),
                 };
@@ -744,7 +748,8 @@ impl OrderEntity {
     fn waits_for(&self, step: &Step) -> bool {
         matches!(
             (self.stage, step),
-            (Stage::Holding, Step::Hold)
+            (Stage::Waking, Step::Wake)
+                | (Stage::Holding, Step::Hold)
                 | (Stage::Reserving, Step::Reserve(_))
                 | (Stage::Unholding, Step::Unhold)
                 | (Stage::Releasing, Step::Release(_))
@@ -772,7 +777,9 @@ impl OrderEntity {
             return self.poisoned(shard, step);
         }
         match failure {
-            Failure::NotLeader | Failure::Unknown => shard.tell_order_later(self.id, step, ASK_AGAIN_AFTER),
+            Failure::NotLeader | Failure::Unknown => {
+                shard.tell_order_later(self.id, self.life.decider, step, ASK_AGAIN_AFTER);
+            }
             _ => self.ask(shard, step),
         }
     }
