@@ -1,7 +1,7 @@
 //! The ractor actor around an entity.
 //!
-//! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one, the first message loads the entity
-//! from committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
+//! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one with its first message, which loads
+//! the entity from committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
 //! (starting an actor costs ten times what re-using one does). A panic ends the host: its supervisor reports it, its
 //! waiting messages say to their callers that they are gone, and the next message to the entity finds a new host with
 //! the committed state.
@@ -48,8 +48,8 @@ pub(crate) trait Entity: Sized + Send + 'static {
 
 /// What a host is told.
 pub(crate) enum HostMessage<E: Entity> {
-    /// Become this entity.
-    Assume(E::Key),
+    /// Become this entity, and tell it.
+    Assume(E::Key, E::Message),
     /// Tell the entity.
     Deliver(E::Message),
     /// Give the identity up, if nothing needs it.
@@ -98,7 +98,10 @@ impl<E: Entity> Actor for Host<E> {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            HostMessage::Assume(key) => state.current = Some((key, None)),
+            HostMessage::Assume(key, message) => {
+                state.current = Some((key, None));
+                return state.deliver(&myself, message);
+            }
             HostMessage::Deliver(message) => return state.deliver(&myself, message),
             HostMessage::Passivate => state.passivate(&myself),
         }

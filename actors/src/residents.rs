@@ -100,14 +100,7 @@ impl<E: Entity> Residents<E> {
                         queued,
                         used: AtomicU32::new(0),
                     };
-                    if resident
-                        .actor
-                        .send_message(HostMessage::Assume(key.clone()))
-                        .is_err()
-                    {
-                        continue;
-                    }
-                    match resident.deliver(shard.uptime_s(), message) {
+                    match resident.begin(shard.uptime_s(), key, message) {
                         Ok(()) => {
                             vacant.insert(resident);
                             self.started.fetch_add(1, Ordering::Relaxed);
@@ -220,12 +213,21 @@ impl<E: Entity> Residents<E> {
 }
 
 impl<E: Entity> Resident<E> {
+    /// Gives the host its identity with its first message.
+    fn begin(&self, now_s: u32, key: &E::Key, message: E::Message) -> Result<(), E::Message> {
+        self.send(now_s, HostMessage::Assume(key.clone(), message))
+    }
+
     fn deliver(&self, now_s: u32, message: E::Message) -> Result<(), E::Message> {
+        self.send(now_s, HostMessage::Deliver(message))
+    }
+
+    fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), E::Message> {
         self.used.store(now_s, Ordering::Relaxed);
         self.queued.fetch_add(1, Ordering::AcqRel);
-        match self.actor.send_message(HostMessage::Deliver(message)) {
+        match self.actor.send_message(message) {
             Ok(()) => Ok(()),
-            Err(MessagingErr::SendErr(HostMessage::Deliver(message))) => {
+            Err(MessagingErr::SendErr(HostMessage::Assume(_, message) | HostMessage::Deliver(message))) => {
                 self.queued.fetch_sub(1, Ordering::AcqRel);
                 Err(message)
             }

@@ -121,6 +121,8 @@ pub struct Tally {
     pub missed: u64,
     /// Calls that failed, by code.
     pub errors: BTreeMap<&'static str, u64>,
+    /// How long those took that were refused for want of room or tokens, from when they were sent.
+    pub refusals: Latencies,
     /// What was acknowledged.
     pub ledger: Ledger,
 }
@@ -133,6 +135,7 @@ impl Tally {
         self.reads.add(&other.reads);
         self.late.add(&other.late);
         self.missed += other.missed;
+        self.refusals.add(&other.refusals);
         for (code, count) in other.errors {
             *self.errors.entry(code).or_default() += count;
         }

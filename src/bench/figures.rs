@@ -26,8 +26,22 @@ pub struct Round {
     pub used_by_client: Duration,
     /// The same load on the echo, and the time that the echo used.
     pub bare: Option<(Tally, Duration)>,
+    /// Far more than the server takes.
+    pub overload: Option<Overload>,
     /// The disk.
     pub syncs: Option<Syncs>,
+}
+
+/// What an overloaded server does.
+pub struct Overload {
+    /// What was offered, a second.
+    pub offered: f64,
+    /// Under it.
+    pub tally: Tally,
+    /// The usual load, right behind it.
+    pub after: Tally,
+    /// Memory before and behind it, in bytes, where it is known.
+    pub rss_bytes: Option<(u64, u64)>,
 }
 
 /// What a figure is about.
@@ -41,13 +55,22 @@ pub enum About {
     Echo,
     /// The disk.
     Disk,
+    /// The server when it is offered too much.
+    Overload,
     /// The server against echo and disk.
     Ratio,
 }
 
 impl About {
     /// All, in the order they are shown in.
-    pub const ALL: [Self; 5] = [Self::Calls, Self::Server, Self::Echo, Self::Disk, Self::Ratio];
+    pub const ALL: [Self; 6] = [
+        Self::Calls,
+        Self::Server,
+        Self::Echo,
+        Self::Disk,
+        Self::Overload,
+        Self::Ratio,
+    ];
 }
 
 /// One figure.
@@ -100,6 +123,7 @@ impl Figures {
             used,
             used_by_client,
             bare,
+            overload,
             syncs,
         } = round;
         self.calls(tally);
@@ -120,6 +144,9 @@ impl Figures {
             );
             self.per(About::Ratio, "p50_to_echo", us(tally, 0.5), us(bare, 0.5));
             self.per(About::Ratio, "p99_to_echo", us(tally, 0.99), us(bare, 0.99));
+        }
+        if let Some(overload) = overload {
+            self.overload(overload, tally.rate(tally.orders.count()));
         }
         if let Some(syncs) = syncs {
             self.disk(syncs);
@@ -194,6 +221,32 @@ impl Figures {
         self.put(about, "echo_calls_per_second", tally.rate(operations as u64));
         self.latencies(about, "echo_", &tally.orders);
         self.per(about, "echo_cpu_us_per_call", micros(cpu), operations);
+    }
+
+    fn overload(&mut self, overload: &Overload, usual: f64) {
+        let Overload {
+            offered,
+            tally,
+            after,
+            rss_bytes,
+        } = overload;
+        let about = About::Overload;
+        let goodput = tally.rate(tally.orders.count());
+        // What the load generator did not get to start was not offered.
+        let asked = tally.orders.count() + tally.failed();
+        self.put(about, "overload_meant_per_second", *offered);
+        self.put(about, "overload_offered_per_second", tally.rate(asked));
+        self.put(about, "overload_orders_per_second", goodput);
+        self.put(about, "overload_refused_per_second", tally.rate(tally.refusals.count()));
+        self.put(about, "overload_refused_p50_us", tally.refusals.us(0.5) as f64);
+        self.put(about, "overload_refused_p99_us", tally.refusals.us(0.99) as f64);
+        if let Some((before, behind)) = rss_bytes {
+            self.put(about, "overload_rss_growth_bytes", behind.saturating_sub(*before) as f64);
+        }
+        self.per(About::Ratio, "overload_offered_to_usual", tally.rate(asked), usual);
+        self.per(About::Ratio, "overload_orders_to_usual", goodput, usual);
+        let after = after.rate(after.orders.count());
+        self.per(About::Ratio, "after_overload_to_usual", after, usual);
     }
 
     fn disk(&mut self, syncs: &Syncs) {

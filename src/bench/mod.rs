@@ -14,11 +14,11 @@ mod subject;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use docket_soak::{Error, Ledger, Load, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo};
+use docket_soak::{Error, Ledger, Load, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli::Link, failure::Failure, output::Output};
-use figures::{Figures, Round};
+use figures::{Figures, Overload, Round};
 use progress::Shown;
 pub use report::{Old, Report};
 use subject::Subject;
@@ -29,6 +29,8 @@ pub const ECHO_COMMAND: &str = "bench-echo";
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the disk is measured in a round, at most.
 const DISK_MAX: Duration = Duration::from_secs(1);
+/// In flight at most while too much is offered: far more than a server lets in.
+const OVERLOAD_IN_FLIGHT: usize = 16_384;
 /// What is appended where no commit of the server's was seen.
 const COMMIT_BYTES: usize = 4_096;
 
@@ -39,6 +41,8 @@ pub struct Plan {
     pub load: Load,
     /// What is asked.
     pub shape: Shape,
+    /// How many times what it did the server is offered besides, in a round's second part.
+    pub overload: Option<f64>,
     /// How long server and echo are warmed up.
     pub warm_up: Duration,
     /// How often everything is measured.
@@ -147,6 +151,20 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             *errors.entry(code).or_default() += count;
         }
         let used_by_server = after.since(&before);
+        let overload = match plan.overload {
+            Some(factor) => {
+                let what = format!("round {number} of {of}");
+                let mut overload = overload(plan, factor, &tally, &subject, (&target, &workload), &shown, &what).await?;
+                for tally in [&mut overload.tally, &mut overload.after] {
+                    ledger.add(std::mem::take(&mut tally.ledger));
+                    for (code, count) in &tally.errors {
+                        *errors.entry(code).or_default() += count;
+                    }
+                }
+                Some(overload)
+            }
+            None => None,
+        };
         let syncs = match (plan.baselines, subject.folder()) {
             (true, Some(folder)) => {
                 shown.step(&format!("round {number} of {of}, disk"));
@@ -160,6 +178,7 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             used: used_by_server,
             used_by_client: used,
             bare,
+            overload,
             syncs,
         });
     }
@@ -177,6 +196,37 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
     let place = subject.stop().await?;
     shown.done();
     Ok(Report::new(plan, place, in_memory, figures, errors, checked))
+}
+
+/// Offers `factor` times what the server just did, and then the usual load again.
+async fn overload(
+    plan: &Plan,
+    factor: f64,
+    usual: &Tally,
+    subject: &Subject,
+    (target, workload): (&Target, &Arc<Workload>),
+    shown: &Shown,
+    what: &str,
+) -> Result<Overload, Error> {
+    let offered = factor * usual.rate(usual.orders.count());
+    let load = Load {
+        pace: Pace::Open { per_second: offered },
+        in_flight: plan.load.in_flight.max(OVERLOAD_IN_FLIGHT),
+        ..plan.load.clone()
+    };
+    let before = subject.sample().await?.rss_bytes();
+    let told = format!("{what}, {factor} times as much");
+    let tally = shown.drive(&told, target, workload, &load).await?;
+    let behind = subject.sample().await?.rss_bytes();
+    let after = shown
+        .drive(&format!("{what}, as before"), target, workload, &plan.load)
+        .await?;
+    Ok(Overload {
+        offered,
+        tally,
+        after,
+        rss_bytes: before.zip(behind),
+    })
 }
 
 /// The time that this process has used.

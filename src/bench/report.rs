@@ -226,6 +226,7 @@ fn settings(plan: &Plan) -> Value {
         "duration_seconds": load.duration.as_secs_f64(),
         "warm_up_seconds": plan.warm_up.as_secs_f64(),
         "rounds": plan.rounds,
+        "overload": plan.overload,
     })
 }
 

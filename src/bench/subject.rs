@@ -143,6 +143,11 @@ impl Sample {
         }
     }
 
+    /// Memory now; none where nobody can know.
+    pub fn rss_bytes(&self) -> Option<u64> {
+        self.rss_bytes
+    }
+
     /// What was used since `before`.
     pub fn since(&self, before: &Self) -> Used {
         let more =

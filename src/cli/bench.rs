@@ -23,6 +23,7 @@ Examples:
   docket bench
   docket bench --mode stream --duration 20s
   docket bench --rate 5000 --duration 1m           latency at a given load
+  docket bench --lines 100 --in-flight 256 --overload 10
   docket bench --skew 1.2 --lines 5 --read-share 0.5
   docket bench -o json > new.json
   docket bench --compare old.json
@@ -90,6 +91,10 @@ pub struct Args {
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// In each round, offer so many times what the server just did as well, and
+    /// then the usual load again
+    #[arg(long, value_name = "TIMES")]
+    overload: Option<f64>,
     /// Repeats the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -155,6 +160,9 @@ impl Args {
         if !(0.0..=1.0).contains(&self.check_share) {
             return Err(Failure::Usage("--check-share must be from 0 to 1".into()));
         }
+        if self.overload.is_some_and(|times| !(times >= 1.0 && times.is_finite())) {
+            return Err(Failure::Usage("--overload must be 1 or more".into()));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Plan {
             load: Load {
@@ -175,6 +183,7 @@ impl Args {
                 seed: self.seed,
                 prefix: String::new(),
             },
+            overload: self.overload,
             warm_up: self.warm_up,
             rounds: self.rounds,
             baselines: !self.no_baselines,

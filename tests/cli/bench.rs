@@ -126,6 +126,29 @@ fn a_server_elsewhere_is_measured_and_says_when_its_limits_are() {
 }
 
 #[test]
+fn a_server_that_is_offered_too_much_does_what_it_can_and_is_itself_again() {
+    let shell = Shell::new().variable("DOCKET__ADMISSION__MAX_CALLS", "8");
+    let run = shell
+        .run(&format!("bench {SMALL} --in-flight 8 --no-baselines --overload 10"))
+        .ends(0);
+    let report = run.json();
+    for name in [
+        "overload_offered_per_second",
+        "overload_orders_per_second",
+        "overload_refused_per_second",
+        "overload_refused_p99_us",
+        "overload_orders_to_usual",
+        "after_overload_to_usual",
+    ] {
+        assert!(median(&report, name) > 0.0, "{name} is 0 in {report:#}");
+    }
+    assert_eq!(report["settings"]["overload"], 10.0);
+    // Whatever was refused was not done, and whatever was done was told.
+    assert_eq!(report["books"]["balance"], true, "{report:#}");
+    assert!(report["errors"]["RESOURCE_EXHAUSTED"].as_u64().unwrap() > 0);
+}
+
+#[test]
 fn ctrl_c_leaves_nothing_behind() {
     let shell = Shell::new();
     let mut bench = shell
@@ -149,6 +172,7 @@ fn a_load_that_makes_no_sense_is_refused_before_anything_is_started() {
             "--in-flight 2 --connections 4",
             "2 in flight do not share 4 connections",
         ),
+        ("--overload 0.5", "--overload must be 1 or more"),
         ("--rate 0", "the rate must be more than 0"),
         ("--check-share 2", "--check-share"),
         ("--compare missing.json", "missing.json"),

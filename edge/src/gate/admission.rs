@@ -97,7 +97,18 @@ impl Kind {
 }
 
 impl Bound {
-    const COUNT: usize = 7;
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Calls,
+        Self::OpenCalls,
+        Self::Probes,
+        Self::Streams,
+        Self::OpenStreams,
+        Self::Bytes,
+        Self::ReplyBytes,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
 
     /// For metrics.
     pub fn limiter(self) -> &'static str {

@@ -38,7 +38,7 @@ use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
 use self::{
-    admission::{Admission, Kind, Permit},
+    admission::{Admission, Bound, Kind, Permit},
     body::{Ending, code_of},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
@@ -113,9 +113,25 @@ pub(crate) struct Gate {
     authenticator: Arc<dyn Authenticate>,
     limits: Arc<Limits>,
     admission: Arc<Admission>,
+    /// The headers of the refusal for each bound.
+    full: [HeaderMap; Bound::COUNT],
     telemetry: Arc<Telemetry>,
     call_max: Duration,
     open_stream_max: Duration,
+}
+
+/// Why a call is not let in.
+enum Refused {
+    /// What the caller is told.
+    Of(Refusal),
+    /// There is no room: what the caller is told is written already, since under overload nothing is said more often.
+    Full(Bound),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Of(refusal)
+    }
 }
 
 /// What a call was let in with.
@@ -141,6 +157,7 @@ impl Gate {
             methods: Methods::new(routes)?,
             authenticator,
             limits,
+            full: Bound::ALL.map(|bound| headers_of(admission.refusal(bound))),
             admission,
             telemetry,
             call_max: Duration::from_millis(calls.max_ms),
@@ -173,7 +190,11 @@ impl Gate {
             &mut left,
         ) {
             Ok(pass) => pass,
-            Err(refusal) => return Ok(refused(refusal, left, ending)),
+            Err(Refused::Of(refusal)) => return Ok(refused(refusal, left, ending)),
+            Err(Refused::Full(bound)) => {
+                let headers = self.full[bound as usize].clone();
+                return Ok(refused_with(headers, Code::ResourceExhausted, left, ending));
+            }
         };
         let Pass {
             route,
@@ -239,20 +260,18 @@ impl Gate {
         request: &Request<Incoming>,
         started: Instant,
         left: &mut Option<Left>,
-    ) -> Result<Pass, Refusal> {
+    ) -> Result<Pass, Refused> {
         let address = peer.address.ip();
         // Methods that do not exist are guessed at.
         let access = method.map_or(Access::Open, Method::access);
         self.take(|limits| limits.take_access(address, access), left)?;
         let Some(method) = method else {
-            return Err(
-                Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method")
-                    .with("method", request.uri().path()),
-            );
+            let refusal = Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method");
+            return Err(refusal.with("method", request.uri().path()).into());
         };
         let permit = self.admission.admit(method.kind(), 0).map_err(|full| {
             self.telemetry.denied(full.limiter());
-            self.admission.refusal(full)
+            Refused::Full(full)
         })?;
         let wanted = deadline::client_timeout(request.headers())?;
         let most = match method.kind() {
@@ -268,7 +287,7 @@ impl Gate {
             Some(grant) => Some(self.identify(address, request.headers(), grant, deadline, left)?),
         };
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(Refusal::deadline());
+            return Err(Refusal::deadline().into());
         }
         Ok(Pass {
             route: Arc::clone(&method.route),
@@ -371,15 +390,26 @@ fn plain(status: StatusCode, left: Option<Left>, ending: Ending) -> Response<Rep
 }
 
 fn refused(refusal: Refusal, left: Option<Left>, ending: Ending) -> Response<ReplyBody> {
+    let code = refusal.code();
+    refused_with(headers_of(refusal), code, left, ending)
+}
+
+/// A refusal's headers, which are the whole answer.
+fn headers_of(refusal: Refusal) -> HeaderMap {
     let status = Status::from(refusal);
-    let mut response = Response::new(ReplyBody::empty(status.code(), ending));
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    if status.add_header(headers).is_err() {
+    if status.add_header(&mut headers).is_err() {
         headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
     }
+    headers
+}
+
+fn refused_with(headers: HeaderMap, code: Code, left: Option<Left>, ending: Ending) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::empty(code, ending));
+    *response.headers_mut() = headers;
     if let Some(left) = left {
-        left.write(headers);
+        left.write(response.headers_mut());
     }
     response
 }

@@ -46,8 +46,21 @@ pub struct Slot(pub Cell<Option<u64>>);
 pub struct Pending {
     /// When it was meant to start.
     pub intended: Instant,
+    /// When it did.
+    pub sent: Instant,
     /// What it costs.
     pub total: i64,
+}
+
+impl Pending {
+    /// On its way from now on.
+    pub fn sent_now(intended: Instant, total: i64) -> Self {
+        Self {
+            intended,
+            sent: Instant::now(),
+            total,
+        }
+    }
 }
 
 /// What an operation does.
@@ -104,6 +117,9 @@ impl<'a> Lane<'a> {
             Ok(order) => order,
             Err(code) => {
                 self.failed(code_name(code));
+                if code == Code::ResourceExhausted {
+                    self.tally.borrow_mut().refusals.record(pending.sent.elapsed());
+                }
                 if may_be_done(code) {
                     self.tally.borrow_mut().ledger.unknown.push(n);
                 }

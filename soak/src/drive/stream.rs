@@ -63,7 +63,7 @@ async fn one(lane: &Lane<'_>, client: &mut OrderServiceClient<Channel>, target: 
                 match lane.begin(intended) {
                     (n, Operation::Place) => {
                         let (order, total) = lane.workload.order(n);
-                        lane.streamed.borrow_mut().insert(n, Pending { intended, total });
+                        lane.streamed.borrow_mut().insert(n, Pending::sent_now(intended, total));
                         if sender.send(order).is_err() {
                             return Left::Broken(Code::Unavailable);
                         }

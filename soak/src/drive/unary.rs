@@ -46,9 +46,10 @@ pub async fn call_in_turn(lane: &Lane<'_>, slot: &Slot, mut calls: impl Calls) {
             Operation::Place => {
                 let (order, total) = Workload::order(lane.workload, n);
                 slot.0.set(Some(n));
+                let pending = Pending::sent_now(intended, total);
                 let answer = calls.place(order).await;
                 slot.0.set(None);
-                lane.placed(n, Pending { intended, total }, answer)
+                lane.placed(n, pending, answer)
             }
             Operation::Read(order) => {
                 let answer = calls.read(order.name()).await;
