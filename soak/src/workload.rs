@@ -22,6 +22,8 @@ const LINES_MAX: u32 = 100;
 const QUANTITY_MAX: u64 = 3;
 /// The cheapest item's price, in minor units, and how many prices there are above it.
 const PRICES: (i64, i64) = (100, 900);
+/// So many items' names are written once, since a load generator that shares the cores must be cheap.
+const KNOWN_NAMES_MAX: u64 = 100_000;
 /// Hexadecimal digits of an operation's number in a request id.
 const NUMBER_DIGITS: usize = 12;
 
@@ -62,6 +64,8 @@ impl Default for Shape {
 #[derive(Debug)]
 pub struct Workload {
     shape: Shape,
+    /// Of the first items.
+    item_names: Vec<String>,
     customers: Zipf,
     items: Zipf,
     request_ids: String,
@@ -85,6 +89,10 @@ impl Basket {
             .map(|(item, quantity)| price(*item) * quantity)
             .sum()
     }
+}
+
+fn item_name(prefix: &str, item: u64) -> String {
+    format!("items/{prefix}i{item}")
 }
 
 /// The price of an item, in minor units.
@@ -121,7 +129,11 @@ impl Workload {
         let named = |sum: u64, byte: u8| sum.wrapping_mul(31).wrapping_add(byte.into());
         let run = Chance::new(shape.seed, shape.prefix.bytes().fold(0, named)).draw();
         let request_ids = format!("{:08x}-{:04x}-4000-8000-", run >> 32, run & 0xffff);
+        let item_names = (0..shape.items.min(KNOWN_NAMES_MAX))
+            .map(|item| item_name(&shape.prefix, item))
+            .collect();
         Ok(Self {
+            item_names,
             customers: Zipf::new(shape.customers, shape.skew),
             items: Zipf::new(shape.items, shape.skew),
             request_ids,
@@ -205,7 +217,10 @@ impl Workload {
 
     /// The resource name of an item.
     pub fn item_name(&self, item: u64) -> String {
-        format!("items/{}i{item}", self.shape.prefix)
+        let known = usize::try_from(item)
+            .ok()
+            .and_then(|item| self.item_names.get(item));
+        known.map_or_else(|| item_name(&self.shape.prefix, item), String::clone)
     }
 
     /// A customer as created.

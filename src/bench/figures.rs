@@ -237,13 +237,26 @@ impl Figures {
         self.put(about, "overload_meant_per_second", *offered);
         self.put(about, "overload_offered_per_second", tally.rate(asked));
         self.put(about, "overload_orders_per_second", goodput);
-        self.put(about, "overload_refused_per_second", tally.rate(tally.refusals.count()));
+        self.put(
+            about,
+            "overload_refused_per_second",
+            tally.rate(tally.refusals.count()),
+        );
         self.put(about, "overload_refused_p50_us", tally.refusals.us(0.5) as f64);
         self.put(about, "overload_refused_p99_us", tally.refusals.us(0.99) as f64);
         if let Some((before, behind)) = rss_bytes {
-            self.put(about, "overload_rss_growth_bytes", behind.saturating_sub(*before) as f64);
+            self.put(
+                about,
+                "overload_rss_growth_bytes",
+                behind.saturating_sub(*before) as f64,
+            );
         }
-        self.per(About::Ratio, "overload_offered_to_usual", tally.rate(asked), usual);
+        self.per(
+            About::Ratio,
+            "overload_offered_to_usual",
+            tally.rate(asked),
+            usual,
+        );
         self.per(About::Ratio, "overload_orders_to_usual", goodput, usual);
         let after = after.rate(after.orders.count());
         self.per(About::Ratio, "after_overload_to_usual", after, usual);

@@ -14,7 +14,9 @@ mod subject;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use docket_soak::{Error, Ledger, Load, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo};
+use docket_soak::{
+    Error, Ledger, Load, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{cli::Link, failure::Failure, output::Output};
@@ -29,8 +31,9 @@ pub const ECHO_COMMAND: &str = "bench-echo";
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the disk is measured in a round, at most.
 const DISK_MAX: Duration = Duration::from_secs(1);
-/// In flight at most while too much is offered: far more than a server lets in.
-const OVERLOAD_IN_FLIGHT: usize = 16_384;
+/// In flight on each connection at most while too much is offered: what a server's HTTP/2 lets a client open, so that
+/// nothing waits in the client.
+const OVERLOAD_IN_FLIGHT: usize = 1_000;
 /// What is appended where no commit of the server's was seen.
 const COMMIT_BYTES: usize = 4_096;
 
@@ -154,7 +157,16 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
         let overload = match plan.overload {
             Some(factor) => {
                 let what = format!("round {number} of {of}");
-                let mut overload = overload(plan, factor, &tally, &subject, (&target, &workload), &shown, &what).await?;
+                let mut overload = overload(
+                    plan,
+                    factor,
+                    &tally,
+                    &subject,
+                    (&target, &workload),
+                    &shown,
+                    &what,
+                )
+                .await?;
                 for tally in [&mut overload.tally, &mut overload.after] {
                     ledger.add(std::mem::take(&mut tally.ledger));
                     for (code, count) in &tally.errors {
@@ -211,7 +223,10 @@ async fn overload(
     let offered = factor * usual.rate(usual.orders.count());
     let load = Load {
         pace: Pace::Open { per_second: offered },
-        in_flight: plan.load.in_flight.max(OVERLOAD_IN_FLIGHT),
+        in_flight: plan
+            .load
+            .in_flight
+            .max(plan.load.connections * OVERLOAD_IN_FLIGHT),
         ..plan.load.clone()
     };
     let before = subject.sample().await?.rss_bytes();

@@ -160,7 +160,10 @@ impl Args {
         if !(0.0..=1.0).contains(&self.check_share) {
             return Err(Failure::Usage("--check-share must be from 0 to 1".into()));
         }
-        if self.overload.is_some_and(|times| !(times >= 1.0 && times.is_finite())) {
+        if self
+            .overload
+            .is_some_and(|times| !(times >= 1.0 && times.is_finite()))
+        {
             return Err(Failure::Usage("--overload must be 1 or more".into()));
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

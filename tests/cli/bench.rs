@@ -129,7 +129,9 @@ fn a_server_elsewhere_is_measured_and_says_when_its_limits_are() {
 fn a_server_that_is_offered_too_much_does_what_it_can_and_is_itself_again() {
     let shell = Shell::new().variable("DOCKET__ADMISSION__MAX_CALLS", "8");
     let run = shell
-        .run(&format!("bench {SMALL} --in-flight 8 --no-baselines --overload 10"))
+        .run(&format!(
+            "bench {SMALL} --in-flight 8 --no-baselines --overload 10"
+        ))
         .ends(0);
     let report = run.json();
     for name in [

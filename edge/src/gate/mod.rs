@@ -14,6 +14,7 @@ mod body;
 mod deadline;
 pub(crate) mod limits;
 mod methods;
+pub(crate) mod pulse;
 mod unread;
 
 use std::{
@@ -28,12 +29,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use docket_actors::Call;
 use docket_engine::access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit};
-use futures::FutureExt;
+use futures::{FutureExt, future::poll_fn};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep_until, timeout_at};
+use tokio::time::{Sleep, sleep_until, timeout, timeout_at};
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
@@ -52,6 +55,9 @@ pub(crate) use self::{
 use crate::{authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry};
 
 const GRPC: &[u8] = b"application/grpc";
+/// A refused call's request is read to its end as far as this, in bytes, and so long.
+const DISCARD_BYTES_MAX: usize = 256 * 1_024;
+const DISCARD_MAX: Duration = Duration::from_millis(500);
 /// How long a question how the node is may take: there are few at a time, and nobody must take all their places.
 const PROBE_MAX: Duration = Duration::from_secs(2);
 const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -124,6 +130,8 @@ pub(crate) struct Gate {
 enum Refused {
     /// What the caller is told.
     Of(Refusal),
+    /// It is no gRPC.
+    Plain(StatusCode),
     /// There is no room: what the caller is told is written already, since under overload nothing is said more often.
     Full(Bound),
 }
@@ -175,25 +183,23 @@ impl Gate {
         let found = self.methods.find(request.uri().path());
         let row = found.map_or(METHOD_TABLE.len(), |(row, _)| row);
         let ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
+        let method = found.map(|(_, method)| method);
         let mut left = None;
-        if let Err(refusal) = self.take(|limits| limits.take_address(peer.address.ip()), &mut left) {
-            return Ok(refused(refusal, left, ending));
-        }
-        if let Some(status) = not_grpc(&request) {
-            return Ok(plain(status, left, ending));
-        }
-        let pass = match self.admit(
-            &peer,
-            found.map(|(_, method)| method),
-            &request,
-            started,
-            &mut left,
-        ) {
+        let pass = match self.admit(&peer, method, &request, started, &mut left) {
             Ok(pass) => pass,
-            Err(Refused::Of(refusal)) => return Ok(refused(refusal, left, ending)),
-            Err(Refused::Full(bound)) => {
-                let headers = self.full[bound as usize].clone();
-                return Ok(refused_with(headers, Code::ResourceExhausted, left, ending));
+            Err(refused) => {
+                // A stream's requests have no end to wait for.
+                if method.is_none_or(|method| method.flow == Flow::Unary) {
+                    discard(request.into_body()).await;
+                }
+                return Ok(match refused {
+                    Refused::Of(refusal) => self::refused(refusal, left, ending),
+                    Refused::Plain(status) => plain(status, left, ending),
+                    Refused::Full(bound) => {
+                        let headers = self.full[bound as usize].clone();
+                        refused_with(headers, Code::ResourceExhausted, left, ending)
+                    }
+                });
             }
         };
         let Pass {
@@ -252,7 +258,7 @@ impl Gate {
         }))
     }
 
-    /// Every check that needs no body.
+    /// Every check that needs no body, in the order of the figure above.
     fn admit(
         &self,
         peer: &Peer,
@@ -262,6 +268,10 @@ impl Gate {
         left: &mut Option<Left>,
     ) -> Result<Pass, Refused> {
         let address = peer.address.ip();
+        self.take(|limits| limits.take_address(address), left)?;
+        if let Some(status) = not_grpc(request) {
+            return Err(Refused::Plain(status));
+        }
         // Methods that do not exist are guessed at.
         let access = method.map_or(Access::Open, Method::access);
         self.take(|limits| limits.take_access(address, access), left)?;
@@ -350,6 +360,23 @@ impl Gate {
         *left = Some(empty.left);
         refusal
     }
+}
+
+/// Takes what is still to come of a refused call's request, and throws it away. Where a reply ends a stream that the
+/// client still sends on, HTTP/2 has it reset; what arrives behind that counts as the client's error, and a few hundred
+/// of those end the connection (`http2.max_local_error_reset_streams`): an overloaded node would cut off whom it
+/// refuses.
+async fn discard(mut incoming: Incoming) {
+    let all = async {
+        let mut bytes = 0;
+        while bytes <= DISCARD_BYTES_MAX
+            && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await
+        {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    // Whoever sends no end has its stream reset after all.
+    let _ = timeout(DISCARD_MAX, all).await;
 }
 
 /// Logs that a call panicked, and makes the answer. (The panic's own message went to the panic hook.)

@@ -17,6 +17,7 @@ mod limits;
 mod overload;
 mod permissions;
 mod reasons;
+mod refused;
 mod standard;
 mod stopping;
 mod stream;
