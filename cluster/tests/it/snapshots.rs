@@ -28,7 +28,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Proposes until the group has a snapshot beyond this index.
-async fn fill_until_snapshot_behind(group: &Group, index: u64) -> u64 {
+pub async fn fill_until_snapshot_behind(group: &Group, index: u64) -> u64 {
     let asked = Instant::now();
     loop {
         if let Some(snapshot) = group.status().snapshot_index.filter(|snapshot| *snapshot > index) {
