@@ -18,7 +18,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    committed::{Committed, Target},
+    committed::Committed,
     docket::BeforeDecision,
     entity::{
         customer::{CustomerEntity, CustomerMessage},
@@ -27,6 +27,7 @@ use crate::{
     },
     host::Entity,
     proposer::{After, Submission},
+    remembered::Target,
     reply::{Caller, Failure, Reply, Step, StepError},
     residents::Residents,
     setbacks::Setbacks,
