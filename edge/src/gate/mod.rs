@@ -39,7 +39,7 @@ use tracing::Instrument;
 
 use self::{
     admission::{Admission, Kind, Permit},
-    body::{Ending, code_of},
+    body::{Ending, code_of, put_status},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -375,9 +375,7 @@ fn refused(refusal: Refusal, left: Option<Left>, ending: Ending) -> Response<Rep
     let mut response = Response::new(ReplyBody::empty(status.code(), ending));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    if status.add_header(headers).is_err() {
-        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
-    }
+    put_status(&status, headers);
     if let Some(left) = left {
         left.write(headers);
     }
