@@ -21,10 +21,10 @@ use docket_engine::{
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
-use crate::order_index::OrderIndex;
-
-/// How long a request is remembered, in microseconds of logged time: 24 hours.
-pub const REQUEST_RETENTION_US: i64 = 24 * 60 * 60 * 1_000_000;
+use crate::{
+    order_index::OrderIndex,
+    remembered::{RETENTION_US, Remembered, StoredRequest, Target},
+};
 
 /// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
 const FENCE_RETENTION_US: i64 = 60 * 60 * 1_000_000;
@@ -38,7 +38,7 @@ pub struct Committed {
     pub(crate) orders: Map<OrderId, Arc<Order>>,
     /// What an order has reserved of an item.
     pub(crate) reservations: Map<(OrderId, Sku), Quantity>,
-    pub(crate) requests: Map<u128, StoredRequest>,
+    pub(crate) requests: Remembered,
     /// Orders as they were when they were first settled, where they have changed since: what a repeated request gets.
     pub(crate) first_settled: Map<OrderId, Arc<Order>>,
     /// When each of them changed, oldest first: the order in which they are forgotten.
@@ -48,32 +48,10 @@ pub struct Committed {
     pub(crate) order_index: RwLock<OrderIndex>,
     pub(crate) customer_ids: RwLock<BTreeSet<CustomerId>>,
     pub(crate) skus: RwLock<BTreeSet<Sku>>,
-    /// When each request was stored, oldest first: the order in which they are forgotten.
-    pub(crate) request_times: Mutex<VecDeque<(Time, u128)>>,
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
     pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
     last_time: AtomicI64,
     applied_index: AtomicU64,
-}
-
-/// A request that was done, and what a repeat of it is answered.
-#[derive(Debug, Clone)]
-pub struct StoredRequest {
-    /// Hash of the request's content.
-    pub fingerprint: u64,
-    /// What it was about.
-    pub target: Target,
-}
-
-/// What a repeated request is answered.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// This order, as it was when it was first settled.
-    Order(OrderId),
-    /// This version of a customer.
-    Customer(Arc<Customer>),
-    /// This version of an item.
-    Item(Arc<Item>),
 }
 
 /// What became of a record.
@@ -92,14 +70,13 @@ impl Default for Committed {
             items: Map::default(),
             orders: Map::default(),
             reservations: Map::default(),
-            requests: Map::default(),
+            requests: Remembered::default(),
             first_settled: Map::default(),
             first_settled_times: Mutex::default(),
             customer_orders: Map::default(),
             order_index: RwLock::default(),
             customer_ids: RwLock::default(),
             skus: RwLock::default(),
-            request_times: Mutex::default(),
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
             applied_index: AtomicU64::new(0),
@@ -161,7 +138,6 @@ impl Committed {
         self.order_index.write().clear();
         self.customer_ids.write().clear();
         self.skus.write().clear();
-        self.request_times.lock().clear();
         self.fences.lock().clear();
         self.set_last_time(Time(0));
     }
@@ -301,7 +277,7 @@ impl Committed {
             EntityId::Item(sku) => self.items.get(sku).map(|i| Target::Item(i.clone())),
         });
         if let Some(target) = target {
-            self.insert_request(
+            self.requests.insert(
                 record.time,
                 request.key,
                 StoredRequest {
@@ -312,17 +288,9 @@ impl Committed {
         }
     }
 
-    pub(crate) fn insert_request(&self, time: Time, key: u128, stored: StoredRequest) {
-        self.requests.insert(key, stored);
-        self.request_times.lock().push_back((time, key));
-    }
-
     fn forget_requests(&self) {
-        let oldest = Time(self.last_time.load(Ordering::Relaxed) - REQUEST_RETENTION_US);
-        let mut times = self.request_times.lock();
-        while let Some((_, key)) = times.pop_front_if(|(time, _)| *time < oldest) {
-            self.requests.remove(&key);
-        }
+        let oldest = Time(self.last_time.load(Ordering::Relaxed) - RETENTION_US);
+        self.requests.forget_before(oldest);
         let mut times = self.first_settled_times.lock();
         while let Some((_, id)) = times.pop_front_if(|(time, _)| *time < oldest) {
             self.first_settled.remove(&id);

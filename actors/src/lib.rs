@@ -22,6 +22,7 @@ mod listing;
 mod machine;
 mod order_index;
 mod proposer;
+mod remembered;
 mod reply;
 mod request;
 mod residents;

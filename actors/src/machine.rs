@@ -27,7 +27,10 @@ use docket_proto::{
 };
 use rapidhash::fast::RandomState;
 
-use crate::committed::{Applied, Committed, StoredRequest, Target};
+use crate::{
+    committed::{Applied, Committed},
+    remembered::{StoredRequest, Target},
+};
 
 /// A record that was applied.
 pub(crate) const DONE: u8 = 0;
@@ -141,31 +144,25 @@ impl StateMachine for ShardMachine {
                 .iter()
                 .map(|(decider, time)| (*decider, *time))
                 .collect(),
-            requests: committed
-                .request_times
-                .lock()
-                .iter()
-                .filter_map(|(time, key)| {
-                    let stored = committed.requests.get(key)?;
-                    let reply = match &stored.target {
-                        Target::Order(id) => match committed.first_settled.get(id) {
-                            Some(then) => StoredReply::OrderThen(then.clone()),
-                            None => StoredReply::Order(*id),
-                        },
-                        Target::Customer(customer) => StoredReply::CustomerThen(customer.clone()),
-                        Target::Item(item) => StoredReply::ItemThen(item.clone()),
-                    };
-                    let request = Request {
-                        key: *key,
-                        fingerprint: stored.fingerprint,
-                    };
-                    Some(snapshot::StoredRequest {
-                        request,
-                        time: *time,
-                        reply: Some(reply),
-                    })
-                })
-                .collect(),
+            requests: committed.requests.collect(|time, key, stored| {
+                let reply = match &stored.target {
+                    Target::Order(id) => match committed.first_settled.get(id) {
+                        Some(then) => StoredReply::OrderThen(then.clone()),
+                        None => StoredReply::Order(*id),
+                    },
+                    Target::Customer(customer) => StoredReply::CustomerThen(customer.clone()),
+                    Target::Item(item) => StoredReply::ItemThen(item.clone()),
+                };
+                let request = Request {
+                    key,
+                    fingerprint: stored.fingerprint,
+                };
+                snapshot::StoredRequest {
+                    request,
+                    time,
+                    reply: Some(reply),
+                }
+            }),
         })
     }
 
@@ -233,7 +230,7 @@ impl ShardMachine {
                     None => return Err(StateError::new("a request has no reply")),
                 };
                 let fingerprint = stored.request.fingerprint;
-                committed.insert_request(
+                committed.requests.insert(
                     stored.time,
                     stored.request.key,
                     StoredRequest { fingerprint, target },

@@ -108,6 +108,12 @@ pub(crate) fn round(inner: &Arc<Inner>) {
     metrics::gauge!("docket_orders_open").set(entities.open_orders as f64);
     metrics::gauge!("docket_customers").set(entities.customers as f64);
     metrics::gauge!("docket_items").set(entities.items as f64);
+    let requests = inner
+        .router
+        .shards
+        .iter()
+        .map(|shard| shard.committed().requests.len());
+    metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
     metrics::gauge!("docket_calls_in_flight").set(entities.calls as f64);
     metrics::gauge!("docket_process_resident_memory_bytes").set(memory_bytes() as f64);
     count(inner, Shard::orders);
@@ -145,6 +151,16 @@ pub fn describe_metrics() {
     );
     describe_gauge!("docket_customers", Unit::Count, "Committed customers in memory.");
     describe_gauge!("docket_items", Unit::Count, "Committed items in memory.");
+    describe_gauge!(
+        "docket_requests",
+        Unit::Count,
+        "Requests that are remembered, to answer repeats."
+    );
+    describe_counter!(
+        "docket_requests_forgotten_early_total",
+        Unit::Count,
+        "Requests forgotten before 24 hours were over, since there were too many."
+    );
     describe_gauge!(
         "docket_calls_in_flight",
         Unit::Count,

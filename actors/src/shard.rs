@@ -18,7 +18,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    committed::{Committed, Target},
+    committed::Committed,
     docket::BeforeDecision,
     entity::{
         customer::{CustomerEntity, CustomerMessage},
@@ -27,7 +27,8 @@ use crate::{
     },
     host::Entity,
     proposer::{After, Submission},
-    reply::{Caller, Failure, Reply, Step, StepError},
+    remembered::Target,
+    reply::{Ask, Caller, Failure, Reply, Step, StepError},
     residents::Residents,
     setbacks::Setbacks,
 };
@@ -373,11 +374,19 @@ impl Shard {
         }
     }
 
-    /// Does something when all that an item's actors have decided so far is committed.
-    pub(crate) fn behind_item(&self, sku: &Sku, after: After) {
-        if let Some(router) = self.router.get().and_then(Weak::upgrade) {
-            let shard = router.of_key(sku.as_str());
-            shard.barrier(shard.begin_life(), after);
+    /// Answers an order when all that an item's actors have decided so far is committed. Where the item's shard is not led here nobody
+    /// here knows what that is.
+    pub(crate) fn answer_behind_item(&self, sku: &Sku, ask: Ask, result: Result<(), StepError>) {
+        let Some(router) = self.router.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let shard = router.of_key(sku.as_str());
+        // Before it is asked who leads: what changes in between ends the life.
+        let life = shard.begin_life();
+        if shard.is_leading() {
+            shard.barrier(life, After::Answered { ask, result });
+        } else {
+            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
     }
 
@@ -517,3 +526,6 @@ pub(crate) struct Life {
 pub(crate) fn kind<E: Entity>() -> &'static str {
     E::KIND
 }
+
+#[cfg(test)]
+mod tests;

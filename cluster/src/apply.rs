@@ -18,7 +18,7 @@ use crate::progress::{Progress, Stop};
 use crate::raft::{
     EntryPayload, LogEntry, LogId, Membership, Reply, SnapshotMeta, StoredMembership, TypeConfig, term_of,
 };
-use crate::snapshots::{Snapshots, StoredSnapshot};
+use crate::snapshots::{Snapshots, StoredMeta, StoredSnapshot, Taken};
 
 /// A stored snapshot as openraft passes it around.
 pub(crate) type SnapshotData = StoredSnapshot;
@@ -64,12 +64,13 @@ impl Applier {
         if let Some(stored) = self.snapshots.load(self.progress.group)? {
             let meta = stored.meta.clone();
             restore(&*self.machine, stored, self.progress.group, &self.stop)?;
-            self.note_restored(&meta);
+            self.note_restored(&meta.raft, meta.taken);
         }
         Ok(())
     }
 
-    fn note_restored(&mut self, meta: &SnapshotMeta) {
+    fn note_restored(&mut self, meta: &SnapshotMeta, taken: Option<Taken>) {
+        self.progress.note_newest_snapshot(taken);
         self.snapshot_next = meta.last_log_id.map_or(0, |id| id.index + 1);
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -127,10 +128,14 @@ impl Applier {
         let capture = guard(&self.stop, self.progress.group, "capturing a snapshot", || {
             self.machine.capture()
         })?;
+        let raft = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
         Ok(Frozen {
-            meta: SnapshotMeta {
-                last_log_id: self.applied,
-                last_membership: self.membership.clone(),
+            meta: StoredMeta {
+                raft,
+                taken: Some(Taken::now()),
             },
             capture,
             log_bytes: self.progress.bytes_since_snapshot(),
@@ -140,7 +145,7 @@ impl Applier {
 
 /// A state frozen for a snapshot.
 pub(crate) struct Frozen {
-    pub(crate) meta: SnapshotMeta,
+    pub(crate) meta: StoredMeta,
     pub(crate) capture: Box<dyn Capture>,
     /// Bytes of the log that this snapshot makes superfluous.
     pub(crate) log_bytes: u64,
@@ -219,17 +224,18 @@ impl RaftStateMachine<TypeConfig> for Applier {
     ) -> Result<(), io::Error> {
         let (snapshots, machine) = (Arc::clone(&self.snapshots), Arc::clone(&self.machine));
         let (group, stop, arrived) = (self.progress.group, self.stop.clone(), meta.clone());
-        blocking(move || {
-            let stored = |newest: &StoredSnapshot| newest.meta.last_log_id == arrived.last_log_id;
+        let taken = blocking(move || {
+            let stored = |newest: &StoredSnapshot| newest.meta.raft.last_log_id == arrived.last_log_id;
             if !snapshots.newest(group).as_ref().is_some_and(stored) {
                 // It comes from elsewhere: stored first, so that a restart finds what is about to be applied.
                 snapshots.copy(group, &arrived, &mut snapshot)?;
             }
             let own = snapshots.newest(group).ok_or_else(|| is_gone(group))?;
-            restore(&*machine, own, group, &stop)
+            let taken = own.meta.taken;
+            restore(&*machine, own, group, &stop).map(|()| taken)
         })
         .await?;
-        self.note_restored(meta);
+        self.note_restored(meta, taken);
         Ok(())
     }
 
@@ -261,7 +267,7 @@ impl Applier {
 impl StoredSnapshot {
     fn into_raft(self) -> SnapshotOf<TypeConfig, SnapshotData> {
         Snapshot {
-            meta: self.meta.clone(),
+            meta: self.meta.raft.clone(),
             snapshot: self,
         }
     }
@@ -299,14 +305,14 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 capture,
                 log_bytes,
             } = frozen?;
-            let snapshots = Arc::clone(&self.snapshots);
+            let (snapshots, taken) = (Arc::clone(&self.snapshots), meta.taken);
             blocking(move || {
                 snapshots
                     .write(group, &meta, capture, &|| Ok(()))
                     .map_err(io::Error::other)
             })
             .await?;
-            self.progress.note_snapshot(log_bytes);
+            self.progress.note_snapshot(log_bytes, taken);
             // openraft learns of it by this very call.
             self.progress.take_snapshot_news();
         }

@@ -232,7 +232,7 @@ impl Chores {
             capture,
             log_bytes,
         } = frozen.await.map_err(io::Error::other)??;
-        let last_index = meta.last_log_id.map(|id| id.index);
+        let (last_index, taken) = (meta.raft.last_log_id.map(|id| id.index), meta.taken);
         let (snapshots, group, closing) =
             (Arc::clone(&self.snapshots), ward.group.id(), self.closing.clone());
         let (journal, floor) = (Arc::clone(&self.journal), self.space.floor());
@@ -253,7 +253,7 @@ impl Chores {
                 .map_err(io::Error::other)
         })
         .await?;
-        ward.group.progress().note_snapshot(log_bytes);
+        ward.group.progress().note_snapshot(log_bytes, taken);
         raft.trigger().snapshot().await.map_err(io::Error::other)?;
         if let Some(before) = ward.newest_snapshot {
             raft.trigger().purge_log(before).await.map_err(io::Error::other)?;

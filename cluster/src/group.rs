@@ -71,7 +71,8 @@ pub struct GroupStatus {
     pub lag: u64,
     /// Index of the last entry inside the newest snapshot.
     pub snapshot_index: Option<u64>,
-    /// How long ago the newest snapshot was finished; `None` without one, or if it was taken before this start.
+    /// How old the state in the newest snapshot is, by the wall clock; `None` without one, or if a program wrote it that did not note
+    /// the time.
     pub snapshot_age: Option<Duration>,
     /// Payload bytes in the log that no snapshot holds yet.
     pub bytes_since_snapshot: u64,

@@ -45,6 +45,7 @@ struct Inner {
     groups: Vec<Group>,
     journal: Arc<NodeJournal>,
     snapshots: Arc<Snapshots>,
+    disk_reserve_bytes: u64,
     recovery: Recovery,
     stop: Stop,
     failed: watch::Receiver<Option<Arc<str>>>,
@@ -195,6 +196,7 @@ impl Node {
             groups,
             journal,
             snapshots,
+            disk_reserve_bytes: options.journal.disk_reserve_bytes,
             recovery,
             stop: node_stop,
             failed,
@@ -273,6 +275,13 @@ impl Node {
     /// begun can be finished in the reserve.
     pub fn disk_low(&self) -> Option<u64> {
         self.inner.journal.disk_low()
+    }
+
+    /// Bytes free on the disk, if no more than a quarter of the reserve is left: then even what lets clients go on reading is to be
+    /// refused. Cheap.
+    pub fn disk_nearly_full(&self) -> Option<u64> {
+        self.disk_low()
+            .filter(|free_bytes| *free_bytes <= self.inner.disk_reserve_bytes / 4)
     }
 
     /// What the node is and does now.

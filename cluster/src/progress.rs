@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use crate::GroupId;
 use crate::metrics::GroupMetrics;
 use crate::raft::{LogId, Membership, Vote, term_of};
+use crate::snapshots::Taken;
 
 /// The shared progress of one group. Each field has one writer; all are read from anywhere.
 pub(crate) struct Progress {
@@ -35,7 +36,8 @@ pub(crate) struct Progress {
 
 #[derive(Default)]
 struct SnapshotProgress {
-    finished_at: Option<Instant>,
+    /// When the newest was taken, where that is known.
+    taken: Option<Taken>,
     /// A snapshot that is stored and that the core has not been told of.
     news: bool,
 }
@@ -125,16 +127,18 @@ impl Progress {
     }
 
     /// Notes a stored snapshot that makes this many bytes of the log superfluous.
-    pub(crate) fn note_snapshot(&self, log_bytes: u64) {
+    pub(crate) fn note_snapshot(&self, log_bytes: u64, taken: Option<Taken>) {
         // Two snapshots at a time may count the same bytes.
         let less = |total: u64| Some(total.saturating_sub(log_bytes));
         let _ = self
             .bytes_since_snapshot
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        *self.snapshot.lock() = SnapshotProgress {
-            finished_at: Some(Instant::now()),
-            news: true,
-        };
+        *self.snapshot.lock() = SnapshotProgress { taken, news: true };
+    }
+
+    /// Notes a snapshot that was stored before, or that came from elsewhere.
+    pub(crate) fn note_newest_snapshot(&self, taken: Option<Taken>) {
+        self.snapshot.lock().taken = taken;
     }
 
     /// Whether there is a stored snapshot that the core has not been told of; says so once.
@@ -143,7 +147,7 @@ impl Progress {
     }
 
     pub(crate) fn snapshot_age(&self) -> Option<Duration> {
-        self.snapshot.lock().finished_at.map(|at| at.elapsed())
+        self.snapshot.lock().taken.map(Taken::age)
     }
 }
 

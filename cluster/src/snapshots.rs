@@ -1,17 +1,21 @@
 //! The node's stored snapshots, with what Raft must know of each in its meta data.
 //!
 //! ```text
-//!  0         1          2          10          18
-//! ┌─────────┬──────────┬──────────┬───────────┬──────────────────────────────┐
-//! │ version │ has last │ term u64 │ index u64 │ last membership, JSON …      │   numbers little-endian
-//! │ u8 = 1  │ u8       │          │           │                              │
-//! └─────────┴──────────┴──────────┴───────────┴──────────────────────────────┘
+//!  0         1          2          10          18          26
+//! ┌─────────┬──────────┬──────────┬───────────┬───────────┬──────────────────────────────┐
+//! │ version │ has last │ term u64 │ index u64 │ taken u64 │ last membership, JSON …      │   numbers little-endian
+//! │ u8 = 2  │ u8       │          │           │           │                              │
+//! └─────────┴──────────┴──────────┴───────────┴───────────┴──────────────────────────────┘
 //! ```
+//!
+//! `taken` is when the state was frozen, in microseconds of wall time since 1970, 0 where that is not known. Version 1, which is
+//! still read, has everything but that.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes};
 use docket_persistence::{SnapshotError, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter};
@@ -21,15 +25,40 @@ use crate::machine::{Capture, CaptureError};
 use crate::raft::{SnapshotMeta, log_id, term_of};
 use crate::{ClusterError, GroupId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Bytes of version 1 in front of the membership.
 const HEAD_BYTES: usize = 18;
+const TAKEN_BYTES: usize = 8;
+
+/// What a snapshot stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredMeta {
+    pub(crate) raft: SnapshotMeta,
+    pub(crate) taken: Option<Taken>,
+}
+
+/// When a state was frozen for a snapshot: microseconds of wall time since 1970. For people only: nothing is decided by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken(u64);
+
+impl Taken {
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_micros() as u64)
+    }
+
+    /// How long ago; nothing where the clock was set back meanwhile.
+    pub(crate) fn age(self) -> Duration {
+        Duration::from_micros(Self::now().0.saturating_sub(self.0))
+    }
+}
 
 /// The snapshots of all groups of a node.
 pub(crate) struct Snapshots {
     /// `None` once closed, so that the directory is released though handles may linger.
     store: RwLock<Option<SnapshotStore>>,
     /// What the newest good snapshot of each group stands for, as far as it is known without reading it again.
-    newest: Mutex<HashMap<GroupId, SnapshotMeta>>,
+    newest: Mutex<HashMap<GroupId, StoredMeta>>,
 }
 
 impl Snapshots {
@@ -70,7 +99,7 @@ impl Snapshots {
     pub(crate) fn write(
         &self,
         group: GroupId,
-        meta: &SnapshotMeta,
+        meta: &StoredMeta,
         capture: Box<dyn Capture>,
         may_go_on: &dyn Fn() -> Result<(), CaptureError>,
     ) -> Result<(), CaptureError> {
@@ -82,13 +111,17 @@ impl Snapshots {
         self.finish(group, meta, writer).map_err(CaptureError::new)
     }
 
-    /// Stores a snapshot that comes from elsewhere. Blocks.
+    /// Stores a snapshot that comes from elsewhere, as one that was taken now. Blocks.
     pub(crate) fn copy(
         &self,
         group: GroupId,
-        meta: &SnapshotMeta,
+        raft: &SnapshotMeta,
         chunks: &mut dyn Iterator<Item = io::Result<Bytes>>,
     ) -> Result<(), io::Error> {
+        let meta = &StoredMeta {
+            raft: raft.clone(),
+            taken: Some(Taken::now()),
+        };
         let mut writer = self.begin(group, meta)?;
         for chunk in chunks {
             writer.write(&chunk?).map_err(io::Error::other)?;
@@ -96,13 +129,13 @@ impl Snapshots {
         self.finish(group, meta, writer)
     }
 
-    fn begin(&self, group: GroupId, meta: &SnapshotMeta) -> Result<SnapshotWriter, io::Error> {
+    fn begin(&self, group: GroupId, meta: &StoredMeta) -> Result<SnapshotWriter, io::Error> {
         self.store()?
             .begin(group.0, &encode(meta)?)
             .map_err(io::Error::other)
     }
 
-    fn finish(&self, group: GroupId, meta: &SnapshotMeta, writer: SnapshotWriter) -> Result<(), io::Error> {
+    fn finish(&self, group: GroupId, meta: &StoredMeta, writer: SnapshotWriter) -> Result<(), io::Error> {
         writer.finish().map_err(io::Error::other)?;
         self.newest.lock().insert(group, meta.clone());
         Ok(())
@@ -133,7 +166,7 @@ impl Snapshots {
 pub(crate) struct StoredSnapshot {
     snapshots: Arc<Snapshots>,
     group: GroupId,
-    pub(crate) meta: SnapshotMeta,
+    pub(crate) meta: StoredMeta,
     reader: Option<SnapshotReader>,
 }
 
@@ -175,33 +208,43 @@ impl Iterator for StoredSnapshot {
     }
 }
 
-fn encode(meta: &SnapshotMeta) -> Result<Vec<u8>, io::Error> {
+fn encode(meta: &StoredMeta) -> Result<Vec<u8>, io::Error> {
+    let StoredMeta { raft, taken } = meta;
     let mut bytes = Vec::with_capacity(256);
     bytes.put_u8(VERSION);
-    bytes.put_u8(u8::from(meta.last_log_id.is_some()));
-    bytes.put_u64_le(meta.last_log_id.as_ref().map_or(0, term_of));
-    bytes.put_u64_le(meta.last_log_id.map_or(0, |id| id.index));
-    serde_json::to_writer(&mut bytes, &meta.last_membership)?;
+    bytes.put_u8(u8::from(raft.last_log_id.is_some()));
+    bytes.put_u64_le(raft.last_log_id.as_ref().map_or(0, term_of));
+    bytes.put_u64_le(raft.last_log_id.map_or(0, |id| id.index));
+    bytes.put_u64_le(taken.map_or(0, |taken| taken.0));
+    serde_json::to_writer(&mut bytes, &raft.last_membership)?;
     Ok(bytes)
 }
 
-pub(crate) fn decode(bytes: &[u8]) -> Result<SnapshotMeta, io::Error> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<StoredMeta, io::Error> {
     let broken = || io::Error::other("a snapshot's meta data cannot be read");
-    let (head, membership) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or_else(broken)?;
-    if head[0] != VERSION {
-        return Err(io::Error::other(format!(
-            "a snapshot has meta data of version {}; use the program that wrote it, or a newer one",
-            head[0]
-        )));
-    }
+    let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or_else(broken)?;
+    let (taken, membership) = match head[0] {
+        1 => (None, rest),
+        VERSION => {
+            let (taken, rest) = rest.split_first_chunk::<TAKEN_BYTES>().ok_or_else(broken)?;
+            let taken = Some(u64::from_le_bytes(*taken)).filter(|taken| *taken > 0);
+            (taken.map(Taken), rest)
+        }
+        version => {
+            return Err(io::Error::other(format!(
+                "a snapshot has meta data of version {version}; use the program that wrote it, or a newer one"
+            )));
+        }
+    };
     let (numbers, _) = head[2..].as_chunks::<8>();
     let [term, index] = numbers else {
         return Err(broken());
     };
-    Ok(SnapshotMeta {
+    let raft = SnapshotMeta {
         last_log_id: (head[1] != 0).then(|| log_id(u64::from_le_bytes(*term), u64::from_le_bytes(*index))),
         last_membership: serde_json::from_slice(membership)?,
-    })
+    };
+    Ok(StoredMeta { raft, taken })
 }
 
 #[cfg(test)]
@@ -211,34 +254,73 @@ mod tests {
     use super::*;
     use crate::raft::{Membership, StoredMembership};
 
-    #[test]
-    fn meta_data_reads_back_as_written() {
+    /// The membership of [`full`], in every version.
+    const MEMBERSHIP: &str = r#"{"log_id":{"leader_id":1,"index":0},"membership":{"configs":[[1,2]],"nodes":{"1":{},"2":{},"3":{}}}}"#;
+    /// The rest of it, as version 1 wrote it.
+    const VERSION_1: &[u8] = &[1, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0x84, 3, 0, 0, 0, 0, 0, 0];
+    /// The rest of it, taken at 0x0605_0403_0201.
+    const VERSION_2: &[u8] = &[
+        2, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0x84, 3, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0,
+    ];
+
+    fn full() -> SnapshotMeta {
         let members = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [3]);
-        let metas = [
-            SnapshotMeta {
-                last_log_id: None,
-                last_membership: StoredMembership::default(),
-            },
-            SnapshotMeta {
-                last_log_id: Some(log_id(3, 900)),
-                last_membership: StoredMembership::new(Some(log_id(1, 0)), members),
-            },
-        ];
-        for meta in metas {
-            assert_eq!(decode(&encode(&meta).unwrap()).unwrap(), meta);
+        SnapshotMeta {
+            last_log_id: Some(log_id(3, 900)),
+            last_membership: StoredMembership::new(Some(log_id(1, 0)), members),
+        }
+    }
+
+    fn empty() -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: None,
+            last_membership: StoredMembership::default(),
         }
     }
 
     #[test]
+    fn meta_data_reads_back_as_written() {
+        for raft in [empty(), full()] {
+            for taken in [None, Some(Taken(1)), Some(Taken::now())] {
+                let meta = StoredMeta {
+                    raft: raft.clone(),
+                    taken,
+                };
+                assert_eq!(decode(&encode(&meta).unwrap()).unwrap(), meta);
+            }
+        }
+    }
+
+    #[test]
+    fn every_version_is_read_for_ever_and_the_first_does_not_say_when_the_snapshot_was_taken() {
+        let full = |taken| StoredMeta { raft: full(), taken };
+        let (first, second) = (full(None), full(Some(Taken(0x0605_0403_0201))));
+        let bytes = [VERSION_2, MEMBERSHIP.as_bytes()].concat();
+        assert_eq!(encode(&second).unwrap(), bytes);
+        assert_eq!(decode(&bytes).unwrap(), second);
+        assert_eq!(
+            decode(&[VERSION_1, MEMBERSHIP.as_bytes()].concat()).unwrap(),
+            first
+        );
+    }
+
+    #[test]
     fn other_meta_data_is_refused() {
-        let meta = SnapshotMeta {
-            last_log_id: Some(log_id(1, 2)),
-            last_membership: StoredMembership::default(),
+        let meta = StoredMeta {
+            raft: full(),
+            taken: Some(Taken(7)),
         };
         let good = encode(&meta).unwrap();
-        assert!(decode(&good[..HEAD_BYTES - 1]).is_err());
-        assert!(decode(&good[..good.len() - 1]).is_err());
-        let newer = [&[2], &good[1..]].concat();
-        assert!(decode(&newer).unwrap_err().to_string().contains("version 2"));
+        for end in [
+            0,
+            HEAD_BYTES - 1,
+            HEAD_BYTES,
+            HEAD_BYTES + TAKEN_BYTES,
+            good.len() - 1,
+        ] {
+            assert!(decode(&good[..end]).is_err(), "{end} bytes");
+        }
+        let newer = [&[3], &good[1..]].concat();
+        assert!(decode(&newer).unwrap_err().to_string().contains("version 3"));
     }
 }

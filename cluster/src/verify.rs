@@ -89,7 +89,7 @@ impl Inspect for Found {
         let of_group = self.groups.entry(info.group).or_default();
         match snapshots::decode(meta) {
             Ok(meta) => {
-                let next = meta.last_log_id.map_or(0, |id| id.index + 1);
+                let next = meta.raft.last_log_id.map_or(0, |id| id.index + 1);
                 of_group.snapshot_next = of_group.snapshot_next.max(next);
             }
             Err(error) => of_group.unreadable = Some(error.to_string()),

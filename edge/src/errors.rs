@@ -111,6 +111,16 @@ impl Refusal {
         Self::new(code, reason, status.message())
     }
 
+    /// What a service of tonic's says at the end of a stream, with a reason: of those that are served, reflection does.
+    pub fn unexplained(status: &Status) -> Self {
+        let reason = match status.code() {
+            Code::NotFound => "UNKNOWN_SYMBOL",
+            Code::InvalidArgument => "MALFORMED_MESSAGE",
+            _ => "SERVICE_FAILED",
+        };
+        Self::new(status.code(), reason, status.message())
+    }
+
     /// DEADLINE_EXCEEDED.
     pub fn deadline() -> Self {
         CallError::DeadlineExceeded.into()

@@ -129,6 +129,8 @@ impl Committer {
             let (truncate_before, closing) = self.drain();
             if !self.batch.is_empty() {
                 self.commit()?;
+                let queue = self.shared.queue.lock();
+                self.telemetry.note_queue(queue.records, queue.bytes);
             }
             if let Some(sequence) = truncate_before {
                 self.truncate(sequence)?;
@@ -152,8 +154,7 @@ impl Committer {
             MutexGuard::unlocked(&mut queue, || thread::sleep(self.gather));
         }
         std::mem::swap(&mut queue.appends, &mut self.batch);
-        self.telemetry.queue_records.set(queue.records as f64);
-        self.telemetry.queue_bytes.set(queue.bytes as f64);
+        self.telemetry.note_queue(queue.records, queue.bytes);
         queue.records = 0;
         queue.bytes = 0;
         queue.urgent = false;
@@ -265,6 +266,7 @@ impl Committer {
     fn fail(&mut self, failure: Failure) {
         tracing::error!(%failure, "the journal failed for good");
         self.telemetry.failed.set(1.0);
+        self.telemetry.note_queue(0, 0);
         self.store.abandon();
         let (queued, on_failure) = {
             let mut queue = self.shared.queue.lock();

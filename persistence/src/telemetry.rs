@@ -49,12 +49,12 @@ pub fn describe() {
     metrics::describe_gauge!(
         "docket_journal_queue_records",
         Unit::Count,
-        "Records that waited when a commit began."
+        "Records that the commit under way has taken; between two commits, those that wait for the next."
     );
     metrics::describe_gauge!(
         "docket_journal_queue_bytes",
         Unit::Bytes,
-        "Bytes that waited when a commit began."
+        "Bytes that the commit under way has taken; between two commits, those that wait for the next."
     );
     metrics::describe_gauge!(
         "docket_disk_free_bytes",
@@ -101,5 +101,10 @@ impl Telemetry {
             free_bytes: metrics::gauge!("docket_disk_free_bytes"),
             failed: metrics::gauge!("docket_journal_failed"),
         }
+    }
+
+    pub(crate) fn note_queue(&self, records: usize, bytes: usize) {
+        self.queue_records.set(records as f64);
+        self.queue_bytes.set(bytes as f64);
     }
 }

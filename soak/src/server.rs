@@ -36,7 +36,7 @@ pub struct Announced {
     pub admin: String,
 }
 
-/// A running server process, killed when dropped.
+/// A running server process, killed when dropped, and stopping by itself when this process is killed.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -64,6 +64,7 @@ impl Server {
         command
             .args([
                 "serve",
+                "--until-stdin-ends",
                 "-o",
                 "json",
                 "--listen",
@@ -72,7 +73,8 @@ impl Server {
                 "127.0.0.1:0",
             ])
             .args([Path::new("--data-dir"), &data, Path::new("--config"), &config])
-            .stdin(Stdio::null())
+            // The child keeps this end: when this process is gone, so is the server.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr);
         let child = command

@@ -4,7 +4,12 @@ use super::{
     args::{OutputArgs, ServeArgs},
     config,
 };
-use crate::{demo, failure::Failure, output::Output, serve};
+use crate::{
+    demo,
+    failure::Failure,
+    output::Output,
+    serve::{self, Lifetime},
+};
 
 /// `docket serve`
 #[derive(Debug, Default, clap::Args)]
@@ -27,6 +32,9 @@ pub struct Args {
     pub serve: ServeArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Stop in order when stdin ends: with the process that holds its other end, however that ends
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 /// `docket demo`
@@ -50,7 +58,11 @@ pub struct DemoArgs {
 impl Args {
     /// Runs the server, with the flags from in front of the command beneath its own.
     pub fn run(self, outer: ServeArgs, output: &Output) -> Result<(), Failure> {
-        serve::run(&config::load(self.serve.or(outer))?, output)
+        let lifetime = match self.until_stdin_ends {
+            true => Lifetime::Stdin,
+            false => Lifetime::Own,
+        };
+        serve::run(&config::load(self.serve.or(outer))?, lifetime, output)
     }
 }
 

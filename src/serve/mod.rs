@@ -26,11 +26,20 @@ pub use running::Running;
 /// How long a node that cannot write any more gives its callers to hear of it.
 const FAILED_GRACE: Duration = Duration::from_secs(2);
 
+/// What ends a server beside a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Nothing.
+    Own,
+    /// The end of stdin. Whoever starts a throw-away server holds the other end of it, and lets go of it even when killed.
+    Stdin,
+}
+
 /// Runs the server until a signal stops it.
 ///
 /// # Errors
 /// The server cannot be started, or could not go on.
-pub fn run(loaded: &Loaded, output: &Output) -> Result<(), Failure> {
+pub fn run(loaded: &Loaded, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
     logging::start(&loaded.config.log)?;
     for setting in loaded
         .settings
@@ -41,14 +50,17 @@ pub fn run(loaded: &Loaded, output: &Output) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?;
-    let ended = runtime.block_on(serve(&loaded.config, output));
+    let ended = runtime.block_on(serve(&loaded.config, lifetime, output));
     // What still runs has been given its time.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(config: &Config, output: &Output) -> Result<(), Failure> {
+async fn serve(config: &Config, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    if lifetime == Lifetime::Stdin {
+        signals::terminate_with_stdin();
+    }
     let server = tokio::select! {
         started = Running::start(config) => started?,
         signal = signals.stop() => {

@@ -1,7 +1,8 @@
 //! Signals: SIGTERM and SIGINT stop the server in order, the second of them at once; SIGHUP reads the certificate again.
 
-use std::{fmt, process};
+use std::{fmt, io, process, thread};
 
+use rustix::process::{getpid, kill_process};
 use tokio::signal::unix::{self, SignalKind};
 
 use crate::failure::Failure;
@@ -92,4 +93,15 @@ impl Signals {
             process::exit(signal.exit_code());
         });
     }
+}
+
+/// Has the end of stdin count as a SIGTERM. In a thread of its own, since nothing else can give up a read of stdin.
+pub fn terminate_with_stdin() {
+    thread::spawn(|| {
+        // Nobody writes: this ends with stdin, whatever the reason.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        if let Err(cause) = kill_process(getpid(), rustix::process::Signal::TERM) {
+            tracing::error!(%cause, "stdin has ended, and the server cannot be told to stop");
+        }
+    });
 }

@@ -165,6 +165,43 @@ fn ctrl_c_leaves_nothing_behind() {
     assert_eq!(left_behind(&shell), Vec::<String>::new());
 }
 
+/// Whether a process runs; one that nobody has taken leave of yet does not.
+fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+#[test]
+fn a_bench_that_is_killed_takes_its_server_and_its_echo_along() {
+    let shell = Shell::new();
+    let mut bench = shell
+        .command("bench --duration 1m --warm-up 100ms --dir .".split(' '))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let of_bench = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
+        parent == Some(bench.id().to_string().as_str())
+    };
+    let children = || {
+        let all = fs::read_dir("/proc").unwrap();
+        let pids = all.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let found: Vec<u32> = pids.filter(of_bench).collect();
+        // The server, and the echo, which is started when that is ready.
+        (found.len() == 2).then_some(found)
+    };
+    let children = until("the server and the echo", children, String::new);
+    assert!(children.iter().all(|pid| runs(*pid)));
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    let gone = || children.iter().all(|pid| !runs(*pid)).then_some(());
+    until("the server and the echo to go", gone, || format!("{children:?}"));
+}
+
 #[test]
 fn a_load_that_makes_no_sense_is_refused_before_anything_is_started() {
     let shell = Shell::new().file("other.json", "{}");

@@ -42,6 +42,11 @@ pub trait AccessLog: Send + Sync + 'static {
     fn disk_low(&self) -> Option<u64> {
         None
     }
+
+    /// Bytes that are free on the disk, if they are so few that not even sessions should be opened.
+    fn disk_nearly_full(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The node's meta group.
@@ -57,6 +62,10 @@ impl AccessLog for Node {
     fn disk_low(&self) -> Option<u64> {
         Self::disk_low(self)
     }
+
+    fn disk_nearly_full(&self) -> Option<u64> {
+        Self::disk_nearly_full(self)
+    }
 }
 
 /// Why a command has no result.
@@ -68,7 +77,7 @@ pub enum AccessError {
     /// This node does not lead the meta group, or nobody does. Nothing was done.
     #[error("the meta group has no leader here")]
     NotLeader,
-    /// The disk is nearly full. Nothing was done; reads go on, and what ends something does too.
+    /// The disk is nearly full. Nothing was done; reads go on, what ends something does too, and sessions do for long.
     #[error("the node's disk is nearly full: {free_bytes} bytes are free")]
     LowSpace {
         /// What is free.
@@ -128,10 +137,12 @@ impl Access {
             });
             let answer = rejection.map_or(Ok(()), |rejection| Err(rejection.into()));
             let Some(record) = record else { return answer };
-            if answer.is_ok()
-                && grows(&command.request)
-                && let Some(free_bytes) = inner.log.disk_low()
-            {
+            let short_of = match Room::of(&command.request) {
+                Room::None => None,
+                Room::Little => inner.log.disk_nearly_full(),
+                Room::Usual => inner.log.disk_low(),
+            };
+            if let Some(free_bytes) = short_of.filter(|_| answer.is_ok()) {
                 return Err(AccessError::LowSpace { free_bytes });
             }
             let outcome = inner.log.propose(encode_access_record(&record).into()).await?;
@@ -155,16 +166,29 @@ impl Access {
     }
 }
 
-/// Whether a command adds to the state. What ends a session or a key is tiny, and must not wait for space.
-fn grows(request: &Request) -> bool {
-    match request {
-        Request::Logout { .. } | Request::RevokeApiKey { .. } | Request::AssignRole { .. } => false,
-        Request::Bootstrap { .. }
-        | Request::Register { .. }
-        | Request::OpenSession { .. }
-        | Request::Refresh { .. }
-        | Request::CreateApiKey { .. }
-        | Request::CreateSigningKey { .. } => true,
+/// How much room on the disk a command waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It ends something, which is tiny and must not wait for space.
+    None,
+    /// Nobody could go on reading without it, since sessions and signing keys end by themselves. It is small, and there is a bound
+    /// on how often it comes: it may use some of the reserve.
+    Little,
+    /// It adds to the state.
+    Usual,
+}
+
+impl Room {
+    fn of(request: &Request) -> Self {
+        match request {
+            Request::Logout { .. } | Request::RevokeApiKey { .. } | Request::AssignRole { .. } => Self::None,
+            Request::OpenSession { .. } | Request::Refresh { .. } | Request::CreateSigningKey { .. } => {
+                Self::Little
+            }
+            Request::Bootstrap { .. } | Request::Register { .. } | Request::CreateApiKey { .. } => {
+                Self::Usual
+            }
+        }
     }
 }
 
@@ -176,5 +200,102 @@ impl From<ProposeError> for AccessError {
             ProposeError::TooLarge { .. } => Self::Contended,
             ProposeError::Unknown | ProposeError::Stopped { .. } => Self::OutcomeUnknown,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::{
+        Time, Version,
+        access::{
+            ApiKeyId, Caller, NewApiKey, PasswordHash, Role, SecretHash, SessionId, SigningKeyId,
+            SigningSeed, Username,
+        },
+    };
+
+    use super::*;
+
+    fn name(text: &str) -> Username {
+        Username::new(text).unwrap()
+    }
+
+    fn root() -> Caller {
+        Caller {
+            account: name("root"),
+            role: Role::Admin,
+            scopes: Role::Admin.scopes(),
+        }
+    }
+
+    /// One request of every kind.
+    fn requests() -> [Request; 9] {
+        let (session, family, token) = (SessionId([1; 16]), SecretHash([1; 32]), SecretHash([2; 32]));
+        let expires = Time(1_000_000);
+        [
+            Request::Bootstrap {
+                username: name("root"),
+                key: ApiKeyId([1; 12]),
+                secret: SecretHash([1; 32]),
+            },
+            Request::Register {
+                by: root(),
+                username: name("ada"),
+                password: PasswordHash::new("$argon2id$none").unwrap(),
+                role: Role::Service,
+                customer: None,
+            },
+            Request::CreateApiKey {
+                by: root(),
+                account: name("ada"),
+                key: NewApiKey {
+                    id: ApiKeyId([2; 12]),
+                    secret: SecretHash([3; 32]),
+                    display_name: "ci".into(),
+                    scopes: Role::Service.scopes(),
+                    expires: None,
+                },
+            },
+            Request::OpenSession {
+                account: name("ada"),
+                version: Version(1),
+                session,
+                family,
+                token,
+                expires,
+            },
+            Request::Refresh {
+                session,
+                family,
+                token,
+                next: SecretHash([4; 32]),
+                expires,
+            },
+            Request::CreateSigningKey {
+                key: SigningKeyId([1; 8]),
+                seed: SigningSeed([1; 32]),
+                replaces: None,
+            },
+            Request::Logout { session, family },
+            Request::RevokeApiKey {
+                by: root(),
+                key: ApiKeyId([2; 12]),
+            },
+            Request::AssignRole {
+                by: root(),
+                account: name("ada"),
+                role: Role::Admin,
+                customer: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn what_grows_waits_for_room_sessions_for_a_little_and_what_ends_something_for_none() {
+        let rooms = requests().map(|request| Room::of(&request));
+        let (usual, little, none) = (Room::Usual, Room::Little, Room::None);
+        assert_eq!(
+            rooms,
+            [usual, usual, usual, little, little, little, none, none, none]
+        );
     }
 }

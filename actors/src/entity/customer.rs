@@ -9,9 +9,9 @@ use docket_engine::{
 };
 
 use crate::{
-    committed::Target,
     host::Entity,
     proposer::After,
+    remembered::Target,
     reply::{Ask, Caller, Deadline, Failure, Reply, StepError},
     residents::Residents,
     shard::{Life, Shard},

@@ -773,10 +773,8 @@ impl OrderEntity {
         if uncertain {
             return self.failed(shard, failure);
         }
-        if panics >= PANICS_MAX {
-            return self.poisoned(shard, step);
-        }
         match failure {
+            Failure::Panicked if panics >= PANICS_MAX => self.poisoned(shard, step),
             Failure::NotLeader | Failure::Unknown => {
                 shard.tell_order_later(self.id, self.life.decider, step, ASK_AGAIN_AFTER);
             }
@@ -822,7 +820,7 @@ impl OrderEntity {
         // What the item has put into the log before it panicked is to be seen first.
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step.clone());
         let result = Err(StepError::Rejected(rejection));
-        shard.behind_item(sku, After::Answered { ask, result });
+        shard.answer_behind_item(sku, ask, result);
     }
 
     /// The order is not what this actor believes: it is thrown away, and its callers ask again.

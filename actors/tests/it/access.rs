@@ -12,11 +12,11 @@ use docket_engine::{
 
 use crate::shop::Shop;
 
-fn name(text: &str) -> Username {
+pub(crate) fn name(text: &str) -> Username {
     Username::new(text).unwrap()
 }
 
-fn bootstrap() -> Request {
+pub(crate) fn bootstrap() -> Request {
     Request::Bootstrap {
         username: name("root"),
         key: ApiKeyId([1; 12]),
@@ -24,7 +24,7 @@ fn bootstrap() -> Request {
     }
 }
 
-fn register(username: &str) -> Request {
+pub(crate) fn register(username: &str) -> Request {
     let by = Caller {
         account: name("root"),
         role: Role::Admin,
@@ -40,7 +40,7 @@ fn register(username: &str) -> Request {
     }
 }
 
-async fn execute(access: &Access, request: Request) -> Result<(), AccessError> {
+pub(crate) async fn execute(access: &Access, request: Request) -> Result<(), AccessError> {
     access
         .execute(&AccessCommand {
             time: Time(1),

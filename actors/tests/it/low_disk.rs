@@ -1,13 +1,17 @@
-//! A disk that is nearly full: what grows is refused, what is read or was done before is answered, and space that
-//! returns is taken.
+//! A disk that is nearly full: what grows is refused, what is read or was done before is answered, sessions are opened and
+//! renewed for long, and space that returns is taken.
 
 use std::time::{Duration, Instant};
 
-use docket_actors::{Call, CallError, ListOrders};
-use docket_engine::{CustomerId, OrderState, Sku};
+use docket_actors::{Call, CallError, ListOrders, Options, access::AccessError};
+use docket_engine::{
+    CustomerId, OrderState, Sku, Version,
+    access::{Request, SecretHash, SessionId, SigningKeyId, SigningSeed},
+};
 use docket_persistence::mem::MemDisk;
 
 use crate::{
+    access::{bootstrap, execute, name, register},
     faults,
     shop::{Shop, order},
 };
@@ -32,11 +36,14 @@ async fn set_free(shop: &Shop, disk: &MemDisk, free_bytes: Option<u64>) {
                 order("nobody", &[("tea", 1, 1)]),
             )
             .await;
-        let is_low = matches!(probe, Err(CallError::LowSpace { free_bytes: 1 }));
-        if is_low == free_bytes.is_some() {
+        let seen = match probe {
+            Err(CallError::LowSpace { free_bytes }) => Some(free_bytes),
+            _ => None,
+        };
+        if seen == free_bytes {
             return;
         }
-        assert!(asked.elapsed() < Duration::from_secs(20), "{probe:?}");
+        assert!(asked.elapsed() < Duration::from_secs(20), "{seen:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -102,5 +109,66 @@ async fn a_nearly_full_disk_refuses_what_grows_and_nothing_else_and_recovers() {
     let placed = shop.place("r3", "alice", &[("tea", 1, 350)]).await.unwrap();
     assert_eq!(placed.state, OrderState::Confirmed);
     shop.docket.validate().unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_low_disk_sessions_are_opened_and_renewed_until_a_quarter_of_the_reserve_is_left() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::new());
+    let reserve_bytes = Options::new(dir.path()).node.journal.disk_reserve_bytes;
+    let shop = Shop {
+        docket: faults::open(&disk, dir.path(), 1 << 20).await,
+    };
+    let access = shop.docket.access();
+    execute(access, bootstrap()).await.unwrap();
+    execute(access, register("ada")).await.unwrap();
+    let family = SecretHash([7; 32]);
+    let expires = docket_engine::Time(1_000_000_000);
+    let open = |session| Request::OpenSession {
+        account: name("ada"),
+        version: Version(1),
+        session: SessionId([session; 16]),
+        family,
+        token: SecretHash([0; 32]),
+        expires,
+    };
+    let refresh = |token| Request::Refresh {
+        session: SessionId([1; 16]),
+        family,
+        token: SecretHash([token; 32]),
+        next: SecretHash([token + 1; 32]),
+        expires,
+    };
+    let signing_key = |key: u8| Request::CreateSigningKey {
+        key: SigningKeyId([key; 8]),
+        seed: SigningSeed([key; 32]),
+        replaces: (key > 1).then(|| SigningKeyId([key - 1; 8])),
+    };
+    let low = |free_bytes| Err(AccessError::LowSpace { free_bytes });
+
+    let above = reserve_bytes / 4 + 1;
+    set_free(&shop, &disk, Some(above)).await;
+    assert_eq!(execute(access, register("bob")).await, low(above));
+    for request in [open(1), refresh(0), refresh(1), signing_key(1)] {
+        execute(access, request).await.unwrap();
+    }
+
+    let quarter = reserve_bytes / 4;
+    set_free(&shop, &disk, Some(quarter)).await;
+    for request in [register("bob"), open(2), refresh(2), signing_key(2)] {
+        assert_eq!(execute(access, request).await, low(quarter));
+    }
+    // A session is ended all the same, and the one that was refused was not opened.
+    let logout = Request::Logout {
+        session: SessionId([1; 16]),
+        family,
+    };
+    execute(access, logout).await.unwrap();
+    assert!(access.read(|state| state.session(SessionId([2; 16])).is_none()));
+
+    set_free(&shop, &disk, None).await;
+    for request in [register("bob"), open(2), signing_key(2)] {
+        execute(access, request).await.unwrap();
+    }
     shop.close().await;
 }

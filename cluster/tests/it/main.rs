@@ -7,3 +7,6 @@ mod measure;
 mod node;
 mod snapshots;
 mod stop;
+mod system_calls;
+#[path = "../../../persistence/tests/it/trace.rs"]
+mod trace;

@@ -28,7 +28,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Proposes until the group has a snapshot beyond this index.
-async fn fill_until_snapshot_behind(group: &Group, index: u64) -> u64 {
+pub async fn fill_until_snapshot_behind(group: &Group, index: u64) -> u64 {
     let asked = Instant::now();
     loop {
         if let Some(snapshot) = group.status().snapshot_index.filter(|snapshot| *snapshot > index) {
@@ -76,10 +76,19 @@ async fn the_journal_is_cut_behind_snapshots_and_the_state_survives() {
         "two of each group are kept"
     );
     let before: Vec<_> = (0..3).map(|n| ledgers.of(GroupId(n)).state()).collect();
+    // From here on no snapshot is taken: what the next life knows of their age it has read.
     node.shutdown().await.unwrap();
+    let (stopped, age) = (Instant::now(), node.meta().status().snapshot_age.unwrap());
 
-    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    let (node, ledgers) = bed.open(bed.options()).await;
     node.ready().await;
+    let age_now = node.meta().status().snapshot_age.unwrap();
+    // Within what the clock that measures it may have been set by meanwhile.
+    let expected = age + stopped.elapsed();
+    assert!(
+        age_now.abs_diff(expected) < Duration::from_secs(1),
+        "{age_now:?}, {expected:?}"
+    );
     for (n, before) in (0..).zip(before) {
         let ledger = ledgers.of(GroupId(n));
         assert_eq!(ledger.state().payloads, before.payloads, "group {n}");
@@ -149,6 +158,43 @@ async fn a_damaged_newest_snapshot_is_passed_over_for_the_one_before() {
     let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
     node.ready().await;
     assert_eq!(ledgers.of(GroupId(1)).state().payloads, before);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_with_meta_data_of_version_1_is_restored_and_its_age_is_not_known() {
+    let bed = Bed::new();
+    let (node, ledgers) = bed.open(small_snapshots(&bed)).await;
+    node.ready().await;
+    fill_until_snapshot_behind(&node.group(GroupId(1)).unwrap(), 0).await;
+    let before = ledgers.of(GroupId(1)).state().payloads;
+    node.shutdown().await.unwrap();
+
+    // The newest once more, as the program wrote it that knew no other version: without the eight bytes of its time.
+    let snapshots = docket_persistence::SnapshotStore::open(bed.dir.path().join("snapshots")).unwrap();
+    let newest = snapshots.latest(1).unwrap().unwrap();
+    assert_eq!(newest.meta()[0], 2);
+    let meta = [&[1], &newest.meta()[1..18], &newest.meta()[26..]].concat();
+    let mut older = snapshots.begin(1, &meta).unwrap();
+    for chunk in newest {
+        older.write(&chunk.unwrap()).unwrap();
+    }
+    older.finish().unwrap();
+    drop(snapshots);
+
+    let (node, ledgers) = bed.open(bed.options()).await;
+    node.ready().await;
+    let (ledger, status) = (ledgers.of(GroupId(1)), node.group(GroupId(1)).unwrap().status());
+    assert_eq!(ledger.state().payloads, before);
+    let applied = ledger.applied.load(Ordering::Relaxed);
+    assert!(
+        applied < before.len() as u64,
+        "{applied} applied again: the snapshot was not used"
+    );
+    assert!(
+        status.snapshot_index.is_some() && status.snapshot_age.is_none(),
+        "{status:?}"
+    );
     node.shutdown().await.unwrap();
 }
 

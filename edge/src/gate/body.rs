@@ -277,12 +277,24 @@ impl ReplyBody {
     }
 
     /// Ends the body with trailers of its own.
-    fn cut(&mut self, status: Status) -> Frame<ReplyData> {
+    fn cut(&mut self, mut status: Status) -> Frame<ReplyData> {
         self.over = true;
+        if status.details().is_empty() {
+            status = Refusal::unexplained(&status).into();
+        }
         self.ending.end(status.code());
         let mut trailers = HeaderMap::with_capacity(3);
-        if status.add_header(&mut trailers).is_err() {
-            trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
+        put_status(&status, &mut trailers);
+        Frame::trailers(trailers)
+    }
+
+    /// Ends the body with the status of its service, which says why where that did not.
+    fn end(&mut self, mut trailers: HeaderMap) -> Frame<ReplyData> {
+        let code = code_of(&trailers).unwrap_or(Code::Unknown);
+        self.ending.end(code);
+        if code != Code::Ok && !trailers.contains_key(Status::GRPC_STATUS_DETAILS) {
+            let told = Status::from_header_map(&trailers).unwrap_or_else(|| Status::new(code, ""));
+            put_status(&Refusal::unexplained(&told).into(), &mut trailers);
         }
         Frame::trailers(trailers)
     }
@@ -349,11 +361,7 @@ impl Body for ReplyBody {
                 }
                 Err(status) => this.cut(status),
             },
-            Err(frame) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                this.ending.end(code_of(&trailers).unwrap_or(Code::Unknown));
-                Frame::trailers(trailers)
-            }
+            Err(frame) => this.end(frame.into_trailers().unwrap_or_default()),
         };
         Poll::Ready(Some(Ok(frame)))
     }
@@ -368,6 +376,13 @@ impl Body for ReplyBody {
         } else {
             self.inner.size_hint()
         }
+    }
+}
+
+/// Puts a status into headers or trailers, in place of any other.
+pub(super) fn put_status(status: &Status, headers: &mut HeaderMap) {
+    if status.add_header(headers).is_err() {
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
     }
 }
 

@@ -42,7 +42,7 @@ use tracing::Instrument;
 
 use self::{
     admission::{Admission, Bound, Kind, Permit},
-    body::{Ending, code_of},
+    body::{Ending, code_of, put_status},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -426,9 +426,7 @@ fn headers_of(refusal: Refusal) -> HeaderMap {
     let status = Status::from(refusal);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
-    if status.add_header(&mut headers).is_err() {
-        headers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
-    }
+    put_status(&status, &mut headers);
     headers
 }
 

@@ -122,5 +122,6 @@ async fn calls_that_are_refused_while_their_requests_arrive_leave_the_connection
     }
     // And it goes on.
     wire.read_so_far().await;
+    drop(wire);
     server.stop().await;
 }

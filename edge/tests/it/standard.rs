@@ -8,7 +8,7 @@ use tonic_health::pb::{
 };
 use tonic_reflection::pb::{
     v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        ExtensionRequest, ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     },
     v1alpha,
@@ -111,5 +111,59 @@ async fn reflection_shows_the_contract_without_credentials() {
         .await
         .unwrap();
     assert!(answers.into_inner().message().await.unwrap().is_some());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_reflection_does_not_know_is_refused_with_a_reason() {
+    let server = start(|_| {}).await;
+    let unknown = (Code::NotFound, "UNKNOWN_SYMBOL");
+    let cases = [
+        (
+            Some(MessageRequest::FileContainingSymbol("docket.v1.Nothing".into())),
+            unknown,
+        ),
+        (
+            Some(MessageRequest::FileByFilename("nothing.proto".into())),
+            unknown,
+        ),
+        (
+            Some(MessageRequest::FileContainingExtension(
+                ExtensionRequest::default(),
+            )),
+            unknown,
+        ),
+        (None, (Code::InvalidArgument, "MALFORMED_MESSAGE")),
+    ];
+    let mut client = ServerReflectionClient::new(server.connect().await);
+    for (message_request, expected) in cases {
+        let question = ServerReflectionRequest {
+            host: String::new(),
+            message_request,
+        };
+        let mut answers = client
+            .server_reflection_info(futures::stream::iter([question.clone()]))
+            .await
+            .unwrap()
+            .into_inner();
+        let refused = answers.message().await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            expected,
+            "{question:?}"
+        );
+        assert!(!refused.message().is_empty(), "{question:?}");
+    }
+
+    let question = v1alpha::ServerReflectionRequest {
+        host: String::new(),
+        message_request: None,
+    };
+    let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(server.connect().await);
+    let answers = older
+        .server_reflection_info(futures::stream::iter([question]))
+        .await;
+    let refused = answers.unwrap().into_inner().message().await.unwrap_err();
+    assert_eq!(reason(&refused), "MALFORMED_MESSAGE");
     server.stop().await;
 }

@@ -10,3 +10,4 @@ mod sled_files;
 mod snapshots;
 mod support;
 mod system_calls;
+mod trace;

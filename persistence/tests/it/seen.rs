@@ -1,10 +1,12 @@
 //! What the journal tells about itself, in its status and through the `metrics` facade.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use docket_persistence::mem::MemDisk;
+use docket_persistence::{JournalError, Position};
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
 
@@ -63,6 +65,39 @@ impl Recorder for Kept {
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         Histogram::from_arc(Arc::new(Counts(self.value(key.name()))))
     }
+}
+
+#[test]
+fn the_queue_s_gauges_show_a_commit_under_way_and_then_what_waits() {
+    let kept = Kept::default();
+    let disk = MemDisk::new();
+    let (journal, ..) = metrics::with_local_recorder(&kept, || open_mem(&disk)).unwrap();
+    let gauges = {
+        let kept = kept.clone();
+        move || ["records", "bytes"].map(|of| f64::from_bits(kept.get(&format!("docket_journal_queue_{of}"))))
+    };
+    let becomes = |expected: [f64; 2]| {
+        let asked = Instant::now();
+        while gauges() != expected {
+            assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", gauges());
+            std::thread::yield_now();
+        }
+    };
+    let (tell, told) = mpsc::channel();
+    let (gate, opens) = mpsc::channel::<()>();
+    let (look, records) = (gauges.clone(), vec![record(1, 300), record(2, 500)]);
+    let done = Box::new(move |_: Result<&[Position], JournalError>| {
+        tell.send(look()).unwrap();
+        let _ = opens.recv();
+    });
+    journal.append(records, done).unwrap();
+    assert_eq!(told.recv().unwrap(), [2.0, 800.0]);
+    // These wait for others to be committed with.
+    journal.append_quietly(vec![record(3, 100); 3]).unwrap();
+    drop(gate);
+    becomes([3.0, 300.0]);
+    append_and_wait(&journal, vec![record(4, 50)]).unwrap();
+    becomes([0.0, 0.0]);
 }
 
 #[test]

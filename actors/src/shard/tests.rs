@@ -1,0 +1,102 @@
+//! A shard that loses its leader while others need it. (One node alone cannot lose one from outside.)
+
+use docket_engine::{Amount, Currency, Quantity};
+
+use super::*;
+use crate::{Call, CallError, Docket, NewCustomer, NewItem, Options, PlaceOrder, docket::PANICS_MAX};
+
+fn euro() -> Currency {
+    "EUR".parse().unwrap()
+}
+
+/// A shop with a customer who can pay for everything and an item of another shard.
+async fn shop(options: Options) -> (Docket, CustomerId, Sku) {
+    let docket = Docket::open(options).await.unwrap();
+    docket.ready().await;
+    let customer = CustomerId::new("alice").unwrap();
+    let router = &docket.inner.router;
+    let home = router.of_key(customer.as_str()).id();
+    let mut skus = (0..).map(|n| Sku::new(&format!("i{n}")).unwrap());
+    let sku = skus.find(|sku| router.of_key(sku.as_str()).id() != home).unwrap();
+    let alice = NewCustomer {
+        id: customer.clone(),
+        display_name: "Alice".into(),
+        currency: euro(),
+        credit_limit: Amount(1_000_000),
+    };
+    docket.create_customer(Call::default(), alice).await.unwrap();
+    let item = NewItem {
+        sku: sku.clone(),
+        display_name: "An item".into(),
+        currency: euro(),
+        unit_price: Amount(1),
+        on_hand: Quantity(10),
+    };
+    docket.create_item(Call::default(), item).await.unwrap();
+    (docket, customer, sku)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_has_no_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let armed = Arc::new(OnceLock::<Arc<Shard>>::new());
+    let (seen, disarmed) = (armed.clone(), Arc::new(AtomicBool::new(false)));
+    let (panics, is_over) = (AtomicU32::new(0), disarmed.clone());
+    let before = move |kind: &str, _: &str| {
+        let Some(shard) = seen
+            .get()
+            .filter(|_| kind == "item" && !is_over.load(Ordering::Acquire))
+        else {
+            return;
+        };
+        // With the last panic that it takes to be refused, the shard is led elsewhere.
+        if panics.fetch_add(1, Ordering::AcqRel) + 1 == PANICS_MAX {
+            shard.leading.send_replace(false);
+        }
+        panic!("a test made the item panic");
+    };
+    let (docket, customer, sku) = shop(Options {
+        before_decision: Some(BeforeDecision(Arc::new(before))),
+        ..Options::new(dir.path())
+    })
+    .await;
+    let shard = docket.inner.router.of_key(sku.as_str()).clone();
+    assert!(armed.set(shard.clone()).is_ok());
+    let order = PlaceOrder {
+        customer: customer.clone(),
+        currency: euro(),
+        lines: [Line {
+            sku: sku.clone(),
+            quantity: Quantity(2),
+            unit_price: Amount(1),
+        }]
+        .into(),
+    };
+    let call = Call {
+        deadline: Some(Instant::now() + Duration::from_millis(500)),
+        ..Call::default()
+    };
+    let placed = docket.place_order(call, order).await;
+    assert_eq!(placed.unwrap_err(), CallError::DeadlineExceeded);
+    assert!(!shard.is_leading(), "the item has panicked often enough");
+    let home = docket.inner.router.of_key(customer.as_str());
+    let state = || {
+        home.committed
+            .orders
+            .iter()
+            .map(|order| order.state)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(state(), [OrderState::Pending]);
+
+    disarmed.store(true, Ordering::Release);
+    shard.leading.send_replace(true);
+    let asked = Instant::now();
+    while state() != [OrderState::Confirmed] {
+        assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", state());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(shard.committed.items.get(&sku).unwrap().reserved, Quantity(2));
+    docket.validate().unwrap();
+    docket.close(Duration::from_secs(5)).await.unwrap();
+}
