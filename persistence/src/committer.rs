@@ -1,6 +1,7 @@
 //! The one thread that writes: it drains all that queued, packs it into the fewest frames, syncs once, and completes every append
 //! in order. The next batch forms while the disk is busy with this one, and for the moment after
-//! ([`JournalOptions::gather_us`]) in which those that were completed just now decide what comes next.
+//! ([`JournalOptions::gather_us`]) in which those that were completed just now decide what comes next: until none of them
+//! has anything to do any more ([`Lull`]).
 //!
 //! A failed write or sync is final. Everything that waits is completed with the failure, nothing is acknowledged afterwards, and
 //! no sync is tried again: a kernel that failed one has forgotten the pages it could not write.
@@ -17,8 +18,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use crate::disk::Space;
 use crate::error::{Failure, JournalError, StoreError};
 use crate::frame::{Packer, Position};
+use crate::lull::Lull;
 use crate::mark::{HighWater, Mark};
-use crate::options::{JournalOptions, MARK_SYNC_COMMITS, QUIET_RECORDS_MAX};
+use crate::options::{BLIND_GATHER_US_MAX, JournalOptions, MARK_SYNC_COMMITS, QUIET_RECORDS_MAX};
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 
@@ -85,7 +87,8 @@ pub(crate) struct Committer {
     batch: Vec<Append>,
     positions: Vec<Position>,
     telemetry: Telemetry,
-    gather: Duration,
+    /// How often the deciding threads had begun to work when they were last told of a commit.
+    wakes: u64,
 }
 
 impl Committer {
@@ -97,7 +100,6 @@ impl Committer {
     ) -> Self {
         let next = water.last.max(water.first - 1) + 1;
         Self {
-            gather: Duration::from_micros(shared.options.gather_us),
             shared,
             store,
             mark,
@@ -107,6 +109,7 @@ impl Committer {
             batch: Vec::new(),
             positions: Vec::new(),
             telemetry: Telemetry::new(),
+            wakes: 0,
         }
     }
 
@@ -150,8 +153,8 @@ impl Committer {
         while !queue.is_due() {
             self.shared.wake.wait(&mut queue);
         }
-        if queue.urgent && !queue.closing && !self.gather.is_zero() {
-            MutexGuard::unlocked(&mut queue, || thread::sleep(self.gather));
+        if queue.urgent && !queue.closing && self.shared.options.gather_us > 0 {
+            MutexGuard::unlocked(&mut queue, || self.gather());
         }
         std::mem::swap(&mut queue.appends, &mut self.batch);
         self.telemetry.note_queue(queue.records, queue.bytes);
@@ -159,6 +162,15 @@ impl Committer {
         queue.bytes = 0;
         queue.urgent = false;
         (queue.truncate_before.take(), queue.closing)
+    }
+
+    /// Lets come along what is being decided now.
+    fn gather(&self) {
+        let JournalOptions { gather_us, lull, .. } = &self.shared.options;
+        match lull {
+            Some(lull) => lull.wait(self.wakes, Duration::from_micros(*gather_us)),
+            None => thread::sleep(Duration::from_micros((*gather_us).min(BLIND_GATHER_US_MAX))),
+        }
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -230,6 +242,7 @@ impl Committer {
     }
 
     fn complete(&mut self) {
+        self.wakes = self.shared.options.lull.as_ref().map_or(0, Lull::wakes);
         let mut positions = self.positions.as_slice();
         for append in &mut self.batch {
             let (own, rest) = positions.split_at(append.records.len());

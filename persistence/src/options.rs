@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::JournalError;
+use crate::lull::Lull;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -12,6 +13,8 @@ pub const MARK_SYNC_COMMITS: u32 = 64;
 pub const QUIET_RECORDS_MAX: usize = 4_096;
 /// The longest that a commit may wait for company, in microseconds: a tenth of a second.
 const GATHER_US_MAX: u64 = 100_000;
+/// How long a commit waits for company where nobody says whether there is more to come, in microseconds.
+pub const BLIND_GATHER_US_MAX: u64 = 200;
 /// How old the disk's free space may be when it is asked for, in milliseconds.
 pub const DISK_POLL_MS: u64 = 1_000;
 
@@ -30,10 +33,13 @@ pub struct JournalOptions {
     pub queue_bytes_max: usize,
     /// Records that may wait for the committer. Default 262,144.
     pub queue_records_max: usize,
-    /// How long a commit waits for company once it has something to write, in microseconds. What is decided at one moment
-    /// reaches the journal by way of several groups, a few dozen microseconds apart: without the wait the first of them
-    /// would be synced alone, and the others wait for that. Default 200.
+    /// How long a commit waits for company at most once it has something to write, in microseconds. What is decided at one
+    /// moment reaches the journal by way of several groups, a few dozen microseconds apart: without the wait the first of
+    /// them would be synced alone, and the others wait for that. Where nobody says when there is nothing more to come
+    /// (`lull`), it waits no longer than [`BLIND_GATHER_US_MAX`], but always that long. Default 1,000.
     pub gather_us: u64,
+    /// Says when nothing more is to come. Default none.
+    pub lull: Option<Lull>,
 }
 
 impl JournalOptions {
@@ -46,7 +52,8 @@ impl JournalOptions {
             disk_reserve_bytes: 256 * MIB,
             queue_bytes_max: 64 * MIB as usize,
             queue_records_max: 262_144,
-            gather_us: 200,
+            gather_us: 1_000,
+            lull: None,
         }
     }
 

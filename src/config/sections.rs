@@ -129,7 +129,8 @@ pub struct Journal {
     pub queue_bytes_max: usize,
     /// Records that may wait to be written. Default 262,144.
     pub queue_records_max: usize,
-    /// How long a commit waits for company, in microseconds. Default 200.
+    /// How long a commit waits for company at most, in microseconds: it ends when there is nothing left to decide.
+    /// Default 1,000.
     pub gather_us: u64,
 }
 
@@ -246,6 +247,7 @@ impl Config {
                 queue_bytes_max: journal.queue_bytes_max,
                 queue_records_max: journal.queue_records_max,
                 gather_us: journal.gather_us,
+                lull: None,
             },
             snapshot_bytes_min: cluster.snapshot_bytes_min,
             heartbeat_ms: cluster.heartbeat_ms,

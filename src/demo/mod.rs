@@ -43,7 +43,7 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
         ..config.log.clone()
     })?;
 
-    let server = Running::start(&config).await?;
+    let server = Running::start(&config, None).await?;
     say(
         output,
         &format!(
@@ -61,7 +61,7 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
         output,
         "\nthe server is stopped and started again: everything comes back from its journal",
     );
-    let server = Running::start(&config).await?;
+    let server = Running::start(&config, None).await?;
     let read = read(&server, &diaries).await;
     let stopped = server.stop().await;
     let second = read?;

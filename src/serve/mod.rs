@@ -11,7 +11,10 @@ mod announce;
 mod running;
 mod signals;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
+
+use docket_persistence::Lull;
+use tokio::runtime::Runtime;
 
 use crate::{
     config::{Config, Loaded, Origin},
@@ -48,21 +51,35 @@ pub fn run(loaded: &Loaded, lifetime: Lifetime, output: &Output) -> Result<(), F
     {
         tracing::info!(key = setting.key, value = setting.text(), origin = %setting.origin, "configured");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?;
-    let ended = runtime.block_on(serve(&loaded.config, lifetime, output));
+    let (runtime, lull) =
+        runtime().map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?;
+    let ended = runtime.block_on(serve(&loaded.config, lifetime, lull, output));
     // What still runs has been given its time.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(config: &Config, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
+/// A thread for each core, and who tells the journal when all of them have nothing to do.
+fn runtime() -> io::Result<(Runtime, Lull)> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let lull = Lull::new(threads);
+    let (parked, unparked) = (lull.clone(), lull.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .on_thread_park(move || parked.parked())
+        .on_thread_unpark(move || unparked.unparked())
+        .enable_all()
+        .build()?;
+    Ok((runtime, lull))
+}
+
+async fn serve(config: &Config, lifetime: Lifetime, lull: Lull, output: &Output) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     if lifetime == Lifetime::Stdin {
         signals::terminate_with_stdin();
     }
     let server = tokio::select! {
-        started = Running::start(config) => started?,
+        started = Running::start(config, Some(lull)) => started?,
         signal = signals.stop() => {
             tracing::info!(%signal, "stopped before it was ready");
             return Ok(());

@@ -15,6 +15,7 @@ use docket_edge::{
     auth::{AuthApi, Authenticator, Clock, bootstrap},
     telemetry,
 };
+use docket_persistence::Lull;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -39,11 +40,11 @@ pub struct Running {
 
 impl Running {
     /// Opens the node, waits until every shard has a leader, and serves it. At the first start the first administrator's
-    /// key is made before.
+    /// key is made before. `lull` knows when the runtime has nothing to do.
     ///
     /// # Errors
     /// The data directory, an address or a certificate cannot be used; the message names it.
-    pub async fn start(config: &Config) -> Result<Self, Failure> {
+    pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
         DirBuilder::new()
@@ -59,7 +60,9 @@ impl Running {
         // Whoever watches a long start asks there.
         let operators = Operators::serve(&config.admin, metrics.clone()).await;
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
-        let docket = Docket::open(config.node()).await.map_err(|cause| {
+        let mut options = config.node();
+        options.node.journal.lull = lull;
+        let docket = Docket::open(options).await.map_err(|cause| {
             Failure::Other(format!(
                 "cannot open the data directory {}: {cause}",
                 data_dir.display()

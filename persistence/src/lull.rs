@@ -1,0 +1,177 @@
+//! When nothing more is to come: what a commit waits for.
+//!
+//! A commit costs the same whether it holds one record or a thousand, so it pays to wait for whatever is being decided
+//! at this moment, and for nothing else. The threads that decide say when they have nothing to do ([`Lull::parked`]); once none has,
+//! every record that will come of what has arrived is in the queue.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+/// How long a thread may take to begin with what it has just been given: so long, threads that are all parked do not mean
+/// that there is nothing to do.
+const WAKE_MAX: Duration = Duration::from_micros(100);
+
+/// Watches the threads that decide. Clones watch the same ones.
+#[derive(Clone)]
+pub struct Lull(Arc<Inner>);
+
+struct Inner {
+    threads: usize,
+    parked: AtomicUsize,
+    /// How often a thread has begun to work again.
+    wakes: AtomicU64,
+    waiting: AtomicBool,
+    lock: Mutex<()>,
+    quiet: Condvar,
+}
+
+impl Lull {
+    /// Of this many threads, all of them at work.
+    pub fn new(threads: usize) -> Self {
+        Self(Arc::new(Inner {
+            threads,
+            parked: AtomicUsize::new(0),
+            wakes: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            lock: Mutex::new(()),
+            quiet: Condvar::new(),
+        }))
+    }
+
+    /// A thread has nothing to do. To be called by that thread.
+    pub fn parked(&self) {
+        let inner = &*self.0;
+        let parked = inner.parked.fetch_add(1, SeqCst) + 1;
+        if parked >= inner.threads && inner.waiting.load(SeqCst) {
+            // Either it has not looked yet, or it hears of this.
+            drop(inner.lock.lock());
+            inner.quiet.notify_one();
+        }
+    }
+
+    /// A thread goes on. To be called by that thread.
+    pub fn unparked(&self) {
+        self.0.wakes.fetch_add(1, SeqCst);
+        self.0.parked.fetch_sub(1, SeqCst);
+    }
+
+    /// How often a thread has gone on, to be told to [`Self::wait`].
+    pub(crate) fn wakes(&self) -> u64 {
+        self.0.wakes.load(SeqCst)
+    }
+
+    /// Waits until no thread has anything to do, and no longer than `at_most`. Where something was given to the threads, `wakes` is
+    /// from before that.
+    pub(crate) fn wait(&self, wakes: u64, at_most: Duration) {
+        let inner = &*self.0;
+        let (begun, mut lock) = (Instant::now(), inner.lock.lock());
+        inner.waiting.store(true, SeqCst);
+        loop {
+            let waited = begun.elapsed();
+            let idle = inner.parked.load(SeqCst) >= inner.threads;
+            let has_begun = self.wakes() != wakes || waited >= WAKE_MAX;
+            if waited >= at_most || (idle && has_begun) {
+                break;
+            }
+            let until = if idle { at_most.min(WAKE_MAX) } else { at_most };
+            inner.quiet.wait_for(&mut lock, until.saturating_sub(waited));
+        }
+        inner.waiting.store(false, SeqCst);
+    }
+}
+
+impl fmt::Debug for Lull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lull of {} threads", self.0.threads)
+    }
+}
+
+/// The same threads are watched.
+impl PartialEq for Lull {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Lull {}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn waited(lull: &Lull, wakes: u64, at_most: Duration) -> Duration {
+        let begun = Instant::now();
+        lull.wait(wakes, at_most);
+        begun.elapsed()
+    }
+
+    #[test]
+    fn it_ends_with_the_last_thread_that_works() {
+        let lull = Lull::new(2);
+        lull.parked();
+        let other = lull.clone();
+        let works = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            other.parked();
+        });
+        let waited = waited(&lull, lull.wakes() + 1, LONG);
+        assert!(waited < LONG / 2, "{waited:?}");
+        assert!(waited >= Duration::from_millis(10), "{waited:?}: one was at work");
+        works.join().unwrap();
+    }
+
+    #[test]
+    fn it_does_not_wait_for_ever_for_a_thread_that_always_works() {
+        let lull = Lull::new(1);
+        let at_most = Duration::from_millis(20);
+        assert!(waited(&lull, lull.wakes(), at_most) >= at_most);
+    }
+
+    #[test]
+    fn who_was_just_given_something_is_given_time_to_begin_with_it() {
+        let lull = Lull::new(1);
+        lull.parked();
+        let before = lull.wakes();
+        assert!(waited(&lull, before, LONG) >= WAKE_MAX, "it may not have begun");
+        lull.unparked();
+        lull.parked();
+        lull.wait(before, LONG);
+        assert_eq!(lull.wakes(), before + 1);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_are_never_missed() {
+        let lull = Lull::new(2);
+        let over = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (lull, over) = (lull.clone(), over.clone());
+                thread::spawn(move || {
+                    while !over.load(SeqCst) {
+                        lull.parked();
+                        thread::yield_now();
+                        lull.unparked();
+                    }
+                    lull.parked();
+                })
+            })
+            .collect();
+        for _ in 0..1_000 {
+            lull.wait(lull.wakes(), Duration::from_millis(5));
+        }
+        over.store(true, SeqCst);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // Both are parked for good: nothing keeps it.
+        assert!(waited(&lull, 0, LONG) < LONG / 2);
+    }
+}
