@@ -55,7 +55,7 @@ async fn one(lane: &Lane<'_>, client: &mut OrderServiceClient<Channel>, target: 
             Some((order, intended, answer)) = reads.next(), if !reads.is_empty() => {
                 lane.read(order, intended, answer);
             }
-            turn = lane.pacer.turn(), if !time_is_up && in_flight < lane.window => {
+            turn = lane.turn(), if !time_is_up && in_flight < lane.window => {
                 let Some(intended) = turn else {
                     time_is_up = true;
                     continue;
