@@ -95,15 +95,7 @@ fn list(format: Format) -> Result<(), Error> {
         }
         Format::Table => Scenario::ALL
             .iter()
-            .map(|one| {
-                format!(
-                    "{:<16} {}\n{:<16} shows {}\n",
-                    one.name(),
-                    one.asks(),
-                    "",
-                    one.shows()
-                )
-            })
+            .map(|one| format!("{}\n  {}\n  shows {}\n", one.name(), one.asks(), one.shows()))
             .collect(),
     };
     print(&text)

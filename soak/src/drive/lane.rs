@@ -89,6 +89,11 @@ impl<'a> Lane<'a> {
         turn.filter(|_| !self.progress.is_over())
     }
 
+    /// Whether no more operations start.
+    pub fn is_over(&self) -> bool {
+        self.pacer.is_over() || self.progress.is_over()
+    }
+
     /// The next operation, which was meant to start at `intended`.
     pub fn begin(&self, intended: Instant) -> (u64, Operation) {
         let mut tally = self.tally.borrow_mut();

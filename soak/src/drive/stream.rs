@@ -23,6 +23,9 @@ enum Left {
 pub async fn run(lane: &Lane<'_>, mut client: OrderServiceClient<Channel>, target: &Target) {
     while let Left::Broken(code) = one(lane, &mut client, target).await {
         lane.broke(code);
+        if lane.is_over() {
+            return;
+        }
         lane.pause().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::text::{escaped, seconds};
+use super::text::{self, escaped, seconds};
 
 /// The size of a plot, in its own units, and what is left for words on its sides.
 const WIDTH: f64 = 1_000.0;
@@ -41,8 +41,34 @@ pub struct Line {
     pub points: Vec<(f64, Option<f64>)>,
 }
 
-/// How values are written at the axis.
-pub type Written = fn(f64) -> String;
+/// What values are of: how they are written at the axis, and what is a round number of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Microseconds.
+    Micros,
+    /// Bytes, whose units are powers of 1,024.
+    Bytes,
+}
+
+impl Unit {
+    fn written(self, value: f64) -> String {
+        match self {
+            Self::Count => text::count(value),
+            Self::Micros => text::micros(value),
+            Self::Bytes => text::bytes(value),
+        }
+    }
+
+    /// What steps are a round number of.
+    fn base(self, value: f64) -> f64 {
+        match self {
+            Self::Bytes => 1_024f64.powf(value.max(1.0).log(1_024.0).floor()),
+            Self::Count | Self::Micros => 1.0,
+        }
+    }
+}
 
 /// A plot over the time of the run.
 #[derive(Debug)]
@@ -51,8 +77,8 @@ pub struct Chart<'a> {
     pub title: &'a str,
     /// Whether the axis is logarithmic; else it begins at 0.
     pub logarithmic: bool,
-    /// How values are written.
-    pub written: Written,
+    /// What values are of.
+    pub unit: Unit,
     /// Its lines.
     pub lines: Vec<Line>,
     /// The phases behind them.
@@ -76,7 +102,7 @@ impl Chart<'_> {
     pub fn svg(&self) -> String {
         let mut svg = String::new();
         let values = self.lines.iter().flat_map(|line| &line.points);
-        let scale = Scale::of(values.filter_map(|point| point.1), self.logarithmic);
+        let scale = Scale::of(values.filter_map(|point| point.1), self.logarithmic, self.unit);
         let _ = write!(
             svg,
             r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{}</title>"#,
@@ -139,7 +165,7 @@ impl Chart<'_> {
                 WIDTH - RIGHT,
                 LEFT - 6.0,
                 y + 4.0,
-                escaped(&(self.written)(*tick))
+                escaped(&self.unit.written(*tick))
             );
         }
         for tick in times(self.to_s) {
@@ -183,7 +209,7 @@ impl Chart<'_> {
 }
 
 impl Scale {
-    fn of(values: impl Iterator<Item = f64>, logarithmic: bool) -> Self {
+    fn of(values: impl Iterator<Item = f64>, logarithmic: bool, unit: Unit) -> Self {
         let values = values.filter(|value| value.is_finite() && (!logarithmic || *value > 0.0));
         let (least, most) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), value| {
             (least.min(value), most.max(value))
@@ -196,7 +222,7 @@ impl Scale {
         let (least, most, ticks) = if logarithmic {
             decades(least, most)
         } else {
-            steps(most.max(0.0))
+            steps(most.max(0.0), unit)
         };
         Self {
             least,
@@ -225,11 +251,12 @@ fn decades(least: f64, most: f64) -> (f64, f64, Vec<f64>) {
 }
 
 /// From 0 in round steps, four or so.
-fn steps(most: f64) -> (f64, f64, Vec<f64>) {
+fn steps(most: f64, unit: Unit) -> (f64, f64, Vec<f64>) {
     if most <= 0.0 {
         return (0.0, 1.0, vec![0.0, 1.0]);
     }
-    let step = round_up(most / 4.0);
+    let base = unit.base(most / 4.0);
+    let step = round_up(most / 4.0 / base) * base;
     let count = (most / step).ceil().max(1.0) as u32;
     let ticks = (0..=count).map(|n| f64::from(n) * step).collect();
     (0.0, f64::from(count) * step, ticks)
@@ -280,9 +307,13 @@ mod tests {
 
     #[test]
     fn axes_have_round_ticks_around_all_values() {
-        assert_eq!(steps(0.0).2, [0.0, 1.0]);
-        assert_eq!(steps(1_900.0).2, [0.0, 500.0, 1_000.0, 1_500.0, 2_000.0]);
-        assert_eq!(steps(0.03).1, 0.03);
+        assert_eq!(steps(0.0, Unit::Count).2, [0.0, 1.0]);
+        assert_eq!(
+            steps(1_900.0, Unit::Count).2,
+            [0.0, 500.0, 1_000.0, 1_500.0, 2_000.0]
+        );
+        assert_eq!(steps(0.03, Unit::Count).1, 0.03);
+        assert_eq!(steps(300.0 * 1_048_576.0, Unit::Bytes).2[1], 100.0 * 1_048_576.0);
         assert_eq!(decades(150.0, 23_000.0).2, [100.0, 1e3, 1e4, 1e5]);
         assert_eq!(decades(100.0, 100.0).2, [100.0, 1e3]);
         assert_eq!(times(120.0).len(), 13);
@@ -305,7 +336,7 @@ mod tests {
         let chart = Chart {
             title: "a < b & \"c\"",
             logarithmic: true,
-            written: |value| format!("{value}"),
+            unit: Unit::Count,
             lines: vec![Line {
                 name: "nothing",
                 colour: 1,

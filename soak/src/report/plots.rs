@@ -1,9 +1,6 @@
 //! The plots of a run: what each shows, from its samples.
 
-use super::{
-    chart::{Band, Chart, Line, Written},
-    text,
-};
+use super::chart::{Band, Chart, Line, Unit};
 use crate::suite::{
     Outcome,
     sample::{Activity, Gauges, Sample},
@@ -21,11 +18,14 @@ pub struct Plot {
     pub svg: String,
 }
 
+/// A sample's value on a line; none where there is none.
+type Of = Box<dyn Fn(&Sample) -> Option<f64>>;
+
 /// A line as it is drawn from samples.
 struct Drawn {
     name: &'static str,
     dashed: bool,
-    of: Box<dyn Fn(&Sample) -> Option<f64>>,
+    of: Of,
 }
 
 /// Of whatever the load does.
@@ -59,7 +59,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Throughput, a second",
             "orders where the load asks for them; refusals only where it asks for too much",
-            (false, text::count),
+            (false, Unit::Count),
             vec![
                 of_load("orders acknowledged", |sample| sample.orders),
                 of_load("reads", |sample| sample.reads),
@@ -70,7 +70,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Latency of orders (logarithmic)",
             "steady load must look the same at its second turn as at its first",
-            (true, text::micros),
+            (true, Unit::Micros),
             vec![
                 latency("p50", |sample| Some(sample.latency?.p50)),
                 latency("p99", |sample| Some(sample.latency?.p99)),
@@ -80,7 +80,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Memory of the server",
             "what is resident follows what the stored orders explain, and is flat where they are only read",
-            (false, text::bytes),
+            (false, Unit::Bytes),
             vec![
                 of_server("resident", |gauges| gauges.rss_bytes),
                 explained(outcome),
@@ -89,7 +89,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Disk",
             "the journal grows until it is cut behind a snapshot",
-            (false, text::bytes),
+            (false, Unit::Bytes),
             vec![
                 of_server("data directory", |gauges| gauges.data_bytes),
                 of_server("journal", |gauges| gauges.journal_bytes),
@@ -99,7 +99,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Open files and threads",
             "after every storm back to where they were",
-            (false, text::count),
+            (false, Unit::Count),
             vec![
                 of_server("open files", |gauges| gauges.open_files),
                 of_server("connections", |gauges| gauges.connections),
@@ -109,7 +109,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Actors and calls in flight (logarithmic)",
             "bounded by configuration, whatever is asked",
-            (true, text::count),
+            (true, Unit::Count),
             vec![
                 of_server("actors", |gauges| gauges.actors),
                 of_server("in flight", |gauges| gauges.in_flight),
@@ -119,7 +119,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         plot.plot(
             "Processor, cores busy",
             "of the server; the load shares the machine with it",
-            (false, text::count),
+            (false, Unit::Count),
             vec![of_server("cores", |gauges| gauges.cpu_cores)],
         ),
     ]
@@ -170,7 +170,7 @@ impl<'a> Plotter<'a> {
         &self,
         title: &'static str,
         hint: &'static str,
-        (logarithmic, written): (bool, Written),
+        (logarithmic, unit): (bool, Unit),
         drawn: Vec<Drawn>,
     ) -> Plot {
         let lines: Vec<Line> = (1..)
@@ -194,7 +194,7 @@ impl<'a> Plotter<'a> {
         let chart = Chart {
             title,
             logarithmic,
-            written,
+            unit,
             lines,
             bands: &self.bands,
             marks: &self.marks,

@@ -81,7 +81,9 @@ impl Done {
 
 /// The clerk of one round.
 pub struct Clerk {
+    /// The run.
     pub scene: Arc<Scene>,
+    /// The server.
     pub target: Target,
     /// The whole shop.
     pub shop: Arc<Workload>,

@@ -30,7 +30,7 @@ const ROUNDS_MAX: u32 = 288;
 /// Even a round whose time went to the check before it loads the server so long.
 const LOAD_MIN: Duration = Duration::from_millis(300);
 /// A process is killed about so often, but no more often in a run than that.
-const KILL_EVERY: Duration = Duration::from_secs(6);
+const KILL_EVERY: Duration = Duration::from_secs(4);
 const KILLS_MAX: u32 = 24;
 /// Load before a kill, at most.
 const KILL_LOAD_MAX: Duration = Duration::from_secs(5);
@@ -73,6 +73,9 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
     watching.abort();
     Ok(run.end(in_memory))
 }
+
+/// A clerk at work: what it did, and the memory it was given.
+type AtWork = JoinHandle<Result<(Done, Memory), Error>>;
 
 /// A run.
 struct Run {
@@ -215,11 +218,7 @@ impl Run {
         Ok((tally?, done))
     }
 
-    fn clerk(
-        &mut self,
-        round: &load::Round,
-        changes: bool,
-    ) -> (oneshot::Sender<()>, JoinHandle<Result<(Done, Memory), Error>>) {
+    fn clerk(&mut self, round: &load::Round, changes: bool) -> (oneshot::Sender<()>, AtWork) {
         let clerk = Clerk {
             scene: Arc::clone(&self.scene),
             target: self.target.clone(),
@@ -348,7 +347,7 @@ mod tests {
     fn days_have_no_more_rounds_than_are_kept_in_mind() {
         let (minutes, days) = (Duration::from_secs(120), Duration::from_secs(3 * 86_400));
         assert_eq!(rounds_of(Scenario::Steady, minutes / 11, minutes), 1);
-        assert_eq!(rounds_of(Scenario::Kill, minutes / 11, minutes), 1);
+        assert_eq!(rounds_of(Scenario::Kill, minutes / 11, minutes), 2);
         assert_eq!(rounds_of(Scenario::ReadHeavy, minutes / 6, minutes), 4);
         assert_eq!(rounds_of(Scenario::Kill, days / 11, days), KILLS_MAX);
         let all: u32 = phases(&Scenario::ALL)

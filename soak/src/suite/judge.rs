@@ -37,7 +37,7 @@ const LEFT_ROUNDS: usize = 3;
 /// From so much steady load on, a slope says more than a comparison of begin and end.
 const LONG_S: f64 = 600.0;
 /// Fewer samples than that on either side are not compared.
-const SAMPLES_MIN: usize = 2;
+const SAMPLES_MIN: usize = 5;
 
 /// How something is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

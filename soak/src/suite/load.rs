@@ -50,7 +50,7 @@ impl Round {
         self.left() < SHORTEST || self.scene.progress.is_over()
     }
 
-    /// Drives a part of the round.
+    /// Drives a part of the round, at most for as long as is left of it.
     async fn drive(
         &self,
         mode: Mode,
@@ -58,13 +58,24 @@ impl Round {
         flight: (usize, usize),
         most: Duration,
     ) -> Result<Tally, Error> {
+        self.drive_for(mode, pace, flight, self.left().min(most)).await
+    }
+
+    /// Drives a part of the round, even beyond its end.
+    async fn drive_for(
+        &self,
+        mode: Mode,
+        pace: Pace,
+        flight: (usize, usize),
+        duration: Duration,
+    ) -> Result<Tally, Error> {
         let load = Load {
             mode,
             pace,
             in_flight: flight.0.max(flight.1),
             connections: flight.1,
             threads: 1,
-            duration: self.left().min(most),
+            duration,
             patience: PATIENCE,
         };
         drive(&self.target, &self.workload, &load, &self.scene.progress).await
@@ -111,11 +122,19 @@ pub async fn load(scenario: Scenario, plan: &Plan, round: &Round) -> Result<Tall
     }
 }
 
+/// Adds a load that came after all others, and not beside them.
+fn follow(tally: &mut Tally, next: Tally) {
+    let elapsed = tally.elapsed + next.elapsed;
+    tally.add(next);
+    tally.elapsed = elapsed;
+}
+
 async fn burst(plan: &Plan, round: &Round) -> Result<Tally, Error> {
     let mut tally = Tally::default();
     let lull = Pace::Open { per_second: LULL.1 };
     while !round.is_over() {
-        tally.add(
+        follow(
+            &mut tally,
             round
                 .drive(Mode::Stream, Pace::Closed, (BURST.1, BURST.2), BURST.0)
                 .await?,
@@ -124,24 +143,21 @@ async fn burst(plan: &Plan, round: &Round) -> Result<Tally, Error> {
             break;
         }
         let flight = (plan.in_flight, plan.connections);
-        tally.add(round.drive(Mode::Unary, lull, flight, LULL.0).await?);
+        follow(&mut tally, round.drive(Mode::Unary, lull, flight, LULL.0).await?);
     }
     Ok(tally)
 }
 
 async fn ramp(round: &Round) -> Result<Tally, Error> {
     let mut tally = Tally::default();
-    for (step, per_second) in RAMP_PER_SECOND.into_iter().enumerate() {
-        if round.is_over() {
+    let step = (round.left() / RAMP_PER_SECOND.len() as u32).max(SHORTEST);
+    for per_second in RAMP_PER_SECOND {
+        if round.scene.progress.is_over() {
             break;
         }
-        let steps_left = (RAMP_PER_SECOND.len() - step) as u32;
+        // Answers to what is too much come late. The last step has its time all the same: it shows whether the server recovers.
         let pace = Pace::Open { per_second };
-        tally.add(
-            round
-                .drive(Mode::Unary, pace, RAMP, round.left() / steps_left)
-                .await?,
-        );
+        follow(&mut tally, round.drive_for(Mode::Unary, pace, RAMP, step).await?);
     }
     Ok(tally)
 }

@@ -32,12 +32,14 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{Error, Workload};
 
+pub use clerk::{Change, Clerk, Done};
 pub use conduct::run;
+pub use memory::{Memory, Remembered};
 pub use outcome::{Kept, Outcome, PhaseReport, Restart, SCHEMA_VERSION, cores, grouped, word};
 pub use round::{Closing, Faults, Model, Sums};
 pub use scenario::Scenario;
 pub use scene::{Scene, Settled, order_bytes};
-pub use watch::Told;
+pub use watch::{Probe, Told};
 
 /// A run.
 #[derive(Clone, Debug)]

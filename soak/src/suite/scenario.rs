@@ -65,7 +65,7 @@ impl Scenario {
     pub fn asks(self) -> &'static str {
         match self {
             Self::Steady => "calls at a fixed rate, before all others and once more after them",
-            Self::Burst => "a second of streams with as much in flight as they may, then two of little",
+            Self::Burst => "a second of streams as full as they may be, then two of little",
             Self::Overload => "a rate that doubles from 1,000 to 64,000 a second, then 1,000 again",
             Self::HotCustomer => "all orders of one customer",
             Self::HotItem => "all orders of one item, over streams",
@@ -81,9 +81,7 @@ impl Scenario {
         match self {
             Self::Steady => "that latency does not drift while orders pile up",
             Self::Burst => "that a burst is taken or refused at once, and leaves nothing behind",
-            Self::Overload => {
-                "that what is too much is refused, what is accepted is kept, and that it recovers"
-            }
+            Self::Overload => "that too much is refused, what is accepted is kept, and that it recovers",
             Self::HotCustomer => "that one customer's money is exact where all decisions queue for it",
             Self::HotItem => "that one item's stock is exact where all reservations queue for it",
             Self::LargeOrders => "that orders across all shards are whole or not at all",

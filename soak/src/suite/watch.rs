@@ -42,6 +42,11 @@ impl Probe {
         }
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// What the server has and uses; the time that it used is told beside.
     ///
     /// # Errors
