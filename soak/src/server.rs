@@ -137,6 +137,15 @@ impl Server {
         &self.announced
     }
 
+    /// Why it has ended by itself; none while it runs.
+    pub fn ended(&mut self) -> Option<Error> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(failed(&self.log, format!("ended with {status}"))),
+            Err(cause) => Some(Error::system("see whether the server runs")(cause)),
+        }
+    }
+
     /// Stops it in order.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ const KILL_LOAD_MAX: Duration = Duration::from_secs(5);
 /// How long it may take until nothing is in flight when nothing is asked.
 const QUIET_MAX: Duration = Duration::from_secs(3);
 const QUIET_LOOK: Duration = Duration::from_millis(100);
+/// How often somebody looks whether the server still runs.
+const DEATH_LOOK: Duration = Duration::from_millis(200);
 /// Rounds of reads without orders begin behind this share of the rounds.
 const READS_WITH_ORDERS: (u32, u32) = (1, 4);
 
@@ -95,16 +97,19 @@ struct Run {
 impl Run {
     /// Everything up to the server's end. A run that cannot go on is one that failed.
     async fn all(&mut self) {
-        if let Err(cause) = self.every_phase().await {
-            self.model.faults.add(format!("the run ended early: {cause}"));
-        }
-        let stopped = match self.server.take() {
-            Some(server) => server.stop().await,
-            None => Ok(()),
-        };
+        let ran = self.every_phase().await;
+        let server = self.server.take();
         self.scene.server(None);
-        if let Err(cause) = stopped {
-            self.model.faults.add(format!("{cause}"));
+        let ended = match (ran, server) {
+            (Ok(()), Some(server)) => server.stop().await,
+            // A server that failed, or is gone, need not stop in order: it is killed when it is dropped.
+            (ran, _) => ran,
+        };
+        if let Err(cause) = ended {
+            self.model.faults.add(format!("the run ended early: {cause}"));
+            if let Some(phase) = self.phases.last_mut() {
+                phase.to_s = self.scene.at_s();
+            }
         }
     }
 
@@ -206,16 +211,37 @@ impl Run {
         // Reads place next to nothing, and go on for as long as they may.
         self.scene.allow((!reads).then_some(round.allowance));
         let (stop, clerk) = self.clerk(round, !reads);
-        let tally = load(scenario, &self.plan, round).await;
-        if Instant::now() < round.end {
-            self.scene.activity(Activity::Rest);
-            self.scene.wait(round.end).await;
+        let loading = async {
+            let tally = load(scenario, &self.plan, round).await;
+            if Instant::now() < round.end {
+                self.scene.activity(Activity::Rest);
+                self.scene.wait(round.end).await;
+            }
+            tally
+        };
+        let ended = async {
+            loop {
+                tokio::time::sleep(DEATH_LOOK).await;
+                if let Some(cause) = self.server.as_mut().and_then(Server::ended) {
+                    break cause;
+                }
+            }
+        };
+        let tally = tokio::select! {
+            tally = loading => tally,
+            // Nobody will ever answer what is in flight.
+            cause = ended => Err(cause),
+        };
+        if tally.is_err() {
+            // The threads of the load end by themselves.
+            self.scene.progress.stop_at(0);
         }
         // It may have ended by itself, with an error that is told below.
         let _ = stop.send(());
+        let tally = tally?;
         let (done, memory) = clerk.await.map_err(|_| Error::Broken("the clerk panicked"))??;
         self.model.memory = memory;
-        Ok((tally?, done))
+        Ok((tally, done))
     }
 
     fn clerk(&mut self, round: &load::Round, changes: bool) -> (oneshot::Sender<()>, AtWork) {
