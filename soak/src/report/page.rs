@@ -71,7 +71,7 @@ fn verdict_of(page: &mut String, outcome: &Outcome, verdict: &str) {
     let mut tile = |value: String, what: &str| {
         let _ = writeln!(page, "<div><b>{}</b> {}</div>", escaped(&value), escaped(what));
     };
-    tile(count(orders as f64), "orders acknowledged");
+    tile(count(orders as f64), "orders acknowledged, and checked");
     tile(count(outcome.sums.read as f64), "read back, each once");
     tile(outcome.faults.count.to_string(), "faults");
     tile(count(outcome.sums.cancelled as f64), "cancelled");

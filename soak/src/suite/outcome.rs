@@ -154,8 +154,9 @@ impl Outcome {
                 grouped(read)
             ),
             count => format!(
-                "{} faults in the books of {} acknowledged orders",
+                "{} {}; {} acknowledged orders were checked",
                 grouped(count),
+                if count == 1 { "fault" } else { "faults" },
                 grouped(acknowledged)
             ),
         };
@@ -165,8 +166,16 @@ impl Outcome {
             .filter(|one| !one.is_fine())
             .map(|one| one.name)
             .collect();
+        // What could not be judged must not read as if it were fine.
+        let judged = self
+            .judgements
+            .iter()
+            .filter(|one| one.verdict != Verdict::Open)
+            .count();
+        let all = self.judgements.len();
         let trends = match failed.as_slice() {
-            [] => "no leak, no drift".to_owned(),
+            [] if judged == all => "no leak, no drift".to_owned(),
+            [] => format!("of leaks and drift only {judged} of {all} could be judged, and are fine"),
             failed => format!("judged as failed: {}", failed.join(", ")),
         };
         let early = if self.interrupted { "; ended early" } else { "" };

@@ -7,7 +7,7 @@ use docket_soak::{
     report::{HTML, JSON, html, write},
     suite::{
         Kept, Model, Outcome, PhaseReport, Plan, Restart, SCHEMA_VERSION, Scenario, Settled,
-        judge::{Evidence, all},
+        judge::{Evidence, Verdict, all},
         sample::{Activity, Gauges, Quantiles, Sample, Stage},
     },
 };
@@ -194,6 +194,30 @@ fn both_files_are_written_and_say_the_same() {
         std::fs::read_to_string(page)
             .unwrap()
             .contains(&outcome.headline())
+    );
+}
+
+#[test]
+fn the_headline_claims_nothing_that_was_not_judged() {
+    let mut outcome = outcome(model(), samples());
+    let open = outcome.judgements.iter().any(|one| one.verdict == Verdict::Open);
+    assert!(
+        open && outcome.headline().contains("could be judged"),
+        "{}",
+        outcome.headline()
+    );
+    outcome.judgements.retain(|one| one.verdict == Verdict::Passed);
+    assert!(
+        outcome.headline().ends_with("no leak, no drift"),
+        "{}",
+        outcome.headline()
+    );
+    outcome.judgements[0].verdict = Verdict::Failed;
+    outcome.faults.add("the run ended early".to_owned());
+    let headline = outcome.headline();
+    assert!(
+        headline.starts_with("1 fault; ") && headline.contains("judged as failed: "),
+        "{headline}"
     );
 }
 
