@@ -1,6 +1,15 @@
-# Everything that CI checks, exactly as CI does. Changes no file of the work tree.
+# Everything that CI checks, exactly as CI does. Changes no file of the work tree. With DOCKET_SLOW=1 also the slow suite.
 verify:
     .ci/run
+
+# The same, and the slow suite behind it: two minutes of soak on a release build.
+verify-slow:
+    DOCKET_SLOW=1 .ci/run
+
+# Two minutes of every soak scenario on a release build; `just soak --duration 6h` is longer. The report: target/soak.
+soak *ARGS:
+    cargo build --release --package docket --bin docket --package docket-soak --bin docket-soak
+    target/release/docket-soak run --out target/soak {{ARGS}}
 
 # Formats, and applies what clippy can mend by itself.
 fix:

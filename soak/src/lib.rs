@@ -8,28 +8,34 @@
 //!                  └──▶ echo: the same messages answered by bare tonic, the limit of the edge
 //! ```
 //!
+//! [`suite`] is the soak suite: scenarios one after the other on one server, watched for leaks and drift, in rounds that each
+//! end with a check of the books; and `docket-soak`, its command line.
+//!
 //! The load generator usually shares its cores with what it measures. So it is lean: a thread or two, every connection
 //! with many calls in flight, one allocation less where it was easy; and the echo is driven by the same code, so that the ratio
 //! of the two tells about the server alone.
 
 pub mod books;
 mod chance;
+pub mod cli;
 pub mod disk;
 mod drive;
 pub mod echo;
 mod error;
 mod process;
+pub mod report;
 mod server;
+pub mod suite;
 mod tally;
 mod target;
 mod workload;
 mod zipf;
 
 pub use chance::Chance;
-pub use drive::{Load, Mode, Pace, Progress, drive};
+pub use drive::{Load, Mode, Pace, Progress, Watched, drive};
 pub use error::Error;
 pub use process::Usage;
-pub use server::{Announced, Server, metric};
+pub use server::{Announced, Server, metric, metric_sum};
 pub use tally::{Acknowledged, Latencies, Ledger, Tally};
 pub use target::{Credential, Target};
 pub use workload::{Basket, CREDIT_LIMIT, CURRENCY, ON_HAND, Shape, Workload, price};

@@ -34,6 +34,15 @@ impl Usage {
     }
 }
 
+/// How many files the process `pid` has open, and how many threads it has.
+///
+/// # Errors
+/// There is no such process, or it is somebody else's.
+pub fn files_and_threads(pid: u32) -> io::Result<(usize, usize)> {
+    let count = |what: &str| Ok::<_, io::Error>(fs::read_dir(format!("/proc/{pid}/{what}"))?.count());
+    Ok((count("fd")?, count("task")?))
+}
+
 /// See proc(5): the command's name stands in brackets and may hold anything; user and system time are the 14th and 15th
 /// field, the 12th and 13th behind it.
 fn parse(stat: &str, status: &str, ticks_per_second: u64) -> Option<Usage> {
@@ -62,6 +71,12 @@ mod tests {
         let usage = parse(stat, status, 100).unwrap();
         assert_eq!(usage.cpu, Duration::from_secs(2));
         assert_eq!((usage.rss_bytes, usage.rss_peak_bytes), (1 << 20, 2 << 20));
+    }
+
+    #[test]
+    fn this_process_has_files_and_threads() {
+        let (files, threads) = files_and_threads(std::process::id()).unwrap();
+        assert!(files >= 1 && threads >= 1, "{files} {threads}");
     }
 
     #[test]

@@ -131,11 +131,21 @@ impl Server {
     /// # Errors
     /// It does not answer.
     pub async fn metrics(&self) -> Result<String, Error> {
-        let address = self.announced.admin.clone();
-        let asked = tokio::task::spawn_blocking(move || get(&address, "/metrics")).await;
-        asked
-            .map_err(|_| Error::Broken("asking for the server's metrics panicked"))?
-            .map_err(Error::system("read the server's metrics"))
+        metrics_at(self.announced.admin.clone()).await
+    }
+
+    /// Where it said that it is.
+    pub fn announced(&self) -> &Announced {
+        &self.announced
+    }
+
+    /// Why it has ended by itself; none while it runs.
+    pub fn ended(&mut self) -> Option<Error> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(failed(&self.log, format!("ended with {status}"))),
+            Err(cause) => Some(Error::system("see whether the server runs")(cause)),
+        }
     }
 
     /// Stops it in order.
@@ -225,6 +235,17 @@ fn failed(log: &Path, what: String) -> Error {
     }
 }
 
+/// The `/metrics` of whatever serves operators at `address`.
+///
+/// # Errors
+/// It does not answer.
+pub async fn metrics_at(address: String) -> Result<String, Error> {
+    let asked = tokio::task::spawn_blocking(move || get(&address, "/metrics")).await;
+    asked
+        .map_err(|_| Error::Broken("asking for the server's metrics panicked"))?
+        .map_err(Error::system("read the server's metrics"))
+}
+
 /// The body of a page.
 fn get(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
@@ -250,6 +271,20 @@ pub fn metric(page: &str, name: &str) -> f64 {
     value.unwrap_or(0.0)
 }
 
+/// The sum of a metric over all its labels in `page`; 0 where it is not there yet.
+pub fn metric_sum(page: &str, name: &str) -> f64 {
+    let of = |line: &str| -> Option<f64> {
+        let rest = line.strip_prefix(name)?;
+        let value = match rest.strip_prefix('{') {
+            // No label of Docket's has a bracket in its value.
+            Some(labelled) => labelled.split_once('}')?.1,
+            None => rest.strip_prefix(' ')?,
+        };
+        value.trim().parse().ok()
+    };
+    page.lines().filter_map(of).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,5 +294,13 @@ mod tests {
         let page = "# HELP syncs_total x\nsyncs_total_more 3\nsyncs_total 42\nother{a=\"b\"} 1\n";
         assert_eq!(metric(page, "syncs_total"), 42.0);
         assert_eq!(metric(page, "missing"), 0.0);
+    }
+
+    #[test]
+    fn a_metric_with_labels_is_summed_up() {
+        let page = "# TYPE actors gauge\nactors{kind=\"order\"} 3\nactors{kind=\"item\"} 4.5\nactors_more{a=\"b\"} 9\n";
+        assert_eq!(metric_sum(page, "actors"), 7.5);
+        assert_eq!(metric_sum("plain 2\n", "plain"), 2.0);
+        assert_eq!(metric_sum(page, "missing"), 0.0);
     }
 }

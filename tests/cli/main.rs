@@ -17,5 +17,6 @@ mod journal;
 mod serve;
 mod server;
 mod shop;
+mod soak;
 mod support;
 mod usage;

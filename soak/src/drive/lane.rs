@@ -96,6 +96,17 @@ impl<'a> Lane<'a> {
         &self.slots
     }
 
+    /// Waits until the next operation is meant to start; none when the load is over.
+    pub async fn turn(&self) -> Option<Instant> {
+        let turn = self.pacer.turn().await;
+        turn.filter(|_| !self.progress.is_over())
+    }
+
+    /// Whether no more operations start.
+    pub fn is_over(&self) -> bool {
+        self.pacer.is_over() || self.progress.is_over()
+    }
+
     /// The next operation, which was meant to start at `intended`.
     pub fn begin(&self, intended: Instant) -> (u64, Operation) {
         let mut tally = self.tally.borrow_mut();
@@ -127,9 +138,11 @@ impl<'a> Lane<'a> {
             }
         };
         let mut tally = self.tally.borrow_mut();
-        tally.orders.record(pending.intended.elapsed());
-        self.progress.orders.fetch_add(1, Relaxed);
-        match Acknowledged::new(&order.name, n) {
+        let took = pending.intended.elapsed();
+        tally.orders.record(took);
+        let acknowledged = Acknowledged::new(&order.name, n);
+        self.progress.acknowledged(acknowledged, took);
+        match acknowledged {
             Some(acknowledged) if order.state() == State::Confirmed && order.total == pending.total => {
                 tally.ledger.acknowledged.push(acknowledged);
             }
@@ -164,6 +177,9 @@ impl<'a> Lane<'a> {
     pub fn failed(&self, code: &'static str) {
         *self.tally.borrow_mut().errors.entry(code).or_default() += 1;
         self.progress.failed.fetch_add(1, Relaxed);
+        if code == code_name(Code::ResourceExhausted) {
+            self.progress.refused.fetch_add(1, Relaxed);
+        }
     }
 
     /// An answer is not what was asked for.

@@ -6,17 +6,11 @@
 
 pub(crate) mod lane;
 mod pacer;
+mod progress;
 mod stream;
 mod unary;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    thread,
-    time::Duration,
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use docket_proto::v1::order_service_client::OrderServiceClient;
 use futures::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
@@ -24,6 +18,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{Error, Tally, Target, Workload};
 pub(crate) use lane::may_be_done;
+pub use progress::{Progress, Watched};
 
 use lane::Lane;
 use pacer::{Pacer, Timer};
@@ -86,24 +81,6 @@ impl Load {
             return Err(Error::Shape("the rate must be more than 0".into()));
         }
         Ok(())
-    }
-}
-
-/// How far a load is, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Orders acknowledged.
-    pub orders: AtomicU64,
-    /// Orders read.
-    pub reads: AtomicU64,
-    /// Calls failed.
-    pub failed: AtomicU64,
-}
-
-impl Progress {
-    /// Operations that ended well.
-    pub fn done(&self) -> u64 {
-        self.orders.load(Relaxed) + self.reads.load(Relaxed)
     }
 }
 

@@ -63,6 +63,11 @@ impl Pacer {
         Some(due)
     }
 
+    /// Whether the time is up.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
     /// Whether operations start at moments of their own.
     pub fn is_open(&self) -> bool {
         self.clock.is_some()

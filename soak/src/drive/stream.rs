@@ -23,6 +23,9 @@ enum Left {
 pub async fn run(lane: &Lane<'_>, mut client: OrderServiceClient<Channel>, target: &Target) {
     while let Left::Broken(code) = one(lane, &mut client, target).await {
         lane.broke(code);
+        if lane.is_over() {
+            return;
+        }
         lane.pause().await;
     }
 }
@@ -55,7 +58,7 @@ async fn one(lane: &Lane<'_>, client: &mut OrderServiceClient<Channel>, target: 
             Some((order, intended, answer)) = reads.next(), if !reads.is_empty() => {
                 lane.read(order, intended, answer);
             }
-            turn = lane.pacer.turn(), if !time_is_up && in_flight < lane.window => {
+            turn = lane.turn(), if !time_is_up && in_flight < lane.window => {
                 let Some(intended) = turn else {
                     time_is_up = true;
                     continue;

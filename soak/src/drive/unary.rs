@@ -40,7 +40,7 @@ fn answer(result: Result<Response<Order>, Status>) -> Result<Order, Code> {
 
 /// Calls again and again, one at a time, until the time is up.
 pub async fn call_in_turn(lane: &Lane<'_>, slot: &Slot, mut calls: impl Calls) {
-    while let Some(intended) = lane.pacer.turn().await {
+    while let Some(intended) = lane.turn().await {
         let (n, operation) = lane.begin(intended);
         let done = match operation {
             Operation::Place => {

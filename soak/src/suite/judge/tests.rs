@@ -1,0 +1,249 @@
+//! Runs that never were: each leaks, or drifts, or does not, and is judged accordingly.
+
+use super::*;
+use crate::{
+    Chance,
+    suite::sample::{Quantiles, Stage, tests::second},
+};
+
+/// A run as it is drawn.
+struct Drawn {
+    phases: Vec<PhaseReport>,
+    samples: Vec<Sample>,
+    settled: Vec<Settled>,
+}
+
+/// A run of `hours`: steady load, reads only, steady load. `of` says how the server is, by hours and noise from -1 to 1.
+fn drawn(hours: f64, samples: usize, of: impl Fn(f64, f64) -> Gauges) -> Drawn {
+    let mut chance = Chance::new(11, samples as u64);
+    let mut noise = || 2.0 * chance.unit() - 1.0;
+    let phase = |scenario| PhaseReport::begun(scenario, 0.0);
+    let span_s = hours * HOUR_S / samples as f64;
+    let at = |n: usize| (n + 1) as f64 * span_s;
+    let samples: Vec<Sample> = (0..samples)
+        .map(|n| {
+            let phase = 3 * n / samples;
+            Sample {
+                span_s,
+                stage: Stage {
+                    phase,
+                    activity: if phase == 1 {
+                        Activity::Reads
+                    } else {
+                        Activity::Load
+                    },
+                    life: 1,
+                },
+                latency: (phase != 1).then(|| Quantiles {
+                    count: 1_000.0,
+                    p50: 2_000.0 * (1.0 + 0.3 * noise()),
+                    p99: 9_000.0 * (1.0 + 0.5 * noise()),
+                    p99_9: 20_000.0,
+                }),
+                gauges: Some(of(at(n) / HOUR_S, noise())),
+                ..second(at(n), phase)
+            }
+        })
+        .collect();
+    let every = (samples.len() / 20).max(1);
+    let settled = samples.iter().step_by(every).map(|sample| Settled {
+        at_s: sample.at_s,
+        life: 1,
+        gauges: Gauges {
+            in_flight: 0.0,
+            ..sample.gauges.unwrap()
+        },
+    });
+    Drawn {
+        phases: vec![
+            phase(Scenario::Steady),
+            phase(Scenario::ReadHeavy),
+            phase(Scenario::Steady),
+        ],
+        settled: settled.collect(),
+        samples,
+    }
+}
+
+/// A server on which orders pile up as they should: a gigabyte of them, but none while they are only read.
+fn sound(hours: f64) -> impl Fn(f64, f64) -> Gauges {
+    move |at, noise| {
+        let third = hours / 3.0;
+        let stored = at.min(third) + (at - 2.0 * third).max(0.0);
+        let explained = 1_024.0 * MIB * stored / hours;
+        Gauges {
+            rss_bytes: 100.0 * MIB + 1.1 * explained + 0.5 * MIB * noise,
+            explained_bytes: explained,
+            data_bytes: 1.2 * explained + 0.5 * MIB * noise,
+            open_files: (80.0 + 10.0 * noise).round(),
+            threads: 20.0,
+            actors: 3_000.0 + 500.0 * noise,
+            in_flight: 3.0,
+            ..Gauges::default()
+        }
+    }
+}
+
+/// A minute and a day of a server that is `of`.
+fn minutes_and_a_day(change: impl Fn(&mut Gauges, f64, f64) + Copy) -> [Drawn; 2] {
+    [(2.0 / 60.0, 120), (24.0, 3_000)].map(|(hours, samples)| {
+        let sound = sound(hours);
+        drawn(hours, samples, move |at, noise| {
+            let mut gauges = sound(at, noise);
+            change(&mut gauges, at, hours);
+            gauges
+        })
+    })
+}
+
+impl Drawn {
+    fn judged(&self) -> Vec<Judgement> {
+        all(&Evidence {
+            phases: &self.phases,
+            samples: &self.samples,
+            settled: &self.settled,
+        })
+    }
+
+    /// Asserts which judgements fail.
+    #[track_caller]
+    fn fails(&self, names: &[&str]) {
+        let judged = self.judged();
+        let failed: Vec<&str> = judged
+            .iter()
+            .filter(|one| !one.is_fine())
+            .map(|one| one.name)
+            .collect();
+        assert_eq!(failed, names, "{judged:#?}");
+    }
+}
+
+#[test]
+fn a_sound_server_passes_in_minutes_and_in_days_and_everything_is_judged() {
+    for run in minutes_and_a_day(|_, _, _| {}) {
+        run.fails(&[]);
+        let open: Vec<Judgement> = run
+            .judged()
+            .into_iter()
+            .filter(|one| one.verdict == Verdict::Open)
+            .collect();
+        assert_eq!(open, []);
+    }
+}
+
+#[test]
+fn a_megabyte_an_hour_is_found_in_a_day_and_is_noise_in_minutes() {
+    let [minutes, day] = minutes_and_a_day(|gauges, at, _| gauges.rss_bytes += 1e6 * at);
+    minutes.fails(&[]);
+    day.fails(&["memory while nothing is stored"]);
+}
+
+#[test]
+fn a_fast_leak_is_found_in_minutes() {
+    let [minutes, _] = minutes_and_a_day(|gauges, at, hours| gauges.rss_bytes += 150.0 * MIB * at / hours);
+    minutes.fails(&["memory while nothing is stored"]);
+}
+
+#[test]
+fn a_step_is_no_leak() {
+    // In the middle of what is only read, and large.
+    for run in minutes_and_a_day(|gauges, at, hours| {
+        if at > 0.5 * hours {
+            gauges.rss_bytes += 200.0 * MIB;
+        }
+    }) {
+        run.fails(&[]);
+    }
+}
+
+#[test]
+fn noise_is_no_leak_and_does_not_hide_a_large_one() {
+    let noisy = |gauges: &mut Gauges, at: f64| {
+        let noise = (at * 1e5).sin() + (at * 3.7e4).cos();
+        gauges.rss_bytes += 20.0 * MIB * noise;
+    };
+    for run in minutes_and_a_day(|gauges, at, _| noisy(gauges, at)) {
+        run.fails(&[]);
+    }
+    let [_, day] = minutes_and_a_day(|gauges, at, _| {
+        noisy(gauges, at);
+        gauges.rss_bytes += 10.0 * MIB * at;
+    });
+    day.fails(&["memory while nothing is stored"]);
+}
+
+#[test]
+fn orders_that_take_twice_what_is_declared_are_found() {
+    for run in minutes_and_a_day(|gauges, _, _| gauges.rss_bytes += gauges.explained_bytes) {
+        run.fails(&["memory of what is stored"]);
+    }
+}
+
+#[test]
+fn a_journal_that_is_never_cut_and_one_that_grows_by_itself_are_found() {
+    for run in minutes_and_a_day(|gauges, _, _| gauges.data_bytes += 3.0 * gauges.explained_bytes) {
+        run.fails(&["disk of what is stored"]);
+    }
+    let [_, day] = minutes_and_a_day(|gauges, at, _| gauges.data_bytes += 20.0 * MIB * at);
+    day.fails(&["disk while nothing is stored"]);
+}
+
+#[test]
+fn files_and_threads_that_pile_up_are_found() {
+    for run in minutes_and_a_day(|gauges, at, hours| gauges.open_files += (200.0 * at / hours).round()) {
+        run.fails(&["open files"]);
+    }
+    for run in minutes_and_a_day(|gauges, at, hours| gauges.threads += (100.0 * at / hours).round()) {
+        run.fails(&["threads"]);
+    }
+}
+
+#[test]
+fn too_many_actors_and_calls_that_never_end_are_found() {
+    for run in minutes_and_a_day(|gauges, _, _| gauges.actors += 100_000.0) {
+        run.fails(&["actors"]);
+    }
+    for mut run in minutes_and_a_day(|_, _, _| {}) {
+        let rounds = run.settled.len();
+        run.settled[rounds - 4..]
+            .iter_mut()
+            .for_each(|one| one.gauges.in_flight = 1.0);
+        run.fails(&["left in flight"]);
+        run.settled[rounds - 1].gauges.in_flight = 0.0;
+        run.fails(&[]);
+    }
+}
+
+#[test]
+fn latency_that_drifts_is_found_and_a_slow_second_is_none() {
+    for (mut run, factor) in minutes_and_a_day(|_, _, _| {}).into_iter().zip([12.0, 2.5]) {
+        let count = run.samples.len() as f64;
+        for (n, sample) in run.samples.iter_mut().enumerate() {
+            let grown = 1.0 + (factor - 1.0) * n as f64 / count;
+            if let Some(latency) = &mut sample.latency {
+                latency.p50 *= grown;
+                latency.p99 *= grown;
+            }
+        }
+        run.fails(&["drift of the median latency", "drift of the 99th percentile"]);
+    }
+    for mut run in minutes_and_a_day(|_, _, _| {}) {
+        for sample in run.samples.iter_mut().rev().take(5) {
+            sample.latency = sample.latency.map(|latency| Quantiles {
+                p50: 1e6,
+                p99: 1e7,
+                ..latency
+            });
+        }
+        run.fails(&[]);
+    }
+}
+
+#[test]
+fn where_there_is_nothing_nothing_is_judged() {
+    let nothing = drawn(0.01, 0, |_, _| Gauges::default());
+    nothing.fails(&[]);
+    let judged = nothing.judged();
+    let open = judged.iter().filter(|one| one.verdict == Verdict::Open).count();
+    assert_eq!(open, judged.len() - 1, "all but the actors: {judged:#?}");
+}

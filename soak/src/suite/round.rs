@@ -1,0 +1,156 @@
+//! A round: a load, and then the books. Rounds keep the memory of a run bounded, and faults close to what caused them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    clerk::{self, Done},
+    memory::Memory,
+    scene::Scene,
+};
+use crate::{
+    Chance, Error, Ledger, Target, Workload,
+    books::{self, Accounts, Checked},
+};
+
+/// How long a server may take to give back what it reserved for orders whose clients, or whose process, went away.
+const GIVEN_BACK: Duration = Duration::from_secs(30);
+/// How soon it is looked at again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// Faults that are told, of the whole run.
+const FAULTS_MAX: usize = 50;
+
+/// What is wrong, from the first fault on.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// The first of them, told, with the round in which each was found.
+    pub told: Vec<String>,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl Faults {
+    /// Adds one.
+    pub fn add(&mut self, what: String) {
+        self.count += 1;
+        if self.told.len() < FAULTS_MAX {
+            self.told.push(what);
+        }
+    }
+}
+
+/// What was checked, of the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Rounds.
+    pub rounds: u64,
+    /// Orders that were acknowledged.
+    pub acknowledged: u64,
+    /// Of those, how many were cancelled.
+    pub cancelled: u64,
+    /// Orders that were read back one by one.
+    pub read: u64,
+    /// Orders whose answer was lost, and that were asked for again.
+    pub lost_answers: u64,
+    /// What the clerk looked at while the load was on.
+    pub looks: u64,
+}
+
+/// The run's own model of what the server must know.
+#[derive(Debug)]
+pub struct Model {
+    /// The whole shop.
+    pub shop: Arc<Workload>,
+    /// What the books must say.
+    pub accounts: Accounts,
+    /// Some orders of all rounds.
+    pub memory: Memory,
+    /// What is wrong.
+    pub faults: Faults,
+    /// What was checked.
+    pub sums: Sums,
+}
+
+/// What came of a round's load.
+pub struct Closing {
+    /// Who placed the orders.
+    pub workload: Arc<Workload>,
+    /// What was acknowledged.
+    pub ledger: Ledger,
+    /// What the clerk did.
+    pub done: Done,
+    /// What the round is called where a fault of it is told.
+    pub name: String,
+}
+
+impl Model {
+    /// That of a shop that was just opened.
+    pub fn of(shop: Arc<Workload>) -> Self {
+        Self {
+            accounts: Accounts::opened(&shop),
+            shop,
+            memory: Memory::default(),
+            faults: Faults::default(),
+            sums: Sums::default(),
+        }
+    }
+
+    /// Closes a round: finds out what became of everything whose answer was lost, holds the server's books against the model,
+    /// and forgets the round's orders but for their sums.
+    ///
+    /// # Errors
+    /// The server does not answer. What is wrong is a fault.
+    pub async fn close(
+        &mut self,
+        scene: &Scene,
+        target: &Target,
+        mut closing: Closing,
+        chance: &mut Chance,
+    ) -> Result<(), Error> {
+        let lost = closing.ledger.unknown.len() as u64;
+        books::settle(target, &closing.workload, &mut closing.ledger).await?;
+        clerk::settle(scene, target, &self.shop, &mut closing.done).await?;
+        let Closing {
+            workload,
+            ledger,
+            done,
+            name,
+        } = &closing;
+        let round = books::Round {
+            workload,
+            ledger,
+            cancelled: &done.cancelled,
+        };
+        self.accounts.enter(&round);
+        done.enter(&mut self.accounts);
+        let checked = self.check(target, &round, lost > 0).await?;
+        self.accounts.close(&round);
+        let of_clerk = done.faults.iter().chain(&checked.faults);
+        for fault in of_clerk {
+            self.faults.add(format!("{name}: {fault}"));
+        }
+        self.faults.count += checked.fault_count - checked.faults.len() as u64;
+        self.sums.rounds += 1;
+        self.sums.acknowledged += checked.acknowledged;
+        self.sums.cancelled = self.accounts.cancelled;
+        self.sums.read += checked.read;
+        self.sums.lost_answers += lost;
+        self.sums.looks += done.looks;
+        self.memory
+            .keep(workload, ledger, |n| done.cancelled.contains(&n), chance);
+        Ok(())
+    }
+
+    /// Checks once, and, only where something may have to be given back first, again until nothing is wrong.
+    async fn check(&self, target: &Target, round: &books::Round<'_>, lost: bool) -> Result<Checked, Error> {
+        let end = Instant::now() + GIVEN_BACK;
+        loop {
+            let checked = books::check_round(target, &self.shop, &self.accounts, round, 1.0).await?;
+            if checked.fault_count == 0 || !lost || Instant::now() > end {
+                return Ok(checked);
+            }
+            sleep(AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The soak suite against the built program, in small: `just soak` is the two minutes of it.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use docket_soak::{
+    report,
+    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene},
+};
+
+use crate::support::Shell;
+
+fn plan(shell: &Shell) -> Plan {
+    Plan {
+        duration: Duration::from_secs(10),
+        sample: Duration::from_millis(200),
+        customers: 20,
+        // As many as a large order has lines, and some.
+        items: 60,
+        ..Plan::new(
+            Path::new(env!("CARGO_BIN_EXE_docket")).to_owned(),
+            shell.path().to_owned(),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_seconds_of_every_scenario_pass_and_are_reported() {
+    let shell = Shell::new();
+    let plan = plan(&shell);
+    let scene = Arc::new(Scene::new(plan.sample));
+    let outcome = suite::run(plan, scene, Box::new(|_| {})).await.unwrap();
+    assert!(
+        outcome.passed(),
+        "{}\n{:#?}\n{:#?}",
+        outcome.headline(),
+        outcome.faults,
+        outcome.judgements
+    );
+    let sums = outcome.sums;
+    assert!(
+        sums.acknowledged > 0 && sums.acknowledged == sums.read,
+        "{sums:?}"
+    );
+    assert!(sums.looks > 0 && !outcome.restarts.is_empty(), "{sums:?}");
+    let ran: Vec<Scenario> = outcome.phases.iter().map(|phase| phase.scenario).collect();
+    assert!(
+        Scenario::ALL.iter().all(|scenario| ran.contains(scenario)),
+        "{ran:?}"
+    );
+
+    let page = report::write(&outcome, &shell.path().join("report")).unwrap();
+    let json = fs::read_to_string(page.with_file_name(report::JSON)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema_version"], SCHEMA_VERSION);
+    assert_eq!(json["verdict"], "passed");
+    assert!(json["samples"].as_array().unwrap().len() > 10);
+    assert!(fs::read_to_string(&page).unwrap().contains("PASSED"));
+    // The server and its folder are gone; the report is what is left.
+    let left: Vec<_> = fs::read_dir(shell.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["report"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_ended_early_checks_what_it_did_and_reports_it() {
+    let shell = Shell::new();
+    let plan = Plan {
+        scenarios: vec![Scenario::Steady, Scenario::HotCustomer],
+        duration: Duration::from_secs(3_600),
+        ..plan(&shell)
+    };
+    let scene = Arc::new(Scene::new(plan.sample));
+    let (outcome, ()) = tokio::join!(suite::run(plan, Arc::clone(&scene), Box::new(|_| {})), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        scene.interrupt();
+    });
+    let outcome = outcome.unwrap();
+    assert!(outcome.passed() && outcome.interrupted, "{:#?}", outcome.faults);
+    assert_eq!(outcome.phases.len(), 1);
+    assert!(
+        outcome.headline().contains("ended early"),
+        "{}",
+        outcome.headline()
+    );
+    assert_eq!(outcome.sums.acknowledged, outcome.sums.read);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_by_itself_is_a_fault_and_its_folder_is_kept() {
+    let shell = Shell::new();
+    let plan = Plan {
+        scenarios: vec![Scenario::HotCustomer],
+        duration: Duration::from_secs(6),
+        ..plan(&shell)
+    };
+    let scene = Arc::new(Scene::new(plan.sample));
+    let (outcome, ()) = tokio::join!(suite::run(plan, Arc::clone(&scene), Box::new(|_| {})), async {
+        let pid = loop {
+            match scene.probe() {
+                Some(probe) => break probe.pid(),
+                None => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    });
+    let outcome = outcome.unwrap();
+    assert!(!outcome.passed());
+    assert!(
+        outcome.faults.told[0].contains("the run ended early"),
+        "{:#?}",
+        outcome.faults
+    );
+    assert!(outcome.kept.folder.as_ref().is_some_and(|folder| folder.is_dir()));
+}
