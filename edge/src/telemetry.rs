@@ -107,16 +107,6 @@ pub fn describe() {
         "Calls and orders of streams that are admitted now."
     );
     gauge!(
-        "docket_requests_in_flight_max",
-        Unit::Count,
-        "Calls and orders of streams that are let in at a time: what the node can do in time now."
-    );
-    gauge!(
-        "docket_runtime_delay_seconds",
-        Unit::Seconds,
-        "How long what was ready to run waited for its turn: the least of the last tenth of a second."
-    );
-    gauge!(
         "docket_request_bytes_in_flight",
         Unit::Bytes,
         "Bytes of the requests that are admitted now."
@@ -194,10 +184,6 @@ pub(crate) struct Telemetry {
     pub(crate) panics: Counter,
     pub(crate) connections_open: Gauge,
     pub(crate) in_flight: [(Bound, Gauge); 5],
-    /// How many calls are let in.
-    pub(crate) calls_bound: Gauge,
-    /// How long what is ready to run waits.
-    pub(crate) delay: Gauge,
     pub(crate) buckets: Gauge,
     pub(crate) ready: Gauge,
     incidents: AtomicU64,
@@ -231,8 +217,6 @@ impl Telemetry {
             }),
             panics: counter!("docket_panics_total"),
             connections_open: gauge!("docket_connections_open"),
-            calls_bound: gauge!("docket_requests_in_flight_max"),
-            delay: gauge!("docket_runtime_delay_seconds"),
             in_flight: [
                 (Bound::Calls, gauge!("docket_requests_in_flight")),
                 (Bound::Probes, gauge!("docket_probes_in_flight")),

@@ -121,7 +121,6 @@ impl EdgeConfig {
             ("calls.open_stream_ms", calls.open_stream_ms, 1),
             ("calls.stream_window", calls.stream_window as u64, 1),
             ("admission.max_calls", admission.max_calls as u64, 1),
-            ("admission.min_calls", admission.min_calls as u64, 1),
             ("admission.max_open_calls", admission.max_open_calls as u64, 1),
             ("admission.max_probes", admission.max_probes as u64, 1),
             ("admission.max_streams", admission.max_streams as u64, 1),

@@ -173,11 +173,8 @@ impl Default for CallsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
-    /// Calls, and orders of streams, at most. Default 2,048.
+    /// Calls, and orders of streams. Default 2,048.
     pub max_calls: usize,
-    /// As many are let in even when the node is behind with its work; in between the node finds by itself what it can do in
-    /// time. Default 64.
-    pub min_calls: usize,
     /// Of the calls, those that need no credentials: so that nobody without any takes the place of those who have some.
     /// Default 256.
     pub max_open_calls: usize,
@@ -200,7 +197,6 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         Self {
             max_calls: 2_048,
-            min_calls: 64,
             max_open_calls: 256,
             max_probes: 1_024,
             max_streams: 1_024,

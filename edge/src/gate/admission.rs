@@ -1,8 +1,5 @@
 //! Admission: how much may be in flight, in calls, in streams and in bytes. What is more is refused before it is read, so
 //! that the work that was admitted keeps its pace and memory stays flat whatever is offered.
-//!
-//! How many calls the node can do in time depends on what they ask for and on the machine: [`pulse`](super::pulse) moves
-//! that bound between two configured ones.
 
 use std::{
     pin::Pin,
@@ -31,9 +28,6 @@ pub const SMALL_REPLY_BYTES: usize = 16 * 1_024;
 pub struct Admission {
     in_flight: [AtomicUsize; Bound::COUNT],
     max: [usize; Bound::COUNT],
-    /// The bound of calls now: from `min_calls` to what is configured at most.
-    calls: AtomicUsize,
-    min_calls: usize,
     retry: Duration,
     freed: Arc<Notify>,
     /// How many wait for `freed`.
@@ -135,7 +129,6 @@ impl Admission {
     pub fn new(config: AdmissionConfig) -> Arc<Self> {
         let AdmissionConfig {
             max_calls,
-            min_calls,
             max_open_calls,
             max_probes,
             max_streams,
@@ -156,8 +149,6 @@ impl Admission {
                 max_bytes,
                 max_reply_bytes,
             ],
-            calls: AtomicUsize::new(max_calls),
-            min_calls: min_calls.min(max_calls),
             retry: Duration::from_millis(retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
@@ -215,32 +206,14 @@ impl Admission {
         .retry(self.retry)
     }
 
-    /// How many calls are let in now.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Relaxed)
-    }
-
-    /// Lets in as many calls from now on, or as few, within what is configured. What is in flight stays.
-    pub fn let_in(&self, calls: usize) {
-        let calls = calls.clamp(self.min_calls, self.max[Bound::Calls as usize]);
-        let before = self.calls.swap(calls, SeqCst);
-        // Whoever waits and finds no room after all waits on.
-        let woken = calls.saturating_sub(before).min(self.waiting.load(SeqCst));
-        (0..woken).for_each(|_| self.freed.notify_one());
-    }
-
     /// How much of it is in flight.
     pub fn in_flight(&self, bound: Bound) -> usize {
         self.in_flight[bound as usize].load(Relaxed)
     }
 
     fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
-        let most = match bound {
-            Bound::Calls => self.calls.load(SeqCst),
-            _ => self.max[bound as usize],
-        };
         let before = self.in_flight[bound as usize].fetch_add(n, SeqCst);
-        if before.saturating_add(n) > most {
+        if before.saturating_add(n) > self.max[bound as usize] {
             self.in_flight[bound as usize].fetch_sub(n, SeqCst);
             return Err(bound);
         }
@@ -336,14 +309,11 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-
     use super::*;
 
     fn admission() -> Arc<Admission> {
         Admission::new(AdmissionConfig {
             max_calls: 2,
-            min_calls: 1,
             max_open_calls: 1,
             max_probes: 1,
             max_streams: 2,
@@ -369,33 +339,6 @@ mod tests {
         let third = admission.admit(Kind::Call, 0).unwrap();
         drop((second, third));
         assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
-    }
-
-    #[test]
-    fn the_bound_of_calls_moves_within_what_is_configured() {
-        let admission = admission();
-        for (asked, got) in [(1, 1), (0, 1), (7, 2)] {
-            admission.let_in(asked);
-            assert_eq!(admission.calls(), got, "{asked}");
-        }
-        let both = [Kind::Call; 2].map(|kind| admission.admit(kind, 0).unwrap());
-        admission.let_in(1);
-        let [first, _second] = both;
-        drop(first);
-        let refused = admission.admit(Kind::Call, 0).map(drop);
-        assert_eq!(refused, Err(Bound::Calls), "one is in flight, and one may be");
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_let_in_when_the_bound_rises() {
-        let admission = admission();
-        admission.let_in(1);
-        let _first = admission.admit(Kind::Call, 0).unwrap();
-        let mut waiting = admission.wait();
-        assert!((&mut waiting).now_or_never().is_none());
-        admission.let_in(2);
-        assert!(waiting.now_or_never().is_some());
-        admission.admit(Kind::Call, 0).unwrap();
     }
 
     #[test]

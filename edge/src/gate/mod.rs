@@ -14,7 +14,6 @@ mod body;
 mod deadline;
 pub(crate) mod limits;
 mod methods;
-pub(crate) mod pulse;
 mod unread;
 
 use std::{

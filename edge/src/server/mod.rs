@@ -38,7 +38,7 @@ use crate::{
     auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
     authenticate::Authenticate,
     config::{ConfigError, EdgeConfig},
-    gate::{Gate, Route, admission::Admission, limits::Limits, pulse},
+    gate::{Gate, Route, admission::Admission, limits::Limits},
     readiness::Readiness,
     services::{
         customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
@@ -263,11 +263,6 @@ impl Server {
 
         let over = self.operators.over().clone();
         let accepting = tokio::spawn(Arc::clone(&self.acceptor).run(self.listener));
-        let pulse = tokio::spawn(pulse::run(
-            Arc::clone(&self.admission),
-            Arc::clone(&self.telemetry),
-            over.clone(),
-        ));
         let chores = Chores {
             limits: self.limits,
             admission: self.admission,
@@ -293,7 +288,6 @@ impl Server {
         }
         self.operators.end().await;
         ended("the edge's chores", chores.await);
-        ended("the edge's pulse", pulse.await);
     }
 }
 
