@@ -1,4 +1,4 @@
-//! Admission: how much may be in flight, in calls, in streams and in bytes. What is more is refused before it is read, so
+//! Admission: how much may be in flight, in calls, in streams and in bytes. What is more is refused and thrown away unread, so
 //! that the work that was admitted keeps its pace and memory stays flat whatever is offered.
 
 use std::{
