@@ -6,8 +6,9 @@
 //!           │                │             │                 │                  │             │
 //!           └────────────────┴──── a refusal, with ratelimit metadata ──────────┴─────────────┘
 //! ```
-//! Nothing looks at the request's body before all of it has been passed (what is refused is thrown away as it arrives), and the reply counts as in flight until it has
-//! been taken. Every call is counted once, with the status that it ends with, however it ends.
+//! Nothing looks at the request's body before all of it has been passed (what is refused is thrown away as it arrives),
+//! and the reply counts as in flight until it has been taken. Every call is counted once, with the status that it ends
+//! with, however it ends.
 
 pub(crate) mod admission;
 mod body;
