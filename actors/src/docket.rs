@@ -243,6 +243,11 @@ impl Docket {
         &self.inner.access
     }
 
+    /// How long the journal's last sync took.
+    pub fn last_sync(&self) -> Duration {
+        self.inner.node.last_sync()
+    }
+
     /// Waits until every shard has a leader and takes commands.
     pub async fn ready(&self) {
         self.inner.node.ready().await;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use docket_persistence::mark::Mark;
 use docket_persistence::store::Store;
@@ -282,6 +283,11 @@ impl Node {
     pub fn disk_nearly_full(&self) -> Option<u64> {
         self.disk_low()
             .filter(|free_bytes| *free_bytes <= self.inner.disk_reserve_bytes / 4)
+    }
+
+    /// How long the journal's last sync took. Cheap.
+    pub fn last_sync(&self) -> Duration {
+        self.inner.journal.journal.last_sync()
     }
 
     /// What the node is and does now.

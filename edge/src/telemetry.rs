@@ -43,13 +43,14 @@ const COUNT_BUCKETS: [f64; 15] = [
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 14] = [
+const LIMITERS: [&str; 15] = [
     "address",
     "open",
     "probe",
     "failure",
     "principal",
     "calls_in_flight",
+    "orders_in_flight",
     "open_calls_in_flight",
     "probes_in_flight",
     "streams",
@@ -105,6 +106,16 @@ pub fn describe() {
         "docket_requests_in_flight",
         Unit::Count,
         "Calls and orders of streams that are admitted now."
+    );
+    gauge!(
+        "docket_orders_in_flight",
+        Unit::Count,
+        "Orders that are admitted now, of calls and of streams."
+    );
+    gauge!(
+        "docket_orders_in_flight_max",
+        Unit::Count,
+        "Orders that may be admitted now: as many as are done in time."
     );
     gauge!(
         "docket_request_bytes_in_flight",
@@ -183,7 +194,8 @@ pub(crate) struct Telemetry {
     denials: [(&'static str, Counter); LIMITERS.len()],
     pub(crate) panics: Counter,
     pub(crate) connections_open: Gauge,
-    pub(crate) in_flight: [(Bound, Gauge); 5],
+    pub(crate) in_flight: [(Bound, Gauge); 6],
+    pub(crate) orders_max: Gauge,
     pub(crate) buckets: Gauge,
     pub(crate) ready: Gauge,
     incidents: AtomicU64,
@@ -219,11 +231,13 @@ impl Telemetry {
             connections_open: gauge!("docket_connections_open"),
             in_flight: [
                 (Bound::Calls, gauge!("docket_requests_in_flight")),
+                (Bound::Orders, gauge!("docket_orders_in_flight")),
                 (Bound::Probes, gauge!("docket_probes_in_flight")),
                 (Bound::Streams, gauge!("docket_streams_open")),
                 (Bound::Bytes, gauge!("docket_request_bytes_in_flight")),
                 (Bound::ReplyBytes, gauge!("docket_reply_bytes_in_flight")),
             ],
+            orders_max: gauge!("docket_orders_in_flight_max"),
             buckets: gauge!("docket_limiter_buckets"),
             ready: gauge!("docket_ready"),
             incidents: AtomicU64::new(1),

@@ -320,10 +320,16 @@ impl Journal {
             frames: counters.frames.load(Ordering::Relaxed),
             records: counters.records.load(Ordering::Relaxed),
             payload_bytes: counters.payload_bytes.load(Ordering::Relaxed),
-            last_sync: Duration::from_nanos(counters.last_sync_nanos.load(Ordering::Relaxed)),
+            last_sync: self.last_sync(),
             queue_records,
             queue_bytes,
         }
+    }
+
+    /// How long the last sync took.
+    pub fn last_sync(&self) -> Duration {
+        let nanos = &self.handle.shared.counters.last_sync_nanos;
+        Duration::from_nanos(nanos.load(Ordering::Relaxed))
     }
 
     /// Why the journal failed, if it did.

@@ -98,7 +98,7 @@ impl Default for ConnectionsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http2Config {
-    /// Calls at a time on one connection. Default 1,024.
+    /// Calls at a time on one connection; a client's library keeps what is more until there is room. Default 256.
     pub max_concurrent_streams: u32,
     /// Streams that a peer opened and reset before they were looked at, after which the connection ends
     /// (CVE-2023-44487). Default 64.
@@ -129,7 +129,7 @@ pub struct Http2Config {
 impl Default for Http2Config {
     fn default() -> Self {
         Self {
-            max_concurrent_streams: 1_024,
+            max_concurrent_streams: 256,
             max_pending_reset_streams: 64,
             max_local_error_reset_streams: 256,
             max_header_list_bytes: 16 * KIB as u32,
@@ -191,6 +191,12 @@ pub struct AdmissionConfig {
     pub max_reply_bytes: usize,
     /// When a caller that was refused is asked to come back, in milliseconds. Default 100.
     pub retry_ms: u64,
+    /// What an order may take, beside the disk, when there are more than can be done, in milliseconds: as many are let in as
+    /// are done within it, at least 64; 0 lets in as many as `max_calls`. Default 50.
+    pub order_ms: u64,
+    /// Calls that are refused a second; connections whose calls are refused beyond that are read more slowly, so that
+    /// refusing does not become all that the node does. 0 for no bound. Default 20,000.
+    pub max_refusals_per_second: u32,
 }
 
 impl Default for AdmissionConfig {
@@ -204,6 +210,8 @@ impl Default for AdmissionConfig {
             max_bytes: 64 * MIB,
             max_reply_bytes: 128 * MIB,
             retry_ms: 100,
+            order_ms: 50,
+            max_refusals_per_second: 20_000,
         }
     }
 }

@@ -1,22 +1,27 @@
 //! Admission: how much may be in flight, in calls, in streams and in bytes. What is more is refused and thrown away unread, so
-//! that the work that was admitted keeps its pace and memory stays flat whatever is offered.
+//! that the work that was admitted keeps its pace and memory stays flat whatever is offered. The bound of orders moves with how
+//! long they take ([`pace`](super::pace)), and whoever has too much refused is read more slowly ([`brake`](super::brake)).
 
 use std::{
     pin::Pin,
     sync::{
         Arc,
         atomic::{
-            AtomicUsize,
+            AtomicBool, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, futures::OwnedNotified};
 use tonic::Code;
 
+use super::{
+    brake::{Brake, Brakes},
+    pace::Pace,
+};
 use crate::{config::AdmissionConfig, errors::Refusal};
 
 /// A reply of no more bytes is sent though the bound of reply bytes is reached: what it tells has been done. Replies to
@@ -28,6 +33,9 @@ pub const SMALL_REPLY_BYTES: usize = 16 * 1_024;
 pub struct Admission {
     in_flight: [AtomicUsize; Bound::COUNT],
     max: [usize; Bound::COUNT],
+    /// The bound of orders, which moves.
+    pace: Pace,
+    brakes: Arc<Brakes>,
     retry: Duration,
     freed: Arc<Notify>,
     /// How many wait for `freed`.
@@ -46,6 +54,9 @@ pub struct Waiting {
 pub struct Permit {
     admission: Arc<Admission>,
     kind: Kind,
+    /// Since when; of an order.
+    since: Option<Instant>,
+    answered: AtomicBool,
     bytes: AtomicUsize,
     reply_bytes: AtomicUsize,
 }
@@ -53,8 +64,10 @@ pub struct Permit {
 /// What asks to be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A call, or an order of a stream.
+    /// A call that is no order.
     Call,
+    /// An order: a call, or a message of a stream.
+    Order,
     /// A call that needs no credentials.
     OpenCall,
     /// A question how the node is: it has room of its own, since it is asked when there is none.
@@ -70,6 +83,8 @@ pub enum Kind {
 pub enum Bound {
     /// Calls, and orders of streams.
     Calls,
+    /// Of those, orders: as many as are done in time.
+    Orders,
     /// Of those, the ones that need no credentials.
     OpenCalls,
     /// Questions how the node is.
@@ -88,6 +103,7 @@ impl Kind {
     fn bounds(self) -> &'static [Bound] {
         match self {
             Self::Call => &[Bound::Calls],
+            Self::Order => &[Bound::Calls, Bound::Orders],
             Self::OpenCall => &[Bound::Calls, Bound::OpenCalls],
             Self::Probe => &[Bound::Probes],
             Self::Stream => &[Bound::Streams],
@@ -98,8 +114,9 @@ impl Kind {
 
 impl Bound {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Calls,
+        Self::Orders,
         Self::OpenCalls,
         Self::Probes,
         Self::Streams,
@@ -114,6 +131,7 @@ impl Bound {
     pub fn limiter(self) -> &'static str {
         match self {
             Self::Calls => "calls_in_flight",
+            Self::Orders => "orders_in_flight",
             Self::OpenCalls => "open_calls_in_flight",
             Self::Probes => "probes_in_flight",
             Self::Streams => "streams",
@@ -136,11 +154,14 @@ impl Admission {
             max_bytes,
             max_reply_bytes,
             retry_ms,
+            order_ms,
+            max_refusals_per_second,
         } = config;
         Arc::new(Self {
             in_flight: Default::default(),
             // In the order of `Bound`.
             max: [
+                max_calls,
                 max_calls,
                 max_open_calls,
                 max_probes,
@@ -149,6 +170,8 @@ impl Admission {
                 max_bytes,
                 max_reply_bytes,
             ],
+            pace: Pace::new(max_calls, (order_ms > 0).then(|| Duration::from_millis(order_ms))),
+            brakes: Brakes::new(max_refusals_per_second),
             retry: Duration::from_millis(retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
@@ -187,6 +210,8 @@ impl Admission {
         let permit = Permit {
             admission: Arc::clone(self),
             kind,
+            since: (kind == Kind::Order).then(Instant::now),
+            answered: AtomicBool::new(false),
             bytes: AtomicUsize::new(0),
             reply_bytes: AtomicUsize::new(0),
         };
@@ -206,6 +231,21 @@ impl Admission {
         .retry(self.retry)
     }
 
+    /// The brake of a new connection.
+    pub fn brake(&self) -> Brake {
+        self.brakes.brake()
+    }
+
+    /// The disk takes so long for a sync now.
+    pub fn disk(&self, sync: Duration) {
+        self.pace.disk(sync);
+    }
+
+    /// How many orders may be in flight now.
+    pub fn orders_max(&self) -> usize {
+        self.pace.bound()
+    }
+
     /// How much of it is in flight.
     pub fn in_flight(&self, bound: Bound) -> usize {
         self.in_flight[bound as usize].load(Relaxed)
@@ -213,8 +253,15 @@ impl Admission {
 
     fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
         let before = self.in_flight[bound as usize].fetch_add(n, SeqCst);
-        if before.saturating_add(n) > self.max[bound as usize] {
+        let max = match bound {
+            Bound::Orders => self.pace.bound(),
+            _ => self.max[bound as usize],
+        };
+        if before.saturating_add(n) > max {
             self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+            if bound == Bound::Orders {
+                self.pace.reached();
+            }
             return Err(bound);
         }
         Ok(())
@@ -223,7 +270,7 @@ impl Admission {
     fn give_back(&self, bound: Bound, n: usize) {
         // Either this sees who waits, or who waits sees the room: both orders are total.
         self.in_flight[bound as usize].fetch_sub(n, SeqCst);
-        if bound == Bound::Calls && self.waiting.load(SeqCst) > 0 {
+        if matches!(bound, Bound::Calls | Bound::Orders) && self.waiting.load(SeqCst) > 0 {
             self.freed.notify_one();
         }
     }
@@ -261,6 +308,7 @@ impl Permit {
     /// Where they do not fit and are more than [`SMALL_REPLY_BYTES`]; then they are not counted.
     pub fn reply(&self, bytes: usize) -> Result<(), Bound> {
         self.read();
+        self.answered();
         if bytes > SMALL_REPLY_BYTES {
             self.admission.take(Bound::ReplyBytes, bytes)?;
         } else {
@@ -268,6 +316,15 @@ impl Permit {
         }
         self.reply_bytes.fetch_add(bytes, Relaxed);
         Ok(())
+    }
+
+    /// What was asked for is answered; the reply may still have to be taken.
+    pub fn answered(&self) {
+        let Some(since) = self.since else { return };
+        if !self.answered.swap(true, Relaxed) && self.admission.pace.done(since) {
+            // There is more room than those who end give back.
+            self.admission.freed.notify_waiters();
+        }
     }
 
     /// What a caller is told for whom there is no room.
@@ -292,6 +349,8 @@ impl Drop for Waiting {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // One that nobody waited for to its end took at least so long.
+        self.answered();
         let held = [
             (Bound::Bytes, *self.bytes.get_mut()),
             (Bound::ReplyBytes, *self.reply_bytes.get_mut()),
@@ -321,6 +380,7 @@ mod tests {
             max_bytes: 10,
             max_reply_bytes: 50_000,
             retry_ms: 5,
+            ..AdmissionConfig::default()
         })
     }
 
@@ -338,6 +398,40 @@ mod tests {
         drop(first);
         let third = admission.admit(Kind::Call, 0).unwrap();
         drop((second, third));
+        assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+    }
+
+    #[tokio::test]
+    async fn orders_are_fewer_where_they_take_too_long_and_leave_room_for_other_calls() {
+        let admission = Admission::new(AdmissionConfig {
+            max_calls: 100,
+            order_ms: 1,
+            ..AdmissionConfig::default()
+        });
+        let slow = Duration::from_secs(1);
+        let since = Instant::now().checked_sub(slow).unwrap();
+        // A window in which few were done, and slowly.
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..16 {
+            let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.since = Some(since);
+        }
+        assert_eq!(admission.orders_max(), 64);
+        let orders: Vec<_> = (0..64)
+            .map(|_| admission.admit(Kind::Order, 0).unwrap())
+            .collect();
+        assert_eq!(admission.admit(Kind::Order, 0).unwrap_err(), Bound::Orders);
+        let other = admission.admit(Kind::Call, 0).unwrap();
+        assert_eq!(
+            admission.in_flight(Bound::Calls),
+            65,
+            "a refused order leaves nothing behind"
+        );
+        let mut waiting = admission.wait();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(orders);
+        assert!(futures::poll!(&mut waiting).is_ready());
+        drop(other);
         assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
     }
 

@@ -16,6 +16,8 @@ const STREAMS: [&str; 4] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+/// The order as a call.
+const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// Services that must answer when the node has more to do than it can, since they tell how it is.
 const PROBES: [&str; 2] = ["/grpc.health.v1.Health/", "/docket.v1.NodeService/"];
 
@@ -53,6 +55,7 @@ impl Method {
             (Flow::Stream, true) => Kind::Stream,
             (Flow::Stream, false) => Kind::OpenStream,
             (Flow::Unary, _) if self.probe => Kind::Probe,
+            (Flow::Unary, true) if self.rule.path == PLACE_ORDER => Kind::Order,
             (Flow::Unary, true) => Kind::Call,
             (Flow::Unary, false) => Kind::OpenCall,
         }
@@ -129,6 +132,11 @@ impl Methods {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_order_is_in_the_contract() {
+        assert!(METHOD_TABLE.iter().any(|rule| rule.path == PLACE_ORDER));
+    }
 
     #[test]
     fn the_streams_are_those_of_the_contract() {

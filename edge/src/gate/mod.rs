@@ -12,9 +12,11 @@
 
 pub(crate) mod admission;
 mod body;
+pub(crate) mod brake;
 mod deadline;
 pub(crate) mod limits;
 mod methods;
+mod pace;
 mod unread;
 
 use std::{
@@ -43,6 +45,7 @@ use tracing::Instrument;
 use self::{
     admission::{Admission, Bound, Kind, Permit},
     body::{Ending, code_of, put_status},
+    brake::Brake,
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -99,13 +102,16 @@ pub(crate) struct Peer {
     pub(crate) active: AtomicU32,
     /// Replies that it has not taken.
     pub(crate) unread: Unread,
+    /// Put on when its calls are refused.
+    pub(crate) brake: Brake,
 }
 
 impl Peer {
     /// It has not called yet.
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr, brake: Brake) -> Self {
         Self {
             address,
+            brake,
             calls: AtomicU64::new(0),
             active: AtomicU32::new(0),
             unread: Unread::default(),
@@ -173,6 +179,11 @@ impl Gate {
         })
     }
 
+    /// A new connection's other end.
+    pub(crate) fn peer(&self, address: SocketAddr) -> Arc<Peer> {
+        Arc::new(Peer::new(address, self.admission.brake()))
+    }
+
     /// Serves one call.
     pub(crate) async fn serve(
         self: Arc<Self>,
@@ -188,6 +199,7 @@ impl Gate {
         let pass = match self.admit(&peer, method, &request, started, &mut left) {
             Ok(pass) => pass,
             Err(refused) => {
+                peer.brake.refused();
                 // A stream's requests have no end to wait for.
                 if method.is_none_or(|method| method.flow == Flow::Unary) {
                     discard(request.into_body()).await;
@@ -285,7 +297,7 @@ impl Gate {
         })?;
         let wanted = deadline::client_timeout(request.headers())?;
         let most = match method.kind() {
-            Kind::Call | Kind::OpenCall => Some(self.call_max),
+            Kind::Call | Kind::Order | Kind::OpenCall => Some(self.call_max),
             Kind::Probe => Some(self.call_max.min(PROBE_MAX)),
             Kind::OpenStream => Some(self.open_stream_max),
             Kind::Stream => None,

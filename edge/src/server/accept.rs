@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{ConnectionsConfig, Http2Config},
-    gate::{CallTasks, Gate, Peer, limits::network_of},
+    gate::{CallTasks, Gate, limits::network_of},
     telemetry::Telemetry,
 };
 
@@ -109,7 +109,8 @@ impl Acceptor {
             .as_ref()
             .map(|certificate| certificate.acceptor());
         let limit = Duration::from_millis(self.connections.handshake_ms);
-        let io = match timeout(limit, Io::establish(tcp, tls)).await {
+        let peer = self.gate.peer(address);
+        let io = match timeout(limit, Io::establish(tcp, tls, Arc::clone(&peer))).await {
             Ok(Ok(io)) => io,
             Ok(Err(HandshakeError::Tls(error))) => {
                 tracing::debug!(%error, %address, "TLS handshake failed");
@@ -119,7 +120,6 @@ impl Acceptor {
             Ok(Err(HandshakeError::NotHttp2)) => return "not_http2",
             Err(_elapsed) => return "handshake_timeout",
         };
-        let peer = Arc::new(Peer::new(address));
         let service =
             service_fn(|request: Request<Incoming>| Arc::clone(&self.gate).serve(Arc::clone(&peer), request));
         let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(io), service));

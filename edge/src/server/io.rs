@@ -6,14 +6,18 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep_until},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::gate::{Peer, brake::PIECE_BYTES};
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client is told that speaks HTTP/1, such as a browser.
@@ -26,6 +30,11 @@ pub(super) struct Io {
     stream: MaybeTls,
     /// How much of [`PREFACE`] is still to be given back.
     preface_at: usize,
+    peer: Arc<Peer>,
+    /// Until it is read again, where the brake is on.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// A small piece was read: what is in it comes first.
+    piece_read: bool,
 }
 
 enum MaybeTls {
@@ -45,7 +54,11 @@ pub(super) enum HandshakeError {
 
 impl Io {
     /// TLS where there is a certificate, then the first bytes of HTTP/2. The caller limits the time.
-    pub(super) async fn establish(tcp: TcpStream, tls: Option<TlsAcceptor>) -> Result<Self, HandshakeError> {
+    pub(super) async fn establish(
+        tcp: TcpStream,
+        tls: Option<TlsAcceptor>,
+        peer: Arc<Peer>,
+    ) -> Result<Self, HandshakeError> {
         let mut stream = match tls {
             None => MaybeTls::Plain(tcp),
             Some(acceptor) => {
@@ -66,6 +79,9 @@ impl Io {
         Ok(Self {
             stream,
             preface_at: 0,
+            peer,
+            pause: None,
+            piece_read: false,
         })
     }
 }
@@ -82,7 +98,39 @@ impl AsyncRead for Io {
             self.preface_at += n;
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        ready!(self.poll_brake(cx));
+        if !self.peer.brake.is_on() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let length = PIECE_BYTES.min(buf.remaining());
+        let mut piece = ReadBuf::new(buf.initialize_unfilled_to(length));
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut piece))?;
+        let read = piece.filled().len();
+        buf.advance(read);
+        self.piece_read = read > 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Io {
+    /// Ready when the connection may be read further.
+    fn poll_brake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::take(&mut self.piece_read) {
+            // Behind the calls that were in it.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        while let Some(until) = self.peer.brake.until() {
+            let pause = self
+                .pause
+                .get_or_insert_with(|| Box::pin(sleep_until(until.into())));
+            if pause.deadline() < until.into() {
+                pause.as_mut().reset(until.into());
+            }
+            ready!(pause.as_mut().poll(cx));
+        }
+        self.pause = None;
+        Poll::Ready(())
     }
 }
 

@@ -122,6 +122,7 @@ pub struct Server {
     config: EdgeConfig,
     listener: TcpListener,
     operators: Operators,
+    docket: Docket,
     grpc_address: SocketAddr,
     acceptor: Arc<Acceptor>,
     readiness: Readiness,
@@ -190,7 +191,8 @@ impl Server {
         let telemetry = Arc::new(Telemetry::new());
         let limits = Arc::new(Limits::new(&config.limits));
         let admission = Admission::new(config.admission);
-        operators.opened(parts.docket.clone());
+        let docket = parts.docket.clone();
+        operators.opened(docket.clone());
         let readiness = operators.readiness().clone();
         let bounds = StreamBounds {
             window: config.calls.stream_window,
@@ -227,6 +229,7 @@ impl Server {
             config,
             listener,
             operators,
+            docket,
             grpc_address,
             acceptor,
             readiness,
@@ -264,6 +267,7 @@ impl Server {
         let over = self.operators.over().clone();
         let accepting = tokio::spawn(Arc::clone(&self.acceptor).run(self.listener));
         let chores = Chores {
+            docket: self.docket,
             limits: self.limits,
             admission: self.admission,
             telemetry: self.telemetry,
@@ -364,6 +368,7 @@ fn routes(
 
 /// What must be done now and then.
 struct Chores {
+    docket: Docket,
     limits: Arc<Limits>,
     admission: Arc<Admission>,
     telemetry: Arc<Telemetry>,
@@ -387,6 +392,8 @@ impl Chores {
                     for (bound, gauge) in &self.telemetry.in_flight {
                         gauge.set(self.admission.in_flight(*bound) as f64);
                     }
+                    self.admission.disk(self.docket.last_sync());
+                    self.telemetry.orders_max.set(self.admission.orders_max() as f64);
                 }
                 _ = prune.tick() => {
                     self.limits.prune();

@@ -297,7 +297,7 @@ impl Driver {
                 }
                 Poll::Pending => {
                     self.bounds.telemetry.denied(Bound::Calls.limiter());
-                    let refusal = self.bounds.admission.refusal(Bound::Calls);
+                    let refusal = self.bounds.admission.refusal(Bound::Orders);
                     self.answer(read.request.request_id, read.started, read.place, Err(refusal));
                     continue;
                 }
@@ -348,7 +348,7 @@ impl Driver {
         let admission = &self.bounds.admission;
         if self.waiting.is_none()
             && !admission.is_waited_for()
-            && let Ok(permit) = admission.admit(Kind::Call, bytes)
+            && let Ok(permit) = admission.admit(Kind::Order, bytes)
         {
             return Poll::Ready(permit);
         }
@@ -358,7 +358,7 @@ impl Driver {
             let woken = Pin::new(waiting).poll(cx).is_ready();
             // There may have been room between looking and waiting; later on, only who is woken has a turn.
             if (woken || new)
-                && let Ok(permit) = admission.admit(Kind::Call, bytes)
+                && let Ok(permit) = admission.admit(Kind::Order, bytes)
             {
                 self.waiting = None;
                 return Poll::Ready(permit);

@@ -1,0 +1,193 @@
+//! The brake on connections whose calls are refused.
+//!
+//! A refusal is cheap, and still costs a good part of what a small order costs, most of it HTTP/2. Who sends far more than
+//! the node takes, and does not wait as a refusal asks, would have it do nothing but refuse. So there is a bound to
+//! refusals a second: beyond it a connection that was refused is not read until its turn, and what it sends waits at its own
+//! end, as TCP has it. Connections that are not refused notice nothing.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+/// So many refusals' time may be saved up.
+const BURST: Duration = Duration::from_millis(10);
+/// No connection is left unread for longer at a time.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// So long after a refusal the brake is on.
+const ON: Duration = Duration::from_millis(20);
+/// While the brake is on, a connection is read in pieces of at most this many bytes, some ten calls, and what is in a piece
+/// is looked at before the next: otherwise hundreds are read before the first of them is refused.
+pub const PIECE_BYTES: usize = 2 * 1_024;
+
+/// What refusals cost, over all connections: a virtual clock that each one puts on (the generic cell rate algorithm).
+#[derive(Debug)]
+pub struct Brakes {
+    began: Instant,
+    /// None where there is no bound.
+    each: Option<Duration>,
+    /// When all refusals so far are paid for, in nanoseconds since `began`.
+    paid_ns: AtomicU64,
+}
+
+/// The brake of one connection.
+#[derive(Debug)]
+pub struct Brake {
+    all: Arc<Brakes>,
+    /// It is not read before, in nanoseconds since the brakes began.
+    until_ns: AtomicU64,
+    /// When a call was last refused; 0 for never.
+    refused_ns: AtomicU64,
+}
+
+impl Brakes {
+    /// For so many refusals a second; 0 for no bound.
+    pub fn new(per_second: u32) -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            each: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
+            paid_ns: AtomicU64::new(0),
+        })
+    }
+
+    /// For one more connection.
+    pub fn brake(self: &Arc<Self>) -> Brake {
+        Brake {
+            all: Arc::clone(self),
+            until_ns: AtomicU64::new(0),
+            refused_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// One more at `now`; when it is paid for.
+    fn charge(&self, each: Duration, now: Duration) -> Duration {
+        let earliest = now.saturating_sub(BURST);
+        let charged = |paid_ns| (Duration::from_nanos(paid_ns).max(earliest) + each).as_nanos() as u64;
+        let before = self
+            .paid_ns
+            .fetch_update(AcqRel, Acquire, |paid_ns| Some(charged(paid_ns)));
+        Duration::from_nanos(charged(before.unwrap_or_default()))
+    }
+}
+
+impl Brake {
+    /// A call of this connection was refused.
+    pub fn refused(&self) {
+        self.refused_at(self.all.began.elapsed());
+    }
+
+    fn refused_at(&self, now: Duration) {
+        let Some(each) = self.all.each else { return };
+        let paid = self.all.charge(each, now).min(now + PAUSE_MAX);
+        if paid > now {
+            self.until_ns.fetch_max(paid.as_nanos() as u64, Release);
+        }
+        self.refused_ns.store(now.as_nanos() as u64, Release);
+    }
+
+    /// Until when the connection is not read; none where it is.
+    pub fn until(&self) -> Option<Instant> {
+        let until_ns = self.until_ns.load(Acquire);
+        if until_ns == 0 {
+            return None;
+        }
+        let until = self.all.began + Duration::from_nanos(until_ns);
+        if until > Instant::now() {
+            return Some(until);
+        }
+        // Where it was put on again in between, that stays.
+        let _ = self.until_ns.compare_exchange(until_ns, 0, AcqRel, Relaxed);
+        None
+    }
+
+    /// Whether calls were refused just now.
+    pub fn is_on(&self) -> bool {
+        let refused_ns = self.refused_ns.load(Acquire);
+        if refused_ns == 0 {
+            return false;
+        }
+        let on = self.all.began.elapsed() < Duration::from_nanos(refused_ns) + ON;
+        if !on {
+            // Where there was one more in between, that stays.
+            let _ = self.refused_ns.compare_exchange(refused_ns, 0, AcqRel, Relaxed);
+        }
+        on
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(10);
+
+    fn until(brake: &Brake) -> Duration {
+        Duration::from_nanos(brake.until_ns.load(Relaxed))
+    }
+
+    #[test]
+    fn a_few_refusals_cost_nothing_and_many_their_time() {
+        let brakes = Brakes::new(1_000);
+        let (one, other) = (brakes.brake(), brakes.brake());
+        for _ in 0..10 {
+            one.refused_at(NOW);
+        }
+        assert_eq!(until(&one), Duration::ZERO);
+        for _ in 0..20 {
+            one.refused_at(NOW);
+        }
+        assert_eq!(until(&one), NOW + Duration::from_millis(20));
+        other.refused_at(NOW);
+        assert_eq!(until(&other), NOW + Duration::from_millis(21));
+        assert_eq!(until(&one), NOW + Duration::from_millis(20));
+        other.refused_at(2 * NOW);
+        assert_eq!(
+            until(&other),
+            NOW + Duration::from_millis(21),
+            "paid for long ago"
+        );
+    }
+
+    #[test]
+    fn nobody_is_left_unread_for_long() {
+        let brakes = Brakes::new(1_000);
+        let brake = brakes.brake();
+        for _ in 0..100_000 {
+            brake.refused_at(NOW);
+        }
+        assert_eq!(until(&brake), NOW + PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_connection_is_read_again_when_its_time_has_come() {
+        let brakes = Brakes::new(1);
+        let (brake, quiet) = (brakes.brake(), brakes.brake());
+        brake.refused_at(brakes.began.elapsed());
+        assert!(brake.until().is_some());
+        assert!(quiet.until().is_none(), "whoever is not refused notices nothing");
+        brake.until_ns.store(1, Relaxed);
+        assert!(brake.until().is_none());
+        assert_eq!(until(&brake), Duration::ZERO);
+        assert!(brake.is_on() && !quiet.is_on());
+        brake.refused_ns.store(1, Relaxed);
+        std::thread::sleep(ON);
+        assert!(!brake.is_on());
+        assert_eq!(brake.refused_ns.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn without_a_bound_there_is_no_brake() {
+        let brake = Brakes::new(0).brake();
+        for _ in 0..1_000 {
+            brake.refused();
+        }
+        assert!(brake.until().is_none());
+        assert!(!brake.is_on());
+    }
+}
