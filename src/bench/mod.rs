@@ -15,7 +15,7 @@ mod subject;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use docket_soak::{
-    Error, Ledger, Load, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo,
+    Error, Ledger, Load, Mode, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,9 +31,9 @@ pub const ECHO_COMMAND: &str = "bench-echo";
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the disk is measured in a round, at most.
 const DISK_MAX: Duration = Duration::from_secs(1);
-/// In flight on each connection at most while too much is offered: what a server's HTTP/2 lets a client open, so that
-/// nothing waits in the client.
-const OVERLOAD_IN_FLIGHT: usize = 1_000;
+/// In flight on each connection at most while too much is offered: what the server's HTTP/2 lets a client open, so that
+/// nothing waits unseen in the client. What is beyond it was meant and is not offered.
+const OVERLOAD_IN_FLIGHT: usize = 250;
 /// What is appended where no commit of the server's was seen.
 const COMMIT_BYTES: usize = 4_096;
 
@@ -222,6 +222,10 @@ async fn overload(
 ) -> Result<Overload, Error> {
     let offered = factor * usual.rate(usual.orders.count());
     let load = Load {
+        mode: match plan.load.mode {
+            Mode::Unary => Mode::UnaryWritten,
+            other => other,
+        },
         pace: Pace::Open { per_second: offered },
         in_flight: plan
             .load

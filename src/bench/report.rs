@@ -176,13 +176,17 @@ impl Report {
     }
 }
 
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Unary | Mode::UnaryWritten => "unary",
+        Mode::Stream => "stream",
+    }
+}
+
 /// What was measured, in a line.
 fn headline(plan: &Plan) -> String {
     let (load, shape) = (&plan.load, &plan.shape);
-    let mode = match load.mode {
-        Mode::Unary => "unary",
-        Mode::Stream => "stream",
-    };
+    let mode = name(load.mode);
     let pace = match load.pace {
         Pace::Closed => format!("{} in flight", load.in_flight),
         Pace::Open { per_second } => format!("{per_second} a second, {} in flight at most", load.in_flight),
@@ -212,7 +216,7 @@ fn label(name: &str) -> String {
 fn settings(plan: &Plan) -> Value {
     let (load, shape) = (&plan.load, &plan.shape);
     json!({
-        "mode": match load.mode { Mode::Unary => "unary", Mode::Stream => "stream" },
+        "mode": name(load.mode),
         "rate": match load.pace { Pace::Closed => None, Pace::Open { per_second } => Some(per_second) },
         "in_flight": load.in_flight,
         "connections": load.connections,

@@ -1,6 +1,8 @@
 //! A shard that loses its leader while others need it. (One node alone cannot lose one from outside.)
 
-use docket_engine::{Amount, Currency, Quantity};
+use std::time::Duration;
+
+use docket_engine::{Amount, Currency, CustomerId, Line, OrderState, Quantity};
 
 use super::*;
 use crate::{Call, CallError, Docket, NewCustomer, NewItem, Options, PlaceOrder, docket::PANICS_MAX};

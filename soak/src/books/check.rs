@@ -1,13 +1,16 @@
 //! The server's side of the books, held against what it must be.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    pin::pin,
+};
 
 use docket_proto::v1::{
     GetCustomerRequest, GetItemRequest, ListOrdersRequest, Order,
     customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient, order::State,
     order_service_client::OrderServiceClient,
 };
-use futures::{StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use tonic::transport::Channel;
 
 use super::{Accounts, IN_FLIGHT, accounts::Newest, patiently};
@@ -104,8 +107,12 @@ pub async fn check_round(
         .iter()
         .for_each(|what| checked.fault(what.clone()));
     let channel = target.connect().await?;
-    stock(target, &channel, shop, accounts, &mut checked).await?;
-    money(target, &channel, shop, accounts, &mut checked).await?;
+    let items = stream::iter(0..shop.shape().items);
+    let items = items.map(|item| stock(target, &channel, shop, accounts, item));
+    checked.items = compare("on hand, reserved, available", items, &mut checked).await?;
+    let customers = stream::iter(0..shop.shape().customers);
+    let customers = customers.map(|customer| money(target, &channel, shop, accounts, customer));
+    checked.customers = compare("balance, held, available", customers, &mut checked).await?;
     let seed = round.workload.shape().seed;
     let read = by_customer(round).into_iter().enumerate();
     let read = read.filter(|(customer, _)| Chance::new(seed, *customer as u64).unit() < share);
@@ -142,38 +149,50 @@ fn by_customer(round: &Round) -> Vec<Vec<Acknowledged>> {
     orders
 }
 
+/// The figures of a customer or an item: what they are by the server's books, and what they must be.
+struct Figures {
+    name: String,
+    is: (i64, i64, i64),
+    must: (i64, i64, i64),
+}
+
+/// Compares all of a kind; how many. `named` says what the figures are.
+async fn compare(
+    named: &str,
+    figures: impl Stream<Item = impl Future<Output = Result<Figures, Error>>>,
+    checked: &mut Checked,
+) -> Result<u64, Error> {
+    let mut figures = pin!(figures.buffer_unordered(IN_FLIGHT));
+    let mut compared = 0;
+    while let Some(one) = figures.next().await {
+        let Figures { name, is, must } = one?;
+        compared += 1;
+        if is != must {
+            checked.fault(format!("{name}: {named} are {is:?}, must be {must:?}"));
+        }
+    }
+    Ok(compared)
+}
+
 async fn stock(
     target: &Target,
     channel: &Channel,
     shop: &Workload,
     accounts: &Accounts,
-    checked: &mut Checked,
-) -> Result<(), Error> {
-    let items = stream::iter(0..shop.shape().items).map(|item| {
-        let mut client = ItemServiceClient::new(channel.clone());
-        let request = GetItemRequest {
-            name: shop.item_name(item),
-        };
-        async move {
-            let found = patiently(async || client.get_item(target.call(request.clone())).await).await;
-            found.map(|found| (item, found))
-        }
-    });
-    let mut items = items.buffer_unordered(IN_FLIGHT);
-    while let Some(found) = items.next().await {
-        let (item, found) = found.map_err(Error::refused("cannot read an item"))?;
-        checked.items += 1;
-        let stock = accounts.item(item);
-        let must = (stock.on_hand, stock.reserved, stock.on_hand - stock.reserved);
-        let is = (found.on_hand, found.reserved, found.available);
-        if is != must {
-            checked.fault(format!(
-                "{}: on hand, reserved, available are {is:?}, must be {must:?}",
-                found.name
-            ));
-        }
-    }
-    Ok(())
+    item: u64,
+) -> Result<Figures, Error> {
+    let mut client = ItemServiceClient::new(channel.clone());
+    let request = GetItemRequest {
+        name: shop.item_name(item),
+    };
+    let found = patiently(async || client.get_item(target.call(request.clone())).await).await;
+    let found = found.map_err(Error::refused("cannot read an item"))?;
+    let stock = accounts.item(item);
+    Ok(Figures {
+        name: found.name,
+        is: (found.on_hand, found.reserved, found.available),
+        must: (stock.on_hand, stock.reserved, stock.on_hand - stock.reserved),
+    })
 }
 
 async fn money(
@@ -181,34 +200,21 @@ async fn money(
     channel: &Channel,
     shop: &Workload,
     accounts: &Accounts,
-    checked: &mut Checked,
-) -> Result<(), Error> {
-    let customers = stream::iter(0..shop.shape().customers).map(|customer| {
-        let mut client = CustomerServiceClient::new(channel.clone());
-        let request = GetCustomerRequest {
-            name: shop.customer_name(customer),
-        };
-        async move {
-            let found = patiently(async || client.get_customer(target.call(request.clone())).await).await;
-            found.map(|found| (customer, found))
-        }
-    });
-    let mut customers = customers.buffer_unordered(IN_FLIGHT);
-    while let Some(found) = customers.next().await {
-        let (customer, found) = found.map_err(Error::refused("cannot read a customer"))?;
-        checked.customers += 1;
-        let account = accounts.customer(customer);
-        let available = CREDIT_LIMIT + account.balance - account.held;
-        let must = (account.balance, account.held, available);
-        let is = (found.balance, found.held, found.available);
-        if is != must {
-            checked.fault(format!(
-                "{}: balance, held, available are {is:?}, must be {must:?}",
-                found.name
-            ));
-        }
-    }
-    Ok(())
+    customer: u64,
+) -> Result<Figures, Error> {
+    let mut client = CustomerServiceClient::new(channel.clone());
+    let request = GetCustomerRequest {
+        name: shop.customer_name(customer),
+    };
+    let found = patiently(async || client.get_customer(target.call(request.clone())).await).await;
+    let found = found.map_err(Error::refused("cannot read a customer"))?;
+    let account = accounts.customer(customer);
+    let available = CREDIT_LIMIT + account.balance - account.held;
+    Ok(Figures {
+        name: found.name,
+        is: (found.balance, found.held, found.available),
+        must: (account.balance, account.held, available),
+    })
 }
 
 /// Reads the orders of a customer that are newer than `newest`; how many, and what is wrong with them. `told` is sorted as

@@ -39,18 +39,26 @@ enum Command {
     /// Run scenarios against a server of its own, and write the report
     Run(Box<run::Args>),
     /// List the scenarios, and what each shows
+    #[command(mut_arg("format", |arg| arg.help("How the list is printed: table or json")))]
     List {
-        /// How the list is printed: table or json
-        #[arg(
-            short,
-            long,
-            value_name = "FORMAT",
-            value_enum,
-            default_value = "table",
-            hide_possible_values = true
-        )]
-        output: Format,
+        #[command(flatten)]
+        output: Output,
     },
+}
+
+/// How a command's result is printed.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Output {
+    /// How the result is printed: table or json
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "table",
+        hide_possible_values = true
+    )]
+    format: Format,
 }
 
 /// How results are printed.
@@ -74,7 +82,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => args.run(),
-        Command::List { output } => list(output).map(|()| ExitCode::SUCCESS),
+        Command::List { output } => list(output.format).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         // Whoever closed stderr is told by the exit code.

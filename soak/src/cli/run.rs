@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use jiff::{Span, SpanRelativeTo};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{FAILED, Format, print, progress};
+use super::{FAILED, Format, Output, print, progress};
 use crate::{
     Error, report,
     report::text::{bytes, count, micros, seconds},
@@ -61,22 +61,14 @@ pub struct Args {
     /// About so many orders are placed in the whole run at most
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
     orders_max: u64,
-    /// How the result is printed: table or json
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        value_enum,
-        default_value = "table",
-        hide_possible_values = true
-    )]
-    output: Format,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Args {
     /// Runs, writes the report, and says how it went.
     pub(super) fn run(self) -> Result<ExitCode, Error> {
-        let (out, output) = (self.out.clone(), self.output);
+        let (out, output) = (self.out.clone(), self.output.format);
         let plan = self.plan()?;
         // Told before hours have passed.
         plan.validate()?;

@@ -1,15 +1,27 @@
 //! One call an order.
 
+use bytes::{BufMut as _, Bytes};
 use docket_proto::v1::{GetOrderRequest, Order, PlaceOrderRequest, order_service_client::OrderServiceClient};
-use tonic::{Code, Response, Status, transport::Channel};
+use tonic::{
+    Code, Response, Status,
+    client::Grpc as AnyClient,
+    codec::{Codec, EncodeBuf, Encoder},
+    codegen::http::uri::PathAndQuery,
+    transport::Channel,
+};
+use tonic_prost::ProstCodec;
 
 use super::lane::{Lane, Operation, Pending, Slot};
 use crate::{Target, Workload};
 
 /// Whom a caller calls.
 pub trait Calls {
+    /// An order as it is asked for.
+    type Place;
+    /// The order of operation `n`, and what it will cost.
+    fn draw(workload: &Workload, n: u64) -> (Self::Place, i64);
     /// Places an order.
-    async fn place(&mut self, order: PlaceOrderRequest) -> Result<Order, Code>;
+    async fn place(&mut self, order: Self::Place) -> Result<Order, Code>;
     /// Reads an order.
     async fn read(&mut self, name: String) -> Result<Order, Code>;
 }
@@ -21,6 +33,12 @@ pub struct Grpc<'a> {
 }
 
 impl Calls for Grpc<'_> {
+    type Place = PlaceOrderRequest;
+
+    fn draw(workload: &Workload, n: u64) -> (PlaceOrderRequest, i64) {
+        workload.order(n)
+    }
+
     async fn place(&mut self, order: PlaceOrderRequest) -> Result<Order, Code> {
         answer(self.client.place_order(self.target.call(order)).await)
     }
@@ -34,17 +52,69 @@ impl Calls for Grpc<'_> {
     }
 }
 
+/// A server that is asked with bytes ([`Workload::written_order`]).
+pub struct Written<'a>(pub Grpc<'a>, pub AnyClient<Channel>);
+
+impl Calls for Written<'_> {
+    type Place = Bytes;
+
+    fn draw(workload: &Workload, n: u64) -> (Bytes, i64) {
+        workload.written_order(n)
+    }
+
+    async fn place(&mut self, order: Bytes) -> Result<Order, Code> {
+        let Self(Grpc { target, .. }, client) = self;
+        if let Err(cause) = client.ready().await {
+            return Err(Status::from_error(cause.into()).code());
+        }
+        let path = PathAndQuery::from_static("/docket.v1.OrderService/PlaceOrder");
+        answer(client.unary(target.call(order), path, AsBytes).await)
+    }
+
+    async fn read(&mut self, name: String) -> Result<Order, Code> {
+        self.0.read(name).await
+    }
+}
+
+/// Requests that are bytes already.
+struct AsBytes;
+
+impl Codec for AsBytes {
+    type Encode = Bytes;
+    type Decode = Order;
+    type Encoder = Self;
+    type Decoder = <ProstCodec<PlaceOrderRequest, Order> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<PlaceOrderRequest, Order>::default().decoder()
+    }
+}
+
+impl Encoder for AsBytes {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
 fn answer(result: Result<Response<Order>, Status>) -> Result<Order, Code> {
     result.map(Response::into_inner).map_err(|status| status.code())
 }
 
 /// Calls again and again, one at a time, until the time is up.
-pub async fn call_in_turn(lane: &Lane<'_>, slot: &Slot, mut calls: impl Calls) {
+pub async fn call_in_turn<C: Calls>(lane: &Lane<'_>, slot: &Slot, mut calls: C) {
     while let Some(intended) = lane.turn().await {
         let (n, operation) = lane.begin(intended);
         let done = match operation {
             Operation::Place => {
-                let (order, total) = Workload::order(lane.workload, n);
+                let (order, total) = C::draw(lane.workload, n);
                 slot.0.set(Some(n));
                 let pending = Pending::sent_now(intended, total);
                 let answer = calls.place(order).await;
@@ -95,6 +165,12 @@ mod tests {
     }
 
     impl Calls for Stalls {
+        type Place = PlaceOrderRequest;
+
+        fn draw(workload: &Workload, n: u64) -> (PlaceOrderRequest, i64) {
+            workload.order(n)
+        }
+
         async fn place(&mut self, order: PlaceOrderRequest) -> Result<Order, Code> {
             self.answer().await;
             let total = order

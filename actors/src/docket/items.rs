@@ -1,0 +1,115 @@
+//! The commands about items.
+
+use std::sync::Arc;
+
+use docket_engine::{Amount, Currency, Item, ItemCommand, Quantity, Sku};
+
+use super::{Docket, command::Steps};
+use crate::{Call, CallError, entity::item::ItemMessage, reply::Reply, request::Content};
+
+/// A new item.
+#[derive(Debug, Clone)]
+pub struct NewItem {
+    /// Its id.
+    pub sku: Sku,
+    /// For people.
+    pub display_name: Arc<str>,
+    /// Of the price.
+    pub currency: Currency,
+    /// Of one; 0 or more.
+    pub unit_price: Amount,
+    /// The first stock; 0 or more.
+    pub on_hand: Quantity,
+}
+
+impl Docket {
+    /// Creates an item.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn create_item(&self, call: Call, new: NewItem) -> Result<Arc<Item>, CallError> {
+        let content = Content::of("CreateItem")
+            .name(Some(&new.display_name))
+            .currency(new.currency)
+            .amount(Some(new.unit_price))
+            .quantity(new.on_hand);
+        let command = ItemCommand::Create {
+            display_name: new.display_name,
+            currency: new.currency,
+            unit_price: new.unit_price,
+            on_hand: new.on_hand,
+        };
+        self.command_item(call, new.sku, command, content).await
+    }
+
+    /// Changes an item's display name or unit price; `None` leaves it. `expected` is a revision.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn update_item(
+        &self,
+        call: Call,
+        sku: Sku,
+        display_name: Option<Arc<str>>,
+        unit_price: Option<Amount>,
+        expected: Option<u64>,
+    ) -> Result<Arc<Item>, CallError> {
+        let content = Content::of("UpdateItem")
+            .name(display_name.as_deref())
+            .amount(unit_price)
+            .revision(expected);
+        let command = ItemCommand::Update {
+            display_name,
+            unit_price,
+            expected,
+        };
+        self.command_item(call, sku, command, content).await
+    }
+
+    /// Changes an item's stock. `expected` is a revision.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn adjust_stock(
+        &self,
+        call: Call,
+        sku: Sku,
+        delta: Quantity,
+        expected: Option<u64>,
+    ) -> Result<Arc<Item>, CallError> {
+        let content = Content::of("AdjustStock").quantity(delta).revision(expected);
+        let command = ItemCommand::Adjust { delta, expected };
+        self.command_item(call, sku, command, content).await
+    }
+
+    async fn command_item(
+        &self,
+        call: Call,
+        sku: Sku,
+        command: ItemCommand,
+        content: Content,
+    ) -> Result<Arc<Item>, CallError> {
+        let shard = self.inner.router.of_key(sku.as_str());
+        let permit = self.admit(shard, 0)?;
+        let request = call
+            .request_id
+            .as_deref()
+            .map(|request_id| content.about_item(&sku, request_id));
+        self.has_room(shard, request)?;
+        let reply = self
+            .run(shard, &call, &permit, Steps::One, |caller| {
+                let message = ItemMessage::Command {
+                    command: command.clone(),
+                    request,
+                    caller,
+                };
+                shard.tell_item(sku.clone(), message);
+            })
+            .await?;
+        match reply {
+            Reply::Item(item) => Ok(item),
+            Reply::Rejected(rejection) => Err(rejection.into()),
+            _ => Err(CallError::Broken),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The handle through which a node's orders, customers and items are used: what it is made of, and what all its methods
+//! share. They are in `opening` (the start and the end), `orders`, `customers` and `items` (the commands, which all go
+//! through `command`) and `reading`.
+
+mod command;
+mod customers;
+mod items;
+mod opening;
+mod orders;
+mod reading;
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime},
+};
+
+use docket_cluster::Node;
+use docket_engine::{CustomerId, OrderId, Rejection};
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Call, CallError,
+    access::Access,
+    admission::Admission,
+    chores,
+    shard::{ActorLimits, Router, Shard},
+};
+
+pub(crate) use command::PANICS_MAX;
+pub use customers::NewCustomer;
+pub use items::NewItem;
+pub use opening::{BeforeDecision, Interfere, OpenError, Options};
+pub use orders::PlaceOrder;
+
+/// What a client is told to wait before it tries again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// A node of Docket. Clones are the same node.
+#[derive(Clone)]
+pub struct Docket {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    access: Access,
+    pub(crate) node: Node,
+    pub(crate) router: Arc<Router>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) actors: ActorLimits,
+    pub(crate) started: SystemTime,
+    pub(crate) closing: CancellationToken,
+    /// Makes order ids unique: random bits of this process above a counter.
+    unique: AtomicU64,
+    unique_prefix: u64,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Docket {
+    /// Accounts, sessions and keys.
+    pub fn access(&self) -> &Access {
+        &self.inner.access
+    }
+
+    /// Checks every invariant that can be seen within a shard, and that every reservation has an order that wants it.
+    /// For tests: it walks everything, and is exact only while nothing is in flight.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), docket_engine::Broken> {
+        for shard in &self.inner.router.shards {
+            shard.committed().validate()?;
+        }
+        match chores::orphans(&self.inner.router).first() {
+            Some((order, _)) => Err(docket_engine::Broken {
+                entity: order.to_string(),
+                why: "stock is reserved for it, and it does not want it",
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn of_order(&self, id: OrderId) -> Result<&Arc<Shard>, CallError> {
+        self.inner
+            .router
+            .of_order(id)
+            .ok_or_else(|| Rejection::OrderNotFound { order: id }.into())
+    }
+}
+
+const NO_LEADER: CallError = CallError::Unavailable {
+    reason: "the shard has no leader here",
+    retry_after: RETRY_AFTER,
+};
+
+/// What a caller may not see answers as what does not exist.
+fn not_hidden(call: &Call, customer: &CustomerId) -> Result<(), CallError> {
+    match &call.owner {
+        Some(owner) if owner != customer => Err(Rejection::CustomerNotFound {
+            customer: customer.clone(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,216 @@
+//! The start of a node, from its recovered journal to shards that take commands, and its end.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId};
+use parking_lot::Mutex;
+use ractor::Actor;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{Docket, Inner};
+use crate::{
+    AdmissionLimits,
+    access::{Access, AccessMachine},
+    admission::Admission,
+    chores,
+    committed::Committed,
+    machine::{Ids, ShardMachine},
+    proposer,
+    shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+};
+
+/// How long a stopping node waits for what is recorded behind the last answers.
+const RECORDED_WITHIN: Duration = Duration::from_millis(250);
+/// How long a stopping node looks between two looks at what is in flight.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// How a node is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Data directory, journal, Raft.
+    pub node: NodeOptions,
+    /// What may be in flight.
+    pub admission: AdmissionLimits,
+    /// What may be resident.
+    pub actors: ActorLimits,
+    /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
+    pub before_decision: Option<BeforeDecision>,
+}
+
+impl Options {
+    /// The defaults, in this data directory.
+    pub fn new(data_dir: impl Into<std::path::PathBuf>) -> Self {
+        Self {
+            node: NodeOptions::new(data_dir),
+            admission: AdmissionLimits::default(),
+            actors: ActorLimits::default(),
+            before_decision: None,
+        }
+    }
+}
+
+/// Gets the kind of an entity (`order`, `customer`, `item`) and its id; `load` and its id before it is loaded from
+/// committed state.
+#[derive(Clone)]
+pub struct BeforeDecision(pub Arc<Interfere>);
+
+/// What a test does before a decision.
+pub type Interfere = dyn Fn(&str, &str) + Send + Sync;
+
+impl std::fmt::Debug for BeforeDecision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforeDecision")
+    }
+}
+
+/// Why a node does not open or close.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Journal, snapshots or Raft.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// A supervisor could not be started.
+    #[error("the supervisor of a shard could not be started: {0}")]
+    Supervisor(String),
+}
+
+impl Docket {
+    /// Opens the node: recovers its journal, starts its groups, its shards and their chores. Leaders are elected by and
+    /// by: see [`Docket::ready`].
+    ///
+    /// # Errors
+    /// Where the data directory cannot be used; the message says why and what to do.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, async |options, machine| {
+            Node::open(options, machine).await
+        })
+        .await
+    }
+
+    /// Opens the node on a node that `open` makes: for tests that bring their own storage.
+    ///
+    /// # Errors
+    /// As [`Docket::open`].
+    pub async fn open_with<F>(options: Options, open: F) -> Result<Self, OpenError>
+    where
+        F: AsyncFnOnce(
+            NodeOptions,
+            &dyn Fn(GroupId) -> Arc<dyn docket_cluster::StateMachine>,
+        ) -> Result<Node, ClusterError>,
+    {
+        let ids = Arc::new(Ids::default());
+        let meta = AccessMachine::new();
+        let states = Mutex::new(Vec::<(ShardId, Arc<Committed>)>::new());
+        let machine = |group: GroupId| -> Arc<dyn docket_cluster::StateMachine> {
+            match group.shard() {
+                Some(shard) => {
+                    let committed = Arc::new(Committed::default());
+                    states.lock().push((shard, committed.clone()));
+                    Arc::new(ShardMachine::new(committed, ids.clone()))
+                }
+                None => Arc::new(meta.clone()),
+            }
+        };
+        let node = open(options.node, &machine).await?;
+        let mut shards = Vec::new();
+        let mut tasks = Vec::new();
+        for (id, committed) in states.into_inner() {
+            let Some(group) = node.shard(id) else { continue };
+            let supervisor = Actor::spawn(None, Supervisor, id).await;
+            let (supervisor, _) = supervisor.map_err(|error| OpenError::Supervisor(error.to_string()))?;
+            let (sender, queue) = mpsc::unbounded_channel();
+            let shard = Shard::new(ShardParts {
+                id,
+                committed,
+                group: group.clone(),
+                queue: sender,
+                supervisor: supervisor.get_cell(),
+                limits: options.actors,
+                before_decision: options.before_decision.clone(),
+                decider: random_u64() as u32,
+            });
+            tasks.push(tokio::spawn(proposer::run(shard.clone(), group, queue)));
+            shards.push(shard);
+        }
+        let router = Arc::new(Router {
+            ring: node.ring(),
+            shards,
+        });
+        for shard in &router.shards {
+            shard.set_router(&router);
+            tasks.push(tokio::spawn(shard.clone().follow_leadership()));
+        }
+        let inner = Arc::new(Inner {
+            access: Access::new(&meta, node.clone()),
+            node,
+            router,
+            admission: Admission::new(options.admission),
+            actors: options.actors,
+            started: SystemTime::now(),
+            closing: CancellationToken::new(),
+            unique: AtomicU64::new(0),
+            unique_prefix: random_u64(),
+            tasks: Mutex::new(tasks),
+        });
+        let chores = tokio::spawn(chores::run(inner.clone()));
+        inner.tasks.lock().push(chores);
+        Ok(Self { inner })
+    }
+
+    /// How long the journal's last sync took.
+    pub fn last_sync(&self) -> Duration {
+        self.inner.node.last_sync()
+    }
+
+    /// Waits until every shard has a leader and takes commands.
+    pub async fn ready(&self) {
+        self.inner.node.ready().await;
+        for shard in &self.inner.router.shards {
+            shard.led().await;
+        }
+    }
+
+    /// Resolves with the reason when the node can go on no longer: its journal failed, or a group did.
+    pub fn failed(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        self.inner.node.failed()
+    }
+
+    /// Finishes what is in flight (for at most `grace`), makes everything durable and stops. New commands are refused.
+    ///
+    /// # Errors
+    /// Where the node had failed before, or the journal cannot be closed.
+    pub async fn close(&self, grace: Duration) -> Result<(), OpenError> {
+        let inner = &self.inner;
+        inner.closing.cancel();
+        let end = Instant::now() + grace;
+        while inner.admission.calls() > 0 && Instant::now() < end {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        // Confirmations that nobody waits for are still to be recorded. Where that takes longer the next start does it.
+        let end = end.min(Instant::now() + RECORDED_WITHIN);
+        while inner.router.has_open() && Instant::now() < end {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        let closed = inner.node.shutdown().await;
+        for shard in &inner.router.shards {
+            shard.close();
+        }
+        let tasks = std::mem::take(&mut *inner.tasks.lock());
+        tasks.iter().for_each(JoinHandle::abort);
+        Ok(closed?)
+    }
+}
+
+/// Random bits of the operating system; where it has none, the time, which only has to differ from process to process.
+fn random_u64() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos() as u64
+    })
+}

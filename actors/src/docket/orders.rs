@@ -1,0 +1,148 @@
+//! The commands about orders: they are placed and cancelled.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use docket_cluster::slot_of;
+use docket_engine::{Currency, CustomerId, Line, Order, OrderId, Rejection, Version};
+
+use super::{
+    Docket,
+    command::{Steps, TRIES_MAX},
+    not_hidden,
+    reading::barrier,
+};
+use crate::{
+    Call, CallError, admission::Permit, entity::order::OrderMessage, reply::Reply, request::Content,
+    shard::Shard,
+};
+
+/// A new order, already validated for shape: 1..=100 lines, quantities 1..=10⁹, prices ≥ 0.
+#[derive(Debug, Clone)]
+pub struct PlaceOrder {
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Of all its amounts.
+    pub currency: Currency,
+    /// What is ordered.
+    pub lines: Box<[Line]>,
+}
+
+impl Docket {
+    /// Places an order. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn place_order(&self, call: Call, place: PlaceOrder) -> Result<Arc<Order>, CallError> {
+        not_hidden(&call, &place.customer)?;
+        let shard = self.inner.router.of_key(place.customer.as_str());
+        let bytes = place.lines.len() * size_of::<Line>();
+        let permit = self.admit(shard, bytes)?;
+        let request = call.request_id.as_deref().map(|id| {
+            Content::of("PlaceOrder")
+                .order(place.currency, &place.lines)
+                .about_customer(&place.customer, id)
+        });
+        if let Some(stored) = request.and_then(|request| shard.stored_reply(request)) {
+            barrier(shard).await?;
+            return self.follow(shard, &call, &permit, stored).await;
+        }
+        self.has_room(shard, request)?;
+        let id = self.order_id(&place.customer);
+        let place = Arc::new(place);
+        for _ in 0..TRIES_MAX {
+            let reply = self
+                .run(shard, &call, &permit, Steps::Several, |caller| {
+                    shard.tell_order(
+                        id,
+                        OrderMessage::Place {
+                            place: place.clone(),
+                            request,
+                            caller,
+                        },
+                    );
+                })
+                .await?;
+            match self.follow(shard, &call, &permit, reply).await {
+                // The order that had the same request was not committed after all.
+                Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {}
+                result => return result,
+            }
+        }
+        Err(CallError::OutcomeUnknown)
+    }
+
+    /// The order that a reply is about, or that it says to wait for.
+    async fn follow(
+        &self,
+        shard: &Arc<Shard>,
+        call: &Call,
+        permit: &Arc<Permit>,
+        reply: Reply,
+    ) -> Result<Arc<Order>, CallError> {
+        let reply = match reply {
+            Reply::Elsewhere(id) => {
+                self.run(shard, call, permit, Steps::Several, |caller| {
+                    shard.tell_order(id, OrderMessage::Await { caller })
+                })
+                .await?
+            }
+            reply => reply,
+        };
+        match reply {
+            Reply::Order(order) => Ok(order),
+            Reply::Rejected(rejection) => Err(rejection.into()),
+            _ => Err(CallError::Broken),
+        }
+    }
+
+    /// Cancels an order, at this version of it where one is given. Answers when its stock and its hold are given back.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn cancel_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let shard = self.of_order(id)?;
+        let permit = self.admit(shard, 0)?;
+        let request = call.request_id.as_deref().map(|request_id| {
+            Content::of("CancelOrder")
+                .version(expected)
+                .about_order(id, request_id)
+        });
+        self.has_room(shard, request)?;
+        let owner = call.owner.clone();
+        let reply = self
+            .run(shard, &call, &permit, Steps::Several, |caller| {
+                let message = OrderMessage::Cancel {
+                    owner: owner.clone(),
+                    expected,
+                    request,
+                    caller,
+                };
+                shard.tell_order(id, message);
+            })
+            .await?;
+        match reply {
+            Reply::Order(order) => Ok(order),
+            Reply::Rejected(rejection) => Err(rejection.into()),
+            _ => Err(CallError::Broken),
+        }
+    }
+
+    fn order_id(&self, customer: &CustomerId) -> OrderId {
+        let now_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis() as u64;
+        let counter = self.inner.unique.fetch_add(1, Ordering::Relaxed);
+        // 34 random bits of this process, 34 of its count.
+        let unique = (u128::from(self.inner.unique_prefix) << 34) | u128::from(counter & ((1 << 34) - 1));
+        OrderId::compose(now_ms, slot_of(customer.as_str().as_bytes()).number(), unique)
+    }
+}

@@ -1,0 +1,259 @@
+//! What an order asks of its customer and of its items, and what it makes of the answers: whose turn it is then, whether
+//! a question is asked again, and when it is given up.
+
+use std::{sync::Arc, time::Duration};
+
+use docket_engine::{Amount, Effect, ItemCommand, Rejection, Sku, order};
+
+use super::{Birth, OrderEntity, Stage};
+use crate::{
+    docket::PANICS_MAX,
+    entity::{customer::CustomerMessage, item::ItemMessage},
+    reply::{Ask, Deadline, Failure, Step, StepError},
+    shard::Shard,
+};
+
+/// How often an order asks one question again before it gives its callers up; it is taken up again later.
+const ASKS_MAX: u32 = 64;
+/// How long it waits before it asks a shard again that has no leader.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How often a question was asked again, and how often it made whoever was asked panic.
+pub(super) struct Repeats {
+    step: Step,
+    asked: u32,
+    panics: u32,
+}
+
+impl OrderEntity {
+    pub(super) fn ask_items(&mut self, shard: &Arc<Shard>, effects: Vec<Effect>) {
+        self.answers.clear();
+        self.repeats.clear();
+        self.awaiting = effects.len();
+        for effect in effects {
+            match effect {
+                // An earlier life has seen to it, and may have answered so.
+                Effect::ReserveStock { sku, .. }
+                    if self.birth == Birth::Elsewhere && shard.has_reserved(self.id, &sku) =>
+                {
+                    self.answers.push((sku, Ok(())));
+                }
+                Effect::ReserveStock { sku, currency, lines } => {
+                    let command = ItemCommand::Reserve {
+                        order: self.id,
+                        currency,
+                        lines,
+                    };
+                    self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
+                }
+                Effect::ReleaseStock { sku } => {
+                    let command = ItemCommand::Release { order: self.id };
+                    self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+                }
+                // The customer is asked in one record with the order's own event.
+                Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } => self.awaiting -= 1,
+            }
+        }
+        if self.stage == Stage::Reserving && self.answers.len() == self.awaiting {
+            self.settle(shard);
+        }
+    }
+
+    fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
+        shard.tell_item(sku, ItemMessage::Ask { ask, command });
+    }
+
+    /// Asks one question, again or for the first time.
+    pub(super) fn ask(&mut self, shard: &Arc<Shard>, step: Step) {
+        match step {
+            Step::Wake => {
+                let Some(order) = &self.order else { return };
+                let ask = Ask::new(shard.clone(), self.id, self.life.decider, Step::Wake);
+                shard.tell_customer(&order.customer, CustomerMessage::Wake { ask });
+            }
+            Step::Hold => {
+                let Some((place, record)) = &self.placing else {
+                    return;
+                };
+                let amount = order::total(&place.lines).unwrap_or(Amount::ZERO);
+                let message = CustomerMessage::Hold {
+                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
+                    deadline: Deadline::latest(&self.callers),
+                    amount,
+                    currency: place.currency,
+                    record: record.clone(),
+                };
+                shard.tell_customer(&place.customer, message);
+            }
+            Step::Unhold => {
+                let (Some(order), Some(record)) = (&self.order, &self.unholding) else {
+                    return;
+                };
+                let message = CustomerMessage::Unhold {
+                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
+                    // A refused order gives back what it holds, whoever waits.
+                    deadline: match self.cancelling {
+                        true => Deadline::latest(&self.callers),
+                        false => Deadline::NEVER,
+                    },
+                    amount: order.total,
+                    record: record.clone(),
+                };
+                shard.tell_customer(&order.customer, message);
+            }
+            Step::Reserve(sku) => {
+                let Some(order) = &self.order else { return };
+                let effect = order::open_effects(order)
+                    .into_iter()
+                    .find(|effect| matches!(effect, Effect::ReserveStock { sku: s, .. } if *s == sku));
+                if let Some(Effect::ReserveStock { sku, currency, lines }) = effect {
+                    let command = ItemCommand::Reserve {
+                        order: self.id,
+                        currency,
+                        lines,
+                    };
+                    self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
+                }
+            }
+            Step::Release(sku) => {
+                let command = ItemCommand::Release { order: self.id };
+                self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
+        match result {
+            Err(StepError::Failed(Failure::Expired)) => return self.expired(shard, step),
+            Err(StepError::Failed(failure)) => return self.ask_again(shard, step, failure),
+            _ => {}
+        }
+        match (self.stage, step) {
+            (Stage::Waking, Step::Wake) => self.awake(shard),
+            (Stage::Holding, Step::Hold) => self.held(shard, result),
+            (Stage::Reserving, Step::Reserve(sku)) => {
+                if self.answers.iter().any(|(answered, _)| *answered == sku) {
+                    return;
+                }
+                let answer = match result {
+                    // It panicked, but after it had reserved: then the order has what it asked for.
+                    Err(StepError::Rejected(_)) if shard.has_reserved(self.id, &sku) => Ok(()),
+                    Err(StepError::Rejected(rejection)) => Err(rejection),
+                    _ => Ok(()),
+                };
+                self.answers.push((sku, answer));
+                if self.answers.len() == self.awaiting {
+                    self.settle(shard);
+                }
+            }
+            (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
+            (Stage::Releasing, Step::Release(sku)) => {
+                if self.answers.iter().any(|(answered, _)| *answered == sku) {
+                    return;
+                }
+                self.answers.push((sku, Ok(())));
+                if self.answers.len() == self.awaiting {
+                    self.released(shard);
+                }
+            }
+            // An answer to a question that was asked twice.
+            _ => {}
+        }
+    }
+
+    /// Whether such a question is under way.
+    pub(super) fn waits_for(&self, step: &Step) -> bool {
+        matches!(
+            (self.stage, step),
+            (Stage::Waking, Step::Wake)
+                | (Stage::Holding, Step::Hold)
+                | (Stage::Reserving, Step::Reserve(_))
+                | (Stage::Unholding, Step::Unhold)
+                | (Stage::Releasing, Step::Release(_))
+        )
+    }
+
+    /// The customer came to the question too late, and did nothing. So nothing of the placing or cancelling is in the log.
+    fn expired(&mut self, shard: &Arc<Shard>, step: Step) {
+        if !self.waits_for(&step) {
+            return;
+        }
+        if !Deadline::latest(&self.callers).has_passed() {
+            // Somebody came since who has more time.
+            return self.ask(shard, step);
+        }
+        (self.placing, self.unholding) = (None, None);
+        (self.stage, self.cancelling) = (Stage::Idle, false);
+        for caller in std::mem::take(&mut self.callers) {
+            caller.fail(Failure::Expired);
+        }
+    }
+
+    fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
+        if !self.waits_for(&step) {
+            return;
+        }
+        let repeats = self.repeats(&step);
+        repeats.asked += 1;
+        repeats.panics += u32::from(failure == Failure::Panicked);
+        let (asked, panics) = (repeats.asked, repeats.panics);
+        if asked > ASKS_MAX {
+            return self.failed(shard, Failure::Unknown);
+        }
+        // What came back as a conflict or unknown may have been done: for a hold, or its release, only committed state
+        // can tell.
+        let uncertain = matches!(step, Step::Hold | Step::Unhold) && failure != Failure::Gone;
+        if uncertain {
+            return self.failed(shard, failure);
+        }
+        match failure {
+            Failure::Panicked if panics >= PANICS_MAX => self.poisoned(shard, step),
+            Failure::NotLeader | Failure::Unknown => {
+                shard.tell_order_later(self.id, self.life.decider, step, ASK_AGAIN_AFTER);
+            }
+            _ => self.ask(shard, step),
+        }
+    }
+
+    /// How often this question was asked again.
+    fn repeats(&mut self, step: &Step) -> &mut Repeats {
+        let known = self.repeats.iter().position(|repeats| repeats.step == *step);
+        let at = known.unwrap_or_else(|| {
+            let step = step.clone();
+            self.repeats.push(Repeats {
+                step,
+                asked: 0,
+                panics: 0,
+            });
+            self.repeats.len() - 1
+        });
+        &mut self.repeats[at]
+    }
+
+    /// An item panics over the order again and again.
+    fn poisoned(&mut self, shard: &Arc<Shard>, step: Step) {
+        metrics::counter!("docket_poison_commands_total").increment(1);
+        let Step::Reserve(sku) = &step else {
+            // What is reserved must be given back some day: the callers are told, and it is tried again later.
+            return self.failed(shard, Failure::Poison);
+        };
+        if self.birth == Birth::Elsewhere {
+            // An earlier life may have answered that it is confirmed.
+            return self.failed(shard, Failure::Poison);
+        }
+        let line = self
+            .order
+            .iter()
+            .flat_map(|order| &order.lines)
+            .position(|line| line.sku == *sku);
+        let rejection = Rejection::ItemFailed {
+            line: line.unwrap_or_default() as u16,
+            sku: sku.clone(),
+        };
+        // What the item has put into the log before it panicked is to be seen first.
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step.clone());
+        let result = Err(StepError::Rejected(rejection));
+        shard.answer_behind_item(sku, ask, result);
+    }
+}

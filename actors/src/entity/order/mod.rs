@@ -1,0 +1,258 @@
+//! An order's actor: the process that takes an order from its placing to its settlement, and through its cancelling.
+//!
+//! ```text
+//!            Place                       Hold ok                    all reserved
+//!   Idle ────────────▶ Holding ─────────────────────▶ Reserving ──────────────▶ Settling ──▶ Idle (CONFIRMED)
+//!                        │ no credit: REJECTED            │ an item refused
+//!                        ▼                                ▼
+//!                      Idle               Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
+//! ```
+//!
+//! The order's first event goes into the log together with its customer's hold, and its items are asked while that is on
+//! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`).
+//!
+//! **When an order is confirmed.** As soon as its first event and all of its reservations are committed: from then on
+//! nothing can refuse it, since whoever decides for it next finds every reservation made. So its caller is answered then,
+//! one commit after it asked, and the event that says CONFIRMED is recorded behind that (`Order::confirmed`). Reads look
+//! at the reservations of an order that is still pending (`Router::confirmed`), so that nobody ever sees less than what was
+//! answered. Only the life that placed the order answers so: nobody else can have decided about it. A later life, which
+//! takes up what a crash or a panic left half-way, first waits until all that may have been decided before is in the log,
+//! and answers when its own record is.
+//!
+//! Here is what the order is told and what it knows. `placing`, `settling` and `cancelling` are the ways through the diagram,
+//! `asking` is the questions to customer and items on all of them, and `waking` is how a later life takes up an earlier one.
+
+mod asking;
+mod cancelling;
+mod placing;
+mod settling;
+mod waking;
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use docket_engine::{
+    CustomerId, Decider, Event, Fact, Order, OrderEvent, OrderId, Record, Rejection, Request, Sku, Version,
+};
+
+use crate::{
+    docket::PlaceOrder,
+    host::Entity,
+    reply::{Caller, Failure, Step, StepError},
+    residents::Residents,
+    shard::{Life, Shard},
+};
+
+use asking::Repeats;
+
+/// What an order's actor is told.
+pub(crate) enum OrderMessage {
+    /// Be placed.
+    Place {
+        place: Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    },
+    /// Answer when settled.
+    Await { caller: Caller },
+    /// Be cancelled.
+    Cancel {
+        owner: Option<CustomerId>,
+        expected: Option<Version>,
+        request: Option<Request>,
+        caller: Caller,
+    },
+    /// Carry on with what is open.
+    Resume,
+    /// The answer to a question.
+    Answer {
+        decider: Decider,
+        step: Step,
+        result: Result<(), StepError>,
+    },
+    /// Ask again.
+    Again { decider: Decider, step: Step },
+    /// Its first event is committed, as decided in this life.
+    Placed { decider: Decider },
+    /// What settled the order is committed.
+    Settled,
+    /// What this life of the order put into the log was not taken.
+    Failed { decider: Decider, failure: Failure },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is under way.
+    Idle,
+    /// What earlier lives put into the log is waited for.
+    Waking,
+    /// The customer was asked for a hold.
+    Holding,
+    /// The items were asked to reserve.
+    Reserving,
+    /// The customer was asked to take its hold back.
+    Unholding,
+    /// The items were asked to release.
+    Releasing,
+    /// The event that settles the order is on its way into the log.
+    Settling,
+}
+
+/// Where an order's first event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Birth {
+    /// Decided in another life, or not at all.
+    Elsewhere,
+    /// Decided in this life, and on its way to the log.
+    Decided,
+    /// Decided in this life, and committed.
+    Committed,
+}
+
+/// An order and what it is waiting for.
+pub(crate) struct OrderEntity {
+    id: OrderId,
+    order: Option<Order>,
+    stage: Stage,
+    /// What is being placed, while `order` is not there yet.
+    placing: Option<(Arc<PlaceOrder>, Record)>,
+    /// Who waits for the settlement.
+    callers: Vec<Caller>,
+    /// Who waits for the order to be cancelled.
+    cancelling: bool,
+    /// What this life knows of the first event: see the module.
+    birth: Birth,
+    answers: Vec<(Sku, Result<(), Rejection>)>,
+    awaiting: usize,
+    /// The questions of this stage that were asked again.
+    repeats: Vec<Repeats>,
+    /// What the customer puts into the log for the order, kept to ask again.
+    unholding: Option<Record>,
+    stash: VecDeque<OrderMessage>,
+    life: Life,
+}
+
+impl Entity for OrderEntity {
+    type Key = OrderId;
+    type Message = OrderMessage;
+    const KIND: &'static str = "order";
+
+    fn load(shard: &Arc<Shard>, id: OrderId) -> Self {
+        Self::committed(shard, id)
+    }
+
+    fn panicked(&mut self, shard: &Arc<Shard>) {
+        if self.order.is_some() {
+            shard.setbacks().note(self.id, Instant::now());
+        }
+        for caller in std::mem::take(&mut self.callers) {
+            caller.fail(Failure::Panicked);
+        }
+    }
+
+    fn handle(&mut self, shard: &Arc<Shard>, message: OrderMessage) {
+        // Whoever wants something of the order has it carry on; an answer that comes too late has not.
+        if let OrderMessage::Place { .. }
+        | OrderMessage::Await { .. }
+        | OrderMessage::Cancel { .. }
+        | OrderMessage::Resume = message
+        {
+            self.resume(shard);
+        }
+        match message {
+            OrderMessage::Place {
+                place,
+                request,
+                caller,
+            } => self.place(shard, place, request, caller),
+            OrderMessage::Await { caller } => self.wait(shard, caller),
+            OrderMessage::Cancel { .. } if self.stage != Stage::Idle => {
+                self.hurry(shard);
+                self.stash.push_back(message);
+            }
+            OrderMessage::Cancel {
+                owner,
+                expected,
+                request,
+                caller,
+            } => {
+                self.cancel(shard, owner.as_ref(), expected, request, caller);
+            }
+            OrderMessage::Resume => {}
+            // Another life's question or record means nothing to this one.
+            OrderMessage::Answer { decider, .. }
+            | OrderMessage::Failed { decider, .. }
+            | OrderMessage::Placed { decider }
+            | OrderMessage::Again { decider, .. }
+                if decider != self.life.decider => {}
+            OrderMessage::Placed { .. } => {
+                self.birth = Birth::Committed;
+                if self.stage == Stage::Settling {
+                    self.answer_confirmed();
+                }
+            }
+            OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
+            OrderMessage::Again { step, .. } if self.waits_for(&step) => self.ask(shard, step),
+            OrderMessage::Again { .. } => {}
+            OrderMessage::Settled => {
+                self.stage = Stage::Idle;
+                // Those that came while the last event was on its way.
+                for caller in std::mem::take(&mut self.callers) {
+                    self.wait(shard, caller);
+                }
+            }
+            OrderMessage::Failed { failure, .. } => self.failed(shard, failure),
+        }
+        while self.stage == Stage::Idle
+            && let Some(message) = self.stash.pop_front()
+        {
+            self.handle(shard, message);
+        }
+    }
+
+    fn is_idle(&self, _shard: &Arc<Shard>) -> bool {
+        self.stage == Stage::Idle && self.callers.is_empty() && self.stash.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    fn residents(shard: &Shard) -> &Residents<Self> {
+        shard.orders()
+    }
+}
+
+impl OrderEntity {
+    fn push_events(&self, record: &mut Record, from: Version, events: Vec<OrderEvent>) {
+        let mut version = from;
+        for event in events {
+            version = version.next();
+            record.events.push(Event {
+                version,
+                decider: self.life.decider,
+                fact: Fact::Order(self.id, event),
+            });
+        }
+    }
+
+    /// Carries the order's own events of a record into the speculative state.
+    fn evolve(&mut self, shard: &Arc<Shard>, record: &Record) -> &Order {
+        for event in &record.events {
+            let Fact::Order(_, fact) = &event.fact else {
+                continue;
+            };
+            let evolved = match &mut self.order {
+                Some(order) => order.evolve(fact, record.time),
+                None => Order::create(self.id, fact, record.time).map(|order| self.order = Some(order)),
+            };
+            evolved.unwrap_or_else(|broken| shard.broken(&broken));
+        }
+        match &self.order {
+            Some(order) => order,
+            None => shard.broken(&docket_engine::Broken {
+                entity: self.id.to_string(),
+                why: "it has no first event",
+            }),
+        }
+    }
+}

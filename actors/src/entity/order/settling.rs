@@ -1,0 +1,150 @@
+//! The settlement of an order, and the answers to those who wait for it.
+
+use std::sync::Arc;
+
+use docket_engine::{Order, OrderCommand, OrderId, Record, Rejection, order};
+
+use super::{Birth, OrderEntity, Stage};
+use crate::{
+    proposer::After,
+    reply::{Caller, Reply},
+    shard::Shard,
+};
+
+impl OrderEntity {
+    /// Answers a caller when the order has settled, with what its placing led to.
+    pub(super) fn wait(&mut self, shard: &Arc<Shard>, caller: Caller) {
+        if self.stage != Stage::Idle {
+            // While it is being cancelled, what its placing led to is known already.
+            match shard.committed().first_settled(self.id) {
+                Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
+                None => {
+                    self.hurry(shard);
+                    self.callers.push(caller);
+                }
+            }
+            return;
+        }
+        match &self.order {
+            Some(order) => {
+                let settled = shard
+                    .committed()
+                    .first_settled(self.id)
+                    .unwrap_or_else(|| Arc::new(order.clone()));
+                shard.answer(self.life, caller, placed_reply(&settled));
+            }
+            None => shard.answer(
+                self.life,
+                caller,
+                Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+            ),
+        }
+    }
+
+    /// All items have answered.
+    pub(super) fn settle(&mut self, shard: &Arc<Shard>) {
+        let Some(order) = &self.order else { return };
+        let answers = std::mem::take(&mut self.answers);
+        let Ok(decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
+            return;
+        };
+        if decision.effects.is_empty() {
+            let mut record = Record {
+                time: shard.now(),
+                events: Vec::with_capacity(1),
+                request: None,
+                unchanged: None,
+            };
+            self.push_events(&mut record, order.version, decision.events);
+            self.evolve(shard, &record);
+            match self.birth {
+                Birth::Elsewhere => self.settle_with(shard, record),
+                Birth::Decided => self.record_confirmation(shard, record),
+                Birth::Committed => {
+                    self.record_confirmation(shard, record);
+                    self.answer_confirmed();
+                }
+            }
+        } else {
+            self.unhold(shard, decision.events, None);
+        }
+    }
+
+    /// Submits the event that says what is true already, or will be when the order's first event is committed.
+    fn record_confirmation(&mut self, shard: &Arc<Shard>, record: Record) {
+        self.stage = Stage::Settling;
+        let after = After::Answer {
+            callers: Vec::new(),
+            reply: self.reply(),
+            settled: Some(self.id),
+        };
+        shard.submit(self.life, record, after);
+    }
+
+    /// The order and all its reservations are committed.
+    pub(super) fn answer_confirmed(&mut self) {
+        let mut callers = std::mem::take(&mut self.callers).into_iter();
+        if let Some(last) = callers.next_back() {
+            let reply = self.reply();
+            callers.for_each(|caller| caller.answer(reply.clone()));
+            last.answer(reply);
+        }
+    }
+
+    /// Submits the record that settles the order; its callers are answered when it is committed.
+    pub(super) fn settle_with(&mut self, shard: &Arc<Shard>, record: Record) {
+        let reply = self.reply();
+        self.cancelling = false;
+        self.stage = Stage::Settling;
+        let callers = std::mem::take(&mut self.callers);
+        let after = After::Answer {
+            callers,
+            reply,
+            settled: Some(self.id),
+        };
+        shard.submit(self.life, record, after);
+    }
+
+    /// Answers all callers of an order that does not come to be.
+    pub(super) fn dismiss(&mut self, shard: &Arc<Shard>, reply: Reply, settled: Option<OrderId>) {
+        self.stage = Stage::Idle;
+        self.cancelling = false;
+        let callers = std::mem::take(&mut self.callers);
+        shard.barrier(
+            self.life,
+            After::Answer {
+                callers,
+                reply,
+                settled,
+            },
+        );
+    }
+
+    /// Somebody waits for what is being recorded: it is not to wait for company any longer.
+    pub(super) fn hurry(&self, shard: &Arc<Shard>) {
+        if self.stage == Stage::Settling {
+            let after = After::Answer {
+                callers: Vec::new(),
+                reply: Reply::Elsewhere(self.id),
+                settled: None,
+            };
+            shard.barrier(self.life, after);
+        }
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        match &self.order {
+            Some(order) if self.cancelling => Reply::Order(Arc::new(order.clone())),
+            Some(order) => placed_reply(&Arc::new(order.clone())),
+            None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
+        }
+    }
+}
+
+/// What whoever placed the order is answered.
+fn placed_reply(order: &Arc<Order>) -> Reply {
+    match &order.rejection {
+        Some(rejection) => Reply::Rejected(Rejection::clone(rejection)),
+        None => Reply::Order(order.clone()),
+    }
+}

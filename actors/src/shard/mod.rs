@@ -1,0 +1,253 @@
+//! A shard on the node that leads it: its committed state, its running actors and their supervisor, its proposer.
+//!
+//! Here is what it consists of and what can be asked of it. Who leads it is in `leadership`, what its actors are told in
+//! `telling`, what they hand to the log in `submitting`, and the shards beside it in `router`.
+
+mod leadership;
+mod router;
+mod submitting;
+mod telling;
+
+use std::{
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use docket_cluster::{Group, ShardId};
+use docket_engine::{Broken, OrderId, Rejection, Request, Sku, Time};
+use parking_lot::Mutex;
+use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    committed::Committed,
+    docket::BeforeDecision,
+    entity::{customer::CustomerEntity, item::ItemEntity, order::OrderEntity},
+    host::Entity,
+    proposer::Submission,
+    remembered::Target,
+    reply::Reply,
+    residents::Residents,
+    setbacks::Setbacks,
+};
+
+use leadership::Era;
+
+pub(crate) use leadership::Life;
+pub(crate) use router::Router;
+
+/// How many actors of each kind one shard runs before it passivates some, and when they count as idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActorLimits {
+    /// Actors of one kind in one shard. Above it the idle ones are passivated at once. Default 4,096.
+    pub active_max: usize,
+    /// Seconds without a message after which an actor is passivated. Default 60.
+    pub idle_s: u32,
+}
+
+impl Default for ActorLimits {
+    fn default() -> Self {
+        Self {
+            active_max: 4_096,
+            idle_s: 60,
+        }
+    }
+}
+
+/// A shard.
+pub(crate) struct Shard {
+    id: ShardId,
+    committed: Arc<Committed>,
+    group: Group,
+    queue: mpsc::UnboundedSender<Submission>,
+    orders: Residents<OrderEntity>,
+    customers: Residents<CustomerEntity>,
+    items: Residents<ItemEntity>,
+    supervisor: ActorCell,
+    before_decision: Option<BeforeDecision>,
+    router: OnceLock<Weak<Router>>,
+    leading: watch::Sender<bool>,
+    era: Mutex<Era>,
+    setbacks: Setbacks,
+    /// The next life of an actor.
+    decider: AtomicU32,
+    /// Reservations of orders that never came to be may exist.
+    reconcile: AtomicBool,
+    /// The newest time that was given out, in microseconds: time does not go back within a shard.
+    clock: AtomicI64,
+    started: Instant,
+}
+
+/// What a shard is made of.
+pub(crate) struct ShardParts {
+    pub(crate) id: ShardId,
+    pub(crate) committed: Arc<Committed>,
+    pub(crate) group: Group,
+    pub(crate) queue: mpsc::UnboundedSender<Submission>,
+    pub(crate) supervisor: ActorCell,
+    pub(crate) limits: ActorLimits,
+    pub(crate) before_decision: Option<BeforeDecision>,
+    /// A random number, so that the lives of this process are not those of the one before.
+    pub(crate) decider: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: ShardParts) -> Arc<Self> {
+        let active_max = parts.limits.active_max;
+        Arc::new(Self {
+            id: parts.id,
+            committed: parts.committed,
+            group: parts.group,
+            queue: parts.queue,
+            orders: Residents::new(active_max),
+            customers: Residents::new(active_max),
+            items: Residents::new(active_max),
+            supervisor: parts.supervisor,
+            before_decision: parts.before_decision,
+            router: OnceLock::new(),
+            leading: watch::Sender::new(false),
+            era: Mutex::default(),
+            setbacks: Setbacks::default(),
+            decider: AtomicU32::new(parts.decider),
+            reconcile: AtomicBool::new(true),
+            clock: AtomicI64::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    /// Lets a test interfere.
+    pub(crate) fn before_decision(&self, kind: &str, key: &dyn std::fmt::Display) {
+        if let Some(before) = &self.before_decision {
+            (before.0)(kind, &key.to_string());
+        }
+    }
+
+    pub(crate) fn set_router(&self, router: &Arc<Router>) {
+        // Set once, when the node opens.
+        let _ = self.router.set(Arc::downgrade(router));
+    }
+
+    pub(crate) fn id(&self) -> ShardId {
+        self.id
+    }
+
+    pub(crate) fn committed(&self) -> &Arc<Committed> {
+        &self.committed
+    }
+
+    pub(crate) fn group(&self) -> &Group {
+        &self.group
+    }
+
+    pub(crate) fn orders(&self) -> &Residents<OrderEntity> {
+        &self.orders
+    }
+
+    pub(crate) fn customers(&self) -> &Residents<CustomerEntity> {
+        &self.customers
+    }
+
+    pub(crate) fn items(&self) -> &Residents<ItemEntity> {
+        &self.items
+    }
+
+    /// Stops the shard's actors: its supervisor takes them along.
+    pub(crate) fn close(&self) {
+        self.leading.send_replace(false);
+        self.supervisor.stop(None);
+    }
+
+    /// Whole seconds since the shard was opened.
+    pub(crate) fn uptime_s(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// The time, never before one that was given out earlier or is in the log.
+    pub(crate) fn now(&self) -> Time {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros() as i64;
+        let wall = wall.max(self.committed.last_time().0);
+        Time(self.clock.fetch_max(wall, Ordering::Relaxed).max(wall))
+    }
+
+    /// What a request that was done before is answered.
+    pub(crate) fn stored_reply(&self, request: Request) -> Option<Reply> {
+        let stored = self.committed.requests.get(&request.key)?;
+        if stored.fingerprint != request.fingerprint {
+            return Some(Reply::Rejected(Rejection::RequestIdReused));
+        }
+        Some(match &stored.target {
+            Target::Order(id) => Reply::Elsewhere(*id),
+            Target::Customer(customer) => Reply::Customer(customer.clone()),
+            Target::Item(item) => Reply::Item(item.clone()),
+        })
+    }
+
+    /// Whether the order's reservation of an item is committed.
+    pub(crate) fn has_reserved(&self, order: OrderId, sku: &Sku) -> bool {
+        let router = self.router.get().and_then(Weak::upgrade);
+        router.is_some_and(|router| router.of_key(sku.as_str()).holds_reservation(order, sku))
+    }
+
+    fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
+        self.committed.reservations.contains_key(&(order, sku.clone()))
+    }
+
+    /// Actors with an identity.
+    pub(crate) fn active(&self) -> usize {
+        self.orders.active() + self.customers.active() + self.items.active()
+    }
+
+    /// An invariant is broken: ends the actor that saw it. It is rebuilt from committed state.
+    #[expect(
+        clippy::panic,
+        reason = "a broken invariant must not be carried on; the supervisor takes it from here"
+    )]
+    pub(crate) fn broken(&self, broken: &Broken) -> ! {
+        panic!("{broken}")
+    }
+
+    /// Orders that could not go on.
+    pub(crate) fn setbacks(&self) -> &Setbacks {
+        &self.setbacks
+    }
+}
+
+/// Supervises a shard's actors: one that fails is reported, and the next message to its entity starts another from
+/// committed state. Its neighbours go on.
+pub(crate) struct Supervisor;
+
+impl Actor for Supervisor {
+    type Msg = ();
+    type State = ShardId;
+    type Arguments = ShardId;
+
+    async fn pre_start(&self, _myself: ActorRef<()>, shard: ShardId) -> Result<ShardId, ActorProcessingErr> {
+        Ok(shard)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<()>,
+        event: SupervisionEvent,
+        shard: &mut ShardId,
+    ) -> Result<(), ActorProcessingErr> {
+        if let SupervisionEvent::ActorFailed(actor, error) = event {
+            tracing::error!(%shard, actor = %actor.get_id(), %error, "an actor failed");
+        }
+        Ok(())
+    }
+}
+
+/// The kind of an entity, for labels.
+pub(crate) fn kind<E: Entity>() -> &'static str {
+    E::KIND
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! What a shard's actors hand to its proposer: records, and the answers that wait for those before them.
+
+use docket_engine::{EntityId, Record, Request, Unchanged, Version};
+
+use super::{Life, Shard};
+use crate::{
+    proposer::{After, Submission},
+    reply::{Caller, Reply},
+};
+
+impl Shard {
+    /// Puts a record into the log's queue, decided in this life.
+    pub(crate) fn submit(&self, life: Life, record: Record, after: After) {
+        // The proposer only ends with the node; then dropping what was submitted tells whoever waits for it.
+        let _ = self.queue.send(Submission {
+            life,
+            record: Some(record),
+            after,
+        });
+    }
+
+    /// Answers a request that leaves its entity as it is, and has it remembered where it has an id.
+    pub(crate) fn answer_unchanged(
+        &self,
+        life: Life,
+        (entity, version): (EntityId, Version),
+        request: Option<Request>,
+        caller: Caller,
+        reply: Reply,
+    ) {
+        if request.is_none() {
+            return self.answer(life, caller, reply);
+        }
+        let record = Record {
+            time: self.now(),
+            events: Vec::new(),
+            request,
+            unchanged: Some(Unchanged {
+                entity,
+                version,
+                decider: life.decider,
+            }),
+        };
+        let after = After::Answer {
+            callers: vec![caller],
+            reply,
+            settled: None,
+        };
+        self.submit(life, record, after);
+    }
+
+    /// Does something when all that was submitted before is committed.
+    pub(crate) fn barrier(&self, life: Life, after: After) {
+        let _ = self.queue.send(Submission {
+            life,
+            record: None,
+            after,
+        });
+    }
+
+    /// Answers a caller when all that the answer may depend on is committed.
+    pub(crate) fn answer(&self, life: Life, caller: Caller, reply: Reply) {
+        self.barrier(
+            life,
+            After::Answer {
+                callers: vec![caller],
+                reply,
+                settled: None,
+            },
+        );
+    }
+
+    /// Lets a caller try again when all that was submitted before is committed.
+    pub(crate) fn retry_behind_barrier(&self, life: Life, caller: Caller) {
+        self.barrier(life, After::Retry { caller });
+    }
+}

@@ -1,0 +1,82 @@
+//! What an actor is told, wherever its shard is, and how one that asked is answered.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use docket_engine::{CustomerId, Decider, OrderId, Sku};
+
+use super::Shard;
+use crate::{
+    entity::{customer::CustomerMessage, item::ItemMessage, order::OrderMessage},
+    proposer::After,
+    reply::{Ask, Failure, Step, StepError},
+};
+
+impl Shard {
+    /// Tells an order of this shard. Where the shard is not led here the message is dropped, which tells its caller.
+    pub(crate) fn tell_order(self: &Arc<Self>, id: OrderId, message: OrderMessage) {
+        if self.is_leading() {
+            self.orders.send(self, &self.supervisor, &id, message);
+        }
+    }
+
+    /// Answers an order. Only the life that asked knows what to make of it: where that is gone no other is started for it.
+    pub(crate) fn answer_order(&self, id: OrderId, message: OrderMessage) {
+        if self.is_leading() {
+            self.orders.send_to_running(self, &id, message);
+        }
+    }
+
+    /// Reminds an order of a question after a while.
+    pub(crate) fn tell_order_later(
+        self: &Arc<Self>,
+        id: OrderId,
+        decider: Decider,
+        step: Step,
+        after: Duration,
+    ) {
+        let shard = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            shard.answer_order(id, OrderMessage::Again { decider, step });
+        });
+    }
+
+    /// Tells a customer of this shard.
+    pub(crate) fn tell_customer(self: &Arc<Self>, id: &CustomerId, message: CustomerMessage) {
+        if self.is_leading() {
+            self.customers.send(self, &self.supervisor, id, message);
+        }
+    }
+
+    /// Tells an item, wherever it is.
+    pub(crate) fn tell_item(&self, sku: Sku, message: ItemMessage) {
+        let Some(router) = self.router.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let shard = router.of_key(sku.as_str());
+        if shard.is_leading() {
+            shard.items.send(shard, &shard.supervisor, &sku, message);
+        } else if let ItemMessage::Ask { ask, .. } = message {
+            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+    }
+
+    /// Answers an order when all that an item's actors have decided so far is committed. Where the item's shard is not led here nobody
+    /// here knows what that is.
+    pub(crate) fn answer_behind_item(&self, sku: &Sku, ask: Ask, result: Result<(), StepError>) {
+        let Some(router) = self.router.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let shard = router.of_key(sku.as_str());
+        // Before it is asked who leads: what changes in between ends the life.
+        let life = shard.begin_life();
+        if shard.is_leading() {
+            shard.barrier(life, After::Answered { ask, result });
+        } else {
+            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+    }
+}
