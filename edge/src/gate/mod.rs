@@ -36,7 +36,10 @@ use futures::{FutureExt, future::poll_fn};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep_until, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Sleep, sleep_until, timeout, timeout_at},
+};
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
@@ -121,6 +124,8 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     /// The headers of the refusal for each bound.
     full: [HeaderMap; Bound::COUNT],
+    /// Places for refused calls whose requests are read to their end.
+    discards: Semaphore,
     telemetry: Arc<Telemetry>,
     call_max: Duration,
     open_stream_max: Duration,
@@ -153,6 +158,7 @@ struct Pass {
 }
 
 impl Gate {
+    /// Of no more refused calls than `discards_max` at a time the requests are read to their end.
     pub(crate) fn new(
         routes: Vec<(&'static str, Route)>,
         authenticator: Arc<dyn Authenticate>,
@@ -160,12 +166,14 @@ impl Gate {
         admission: Arc<Admission>,
         telemetry: Arc<Telemetry>,
         calls: CallsConfig,
+        discards_max: usize,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
             authenticator,
             limits,
             full: Bound::ALL.map(|bound| headers_of(admission.refusal(bound))),
+            discards: Semaphore::new(discards_max.min(Semaphore::MAX_PERMITS)),
             admission,
             telemetry,
             call_max: Duration::from_millis(calls.max_ms),
@@ -189,7 +197,9 @@ impl Gate {
             Ok(pass) => pass,
             Err(refused) => {
                 // A stream's requests have no end to wait for.
-                if method.is_none_or(|method| method.flow == Flow::Unary) {
+                if method.is_none_or(|method| method.flow == Flow::Unary)
+                    && let Ok(_place) = self.discards.try_acquire()
+                {
                     discard(request.into_body()).await;
                 }
                 return Ok(match refused {
@@ -366,6 +376,9 @@ impl Gate {
 /// client still sends on, HTTP/2 has it reset; what arrives behind that counts as the client's error, and a few hundred
 /// of those end the connection (`http2.max_local_error_reset_streams`): an overloaded node would cut off whom it
 /// refuses.
+///
+/// Nobody has been let in here, so that anybody can have calls wait: there are places for so many, and whoever finds none
+/// is answered at once and has its stream reset.
 async fn discard(mut incoming: Incoming) {
     let all = async {
         let mut bytes = 0;
