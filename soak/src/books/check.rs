@@ -35,6 +35,8 @@ pub struct Checked {
     pub faults: Vec<String>,
     /// How much is wrong.
     pub fault_count: u64,
+    /// Of that, how often more is held or reserved than must be, and nothing else is wrong: a server may still give it back.
+    pub excess_count: u64,
 }
 
 impl Checked {
@@ -167,6 +169,8 @@ async fn stock(
         let must = (stock.on_hand, stock.reserved, stock.on_hand - stock.reserved);
         let is = (found.on_hand, found.reserved, found.available);
         if is != must {
+            let excess = found.reserved - stock.reserved;
+            checked.excess_count += u64::from(excess > 0 && is == (must.0, must.1 + excess, must.2 - excess));
             checked.fault(format!(
                 "{}: on hand, reserved, available are {is:?}, must be {must:?}",
                 found.name
@@ -202,6 +206,8 @@ async fn money(
         let must = (account.balance, account.held, available);
         let is = (found.balance, found.held, found.available);
         if is != must {
+            let excess = found.held - account.held;
+            checked.excess_count += u64::from(excess > 0 && is == (must.0, must.1 + excess, must.2 - excess));
             checked.fault(format!(
                 "{}: balance, held, available are {is:?}, must be {must:?}",
                 found.name
