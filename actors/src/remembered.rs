@@ -4,7 +4,13 @@
 //! Both are constants and not configured, since every replica, and every replay of the log, must forget the same at the
 //! same entry: whether a request is known decides whether a record is taken.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+};
 
 use dashmap::{DashMap, mapref::one::Ref};
 use docket_engine::{Customer, Item, OrderId, Time};
@@ -42,6 +48,8 @@ pub(crate) struct Remembered {
     by_key: DashMap<u128, StoredRequest, RandomState>,
     /// When each was stored, oldest first: the order in which they are forgotten.
     times: Mutex<VecDeque<(Time, u128)>>,
+    /// What was stored before this time is forgotten.
+    horizon: AtomicI64,
     most: usize,
 }
 
@@ -56,6 +64,7 @@ impl Remembered {
         Self {
             by_key: DashMap::default(),
             times: Mutex::default(),
+            horizon: AtomicI64::new(i64::MIN),
             most,
         }
     }
@@ -66,6 +75,11 @@ impl Remembered {
 
     pub(crate) fn contains_key(&self, key: &u128) -> bool {
         self.by_key.contains_key(key)
+    }
+
+    /// Whether a request of this time that is not there may be forgotten.
+    pub(crate) fn has_forgotten(&self, time: Time) -> bool {
+        time.0 < self.horizon.load(Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -81,12 +95,15 @@ impl Remembered {
     /// Forgets what was stored before `oldest`, and the oldest where there are too many.
     pub(crate) fn forget_before(&self, oldest: Time) {
         let mut times = self.times.lock();
+        // First: whoever does not find a request must know why.
+        self.horizon.fetch_max(oldest.0, Relaxed);
         while let Some((_, key)) = times.pop_front_if(|(time, _)| *time < oldest) {
             self.by_key.remove(&key);
         }
         let excess = times.len().saturating_sub(self.most);
         if excess > 0 {
-            for (_, key) in times.drain(..excess) {
+            for (time, key) in times.drain(..excess) {
+                self.horizon.fetch_max(time.0.saturating_add(1), Relaxed);
                 self.by_key.remove(&key);
             }
             metrics::counter!("docket_requests_forgotten_early_total").increment(excess as u64);
@@ -104,18 +121,20 @@ impl Remembered {
     pub(crate) fn clear(&self) {
         self.by_key.clear();
         self.times.lock().clear();
+        self.horizon.store(i64::MIN, Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use docket_engine::{Record, Request};
+    use docket_engine::{Quantity, Record, Request};
     use docket_proto::snapshot::{self, StoredReply};
+
+    use super::*;
+    use crate::{Call, Docket, NewItem, Options};
 
     /// As many as are weighed.
     const MEASURED: usize = 1 << 21;
-
-    use super::*;
 
     fn about(order: u128) -> StoredRequest {
         StoredRequest {
@@ -146,6 +165,59 @@ mod tests {
         assert!(remembered.get(&9).is_none() && !remembered.contains_key(&6));
     }
 
+    #[test]
+    fn it_is_known_how_far_requests_are_forgotten() {
+        let remembered = Remembered::at_most(1);
+        remembered.insert(Time(10), 9, about(1));
+        remembered.insert(Time(20), 8, about(1));
+        let check = |oldest, forgotten: bool, time| {
+            remembered.forget_before(Time(oldest));
+            assert_eq!(
+                remembered.has_forgotten(Time(time)),
+                forgotten,
+                "{time} at {oldest}"
+            );
+        };
+        assert!(!remembered.has_forgotten(Time(10)));
+        // There were too many.
+        check(0, true, 10);
+        check(0, false, 11);
+        // Their time has passed.
+        check(21, true, 20);
+        check(21, false, 21);
+        remembered.clear();
+        assert!(!remembered.has_forgotten(Time(10)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_request_that_was_forgotten_is_decided_anew_by_the_actor_that_decided_it_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let docket = Docket::open(Options::new(dir.path())).await.unwrap();
+        docket.ready().await;
+        let sku = docket_engine::Sku::new("tea").unwrap();
+        let item = NewItem {
+            sku: sku.clone(),
+            display_name: "Tea".into(),
+            currency: "EUR".parse().unwrap(),
+            unit_price: docket_engine::Amount(1),
+            on_hand: Quantity(10),
+        };
+        docket.create_item(Call::default(), item).await.unwrap();
+        let add = async || {
+            let call = Call {
+                request_id: Some("more".into()),
+                ..Call::default()
+            };
+            docket.adjust_stock(call, sku.clone(), Quantity(5), None).await
+        };
+        let first = add().await.unwrap();
+        assert_eq!(add().await.unwrap(), first);
+        let committed = docket.inner.router.of_key(sku.as_str()).committed();
+        committed.requests.forget_before(Time(i64::MAX));
+        assert_eq!(add().await.unwrap().on_hand, Quantity(20));
+        docket.close(std::time::Duration::from_secs(5)).await.unwrap();
+    }
+
     /// Figures, not assertions: `cargo test -p docket-actors --lib -- --ignored --exact --nocapture
     /// remembered::tests::what_a_remembered_request_weighs`.
     #[ignore = "it measures"]
@@ -174,7 +246,7 @@ mod tests {
             display_name: "Darjeeling, first flush".into(),
             currency: "EUR".parse().unwrap(),
             unit_price: docket_engine::Amount(350),
-            on_hand: docket_engine::Quantity(1_000),
+            on_hand: Quantity(1_000),
         };
         let item = Item::create(docket_engine::Sku::new("tea").unwrap(), &item, Time(1)).unwrap();
         let before = resident_bytes();

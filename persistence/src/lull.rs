@@ -55,8 +55,9 @@ impl Lull {
 
     /// A thread goes on. To be called by that thread.
     pub fn unparked(&self) {
-        self.0.wakes.fetch_add(1, SeqCst);
+        // In this order: whoever sees that it has begun sees that it is at work.
         self.0.parked.fetch_sub(1, SeqCst);
+        self.0.wakes.fetch_add(1, SeqCst);
     }
 
     /// How often a thread has gone on, to be told to [`Self::wait`].
@@ -72,8 +73,9 @@ impl Lull {
         inner.waiting.store(true, SeqCst);
         loop {
             let waited = begun.elapsed();
-            let idle = inner.parked.load(SeqCst) >= inner.threads;
+            // In this order, for the same reason.
             let has_begun = self.wakes() != wakes || waited >= WAKE_MAX;
+            let idle = inner.parked.load(SeqCst) >= inner.threads;
             if waited >= at_most || (idle && has_begun) {
                 break;
             }
@@ -106,6 +108,8 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(60);
+    /// How often something is given to a thread that has nothing to do.
+    const HANDED_OVER: u64 = 20_000;
 
     fn waited(lull: &Lull, wakes: u64, at_most: Duration) -> Duration {
         let begun = Instant::now();
@@ -175,5 +179,37 @@ mod tests {
         }
         // Both are parked for good: nothing keeps it.
         assert!(waited(&lull, 0, LONG) < LONG / 2);
+    }
+
+    #[test]
+    fn who_begins_is_not_taken_for_one_that_has_ended() {
+        let lull = Lull::new(1);
+        let (given, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let mut too_early = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                lull.parked();
+                for turn in 1..=HANDED_OVER {
+                    while given.load(SeqCst) < turn {
+                        thread::yield_now();
+                    }
+                    lull.unparked();
+                    done.store(turn, SeqCst);
+                    lull.parked();
+                }
+            });
+            for turn in 1..=HANDED_OVER {
+                let (wakes, begun) = (lull.wakes(), Instant::now());
+                given.store(turn, SeqCst);
+                lull.wait(wakes, LONG);
+                // Who has not begun after that time is not waited for.
+                let in_time = done.load(SeqCst) == turn || begun.elapsed() >= WAKE_MAX;
+                while done.load(SeqCst) < turn {
+                    thread::yield_now();
+                }
+                too_early += u64::from(!in_time);
+            }
+        });
+        assert_eq!(too_early, 0, "of {HANDED_OVER}");
     }
 }

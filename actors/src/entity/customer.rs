@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, OrderId,
-    Record, Rejection, Request, Version, customer,
+    Record, Rejection, Request, Time, Version, customer,
 };
 
 use crate::{
@@ -296,6 +296,8 @@ pub(crate) struct Requests {
 struct Begun {
     fingerprint: u64,
     order: Option<OrderId>,
+    /// When it was decided, or later.
+    time: Time,
 }
 
 /// Whether a request is new.
@@ -322,7 +324,7 @@ impl Requests {
             shard.answer(life, caller, reply);
             return Seen::Before;
         }
-        match self.begun.get(&request.key) {
+        match self.on_its_way(shard, request) {
             None => return Seen::New(caller),
             Some(begun) if begun.fingerprint == request.fingerprint && begun.order.is_none() => {
                 // Its first sending is on its way to the disk: behind that the stored answer can be read.
@@ -340,19 +342,26 @@ impl Requests {
                 Target::Order(id) => Some(id),
                 _ => None,
             };
-            Begun {
-                fingerprint: stored.fingerprint,
-                order,
-            }
+            (stored.fingerprint, order)
         });
-        match stored.or_else(|| self.begun.get(&request.key).copied()) {
+        let begun = || {
+            self.on_its_way(shard, request)
+                .map(|begun| (begun.fingerprint, begun.order))
+        };
+        match stored.or_else(begun) {
             None => Ok(()),
-            Some(Begun {
-                fingerprint,
-                order: Some(order),
-            }) if fingerprint == request.fingerprint => Err(StepError::Duplicate(order)),
+            Some((fingerprint, Some(order))) if fingerprint == request.fingerprint => {
+                Err(StepError::Duplicate(order))
+            }
             Some(_) => Err(StepError::Rejected(Rejection::RequestIdReused)),
         }
+    }
+
+    /// A request that was begun. One that was committed and is forgotten is none: it is decided anew. (Not so one that is
+    /// committed: that may have come to be since it was looked for.)
+    fn on_its_way(&self, shard: &Shard, request: Request) -> Option<Begun> {
+        let begun = self.begun.get(&request.key).copied();
+        begun.filter(|begun| !shard.committed().requests.has_forgotten(begun.time))
     }
 
     /// Notes that a request is on its way into the log.
@@ -370,10 +379,17 @@ impl Requests {
         };
         // Twice as many as were left: so that a sweep's cost is spread over as many requests.
         if self.begun.len() >= (2 * self.swept).max(OVERLAY_SWEEP) {
+            let remembered = &shard.committed().requests;
             self.begun
-                .retain(|key, _| !shard.committed().requests.contains_key(key));
+                .retain(|key, begun| !remembered.contains_key(key) && !remembered.has_forgotten(begun.time));
             self.swept = self.begun.len();
         }
-        self.begun.insert(key, Begun { fingerprint, order });
+        let time = shard.now();
+        let begun = Begun {
+            fingerprint,
+            order,
+            time,
+        };
+        self.begun.insert(key, begun);
     }
 }

@@ -20,11 +20,13 @@ use std::{
 const BURST: Duration = Duration::from_millis(10);
 /// No connection is left unread for longer at a time.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+/// So many bytes that are thrown away cost what a refusal costs, besides.
+const BYTES_OF_ONE: usize = 2 * 1_024;
 /// So long after a refusal the brake is on.
 const ON: Duration = Duration::from_millis(20);
-/// While the brake is on, a connection is read in pieces of at most this many bytes, some ten calls, and what is in a piece
-/// is looked at before the next: otherwise hundreds are read before the first of them is refused.
-pub const PIECE_BYTES: usize = 2 * 1_024;
+/// While the brake is on, a connection is read in pieces of at most this many bytes, and what is in a piece is looked at
+/// before the next: otherwise hundreds of calls are read before the first of them is refused.
+pub const PIECE_BYTES: usize = 4 * 1_024;
 
 /// What refusals cost, over all connections: a virtual clock that each one puts on (the generic cell rate algorithm).
 #[derive(Debug)]
@@ -77,13 +79,17 @@ impl Brakes {
 }
 
 impl Brake {
-    /// A call of this connection was refused.
-    pub fn refused(&self) {
-        self.refused_at(self.all.began.elapsed());
+    /// A call of this connection was refused, or so many bytes of one that was were thrown away.
+    pub fn refused(&self, bytes: usize) {
+        self.refused_at(self.all.began.elapsed(), bytes);
     }
 
-    fn refused_at(&self, now: Duration) {
+    fn refused_at(&self, now: Duration, bytes: usize) {
         let Some(each) = self.all.each else { return };
+        let each = match bytes {
+            0 => each,
+            _ => each * u32::try_from(bytes / BYTES_OF_ONE).unwrap_or(u32::MAX),
+        };
         let paid = self.all.charge(each, now).min(now + PAUSE_MAX);
         if paid > now {
             self.until_ns.fetch_max(paid.as_nanos() as u64, Release);
@@ -136,17 +142,17 @@ mod tests {
         let brakes = Brakes::new(1_000);
         let (one, other) = (brakes.brake(), brakes.brake());
         for _ in 0..10 {
-            one.refused_at(NOW);
+            one.refused_at(NOW, 0);
         }
         assert_eq!(until(&one), Duration::ZERO);
         for _ in 0..20 {
-            one.refused_at(NOW);
+            one.refused_at(NOW, 0);
         }
         assert_eq!(until(&one), NOW + Duration::from_millis(20));
-        other.refused_at(NOW);
+        other.refused_at(NOW, 0);
         assert_eq!(until(&other), NOW + Duration::from_millis(21));
         assert_eq!(until(&one), NOW + Duration::from_millis(20));
-        other.refused_at(2 * NOW);
+        other.refused_at(2 * NOW, 0);
         assert_eq!(
             until(&other),
             NOW + Duration::from_millis(21),
@@ -159,7 +165,7 @@ mod tests {
         let brakes = Brakes::new(1_000);
         let brake = brakes.brake();
         for _ in 0..100_000 {
-            brake.refused_at(NOW);
+            brake.refused_at(NOW, 0);
         }
         assert_eq!(until(&brake), NOW + PAUSE_MAX);
     }
@@ -168,7 +174,7 @@ mod tests {
     fn a_connection_is_read_again_when_its_time_has_come() {
         let brakes = Brakes::new(1);
         let (brake, quiet) = (brakes.brake(), brakes.brake());
-        brake.refused_at(brakes.began.elapsed());
+        brake.refused_at(brakes.began.elapsed(), 0);
         assert!(brake.until().is_some());
         assert!(quiet.until().is_none(), "whoever is not refused notices nothing");
         brake.until_ns.store(1, Relaxed);
@@ -185,7 +191,7 @@ mod tests {
     fn without_a_bound_there_is_no_brake() {
         let brake = Brakes::new(0).brake();
         for _ in 0..1_000 {
-            brake.refused();
+            brake.refused(0);
         }
         assert!(brake.until().is_none());
         assert!(!brake.is_on());

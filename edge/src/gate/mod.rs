@@ -38,7 +38,10 @@ use futures::{FutureExt, future::poll_fn};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep_until, timeout, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Sleep, sleep_until, timeout, timeout_at},
+};
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
@@ -127,6 +130,8 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     /// The headers of the refusal for each bound.
     full: [HeaderMap; Bound::COUNT],
+    /// Places for refused calls whose requests are read to their end.
+    discards: Semaphore,
     telemetry: Arc<Telemetry>,
     call_max: Duration,
     open_stream_max: Duration,
@@ -159,6 +164,7 @@ struct Pass {
 }
 
 impl Gate {
+    /// Of no more refused calls than `discards_max` at a time the requests are read to their end.
     pub(crate) fn new(
         routes: Vec<(&'static str, Route)>,
         authenticator: Arc<dyn Authenticate>,
@@ -166,12 +172,14 @@ impl Gate {
         admission: Arc<Admission>,
         telemetry: Arc<Telemetry>,
         calls: CallsConfig,
+        discards_max: usize,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
             authenticator,
             limits,
             full: Bound::ALL.map(|bound| headers_of(admission.refusal(bound))),
+            discards: Semaphore::new(discards_max.min(Semaphore::MAX_PERMITS)),
             admission,
             telemetry,
             call_max: Duration::from_millis(calls.max_ms),
@@ -199,10 +207,12 @@ impl Gate {
         let pass = match self.admit(&peer, method, &request, started, &mut left) {
             Ok(pass) => pass,
             Err(refused) => {
-                peer.brake.refused();
+                peer.brake.refused(0);
                 // A stream's requests have no end to wait for.
-                if method.is_none_or(|method| method.flow == Flow::Unary) {
-                    discard(request.into_body()).await;
+                if method.is_none_or(|method| method.flow == Flow::Unary)
+                    && let Ok(_place) = self.discards.try_acquire()
+                {
+                    peer.brake.refused(discard(request.into_body()).await);
                 }
                 return Ok(match refused {
                     Refused::Of(refusal) => self::refused(refusal, left, ending),
@@ -378,9 +388,14 @@ impl Gate {
 /// client still sends on, HTTP/2 has it reset; what arrives behind that counts as the client's error, and a few hundred
 /// of those end the connection (`http2.max_local_error_reset_streams`): an overloaded node would cut off whom it
 /// refuses.
-async fn discard(mut incoming: Incoming) {
+///
+/// Nobody has been let in here, so that anybody can have calls wait: there are places for so many, and whoever finds none
+/// is answered at once and has its stream reset.
+///
+/// Returns how many bytes came.
+async fn discard(mut incoming: Incoming) -> usize {
+    let mut bytes = 0;
     let all = async {
-        let mut bytes = 0;
         while bytes <= DISCARD_BYTES_MAX
             && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await
         {
@@ -389,6 +404,7 @@ async fn discard(mut incoming: Incoming) {
     };
     // Whoever sends no end has its stream reset after all.
     let _ = timeout(DISCARD_MAX, all).await;
+    bytes
 }
 
 /// Logs that a call panicked, and makes the answer. (The panic's own message went to the panic hook.)

@@ -211,6 +211,7 @@ impl Server {
             Arc::clone(&admission),
             Arc::clone(&telemetry),
             config.calls,
+            config.admission.max_calls,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let acceptor = Arc::new(Acceptor {

@@ -1,7 +1,7 @@
 //! What is refused before it has arrived: a client that hears so while it still sends keeps its connection. The frames are
 //! written by hand, since a client library stops sending where it has been answered, and here it crosses.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,6 +15,10 @@ use crate::support::{Running, start};
 const CROSSING: u32 = 200;
 /// Streams that the server resets for the client's errors, before it ends the connection.
 const ERRORS_MAX: usize = 10;
+/// Refused calls whose requests are waited for.
+const WAITED_FOR: usize = 4;
+/// How long each of them waits.
+const WAIT: Duration = Duration::from_millis(500);
 /// Round trips between what refuses the calls and the rest of them.
 const ROUND_TRIPS: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,6 +78,22 @@ impl Wire {
     }
 }
 
+/// The headers of a call without credentials: refused by them alone.
+fn refused_call() -> Vec<u8> {
+    block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/docket.v1.OrderService/GetOrder"),
+        (":authority", "docket"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ])
+}
+
+fn streams() -> impl Iterator<Item = u32> {
+    (0..CROSSING).map(|n| 2 * n + 1)
+}
+
 fn answer(kind: u8) -> u32 {
     assert_ne!(kind, GOAWAY, "the server ends the connection");
     u32::from(kind == HEADERS)
@@ -96,16 +116,7 @@ fn block(headers: &[(&str, &str)]) -> Vec<u8> {
 async fn calls_that_are_refused_while_their_requests_arrive_leave_the_connection_as_it_is() {
     let server = start(|config| config.http2.max_local_error_reset_streams = ERRORS_MAX).await;
     let mut wire = Wire::open(&server).await;
-    // Without credentials: refused by its headers alone.
-    let headers = block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/docket.v1.OrderService/GetOrder"),
-        (":authority", "docket"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ]);
-    let streams = || (0..CROSSING).map(|n| 2 * n + 1);
+    let headers = refused_call();
     for stream in streams() {
         wire.send(HEADERS, END_HEADERS, stream, &headers).await;
     }
@@ -122,6 +133,31 @@ async fn calls_that_are_refused_while_their_requests_arrive_leave_the_connection
     }
     // And it goes on.
     wire.read_so_far().await;
+    drop(wire);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_refused_calls_wait_for_their_requests_than_may_be_in_flight() {
+    let server = start(|config| config.admission.max_calls = WAITED_FOR).await;
+    let mut wire = Wire::open(&server).await;
+    let (headers, begun) = (refused_call(), Instant::now());
+    for stream in streams() {
+        wire.send(HEADERS, END_HEADERS, stream, &headers).await;
+    }
+    let mut answered = 0;
+    while answered < CROSSING - WAITED_FOR as u32 {
+        answered += answer(wire.receive().await.0);
+    }
+    let waited = begun.elapsed();
+    assert!(
+        waited < WAIT,
+        "{waited:?}: more than {WAITED_FOR} were waited for"
+    );
+    // The others are answered too.
+    while answered < CROSSING {
+        answered += answer(wire.receive().await.0);
+    }
     drop(wire);
     server.stop().await;
 }

@@ -38,6 +38,8 @@ pub struct Checked {
     pub faults: Vec<String>,
     /// How much is wrong.
     pub fault_count: u64,
+    /// Of that, how often more is held or reserved than must be, and nothing else is wrong: a server may still give it back.
+    pub excess_count: u64,
 }
 
 impl Checked {
@@ -168,6 +170,9 @@ async fn compare(
         let Figures { name, is, must } = one?;
         compared += 1;
         if is != must {
+            // The second is what is held or reserved, and lacks in the third.
+            let excess = is.1 - must.1;
+            checked.excess_count += u64::from(excess > 0 && is == (must.0, must.1 + excess, must.2 - excess));
             checked.fault(format!("{name}: {named} are {is:?}, must be {must:?}"));
         }
     }

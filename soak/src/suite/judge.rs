@@ -1,4 +1,5 @@
-//! What the samples say: whether something leaks, or drifts. `docs/soak.md` tells the same to people.
+//! What the samples say: whether something leaks, or drifts, and whether the run came to anything. `docs/soak.md` tells the
+//! same to people.
 //!
 //! A leak is a slope, not a size. But memory grows with what is stored, and must. So it is judged twice: by what it grows with
 //! every order, which is declared, and by what it grows while orders are only read, when nothing explains it.
@@ -32,6 +33,10 @@ const FILES_MIN: f64 = 64.0;
 const THREADS_MIN: f64 = 32.0;
 /// Of each of three kinds 4,096 actors in 8 shards may be idle, by default, and as many calls may be in flight.
 const ACTORS_MAX: f64 = 3.0 * 4_096.0 * 8.0 + 4_096.0;
+/// A scenario whose load was on for so long must have come to something.
+const LOADED_S: f64 = 1.0;
+/// Where calls fail though nothing is wrong: too much is asked, or somebody vanishes.
+const FAILURES: [Scenario; 3] = [Scenario::Overload, Scenario::ReconnectStorm, Scenario::Kill];
 /// Rounds over which something must be left in flight to be left behind.
 const LEFT_ROUNDS: usize = 3;
 /// From so much steady load on, a slope says more than a comparison of begin and end.
@@ -108,6 +113,8 @@ pub fn all(evidence: &Evidence) -> Vec<Judgement> {
     let rss = |gauges: &Gauges| gauges.rss_bytes;
     let disk = |gauges: &Gauges| gauges.data_bytes;
     vec![
+        acknowledged(evidence),
+        failed(evidence),
         stored(evidence, "memory of what is stored", rss, MEMORY_MAX),
         unexplained(evidence, "memory while nothing is stored", rss, MEMORY_NOISE),
         stored(evidence, "disk of what is stored", disk, DISK_MAX),
@@ -138,6 +145,46 @@ fn blocks<K: PartialEq>(
         }
     }
     blocks.into_iter().map(|(_, points)| points).collect()
+}
+
+/// Whether orders were acknowledged: of a server that refuses everything nothing can be lost.
+fn acknowledged(evidence: &Evidence) -> Judgement {
+    let name = "orders in every scenario";
+    let limit = format!("none acknowledged in a scenario whose load was on for {LOADED_S} s or longer");
+    let loaded = evidence.phases.iter().filter(|phase| phase.load_s >= LOADED_S);
+    let Some(least) = loaded.min_by_key(|phase| phase.orders.count()) else {
+        return Judgement::open(name, "no load was on for so long", limit);
+    };
+    let (count, scenario) = (least.orders.count(), least.scenario.name());
+    let found = format!("{count} at least, in {scenario}");
+    Judgement::new(name, count == 0, count as f64, found, limit)
+}
+
+/// Whether calls failed, or were never answered, where nothing explains it.
+fn failed(evidence: &Evidence) -> Judgement {
+    let name = "calls that failed";
+    let limit = format!(
+        "any but a refusal for want of room, outside of {}",
+        FAILURES.map(Scenario::name).join(", ")
+    );
+    let judged: Vec<_> = evidence
+        .phases
+        .iter()
+        .filter(|phase| phase.load_s > 0.0 && !FAILURES.contains(&phase.scenario))
+        .collect();
+    let Some(most) = judged.iter().max_by_key(|phase| phase.failed()) else {
+        return Judgement::open(name, "there was no load of that kind", limit);
+    };
+    let all: u64 = judged.iter().map(|phase| phase.failed()).sum();
+    let found = match all {
+        0 => "0".to_owned(),
+        all => format!(
+            "{all}, most of them in {}: {:?}",
+            most.scenario.name(),
+            most.errors
+        ),
+    };
+    Judgement::new(name, all > 0, all as f64, found, limit)
 }
 
 /// How much something grows with what is stored, against what is declared.

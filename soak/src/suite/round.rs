@@ -142,12 +142,14 @@ impl Model {
         Ok(())
     }
 
-    /// Checks once, and, only where something may have to be given back first, again until nothing is wrong.
+    /// Checks once, and, only where all that is wrong is that something must be given back, again until nothing is. An order
+    /// that is not there at the first look is lost, whatever comes later.
     async fn check(&self, target: &Target, round: &books::Round<'_>, lost: bool) -> Result<Checked, Error> {
         let end = Instant::now() + GIVEN_BACK;
         loop {
             let checked = books::check_round(target, &self.shop, &self.accounts, round, 1.0).await?;
-            if checked.fault_count == 0 || !lost || Instant::now() > end {
+            let may_mend = lost && checked.excess_count == checked.fault_count;
+            if checked.fault_count == 0 || !may_mend || Instant::now() > end {
                 return Ok(checked);
             }
             sleep(AGAIN).await;

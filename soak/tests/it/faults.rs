@@ -15,6 +15,11 @@ use crate::{
 
 /// Two rounds with a clerk beside them, on a shop that is wrong in this way: the model afterwards.
 async fn rounds(wrong: Wrong) -> Model {
+    rounds_with(wrong, 0).await
+}
+
+/// The same, where in each round the answers of so many orders are lost.
+async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
     let target = Shop::open(wrong).await;
     let shape = |seed| Shape {
         customers: 5,
@@ -52,7 +57,8 @@ async fn rounds(wrong: Wrong) -> Model {
         };
         let (stop, stopped) = oneshot::channel();
         let clerk = tokio::spawn(clerk.work(stopped));
-        let tally = drive(&target, &workload, &load, &scene.progress).await.unwrap();
+        let mut tally = drive(&target, &workload, &load, &scene.progress).await.unwrap();
+        tally.ledger.unknown.extend((0..lost).map(|_| workload.take()));
         // The clerk has its say about every kind of thing.
         sleep(Duration::from_millis(1_200)).await;
         stop.send(()).unwrap();
@@ -137,4 +143,15 @@ async fn what_is_cancelled_or_counted_in_and_not_given_back_fails_the_run() {
         rounds(Wrong::ForgetsStock).await,
         &["on hand, reserved"],
     );
+}
+
+#[tokio::test]
+async fn where_answers_were_lost_what_is_held_too_long_may_be_given_back_and_nothing_else_may_mend() {
+    let late = rounds_with(Wrong::GivesBackLate, 1).await;
+    assert_eq!(late.sums.lost_answers, 2);
+    check(Wrong::GivesBackLate, late, &[]);
+    let hidden = rounds_with(Wrong::HiddenAtFirst, 1).await;
+    check(Wrong::HiddenAtFirst, hidden, &["is not listed"]);
+    let off = rounds(Wrong::GivesBackLate).await;
+    check(Wrong::GivesBackLate, off, &["on hand, reserved"]);
 }

@@ -48,6 +48,10 @@ pub enum Wrong {
     KeepsStock,
     /// Stock that is counted in is not there.
     ForgetsStock,
+    /// One piece too many is reserved until orders are listed.
+    GivesBackLate,
+    /// One order is not among those that are listed first.
+    HiddenAtFirst,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +62,10 @@ struct Books {
     items: BTreeMap<String, Item>,
     done: BTreeMap<String, ()>,
     turn: u64,
+    /// The item of which one piece too many is reserved.
+    kept: Option<String>,
+    /// The order that is not listed.
+    hidden: Option<Order>,
 }
 
 /// The shop.
@@ -120,6 +128,12 @@ impl Shop {
             Wrong::Lost => return order,
             Wrong::Changed => stored.total += 1,
             Wrong::Stock => books.items.get_mut(&order.lines[0].item).unwrap().reserved += 1,
+            Wrong::GivesBackLate => {
+                let item = order.lines[0].item.clone();
+                books.items.get_mut(&item).unwrap().reserved += 1;
+                books.kept = Some(item);
+            }
+            Wrong::HiddenAtFirst => books.hidden = Some(order.clone()),
             Wrong::Money => books.customers.get_mut(&order.customer).unwrap().held += 1,
             Wrong::Doubled | Wrong::DoubledInSilence => {
                 let twin = Order {
@@ -192,12 +206,17 @@ impl OrderService for Shop {
             request.page_token.parse().unwrap_or(0),
             request.page_size as usize,
         );
-        let books = self.books();
+        let mut books = self.books();
+        if let Some(item) = books.kept.take() {
+            books.items.get_mut(&item).unwrap().reserved -= 1;
+        }
+        let hidden = books.hidden.take_if(|order| order.customer == request.customer);
+        let is_shown = |name: &str| hidden.as_ref().is_none_or(|hidden| hidden.name != name);
         let of_customer = books
             .orders
             .values()
             .rev()
-            .filter(|order| order.customer == request.customer);
+            .filter(|order| order.customer == request.customer && is_shown(&order.name));
         let mut orders: Vec<Order> = of_customer.skip(from).take(size + 1).cloned().collect();
         let more = orders.len() > size;
         orders.truncate(size);

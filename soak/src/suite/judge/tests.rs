@@ -1,8 +1,10 @@
 //! Runs that never were: each leaks, or drifts, or does not, and is judged accordingly.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{
-    Chance,
+    Chance, Latencies,
     suite::sample::{Quantiles, Stage, tests::second},
 };
 
@@ -17,7 +19,15 @@ struct Drawn {
 fn drawn(hours: f64, samples: usize, of: impl Fn(f64, f64) -> Gauges) -> Drawn {
     let mut chance = Chance::new(11, samples as u64);
     let mut noise = || 2.0 * chance.unit() - 1.0;
-    let phase = |scenario| PhaseReport::begun(scenario, 0.0);
+    let phase = |scenario| {
+        let mut phase = PhaseReport::begun(scenario, 0.0);
+        if samples > 0 {
+            phase.load_s = hours * HOUR_S / 3.0;
+            phase.orders.record(Duration::from_millis(2));
+            phase.errors.insert("RESOURCE_EXHAUSTED", 3);
+        }
+        phase
+    };
     let span_s = hours * HOUR_S / samples as f64;
     let at = |n: usize| (n + 1) as f64 * span_s;
     let samples: Vec<Sample> = (0..samples)
@@ -211,6 +221,30 @@ fn too_many_actors_and_calls_that_never_end_are_found() {
         run.fails(&["left in flight"]);
         run.settled[rounds - 1].gauges.in_flight = 0.0;
         run.fails(&[]);
+    }
+}
+
+#[test]
+fn a_scenario_that_comes_to_nothing_is_found() {
+    for mut run in minutes_and_a_day(|_, _, _| {}) {
+        run.phases[2].orders = Latencies::default();
+        run.fails(&["orders in every scenario"]);
+        // It was ended as soon as it had begun.
+        run.phases[2].load_s = LOADED_S / 2.0;
+        run.fails(&[]);
+    }
+}
+
+#[test]
+fn calls_that_fail_or_are_not_answered_are_found_where_nothing_explains_them() {
+    for code in ["INTERNAL", "NO_ANSWER"] {
+        for mut run in minutes_and_a_day(|_, _, _| {}) {
+            run.phases[1].errors.insert(code, 1);
+            run.fails(&["calls that failed"]);
+            run.phases[1].scenario = Scenario::Kill;
+            run.phases[1].load_s = 0.5;
+            run.fails(&[]);
+        }
     }
 }
 
