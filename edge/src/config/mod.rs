@@ -196,7 +196,7 @@ pub struct AdmissionConfig {
     /// are done within it, at least 64; 0 lets in as many as `max_calls`. Default 50.
     pub order_ms: u64,
     /// Calls that are refused a second; connections whose calls are refused beyond that are read more slowly, so that
-    /// refusing does not become all that the node does. 0 for no bound. Default 20,000.
+    /// refusing does not become all that the node does. 0 for no bound. Default 8,000.
     pub max_refusals_per_second: u32,
 }
 
@@ -212,7 +212,7 @@ impl Default for AdmissionConfig {
             max_reply_bytes: 128 * MIB,
             retry_ms: 100,
             order_ms: 50,
-            max_refusals_per_second: 20_000,
+            max_refusals_per_second: 8_000,
         }
     }
 }

@@ -269,7 +269,10 @@ impl Admission {
 
     fn give_back(&self, bound: Bound, n: usize) {
         // Either this sees who waits, or who waits sees the room: both orders are total.
-        self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+        let before = self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+        if bound == Bound::Orders && before <= self.pace.bound() / 4 * 3 {
+            self.brakes.room();
+        }
         if matches!(bound, Bound::Calls | Bound::Orders) && self.waiting.load(SeqCst) > 0 {
             self.freed.notify_one();
         }

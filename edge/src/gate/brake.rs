@@ -6,14 +6,21 @@
 //! end, as TCP has it. Connections that are not refused notice nothing.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{
-            AtomicU64,
-            Ordering::{AcqRel, Acquire, Relaxed, Release},
+            AtomicU64, AtomicUsize,
+            Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
         },
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::{Sleep, sleep_until},
 };
 
 /// So many refusals' time may be saved up.
@@ -21,7 +28,7 @@ const BURST: Duration = Duration::from_millis(10);
 /// No connection is left unread for longer at a time.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// So many bytes that are thrown away cost what a refusal costs, besides.
-const BYTES_OF_ONE: usize = 2 * 1_024;
+const BYTES_OF_ONE: usize = 8 * 1_024;
 /// So long after a refusal the brake is on.
 const ON: Duration = Duration::from_millis(20);
 /// While the brake is on, a connection is read in pieces of at most this many bytes, and what is in a piece is looked at
@@ -36,6 +43,18 @@ pub struct Brakes {
     each: Option<Duration>,
     /// When all refusals so far are paid for, in nanoseconds since `began`.
     paid_ns: AtomicU64,
+    /// There is room: whoever has paused longest is read.
+    room: Arc<Notify>,
+    /// How many pause.
+    pausing: AtomicUsize,
+}
+
+/// A connection is not read meanwhile.
+#[derive(Debug)]
+pub struct Pause {
+    all: Arc<Brakes>,
+    until: Pin<Box<Sleep>>,
+    room: Pin<Box<OwnedNotified>>,
 }
 
 /// The brake of one connection.
@@ -55,6 +74,8 @@ impl Brakes {
             began: Instant::now(),
             each: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
             paid_ns: AtomicU64::new(0),
+            room: Arc::default(),
+            pausing: AtomicUsize::new(0),
         })
     }
 
@@ -64,6 +85,13 @@ impl Brakes {
             all: Arc::clone(self),
             until_ns: AtomicU64::new(0),
             refused_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// There is room for calls: one connection that pauses is read, for as much as a piece.
+    pub fn room(&self) {
+        if self.pausing.load(SeqCst) > 0 {
+            self.room.notify_one();
         }
     }
 
@@ -97,8 +125,18 @@ impl Brake {
         self.refused_ns.store(now.as_nanos() as u64, Release);
     }
 
-    /// Until when the connection is not read; none where it is.
-    pub fn until(&self) -> Option<Instant> {
+    /// How long the connection is not read; none where it is.
+    pub fn pause(&self) -> Option<Pause> {
+        let until = self.until()?;
+        self.all.pausing.fetch_add(1, SeqCst);
+        Some(Pause {
+            all: Arc::clone(&self.all),
+            until: Box::pin(sleep_until(until.into())),
+            room: Box::pin(Arc::clone(&self.all.room).notified_owned()),
+        })
+    }
+
+    fn until(&self) -> Option<Instant> {
         let until_ns = self.until_ns.load(Acquire);
         if until_ns == 0 {
             return None;
@@ -124,6 +162,23 @@ impl Brake {
             let _ = self.refused_ns.compare_exchange(refused_ns, 0, AcqRel, Relaxed);
         }
         on
+    }
+}
+
+impl Future for Pause {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.room.as_mut().poll(cx)
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.all.pausing.fetch_sub(1, SeqCst);
     }
 }
 
@@ -185,6 +240,26 @@ mod tests {
         std::thread::sleep(ON);
         assert!(!brake.is_on());
         assert_eq!(brake.refused_ns.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn whoever_pauses_is_read_when_there_is_room() {
+        let brakes = Brakes::new(1);
+        let brake = brakes.brake();
+        brakes.room();
+        brake.refused(0);
+        let mut first = brake.pause().unwrap();
+        let mut second = brake.pause().unwrap();
+        assert!(
+            futures::poll!(&mut first).is_pending(),
+            "nobody paused when there was room"
+        );
+        assert!(futures::poll!(&mut second).is_pending());
+        brakes.room();
+        assert!(futures::poll!(&mut second).is_pending());
+        assert!(futures::poll!(&mut first).is_ready());
+        drop((first, second));
+        assert_eq!(brakes.pausing.load(Relaxed), 0);
     }
 
     #[test]

@@ -13,11 +13,13 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep_until},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::gate::{Peer, brake::PIECE_BYTES};
+use crate::gate::{
+    Peer,
+    brake::{PIECE_BYTES, Pause},
+};
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client is told that speaks HTTP/1, such as a browser.
@@ -32,7 +34,7 @@ pub(super) struct Io {
     preface_at: usize,
     peer: Arc<Peer>,
     /// Until it is read again, where the brake is on.
-    pause: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pause>,
     /// A small piece was read: what is in it comes first.
     piece_read: bool,
 }
@@ -120,16 +122,13 @@ impl Io {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        while let Some(until) = self.peer.brake.until() {
-            let pause = self
-                .pause
-                .get_or_insert_with(|| Box::pin(sleep_until(until.into())));
-            if pause.deadline() < until.into() {
-                pause.as_mut().reset(until.into());
-            }
-            ready!(pause.as_mut().poll(cx));
+        if self.pause.is_none() {
+            self.pause = self.peer.brake.pause();
         }
-        self.pause = None;
+        if let Some(pause) = &mut self.pause {
+            ready!(Pin::new(pause).poll(cx));
+            self.pause = None;
+        }
         Poll::Ready(())
     }
 }

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admin;
+mod brake;
 mod calls;
 mod connections;
 mod errors;
