@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -22,6 +23,10 @@ use crate::gate::{
 };
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// So many bytes are collected before they are written.
+const OUT_BYTES: usize = 32 * 1_024;
+/// A connection that has nothing to write keeps no more room than this for it.
+const OUT_KEPT_BYTES: usize = 8 * 1_024;
 /// What a client is told that speaks HTTP/1, such as a browser.
 const NOT_HTTP2: &[u8] =
     b"HTTP/1.1 426 Upgrade Required\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\n\
@@ -35,6 +40,10 @@ pub(super) struct Io {
     peer: Arc<Peer>,
     /// Until it is read again, where the brake is on.
     pause: Option<Pause>,
+    /// What is to be written. Replies come one by one, and a write costs what a dozen of them do.
+    out: BytesMut,
+    /// Flushing was put off until others have run.
+    put_off: bool,
     /// A small piece was read: what is in it comes first.
     piece_read: bool,
 }
@@ -83,6 +92,8 @@ impl Io {
             preface_at: 0,
             peer,
             pause: None,
+            out: BytesMut::new(),
+            put_off: false,
             piece_read: false,
         })
     }
@@ -133,9 +144,37 @@ impl Io {
     }
 }
 
+impl Io {
+    /// Hands what was collected to the connection.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.out.has_remaining() {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, self.out.chunk()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.out.advance(n);
+        }
+        if self.out.capacity() > OUT_KEPT_BYTES {
+            self.out = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Room for more; where there is none, what was collected goes first.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.out.len() >= OUT_BYTES {
+            ready!(self.poll_drain(cx))?;
+        }
+        Poll::Ready(Ok(OUT_BYTES - self.out.len()))
+    }
+}
+
 impl AsyncWrite for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let room = ready!(self.poll_room(cx))?;
+        let n = buf.len().min(room);
+        self.out.extend_from_slice(&buf[..n]);
+        Poll::Ready(Ok(n))
     }
 
     fn poll_write_vectored(
@@ -143,18 +182,35 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let room = ready!(self.poll_room(cx))?;
+        let mut written = 0;
+        for buf in bufs {
+            let n = buf.len().min(room - written);
+            self.out.extend_from_slice(&buf[..n]);
+            written += n;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.out.has_remaining() {
+            self.put_off = !self.put_off;
+            if self.put_off {
+                // Behind the calls whose replies are ready by now: theirs go with these.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            ready!(self.poll_drain(cx))?;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
