@@ -123,6 +123,7 @@ impl EdgeConfig {
             ("admission.max_calls", admission.max_calls as u64, 1),
             ("admission.max_open_calls", admission.max_open_calls as u64, 1),
             ("admission.max_probes", admission.max_probes as u64, 1),
+            ("admission.max_refused", admission.max_refused as u64, 1),
             ("admission.max_streams", admission.max_streams as u64, 1),
             ("admission.max_open_streams", admission.max_open_streams as u64, 1),
             (

@@ -195,6 +195,9 @@ pub struct AdmissionConfig {
     /// What an order may take, beside the disk, when there are more than can be done, in milliseconds: as many are let in as
     /// are done within it, at least 64; 0 lets in as many as `max_calls`. Default 50.
     pub order_ms: u64,
+    /// Refused calls whose requests are read to their end, each for half a second at most; the streams of more are reset, and
+    /// a connection with many of those ends. Default 4,096.
+    pub max_refused: usize,
     /// Calls that are refused a second; connections whose calls are refused beyond that are read more slowly, so that
     /// refusing does not become all that the node does. 0 for no bound. Default 8,000.
     pub max_refusals_per_second: u32,
@@ -212,6 +215,7 @@ impl Default for AdmissionConfig {
             max_reply_bytes: 128 * MIB,
             retry_ms: 100,
             order_ms: 50,
+            max_refused: 4_096,
             max_refusals_per_second: 8_000,
         }
     }

@@ -155,6 +155,7 @@ impl Admission {
             max_reply_bytes,
             retry_ms,
             order_ms,
+            max_refused: _,
             max_refusals_per_second,
         } = config;
         Arc::new(Self {

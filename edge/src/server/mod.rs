@@ -211,7 +211,7 @@ impl Server {
             Arc::clone(&admission),
             Arc::clone(&telemetry),
             config.calls,
-            config.admission.max_calls,
+            config.admission.max_refused,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let acceptor = Arc::new(Acceptor {

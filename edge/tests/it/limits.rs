@@ -305,6 +305,8 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     let (_answer, mut held) = sender
         .send_request(head("/docket.v1.OrderService/PlaceOrder"), false)
         .unwrap();
+    // Else it may meet an order, and be the one that is refused.
+    server.until_measured("docket_requests_in_flight 1").await;
     let refused = until_refused(&mut client).await;
     assert_eq!(reason(&refused), "OVERLOADED");
     let details = refused.get_error_details();
@@ -394,7 +396,7 @@ async fn bytes_in_flight_are_bounded_too() {
 
 type Client = OrderServiceClient<tonic::transport::Channel>;
 
-/// The other connection's call arrives when it does: places orders until one meets it.
+/// Places orders until one is refused.
 async fn until_refused(client: &mut Client) -> Status {
     for i in 0..10_000 {
         match client

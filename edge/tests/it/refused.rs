@@ -139,7 +139,7 @@ async fn calls_that_are_refused_while_their_requests_arrive_leave_the_connection
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_refused_calls_wait_for_their_requests_than_may_be_in_flight() {
-    let server = start(|config| config.admission.max_calls = WAITED_FOR).await;
+    let server = start(|config| config.admission.max_refused = WAITED_FOR).await;
     let mut wire = Wire::open(&server).await;
     let (headers, begun) = (refused_call(), Instant::now());
     for stream in streams() {
