@@ -193,7 +193,7 @@ pub struct AdmissionConfig {
     /// When a caller that was refused is asked to come back, in milliseconds. Default 100.
     pub retry_ms: u64,
     /// What an order may take, beside the disk, when there are more than can be done, in milliseconds: as many are let in as
-    /// are done within it, at least 64; 0 lets in as many as `max_calls`. Default 50.
+    /// are done within it, at least 256; 0 lets in as many as `max_calls`. Default 200.
     pub order_ms: u64,
     /// Refused calls whose requests are read to their end, each for half a second at most; the streams of more are reset, and
     /// a connection with many of those ends. Default 4,096.
@@ -214,7 +214,7 @@ impl Default for AdmissionConfig {
             max_bytes: 64 * MIB,
             max_reply_bytes: 128 * MIB,
             retry_ms: 100,
-            order_ms: 50,
+            order_ms: 200,
             max_refused: 4_096,
             max_refusals_per_second: 8_000,
         }

@@ -103,7 +103,8 @@ impl Kind {
     fn bounds(self) -> &'static [Bound] {
         match self {
             Self::Call => &[Bound::Calls],
-            Self::Order => &[Bound::Calls, Bound::Orders],
+            // Its own bound first: it is the one that is reached, and is given back before who waits is told.
+            Self::Order => &[Bound::Orders, Bound::Calls],
             Self::OpenCall => &[Bound::Calls, Bound::OpenCalls],
             Self::Probe => &[Bound::Probes],
             Self::Stream => &[Bound::Streams],
@@ -199,25 +200,30 @@ impl Admission {
     /// # Errors
     /// Which bound is reached.
     pub fn admit(self: &Arc<Self>, kind: Kind, bytes: usize) -> Result<Permit, Bound> {
-        let bounds = kind.bounds();
-        for (taken, bound) in bounds.iter().enumerate() {
-            if let Err(reached) = self.take(*bound, 1) {
-                for bound in &bounds[..taken] {
-                    self.give_back(*bound, 1);
+        let wanted = || {
+            kind.bounds()
+                .iter()
+                .map(|bound| (*bound, 1))
+                .chain([(Bound::Bytes, bytes)])
+        };
+        for (taken, (bound, n)) in wanted().enumerate() {
+            if let Err(reached) = self.take(bound, n) {
+                // Nobody is told of this room: whoever waits would find it as this one did, and tell the next. What has
+                // reached the bound tells when it ends.
+                for (bound, n) in wanted().take(taken) {
+                    self.in_flight[bound as usize].fetch_sub(n, SeqCst);
                 }
                 return Err(reached);
             }
         }
-        let permit = Permit {
+        Ok(Permit {
             admission: Arc::clone(self),
             kind,
             since: (kind == Kind::Order).then(Instant::now),
             answered: AtomicBool::new(false),
-            bytes: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(bytes),
             reply_bytes: AtomicUsize::new(0),
-        };
-        permit.grow(bytes)?;
-        Ok(permit)
+        })
     }
 
     /// What a caller is told.
@@ -274,7 +280,7 @@ impl Admission {
         if bound == Bound::Orders && before <= self.pace.bound() / 4 * 3 {
             self.brakes.room();
         }
-        if matches!(bound, Bound::Calls | Bound::Orders) && self.waiting.load(SeqCst) > 0 {
+        if bound == Bound::Calls && self.waiting.load(SeqCst) > 0 {
             self.freed.notify_one();
         }
     }
@@ -372,7 +378,7 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::pace::LEAST, *};
 
     fn admission() -> Arc<Admission> {
         Admission::new(AdmissionConfig {
@@ -408,7 +414,7 @@ mod tests {
     #[tokio::test]
     async fn orders_are_fewer_where_they_take_too_long_and_leave_room_for_other_calls() {
         let admission = Admission::new(AdmissionConfig {
-            max_calls: 100,
+            max_calls: 1_000,
             order_ms: 1,
             ..AdmissionConfig::default()
         });
@@ -420,8 +426,8 @@ mod tests {
             let mut order = admission.admit(Kind::Order, 0).unwrap();
             order.since = Some(since);
         }
-        assert_eq!(admission.orders_max(), 64);
-        let orders: Vec<_> = (0..64)
+        assert_eq!(admission.orders_max(), LEAST);
+        let orders: Vec<_> = (0..LEAST)
             .map(|_| admission.admit(Kind::Order, 0).unwrap())
             .collect();
         assert_eq!(admission.admit(Kind::Order, 0).unwrap_err(), Bound::Orders);
@@ -433,6 +439,11 @@ mod tests {
         );
         let mut waiting = admission.wait();
         assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(admission.admit(Kind::Order, 0).unwrap_err(), Bound::Orders);
+        assert!(
+            futures::poll!(&mut waiting).is_pending(),
+            "who finds no room wakes nobody who would find none"
+        );
         drop(orders);
         assert!(futures::poll!(&mut waiting).is_ready());
         drop(other);
