@@ -434,7 +434,7 @@ mod tests {
         let other = admission.admit(Kind::Call, 0).unwrap();
         assert_eq!(
             admission.in_flight(Bound::Calls),
-            65,
+            LEAST + 1,
             "a refused order leaves nothing behind"
         );
         let mut waiting = admission.wait();
