@@ -316,7 +316,7 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     );
     assert_eq!(
         details.quota_failure().unwrap().violations[0].subject,
-        "node:calls_in_flight"
+        "node:orders_in_flight"
     );
 
     let health = HealthCheckRequest {
@@ -348,7 +348,7 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     }
     held.send_reset(h2::Reason::CANCEL);
     until_placed(&mut client).await;
-    assert!(server.denials("calls_in_flight").await > 0);
+    assert!(server.denials("orders_in_flight").await > 0);
     server.stop().await;
 }
 
