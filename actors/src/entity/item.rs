@@ -40,9 +40,9 @@ pub(crate) enum ItemMessage {
 pub(crate) struct ItemEntity {
     sku: Sku,
     item: Option<Item>,
-    /// Reservations as decided, where committed state may not show it yet.
-    overlay: HashMap<OrderId, Option<Quantity>>,
-    /// The version that each of them makes.
+    /// Reservations as decided last, with the version that made each, where committed state may not show it yet.
+    overlay: HashMap<OrderId, (Version, Option<Quantity>)>,
+    /// All that were decided since the last sweep, oldest first.
     decided: VecDeque<(Version, OrderId)>,
     requests: Requests,
     life: Life,
@@ -147,7 +147,7 @@ impl ItemEntity {
         order: OrderId,
     ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
         let reservation = match self.overlay.get(&order) {
-            Some(decided) => *decided,
+            Some((_, decided)) => *decided,
             None => shard
                 .committed()
                 .reservations
@@ -237,18 +237,14 @@ impl ItemEntity {
     }
 
     fn note(&mut self, shard: &Arc<Shard>, version: Version, order: OrderId, reservation: Option<Quantity>) {
-        self.overlay.insert(order, reservation);
+        self.overlay.insert(order, (version, reservation));
         self.decided.push_back((version, order));
         if self.decided.len() >= OVERLAY_SWEEP {
-            let committed = shard
-                .committed()
-                .items
-                .get(&self.sku)
-                .map(|item| item.version)
-                .unwrap_or_default();
-            while let Some((_, order)) = self.decided.pop_front_if(|(version, _)| *version <= committed) {
+            let committed = self.committed_version(shard);
+            while let Some((version, order)) = self.decided.pop_front_if(|(version, _)| *version <= committed)
+            {
                 // A later decision about the same order, not committed yet, must stay.
-                if !self.decided.iter().any(|(_, later)| *later == order) {
+                if self.overlay.get(&order).is_some_and(|(last, _)| *last == version) {
                     self.overlay.remove(&order);
                 }
             }
