@@ -35,9 +35,13 @@ redis_start() {
 redis_round() { redis_orders "$2" "$(cat "$work/redis.$2")"; }
 
 redis_orders() {
-    local connections=${1%x*} pipeline=${1#*x} orders=$2
+    local connections=${1%x*} pipeline=${1#*x} orders=$2 run
+    # Every run has request ids of its own: redis-benchmark's random numbers begin with the second and its process id, which
+    # two runs can have in common, and a run of mere repeats is no measurement.
+    run=$(($(cat "$work/redis.runs" 2>/dev/null || echo 0) + 1))
+    echo "$run" >"$work/redis.runs"
     redis-benchmark -h 127.0.0.1 -p "$redis_port" -c "$connections" -P "$pipeline" -n "$orders" -r 2000000000 \
-        --csv --precision 3 evalsha "$redis_sha" 0 __rand_int____rand_int__ __rand_int__ __rand_int__ \
+        --csv --precision 3 evalsha "$redis_sha" 0 "$run:__rand_int____rand_int__" __rand_int__ __rand_int__ \
         >"$work/redis.csv" 2>"$work/redis.err" || fail "redis-benchmark: $(cat "$work/redis.err")"
     echo "$orders" >>"$work/redis.orders"
     # "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"

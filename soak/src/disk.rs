@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Write as _},
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,20 +24,28 @@ const FILE: &str = "fdatasync";
 pub struct Syncs {
     /// Bytes of each append.
     pub bytes: usize,
+    /// How many a second were meant; none where each followed the one before at once.
+    pub per_second: Option<f64>,
     /// Each append with its sync.
     pub latencies: Latencies,
     /// All of them.
     pub elapsed: Duration,
 }
 
-/// Appends `bytes` and syncs them, one after the other, for `duration`, in a file of `folder`, which is removed.
+/// Appends `bytes` and syncs them, one after the other or so many times a second, for `duration`, in a file of `folder`, which is
+/// removed.
 ///
 /// # Errors
 /// The system refuses.
-pub async fn measure(folder: &Path, bytes: usize, duration: Duration) -> Result<Syncs, Error> {
+pub async fn measure(
+    folder: &Path,
+    bytes: usize,
+    per_second: Option<f64>,
+    duration: Duration,
+) -> Result<Syncs, Error> {
     let path = folder.join(FILE);
     let measuring = tokio::task::spawn_blocking(move || {
-        let syncs = append(&path, bytes, duration);
+        let syncs = append(&path, bytes, per_second, duration);
         let removed = std::fs::remove_file(&path);
         syncs.and_then(|syncs| removed.map(|()| syncs))
     });
@@ -46,7 +55,7 @@ pub async fn measure(folder: &Path, bytes: usize, duration: Duration) -> Result<
         .map_err(Error::system("measure the disk"))
 }
 
-fn append(path: &Path, bytes: usize, duration: Duration) -> io::Result<Syncs> {
+fn append(path: &Path, bytes: usize, per_second: Option<f64>, duration: Duration) -> io::Result<Syncs> {
     let mut file = File::create(path)?;
     // Nothing that a disk could shorten.
     let mut chance = crate::Chance::new(1, bytes as u64);
@@ -55,11 +64,18 @@ fn append(path: &Path, bytes: usize, duration: Duration) -> io::Result<Syncs> {
         .collect();
     let mut syncs = Syncs {
         bytes,
+        per_second,
         ..Syncs::default()
     };
+    let interval = per_second.map(|per_second| Duration::from_secs_f64(1.0 / per_second));
     let mut written = 0;
     let started = Instant::now();
+    let mut due = Duration::ZERO;
     while started.elapsed() < duration {
+        if let Some(interval) = interval {
+            thread::sleep(due.saturating_sub(started.elapsed()));
+            due += interval;
+        }
         let one = Instant::now();
         file.write_all(&data)?;
         file.sync_data()?;
@@ -92,10 +108,20 @@ mod tests {
     #[tokio::test]
     async fn it_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let syncs = measure(folder.path(), 100, Duration::from_millis(50))
+        let syncs = measure(folder.path(), 100, None, Duration::from_millis(50))
             .await
             .unwrap();
         assert!(syncs.latencies.count() > 0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn it_syncs_no_more_often_than_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let syncs = measure(folder.path(), 100, Some(50.0), Duration::from_millis(100))
+            .await
+            .unwrap();
+        // At 0, 20, 40, 60 and 80 ms, and at 100 where it looked just before.
+        assert!((1..=6).contains(&syncs.latencies.count()), "{syncs:?}");
     }
 }

@@ -165,7 +165,9 @@ impl Figures {
                 without(0.99),
                 syncs.latencies.us(0.99) as f64,
             );
-            if let Some(count) = used.syncs {
+            if let Some(count) = used.syncs
+                && syncs.per_second.is_none()
+            {
                 let raw = syncs.latencies.count() as f64 / syncs.elapsed.as_secs_f64();
                 self.per(About::Ratio, "syncs_to_disk", tally.rate(count), raw);
             }

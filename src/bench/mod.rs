@@ -181,7 +181,13 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             (true, Some(folder)) => {
                 shown.step(&format!("round {number} of {of}, disk"));
                 let bytes = used_by_server.bytes_of_a_commit().unwrap_or(COMMIT_BYTES);
-                Some(disk::measure(folder, bytes, plan.load.duration.min(DISK_MAX)).await?)
+                // What is measured at a given rate is compared with a disk that has as much to do.
+                let per_second = match (plan.load.pace, used_by_server.syncs) {
+                    (Pace::Open { .. }, Some(syncs)) if syncs > 0 => Some(tally.rate(syncs)),
+                    _ => None,
+                };
+                let duration = plan.load.duration.min(DISK_MAX);
+                Some(disk::measure(folder, bytes, per_second, duration).await?)
             }
             _ => None,
         };

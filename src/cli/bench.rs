@@ -37,7 +37,8 @@ that server and stay there; it needs an admin's or a service's credentials.
 Each round measures a bare gRPC echo of the same messages, the server, and
 appending what one of its commits holds to a file with fdatasync, one after
 the other. Figures are medians of the rounds, with the least and the most.
-With --rate the latency of a call counts from when it was meant to start.
+With --rate the latency of a call counts from when it was meant to start, and
+the echo is asked, and the disk synced, as often as the server was and did.
 
 Afterwards the books are checked: every acknowledged order is there once, as
 it was asked for, and stock and credit are exact.

@@ -40,10 +40,7 @@ pub(crate) enum ItemMessage {
 pub(crate) struct ItemEntity {
     sku: Sku,
     item: Option<Item>,
-    /// Reservations as decided, where committed state may not show it yet.
-    overlay: HashMap<OrderId, Option<Quantity>>,
-    /// The version that each of them makes.
-    decided: VecDeque<(Version, OrderId)>,
+    overlay: Overlay,
     requests: Requests,
     life: Life,
 }
@@ -60,8 +57,7 @@ impl Entity for ItemEntity {
         Self {
             sku,
             item,
-            overlay: HashMap::new(),
-            decided: VecDeque::new(),
+            overlay: Overlay::default(),
             requests: Requests::default(),
             life,
         }
@@ -146,8 +142,8 @@ impl ItemEntity {
         command: &ItemCommand,
         order: OrderId,
     ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
-        let reservation = match self.overlay.get(&order) {
-            Some(decided) => *decided,
+        let reservation = match self.overlay.get(order) {
+            Some(decided) => decided,
             None => shard
                 .committed()
                 .reservations
@@ -237,21 +233,82 @@ impl ItemEntity {
     }
 
     fn note(&mut self, shard: &Arc<Shard>, version: Version, order: OrderId, reservation: Option<Quantity>) {
-        self.overlay.insert(order, reservation);
+        self.overlay.note(version, order, reservation);
+        if self.overlay.is_due() {
+            let committed = self.committed_version(shard);
+            self.overlay.sweep(committed);
+        }
+    }
+}
+
+/// Reservations as they were decided, where committed state may not show it yet.
+#[derive(Default)]
+struct Overlay {
+    /// As decided last, with the version that this made.
+    last: HashMap<OrderId, (Version, Option<Quantity>)>,
+    /// All decisions that were not seen committed, oldest first.
+    decided: VecDeque<(Version, OrderId)>,
+}
+
+impl Overlay {
+    /// What is decided about an order's reservation; `None` where committed state says it.
+    fn get(&self, order: OrderId) -> Option<Option<Quantity>> {
+        self.last.get(&order).map(|(_, reservation)| *reservation)
+    }
+
+    fn note(&mut self, version: Version, order: OrderId, reservation: Option<Quantity>) {
+        self.last.insert(order, (version, reservation));
         self.decided.push_back((version, order));
-        if self.decided.len() >= OVERLAY_SWEEP {
-            let committed = shard
-                .committed()
-                .items
-                .get(&self.sku)
-                .map(|item| item.version)
-                .unwrap_or_default();
-            while let Some((_, order)) = self.decided.pop_front_if(|(version, _)| *version <= committed) {
-                // A later decision about the same order, not committed yet, must stay.
-                if !self.decided.iter().any(|(_, later)| *later == order) {
-                    self.overlay.remove(&order);
-                }
+    }
+
+    /// Whether it is worth looking what is committed by now.
+    fn is_due(&self) -> bool {
+        self.decided.len() >= OVERLAY_SWEEP
+    }
+
+    /// Drops what is committed.
+    fn sweep(&mut self, committed: Version) {
+        while let Some((version, order)) = self.decided.pop_front_if(|(version, _)| *version <= committed) {
+            // A later decision about the same order, not committed yet, must stay.
+            if self.last.get(&order).is_some_and(|(last, _)| *last == version) {
+                self.last.remove(&order);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(number: u128) -> OrderId {
+        OrderId::compose(1, 1, number)
+    }
+
+    #[test]
+    fn what_is_committed_is_dropped_and_nothing_else() {
+        let mut overlay = Overlay::default();
+        for number in 1..=3 {
+            overlay.note(Version(number), order(number.into()), Some(Quantity(1)));
+        }
+        overlay.sweep(Version(2));
+        assert_eq!(overlay.get(order(1)), None);
+        assert_eq!(overlay.get(order(2)), None);
+        assert_eq!(overlay.get(order(3)), Some(Some(Quantity(1))));
+        overlay.sweep(Version(3));
+        assert_eq!(overlay.get(order(3)), None);
+        assert!(overlay.last.is_empty() && overlay.decided.is_empty());
+    }
+
+    #[test]
+    fn a_release_that_is_not_committed_outlives_its_committed_reservation() {
+        let mut overlay = Overlay::default();
+        overlay.note(Version(1), order(1), Some(Quantity(5)));
+        overlay.note(Version(2), order(1), None);
+        overlay.sweep(Version(1));
+        // Committed state still has the reservation: it is not to be released twice.
+        assert_eq!(overlay.get(order(1)), Some(None));
+        overlay.sweep(Version(2));
+        assert_eq!(overlay.get(order(1)), None);
     }
 }
