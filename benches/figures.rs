@@ -17,7 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_soak::{Ledger, Load, Mode, Pace, Server, Shape, Workload, books, drive, metric, metric_sum};
+use docket_soak::{
+    Ledger, Load, Mode, Pace, Server, Shape, Usage, Workload, books, drive, metric, metric_sum,
+};
 
 /// Orders are placed for so long, then it is seen how many there are.
 const SLICE: Duration = Duration::from_secs(1);
@@ -135,6 +137,8 @@ struct Seen {
     orders: usize,
     rss_bytes: f64,
     cpu_us: f64,
+    /// What this process has used: per order always the same.
+    own_cpu_us: f64,
     payload_bytes: f64,
     journal_bytes: f64,
 }
@@ -146,6 +150,7 @@ impl Seen {
             orders: ledger.acknowledged.len(),
             rss_bytes: usage.rss_bytes as f64,
             cpu_us: usage.cpu.as_secs_f64() * 1e6,
+            own_cpu_us: Usage::own().unwrap().cpu.as_secs_f64() * 1e6,
             payload_bytes: metric(&page, "docket_journal_payload_bytes_total"),
             journal_bytes: metric(&page, "docket_journal_bytes"),
         }
@@ -194,25 +199,34 @@ fn show_journal(seen: &[Seen]) {
     }
 }
 
-/// What an order costs the server, part after part of the way.
+/// What an order costs the server, part after part of the way. A machine that does other things, or changes its clock, makes everything
+/// dearer or cheaper; what an order costs the load generator does not depend on how many there are, so the ratio of the two is what
+/// is compared.
 fn show_cost(seen: &[Seen]) {
     let (mut from, last) = (seen[0], seen[seen.len() - 1]);
     let stretch = ((last.orders - from.orders) / PARTS).max(STRETCH);
     let mut costs = Vec::new();
     for now in seen {
-        if now.orders - from.orders >= stretch {
-            costs.push((now.cpu_us - from.cpu_us) / (now.orders - from.orders) as f64);
-            println!(
-                "cost: {:.1} µs of processor time an order from {} to {}",
-                costs[costs.len() - 1],
-                from.orders,
-                now.orders
-            );
-            from = *now;
+        let orders = now.orders - from.orders;
+        if orders < stretch {
+            continue;
         }
+        let cpu_us = now.cpu_us - from.cpu_us;
+        costs.push(cpu_us / (now.own_cpu_us - from.own_cpu_us));
+        println!(
+            "cost: {:.1} µs of processor time an order, {:.2} times the load generator's, from {} to {} orders",
+            cpu_us / orders as f64,
+            costs[costs.len() - 1],
+            from.orders,
+            now.orders
+        );
+        from = *now;
     }
     if let [first, .., last] = costs[..] {
-        println!("cost: {:.2} of the first at the end", last / first);
+        println!(
+            "cost: at the end {:.2} of the first, against the load generator's",
+            last / first
+        );
     }
 }
 

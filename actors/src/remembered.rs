@@ -133,7 +133,7 @@ impl Remembered {
 }
 
 /// A request's key, not aligned to 16 bytes as `u128` is.
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy)]
 struct Key(u128);
 
