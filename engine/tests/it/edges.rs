@@ -426,12 +426,12 @@ fn each_item_is_asked_once_for_all_of_its_lines_in_the_order_in_which_items_firs
         line("ape", 9, 10),
     ];
     let order = pending(lines.clone());
-    let asked: Vec<(String, Vec<(u16, i64, i64)>)> = order::open_effects(&order)
+    let asked: Vec<_> = order::open_effects(&order)
         .into_iter()
         .map(|effect| match effect {
             Effect::ReserveStock { sku, lines, .. } => {
                 let line = |line: &ReserveLine| (line.line, line.quantity.0, line.unit_price.0);
-                (sku.to_string(), lines.iter().map(line).collect())
+                (sku.to_string(), lines.iter().map(line).collect::<Vec<_>>())
             }
             other => panic!("{other:?}"),
         })
