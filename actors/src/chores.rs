@@ -46,7 +46,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 let committed = shard.committed();
                 shard
                     .setbacks()
-                    .keep(|id| committed.orders.get(&id).is_some_and(|order| !order.is_settled()));
+                    .keep(|id| committed.orders.see(id, |order| !order.is_settled()) == Some(true));
                 shard.resume_open(RESUMED_MAX);
             } else {
                 // One that was started while leadership was being lost would wait for answers that nobody sends.
@@ -99,10 +99,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 pub(crate) fn orphans(router: &Router) -> Vec<(OrderId, Sku)> {
     let mut orphans = Vec::new();
     for shard in &router.shards {
-        for reservation in &shard.committed().reservations {
-            let (order, sku) = reservation.key();
-            if is_orphan(router, *order, sku) {
-                orphans.push((*order, sku.clone()));
+        for (sku, order, _) in shard.committed().reservations.all() {
+            if is_orphan(router, order, &sku) {
+                orphans.push((order, sku));
             }
         }
     }
@@ -118,5 +117,5 @@ fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
         return false;
     }
     let wants = |o: &Order| o.wants(sku) || !o.is_settled();
-    !home.committed().orders.get(&order).is_some_and(|o| wants(&o))
+    home.committed().orders.see(order, wants) != Some(true)
 }

@@ -16,14 +16,17 @@ use std::{
 use dashmap::DashMap;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
-    OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Unchanged, Version,
+    OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
 use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
+    id_map::IdSet,
     order_index::OrderIndex,
+    order_table::OrderTable,
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
+    reservations::Reservations,
 };
 
 /// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
@@ -35,15 +38,14 @@ type Map<K, V> = DashMap<K, V, RandomState>;
 pub struct Committed {
     pub(crate) customers: Map<CustomerId, Arc<Customer>>,
     pub(crate) items: Map<Sku, Arc<Item>>,
-    pub(crate) orders: Map<OrderId, Arc<Order>>,
-    /// What an order has reserved of an item.
-    pub(crate) reservations: Map<(OrderId, Sku), Quantity>,
+    pub(crate) orders: OrderTable,
+    pub(crate) reservations: Reservations,
     pub(crate) requests: Remembered,
     /// Orders as they were when they were first settled, where they have changed since: what a repeated request gets.
     pub(crate) first_settled: Map<OrderId, Arc<Order>>,
     /// When each of them changed, oldest first: the order in which they are forgotten.
     first_settled_times: Mutex<VecDeque<(Time, OrderId)>>,
-    pub(crate) customer_orders: Map<CustomerId, Vec<OrderId>>,
+    pub(crate) customer_orders: Map<CustomerId, IdSet>,
     /// Taken last: whoever holds it takes no other lock.
     pub(crate) order_index: RwLock<OrderIndex>,
     pub(crate) customer_ids: RwLock<BTreeSet<CustomerId>>,
@@ -68,8 +70,8 @@ impl Default for Committed {
         Self {
             customers: Map::default(),
             items: Map::default(),
-            orders: Map::default(),
-            reservations: Map::default(),
+            orders: OrderTable::default(),
+            reservations: Reservations::default(),
             requests: Remembered::default(),
             first_settled: Map::default(),
             first_settled_times: Mutex::default(),
@@ -146,7 +148,7 @@ impl Committed {
     fn fits(&self, record: &Record) -> bool {
         if record
             .request
-            .is_some_and(|request| self.requests.contains_key(&request.key))
+            .is_some_and(|request| self.requests.contains_key(request.key))
         {
             return false;
         }
@@ -171,7 +173,7 @@ impl Committed {
 
     fn version_before(&self, event: &Event) -> Version {
         match &event.fact {
-            Fact::Order(id, _) => self.orders.get(id).map(|o| o.version),
+            Fact::Order(id, _) => self.orders.see(*id, |o| o.version),
             Fact::Customer(id, _) => self.customers.get(id).map(|c| c.version),
             Fact::Item(sku, _) => self.items.get(sku).map(|i| i.version),
         }
@@ -180,7 +182,7 @@ impl Committed {
 
     fn version(&self, entity: &EntityId) -> Version {
         match entity {
-            EntityId::Order(id) => self.orders.get(id).map(|o| o.version),
+            EntityId::Order(id) => self.orders.see(*id, |o| o.version),
             EntityId::Customer(id) => self.customers.get(id).map(|c| c.version),
             EntityId::Item(sku) => self.items.get(sku).map(|i| i.version),
         }
@@ -188,34 +190,28 @@ impl Committed {
     }
 
     fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {
-        let Some(mut order) = self.orders.get_mut(&id) else {
-            let order = Arc::new(Order::create(id, fact, at)?);
-            return self.insert_order(order);
-        };
-        if order.state == OrderState::Confirmed && order.version == Version(2) {
-            self.insert_first_settled(at, order.clone());
-        }
-        let from = order.state;
-        let changed = Arc::make_mut(&mut order);
-        changed.evolve(fact, at)?;
-        check(changed.validate())?;
-        self.order_index.write().change(from, changed);
-        Ok(())
+        let changed = self.orders.change(id, |order| {
+            if order.state == OrderState::Confirmed && order.version == Version(2) {
+                self.insert_first_settled(at, order.clone());
+            }
+            let from = order.state;
+            let changed = Arc::make_mut(order);
+            changed.evolve(fact, at)?;
+            check(|| changed.validate())?;
+            self.order_index.write().change(from, changed);
+            Ok(())
+        });
+        changed.unwrap_or_else(|| self.insert_order(Arc::new(Order::create(id, fact, at)?)))
     }
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
-        check(order.validate())?;
+        check(|| order.validate())?;
         let id = order.id;
         self.order_index.write().insert(&order);
         let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
-        // Ids are chosen before the log orders them: nearly always this is the end.
-        let place = of_customer
-            .iter()
-            .rposition(|other| *other < id)
-            .map_or(0, |before| before + 1);
-        of_customer.insert(place, id);
+        of_customer.insert(id, ());
         drop(of_customer);
-        self.orders.insert(id, order);
+        self.orders.insert(order);
         Ok(())
     }
 
@@ -226,7 +222,7 @@ impl Committed {
         };
         let changed = Arc::make_mut(&mut customer);
         changed.evolve(fact, at)?;
-        check(changed.validate())
+        check(|| changed.validate())
     }
 
     pub(crate) fn insert_customer(&self, customer: Arc<Customer>) {
@@ -241,17 +237,16 @@ impl Committed {
         };
         match fact {
             ItemEvent::Reserved { order, quantity } => {
-                // The item's own id, so that every reservation shares its text.
-                self.reservations.insert((*order, item.sku.clone()), *quantity);
+                self.reservations.insert(&item.sku, *order, *quantity);
             }
             ItemEvent::Released { order, .. } => {
-                self.reservations.remove(&(*order, item.sku.clone()));
+                self.reservations.remove(&item.sku, *order);
             }
             _ => {}
         }
         let changed = Arc::make_mut(&mut item);
         changed.evolve(fact, at)?;
-        check(changed.validate())
+        check(|| changed.validate())
     }
 
     pub(crate) fn insert_item(&self, item: Arc<Item>) {
@@ -306,10 +301,8 @@ impl Committed {
     pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
         let earlier = self.first_settled.get(&id).map(|order| order.clone());
         earlier.or_else(|| {
-            self.orders
-                .get(&id)
-                .map(|order| order.clone())
-                .filter(|order| order.is_settled())
+            let order = self.orders.get(id);
+            order.filter(|order| order.is_settled())
         })
     }
 
@@ -346,7 +339,7 @@ impl Committed {
                 why,
             })
         };
-        for order in &self.orders {
+        for order in self.orders.all() {
             order.validate()?;
             if !self.order_index.read().agrees_on(&order) {
                 return broken(&order.id, "it is not in the index of its state");
@@ -360,16 +353,16 @@ impl Committed {
             let ids = self.customer_orders.get(&customer.id);
             let orders = ids.iter().flat_map(|ids| ids.iter());
             let held: i128 = orders
-                .filter_map(|id| self.orders.get(id))
-                .map(|order| i128::from(order.held().0))
+                .filter_map(|(id, ())| self.orders.see(id, Order::held))
+                .map(|held| i128::from(held.0))
                 .sum();
             if held != i128::from(customer.held.0) {
                 return broken(&customer.id, "its held money is not the sum of its orders' holds");
             }
         }
         let mut reserved = BTreeMap::<Sku, i128>::new();
-        for reservation in &self.reservations {
-            *reserved.entry(reservation.key().1.clone()).or_default() += i128::from(reservation.value().0);
+        for (sku, _, quantity) in self.reservations.all() {
+            *reserved.entry(sku).or_default() += i128::from(quantity.0);
         }
         for item in &self.items {
             item.validate()?;
@@ -385,8 +378,12 @@ impl Committed {
 }
 
 /// States are validated after every event, where the build checks.
-fn check(valid: Result<(), Broken>) -> Result<(), Broken> {
-    if cfg!(debug_assertions) { valid } else { Ok(()) }
+fn check(validate: impl FnOnce() -> Result<(), Broken>) -> Result<(), Broken> {
+    if cfg!(debug_assertions) {
+        validate()
+    } else {
+        Ok(())
+    }
 }
 
 /// The lives that decided a record.
@@ -406,6 +403,8 @@ fn same_entity(a: &Fact, b: &Fact) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use docket_engine::Quantity;
+
     use super::*;
 
     fn record(key: u128, version: u64, decider: u32) -> Record {
@@ -446,7 +445,7 @@ mod tests {
         assert_eq!(committed.apply(&created), Ok(Applied::Done));
         assert_eq!(committed.apply(&record(1, 1, 1)), Ok(Applied::Done));
         assert!(matches!(
-            committed.requests.get(&1).unwrap().target,
+            committed.requests.get(1).unwrap().target,
             Target::Item(_)
         ));
         for (key, version, decider, why) in [

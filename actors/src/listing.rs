@@ -85,7 +85,7 @@ impl<'a> Listing<'a> {
         let rows = self.rows(most);
         let at_end = rows.len() < most;
         for (id, shard) in rows {
-            let order = self.shards[shard].orders.get(&id).map(|order| order.clone());
+            let order = self.shards[shard].orders.get(id);
             let order = order.map(self.shown);
             if let Some(order) = order.filter(|order| self.is_wanted(order)) {
                 if self.page.orders.len() == self.query.limit {
@@ -129,10 +129,9 @@ impl<'a> Listing<'a> {
                 false => shard.order_index.read().count(states),
             };
             let ids = shard.customer_orders.get(customer);
-            let ids = ids.as_ref().map_or(&[][..], |ids| ids.as_slice());
+            let Some(ids) = ids else { return Vec::new() };
             if ids.len() <= in_state {
-                let end = ids.partition_point(|id| *id < self.before);
-                return ids[..end].iter().rev().take(most).copied().collect();
+                return ids.below(self.before).take(most).collect();
             }
         }
         shard.order_index.read().below(states, self.before, most)

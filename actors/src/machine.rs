@@ -132,12 +132,8 @@ impl StateMachine for ShardMachine {
             last_time: committed.last_time(),
             customers: committed.customers.iter().map(|c| c.value().clone()).collect(),
             items: committed.items.iter().map(|i| i.value().clone()).collect(),
-            orders: committed.orders.iter().map(|o| o.value().clone()).collect(),
-            reservations: committed
-                .reservations
-                .iter()
-                .map(|r| (r.key().clone(), *r.value()))
-                .collect(),
+            orders: committed.orders.all(),
+            reservations: committed.reservations.all(),
             fences: committed
                 .fences
                 .lock()
@@ -215,7 +211,7 @@ impl ShardMachine {
                 committed.insert_order(Arc::new(order)).map_err(StateError::new)?
             }
             SnapshotRecord::Reservation(r) => {
-                committed.reservations.insert((r.order, r.sku), r.quantity);
+                committed.reservations.insert(&r.sku, r.order, r.quantity);
             }
             SnapshotRecord::Request(stored) => {
                 let target = match stored.reply {
@@ -247,7 +243,7 @@ struct View {
     customers: Vec<Arc<Customer>>,
     items: Vec<Arc<Item>>,
     orders: Vec<Arc<Order>>,
-    reservations: Vec<((OrderId, Sku), Quantity)>,
+    reservations: Vec<(Sku, OrderId, Quantity)>,
     fences: Vec<(Decider, Time)>,
     requests: Vec<snapshot::StoredRequest>,
 }
@@ -279,7 +275,7 @@ impl Capture for View {
             snapshot::put_order(&order, &mut piece);
             flush(&mut piece, PIECE_BYTES, sink)?;
         }
-        for ((order, sku), quantity) in self.reservations.drain(..) {
+        for (sku, order, quantity) in self.reservations.drain(..) {
             snapshot::put_reservation(&sku, order, quantity, &mut piece);
             flush(&mut piece, PIECE_BYTES, sink)?;
         }

@@ -4,17 +4,24 @@
 //! Both are constants and not configured, since every replica, and every replay of the log, must forget the same at the
 //! same entry: whether a request is known decides whether a record is taken.
 
+//!
+//! ```text
+//!   entries  │ oldest │        │   …    │ newest │  56 bytes each, in the order in which they are forgotten
+//!   index    key's hash ─▶ number of the entry        4 bytes and a byte each, and what a hash table leaves empty
+//! ```
+
 use std::{
     collections::VecDeque,
+    hash::BuildHasher as _,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
 };
 
-use dashmap::{DashMap, mapref::one::Ref};
 use docket_engine::{Customer, Item, OrderId, Time};
-use parking_lot::Mutex;
+use hashbrown::HashTable;
+use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
 /// How long a request is remembered, in microseconds of logged time: 24 hours.
@@ -45,9 +52,7 @@ pub(crate) enum Target {
 
 /// The requests by their keys.
 pub(crate) struct Remembered {
-    by_key: DashMap<u128, StoredRequest, RandomState>,
-    /// When each was stored, oldest first: the order in which they are forgotten.
-    times: Mutex<VecDeque<(Time, u128)>>,
+    requests: RwLock<Requests>,
     /// What was stored before this time is forgotten.
     horizon: AtomicI64,
     most: usize,
@@ -62,19 +67,19 @@ impl Default for Remembered {
 impl Remembered {
     fn at_most(most: usize) -> Self {
         Self {
-            by_key: DashMap::default(),
-            times: Mutex::default(),
+            requests: RwLock::default(),
             horizon: AtomicI64::new(i64::MIN),
             most,
         }
     }
 
-    pub(crate) fn get(&self, key: &u128) -> Option<Ref<'_, u128, StoredRequest>> {
-        self.by_key.get(key)
+    pub(crate) fn get(&self, key: u128) -> Option<StoredRequest> {
+        let requests = self.requests.read();
+        requests.find(key).map(|entry| entry.stored.clone())
     }
 
-    pub(crate) fn contains_key(&self, key: &u128) -> bool {
-        self.by_key.contains_key(key)
+    pub(crate) fn contains_key(&self, key: u128) -> bool {
+        self.requests.read().find(key).is_some()
     }
 
     /// Whether a request of this time that is not there may be forgotten.
@@ -83,45 +88,172 @@ impl Remembered {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
+        self.requests.read().entries.len()
     }
 
     /// Remembers one more; it is the newest.
     pub(crate) fn insert(&self, time: Time, key: u128, stored: StoredRequest) {
-        self.by_key.insert(key, stored);
-        self.times.lock().push_back((time, key));
+        let key = Key(key);
+        self.requests.write().push(Entry { time, key, stored });
     }
 
     /// Forgets what was stored before `oldest`, and the oldest where there are too many.
     pub(crate) fn forget_before(&self, oldest: Time) {
-        let mut times = self.times.lock();
         // First: whoever does not find a request must know why.
         self.horizon.fetch_max(oldest.0, Relaxed);
-        while let Some((_, key)) = times.pop_front_if(|(time, _)| *time < oldest) {
-            self.by_key.remove(&key);
+        let mut requests = self.requests.write();
+        while requests.entries.front().is_some_and(|entry| entry.time < oldest) {
+            requests.pop();
         }
-        let excess = times.len().saturating_sub(self.most);
-        if excess > 0 {
-            for (time, key) in times.drain(..excess) {
-                self.horizon.fetch_max(time.0.saturating_add(1), Relaxed);
-                self.by_key.remove(&key);
+        let excess = requests.entries.len().saturating_sub(self.most);
+        for _ in 0..excess {
+            if let Some(entry) = requests.entries.front() {
+                self.horizon.fetch_max(entry.time.0.saturating_add(1), Relaxed);
             }
+            requests.pop();
+        }
+        if excess > 0 {
             metrics::counter!("docket_requests_forgotten_early_total").increment(excess as u64);
         }
     }
 
     /// All of them, oldest first.
     pub(crate) fn collect<T>(&self, mut take: impl FnMut(Time, u128, &StoredRequest) -> T) -> Vec<T> {
-        let times = self.times.lock();
-        let known =
-            |(time, key): &(Time, u128)| self.by_key.get(key).map(|stored| take(*time, *key, &stored));
-        times.iter().filter_map(known).collect()
+        let requests = self.requests.read();
+        let entries = requests.entries.iter();
+        entries
+            .map(|entry| take(entry.time, entry.key.0, &entry.stored))
+            .collect()
     }
 
     pub(crate) fn clear(&self) {
-        self.by_key.clear();
-        self.times.lock().clear();
+        *self.requests.write() = Requests::default();
         self.horizon.store(i64::MIN, Relaxed);
+    }
+}
+
+/// A request's key, not aligned to 16 bytes as `u128` is.
+#[repr(Rust, packed(8))]
+#[derive(Clone, Copy)]
+struct Key(u128);
+
+struct Entry {
+    time: Time,
+    key: Key,
+    stored: StoredRequest,
+}
+
+/// So many tables: one that grows keeps all others waiting, so each is small.
+const TABLES: usize = 16;
+/// These bits of a hash say which table; a table goes by the lowest ones and the uppermost seven.
+const TABLE_SHIFT: u32 = 40;
+
+#[derive(Default)]
+struct Requests {
+    entries: Entries,
+    /// The numbers of the entries, by their keys.
+    index: [HashTable<u32>; TABLES],
+    hasher: RandomState,
+}
+
+impl Requests {
+    fn find(&self, key: u128) -> Option<&Entry> {
+        let hash = self.hasher.hash_one(key);
+        let is_it = |number: &u32| self.entries.get(*number).is_some_and(|entry| entry.key.0 == key);
+        let number = self.index[table_of(hash)].find(hash, is_it)?;
+        self.entries.get(*number)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let hash = self.hasher.hash_one(entry.key.0);
+        let number = self.entries.push(entry);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let hash_of = |number: &u32| {
+            let key = entries.get(*number).map(|entry| entry.key.0);
+            hasher.hash_one(key.unwrap_or_default())
+        };
+        self.index[table_of(hash)].insert_unique(hash, number, hash_of);
+    }
+
+    /// Forgets the oldest.
+    fn pop(&mut self) {
+        let Some(entry) = self.entries.front() else {
+            return;
+        };
+        let hash = self.hasher.hash_one(entry.key.0);
+        let oldest = self.entries.first;
+        if let Ok(found) = self.index[table_of(hash)].find_entry(hash, |number| *number == oldest) {
+            found.remove();
+        }
+        self.entries.pop();
+    }
+}
+
+fn table_of(hash: u64) -> usize {
+    (hash >> TABLE_SHIFT) as usize % TABLES
+}
+
+/// Entries in one piece of memory.
+const PIECE_ENTRIES: usize = 512;
+
+/// A queue in pieces of equal size, so that growing copies nothing and leaves no room for twice as many. Entries are numbered as
+/// they come; the numbers begin again after 2³² of them, which is far more than there are at a time.
+#[derive(Default)]
+struct Entries {
+    pieces: VecDeque<Vec<Entry>>,
+    /// The number of the first one.
+    first: u32,
+    /// How many of the first piece are gone.
+    gone: usize,
+    count: usize,
+}
+
+const _: () = assert!(REQUESTS_MAX < u32::MAX as usize / 2);
+
+impl Entries {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn front(&self) -> Option<&Entry> {
+        self.get(self.first)
+    }
+
+    fn get(&self, number: u32) -> Option<&Entry> {
+        let place = self.gone + number.wrapping_sub(self.first) as usize;
+        self.pieces.get(place / PIECE_ENTRIES)?.get(place % PIECE_ENTRIES)
+    }
+
+    /// Puts one at the end, and says its number.
+    fn push(&mut self, entry: Entry) -> u32 {
+        match self.pieces.back_mut() {
+            Some(last) if last.len() < PIECE_ENTRIES => last.push(entry),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE_ENTRIES);
+                piece.push(entry);
+                self.pieces.push_back(piece);
+            }
+        }
+        self.count += 1;
+        self.first.wrapping_add(self.count as u32 - 1)
+    }
+
+    /// Takes the first one away. It is gone for good when the last of its piece is.
+    fn pop(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        self.count -= 1;
+        self.first = self.first.wrapping_add(1);
+        self.gone += 1;
+        if self.gone == PIECE_ENTRIES {
+            self.gone = 0;
+            self.pieces.pop_front();
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.pieces.iter().flatten().skip(self.gone)
     }
 }
 
@@ -162,7 +294,39 @@ mod tests {
             assert_eq!(keys(), expected, "before {oldest}");
             assert_eq!(remembered.len(), expected.len());
         }
-        assert!(remembered.get(&9).is_none() && !remembered.contains_key(&6));
+        assert!(remembered.get(9).is_none() && !remembered.contains_key(6));
+    }
+
+    #[test]
+    fn each_is_found_by_its_key_while_others_are_forgotten_and_numbers_begin_again() {
+        let remembered = Remembered::at_most(3 * PIECE_ENTRIES);
+        remembered.requests.write().entries.first = u32::MAX - PIECE_ENTRIES as u32;
+        let key = |n: u128| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) << 7;
+        let count = 10 * PIECE_ENTRIES as u128;
+        for n in 0..count {
+            remembered.insert(Time(n as i64), key(n), about(n));
+            remembered.forget_before(Time(n as i64 / 2));
+            assert!(remembered.contains_key(key(n)));
+        }
+        let kept = count - 3 * PIECE_ENTRIES as u128;
+        for n in 0..count {
+            let order = remembered.get(key(n)).map(|stored| match stored.target {
+                Target::Order(id) => id,
+                _ => OrderId(u128::MAX),
+            });
+            assert_eq!(order, (n >= kept).then_some(OrderId(n)), "{n}");
+        }
+        let requests = remembered.requests.read();
+        assert!(requests.entries.pieces.len() <= 4);
+        assert_eq!(
+            requests.index.iter().map(HashTable::len).sum::<usize>(),
+            3 * PIECE_ENTRIES
+        );
+    }
+
+    #[test]
+    fn an_entry_has_no_byte_too_many() {
+        assert_eq!(size_of::<Entry>(), 56);
     }
 
     #[test]

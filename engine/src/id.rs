@@ -118,6 +118,8 @@ text_id! {
 }
 
 /// An order's id, chosen by the leader of its customer's shard.
+// There are many beside fields of 8 bytes: aligned as `u128` is, each of those would take 16.
+#[repr(Rust, packed(8))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(pub u128);
 

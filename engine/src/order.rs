@@ -184,13 +184,28 @@ pub fn total(lines: &[Line]) -> Result<Amount, Rejection> {
 
 /// The distinct items of some lines, in the order of their first line.
 pub fn skus(lines: &[Line]) -> Vec<Sku> {
-    let mut skus: Vec<Sku> = Vec::with_capacity(lines.len());
-    for line in lines {
-        if !skus.contains(&line.sku) {
-            skus.push(line.sku.clone());
-        }
-    }
-    skus
+    let sorted = sorted_by_item(lines);
+    let items = items(lines, &sorted);
+    items
+        .iter()
+        .map(|of_item| lines[of_item[0]].sku.clone())
+        .collect()
+}
+
+/// The numbers of the lines, by item, and the lines of an item as they come. (To compare each of a hundred lines with every other
+/// one costs more than all else that is done for them.)
+fn sorted_by_item(lines: &[Line]) -> Vec<usize> {
+    let mut sorted: Vec<usize> = (0..lines.len()).collect();
+    sorted.sort_by(|a, b| lines[*a].sku.cmp(&lines[*b].sku));
+    sorted
+}
+
+/// The numbers of each item's lines, in the order of the items' first lines.
+fn items<'a>(lines: &[Line], sorted: &'a [usize]) -> Vec<&'a [usize]> {
+    let of_items = sorted.chunk_by(|a, b| lines[*a].sku == lines[*b].sku);
+    let mut items: Vec<&[usize]> = of_items.collect();
+    items.sort_unstable_by_key(|of_item| of_item[0]);
+    items
 }
 
 /// What an order (`None` before it is placed) makes of a command. Whoever asks has checked the shape of its lines:
@@ -275,7 +290,12 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
         .iter()
         .filter_map(|(_, answer)| answer.as_ref().err())
         .min_by_key(|r| r.line());
-    let answer_of = |sku: &Sku| answers.iter().find(|(s, _)| s == sku).map(|(_, answer)| answer);
+    let mut by_sku: Vec<_> = answers.iter().map(|(sku, answer)| (sku, answer)).collect();
+    by_sku.sort_by_key(|(sku, _)| *sku);
+    let answer_of = |sku: &Sku| {
+        let found = by_sku.binary_search_by_key(&sku, |(sku, _)| *sku);
+        found.ok().map(|at| by_sku[at].1)
+    };
     let skus = skus(&order.lines);
     let Some(refusal) = refusal else {
         // Nothing is confirmed that an item has not agreed to.
@@ -332,22 +352,20 @@ fn release_effects(skus: &[Sku]) -> Vec<Effect> {
 }
 
 fn reserve_effects(currency: Currency, lines: &[Line]) -> Vec<Effect> {
-    skus(lines)
-        .into_iter()
-        .map(|sku| {
-            let lines = lines.iter().enumerate().filter(|(_, line)| line.sku == sku);
-            let lines = lines.map(|(i, line)| ReserveLine {
-                line: i as u16,
-                quantity: line.quantity,
-                unit_price: line.unit_price,
-            });
-            Effect::ReserveStock {
-                lines: lines.collect(),
-                sku,
-                currency,
-            }
-        })
-        .collect()
+    let reserve = |of_item: &[usize]| {
+        let line = |i: &usize| ReserveLine {
+            line: *i as u16,
+            quantity: lines[*i].quantity,
+            unit_price: lines[*i].unit_price,
+        };
+        Effect::ReserveStock {
+            sku: lines[of_item[0]].sku.clone(),
+            currency,
+            lines: of_item.iter().map(line).collect(),
+        }
+    };
+    let sorted = sorted_by_item(lines);
+    items(lines, &sorted).into_iter().map(reserve).collect()
 }
 
 /// What lines must be, or why these are not.

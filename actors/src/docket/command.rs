@@ -41,7 +41,7 @@ impl Docket {
     /// Refuses what would grow where the disk is nearly full. Whoever asks what became of a request that was done is answered
     /// all the same.
     pub(super) fn has_room(&self, shard: &Shard, request: Option<Request>) -> Result<(), CallError> {
-        let is_done = |request: Request| shard.committed().requests.contains_key(&request.key);
+        let is_done = |request: Request| shard.committed().requests.contains_key(request.key);
         match self.inner.node.disk_low() {
             Some(free_bytes) if !request.is_some_and(is_done) => Err(CallError::LowSpace { free_bytes }),
             _ => Ok(()),

@@ -21,7 +21,7 @@ impl Docket {
     pub async fn get_order(&self, call: Call, id: OrderId) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
         barrier(shard).await?;
-        let order = shard.committed().orders.get(&id).map(|order| order.clone());
+        let order = shard.committed().orders.get(id);
         order
             .map(|order| self.inner.router.confirmed(order))
             .filter(|order| call.owner.as_ref().is_none_or(|owner| *owner == order.customer))

@@ -17,8 +17,9 @@ use crate::{
     shard::{Life, Shard},
 };
 
-/// When this many requests are remembered on top of committed state, those that are committed by now are dropped.
-const OVERLAY_SWEEP: usize = 256;
+/// When this many requests are remembered on top of committed state, those that are committed by now are dropped. Every
+/// resident customer keeps the room for so many.
+const OVERLAY_SWEEP: usize = 48;
 
 /// What a customer's actor is told.
 pub(crate) enum CustomerMessage {
@@ -337,7 +338,7 @@ impl Requests {
 
     /// Whether an order with this request may be placed.
     fn check_order(&self, shard: &Arc<Shard>, request: Request) -> Result<(), StepError> {
-        let stored = shard.committed().requests.get(&request.key).map(|stored| {
+        let stored = shard.committed().requests.get(request.key).map(|stored| {
             let order = match stored.target {
                 Target::Order(id) => Some(id),
                 _ => None,
@@ -381,7 +382,7 @@ impl Requests {
         if self.begun.len() >= (2 * self.swept).max(OVERLAY_SWEEP) {
             let remembered = &shard.committed().requests;
             self.begun
-                .retain(|key, begun| !remembered.contains_key(key) && !remembered.has_forgotten(begun.time));
+                .retain(|key, begun| !remembered.contains_key(*key) && !remembered.has_forgotten(begun.time));
             self.swept = self.begun.len();
         }
         let time = shard.now();

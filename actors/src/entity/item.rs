@@ -144,11 +144,7 @@ impl ItemEntity {
     ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
         let reservation = match self.overlay.get(order) {
             Some(decided) => decided,
-            None => shard
-                .committed()
-                .reservations
-                .get(&(order, self.sku.clone()))
-                .map(|quantity| *quantity),
+            None => shard.committed().reservations.get(&self.sku, order),
         };
         let decision = item::decide(&self.sku, self.item.as_ref(), reservation, command)?;
         Ok(decision.events.into_iter().next())

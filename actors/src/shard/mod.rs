@@ -177,14 +177,14 @@ impl Shard {
 
     /// What a request that was done before is answered.
     pub(crate) fn stored_reply(&self, request: Request) -> Option<Reply> {
-        let stored = self.committed.requests.get(&request.key)?;
+        let stored = self.committed.requests.get(request.key)?;
         if stored.fingerprint != request.fingerprint {
             return Some(Reply::Rejected(Rejection::RequestIdReused));
         }
-        Some(match &stored.target {
-            Target::Order(id) => Reply::Elsewhere(*id),
-            Target::Customer(customer) => Reply::Customer(customer.clone()),
-            Target::Item(item) => Reply::Item(item.clone()),
+        Some(match stored.target {
+            Target::Order(id) => Reply::Elsewhere(id),
+            Target::Customer(customer) => Reply::Customer(customer),
+            Target::Item(item) => Reply::Item(item),
         })
     }
 
@@ -195,7 +195,7 @@ impl Shard {
     }
 
     fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
-        self.committed.reservations.contains_key(&(order, sku.clone()))
+        self.committed.reservations.get(sku, order).is_some()
     }
 
     /// Actors with an identity.

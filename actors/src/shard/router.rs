@@ -37,7 +37,7 @@ impl Router {
         }
         // It may have come further between the two looks: then what it is now says all.
         let home = self.of_order(order.id);
-        let now = home.and_then(|shard| shard.committed.orders.get(&order.id).map(|now| now.clone()));
+        let now = home.and_then(|shard| shard.committed.orders.get(order.id));
         now.unwrap_or(order)
     }
 

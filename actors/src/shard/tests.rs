@@ -85,6 +85,7 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
     let state = || {
         home.committed
             .orders
+            .all()
             .iter()
             .map(|order| order.state)
             .collect::<Vec<_>>()

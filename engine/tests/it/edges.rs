@@ -1,8 +1,8 @@
 //! Single cases at the edges of what numbers can hold, and events that nobody could have decided.
 
 use docket_engine::{
-    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Item, ItemCommand, ItemEvent, Line, Order,
-    OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku, Time, customer, item,
+    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, Item, ItemCommand, ItemEvent, Line,
+    Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku, Time, customer, item,
     item::ReserveLine, order,
 };
 
@@ -414,4 +414,53 @@ fn an_order_of_impossible_lines_does_not_come_to_be() {
         );
     }
     assert!(Order::create(OrderId(1), &OrderEvent::Confirmed, Time(1)).is_err());
+}
+
+#[test]
+fn each_item_is_asked_once_for_all_of_its_lines_in_the_order_in_which_items_first_come() {
+    let lines = vec![
+        line("nut", 1, 2),
+        line("ape", 3, 4),
+        line("nut", 5, 6),
+        line("cow", 7, 8),
+        line("ape", 9, 10),
+    ];
+    let order = pending(lines.clone());
+    let asked: Vec<_> = order::open_effects(&order)
+        .into_iter()
+        .map(|effect| match effect {
+            Effect::ReserveStock { sku, lines, .. } => {
+                let line = |line: &ReserveLine| (line.line, line.quantity.0, line.unit_price.0);
+                (sku.to_string(), lines.iter().map(line).collect::<Vec<_>>())
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("nut", vec![(0, 1, 2), (2, 5, 6)]),
+        ("ape", vec![(1, 3, 4), (4, 9, 10)]),
+        ("cow", vec![(3, 7, 8)]),
+    ];
+    assert_eq!(asked, expected.map(|(sku, lines)| (sku.to_owned(), lines)));
+    assert_eq!(order::skus(&lines), [sku("nut"), sku("ape"), sku("cow")]);
+
+    // Answers come in any order; who refused the first line says why, and who agreed is released as the items come.
+    let refusal = || Rejection::ItemFailed {
+        line: 1,
+        sku: sku("ape"),
+    };
+    let answers = vec![
+        (sku("cow"), Ok(())),
+        (sku("nut"), Ok(())),
+        (sku("ape"), Err(refusal())),
+    ];
+    let settled = order::decide(Some(&order), &OrderCommand::Settle { answers }).unwrap();
+    let rejected = OrderEvent::Rejected {
+        rejection: Box::new(refusal()),
+        release: Box::new([sku("nut"), sku("cow")]),
+    };
+    assert_eq!(settled.events, [rejected]);
+    let some = vec![(sku("cow"), Ok(())), (sku("ape"), Ok(()))];
+    let waits = order::decide(Some(&order), &OrderCommand::Settle { answers: some }).unwrap();
+    assert!(waits.events.is_empty());
 }

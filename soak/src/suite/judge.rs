@@ -19,7 +19,7 @@ const EXPLAINED_MIN: f64 = 64.0 * MIB;
 /// Memory may grow by so much with every byte that what is stored explains.
 const MEMORY_MAX: f64 = 1.5;
 /// The data directory may grow by so much with it: the journal until it is cut, and snapshots while there are two.
-const DISK_MAX: f64 = 3.0;
+const DISK_MAX: f64 = 5.0;
 /// What is taken for growth while nothing is stored: so much, or as much less as the time is longer than [`NOISE_S`], down
 /// to the second. Allocators, caches and timers move by that much without meaning anything.
 const MEMORY_NOISE: (f64, f64) = (32.0 * MIB, MIB);

@@ -20,9 +20,9 @@ use super::{
 use crate::Progress;
 
 /// Memory of a stored order without its lines, as declared: what [`Scene::explained`] counts.
-const ORDER_BYTES: f64 = 690.0;
+const ORDER_BYTES: f64 = 430.0;
 /// Memory of each of its lines.
-const LINE_BYTES: f64 = 90.0;
+const LINE_BYTES: f64 = 60.0;
 /// Memory of a request that is remembered for nothing but that it is not done twice.
 const REMEMBERED_BYTES: f64 = 200.0;
 

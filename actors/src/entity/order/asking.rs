@@ -36,7 +36,7 @@ impl OrderEntity {
                 Effect::ReserveStock { sku, .. }
                     if self.birth == Birth::Elsewhere && shard.has_reserved(self.id, &sku) =>
                 {
-                    self.answers.push((sku, Ok(())));
+                    self.take_answer(sku, || Ok(()));
                 }
                 Effect::ReserveStock { sku, currency, lines } => {
                     let command = ItemCommand::Reserve {
@@ -133,33 +133,35 @@ impl OrderEntity {
             (Stage::Waking, Step::Wake) => self.awake(shard),
             (Stage::Holding, Step::Hold) => self.held(shard, result),
             (Stage::Reserving, Step::Reserve(sku)) => {
-                if self.answers.iter().any(|(answered, _)| *answered == sku) {
-                    return;
-                }
-                let answer = match result {
+                let (id, item) = (self.id, sku.clone());
+                let answer = || match result {
                     // It panicked, but after it had reserved: then the order has what it asked for.
-                    Err(StepError::Rejected(_)) if shard.has_reserved(self.id, &sku) => Ok(()),
+                    Err(StepError::Rejected(_)) if shard.has_reserved(id, &item) => Ok(()),
                     Err(StepError::Rejected(rejection)) => Err(rejection),
                     _ => Ok(()),
                 };
-                self.answers.push((sku, answer));
-                if self.answers.len() == self.awaiting {
+                if self.take_answer(sku, answer) && self.answers.len() == self.awaiting {
                     self.settle(shard);
                 }
             }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
             (Stage::Releasing, Step::Release(sku)) => {
-                if self.answers.iter().any(|(answered, _)| *answered == sku) {
-                    return;
-                }
-                self.answers.push((sku, Ok(())));
-                if self.answers.len() == self.awaiting {
+                let is_new = self.take_answer(sku, || Ok(()));
+                if is_new && self.answers.len() == self.awaiting {
                     self.released(shard);
                 }
             }
             // An answer to a question that was asked twice.
             _ => {}
         }
+    }
+
+    /// Notes an item's first answer, where its name belongs: an order of many lines has many. False where it had answered.
+    fn take_answer(&mut self, sku: Sku, answer: impl FnOnce() -> Result<(), Rejection>) -> bool {
+        let place = self.answers.binary_search_by(|(answered, _)| answered.cmp(&sku));
+        let Err(place) = place else { return false };
+        self.answers.insert(place, (sku, answer()));
+        true
     }
 
     /// Whether such a question is under way.

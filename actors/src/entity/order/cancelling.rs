@@ -40,7 +40,7 @@ impl OrderEntity {
             shard
                 .committed()
                 .requests
-                .get(&request.key)
+                .get(request.key)
                 .map(|stored| stored.fingerprint == request.fingerprint)
         });
         match stored {

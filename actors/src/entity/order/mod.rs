@@ -121,6 +121,7 @@ pub(crate) struct OrderEntity {
     cancelling: bool,
     /// What this life knows of the first event: see the module.
     birth: Birth,
+    /// What the items answered, sorted by item.
     answers: Vec<(Sku, Result<(), Rejection>)>,
     awaiting: usize,
     /// The questions of this stage that were asked again.

@@ -16,11 +16,7 @@ impl OrderEntity {
     pub(super) fn committed(shard: &Arc<Shard>, id: OrderId) -> Self {
         // Before the state is read: what changes in between ends the life.
         let life = shard.begin_life();
-        let order = shard
-            .committed()
-            .orders
-            .get(&id)
-            .map(|order| Order::clone(&order));
+        let order = shard.committed().orders.see(id, Order::clone);
         Self {
             id,
             order,

@@ -191,7 +191,7 @@ fn orders_that_take_twice_what_is_declared_are_found() {
 
 #[test]
 fn a_journal_that_is_never_cut_and_one_that_grows_by_itself_are_found() {
-    for run in minutes_and_a_day(|gauges, _, _| gauges.data_bytes += 3.0 * gauges.explained_bytes) {
+    for run in minutes_and_a_day(|gauges, _, _| gauges.data_bytes += 5.0 * gauges.explained_bytes) {
         run.fails(&["disk of what is stored"]);
     }
     let [_, day] = minutes_and_a_day(|gauges, at, _| gauges.data_bytes += 20.0 * MIB * at);

@@ -1,0 +1,105 @@
+//! What a shard's items have reserved for which orders: a sorted map an item, since that is smaller by half than one map
+//! of both ids, and most items have many.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use dashmap::DashMap;
+use docket_engine::{OrderId, Quantity, Sku};
+use rapidhash::fast::RandomState;
+
+use crate::id_map::IdMap;
+
+/// The reservations of a shard's items.
+#[derive(Default)]
+pub(crate) struct Reservations {
+    by_item: DashMap<Sku, IdMap<Quantity>, RandomState>,
+    count: AtomicUsize,
+}
+
+impl Reservations {
+    pub(crate) fn get(&self, sku: &Sku, order: OrderId) -> Option<Quantity> {
+        self.by_item.get(sku)?.get(order)
+    }
+
+    pub(crate) fn insert(&self, sku: &Sku, order: OrderId, quantity: Quantity) {
+        let known = self.by_item.get_mut(sku);
+        let mut of_item = known.unwrap_or_else(|| self.by_item.entry(sku.clone()).or_default());
+        let before = of_item.len();
+        of_item.insert(order, quantity);
+        self.count.fetch_add(of_item.len() - before, Relaxed);
+    }
+
+    pub(crate) fn remove(&self, sku: &Sku, order: OrderId) {
+        let Some(mut of_item) = self.by_item.get_mut(sku) else {
+            return;
+        };
+        let before = of_item.len();
+        of_item.remove(order);
+        self.count.fetch_sub(before - of_item.len(), Relaxed);
+        let is_last = of_item.is_empty();
+        drop(of_item);
+        if is_last {
+            self.by_item.remove_if(sku, |_, of_item| of_item.is_empty());
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
+    /// All of them: item after item, each from its oldest order on.
+    pub(crate) fn all(&self) -> Vec<(Sku, OrderId, Quantity)> {
+        let mut all = Vec::with_capacity(self.len());
+        for of_item in &self.by_item {
+            let sku = of_item.key();
+            all.extend(
+                of_item
+                    .iter()
+                    .map(|(order, quantity)| (sku.clone(), order, quantity)),
+            );
+        }
+        all
+    }
+
+    pub(crate) fn clear(&self) {
+        self.by_item.clear();
+        self.count.store(0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reservation_is_of_one_item_and_one_order() {
+        let reservations = Reservations::default();
+        let (tea, jam) = (Sku::new("tea").unwrap(), Sku::new("jam").unwrap());
+        let (first, second) = (OrderId(1), OrderId(2));
+        reservations.insert(&tea, first, Quantity(3));
+        reservations.insert(&tea, second, Quantity(4));
+        reservations.insert(&jam, first, Quantity(5));
+        let check = |expected: &[(&Sku, OrderId, i64)]| {
+            assert_eq!(reservations.len(), expected.len());
+            let mut all = reservations.all();
+            all.sort();
+            let expected = expected
+                .iter()
+                .map(|(sku, order, n)| ((*sku).clone(), *order, Quantity(*n)));
+            assert_eq!(all, expected.collect::<Vec<_>>());
+            for (sku, order, quantity) in all {
+                assert_eq!(reservations.get(&sku, order), Some(quantity));
+            }
+        };
+        check(&[(&jam, first, 5), (&tea, first, 3), (&tea, second, 4)]);
+        assert_eq!(reservations.get(&jam, second), None);
+        reservations.remove(&jam, first);
+        reservations.remove(&jam, first);
+        reservations.remove(&tea, second);
+        check(&[(&tea, first, 3)]);
+        // Nothing is kept of an item that has none.
+        assert_eq!(reservations.by_item.len(), 1);
+        reservations.clear();
+        check(&[]);
+    }
+}
