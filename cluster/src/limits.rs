@@ -86,8 +86,9 @@ pub const PEER_CHUNKS_MAX: usize = 4;
 /// Snapshots that a node takes in at a time. The next one is refused, and sent again later.
 pub const PEER_SNAPSHOTS_IN_MAX: usize = 1;
 
-/// How long a peer may take to install a snapshot that it has received, in milliseconds.
-pub const PEER_INSTALL_MS: u64 = 300_000;
+/// How long a snapshot may take from its first byte until the peer has installed it, in milliseconds. Large, because it bounds the whole:
+/// a connection that died is found by its keepalive, and one that stands still by whoever receives, after [`PEER_STALL_MS`].
+pub const PEER_SNAPSHOT_MS: u64 = 3_600_000;
 
 const _: () = assert!(
     PEER_MESSAGE_BYTES_MAX > PAYLOAD_BYTES_MAX + READ_BYTES_MAX / 8

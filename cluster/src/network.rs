@@ -27,7 +27,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::apply::SnapshotData;
 use crate::limits::{
-    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX, PEER_INSTALL_MS,
+    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX, PEER_SNAPSHOT_MS,
     PEER_STALL_MS,
 };
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
@@ -173,7 +173,7 @@ impl Peer {
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
         let reading = read_snapshot(head, snapshot.snapshot, parts);
         let mut client = connection.client();
-        let limit = Duration::from_millis(PEER_INSTALL_MS);
+        let limit = Duration::from_millis(PEER_SNAPSHOT_MS);
         let sending = timeout(limit, client.snapshot(ReceiverStream::new(queue)));
         // Both at once: the call takes what is read, and ends early if the peer refuses.
         let (read, reply) = tokio::join!(reading, sending);
