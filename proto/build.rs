@@ -12,6 +12,8 @@ const PUBLIC: [&str; 5] = [
     "docket/v1/node.proto",
 ];
 const JOURNAL: [&str; 2] = ["docket/journal/v1/record.proto", "docket/journal/v1/access.proto"];
+/// What nodes say to one another. Apart from the public contract, so that reflection does not show it.
+const PEER: [&str; 1] = ["docket/peer/v1/peer.proto"];
 /// Messages with a secret in them: what prints them is written by hand.
 const SECRET: [&str; 6] = [
     "docket.v1.RegisterRequest",
@@ -38,5 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .build_server(false)
         .compile_fds(journal)?;
+
+    let peer = protox::compile(PEER, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".docket.peer.v1")
+        .compile_fds(peer)?;
     Ok(())
 }

@@ -14,14 +14,31 @@ use parking_lot::Mutex;
 use crate::GroupId;
 use crate::log::LogIndex;
 use crate::machine::{Capture, Entry, StateMachine};
+use crate::peer::Spooled;
 use crate::progress::{Progress, Stop};
 use crate::raft::{
     EntryPayload, LogEntry, LogId, Membership, Reply, SnapshotMeta, StoredMembership, TypeConfig, term_of,
 };
 use crate::snapshots::{Snapshots, StoredMeta, StoredSnapshot, Taken};
 
-/// A stored snapshot as openraft passes it around.
-pub(crate) type SnapshotData = StoredSnapshot;
+/// A snapshot as openraft passes it around: its chunks in order. Reading blocks.
+pub(crate) enum SnapshotData {
+    /// One of this node's.
+    Stored(StoredSnapshot),
+    /// One that has come from a peer and is not stored yet.
+    Arrived(Spooled),
+}
+
+impl Iterator for SnapshotData {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Stored(snapshot) => snapshot.next(),
+            Self::Arrived(snapshot) => snapshot.next(),
+        }
+    }
+}
 
 /// One group's state machine with what Raft must know of it: how far it has applied, and the last membership.
 pub(crate) struct Applier {
@@ -236,6 +253,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
         })
         .await?;
         self.note_restored(meta, taken);
+        // What the log said of the members before is gone.
+        self.progress.note_membership(self.membership.membership());
         Ok(())
     }
 
@@ -268,7 +287,7 @@ impl StoredSnapshot {
     fn into_raft(self) -> SnapshotOf<TypeConfig, SnapshotData> {
         Snapshot {
             meta: self.meta.raft.clone(),
-            snapshot: self,
+            snapshot: SnapshotData::Stored(self),
         }
     }
 }

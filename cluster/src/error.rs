@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use docket_persistence::JournalError;
 
-use crate::{GroupId, NodeId};
+use crate::{GroupId, NodeId, PeerError};
 
 /// Why a proposal has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,22 @@ pub enum ClusterError {
         /// Shards asked for now.
         asked: u16,
     },
+    /// The data directory belongs to another node, or to another cluster.
+    #[error(
+        "{} belongs to node {node} of cluster {cluster} and cannot be opened as another's: give each node its own data directory",
+        path.display()
+    )]
+    IdentityDiffers {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster.
+        cluster: String,
+        /// Its node.
+        node: NodeId,
+    },
+    /// Peers cannot be talked to, for a reason that is this node's own.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// The identity file cannot be understood.
     #[error("{} is not an identity file of Docket: {cause}. Restore it from a backup of the data directory", path.display())]
     Identity {

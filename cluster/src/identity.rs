@@ -41,8 +41,14 @@ struct StoredVersion {
 }
 
 impl Identity {
-    /// Reads the directory's identity, or creates it with these shards (or the default, if none are given).
-    pub(crate) fn open(dir: &Path, shards: Option<u16>, shards_default: u16) -> Result<Self, ClusterError> {
+    /// Reads the directory's identity, or creates it with these shards (or the default, if none are given) and as this node of this
+    /// cluster (or the first of a new one, if none is given).
+    pub(crate) fn open(
+        dir: &Path,
+        shards: Option<u16>,
+        shards_default: u16,
+        member: Option<(&str, NodeId)>,
+    ) -> Result<Self, ClusterError> {
         if let Some(shards) = shards.filter(|shards| !(1..=SHARDS_MAX).contains(shards)) {
             return Err(ClusterError::Option {
                 option: "shards",
@@ -57,9 +63,30 @@ impl Identity {
                     created: found.shards,
                     asked,
                 }),
-                _ => Ok(found),
+                _ => match member {
+                    Some(asked) if asked != (found.cluster_id.as_str(), found.node_id) => {
+                        Err(ClusterError::IdentityDiffers {
+                            path: dir.to_owned(),
+                            cluster: found.cluster_id,
+                            node: found.node_id,
+                        })
+                    }
+                    _ => Ok(found),
+                },
             },
-            None => Self::create(dir, shards.unwrap_or(shards_default)),
+            None => {
+                let (cluster_id, node_id) = match member {
+                    Some((cluster, node)) => (cluster.to_owned(), node),
+                    None => (uuid::Uuid::new_v4().to_string(), FIRST_NODE),
+                };
+                let identity = Self {
+                    cluster_id,
+                    node_id,
+                    shards: shards.unwrap_or(shards_default),
+                };
+                identity.create(dir)?;
+                Ok(identity)
+            }
         }
     }
 
@@ -105,17 +132,12 @@ impl Identity {
         }))
     }
 
-    fn create(dir: &Path, shards: u16) -> Result<Self, ClusterError> {
-        let identity = Self {
-            cluster_id: uuid::Uuid::new_v4().to_string(),
-            node_id: FIRST_NODE,
-            shards,
-        };
+    fn create(&self, dir: &Path) -> Result<(), ClusterError> {
         let stored = Stored {
             format_version: FORMAT_VERSION,
-            cluster_id: identity.cluster_id.clone(),
-            node_id: identity.node_id.0,
-            shards,
+            cluster_id: self.cluster_id.clone(),
+            node_id: self.node_id.0,
+            shards: self.shards,
         };
         let json = serde_json::to_vec_pretty(&stored).map_err(|error| ClusterError::Identity {
             path: dir.join(FILE),
@@ -134,8 +156,7 @@ impl Identity {
             operation: "write",
             path: dir.join(FILE),
             source,
-        })?;
-        Ok(identity)
+        })
     }
 }
 

@@ -21,6 +21,7 @@
 //! - Entries apply in log order, once per life of the machine, and calls of [`Group::submit`] that follow one another enter the log in
 //!   that order.
 //! - [`Leadership::Leader`] is published only after everything that earlier terms committed has been applied here.
+//! - Nodes of one cluster replicate over mutual TLS and no other way; a node without [`NodeOptions::peers`] listens for nobody.
 //! - After a failed write nothing is acknowledged any more, and [`Node::failed`] says why.
 //! - Every queue and cache is bounded: see [`limits`].
 
@@ -39,6 +40,7 @@ mod metrics;
 mod network;
 mod node;
 mod options;
+mod peer;
 mod progress;
 mod raft;
 mod reads;
@@ -54,6 +56,7 @@ pub use machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateM
 pub use metrics::describe_metrics;
 pub use node::{Node, NodeStatus};
 pub use options::{NodeOptions, SHARDS_DEFAULT};
+pub use peer::{PROTOCOL_VERSION, PeerError, PeerOptions, PeerTls, certificate_name};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
 pub use verify::verify;
 

@@ -32,6 +32,77 @@ pub const REPLAY_QUEUE_MAX: usize = 256;
 /// Shards of a cluster: the ring could be cut finer, but every shard is a Raft group with tasks of its own.
 pub const SHARDS_MAX: u16 = 1_024;
 
+/// Bytes of one message between peers. Above [`PAYLOAD_BYTES_MAX`] and [`READ_BYTES_MAX`]: an append has one entry at least.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
+
+/// Bytes of appends on their way to one peer. A group waits when they are reached.
+pub const PEER_APPEND_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Appends of one group on their way to one peer.
+pub const PEER_APPENDS_MAX: usize = 16;
+
+/// Appends in front of the connection to one peer, of all groups.
+pub const PEER_QUEUE_MAX: usize = 64;
+
+/// Groups that append to one peer at a time, those included whose last run has just ended.
+pub const PEER_SESSIONS_MAX: usize = 2 * (SHARDS_MAX as usize + 1);
+
+/// Answers in front of one peer's stream of appends.
+pub const PEER_REPLIES_MAX: usize = 256;
+
+/// How much of a message may be on its way unasked, and the bound of what a connection keeps for a reader that is slow.
+pub const PEER_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// Connections from all peers at a time.
+pub const PEER_CONNECTIONS_MAX: usize = 256;
+
+/// Calls on one connection at a time.
+pub const PEER_CALLS_MAX: u32 = 4_096;
+
+/// How long connecting may take, with TLS and Hello, in milliseconds.
+pub const PEER_CONNECT_MS: u64 = 3_000;
+
+/// How long a peer is left alone after the first failed attempt to connect, in milliseconds; twice as long after each further one.
+pub const PEER_BACK_OFF_MIN_MS: u64 = 50;
+
+/// And at most this long.
+pub const PEER_BACK_OFF_MAX_MS: u64 = 1_000;
+
+/// How often a connection is asked whether it lives, in milliseconds.
+pub const PEER_KEEPALIVE_MS: u64 = 2_000;
+
+/// How long it may take to answer, in milliseconds.
+pub const PEER_KEEPALIVE_TIMEOUT_MS: u64 = 4_000;
+
+/// How long an append or a part of a snapshot may wait to be sent or answered, in milliseconds, before its connection is given up.
+pub const PEER_STALL_MS: u64 = 10_000;
+
+/// Bytes of a snapshot in one message.
+pub const PEER_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Chunks of a snapshot between the disk and the connection.
+pub const PEER_CHUNKS_MAX: usize = 4;
+
+/// Snapshots that a node takes in at a time. The next one is refused, and sent again later.
+pub const PEER_SNAPSHOTS_IN_MAX: usize = 1;
+
+/// How long a snapshot may take from its first byte until the peer has installed it, in milliseconds. Large, because it bounds the whole:
+/// a connection that died is found by its keepalive, and one that stands still by whoever receives, after [`PEER_STALL_MS`].
+pub const PEER_SNAPSHOT_MS: u64 = 3_600_000;
+
+const _: () = assert!(
+    PEER_MESSAGE_BYTES_MAX > PAYLOAD_BYTES_MAX + READ_BYTES_MAX / 8
+        && PEER_MESSAGE_BYTES_MAX > READ_BYTES_MAX,
+    "one entry, and what is read of the log at once, must fit a message"
+);
+const _: () = assert!(
+    PEER_MESSAGE_BYTES_MAX <= PEER_APPEND_BYTES_MAX && PEER_APPEND_BYTES_MAX <= u32::MAX as usize,
+    "every append must fit what may be on its way"
+);
+const _: () = assert!(
+    PEER_KEEPALIVE_MS + PEER_KEEPALIVE_TIMEOUT_MS < PEER_STALL_MS,
+    "a dead connection is found before its appends are given up one by one"
+);
 const _: () = assert!(
     PAYLOAD_BYTES_MAX <= PROPOSAL_BYTES_IN_FLIGHT_MAX,
     "one entry must fit what is in flight"

@@ -1,34 +1,56 @@
-//! How a group reaches the replicas on other nodes.
+//! How a group reaches its replicas on other nodes: openraft's network over the peer protocol.
 //!
-//! In this version every group has one voter, this node, so that there is no peer to reach: a peer that is asked for all the same is
-//! unreachable, and says so.
+//! What a node cannot reach is *unreachable*, whatever the reason: openraft then waits before it tries again. A node that stands alone
+//! has no peers, and every other is unreachable to it.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use docket_proto::peer as pb;
+use docket_proto::peer::snapshot_part::Part;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use openraft::base::BoxFuture;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::RPCOption;
+use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
-use openraft::{AnyError, EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 
-use crate::GroupId;
 use crate::apply::SnapshotData;
+use crate::limits::{
+    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX, PEER_SNAPSHOT_MS,
+    PEER_STALL_MS,
+};
+use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
 use crate::raft::{TypeConfig, Vote};
+use crate::{GroupId, NodeId};
 
-/// Makes the connections of one group to its peers.
-pub(crate) struct Peers {
+type Reply<T> = Result<T, RPCError<TypeConfig>>;
+
+/// Makes the ways of one group to its peers.
+pub(crate) struct Network {
     pub(crate) group: GroupId,
+    /// `None` on a node that stands alone.
+    pub(crate) peers: Option<Arc<Peers>>,
 }
 
-impl RaftNetworkFactory<TypeConfig> for Peers {
+impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Peer {
         Peer {
             group: self.group,
-            target,
+            node: NodeId(target),
+            peers: self.peers.clone(),
         }
     }
 }
@@ -36,14 +58,166 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 /// One group's way to one peer.
 pub(crate) struct Peer {
     group: GroupId,
-    target: u64,
+    node: NodeId,
+    peers: Option<Arc<Peers>>,
 }
 
 impl Peer {
-    fn unreachable(&self) -> Unreachable<TypeConfig> {
-        let reason = format!("{}: node {} has no known address", self.group, self.target);
-        Unreachable::new(&AnyError::error(reason))
+    fn links(&self) -> Result<Arc<PeerLinks>, PeerError> {
+        let node = self.node;
+        let peers = self.peers.as_ref().ok_or(PeerError::NoAddress { node })?;
+        peers.links(node)
     }
+
+    fn unreachable(&self, cause: impl std::fmt::Display) -> Unreachable<TypeConfig> {
+        Unreachable::from_string(format!("{}: {cause}", self.group))
+    }
+
+    /// The way for what is urgent.
+    async fn urgent(&self) -> Reply<(Link, Arc<Connection>)> {
+        let link = self
+            .links()
+            .map_err(|error| self.unreachable(error))?
+            .urgent
+            .clone();
+        let connection = link.connection().await.map_err(|error| self.unreachable(error))?;
+        Ok((link, connection))
+    }
+
+    /// What a failed call means; a connection that broke is let go.
+    fn failed(
+        &self,
+        link: &Link,
+        connection: &Arc<Connection>,
+        status: &tonic::Status,
+    ) -> Unreachable<TypeConfig> {
+        use tonic::Code;
+        let broken = [
+            Code::Unavailable,
+            Code::Unknown,
+            Code::Internal,
+            Code::Cancelled,
+            Code::FailedPrecondition,
+        ];
+        if broken.contains(&status.code()) {
+            link.discard(connection);
+        }
+        self.unreachable(format_args!("node {}: {}", self.node, status.message()))
+    }
+
+    fn late(&self, limit: Duration) -> Unreachable<TypeConfig> {
+        self.unreachable(format_args!("node {} did not answer within {limit:?}", self.node))
+    }
+
+    async fn ask(
+        &self,
+        request: VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        limit: Duration,
+    ) -> Reply<VoteResponse<TypeConfig>> {
+        let asked = async {
+            let (link, connection) = self.urgent().await?;
+            let request = peer::put_vote(self.group.0, &request, pre_vote);
+            let reply = connection.client().vote(request).await;
+            let reply = reply.map_err(|status| self.failed(&link, &connection, &status))?;
+            peer::take_voted(reply.into_inner()).map_err(|error| self.unreachable(error).into())
+        };
+        timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.late(limit).into()))
+    }
+
+    /// An append by itself, on the way for what is urgent.
+    async fn append_alone(
+        &self,
+        request: AppendEntriesRequest<TypeConfig>,
+        limit: Duration,
+    ) -> Reply<StreamAppendResult<TypeConfig>> {
+        let sent = async {
+            let (link, connection) = self.urgent().await?;
+            let request = peer::put_append(self.group.0, request).map_err(|error| self.unreachable(error))?;
+            let reply = connection.client().heartbeat(request).await;
+            let reply = reply.map_err(|status| self.failed(&link, &connection, &status))?;
+            peer::take_appended(reply.into_inner()).map_err(|cause| self.unreachable(cause).into())
+        };
+        timeout(limit, sent)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.late(limit).into()))
+    }
+
+    /// Begins a session on the stream of appends.
+    async fn begin(&self) -> Reply<Session> {
+        let links = self.links().map_err(|error| self.unreachable(error))?;
+        let connection = links.log.connection().await;
+        let connection = connection.map_err(|error| self.unreachable(error))?;
+        let appends = connection
+            .appends()
+            .await
+            .map_err(|status| self.failed(&links.log, &connection, &status))?;
+        appends.session().map_err(|error| {
+            links.log.discard(&connection);
+            self.unreachable(error).into()
+        })
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let links = self.links().map_err(|error| self.unreachable(error))?;
+        let connection = links.snapshot.connection().await;
+        let connection = connection.map_err(|error| self.unreachable(error))?;
+        let head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta)
+            .map_err(|error| self.unreachable(error))?;
+        let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
+        let reading = read_snapshot(head, snapshot.snapshot, parts);
+        let mut client = connection.client();
+        let limit = Duration::from_millis(PEER_SNAPSHOT_MS);
+        let sending = timeout(limit, client.snapshot(ReceiverStream::new(queue)));
+        // Both at once: the call takes what is read, and ends early if the peer refuses.
+        let (read, reply) = tokio::join!(reading, sending);
+        let reply = reply
+            .map_err(|_elapsed| self.late(limit))?
+            .map_err(|status| self.failed(&links.snapshot, &connection, &status))?;
+        read.map_err(|error| self.unreachable(error))?;
+        peer::take_snapshot_taken(reply.into_inner()).map_err(|error| self.unreachable(error).into())
+    }
+}
+
+/// Reads a snapshot and queues its parts. Ends without a word where nobody takes them any more: the call tells why.
+async fn read_snapshot(
+    head: pb::SnapshotHead,
+    snapshot: SnapshotData,
+    parts: mpsc::Sender<pb::SnapshotPart>,
+) -> Result<(), std::io::Error> {
+    crate::apply::blocking(move || {
+        let send = |part| {
+            let part = pb::SnapshotPart { part: Some(part) };
+            parts.blocking_send(part).is_ok()
+        };
+        if !send(Part::Head(head)) {
+            return Ok(());
+        }
+        let (mut sum, mut gathered) = (peer::Sum::default(), BytesMut::new());
+        for piece in snapshot {
+            // An error drops the queue without an end, and the peer refuses what it has.
+            gathered.extend_from_slice(&piece?);
+            while gathered.len() >= PEER_CHUNK_BYTES {
+                let chunk = gathered.split_to(PEER_CHUNK_BYTES).freeze();
+                sum.add(&chunk);
+                if !send(Part::Chunk(chunk)) {
+                    return Ok(());
+                }
+            }
+        }
+        let rest: Bytes = gathered.freeze();
+        sum.add(&rest);
+        let (bytes, checksum) = sum.end();
+        let _ = send(Part::Chunk(rest)) && send(Part::End(pb::SnapshotEnd { bytes, checksum }));
+        Ok(())
+    })
+    .await
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -51,36 +225,166 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn append_entries(
         &mut self,
-        _: AppendEntriesRequest<TypeConfig>,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Reply<AppendEntriesResponse<TypeConfig>> {
+        let once = Box::pin(stream::iter([request]));
+        let mut results = self.stream_append(once, option).await?;
+        let result = results.next().await;
+        drop(results);
+        match result {
+            Some(Ok(Ok(upto))) => Ok(AppendEntriesResponse::PartialSuccess(upto)),
+            Some(Ok(Err(StreamAppendError::Conflict(_)))) => Ok(AppendEntriesResponse::Conflict),
+            Some(Ok(Err(StreamAppendError::HigherVote(vote)))) => Ok(AppendEntriesResponse::HigherVote(vote)),
+            Some(Err(error)) => Err(error),
+            None => Err(self.unreachable("an append was not answered").into()),
+        }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
         _: RPCOption,
-    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+    ) -> BoxFuture<'s, Reply<BoxStream<'s, Reply<StreamAppendResult<TypeConfig>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let run = Run {
+            peer: self,
+            input: Some(input),
+            session: None,
+        };
+        // No task of its own: when openraft drops the stream, nothing goes on to take from its input.
+        let results = stream::unfold(Some(run), |run| async {
+            let mut run = run?;
+            let result = run.next().await?;
+            let goes_on = matches!(result, Ok(Ok(_)));
+            Some((result, goes_on.then_some(run)))
+        });
+        let results: BoxStream<'s, _> = Box::pin(results);
+        Box::pin(async move { Ok(results) })
     }
 
     async fn vote(
         &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Reply<VoteResponse<TypeConfig>> {
+        self.ask(request, false, option.soft_ttl()).await
     }
 
     async fn pre_vote(
         &mut self,
-        _: VoteRequest<TypeConfig>,
-        _: RPCOption,
-    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        // The default would grant it for a peer that was never asked.
-        Err(self.unreachable().into())
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Reply<VoteResponse<TypeConfig>> {
+        self.ask(request, true, option.soft_ttl()).await
     }
 
     async fn full_snapshot(
         &mut self,
-        _: Vote,
-        _: SnapshotOf<TypeConfig, SnapshotData>,
-        _: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(self.unreachable().into())
+        tokio::select! {
+            sent = self.send_snapshot(vote, snapshot) => sent,
+            closed = cancel => Err(closed.into()),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Reply<TransferLeaderResponse<TypeConfig>> {
+        let limit = option.soft_ttl();
+        let asked = async {
+            let (link, connection) = self.urgent().await?;
+            let request = peer::put_transfer(self.group.0, &request);
+            let reply = connection.client().transfer_leader(request).await;
+            let reply = reply.map_err(|status| self.failed(&link, &connection, &status))?;
+            peer::take_transferred(reply.into_inner()).map_err(|error| self.unreachable(error).into())
+        };
+        timeout(limit, asked)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.late(limit).into()))
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let waits = std::iter::successors(Some(PEER_BACK_OFF_MIN_MS), |wait| {
+            Some((wait * 2).min(PEER_BACK_OFF_MAX_MS))
+        });
+        Some(Backoff::new(waits.map(Duration::from_millis)))
     }
 }
+
+/// One run of appends to a peer: what openraft gives goes out as long as there is room, and answers come back in order.
+struct Run<'s, S> {
+    peer: &'s Peer,
+    /// `None` once it has ended.
+    input: Option<S>,
+    session: Option<Session>,
+}
+
+impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
+    /// The next answer; `None` when everything was sent and answered.
+    async fn next(&mut self) -> Option<Reply<StreamAppendResult<TypeConfig>>> {
+        loop {
+            let idle = self.session.as_ref().is_none_or(Session::is_idle);
+            let room = self.session.as_ref().is_none_or(Session::has_room);
+            if idle && self.input.is_none() {
+                return None;
+            }
+            let (input, session) = (&mut self.input, &mut self.session);
+            tokio::select! {
+                biased;
+                answer = answer(session) => return Some(match answer {
+                    Ok(reply) => peer::take_appended(reply).map_err(|cause| self.peer.unreachable(cause).into()),
+                    Err(error) => Err(self.peer.unreachable(error).into()),
+                }),
+                request = next(input), if room => match request {
+                    None => self.input = None,
+                    // A heartbeat, or news of what is committed: it need not wait for other groups' entries. With nothing in
+                    // front of it, it overtakes nothing.
+                    Some(request) if idle && request.entries.is_empty() => {
+                        return Some(self.peer.append_alone(request, STALL).await);
+                    }
+                    Some(request) => if let Err(error) = self.send(request).await {
+                        return Some(Err(error));
+                    },
+                },
+            }
+        }
+    }
+
+    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Reply<()> {
+        let request =
+            peer::put_append(self.peer.group.0, request).map_err(|error| self.peer.unreachable(error))?;
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(self.peer.begin().await?),
+        };
+        session
+            .send(request)
+            .await
+            .map_err(|error| self.peer.unreachable(error).into())
+    }
+}
+
+async fn answer(session: &mut Option<Session>) -> Result<pb::AppendReply, peer::SessionError> {
+    match session {
+        Some(session) => session.answer().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
+    match input {
+        Some(input) => input.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+const STALL: Duration = Duration::from_millis(PEER_STALL_MS);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use openraft::{Config, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
 use crate::chores::{Chores, Space, Ward};
@@ -20,15 +22,16 @@ use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
 use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
-use crate::network::Peers;
+use crate::network::Network;
 use crate::options::SHARDS_DEFAULT;
+use crate::peer::{Listener, Peers, Spools};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
 use crate::snapshots::Snapshots;
 use crate::{
-    ClusterError, Group, GroupId, GroupStatus, Leadership, NodeOptions, Ring, ShardId, StateMachine,
+    ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
     leadership,
 };
 
@@ -52,6 +55,16 @@ struct Inner {
     failed: watch::Receiver<Option<Arc<str>>>,
     closing: watch::Sender<bool>,
     chores: Mutex<Option<JoinHandle<()>>>,
+    /// `None` on a node that stands alone.
+    peering: Option<Peering>,
+}
+
+/// A node's part in its cluster.
+struct Peering {
+    peers: Arc<Peers>,
+    address: SocketAddr,
+    closing: CancellationToken,
+    serving: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What a node is and does.
@@ -116,7 +129,14 @@ impl Node {
         machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
     ) -> Result<Self, ClusterError> {
         options.validate()?;
-        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT)?;
+        // Before anything is written: a certificate that cannot be used, or an address, is found out here.
+        let peering = match &options.peers {
+            Some(peers) => Some((Arc::new(Peers::new(peers)?), Listener::bind(peers.listen).await?)),
+            None => None,
+        };
+        let member = options.peers.as_ref();
+        let member = member.map(|member| (member.cluster_id.as_str(), member.node_id));
+        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, member)?;
         let ring = Ring::new(identity.shards).ok_or_else(|| ClusterError::Option {
             option: "shards",
             value: identity.shards.to_string(),
@@ -164,9 +184,10 @@ impl Node {
             .map(|((progress, machine, stop), recovered)| {
                 let log = GroupLog::new(Arc::clone(&journal), Arc::clone(&progress), recovered.index);
                 let (options, applier) = (&options, recovered.applier);
+                let peers = peering.as_ref().map(|(peers, _)| Arc::clone(peers));
                 let newest_snapshot = applier.snapshot_next().checked_sub(1);
                 async move {
-                    let group = start_group(options, log.clone(), applier, progress, stop).await?;
+                    let group = start_group(options, peers, log.clone(), applier, progress, stop).await?;
                     Ok::<_, ClusterError>(Ward::new(group, log, machine, newest_snapshot))
                 }
             });
@@ -179,7 +200,24 @@ impl Node {
                 return Err(error);
             }
         };
-        let groups = wards.iter().map(|ward| ward.group.clone()).collect();
+        let groups: Vec<_> = wards.iter().map(|ward| ward.group.clone()).collect();
+        let peering = peering.map(|(peers, listener)| {
+            let (address, closing) = (listener.address(), CancellationToken::new());
+            let spools = Arc::new(Spools::new(&options.data_dir));
+            let serving = tokio::spawn(listener.serve(
+                peers.own(),
+                groups.clone(),
+                Arc::clone(&journal),
+                spools,
+                closing.clone(),
+            ));
+            Peering {
+                peers,
+                address,
+                closing,
+                serving: Mutex::new(Some(serving)),
+            }
+        });
         let (closing, closing_rx) = watch::channel(false);
         let chores = Chores {
             groups: wards,
@@ -203,6 +241,7 @@ impl Node {
             failed,
             closing,
             chores,
+            peering,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -237,6 +276,18 @@ impl Node {
     /// Whose node this is.
     pub fn identity(&self) -> &Identity {
         &self.inner.identity
+    }
+
+    /// Where peers connect; `None` on a node that stands alone.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.inner.peering.as_ref().map(|peering| peering.address)
+    }
+
+    /// Says where another node of the cluster is, or has moved to. On a node that stands alone it changes nothing.
+    pub fn set_peer_address(&self, node: NodeId, address: SocketAddr) {
+        if let Some(peering) = &self.inner.peering {
+            peering.peers.set_address(node, address);
+        }
     }
 
     /// Waits until every group has a leader, here or elsewhere, or the node has failed.
@@ -316,6 +367,14 @@ impl Node {
             group.close();
         }
         inner.closing.send_replace(true);
+        if let Some(peering) = &inner.peering {
+            peering.closing.cancel();
+            let serving = peering.serving.lock().take();
+            if let Some(serving) = serving {
+                // A panic there has cost the peers' connections, which end now anyway.
+                let _ = serving.await;
+            }
+        }
         let chores = inner.chores.lock().take();
         if let Some(chores) = chores {
             // A panic there has cost a snapshot at most.
@@ -352,6 +411,7 @@ fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
 
 async fn start_group(
     options: &NodeOptions,
+    peers: Option<Arc<Peers>>,
     log: GroupLog,
     applier: Applier,
     progress: Arc<Progress>,
@@ -364,21 +424,27 @@ async fn start_group(
     };
     let node = progress.node();
     let config = config(options, id).validate().map_err(|error| failed(&error))?;
-    let founding = log.is_pristine() && applier.applied().is_none();
-    let raft: Raft<TypeConfig, Applier> =
-        Raft::new(node, Arc::new(config), Peers { group: id }, log, applier)
-            .await
-            .map_err(|error| failed(&error))?;
-    let leadership = leadership::follow(&raft, Arc::clone(&progress), stop.clone());
-    if founding {
-        let members = BTreeSet::from([node]);
-        raft.initialize(members).await.map_err(|error| failed(&error))?;
-    }
-    // Alone there is nobody to wait for; among others the vote decides.
-    raft.trigger()
-        .elect(!progress.votes_alone())
+    let pristine = log.is_pristine() && applier.applied().is_none();
+    let network = Network { group: id, peers };
+    let raft: Raft<TypeConfig, Applier> = Raft::new(node, Arc::new(config), network, log, applier)
         .await
         .map_err(|error| failed(&error))?;
+    let leadership = leadership::follow(&raft, Arc::clone(&progress), stop.clone());
+    let founders: BTreeSet<u64> = match &options.peers {
+        None => BTreeSet::from([node]),
+        Some(peers) => peers.founders.iter().map(|founder| founder.0).collect(),
+    };
+    let waits = pristine && founders.is_empty();
+    if pristine && !waits {
+        raft.initialize(founders).await.map_err(|error| failed(&error))?;
+    }
+    if !waits {
+        // Alone there is nobody to wait for; among others the vote decides.
+        raft.trigger()
+            .elect(!progress.votes_alone())
+            .await
+            .map_err(|error| failed(&error))?;
+    }
     let reads = ReadChecks::start(raft.clone(), stop.clone());
     let (proposals, bytes) = bounds();
     Ok(Group::new(GroupInner {

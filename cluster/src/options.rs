@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use docket_persistence::{JOURNAL_DIR, JournalOptions};
 
-use crate::ClusterError;
 use crate::limits::{PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
+use crate::{ClusterError, PeerOptions};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -30,6 +30,8 @@ pub struct NodeOptions {
     pub election_timeout_min_ms: u64,
     /// And at most this, in milliseconds. Default 2000.
     pub election_timeout_max_ms: u64,
+    /// How it talks to the other nodes of its cluster. Default: not at all; it is a cluster of one, and listens for no peer.
+    pub peers: Option<PeerOptions>,
 }
 
 impl NodeOptions {
@@ -44,6 +46,7 @@ impl NodeOptions {
             heartbeat_ms: 200,
             election_timeout_min_ms: 1_000,
             election_timeout_max_ms: 2_000,
+            peers: None,
         }
     }
 
@@ -88,6 +91,20 @@ impl NodeOptions {
             self.election_timeout_max_ms,
             "more than election_timeout_min_ms",
         )?;
+        if let Some(peers) = &self.peers {
+            check(
+                peers.node_id.0 > 0,
+                "peers.node_id",
+                peers.node_id.0,
+                "at least 1",
+            )?;
+            check(
+                peers.founders.is_empty() || peers.founders.contains(&peers.node_id),
+                "peers.founders",
+                peers.founders.len() as u64,
+                "none, or this node among them",
+            )?;
+        }
         let queue = &self.journal;
         let bytes_min = 2 * PROPOSAL_BYTES_IN_FLIGHT_MAX;
         check(

@@ -91,6 +91,11 @@ impl Progress {
         self.alone.store(alone, Ordering::SeqCst);
     }
 
+    /// Notes that entries were taken back, a membership among them perhaps: whoever takes entries back follows another voter.
+    pub(crate) fn note_truncated(&self) {
+        self.alone.store(false, Ordering::SeqCst);
+    }
+
     pub(crate) fn note_applied(&self, last: &LogId) {
         self.applied_next.store(last.index + 1, Ordering::Release);
         self.metrics.applied_index.set(last.index as f64);

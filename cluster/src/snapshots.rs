@@ -59,6 +59,8 @@ pub(crate) struct Snapshots {
     store: RwLock<Option<SnapshotStore>>,
     /// What the newest good snapshot of each group stands for, as far as it is known without reading it again.
     newest: Mutex<HashMap<GroupId, StoredMeta>>,
+    /// Held while one is made the newest.
+    finishing: Mutex<()>,
 }
 
 impl Snapshots {
@@ -66,6 +68,7 @@ impl Snapshots {
         Ok(Arc::new(Self {
             store: RwLock::new(Some(SnapshotStore::open(dir)?)),
             newest: Mutex::default(),
+            finishing: Mutex::default(),
         }))
     }
 
@@ -136,6 +139,15 @@ impl Snapshots {
     }
 
     fn finish(&self, group: GroupId, meta: &StoredMeta, writer: SnapshotWriter) -> Result<(), io::Error> {
+        // One of the group's own may be ready only after a newer one has come from a peer, and the log is purged up to that.
+        let _finishing = self.finishing.lock();
+        let last_index = |meta: &StoredMeta| meta.raft.last_log_id.map(|id| id.index);
+        let newest = self.newest.lock().get(&group).and_then(last_index);
+        if newest > last_index(meta) {
+            return Err(io::Error::other(format!(
+                "{group}: a newer snapshot came meanwhile"
+            )));
+        }
         writer.finish().map_err(io::Error::other)?;
         self.newest.lock().insert(group, meta.clone());
         Ok(())

@@ -1,5 +1,5 @@
-//! Docket's protobuf contracts: the public API (`docket.v1`) and the journal's records (`docket.journal.v1`), the code
-//! generated from them, and explicit conversions to and from the engine's types.
+//! Docket's protobuf contracts: the public API (`docket.v1`), the journal's records (`docket.journal.v1`) and what
+//! nodes say to one another (`docket.peer.v1`), the code generated from them, and explicit conversions to and from the engine's types.
 //!
 //! Nothing here does I/O. Wire types stay at the edges of the program; the engine never sees them.
 
@@ -39,6 +39,18 @@ pub mod journal {
         reason = "generated code; the proto files document it"
     )]
     tonic::include_proto!("docket.journal.v1");
+}
+
+/// What nodes say to one another, package `docket.peer.v1`.
+pub mod peer {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated code; the proto files document it"
+    )]
+    tonic::include_proto!("docket.peer.v1");
 }
 
 /// Google's error model on the wire.

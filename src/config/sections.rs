@@ -253,6 +253,7 @@ impl Config {
             heartbeat_ms: cluster.heartbeat_ms,
             election_timeout_min_ms: cluster.election_timeout_min_ms,
             election_timeout_max_ms: cluster.election_timeout_max_ms,
+            peers: None,
         }
     }
 

@@ -346,6 +346,7 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
                     .journal
                     .append_quietly(vec![record::truncation(shared.group, from)])?;
                 index.truncate(from);
+                shared.progress.note_truncated();
                 Ok(())
             })
             .await

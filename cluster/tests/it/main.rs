@@ -5,6 +5,7 @@ mod kill;
 mod machine;
 mod measure;
 mod node;
+mod peers;
 mod snapshots;
 mod stop;
 mod system_calls;

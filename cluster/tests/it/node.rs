@@ -14,6 +14,7 @@ use crate::machine::{Bed, Ledgers, payload};
 async fn what_was_proposed_is_there_after_a_restart() {
     let bed = Bed::new();
     let (node, ledgers) = bed.start().await;
+    assert_eq!(node.peer_address(), None, "alone, it listens for no peer");
     for n in 0..100 {
         for group in node.groups() {
             let reply = group.propose(payload(n)).await.unwrap();

@@ -1,0 +1,278 @@
+//! A connection to a peer that is made when it is needed, shared by all who need it, and made again, not too often, when it is lost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use docket_proto::peer::HelloRequest;
+use docket_proto::peer::peer_client::PeerClient;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint};
+
+use super::append_client::AppendStream;
+use super::{Own, PROTOCOL_VERSION, PeerError, tls};
+use crate::NodeId;
+use crate::limits::{
+    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CONNECT_MS, PEER_KEEPALIVE_MS,
+    PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
+};
+
+/// One connection to one peer, standing or not. Clones are the same link.
+#[derive(Clone)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    own: Arc<Own>,
+    node: NodeId,
+    state: Mutex<State>,
+}
+
+struct State {
+    address: Option<SocketAddr>,
+    phase: Phase,
+    /// How many attempts in a row have failed.
+    failures: u32,
+}
+
+enum Phase {
+    Idle,
+    /// No attempt before then.
+    Failed {
+        retry_at: Instant,
+        error: PeerError,
+    },
+    Connecting(watch::Receiver<Option<Outcome>>),
+    Open(Arc<Connection>),
+}
+
+type Outcome = Result<Arc<Connection>, PeerError>;
+
+/// A connection whose Hello was answered well.
+pub(crate) struct Connection {
+    client: PeerClient<Channel>,
+    appends: OnceCell<AppendStream>,
+}
+
+impl Connection {
+    pub(crate) fn client(&self) -> PeerClient<Channel> {
+        self.client.clone()
+    }
+
+    /// The stream of appends, opened when it is first asked for.
+    pub(crate) async fn appends(&self) -> Result<&AppendStream, tonic::Status> {
+        self.appends
+            .get_or_try_init(|| AppendStream::open(self.client()))
+            .await
+    }
+}
+
+impl Link {
+    pub(super) fn new(own: Arc<Own>, node: NodeId) -> Self {
+        let state = Mutex::new(State {
+            address: None,
+            phase: Phase::Idle,
+            failures: 0,
+        });
+        Self {
+            shared: Arc::new(Shared { own, node, state }),
+        }
+    }
+
+    pub(super) fn set_address(&self, address: SocketAddr) {
+        let mut state = self.shared.state.lock();
+        if state.address.replace(address) != Some(address) {
+            if let Phase::Failed { .. } = state.phase {
+                state.phase = Phase::Idle;
+            }
+            state.failures = 0;
+        }
+    }
+
+    /// The connection, once it stands. An attempt is not given up because whoever asked for it has gone: the next one finds it. After a
+    /// failure the answer is that failure, for a while that grows.
+    pub(crate) async fn connection(&self) -> Outcome {
+        let mut outcome = {
+            let mut state = self.shared.state.lock();
+            match &state.phase {
+                Phase::Open(connection) => return Ok(Arc::clone(connection)),
+                Phase::Connecting(outcome) => outcome.clone(),
+                Phase::Failed { retry_at, error } if Instant::now() < *retry_at => return Err(error.clone()),
+                Phase::Idle | Phase::Failed { .. } => {
+                    let node = self.shared.node;
+                    let address = state.address.ok_or(PeerError::NoAddress { node })?;
+                    let (tell, outcome) = watch::channel(None);
+                    state.phase = Phase::Connecting(outcome.clone());
+                    tokio::spawn(Arc::clone(&self.shared).connect(address, tell));
+                    outcome
+                }
+            }
+        };
+        let known = outcome.wait_for(Option::is_some).await;
+        known.ok().and_then(|known| known.clone()).unwrap_or_else(|| {
+            Err(PeerError::Unreachable {
+                node: self.shared.node,
+                cause: "the attempt to connect was cut short".into(),
+            })
+        })
+    }
+
+    /// Lets go of a connection that failed; whoever needs one next makes a new one.
+    pub(crate) fn discard(&self, connection: &Arc<Connection>) {
+        let mut state = self.shared.state.lock();
+        if matches!(&state.phase, Phase::Open(open) if Arc::ptr_eq(open, connection)) {
+            state.phase = Phase::Idle;
+        }
+    }
+}
+
+impl Shared {
+    async fn connect(self: Arc<Self>, address: SocketAddr, tell: watch::Sender<Option<Outcome>>) {
+        let limit = Duration::from_millis(PEER_CONNECT_MS);
+        let (own, node) = (&*self.own, self.node);
+        let outcome = timeout(limit, connect(own, node, address))
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(PeerError::Unreachable {
+                    node,
+                    cause: format!("{address} did not answer within {limit:?}"),
+                })
+            });
+        let outcome = outcome.map(Arc::new);
+        {
+            let mut state = self.state.lock();
+            state.phase = match &outcome {
+                Ok(connection) => {
+                    state.failures = 0;
+                    Phase::Open(Arc::clone(connection))
+                }
+                Err(error) => {
+                    if state.failures == 0 {
+                        tracing::warn!(%address, "{error}");
+                    } else {
+                        tracing::debug!(%address, "{error}");
+                    }
+                    let retry_at = Instant::now() + back_off(state.failures);
+                    state.failures = state.failures.saturating_add(1);
+                    Phase::Failed {
+                        retry_at,
+                        error: error.clone(),
+                    }
+                }
+            };
+        }
+        tell.send_replace(Some(outcome));
+    }
+}
+
+fn back_off(failures: u32) -> Duration {
+    let doubled = PEER_BACK_OFF_MIN_MS.saturating_mul(1 << failures.min(16));
+    Duration::from_millis(doubled.min(PEER_BACK_OFF_MAX_MS))
+}
+
+async fn connect(own: &Own, node: NodeId, address: SocketAddr) -> Result<Connection, PeerError> {
+    let unreachable = |cause: &dyn std::fmt::Display| PeerError::Unreachable {
+        node,
+        cause: format!("{address}: {cause}"),
+    };
+    let tcp = TcpStream::connect(address)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
+    let _ = tcp.set_nodelay(true);
+    let name = tls::server_name(&own.cluster_id, node)?;
+    let stream = TlsConnector::from(Arc::clone(&own.ends.client))
+        .connect(name, tcp)
+        .await
+        .map_err(|error| tls::of_handshake(&error, &own.cluster_id, node))?;
+    let channel = channel(stream).await.map_err(|error| unreachable(&error))?;
+    let mut client = PeerClient::new(channel)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let hello = HelloRequest {
+        protocol_version: PROTOCOL_VERSION,
+        cluster_id: own.cluster_id.clone(),
+        from_node: own.node_id.0,
+        to_node: node.0,
+    };
+    let theirs = match client.hello(hello).await {
+        Ok(reply) => reply.into_inner().protocol_version,
+        Err(status)
+            if matches!(
+                status.code(),
+                tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied
+            ) =>
+        {
+            return Err(PeerError::Refused {
+                node,
+                cause: status.message().to_owned(),
+            });
+        }
+        // A certificate that the peer does not accept shows here: its alert comes after the handshake.
+        Err(status) => return Err(unreachable(&Causes(&status))),
+    };
+    if theirs != PROTOCOL_VERSION {
+        return Err(PeerError::Version {
+            node,
+            theirs,
+            ours: PROTOCOL_VERSION,
+        });
+    }
+    Ok(Connection {
+        client,
+        appends: OnceCell::new(),
+    })
+}
+
+/// HTTP/2 over this stream, and over no other: what would connect again by itself would not say Hello.
+async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+    let once = Mutex::new(Some(TokioIo::new(stream)));
+    let connector = tower::service_fn(move |_: hyper::Uri| {
+        let stream = once.lock().take();
+        async move { stream.ok_or_else(|| std::io::Error::other("the connection has ended")) }
+    });
+    Endpoint::from_static("http://peer.docket")
+        .http2_keep_alive_interval(Duration::from_millis(PEER_KEEPALIVE_MS))
+        .keep_alive_timeout(Duration::from_millis(PEER_KEEPALIVE_TIMEOUT_MS))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(PEER_WINDOW_BYTES)
+        .initial_connection_window_size(PEER_WINDOW_BYTES)
+        .connect_with_connector(connector)
+        .await
+}
+
+/// A status with what is behind it: tonic says "transport error", and its sources say which.
+struct Causes<'a>(&'a tonic::Status);
+
+impl std::fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.message())?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_back_off_grows_to_its_bound_and_not_beyond() {
+        assert_eq!(back_off(0), Duration::from_millis(PEER_BACK_OFF_MIN_MS));
+        assert_eq!(back_off(1), 2 * back_off(0));
+        for failures in [16, 17, u32::MAX] {
+            assert_eq!(back_off(failures), Duration::from_millis(PEER_BACK_OFF_MAX_MS));
+        }
+    }
+}

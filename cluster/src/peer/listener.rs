@@ -1,0 +1,126 @@
+//! Where peers connect: mutual TLS, then HTTP/2 with all of our bounds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use docket_proto::peer::peer_server::PeerServer;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::service::{Handler, Served};
+use super::spool::Spools;
+use super::{Own, PeerError};
+use crate::Group;
+use crate::limits::{
+    PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_KEEPALIVE_MS, PEER_KEEPALIVE_TIMEOUT_MS,
+    PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
+};
+use crate::log::NodeJournal;
+
+/// How long to wait when the system cannot accept, in milliseconds.
+const ACCEPT_BACK_OFF_MS: u64 = 100;
+
+/// Resets that a peer may cause before its connection ends.
+const RESETS_MAX: usize = 1_024;
+
+/// A socket that is listened on, and not served yet.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    pub(crate) async fn bind(address: SocketAddr) -> Result<Self, PeerError> {
+        let failed = |error: std::io::Error| PeerError::Listen {
+            address,
+            cause: error.to_string(),
+        };
+        let tcp = TcpListener::bind(address).await.map_err(failed)?;
+        let address = tcp.local_addr().map_err(failed)?;
+        Ok(Self { tcp, address })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves peers until `closing`, which cuts every connection.
+    pub(crate) async fn serve(
+        self,
+        own: Arc<Own>,
+        groups: Vec<Group>,
+        journal: Arc<NodeJournal>,
+        spools: Arc<Spools>,
+        closing: CancellationToken,
+    ) {
+        let served = Arc::new(Served::new(own, &groups, journal, spools));
+        drop(groups);
+        // Dropped at the end, and every connection with it.
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = closing.cancelled() => return,
+                Some(_) = connections.join_next() => continue,
+                accepted = self.tcp.accept(), if connections.len() < PEER_CONNECTIONS_MAX => accepted,
+            };
+            match accepted {
+                Ok((tcp, address)) => {
+                    connections.spawn(serve_connection(Arc::clone(&served), tcp, address));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a peer's connection cannot be accepted");
+                    sleep(Duration::from_millis(ACCEPT_BACK_OFF_MS)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve_connection(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
+    // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
+    let _ = tcp.set_nodelay(true);
+    let acceptor = TlsAcceptor::from(Arc::clone(&served.own.ends.server));
+    let limit = Duration::from_millis(PEER_CONNECT_MS);
+    let stream = match timeout(limit, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::warn!(%address, %error, "a peer is refused: its TLS handshake failed");
+            return;
+        }
+        Err(_elapsed) => {
+            tracing::debug!(%address, "a peer's TLS handshake took too long");
+            return;
+        }
+    };
+    let chain = stream.get_ref().1.peer_certificates();
+    let Some(certificate) = chain.and_then(<[_]>::first) else {
+        tracing::warn!(%address, "a peer is refused: it has no certificate");
+        return;
+    };
+    let handler = Handler::new(served, certificate.clone().into_owned());
+    let service = PeerServer::new(handler)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    let ended = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(PEER_CALLS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .initial_stream_window_size(PEER_WINDOW_BYTES)
+        .initial_connection_window_size(PEER_WINDOW_BYTES)
+        .keep_alive_interval(Duration::from_millis(PEER_KEEPALIVE_MS))
+        .keep_alive_timeout(Duration::from_millis(PEER_KEEPALIVE_TIMEOUT_MS))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .await;
+    if let Err(error) = ended {
+        tracing::debug!(%address, %error, "a peer's connection ended");
+    }
+}

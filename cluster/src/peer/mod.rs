@@ -1,0 +1,346 @@
+//! The peer protocol: how the groups of one node reach those of another.
+//!
+//! ```text
+//!  group's core ─▶ network::Peer ─▶ Peers ─▶ Link "log"       one stream: every group's appends, in sessions
+//!  (openraft)                        per    Link "urgent"    votes, heartbeats, transfers of the lead
+//!                                    node   Link "snapshot"  one call a snapshot, in chunks
+//!                                              │
+//!                                              ▼ mutual TLS, Hello
+//!                                           Listener ─▶ the group's core on the other node
+//! ```
+//!
+//! What it guarantees:
+//! - Nothing but Hello is answered on a connection whose two ends have not shown that they are the nodes they say they are, of the same
+//!   cluster, under the same authority, with the same version of the protocol. What does not fit is refused by name ([`PeerError`]).
+//! - No node speaks for another: a ballot comes from the node it is for.
+//! - An append that is answered is durable on the node that answered.
+//! - Every queue, message and wait has a bound: see [`limits`](crate::limits).
+
+mod append_client;
+mod append_server;
+mod link;
+mod listener;
+mod service;
+mod spool;
+mod tls;
+mod wire;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+pub(crate) use append_client::{Session, SessionError};
+pub(crate) use link::{Connection, Link};
+pub(crate) use listener::Listener;
+pub(crate) use spool::{Spooled, Spools, Sum};
+pub use tls::{PeerTls, certificate_name};
+pub(crate) use wire::*;
+
+use crate::NodeId;
+
+/// The version of the peer protocol that this program speaks, and the only one.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// How a node among others is reached, and reaches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerOptions {
+    /// Where peers connect. Port 0 takes any that is free: see [`Node::peer_address`](crate::Node::peer_address).
+    pub listen: SocketAddr,
+    /// Certificates of this node and its cluster.
+    pub tls: PeerTls,
+    /// The cluster. A new data directory takes it; an old one refuses any but its own.
+    pub cluster_id: String,
+    /// This node, likewise.
+    pub node_id: NodeId,
+    /// The first voters of a new cluster, this node among them, given to the one node that founds it. Empty on the others, which wait
+    /// until they are told of the cluster. Not looked at where there is a log already.
+    pub founders: Vec<NodeId>,
+}
+
+/// Why a peer is not talked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerError {
+    /// A certificate, key or name that is this node's own cannot be used.
+    #[error("{what} cannot be used: {cause}")]
+    Certificate {
+        /// Which.
+        what: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// Nobody has said where the node is.
+    #[error("node {node} has no known address")]
+    NoAddress {
+        /// The node.
+        node: NodeId,
+    },
+    /// Nothing answers there, or not in time.
+    #[error("node {node} cannot be reached: {cause}")]
+    Unreachable {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        cause: String,
+    },
+    /// The certificate is not of the cluster's authority.
+    #[error("what answers as node {node} has a certificate of another authority than this cluster's")]
+    OtherAuthority {
+        /// The node that it should be.
+        node: NodeId,
+    },
+    /// The certificate is of another cluster.
+    #[error("what answers as node {node} has a certificate for {shown}, which is not of cluster {cluster}")]
+    OtherCluster {
+        /// The node that it should be.
+        node: NodeId,
+        /// This cluster.
+        cluster: String,
+        /// The names in the certificate.
+        shown: String,
+    },
+    /// The certificate is another node's.
+    #[error("what answers as node {node} has a certificate for {shown}: another node's")]
+    OtherNode {
+        /// The node that it should be.
+        node: NodeId,
+        /// The names in the certificate.
+        shown: String,
+    },
+    /// The certificate cannot be accepted for another reason, such as its time.
+    #[error("TLS with node {node}: {cause}")]
+    Tls {
+        /// The node.
+        node: NodeId,
+        /// Why.
+        cause: String,
+    },
+    /// The peer speaks another version of the protocol.
+    #[error("node {node} speaks version {theirs} of the peer protocol; this program speaks version {ours}")]
+    Version {
+        /// The node.
+        node: NodeId,
+        /// Its version.
+        theirs: u32,
+        /// [`PROTOCOL_VERSION`].
+        ours: u32,
+    },
+    /// The peer refused this node's Hello, and said why.
+    #[error("node {node} refuses this node: {cause}")]
+    Refused {
+        /// The node.
+        node: NodeId,
+        /// What it said.
+        cause: String,
+    },
+    /// The listener could not be opened.
+    #[error("peers cannot be listened for on {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// This node's way to all others. One for the node; groups share it.
+pub(crate) struct Peers {
+    own: Arc<Own>,
+    known: RwLock<HashMap<NodeId, Arc<PeerLinks>>>,
+}
+
+/// Who this node is to its peers.
+pub(crate) struct Own {
+    pub(crate) cluster_id: String,
+    pub(crate) node_id: NodeId,
+    ends: tls::Ends,
+}
+
+/// The connections to one peer, by what they are for.
+pub(crate) struct PeerLinks {
+    /// Appends.
+    pub(crate) log: Link,
+    /// Votes, heartbeats, transfers.
+    pub(crate) urgent: Link,
+    /// Snapshots.
+    pub(crate) snapshot: Link,
+}
+
+impl Peers {
+    pub(crate) fn new(options: &PeerOptions) -> Result<Self, PeerError> {
+        let ends = tls::Ends::new(&options.tls, &options.cluster_id, options.node_id)?;
+        Ok(Self {
+            own: Arc::new(Own {
+                cluster_id: options.cluster_id.clone(),
+                node_id: options.node_id,
+                ends,
+            }),
+            known: RwLock::default(),
+        })
+    }
+
+    pub(crate) fn own(&self) -> Arc<Own> {
+        Arc::clone(&self.own)
+    }
+
+    /// Says where a node is. Connections that stand are kept; the next one goes there.
+    pub(crate) fn set_address(&self, node: NodeId, address: SocketAddr) {
+        let mut known = self.known.write();
+        let links = known.entry(node).or_insert_with(|| {
+            let link = || Link::new(Arc::clone(&self.own), node);
+            Arc::new(PeerLinks {
+                log: link(),
+                urgent: link(),
+                snapshot: link(),
+            })
+        });
+        for link in [&links.log, &links.urgent, &links.snapshot] {
+            link.set_address(address);
+        }
+    }
+
+    pub(crate) fn links(&self, node: NodeId) -> Result<Arc<PeerLinks>, PeerError> {
+        self.known
+            .read()
+            .get(&node)
+            .cloned()
+            .ok_or(PeerError::NoAddress { node })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_persistence::mem::MemDisk;
+    use docket_persistence::{Journal, JournalOptions};
+    use docket_proto::peer::HelloRequest;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    use tokio_util::sync::CancellationToken;
+
+    use super::service::{Handler, Served};
+    use super::*;
+    use crate::log::NodeJournal;
+
+    const CLUSTER: &str = "c1";
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Authority {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    /// The options of a node with a certificate of its own.
+    fn options(authority: &Authority, cluster_id: &str, node: u64) -> PeerOptions {
+        let (key, node_id) = (KeyPair::generate().unwrap(), NodeId(node));
+        let params = CertificateParams::new([certificate_name(cluster_id, node_id)]).unwrap();
+        PeerOptions {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: PeerTls {
+                authority: authority.pem(),
+                certificate: params.signed_by(&key, authority).unwrap().pem(),
+                key: key.serialize_pem(),
+            },
+            cluster_id: cluster_id.to_owned(),
+            node_id,
+            founders: Vec::new(),
+        }
+    }
+
+    fn journal(dir: &std::path::Path) -> Arc<NodeJournal> {
+        let disk = MemDisk::new();
+        let (store, mark) = (Box::new(disk.store()), Box::new(disk.mark()));
+        let opened = Journal::open_with(store, mark, JournalOptions::new(dir), &mut |_, _: &[u8]| {});
+        Arc::new(NodeJournal::new(opened.unwrap().0))
+    }
+
+    /// What happens when `caller` connects to what it takes for node 2, and `answerer` is there.
+    async fn connect(caller: &PeerOptions, answerer: &PeerOptions) -> Result<(), PeerError> {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = Listener::bind(answerer.listen).await.unwrap();
+        let (address, closing) = (listener.address(), CancellationToken::new());
+        let spools = Arc::new(Spools::new(dir.path()));
+        let own = Peers::new(answerer).unwrap().own();
+        let serving = listener.serve(own, Vec::new(), journal(dir.path()), spools, closing.clone());
+        let serving = tokio::spawn(serving);
+        let peers = Peers::new(caller).unwrap();
+        peers.set_address(NodeId(2), address);
+        let outcome = peers.links(NodeId(2)).unwrap().urgent.connection().await;
+        closing.cancel();
+        serving.await.unwrap();
+        outcome.map(drop)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_is_known_by_its_certificate_and_any_other_is_refused_by_name() {
+        let (own, other) = (authority(), authority());
+        let first = options(&own, CLUSTER, 1);
+        let node = NodeId(2);
+        connect(&first, &options(&own, CLUSTER, 2)).await.unwrap();
+
+        let refused = connect(&first, &options(&own, CLUSTER, 3)).await.unwrap_err();
+        assert!(
+            matches!(&refused, PeerError::OtherNode { shown, .. } if shown.contains("node-3.c1")),
+            "{refused}"
+        );
+        let refused = connect(&first, &options(&own, "c2", 2)).await.unwrap_err();
+        assert!(
+            matches!(&refused, PeerError::OtherCluster { shown, .. } if shown.contains("node-2.c2")),
+            "{refused}"
+        );
+        let refused = connect(&first, &options(&other, CLUSTER, 2)).await.unwrap_err();
+        assert_eq!(refused, PeerError::OtherAuthority { node });
+
+        let mut nowhere = options(&own, CLUSTER, 1);
+        nowhere.node_id = NodeId(4);
+        let refused = Peers::new(&nowhere).err().unwrap();
+        assert!(matches!(refused, PeerError::OtherNode { .. }), "{refused}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_one_who_accepts_refuses_too() {
+        let (own, other) = (authority(), authority());
+        let second = options(&own, CLUSTER, 2);
+        // It trusts the cluster's authority, and shows a certificate of another.
+        let mut stranger = options(&other, CLUSTER, 1);
+        stranger.tls.authority = own.pem();
+        let refused = connect(&stranger, &second).await.unwrap_err();
+        assert!(matches!(refused, PeerError::Unreachable { .. }), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn hello_refuses_another_version_cluster_or_node_by_name() {
+        let own = authority();
+        let (first, second) = (options(&own, CLUSTER, 1), options(&own, CLUSTER, 2));
+        let certificate = CertificateDer::from_pem_slice(first.tls.certificate.as_bytes()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path()));
+        let own = Peers::new(&second).unwrap().own();
+        let served = Arc::new(Served::new(own, &[], journal(dir.path()), spools));
+        let good = HelloRequest {
+            protocol_version: PROTOCOL_VERSION,
+            cluster_id: CLUSTER.to_owned(),
+            from_node: 1,
+            to_node: 2,
+        };
+        let greet =
+            |hello: &HelloRequest| Handler::new(Arc::clone(&served), certificate.clone()).greet(hello);
+        greet(&good).unwrap();
+        let check = |change: fn(&mut HelloRequest), says: &str| {
+            let mut hello = good.clone();
+            change(&mut hello);
+            let refused = greet(&hello).unwrap_err();
+            assert!(refused.message().contains(says), "{refused}");
+        };
+        check(
+            |hello| hello.protocol_version = 2,
+            "version 2 of the peer protocol is not spoken here",
+        );
+        check(|hello| hello.cluster_id = "c2".into(), "cluster c1, not to c2");
+        check(|hello| hello.to_node = 5, "this is node 2, not node 5");
+        check(|hello| hello.from_node = 2, "node 2 is here");
+        check(|hello| hello.from_node = 3, "another node's");
+    }
+}

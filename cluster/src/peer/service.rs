@@ -1,0 +1,269 @@
+//! What a node answers to its peers, one handler a connection.
+
+use std::sync::{Arc, OnceLock};
+
+use docket_proto::peer as pb;
+use docket_proto::peer::peer_server::Peer;
+use docket_proto::peer::snapshot_part::Part;
+use futures::StreamExt;
+use openraft::Snapshot;
+use rustls_pki_types::CertificateDer;
+use tokio::time::{Duration, timeout};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::append_server::{self, Replies};
+use super::spool::{Spool, Spooled, Spools};
+use super::{Own, PROTOCOL_VERSION, tls, wire};
+use crate::apply::SnapshotData;
+use crate::limits::PEER_STALL_MS;
+use crate::log::NodeJournal;
+use crate::{Group, NodeId};
+
+/// Every group of this node, by its number. Clones are the same groups.
+#[derive(Clone)]
+pub(super) struct Groups(Arc<[Group]>);
+
+impl Groups {
+    pub(super) fn get(&self, group: u32) -> Result<&Group, Status> {
+        self.0
+            .get(group as usize)
+            .ok_or_else(|| Status::not_found(format!("there is no group {group} here")))
+    }
+}
+
+/// What all connections share.
+pub(super) struct Served {
+    pub(super) own: Arc<Own>,
+    groups: Groups,
+    journal: Arc<NodeJournal>,
+    spools: Arc<Spools>,
+}
+
+impl Served {
+    pub(super) fn new(
+        own: Arc<Own>,
+        groups: &[Group],
+        journal: Arc<NodeJournal>,
+        spools: Arc<Spools>,
+    ) -> Self {
+        Self {
+            own,
+            groups: Groups(groups.into()),
+            journal,
+            spools,
+        }
+    }
+}
+
+/// One connection.
+pub(super) struct Handler {
+    served: Arc<Served>,
+    /// The caller's, with its signature checked.
+    certificate: CertificateDer<'static>,
+    /// Who calls, once that is known.
+    caller: OnceLock<NodeId>,
+}
+
+impl Handler {
+    pub(super) fn new(served: Arc<Served>, certificate: CertificateDer<'static>) -> Self {
+        Self {
+            served,
+            certificate,
+            caller: OnceLock::new(),
+        }
+    }
+
+    fn caller(&self) -> Result<NodeId, Status> {
+        self.caller
+            .get()
+            .copied()
+            .ok_or_else(|| Status::failed_precondition("Hello comes first"))
+    }
+
+    fn group(&self, group: u32) -> Result<&Group, Status> {
+        self.served.groups.get(group)
+    }
+
+    pub(super) fn greet(&self, hello: &pb::HelloRequest) -> Result<(), Status> {
+        let own = &self.served.own;
+        if hello.protocol_version != PROTOCOL_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "version {} of the peer protocol is not spoken here; this program speaks version {PROTOCOL_VERSION}",
+                hello.protocol_version
+            )));
+        }
+        if hello.cluster_id != own.cluster_id {
+            return Err(Status::permission_denied(format!(
+                "this node belongs to cluster {}, not to {}",
+                own.cluster_id, hello.cluster_id
+            )));
+        }
+        if hello.to_node != own.node_id.0 {
+            return Err(Status::permission_denied(format!(
+                "this is node {}, not node {}",
+                own.node_id, hello.to_node
+            )));
+        }
+        let from = NodeId(hello.from_node);
+        if from == own.node_id {
+            return Err(Status::permission_denied(format!(
+                "node {from} is here: another may not have its id"
+            )));
+        }
+        tls::check_node(&self.certificate, &own.cluster_id, from)
+            .map_err(|error| Status::permission_denied(error.to_string()))?;
+        // Said twice is harmless, if it is the same.
+        if *self.caller.get_or_init(|| from) != from {
+            return Err(Status::permission_denied("a connection is one node's"));
+        }
+        Ok(())
+    }
+
+    async fn take_snapshot(
+        &self,
+        parts: &mut Streaming<pb::SnapshotPart>,
+        spool: Spool,
+    ) -> Result<Spooled, Status> {
+        let mut spool = spool;
+        loop {
+            match next_part(parts).await? {
+                Part::Chunk(chunk) => {
+                    spool = blocking(move || {
+                        spool.write(&chunk)?;
+                        Ok(spool)
+                    })
+                    .await?;
+                }
+                Part::End(pb::SnapshotEnd { bytes, checksum }) => {
+                    return blocking(move || spool.finish(bytes, checksum)).await;
+                }
+                Part::Head(_) => return Err(Status::invalid_argument("a snapshot with two heads")),
+            }
+        }
+    }
+}
+
+fn invalid(error: wire::WireError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+async fn next_part(parts: &mut Streaming<pb::SnapshotPart>) -> Result<Part, Status> {
+    let limit = Duration::from_millis(PEER_STALL_MS);
+    let part = timeout(limit, parts.message())
+        .await
+        .map_err(|_elapsed| Status::deadline_exceeded("a part of the snapshot did not come in time"))?;
+    part?
+        .and_then(|part| part.part)
+        .ok_or_else(|| Status::invalid_argument("a snapshot without its end"))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, std::io::Error> + Send + 'static,
+) -> Result<T, Status> {
+    crate::apply::blocking(work)
+        .await
+        .map_err(|error| Status::internal(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl Peer for Handler {
+    type AppendStream = Replies;
+
+    async fn hello(&self, hello: Request<pb::HelloRequest>) -> Result<Response<pb::HelloReply>, Status> {
+        self.greet(hello.get_ref()).inspect_err(|status| {
+            tracing::warn!(
+                from = hello.get_ref().from_node,
+                "a peer is refused: {}",
+                status.message()
+            );
+        })?;
+        Ok(Response::new(pb::HelloReply {
+            protocol_version: PROTOCOL_VERSION,
+        }))
+    }
+
+    async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
+        let (from, request) = (self.caller()?, request.into_inner());
+        let (group, pre_vote) = (self.group(request.group)?, request.pre_vote);
+        let request = wire::take_vote(request, from).map_err(invalid)?;
+        let voted = if pre_vote {
+            group.raft().pre_vote(request).await
+        } else {
+            group.raft().vote(request).await
+        };
+        voted
+            .map(|voted| Response::new(wire::put_voted(&voted)))
+            .map_err(stopped)
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::AppendRequest>,
+    ) -> Result<Response<pb::AppendReply>, Status> {
+        let (from, request) = (self.caller()?, request.into_inner());
+        let group = self.group(request.group)?;
+        if !request.entries.is_empty() {
+            return Err(Status::invalid_argument("a heartbeat with entries"));
+        }
+        let request = wire::take_append(request, from).map_err(invalid)?;
+        let once = futures::stream::iter([request]);
+        let mut results = std::pin::pin!(group.raft().stream_append(once));
+        let result = results.next().await.ok_or_else(|| stopped("no answer"))?;
+        result
+            .map(|result| Response::new(wire::put_appended(&result)))
+            .map_err(stopped)
+    }
+
+    async fn append(&self, frames: Request<Streaming<pb::AppendFrame>>) -> Result<Response<Replies>, Status> {
+        let from = self.caller()?;
+        let replies = append_server::serve(frames.into_inner(), from, self.served.groups.clone());
+        Ok(Response::new(replies))
+    }
+
+    async fn snapshot(
+        &self,
+        parts: Request<Streaming<pb::SnapshotPart>>,
+    ) -> Result<Response<pb::SnapshotReply>, Status> {
+        let (from, mut parts) = (self.caller()?, parts.into_inner());
+        let Part::Head(head) = next_part(&mut parts).await? else {
+            return Err(Status::invalid_argument("a snapshot without its head"));
+        };
+        let group = self.group(head.group)?;
+        let (vote, meta) = wire::take_snapshot_head(&head, from).map_err(invalid)?;
+        if let Some(free_bytes) = self.served.journal.disk_low() {
+            return Err(Status::resource_exhausted(format!(
+                "the disk has only {free_bytes} bytes left"
+            )));
+        }
+        let spools = Arc::clone(&self.served.spools);
+        let spool = blocking(move || spools.begin())
+            .await?
+            .ok_or_else(|| Status::resource_exhausted("another snapshot is arriving"))?;
+        let snapshot = self.take_snapshot(&mut parts, spool).await?;
+        let snapshot = Snapshot {
+            meta,
+            snapshot: SnapshotData::Arrived(snapshot),
+        };
+        let taken = group.raft().install_full_snapshot(vote, snapshot).await;
+        taken
+            .map(|taken| Response::new(wire::put_snapshot_taken(&taken)))
+            .map_err(stopped)
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<pb::TransferLeaderRequest>,
+    ) -> Result<Response<pb::TransferLeaderReply>, Status> {
+        let (from, request) = (self.caller()?, request.into_inner());
+        let group = self.group(request.group)?;
+        let request = wire::take_transfer(request, from).map_err(invalid)?;
+        let response = group.raft().handle_transfer_leader(request).await;
+        response
+            .map(|response| Response::new(wire::put_transferred(&response)))
+            .map_err(stopped)
+    }
+}
