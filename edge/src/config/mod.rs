@@ -199,7 +199,7 @@ pub struct AdmissionConfig {
     /// a connection with many of those ends. Default 4,096.
     pub max_refused: usize,
     /// Calls that are refused a second; connections whose calls are refused beyond that are read more slowly, so that
-    /// refusing does not become all that the node does. 0 for no bound. Default 8,000.
+    /// refusing does not become all that the node does. 0 for no bound. Default 12,000.
     pub max_refusals_per_second: u32,
 }
 
@@ -216,7 +216,7 @@ impl Default for AdmissionConfig {
             retry_ms: 100,
             order_ms: 200,
             max_refused: 4_096,
-            max_refusals_per_second: 8_000,
+            max_refusals_per_second: 12_000,
         }
     }
 }
