@@ -19,7 +19,7 @@ Examples:
   docket-soak run
   docket-soak run --duration 3d --sample 10s --out soak-3d
   docket-soak run --scenario overload --scenario steady --duration 5m
-  docket-soak run --program target/dist/docket --dir /mnt/disk
+  docket-soak run --program target/release/docket --dir /mnt/disk
 
 The scenarios share the time, in the order of `docket-soak list`, on one
 server process and data directory, so that leaks add up; steady load comes
