@@ -40,6 +40,8 @@ pub struct Admission {
     freed: Arc<Notify>,
     /// How many wait for `freed`.
     waiting: AtomicUsize,
+    /// Something had too many bytes since bytes were last given back.
+    bytes_reached: AtomicBool,
 }
 
 /// Somebody who waits until there may be room. Who has waited longest is woken first.
@@ -177,6 +179,7 @@ impl Admission {
             retry: Duration::from_millis(retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
+            bytes_reached: AtomicBool::new(false),
         })
     }
 
@@ -266,8 +269,11 @@ impl Admission {
         };
         if before.saturating_add(n) > max {
             self.in_flight[bound as usize].fetch_sub(n, SeqCst);
-            if bound == Bound::Orders {
-                self.pace.reached();
+            match bound {
+                Bound::Orders => self.pace.reached(),
+                // Whoever gave some back in between told nobody.
+                Bound::Bytes if !self.bytes_reached.swap(true, SeqCst) => return self.take(bound, n),
+                _ => {}
             }
             return Err(bound);
         }
@@ -280,7 +286,13 @@ impl Admission {
         if bound == Bound::Orders && before <= self.pace.bound() / 4 * 3 {
             self.brakes.room();
         }
-        if bound == Bound::Calls && self.waiting.load(SeqCst) > 0 {
+        // Bytes are given back by streams too, behind which no call ends.
+        let is_room = match bound {
+            Bound::Calls => true,
+            Bound::Bytes => self.bytes_reached.load(SeqCst) && self.bytes_reached.swap(false, SeqCst),
+            _ => false,
+        };
+        if is_room && self.waiting.load(SeqCst) > 0 {
             self.freed.notify_one();
         }
     }
@@ -448,6 +460,20 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_ready());
         drop(other);
         assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+    }
+
+    #[tokio::test]
+    async fn bytes_that_a_stream_gives_back_are_room_for_an_order_that_waits() {
+        let admission = admission();
+        let stream = admission.admit(Kind::Stream, 0).unwrap();
+        stream.grow(8).unwrap();
+        let mut waiting = admission.wait();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(admission.admit(Kind::Order, 5).unwrap_err(), Bound::Bytes);
+        // No call is in flight whose end would tell.
+        stream.read();
+        assert!(futures::poll!(&mut waiting).is_ready());
+        admission.admit(Kind::Order, 5).unwrap();
     }
 
     #[test]
