@@ -58,7 +58,8 @@ pub struct Permit {
     kind: Kind,
     /// Since when; of an order.
     since: Option<Instant>,
-    answered: AtomicBool,
+    /// It was begun and is not answered.
+    is_under_way: AtomicBool,
     bytes: AtomicUsize,
     reply_bytes: AtomicUsize,
 }
@@ -223,7 +224,7 @@ impl Admission {
             admission: Arc::clone(self),
             kind,
             since: (kind == Kind::Order).then(Instant::now),
-            answered: AtomicBool::new(false),
+            is_under_way: AtomicBool::new(false),
             bytes: AtomicUsize::new(bytes),
             reply_bytes: AtomicUsize::new(0),
         })
@@ -340,10 +341,16 @@ impl Permit {
         Ok(())
     }
 
+    /// What was asked for passed all checks and is done now. How long it takes says how much may be in flight; what is
+    /// refused takes no time, and whoever sends enough of that would have all orders look quick.
+    pub fn begin(&self) {
+        self.is_under_way.store(true, Relaxed);
+    }
+
     /// What was asked for is answered; the reply may still have to be taken.
     pub fn answered(&self) {
         let Some(since) = self.since else { return };
-        if !self.answered.swap(true, Relaxed) && self.admission.pace.done(since) {
+        if self.is_under_way.swap(false, Relaxed) && self.admission.pace.done(since) {
             // There is more room than those who end give back.
             self.admission.freed.notify_waiters();
         }
@@ -436,6 +443,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(100));
         for _ in 0..16 {
             let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.begin();
             order.since = Some(since);
         }
         assert_eq!(admission.orders_max(), LEAST);
@@ -460,6 +468,26 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_ready());
         drop(other);
         assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+    }
+
+    #[test]
+    fn orders_that_are_refused_at_once_do_not_have_the_others_look_quick() {
+        let admission = Admission::new(AdmissionConfig {
+            max_calls: 1_000,
+            order_ms: 100,
+            ..AdmissionConfig::default()
+        });
+        let since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        for _ in 0..1_000 {
+            admission.admit(Kind::Order, 0).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..16 {
+            let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.begin();
+            order.since = Some(since);
+        }
+        assert_eq!(admission.orders_max(), LEAST);
     }
 
     #[tokio::test]

@@ -432,6 +432,7 @@ impl Driver {
             started,
             place,
         } = read;
+        permit.begin();
         let request_id = request.request_id;
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
