@@ -263,13 +263,17 @@ impl Admission {
     }
 
     fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
-        let before = self.in_flight[bound as usize].fetch_add(n, SeqCst);
         let max = match bound {
             Bound::Orders => self.pace.bound(),
             _ => self.max[bound as usize],
         };
-        if before.saturating_add(n) > max {
-            self.in_flight[bound as usize].fetch_sub(n, SeqCst);
+        // What does not fit is not counted for a moment either: something that does might be refused, or not see the room
+        // that it was told of.
+        let fits = |in_flight: usize| in_flight.checked_add(n).filter(|in_flight| *in_flight <= max);
+        if self.in_flight[bound as usize]
+            .fetch_update(SeqCst, SeqCst, fits)
+            .is_err()
+        {
             match bound {
                 Bound::Orders => self.pace.reached(),
                 // Whoever gave some back in between told nobody.
@@ -399,6 +403,9 @@ impl Drop for Permit {
 mod tests {
     use super::{super::pace::LEAST, *};
 
+    /// How often something small is let in while something too large is refused.
+    const TRIED: usize = 100_000;
+
     fn admission() -> Arc<Admission> {
         Admission::new(AdmissionConfig {
             max_calls: 2,
@@ -488,6 +495,32 @@ mod tests {
             order.since = Some(since);
         }
         assert_eq!(admission.orders_max(), LEAST);
+    }
+
+    #[test]
+    fn what_does_not_fit_takes_no_room_from_what_does() {
+        let admission = admission();
+        let (large, small) = (
+            admission.admit(Kind::Call, 0).unwrap(),
+            admission.admit(Kind::Call, 0).unwrap(),
+        );
+        let over = AtomicBool::new(false);
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    assert_eq!(large.grow(11), Err(Bound::Bytes));
+                }
+            });
+            let refused = (0..TRIED).filter(|_| {
+                let refused = small.grow(5).is_err();
+                small.read();
+                refused
+            });
+            let refused = refused.count();
+            over.store(true, Relaxed);
+            refused
+        });
+        assert_eq!(refused, 0, "of {TRIED}");
     }
 
     #[tokio::test]
