@@ -173,8 +173,7 @@ impl Default for CallsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
-    /// Calls, and orders of streams. Of as many calls that were refused the rest of the request is read and thrown away.
-    /// Default 2,048.
+    /// Calls, and orders of streams. Default 2,048.
     pub max_calls: usize,
     /// Of the calls, those that need no credentials: so that nobody without any takes the place of those who have some.
     /// Default 256.

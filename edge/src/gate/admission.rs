@@ -40,6 +40,8 @@ pub struct Admission {
     freed: Arc<Notify>,
     /// How many wait for `freed`.
     waiting: AtomicUsize,
+    /// Something had too many bytes since bytes were last given back.
+    bytes_reached: AtomicBool,
 }
 
 /// Somebody who waits until there may be room. Who has waited longest is woken first.
@@ -56,7 +58,8 @@ pub struct Permit {
     kind: Kind,
     /// Since when; of an order.
     since: Option<Instant>,
-    answered: AtomicBool,
+    /// It was begun and is not answered.
+    is_under_way: AtomicBool,
     bytes: AtomicUsize,
     reply_bytes: AtomicUsize,
 }
@@ -177,6 +180,7 @@ impl Admission {
             retry: Duration::from_millis(retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
+            bytes_reached: AtomicBool::new(false),
         })
     }
 
@@ -220,7 +224,7 @@ impl Admission {
             admission: Arc::clone(self),
             kind,
             since: (kind == Kind::Order).then(Instant::now),
-            answered: AtomicBool::new(false),
+            is_under_way: AtomicBool::new(false),
             bytes: AtomicUsize::new(bytes),
             reply_bytes: AtomicUsize::new(0),
         })
@@ -259,15 +263,22 @@ impl Admission {
     }
 
     fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
-        let before = self.in_flight[bound as usize].fetch_add(n, SeqCst);
         let max = match bound {
             Bound::Orders => self.pace.bound(),
             _ => self.max[bound as usize],
         };
-        if before.saturating_add(n) > max {
-            self.in_flight[bound as usize].fetch_sub(n, SeqCst);
-            if bound == Bound::Orders {
-                self.pace.reached();
+        // What does not fit is not counted for a moment either: something that does might be refused, or not see the room
+        // that it was told of.
+        let fits = |in_flight: usize| in_flight.checked_add(n).filter(|in_flight| *in_flight <= max);
+        if self.in_flight[bound as usize]
+            .fetch_update(SeqCst, SeqCst, fits)
+            .is_err()
+        {
+            match bound {
+                Bound::Orders => self.pace.reached(),
+                // Whoever gave some back in between told nobody.
+                Bound::Bytes if !self.bytes_reached.swap(true, SeqCst) => return self.take(bound, n),
+                _ => {}
             }
             return Err(bound);
         }
@@ -280,7 +291,13 @@ impl Admission {
         if bound == Bound::Orders && before <= self.pace.bound() / 4 * 3 {
             self.brakes.room();
         }
-        if bound == Bound::Calls && self.waiting.load(SeqCst) > 0 {
+        // Bytes are given back by streams too, behind which no call ends.
+        let is_room = match bound {
+            Bound::Calls => true,
+            Bound::Bytes => self.bytes_reached.load(SeqCst) && self.bytes_reached.swap(false, SeqCst),
+            _ => false,
+        };
+        if is_room && self.waiting.load(SeqCst) > 0 {
             self.freed.notify_one();
         }
     }
@@ -328,10 +345,16 @@ impl Permit {
         Ok(())
     }
 
+    /// What was asked for passed all checks and is done now. How long it takes says how much may be in flight; what is
+    /// refused takes no time, and whoever sends enough of that would have all orders look quick.
+    pub fn begin(&self) {
+        self.is_under_way.store(true, Relaxed);
+    }
+
     /// What was asked for is answered; the reply may still have to be taken.
     pub fn answered(&self) {
         let Some(since) = self.since else { return };
-        if !self.answered.swap(true, Relaxed) && self.admission.pace.done(since) {
+        if self.is_under_way.swap(false, Relaxed) && self.admission.pace.done(since) {
             // There is more room than those who end give back.
             self.admission.freed.notify_waiters();
         }
@@ -380,6 +403,9 @@ impl Drop for Permit {
 mod tests {
     use super::{super::pace::LEAST, *};
 
+    /// How often something small is let in while something too large is refused.
+    const TRIED: usize = 100_000;
+
     fn admission() -> Arc<Admission> {
         Admission::new(AdmissionConfig {
             max_calls: 2,
@@ -424,6 +450,7 @@ mod tests {
         std::thread::sleep(Duration::from_millis(100));
         for _ in 0..16 {
             let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.begin();
             order.since = Some(since);
         }
         assert_eq!(admission.orders_max(), LEAST);
@@ -448,6 +475,66 @@ mod tests {
         assert!(futures::poll!(&mut waiting).is_ready());
         drop(other);
         assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+    }
+
+    #[test]
+    fn orders_that_are_refused_at_once_do_not_have_the_others_look_quick() {
+        let admission = Admission::new(AdmissionConfig {
+            max_calls: 1_000,
+            order_ms: 100,
+            ..AdmissionConfig::default()
+        });
+        let since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+        for _ in 0..1_000 {
+            admission.admit(Kind::Order, 0).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        for _ in 0..16 {
+            let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.begin();
+            order.since = Some(since);
+        }
+        assert_eq!(admission.orders_max(), LEAST);
+    }
+
+    #[test]
+    fn what_does_not_fit_takes_no_room_from_what_does() {
+        let admission = admission();
+        let (large, small) = (
+            admission.admit(Kind::Call, 0).unwrap(),
+            admission.admit(Kind::Call, 0).unwrap(),
+        );
+        let over = AtomicBool::new(false);
+        let refused = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Relaxed) {
+                    assert_eq!(large.grow(11), Err(Bound::Bytes));
+                }
+            });
+            let refused = (0..TRIED).filter(|_| {
+                let refused = small.grow(5).is_err();
+                small.read();
+                refused
+            });
+            let refused = refused.count();
+            over.store(true, Relaxed);
+            refused
+        });
+        assert_eq!(refused, 0, "of {TRIED}");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_a_stream_gives_back_are_room_for_an_order_that_waits() {
+        let admission = admission();
+        let stream = admission.admit(Kind::Stream, 0).unwrap();
+        stream.grow(8).unwrap();
+        let mut waiting = admission.wait();
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert_eq!(admission.admit(Kind::Order, 5).unwrap_err(), Bound::Bytes);
+        // No call is in flight whose end would tell.
+        stream.read();
+        assert!(futures::poll!(&mut waiting).is_ready());
+        admission.admit(Kind::Order, 5).unwrap();
     }
 
     #[test]

@@ -95,10 +95,14 @@ impl Brakes {
         }
     }
 
-    /// One more at `now`; when it is paid for.
+    /// One more at `now`; when it is paid for. What would be paid for later than anybody pauses is let off: it would slow
+    /// nobody down now, and whoever is refused once long after an overload would still pause for it.
     fn charge(&self, each: Duration, now: Duration) -> Duration {
-        let earliest = now.saturating_sub(BURST);
-        let charged = |paid_ns| (Duration::from_nanos(paid_ns).max(earliest) + each).as_nanos() as u64;
+        let (earliest, latest) = (now.saturating_sub(BURST), now + PAUSE_MAX);
+        let charged = |paid_ns| {
+            let paid = Duration::from_nanos(paid_ns).max(earliest) + each;
+            paid.min(latest).as_nanos() as u64
+        };
         let before = self
             .paid_ns
             .fetch_update(AcqRel, Acquire, |paid_ns| Some(charged(paid_ns)));
@@ -118,7 +122,7 @@ impl Brake {
             0 => each,
             _ => each * u32::try_from(bytes / BYTES_OF_ONE).unwrap_or(u32::MAX),
         };
-        let paid = self.all.charge(each, now).min(now + PAUSE_MAX);
+        let paid = self.all.charge(each, now);
         if paid > now {
             self.until_ns.fetch_max(paid.as_nanos() as u64, Release);
         }
@@ -223,6 +227,17 @@ mod tests {
             brake.refused_at(NOW, 0);
         }
         assert_eq!(until(&brake), NOW + PAUSE_MAX);
+    }
+
+    #[test]
+    fn an_overload_is_paid_for_as_soon_as_it_is_over() {
+        let brakes = Brakes::new(1_000);
+        let (pushing, calm) = (brakes.brake(), brakes.brake());
+        for _ in 0..100_000 {
+            pushing.refused_at(NOW, 0);
+        }
+        calm.refused_at(NOW + 2 * PAUSE_MAX, 0);
+        assert_eq!(until(&calm), Duration::ZERO);
     }
 
     #[test]

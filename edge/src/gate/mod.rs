@@ -321,6 +321,7 @@ impl Gate {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Refusal::deadline().into());
         }
+        permit.begin();
         Ok(Pass {
             route: Arc::clone(&method.route),
             flow: method.flow,

@@ -10,7 +10,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -41,7 +40,9 @@ pub(super) struct Io {
     /// Until it is read again, where the brake is on.
     pause: Option<Pause>,
     /// What is to be written. Replies come one by one, and a write costs what a dozen of them do.
-    out: BytesMut,
+    out: Vec<u8>,
+    /// How much of that is written.
+    out_at: usize,
     /// Flushing was put off until others have run.
     put_off: bool,
     /// A small piece was read: what is in it comes first.
@@ -92,7 +93,8 @@ impl Io {
             preface_at: 0,
             peer,
             pause: None,
-            out: BytesMut::new(),
+            out: Vec::new(),
+            out_at: 0,
             put_off: false,
             piece_read: false,
         })
@@ -147,15 +149,17 @@ impl Io {
 impl Io {
     /// Hands what was collected to the connection.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.out.has_remaining() {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, self.out.chunk()))?;
+        while let Some(rest @ [_, ..]) = self.out.get(self.out_at..) {
+            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.out.advance(n);
+            self.out_at += n;
         }
+        self.out_at = 0;
+        self.out.clear();
         if self.out.capacity() > OUT_KEPT_BYTES {
-            self.out = BytesMut::new();
+            self.out = Vec::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -197,7 +201,7 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.out.has_remaining() {
+        if !self.out.is_empty() {
             self.put_off = !self.put_off;
             if self.put_off {
                 // Behind the calls whose replies are ready by now: theirs go with these.
@@ -262,5 +266,61 @@ impl AsyncWrite for MaybeTls {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, net::Ipv4Addr};
+
+    use futures::future::try_join;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{config::AdmissionConfig, gate::admission::Admission};
+
+    #[tokio::test]
+    async fn what_is_collected_is_written_whole_and_its_room_given_back() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, (stream, from)) = try_join(TcpStream::connect(address), listener.accept())
+            .await
+            .unwrap();
+        let brake = Admission::new(AdmissionConfig::default()).brake();
+        let mut io = Io {
+            stream: MaybeTls::Plain(stream),
+            preface_at: PREFACE.len(),
+            peer: Arc::new(Peer::new(from, brake)),
+            pause: None,
+            out: Vec::new(),
+            out_at: 0,
+            put_off: false,
+            piece_read: false,
+        };
+        // More than fits into the system's buffers, so that some of it is written in parts.
+        let reply: Vec<u8> = (0..8 * 1_024 * 1_024_u32).map(|n| (n % 251) as u8).collect();
+        let reading = tokio::spawn(async move {
+            let (mut client, mut read) = (client, Vec::new());
+            client.read_to_end(&mut read).await.unwrap();
+            read
+        });
+        io.write_all(&reply[..OUT_BYTES]).await.unwrap();
+        assert_eq!(
+            io.out.len(),
+            OUT_BYTES,
+            "nothing is written before it is worth it"
+        );
+        io.flush().await.unwrap();
+        assert!(
+            io.out.is_empty() && io.out.capacity() <= OUT_KEPT_BYTES,
+            "it has nothing to write, and keeps {} bytes for it",
+            io.out.capacity()
+        );
+        io.write_all(&reply[OUT_BYTES..]).await.unwrap();
+        assert!(io.out.capacity() <= OUT_BYTES);
+        // What was not flushed is not lost.
+        poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await.unwrap();
+        assert!(reading.await.unwrap() == reply);
+        assert!(io.out.capacity() <= OUT_KEPT_BYTES);
     }
 }

@@ -121,7 +121,7 @@ struct Driver {
     /// An order that was read when the node was full.
     held: Option<Read>,
     /// For room for it.
-    waiting: Option<Waiting>,
+    turn: Turn,
     in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     reading: Reading,
@@ -129,6 +129,13 @@ struct Driver {
     window: Arc<Window>,
     /// What the stream itself was admitted with.
     stream: Option<Arc<Permit>>,
+}
+
+/// Whose turn it is where the node is full.
+#[derive(Default)]
+struct Turn {
+    /// This stream waits.
+    waiting: Option<Waiting>,
 }
 
 /// An order that was read.
@@ -181,6 +188,45 @@ impl Window {
     }
 }
 
+impl Turn {
+    /// Room for one more order, when it is this stream's turn; none where there is none and the order is late. Then the
+    /// stream waits no more: it may have nothing else to ask for, and what it is told another would not hear.
+    fn poll(
+        &mut self,
+        admission: &Arc<Admission>,
+        bytes: usize,
+        is_late: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Permit>> {
+        if self.waiting.is_none()
+            && !admission.is_waited_for()
+            && let Ok(permit) = admission.admit(Kind::Order, bytes)
+        {
+            return Poll::Ready(Some(permit));
+        }
+        loop {
+            let new = self.waiting.is_none();
+            let waiting = self.waiting.get_or_insert_with(|| admission.wait());
+            let woken = Pin::new(waiting).poll(cx).is_ready();
+            // There may have been room between looking and waiting; later on, only who is woken has a turn.
+            if (woken || new)
+                && let Ok(permit) = admission.admit(Kind::Order, bytes)
+            {
+                self.waiting = None;
+                return Poll::Ready(Some(permit));
+            }
+            if is_late {
+                self.waiting = None;
+                return Poll::Ready(None);
+            }
+            if !woken {
+                return Poll::Pending;
+            }
+            self.waiting = None;
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let window = &self.window;
@@ -219,7 +265,7 @@ impl Answers {
             authenticated: Instant::now(),
             incoming,
             held: None,
-            waiting: None,
+            turn: Turn::default(),
             in_flight: FuturesUnordered::new(),
             reading: Reading::On,
             answers,
@@ -289,14 +335,16 @@ impl Driver {
             if let Err(refusal) = self.authenticate() {
                 return self.end(Some(refusal.into()));
             }
-            let permit = match self.room(read.request.encoded_len(), cx) {
-                Poll::Ready(permit) => permit,
-                Poll::Pending if read.started.elapsed() < self.bounds.order_max => {
+            let is_late = read.started.elapsed() >= self.bounds.order_max;
+            let bytes = read.request.encoded_len();
+            let permit = match self.turn.poll(&self.bounds.admission, bytes, is_late, cx) {
+                Poll::Ready(Some(permit)) => permit,
+                Poll::Pending => {
                     self.held = Some(read);
                     return;
                 }
-                Poll::Pending => {
-                    self.bounds.telemetry.denied(Bound::Calls.limiter());
+                Poll::Ready(None) => {
+                    self.bounds.telemetry.denied(Bound::Orders.limiter());
                     let refusal = self.bounds.admission.refusal(Bound::Orders);
                     self.answer(read.request.request_id, read.started, read.place, Err(refusal));
                     continue;
@@ -340,34 +388,7 @@ impl Driver {
     fn end(&mut self, status: Option<Status>) {
         self.reading = Reading::Over(status);
         // It is another's turn.
-        self.waiting = None;
-    }
-
-    /// Room for one more order, when it is this stream's turn.
-    fn room(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<Permit> {
-        let admission = &self.bounds.admission;
-        if self.waiting.is_none()
-            && !admission.is_waited_for()
-            && let Ok(permit) = admission.admit(Kind::Order, bytes)
-        {
-            return Poll::Ready(permit);
-        }
-        loop {
-            let new = self.waiting.is_none();
-            let waiting = self.waiting.get_or_insert_with(|| admission.wait());
-            let woken = Pin::new(waiting).poll(cx).is_ready();
-            // There may have been room between looking and waiting; later on, only who is woken has a turn.
-            if (woken || new)
-                && let Ok(permit) = admission.admit(Kind::Order, bytes)
-            {
-                self.waiting = None;
-                return Poll::Ready(permit);
-            }
-            if !woken {
-                return Poll::Pending;
-            }
-            self.waiting = None;
-        }
+        self.turn = Turn::default();
     }
 
     /// Whether the stream's credential still holds, and what its owner may do by now.
@@ -411,6 +432,7 @@ impl Driver {
             started,
             place,
         } = read;
+        permit.begin();
         let request_id = request.request_id;
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
@@ -474,5 +496,35 @@ fn broken_off(status: Status) -> Status {
         Refusal::unreadable(&status).into()
     } else {
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AdmissionConfig;
+
+    #[tokio::test]
+    async fn a_stream_whose_order_is_refused_for_being_late_takes_no_turn_from_another() {
+        let admission = Admission::new(AdmissionConfig {
+            max_calls: 1,
+            ..AdmissionConfig::default()
+        });
+        let in_flight = admission.admit(Kind::Order, 0).unwrap();
+        let (mut first, mut second) = (Turn::default(), Turn::default());
+        let check = |turn: &mut Turn, is_late: bool| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            turn.poll(&admission, 1, is_late, &mut cx)
+                .map(|permit| permit.is_some())
+        };
+        assert_eq!(check(&mut first, false), Poll::Pending);
+        assert_eq!(check(&mut second, false), Poll::Pending);
+        assert_eq!(check(&mut first, true), Poll::Ready(false));
+        drop(in_flight);
+        assert_eq!(check(&mut second, false), Poll::Ready(true));
+        assert!(
+            !admission.is_waited_for(),
+            "nobody waits who has nothing to place"
+        );
     }
 }
