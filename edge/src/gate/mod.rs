@@ -212,7 +212,8 @@ impl Gate {
                 if method.is_none_or(|method| method.flow == Flow::Unary)
                     && let Ok(_place) = self.discards.try_acquire()
                 {
-                    peer.brake.refused(discard(request.into_body()).await);
+                    // At least one byte: the call itself has been charged.
+                    peer.brake.refused(discard(request.into_body()).await.max(1));
                 }
                 return Ok(match refused {
                     Refused::Of(refusal) => self::refused(refusal, left, ending),
