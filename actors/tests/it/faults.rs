@@ -152,14 +152,19 @@ async fn a_panic_while_an_entity_is_loaded_is_counted_and_its_commands() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn messages_that_wait_behind_one_that_panics_are_not_blamed() {
     let dir = tempfile::tempdir().unwrap();
+    const CALLS: u32 = 60;
     let (armed, messages) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
-    let seen = armed.clone();
+    let sent = Arc::new(AtomicU32::new(0));
+    let (seen, all) = (armed.clone(), sent.clone());
     // Every fifth of the first twenty messages, when the others have queued up behind it.
     let before = BeforeDecision(Arc::new(move |kind: &str, id: &str| {
         if (kind, id) == ("customer", "alice") && seen.load(Ordering::Acquire) > 0 {
             let nth = messages.fetch_add(1, Ordering::AcqRel) + 1;
             if nth <= 20 && nth.is_multiple_of(5) {
-                std::thread::sleep(Duration::from_millis(100));
+                let began = Instant::now();
+                while all.load(Ordering::Acquire) < CALLS && began.elapsed() < Duration::from_secs(30) {
+                    std::thread::yield_now();
+                }
                 panic!("a test made message {nth} panic");
             }
         }
@@ -168,14 +173,18 @@ async fn messages_that_wait_behind_one_that_panics_are_not_blamed() {
     armed.store(1, Ordering::Release);
     let credit = |_| {
         let alice = CustomerId::new("alice").unwrap();
-        let docket = shop.docket.clone();
+        let (docket, sent) = (shop.docket.clone(), sent.clone());
         tokio::spawn(async move {
-            docket
-                .credit_account(Call::default(), alice, Amount(1), None)
-                .await
+            let mut call = std::pin::pin!(docket.credit_account(Call::default(), alice, Amount(1), None));
+            let first = futures::poll!(&mut call);
+            sent.fetch_add(1, Ordering::AcqRel);
+            match first {
+                std::task::Poll::Ready(credited) => credited,
+                std::task::Poll::Pending => call.await,
+            }
         })
     };
-    for credited in (0..60).map(credit).collect::<Vec<_>>() {
+    for credited in (0..CALLS).map(credit).collect::<Vec<_>>() {
         credited.await.unwrap().unwrap();
     }
     shop.close().await;

@@ -93,6 +93,12 @@ impl Pace {
         first.is_ok() && self.set(at_us - ends_us + WINDOW.as_micros() as u64)
     }
 
+    /// The window is over now, however little of it has passed.
+    #[cfg(test)]
+    pub fn end_window(&self) {
+        self.ends_us.store(0, Relaxed);
+    }
+
     fn set(&self, window_us: u64) -> bool {
         let (orders, took_us) = (self.orders.swap(0, Relaxed), self.took_us.swap(0, Relaxed));
         let reached = self.reached.swap(false, Relaxed);
@@ -166,13 +172,13 @@ mod tests {
     fn it_is_set_by_the_orders_themselves() {
         let pace = Pace::new(2_048, Some(Duration::ZERO));
         let since = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
-        pace.ends_us.store(0, Relaxed);
+        pace.end_window();
         for _ in 0..SAMPLE_MIN {
             pace.done(since);
         }
         assert_eq!(pace.bound(), LEAST);
         let off = Pace::new(2_048, None);
-        off.ends_us.store(0, Relaxed);
+        off.end_window();
         for _ in 0..SAMPLE_MIN {
             off.done(since);
         }
