@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeSet,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use docket_engine::{Order, OrderId, Sku};
@@ -24,6 +24,16 @@ const LOOKS: u32 = 3;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The most orders that one round takes up, per shard.
 const RESUMED_MAX: usize = 1_000;
+
+/// A younger order has most likely been confirmed, and what says so is on its way into the log.
+const RESUMED_AFTER: Duration = Duration::from_secs(1);
+
+/// Whether an order is old enough to be taken up. One of the future is: a clock was set back.
+fn is_grown_up(order: &OrderId) -> bool {
+    let placed = UNIX_EPOCH + Duration::from_millis(order.time_ms());
+    let age = SystemTime::now().duration_since(placed);
+    age.map_or(true, |age| age >= RESUMED_AFTER)
+}
 
 /// Runs until the node closes.
 pub(crate) async fn run(inner: Arc<Inner>) {
@@ -47,7 +57,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 shard
                     .setbacks()
                     .keep(|id| committed.orders.see(id, |order| !order.is_settled()) == Some(true));
-                shard.resume_open(RESUMED_MAX);
+                shard.resume_open(RESUMED_MAX, is_grown_up);
             } else {
                 // One that was started while leadership was being lost would wait for answers that nobody sends.
                 shard.discard_all(None);

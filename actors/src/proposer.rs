@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    entity::order::OrderMessage,
+    entity::order::{Counted, OrderMessage, Tally},
     machine,
     reply::{Ask, Caller, Failure, Reply, StepError},
     shard::{Life, Shard},
@@ -59,8 +59,14 @@ pub(crate) enum After {
     Answered { ask: Ask, result: Result<(), StepError> },
     /// A caller tries again.
     Retry { caller: Caller },
-    /// The order hears of it.
-    Placed { order: OrderId, decider: Decider },
+    /// It counts for the order, as its first event.
+    Placed {
+        order: OrderId,
+        decider: Decider,
+        tally: Arc<Tally>,
+    },
+    /// Nobody is told: the order was confirmed before, and this says so.
+    Recorded,
 }
 
 impl Submission {
@@ -69,12 +75,13 @@ impl Submission {
         match &self.after {
             After::Answer { callers, settled, .. } => !callers.is_empty() || settled.is_none(),
             After::Answered { .. } | After::Retry { .. } | After::Placed { .. } => true,
+            After::Recorded => false,
         }
     }
 }
 
 impl After {
-    fn complete(self, shard: &Arc<Shard>) {
+    fn complete(self, shard: &Arc<Shard>, life: Life) {
         match self {
             Self::Answer {
                 callers,
@@ -89,12 +96,24 @@ impl After {
                 }
                 if let Some(order) = settled {
                     metrics::counter!("docket_orders_settled_total", "outcome" => outcome).increment(1);
-                    shard.answer_order(order, OrderMessage::Settled);
+                    let decider = life.decider;
+                    shard.answer_order(order, OrderMessage::Settled { decider });
                 }
             }
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
-            Self::Placed { order, decider } => shard.answer_order(order, OrderMessage::Placed { decider }),
+            Self::Placed {
+                order,
+                decider,
+                tally,
+            } => match tally.placed() {
+                Counted::Waits => {}
+                Counted::Complete => shard.answer_order(order, OrderMessage::Complete { decider }),
+                Counted::BrokenUp => shard.answer_order(order, OrderMessage::Placed { decider }),
+            },
+            Self::Recorded => {
+                metrics::counter!("docket_orders_settled_total", "outcome" => "confirmed").increment(1);
+            }
         }
     }
 
@@ -117,9 +136,11 @@ impl After {
             }
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } => caller.fail(failure),
-            Self::Placed { order, decider } => {
+            Self::Placed { order, decider, .. } => {
                 shard.answer_order(order, OrderMessage::Failed { decider, failure });
             }
+            // The order is pending in committed state, and taken up again.
+            Self::Recorded => {}
         }
     }
 }
@@ -244,7 +265,7 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, Pr
         if submission.record.is_none() {
             release(shard, submission);
         } else if outcomes.next() == Some(&machine::DONE) {
-            submission.after.complete(shard);
+            submission.after.complete(shard, submission.life);
         } else {
             // Decided on a state that was never committed. The lives that believed in it are fenced, and begin anew when
             // they are told something next.
@@ -260,7 +281,7 @@ fn release(shard: &Arc<Shard>, barrier: Submission) {
     if shard.committed().is_fenced(barrier.life.decider) {
         barrier.after.fail(shard, barrier.life, Failure::Conflict);
     } else {
-        barrier.after.complete(shard);
+        barrier.after.complete(shard, barrier.life);
     }
 }
 

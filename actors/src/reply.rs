@@ -8,7 +8,11 @@ use std::{sync::Arc, time::Instant};
 use docket_engine::{Customer, Decider, Item, Order, OrderId, Rejection, Sku};
 use tokio::sync::oneshot;
 
-use crate::{admission::Permit, entity::order::OrderMessage, shard::Shard};
+use crate::{
+    admission::Permit,
+    entity::order::{Counted, OrderMessage, Tally},
+    shard::Shard,
+};
 
 /// A committed answer.
 #[derive(Debug, Clone)]
@@ -142,6 +146,8 @@ pub(crate) struct Ask {
     /// The order's life that asks: another would not know what to make of the answer.
     decider: Decider,
     step: Option<Step>,
+    /// Where good answers are counted before the order hears of them.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Ask {
@@ -152,7 +158,14 @@ impl Ask {
             order,
             decider,
             step: Some(step),
+            tally: None,
         }
+    }
+
+    /// The same, with its good answer counted.
+    pub(crate) fn counted(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = Some(tally);
+        self
     }
 
     pub(crate) fn decider(&self) -> Decider {
@@ -167,16 +180,34 @@ impl Ask {
         self.send(result);
     }
 
+    /// The order needs no answer: it hears of what follows.
+    pub(crate) fn needs_no_answer(mut self) {
+        self.step = None;
+    }
+
     fn send(&mut self, result: Result<(), StepError>) {
-        if let Some(step) = self.step.take() {
-            self.shard.answer_order(
-                self.order,
-                OrderMessage::Answer {
-                    decider: self.decider,
-                    step,
-                    result,
-                },
-            );
+        let Some(step) = self.step.take() else { return };
+        let decider = self.decider;
+        let message = match self.count(&step, &result) {
+            Counted::Waits => return,
+            Counted::Complete => OrderMessage::Complete { decider },
+            Counted::BrokenUp => OrderMessage::Answer {
+                decider,
+                step,
+                result,
+            },
+        };
+        self.shard.answer_order(self.order, message);
+    }
+
+    fn count(&self, step: &Step, result: &Result<(), StepError>) -> Counted {
+        match (&self.tally, step, result) {
+            (None, ..) => Counted::BrokenUp,
+            (Some(tally), Step::Reserve(sku), Ok(())) => tally.reserved(sku),
+            (Some(tally), ..) => {
+                tally.break_up();
+                Counted::BrokenUp
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use docket_cluster::slot_of;
-use docket_engine::{Currency, CustomerId, Line, Order, OrderId, Rejection, Version};
+use docket_engine::{Currency, CustomerId, Line, Order, OrderCommand, OrderId, Rejection, Version};
 
 use super::{
     Docket,
@@ -28,6 +28,16 @@ pub struct PlaceOrder {
     pub currency: Currency,
     /// What is ordered.
     pub lines: Box<[Line]>,
+}
+
+impl PlaceOrder {
+    pub(crate) fn command(&self) -> OrderCommand {
+        OrderCommand::Place {
+            customer: self.customer.clone(),
+            currency: self.currency,
+            lines: self.lines.clone(),
+        }
+    }
 }
 
 impl Docket {

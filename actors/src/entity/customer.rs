@@ -5,14 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, OrderId,
-    Record, Rejection, Request, Time, Version, customer,
+    ItemCommand, Record, Rejection, Request, Sku, Time, Version, customer,
 };
 
+use super::{item::ItemMessage, order::Tally};
 use crate::{
     host::Entity,
     proposer::After,
     remembered::Target,
-    reply::{Ask, Caller, Deadline, Failure, Reply, StepError},
+    reply::{Ask, Caller, Deadline, Failure, Reply, Step, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -23,12 +24,12 @@ const OVERLAY_SWEEP: usize = 48;
 
 /// What a customer's actor is told.
 pub(crate) enum CustomerMessage {
-    /// An order asks for a hold, unless nobody waits for it any more; `record` has its own first event.
+    /// An order asks for a hold, unless nobody waits for it any more; `record` has its own first event. Where it gets it, its items
+    /// are asked at once.
     Hold {
         ask: Ask,
         deadline: Deadline,
-        amount: Amount,
-        currency: Currency,
+        hold: Hold,
         record: Record,
     },
     /// An order gives its hold back, unless nobody waits for that any more; `record` has its own event.
@@ -46,6 +47,14 @@ pub(crate) enum CustomerMessage {
         request: Option<Request>,
         caller: Caller,
     },
+}
+
+/// What an order asks of its customer, and of its items when the customer has agreed.
+pub(crate) struct Hold {
+    pub(crate) amount: Amount,
+    pub(crate) currency: Currency,
+    pub(crate) items: Vec<(Sku, ItemCommand)>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// A customer with what is decided and not yet committed.
@@ -91,12 +100,9 @@ impl Entity for CustomerEntity {
             CustomerMessage::Hold {
                 ask,
                 deadline: _,
-                amount,
-                currency,
+                hold,
                 record,
-            } => {
-                self.hold(shard, ask, amount, currency, record);
-            }
+            } => self.hold(shard, ask, hold, record),
             CustomerMessage::Unhold {
                 ask,
                 deadline: _,
@@ -151,8 +157,14 @@ impl CustomerEntity {
         self.committed_version(shard) > self.version() || shard.committed().is_fenced(self.life.decider)
     }
 
-    fn hold(&mut self, shard: &Arc<Shard>, ask: Ask, amount: Amount, currency: Currency, record: Record) {
+    fn hold(&mut self, shard: &Arc<Shard>, ask: Ask, hold: Hold, record: Record) {
         let (order, decider) = (ask.order(), ask.decider());
+        let Hold {
+            amount,
+            currency,
+            items,
+            tally,
+        } = hold;
         if let Some(request) = record.request
             && let Err(error) = self.requests.check_order(shard, request)
         {
@@ -173,12 +185,19 @@ impl CustomerEntity {
         match customer::decide(&self.id, self.customer.as_ref(), &command) {
             Ok(decision) => {
                 self.requests.begun_order(shard, record.request, order);
-                self.submit(shard, record, decision.events, |_| After::Placed {
+                let placed = After::Placed {
                     order,
                     decider,
-                });
-                // The order may go on: what it puts into the log comes after this.
-                ask.answer(Ok(()));
+                    tally: tally.clone(),
+                };
+                self.submit(shard, record, decision.events, |_| placed);
+                // The order hears when all is committed, or of what goes wrong.
+                ask.needs_no_answer();
+                for (sku, command) in items {
+                    let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
+                    let ask = ask.counted(tally.clone());
+                    shard.tell_item(sku, ItemMessage::Ask { ask, command });
+                }
             }
             // Also a refusal rests on what may not be committed yet.
             Err(rejection) => {

@@ -69,7 +69,7 @@ impl Shard {
                 }
                 if leads {
                     self.reconcile.store(true, Ordering::Release);
-                    self.resume_open(usize::MAX);
+                    self.resume_open(usize::MAX, |_| true);
                 }
             }
             if leadership.changed().await.is_err() {
@@ -93,11 +93,11 @@ impl Shard {
         self.items.discard_all();
     }
 
-    /// Takes up orders that are half-way and that no actor drives, unless they are to wait for a while.
-    pub(crate) fn resume_open(self: &Arc<Self>, most: usize) {
+    /// Takes up orders that are half-way, that no actor drives, and that are `wanted`, unless they are to wait for a while.
+    pub(crate) fn resume_open(self: &Arc<Self>, most: usize, wanted: impl Fn(&OrderId) -> bool) {
         let open = self.committed.order_index.read().open().collect::<Vec<_>>();
         let now = Instant::now();
-        let due = |id: &OrderId| !self.orders.contains(id) && !self.setbacks.holds_up(*id, now);
+        let due = |id: &OrderId| wanted(id) && !self.orders.contains(id) && !self.setbacks.holds_up(*id, now);
         for id in open.into_iter().filter(due).take(most) {
             self.tell_order(id, OrderMessage::Resume);
         }

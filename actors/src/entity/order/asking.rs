@@ -3,12 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_engine::{Amount, Effect, ItemCommand, Rejection, Sku, order};
+use docket_engine::{
+    Amount, Currency, CustomerId, Effect, ItemCommand, Record, Rejection, Sku, order,
+};
 
-use super::{Birth, OrderEntity, Stage};
+use super::{Birth, OrderEntity, Stage, Tally};
 use crate::{
     docket::PANICS_MAX,
-    entity::{customer::CustomerMessage, item::ItemMessage},
+    entity::{
+        customer::{CustomerMessage, Hold},
+        item::ItemMessage,
+    },
     reply::{Ask, Deadline, Failure, Step, StepError},
     shard::Shard,
 };
@@ -59,6 +64,49 @@ impl OrderEntity {
         }
     }
 
+    /// Asks the customer for a hold, and to ask the items when it has it.
+    pub(super) fn ask_hold(
+        &mut self,
+        shard: &Arc<Shard>,
+        customer: &CustomerId,
+        currency: Currency,
+        record: Record,
+        effects: Vec<Effect>,
+    ) {
+        let (mut amount, mut items) = (Amount::ZERO, Vec::with_capacity(effects.len()));
+        for effect in effects {
+            match effect {
+                Effect::HoldCredit { amount: held, .. } => amount = held,
+                Effect::ReserveStock { sku, currency, lines } => {
+                    let order = self.id;
+                    items.push((
+                        sku,
+                        ItemCommand::Reserve {
+                            order,
+                            currency,
+                            lines,
+                        },
+                    ));
+                }
+                Effect::ReleaseCredit { .. } | Effect::ReleaseStock { .. } => {}
+            }
+        }
+        let tally = Arc::new(Tally::new(items.len()));
+        self.tally = Some(tally.clone());
+        let message = CustomerMessage::Hold {
+            ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
+            deadline: Deadline::latest(&self.callers),
+            hold: Hold {
+                amount,
+                currency,
+                items,
+                tally,
+            },
+            record,
+        };
+        shard.tell_customer(customer, message);
+    }
+
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
         shard.tell_item(sku, ItemMessage::Ask { ask, command });
@@ -76,15 +124,11 @@ impl OrderEntity {
                 let Some((place, record)) = &self.placing else {
                     return;
                 };
-                let amount = order::total(&place.lines).unwrap_or(Amount::ZERO);
-                let message = CustomerMessage::Hold {
-                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
-                    deadline: Deadline::latest(&self.callers),
-                    amount,
-                    currency: place.currency,
-                    record: record.clone(),
-                };
-                shard.tell_customer(&place.customer, message);
+                let effects = order::decide(None, &place.command()).map(|decision| decision.effects);
+                // It was decided before, with the same outcome.
+                let Ok(effects) = effects else { return };
+                let (record, customer) = (record.clone(), place.customer.clone());
+                self.ask_hold(shard, &customer, place.currency, record, effects);
             }
             Step::Unhold => {
                 let (Some(order), Some(record)) = (&self.order, &self.unholding) else {
@@ -124,6 +168,9 @@ impl OrderEntity {
     }
 
     pub(super) fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
+        if let Step::Reserve(_) = step {
+            self.break_up(shard);
+        }
         match result {
             Err(StepError::Failed(Failure::Expired)) => return self.expired(shard, step),
             Err(StepError::Failed(failure)) => return self.ask_again(shard, step, failure),
@@ -131,7 +178,11 @@ impl OrderEntity {
         }
         match (self.stage, step) {
             (Stage::Waking, Step::Wake) => self.awake(shard),
-            (Stage::Holding, Step::Hold) => self.held(shard, result),
+            (Stage::Holding, Step::Hold) => {
+                if let Err(error) = result {
+                    self.not_held(shard, error);
+                }
+            }
             (Stage::Reserving, Step::Reserve(sku)) => {
                 let (id, item) = (self.id, sku.clone());
                 let answer = || match result {
@@ -157,7 +208,7 @@ impl OrderEntity {
     }
 
     /// Notes an item's first answer, where its name belongs: an order of many lines has many. False where it had answered.
-    fn take_answer(&mut self, sku: Sku, answer: impl FnOnce() -> Result<(), Rejection>) -> bool {
+    pub(super) fn take_answer(&mut self, sku: Sku, answer: impl FnOnce() -> Result<(), Rejection>) -> bool {
         let place = self.answers.binary_search_by(|(answered, _)| answered.cmp(&sku));
         let Err(place) = place else { return false };
         self.answers.insert(place, (sku, answer()));

@@ -1,15 +1,18 @@
 //! An order's actor: the process that takes an order from its placing to its settlement, and through its cancelling.
 //!
 //! ```text
-//!            Place                       Hold ok                    all reserved
-//!   Idle ────────────▶ Holding ─────────────────────▶ Reserving ──────────────▶ Settling ──▶ Idle (CONFIRMED)
-//!                        │ no credit: REJECTED            │ an item refused
-//!                        ▼                                ▼
-//!                      Idle               Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
+//!            Place            hold and all reservations committed
+//!   Idle ────────────▶ Holding ───────────────────────────────────────────▶ Idle (CONFIRMED)
+//!                        │   │ an item does not answer well    all reserved
+//!                        │   └───────────────────▶ Reserving ────────────▶ Settling ──▶ Idle (CONFIRMED)
+//!                        │ no credit: REJECTED         │ an item refused
+//!                        ▼                             ▼
+//!                      Idle            Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
 //! ```
 //!
-//! The order's first event goes into the log together with its customer's hold, and its items are asked while that is on
-//! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`).
+//! The order's first event goes into the log together with its customer's hold, and the customer asks the items while that is on
+//! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`). As long as all is well the
+//! order hears nothing until everything is committed (`tally`): two messages, and two turns, are all that its actor has of a placing.
 //!
 //! **When an order is confirmed.** As soon as its first event and all of its reservations are committed: from then on
 //! nothing can refuse it, since whoever decides for it next finds every reservation made. So its caller is answered then,
@@ -26,6 +29,7 @@ mod asking;
 mod cancelling;
 mod placing;
 mod settling;
+mod tally;
 mod waking;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -43,6 +47,8 @@ use crate::{
 };
 
 use asking::Repeats;
+
+pub(crate) use tally::{Counted, Tally};
 
 /// What an order's actor is told.
 pub(crate) enum OrderMessage {
@@ -73,8 +79,10 @@ pub(crate) enum OrderMessage {
     Again { decider: Decider, step: Step },
     /// Its first event is committed, as decided in this life.
     Placed { decider: Decider },
-    /// What settled the order is committed.
-    Settled,
+    /// Its first event and all of its reservations are committed, as this life asked for them.
+    Complete { decider: Decider },
+    /// What settled the order is committed, as decided in this life.
+    Settled { decider: Decider },
     /// What this life of the order put into the log was not taken.
     Failed { decider: Decider, failure: Failure },
 }
@@ -85,9 +93,9 @@ enum Stage {
     Idle,
     /// What earlier lives put into the log is waited for.
     Waking,
-    /// The customer was asked for a hold.
+    /// The customer was asked for a hold, and to ask the items if it has it.
     Holding,
-    /// The items were asked to reserve.
+    /// The items were asked to reserve, and each answer is looked at.
     Reserving,
     /// The customer was asked to take its hold back.
     Unholding,
@@ -115,6 +123,8 @@ pub(crate) struct OrderEntity {
     stage: Stage,
     /// What is being placed, while `order` is not there yet.
     placing: Option<(Arc<PlaceOrder>, Record)>,
+    /// Counts what a new order waits for, until something goes wrong.
+    tally: Option<Arc<Tally>>,
     /// Who waits for the settlement.
     callers: Vec<Caller>,
     /// Who waits for the order to be cancelled.
@@ -183,6 +193,8 @@ impl Entity for OrderEntity {
             OrderMessage::Answer { decider, .. }
             | OrderMessage::Failed { decider, .. }
             | OrderMessage::Placed { decider }
+            | OrderMessage::Complete { decider }
+            | OrderMessage::Settled { decider }
             | OrderMessage::Again { decider, .. }
                 if decider != self.life.decider => {}
             OrderMessage::Placed { .. } => {
@@ -194,7 +206,8 @@ impl Entity for OrderEntity {
             OrderMessage::Answer { step, result, .. } => self.answered(shard, step, result),
             OrderMessage::Again { step, .. } if self.waits_for(&step) => self.ask(shard, step),
             OrderMessage::Again { .. } => {}
-            OrderMessage::Settled => {
+            OrderMessage::Complete { .. } => self.complete(shard),
+            OrderMessage::Settled { .. } => {
                 self.stage = Stage::Idle;
                 // Those that came while the last event was on its way.
                 for caller in std::mem::take(&mut self.callers) {

@@ -7,7 +7,7 @@ use docket_engine::{OrderCommand, Record, Rejection, Request, Version, order};
 use super::{Birth, OrderEntity, Stage};
 use crate::{
     docket::PlaceOrder,
-    reply::{Caller, Failure, Reply, Step, StepError},
+    reply::{Caller, Failure, Reply, StepError},
     shard::Shard,
 };
 
@@ -25,12 +25,7 @@ impl OrderEntity {
         if caller.is_expired() {
             return caller.fail(Failure::Expired);
         }
-        let command = OrderCommand::Place {
-            customer: place.customer.clone(),
-            currency: place.currency,
-            lines: place.lines.clone(),
-        };
-        match order::decide(None, &command) {
+        match order::decide(None, &place.command()) {
             Ok(decision) => {
                 let mut record = Record {
                     time: shard.now(),
@@ -39,35 +34,67 @@ impl OrderEntity {
                     unchanged: None,
                 };
                 self.push_events(&mut record, Version::default(), decision.events);
-                self.placing = Some((place, record));
                 self.callers.push(caller);
                 self.birth = Birth::Decided;
                 self.stage = Stage::Holding;
-                self.ask(shard, Step::Hold);
+                self.ask_hold(
+                    shard,
+                    &place.customer,
+                    place.currency,
+                    record.clone(),
+                    decision.effects,
+                );
+                self.placing = Some((place, record));
             }
             Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
         }
     }
 
-    /// The customer has answered.
-    pub(super) fn held(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
+    /// The order's first event and all of its reservations are committed: so it is confirmed.
+    pub(super) fn complete(&mut self, shard: &Arc<Shard>) {
+        let (Some(tally), Some((_, record))) = (self.tally.take(), self.placing.take()) else {
+            return;
+        };
+        self.evolve(shard, &record);
+        self.birth = Birth::Committed;
+        let (_, reserved) = tally.take();
+        self.answers = reserved.into_iter().map(|sku| (sku, Ok(()))).collect();
+        self.settle(shard);
+    }
+
+    /// Not all is well with an item: the order takes what was counted, and looks at every answer by itself from here on.
+    pub(super) fn break_up(&mut self, shard: &Arc<Shard>) {
+        let Some(tally) = self.tally.take() else { return };
+        if let Some((_, record)) = self.placing.take() {
+            // An item was asked, so the customer has agreed.
+            self.awaiting = order::open_effects(self.evolve(shard, &record)).len();
+            self.answers.clear();
+            self.repeats.clear();
+            self.stage = Stage::Reserving;
+        }
+        let (placed, reserved) = tally.take();
+        if placed {
+            self.birth = Birth::Committed;
+        }
+        for sku in reserved {
+            self.take_answer(sku, || Ok(()));
+        }
+    }
+
+    /// The customer does not hold what the order costs.
+    pub(super) fn not_held(&mut self, shard: &Arc<Shard>, error: StepError) {
+        self.tally = None;
         let Some((place, mut record)) = self.placing.take() else {
             return;
         };
-        let rejection = match result {
-            Ok(()) => {
-                let order = self.evolve(shard, &record);
-                let effects = order::open_effects(order);
-                self.stage = Stage::Reserving;
-                return self.ask_items(shard, effects);
-            }
-            Err(StepError::Duplicate(order)) => return self.dismiss(shard, Reply::Elsewhere(order), None),
-            Err(StepError::Rejected(
+        let rejection = match error {
+            StepError::Duplicate(order) => return self.dismiss(shard, Reply::Elsewhere(order), None),
+            StepError::Rejected(
                 rejection @ (Rejection::CustomerNotFound { .. } | Rejection::RequestIdReused),
-            )) => return self.dismiss(shard, Reply::Rejected(rejection), None),
-            Err(StepError::Rejected(rejection)) => rejection,
+            ) => return self.dismiss(shard, Reply::Rejected(rejection), None),
+            StepError::Rejected(rejection) => rejection,
             // Failures are asked again, before this.
-            Err(StepError::Failed(_)) => return,
+            StepError::Failed(_) => return,
         };
         let command = OrderCommand::Refuse {
             customer: place.customer.clone(),

@@ -60,8 +60,10 @@ impl OrderEntity {
             match self.birth {
                 Birth::Elsewhere => self.settle_with(shard, record),
                 Birth::Decided => self.record_confirmation(shard, record),
+                // Nothing is left to wait for. Should the log not take the event, then a later life finds what it says to be true.
                 Birth::Committed => {
-                    self.record_confirmation(shard, record);
+                    self.stage = Stage::Idle;
+                    shard.submit(self.life, record, After::Recorded);
                     self.answer_confirmed();
                 }
             }
@@ -70,7 +72,7 @@ impl OrderEntity {
         }
     }
 
-    /// Submits the event that says what is true already, or will be when the order's first event is committed.
+    /// Submits the event that says what will be true when the order's first event is committed.
     fn record_confirmation(&mut self, shard: &Arc<Shard>, record: Record) {
         self.stage = Stage::Settling;
         let after = After::Answer {

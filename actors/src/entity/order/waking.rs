@@ -22,6 +22,7 @@ impl OrderEntity {
             order,
             stage: Stage::Idle,
             placing: None,
+            tally: None,
             callers: Vec::new(),
             cancelling: false,
             birth: Birth::Elsewhere,
