@@ -292,6 +292,8 @@ fn fail(shard: &Arc<Shard>, batch: Vec<Submission>, error: &ProposeError) {
         _ => Failure::Unknown,
     };
     tracing::warn!(shard = %shard.id(), %error, "a batch was not committed");
+    // First: an order that is told of the failure would take "not led here" for "nothing was done", and earlier entries of the
+    // same leadership may be in the log.
     shard.discard_all(None);
     batch
         .into_iter()

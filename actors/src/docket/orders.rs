@@ -19,6 +19,9 @@ use crate::{
     shard::Shard,
 };
 
+/// What a line's question to its item weighs while it waits for the customer.
+const QUESTION_BYTES: usize = 128;
+
 /// A new order, already validated for shape: 1..=100 lines, quantities 1..=10⁹, prices ≥ 0.
 #[derive(Debug, Clone)]
 pub struct PlaceOrder {
@@ -48,7 +51,7 @@ impl Docket {
     pub async fn place_order(&self, call: Call, place: PlaceOrder) -> Result<Arc<Order>, CallError> {
         not_hidden(&call, &place.customer)?;
         let shard = self.inner.router.of_key(place.customer.as_str());
-        let bytes = place.lines.len() * size_of::<Line>();
+        let bytes = place.lines.len() * (size_of::<Line>() + QUESTION_BYTES);
         let permit = self.admit(shard, bytes)?;
         let request = call.request_id.as_deref().map(|id| {
             Content::of("PlaceOrder")

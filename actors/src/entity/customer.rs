@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, OrderId,
-    ItemCommand, Record, Rejection, Request, Sku, Time, Version, customer,
+    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact,
+    ItemCommand, OrderId, Record, Rejection, Request, Sku, Time, Version, customer,
 };
 
 use super::{item::ItemMessage, order::Tally};
@@ -185,18 +185,25 @@ impl CustomerEntity {
         match customer::decide(&self.id, self.customer.as_ref(), &command) {
             Ok(decision) => {
                 self.requests.begun_order(shard, record.request, order);
+                // All questions are there before the record is on its way: one that is dropped says so to the order.
+                let asks: Vec<_> = items
+                    .into_iter()
+                    .map(|(sku, command)| {
+                        let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
+                        let ask = ask.counted(tally.clone());
+                        (sku, ItemMessage::Ask { ask, command })
+                    })
+                    .collect();
                 let placed = After::Placed {
                     order,
                     decider,
-                    tally: tally.clone(),
+                    tally,
                 };
                 self.submit(shard, record, decision.events, |_| placed);
                 // The order hears when all is committed, or of what goes wrong.
                 ask.needs_no_answer();
-                for (sku, command) in items {
-                    let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
-                    let ask = ask.counted(tally.clone());
-                    shard.tell_item(sku, ItemMessage::Ask { ask, command });
+                for (sku, message) in asks {
+                    shard.tell_item(sku, message);
                 }
             }
             // Also a refusal rests on what may not be committed yet.

@@ -59,17 +59,19 @@ async fn a_panic_of_any_actor_on_the_way_loses_nothing() {
     for kind in ["order", "customer", "item"] {
         let dir = tempfile::tempdir().unwrap();
         let armed = Arc::new(AtomicU32::new(0));
-        let (seen, shot) = (armed.clone(), AtomicU32::new(0));
-        // Each message in turn, from the first on, until an order got through without one.
+        let shot = Arc::new(AtomicU32::new(0));
+        let (seen, count) = (armed.clone(), shot.clone());
+        // Each message of an order in turn, from the first on, and those that follow from it.
         let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
             let at = seen.load(Ordering::Acquire);
-            if k == kind && at > 0 && shot.fetch_add(1, Ordering::AcqRel) + 1 == at {
+            if k == kind && at > 0 && count.fetch_add(1, Ordering::AcqRel) + 1 == at {
                 panic!("a test made {kind} message {at} panic");
             }
         }));
         let shop = shop_with(dir.path(), before).await;
         shop.item("tea", 350, 1_000).await;
         for at in 1..8 {
+            shot.store(0, Ordering::Release);
             armed.store(at, Ordering::Release);
             let placed = shop
                 .place(

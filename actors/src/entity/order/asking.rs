@@ -3,9 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_engine::{
-    Amount, Currency, CustomerId, Effect, ItemCommand, Record, Rejection, Sku, order,
-};
+use docket_engine::{Amount, Currency, CustomerId, Effect, ItemCommand, Record, Rejection, Sku, order};
 
 use super::{Birth, OrderEntity, Stage, Tally};
 use crate::{
@@ -236,7 +234,7 @@ impl OrderEntity {
             // Somebody came since who has more time.
             return self.ask(shard, step);
         }
-        (self.placing, self.unholding) = (None, None);
+        (self.placing, self.unholding, self.tally) = (None, None, None);
         (self.stage, self.cancelling) = (Stage::Idle, false);
         for caller in std::mem::take(&mut self.callers) {
             caller.fail(Failure::Expired);

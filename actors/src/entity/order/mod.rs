@@ -89,7 +89,7 @@ pub(crate) enum OrderMessage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing is under way.
+    /// Nothing is waited for. What says that the order is confirmed may still be on its way into the log.
     Idle,
     /// What earlier lives put into the log is waited for.
     Waking,
@@ -101,7 +101,7 @@ enum Stage {
     Unholding,
     /// The items were asked to release.
     Releasing,
-    /// The event that settles the order is on its way into the log.
+    /// The event that settles the order is on its way into the log, and somebody waits for it.
     Settling,
 }
 

@@ -8,7 +8,7 @@
 use docket_engine::Sku;
 use parking_lot::Mutex;
 
-/// The count of one life of an order.
+/// The count of one asking. (A hold is asked for again, with a count of its own, only where the customer had done nothing.)
 pub(crate) struct Tally(Mutex<Count>);
 
 struct Count {
