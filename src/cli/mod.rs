@@ -4,6 +4,7 @@ mod args;
 mod auth;
 mod bench;
 mod certs;
+mod cluster;
 mod completions;
 mod config;
 mod customer;
@@ -77,6 +78,8 @@ enum Command {
     Journal(journal::Args),
     /// Check and show the server's configuration
     Config(config::Args),
+    /// Make a cluster of several nodes
+    Cluster(cluster::Args),
     /// Make the authority and the certificates of a cluster's nodes
     Certs(certs::Args),
     /// Print a script that completes commands in a shell
@@ -145,6 +148,7 @@ impl Command {
             Self::Journal(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
             Self::Certs(args) => Some(args.output),
+            Self::Cluster(args) => Some(args.output),
             Self::BenchEcho | Self::Completions(_) => None,
         }
     }
@@ -165,6 +169,7 @@ impl Command {
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
+            Self::Cluster(_) => ("cluster", Takes::DataDir),
             Self::Completions(_) => ("completions", Takes::Nothing),
         }
     }
@@ -221,6 +226,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),
+        Command::Cluster(args) => args.run(serve.data_dir, &output),
         Command::Completions(args) => args.run(),
     }
 }

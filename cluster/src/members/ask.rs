@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 
 use super::Members;
 use crate::limits::PEER_STALL_MS;
-use crate::peer::{self, put_ask};
+use crate::peer::{self, EXPELLED, put_ask};
 use crate::registry::{Applied, Ask, Record, encode_record};
 use crate::{Leadership, NodeId, ProposeError};
 
@@ -59,6 +59,7 @@ pub(super) async fn ask_at(client: &mut PeerClient<Channel>, ask: pb::AskRequest
     let limit = Duration::from_millis(PEER_STALL_MS);
     let reply = match timeout(limit, client.ask(ask)).await {
         Ok(Ok(reply)) => reply.into_inner().reply,
+        Ok(Err(status)) if status.code() == EXPELLED => return Answer::Refused(status.message().to_owned()),
         Ok(Err(status)) => return Answer::Later(status.message().to_owned()),
         Err(_elapsed) => return Answer::Later(format!("no answer within {limit:?}")),
     };

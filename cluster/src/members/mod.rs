@@ -42,8 +42,12 @@ pub struct MemberOptions {
     pub seeds: Vec<String>,
 }
 
-/// How long a node waits before it says again that it is there, in milliseconds.
+/// How long a node that was not heard waits before it says again that it is there, in milliseconds.
 const ANNOUNCE_AGAIN_MS: u64 = 500;
+
+/// How often a node says that it is there, in milliseconds. It costs the leader of the meta group one read check; and who was removed
+/// while nobody talked to him hears of it.
+const ANNOUNCE_EVERY_MS: u64 = 5_000;
 
 /// How often a node looks whether it is still let in, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -146,7 +150,11 @@ impl Members {
         let mut told = String::new();
         loop {
             match self.ask_anybody(&join).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    told.clear();
+                    sleep(Duration::from_millis(ANNOUNCE_EVERY_MS)).await;
+                    continue;
+                }
                 Err(ManageError::Refused { reason }) => {
                     self.stop
                         .fail(ClusterError::NotAdmitted { cause: reason }.to_string().into());

@@ -38,7 +38,7 @@ pub(crate) use append_client::{Session, SessionError};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
-pub(crate) use service::Served;
+pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
 pub(crate) use wire::*;

@@ -22,7 +22,7 @@ use crate::members::Members;
 use crate::{Group, NodeId};
 
 /// How Hello is refused where a node is no part of the cluster for good.
-pub(super) const EXPELLED: tonic::Code = tonic::Code::Unauthenticated;
+pub(crate) const EXPELLED: tonic::Code = tonic::Code::Unauthenticated;
 /// How Hello is refused where another process is the same node.
 pub(super) const TWICE: tonic::Code = tonic::Code::AlreadyExists;
 
