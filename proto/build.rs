@@ -11,7 +11,11 @@ const PUBLIC: [&str; 5] = [
     "docket/v1/auth.proto",
     "docket/v1/node.proto",
 ];
-const JOURNAL: [&str; 2] = ["docket/journal/v1/record.proto", "docket/journal/v1/access.proto"];
+const JOURNAL: [&str; 3] = [
+    "docket/journal/v1/record.proto",
+    "docket/journal/v1/access.proto",
+    "docket/journal/v1/registry.proto",
+];
 /// What nodes say to one another. Apart from the public contract, so that reflection does not show it.
 const PEER: [&str; 1] = ["docket/peer/v1/peer.proto"];
 /// Messages with a secret in them: what prints them is written by hand.

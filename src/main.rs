@@ -1,6 +1,7 @@
 //! Docket, the order engine: the server and its clients in one program.
 
 mod bench;
+mod certs;
 mod cli;
 mod client;
 mod config;

@@ -91,6 +91,59 @@ pub enum ClusterError {
         /// Its node.
         node: NodeId,
     },
+    /// The data directory is a member of a cluster already.
+    #[error(
+        "{} is node {node} of cluster {cluster} already: another cluster is founded in another data directory",
+        path.display()
+    )]
+    MemberAlready {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster.
+        cluster: String,
+        /// Its node.
+        node: NodeId,
+    },
+    /// A member of a cluster was to stand alone.
+    #[error(
+        "{} is node {node} of cluster {cluster}, and cannot stand alone: say where its peers connect \
+         (cluster.peer_listen), and give it its certificate",
+        path.display()
+    )]
+    MemberAlone {
+        /// The data directory.
+        path: PathBuf,
+        /// Its cluster.
+        cluster: String,
+        /// Its node.
+        node: NodeId,
+    },
+    /// The data directory was used by a node that stands alone, and is to join others.
+    #[error(
+        "{} holds the data of a node that stood alone: `docket cluster init` makes it the first node of a cluster, which \
+         others join with empty data directories",
+        path.display()
+    )]
+    StoodAlone {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The data directory is new, and nobody was named whom to join.
+    #[error(
+        "{} is new: `docket cluster init` makes it the first node of a cluster, and --join (cluster.seeds) one more node of \
+         the cluster there",
+        path.display()
+    )]
+    NobodyToJoin {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The cluster does not let the node in.
+    #[error("the cluster does not take this node in: {cause}")]
+    NotAdmitted {
+        /// What it said.
+        cause: String,
+    },
     /// Peers cannot be talked to, for a reason that is this node's own.
     #[error(transparent)]
     Peer(#[from] PeerError),

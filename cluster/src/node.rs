@@ -1,6 +1,7 @@
 //! A node: one journal, the meta group and the shards' groups over it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,17 +23,20 @@ use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
 use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
+use crate::members::{ManageError, Members, Standing, enter};
 use crate::network::Network;
 use crate::options::SHARDS_DEFAULT;
-use crate::peer::{Listener, Peers, Spools};
+use crate::peer::{Listener, Peers, Served, Spools};
+use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
+use crate::registry::{Ask, MetaMachine, NodeState, Registry, SharedRegistry};
 use crate::snapshots::Snapshots;
 use crate::{
-    ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
-    leadership,
+    ClusterError, Group, GroupId, GroupStatus, Leadership, MemberOptions, NodeId, NodeOptions, Ring, ShardId,
+    StateMachine, leadership,
 };
 
 /// A running node. Clones are the same node.
@@ -57,6 +61,10 @@ struct Inner {
     chores: Mutex<Option<JoinHandle<()>>>,
     /// `None` on a node that stands alone.
     peering: Option<Peering>,
+    /// `None` where the cluster keeps no registry of its nodes.
+    members: Option<Arc<Members>>,
+    /// How recently a follower must have answered to count as alive.
+    alive: Duration,
 }
 
 /// A node's part in its cluster.
@@ -64,7 +72,8 @@ struct Peering {
     peers: Arc<Peers>,
     address: SocketAddr,
     closing: CancellationToken,
-    serving: Mutex<Option<JoinHandle<()>>>,
+    /// The listener's task, and those of membership and placement.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a node is and does.
@@ -130,13 +139,7 @@ impl Node {
     ) -> Result<Self, ClusterError> {
         options.validate()?;
         // Before anything is written: a certificate that cannot be used, or an address, is found out here.
-        let peering = match &options.peers {
-            Some(peers) => Some((Arc::new(Peers::new(peers)?), Listener::bind(peers.listen).await?)),
-            None => None,
-        };
-        let member = options.peers.as_ref();
-        let member = member.map(|member| (member.cluster_id.as_str(), member.node_id));
-        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, member)?;
+        let (identity, peering) = introduce(&options).await?;
         let ring = Ring::new(identity.shards).ok_or_else(|| ClusterError::Option {
             option: "shards",
             value: identity.shards.to_string(),
@@ -145,6 +148,7 @@ impl Node {
         let snapshots = Snapshots::open(&options.data_dir.join(SNAPSHOTS_DIR))?;
         let (failed_tx, failed) = watch::channel(None);
         let call = Arc::new(Notify::new());
+        let registry = SharedRegistry::new();
         let mut parts = Vec::new();
         let mut appliers = Vec::new();
         for id in group_ids(ring) {
@@ -154,7 +158,12 @@ impl Node {
                 Arc::clone(&call),
                 options.snapshot_bytes_min,
             ));
-            let (machine, stop) = (machine(id), Stop::new(failed_tx.clone()));
+            let above = machine(id);
+            let machine: Arc<dyn StateMachine> = match id {
+                GroupId::META => Arc::new(MetaMachine::new(registry.clone(), above)),
+                _ => above,
+            };
+            let stop = Stop::new(failed_tx.clone());
             appliers.push(Applier::new(
                 Arc::clone(&machine),
                 Arc::clone(&progress),
@@ -184,10 +193,12 @@ impl Node {
             .map(|((progress, machine, stop), recovered)| {
                 let log = GroupLog::new(Arc::clone(&journal), Arc::clone(&progress), recovered.index);
                 let (options, applier) = (&options, recovered.applier);
+                let founders = founders(options, &identity);
                 let peers = peering.as_ref().map(|(peers, _)| Arc::clone(peers));
                 let newest_snapshot = applier.snapshot_next().checked_sub(1);
                 async move {
-                    let group = start_group(options, peers, log.clone(), applier, progress, stop).await?;
+                    let group =
+                        start_group(options, peers, founders, log.clone(), applier, progress, stop).await?;
                     Ok::<_, ClusterError>(Ward::new(group, log, machine, newest_snapshot))
                 }
             });
@@ -201,21 +212,41 @@ impl Node {
             }
         };
         let groups: Vec<_> = wards.iter().map(|ward| ward.group.clone()).collect();
+        let mut members = None;
+        if let (Some(member), Some((peers, listener))) = (&options.member, &peering) {
+            let address = advertised(member, listener);
+            let (own, meta) = (peers.own(), groups[0].clone());
+            let (peers, shards) = (Arc::clone(peers), identity.shards);
+            let stop = node_stop.clone();
+            members = Some(Members::new(
+                &options, member, own, peers, registry, meta, shards, address, stop,
+            )?);
+        }
         let peering = peering.map(|(peers, listener)| {
             let (address, closing) = (listener.address(), CancellationToken::new());
             let spools = Arc::new(Spools::new(&options.data_dir));
-            let serving = tokio::spawn(listener.serve(
+            let served = Served::new(
                 peers.own(),
-                groups.clone(),
+                &groups,
                 Arc::clone(&journal),
                 spools,
-                closing.clone(),
-            ));
+                members.clone(),
+            );
+            let mut tasks = vec![tokio::spawn(listener.serve(served, closing.clone()))];
+            if let Some(members) = &members {
+                let controller = Controller::new(
+                    Arc::clone(members),
+                    groups.clone(),
+                    options.election_timeout_min_ms,
+                );
+                tasks.push(tokio::spawn(controller.run(closing.clone())));
+                tasks.push(tokio::spawn(Arc::clone(members).run(closing.clone())));
+            }
             Peering {
                 peers,
                 address,
                 closing,
-                serving: Mutex::new(Some(serving)),
+                tasks: Mutex::new(tasks),
             }
         });
         let (closing, closing_rx) = watch::channel(false);
@@ -242,6 +273,8 @@ impl Node {
             closing,
             chores,
             peering,
+            members,
+            alive: Duration::from_millis(options.election_timeout_min_ms),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -283,26 +316,144 @@ impl Node {
         self.inner.peering.as_ref().map(|peering| peering.address)
     }
 
-    /// Says where another node of the cluster is, or has moved to. On a node that stands alone it changes nothing.
-    pub fn set_peer_address(&self, node: NodeId, address: SocketAddr) {
+    /// Says where another node of the cluster is, or has moved to: `HOST:PORT`, looked up at every connection. On a node that stands
+    /// alone it changes nothing.
+    pub fn set_peer_address(&self, node: NodeId, address: impl fmt::Display) {
         if let Some(peering) = &self.inner.peering {
             peering.peers.set_address(node, address);
         }
     }
 
-    /// Waits until every group has a leader, here or elsewhere, or the node has failed.
+    /// Waits until every group that has a replica here has a leader, here or elsewhere, or the node has failed. A member of a cluster
+    /// first waits until it knows that it is one.
     pub async fn ready(&self) {
-        let led = self.inner.groups.iter().map(|group| async {
+        tokio::select! {
+            () = self.groups_led() => {}
+            _ = self.failed() => {}
+        }
+    }
+
+    async fn groups_led(&self) {
+        let mut here: Vec<_> = self.inner.groups.iter().collect();
+        if let Some(members) = &self.inner.members {
+            let known = || {
+                let registry = members.registry().now();
+                let me = registry.node(members.me());
+                me.is_some_and(|me| me.state != NodeState::Joining)
+            };
+            let mut version = members.registry().watch();
+            // The sender is the registry's own, which the members hold.
+            let _ = version.wait_for(|_| known()).await;
+            let registry = members.registry().now();
+            let has_replica = |group: &&Group| {
+                let placement = registry.groups().get(&group.id());
+                group.id() == GroupId::META
+                    || placement.is_none_or(|placement| placement.placed.contains(&members.me()))
+            };
+            here.retain(has_replica);
+        }
+        let led = here.into_iter().map(|group| async {
             let mut leadership = group.leadership();
             // An error means that the group has ended; `failed` tells why.
             let _ = leadership
                 .wait_for(|now| *now != Leadership::Follower { leader: None })
                 .await;
         });
-        tokio::select! {
-            _ = join_all(led) => {}
-            _ = self.failed() => {}
+        join_all(led).await;
+    }
+
+    /// Every node that the cluster ever had, and where its replicas are and should be, as far as this node knows; `None` where the
+    /// cluster keeps no registry, as on a node that stands alone.
+    pub fn registry(&self) -> Option<Arc<Registry>> {
+        self.inner
+            .members
+            .as_ref()
+            .map(|members| members.registry().now())
+    }
+
+    /// Tells when the registry changes, by its version.
+    pub fn registry_changes(&self) -> Option<watch::Receiver<u64>> {
+        self.inner
+            .members
+            .as_ref()
+            .map(|members| members.registry().watch())
+    }
+
+    /// Has the replicas of a node, and its leads, go elsewhere. Done when [`Registry::replicas_of`] it is 0; the node goes on serving.
+    ///
+    /// # Errors
+    /// There is no such node, or no other that is active, or nobody can decide now.
+    pub async fn drain(&self, id: NodeId) -> Result<(), ManageError> {
+        self.manage(Ask::Drain { id }).await
+    }
+
+    /// Has a node that was to be drained stay, and get replicas again.
+    ///
+    /// # Errors
+    /// There is no such node, or nobody can decide now.
+    pub async fn undrain(&self, id: NodeId) -> Result<(), ManageError> {
+        self.manage(Ask::Undrain { id }).await
+    }
+
+    /// Takes a drained node out of the cluster, for ever: nobody talks to it any more, and its id is not used again.
+    ///
+    /// # Errors
+    /// There is no such node, it still holds replicas, or nobody can decide now.
+    pub async fn remove(&self, id: NodeId) -> Result<(), ManageError> {
+        self.manage(Ask::Remove { id, force: None }).await
+    }
+
+    /// Takes a node out of the cluster although it holds replicas, because it will not come back. The reason is kept. Groups of which
+    /// more than half is gone with it cannot be saved by this.
+    ///
+    /// # Errors
+    /// There is no such node or no reason, or nobody can decide now.
+    pub async fn remove_by_force(&self, id: NodeId, reason: &str) -> Result<(), ManageError> {
+        let force = Some(reason.to_owned());
+        self.manage(Ask::Remove { id, force }).await
+    }
+
+    /// Has a replica of a group go from one node to another.
+    ///
+    /// # Errors
+    /// The one has none, the other has one or is not active, a replica of the group is on its way already, or nobody can decide now.
+    pub async fn move_replica(&self, group: GroupId, from: NodeId, to: NodeId) -> Result<(), ManageError> {
+        self.manage(Ask::Move { group, from, to }).await
+    }
+
+    /// Spreads the groups' leaders evenly over the nodes. It stays so: who comes back after a failure gets its leads back.
+    ///
+    /// # Errors
+    /// Nobody can decide now.
+    pub async fn balance(&self) -> Result<(), ManageError> {
+        self.manage(Ask::Balance).await
+    }
+
+    async fn manage(&self, ask: Ask) -> Result<(), ManageError> {
+        match &self.inner.members {
+            Some(members) => members.ask(&ask).await,
+            None => Err(ManageError::Refused {
+                reason: "this node stands alone: `docket cluster init` makes it the first of a cluster"
+                    .to_owned(),
+            }),
         }
+    }
+
+    /// Gives the leads of this node to others that are ready for them, for at most `limit`: before it stops, so that nobody has to wait
+    /// for elections. What nobody can take stays.
+    pub async fn hand_over(&self, limit: Duration) {
+        let me = self.inner.identity.node_id;
+        let handed = self.inner.groups.iter().map(|group| async move {
+            if placement::leads(group) && placement::hand_over(group, me, self.inner.alive).await {
+                let mut leadership = group.leadership();
+                // An error means that the group has ended.
+                let _ = leadership
+                    .wait_for(|now| !matches!(now, Leadership::Leader { .. }))
+                    .await;
+            }
+        });
+        // What takes longer is decided by an election.
+        let _ = tokio::time::timeout(limit, join_all(handed)).await;
     }
 
     /// Waits until the node cannot go on, and says why: a write or sync failed, or a group's core died. The program must exit then.
@@ -369,11 +520,9 @@ impl Node {
         inner.closing.send_replace(true);
         if let Some(peering) = &inner.peering {
             peering.closing.cancel();
-            let serving = peering.serving.lock().take();
-            if let Some(serving) = serving {
-                // A panic there has cost the peers' connections, which end now anyway.
-                let _ = serving.await;
-            }
+            let tasks = std::mem::take(&mut *peering.tasks.lock());
+            // A panic there has cost the peers' connections, or a step of placement, which end now anyway.
+            join_all(tasks).await;
         }
         let chores = inner.chores.lock().take();
         if let Some(chores) = chores {
@@ -396,8 +545,8 @@ impl Node {
     }
 }
 
-impl std::fmt::Debug for Node {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Node")
             .field("identity", &self.inner.identity)
             .finish_non_exhaustive()
@@ -409,16 +558,73 @@ fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
     std::iter::once(GroupId::META).chain(ring.shard_ids().map(ShardId::group))
 }
 
+/// Finds out whose node it is, and opens the way to its peers: before anything else is, so that what cannot be used is found out first.
+/// A node that joins a cluster waits here until it is let in.
+async fn introduce(
+    options: &NodeOptions,
+) -> Result<(Identity, Option<(Arc<Peers>, Listener)>), ClusterError> {
+    let Some(peers) = &options.peers else {
+        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, None)?;
+        if identity.membership.is_some() {
+            return Err(ClusterError::MemberAlone {
+                path: options.data_dir.clone(),
+                cluster: identity.cluster_id,
+                node: identity.node_id,
+            });
+        }
+        return Ok((identity, None));
+    };
+    let Some(member) = &options.member else {
+        let ways = (
+            Arc::new(Peers::new(peers, String::new())?),
+            Listener::bind(peers.listen).await?,
+        );
+        let own = Some((peers.cluster_id.as_str(), peers.node_id));
+        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, own)?;
+        return Ok((identity, Some(ways)));
+    };
+    let standing = Standing::read(&options.data_dir, options.shards, peers, member)?;
+    let ways = Arc::new(Peers::new(peers, standing.instance())?);
+    let listener = Listener::bind(peers.listen).await?;
+    let identity = match standing {
+        Standing::Member(identity) => identity,
+        Standing::New { .. } => {
+            let (own, address) = (ways.own(), advertised(member, &listener));
+            enter(&options.data_dir, options.shards, &own, member, &address).await?
+        }
+    };
+    Ok((identity, Some((ways, listener))))
+}
+
+/// Where other nodes reach this one.
+fn advertised(member: &MemberOptions, listener: &Listener) -> String {
+    member
+        .peer_address
+        .clone()
+        .unwrap_or_else(|| listener.address().to_string())
+}
+
+/// The first voters of a group whose log is empty here; none where it waits to be told of them.
+fn founders(options: &NodeOptions, identity: &Identity) -> BTreeSet<u64> {
+    match (&options.peers, &identity.membership) {
+        (None, _) => BTreeSet::from([identity.node_id.0]),
+        (Some(_), Some(membership)) if membership.founder => BTreeSet::from([identity.node_id.0]),
+        (Some(_), Some(_)) => BTreeSet::new(),
+        (Some(peers), None) => peers.founders.iter().map(|founder| founder.0).collect(),
+    }
+}
+
 async fn start_group(
     options: &NodeOptions,
     peers: Option<Arc<Peers>>,
+    founders: BTreeSet<u64>,
     log: GroupLog,
     applier: Applier,
     progress: Arc<Progress>,
     stop: Stop,
 ) -> Result<Group, ClusterError> {
     let id = progress.group;
-    let failed = |error: &dyn std::fmt::Display| ClusterError::Group {
+    let failed = |error: &dyn fmt::Display| ClusterError::Group {
         group: id,
         cause: error.to_string(),
     };
@@ -430,10 +636,6 @@ async fn start_group(
         .await
         .map_err(|error| failed(&error))?;
     let leadership = leadership::follow(&raft, Arc::clone(&progress), stop.clone());
-    let founders: BTreeSet<u64> = match &options.peers {
-        None => BTreeSet::from([node]),
-        Some(peers) => peers.founders.iter().map(|founder| founder.0).collect(),
-    };
     let waits = pristine && founders.is_empty();
     if pristine && !waits {
         raft.initialize(founders).await.map_err(|error| failed(&error))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use docket_persistence::{JOURNAL_DIR, JournalOptions};
 
 use crate::limits::{PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
-use crate::{ClusterError, PeerOptions};
+use crate::{ClusterError, MemberOptions, PeerOptions};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -32,6 +32,9 @@ pub struct NodeOptions {
     pub election_timeout_max_ms: u64,
     /// How it talks to the other nodes of its cluster. Default: not at all; it is a cluster of one, and listens for no peer.
     pub peers: Option<PeerOptions>,
+    /// How it takes part in a cluster that keeps a registry of its nodes, which forms and changes while it runs. Default: it does not;
+    /// with `peers` it is then one of voters that are given for ever.
+    pub member: Option<MemberOptions>,
 }
 
 impl NodeOptions {
@@ -47,6 +50,7 @@ impl NodeOptions {
             election_timeout_min_ms: 1_000,
             election_timeout_max_ms: 2_000,
             peers: None,
+            member: None,
         }
     }
 
@@ -90,6 +94,12 @@ impl NodeOptions {
             "election_timeout_max_ms",
             self.election_timeout_max_ms,
             "more than election_timeout_min_ms",
+        )?;
+        check(
+            self.member.is_none() || self.peers.as_ref().is_some_and(|peers| peers.founders.is_empty()),
+            "member",
+            u64::from(self.member.is_some()),
+            "only beside peers, and without founders: who founded the cluster is in the data directory",
         )?;
         if let Some(peers) = &self.peers {
             check(

@@ -27,6 +27,15 @@ pub struct ServeArgs {
     /// Address for health, metrics and status [default: 127.0.0.1:7071]
     #[arg(long, value_name = "IP:PORT")]
     pub admin_listen: Option<SocketAddr>,
+    /// Address for the other nodes of the cluster [default: none, standing alone]
+    #[arg(long, value_name = "IP:PORT")]
+    pub peer_listen: Option<SocketAddr>,
+    /// This node's id in the cluster, where its folder is new
+    #[arg(long, value_name = "N")]
+    pub node_id: Option<u64>,
+    /// Peer address of a node of the cluster to join; several: repeat, or commas
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub join: Vec<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -39,6 +48,13 @@ impl ServeArgs {
             data_dir: self.data_dir.or(outer.data_dir),
             listen: self.listen.or(outer.listen),
             admin_listen: self.admin_listen.or(outer.admin_listen),
+            peer_listen: self.peer_listen.or(outer.peer_listen),
+            node_id: self.node_id.or(outer.node_id),
+            join: if self.join.is_empty() {
+                outer.join
+            } else {
+                self.join
+            },
             config: self.config.or(outer.config),
         }
     }
@@ -52,6 +68,9 @@ impl ServeArgs {
             ("--data-dir", self.data_dir.is_some()),
             ("--listen", self.listen.is_some()),
             ("--admin-listen", self.admin_listen.is_some()),
+            ("--peer-listen", self.peer_listen.is_some()),
+            ("--node-id", self.node_id.is_some()),
+            ("--join", !self.join.is_empty()),
             ("--config", self.config.is_some()),
         ];
         refuse(&given, "a flag of the server", command)
@@ -63,6 +82,9 @@ impl ServeArgs {
             data_dir: self.data_dir,
             listen: self.listen,
             admin_listen: self.admin_listen,
+            peer_listen: self.peer_listen,
+            node_id: self.node_id,
+            join: self.join,
         };
         (self.config, flags)
     }

@@ -3,6 +3,8 @@
 mod args;
 mod auth;
 mod bench;
+mod certs;
+mod cluster;
 mod completions;
 mod config;
 mod customer;
@@ -76,6 +78,10 @@ enum Command {
     Journal(journal::Args),
     /// Check and show the server's configuration
     Config(config::Args),
+    /// Make a cluster of several nodes
+    Cluster(cluster::Args),
+    /// Make the authority and the certificates of a cluster's nodes
+    Certs(certs::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
 }
@@ -141,6 +147,8 @@ impl Command {
             Self::Demo(args) => Some(args.output),
             Self::Journal(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
+            Self::Certs(args) => Some(args.output),
+            Self::Cluster(args) => Some(args.output),
             Self::BenchEcho | Self::Completions(_) => None,
         }
     }
@@ -160,6 +168,8 @@ impl Command {
             Self::Health(_) => ("health", Takes::Client),
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
+            Self::Certs(_) => ("certs", Takes::Nothing),
+            Self::Cluster(_) => ("cluster", Takes::DataDir),
             Self::Completions(_) => ("completions", Takes::Nothing),
         }
     }
@@ -215,6 +225,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Health(args) => wait(args.run(client, output)),
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
+        Command::Certs(args) => args.run(&output),
+        Command::Cluster(args) => args.run(serve.data_dir, &output),
         Command::Completions(args) => args.run(),
     }
 }

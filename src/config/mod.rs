@@ -9,6 +9,7 @@
 //! environment       DOCKET__JOURNAL__SEGMENT_BYTES=268435456
 //! ```
 
+mod cluster;
 mod environment;
 mod error;
 mod file;
@@ -38,6 +39,12 @@ pub struct Flags {
     pub listen: Option<SocketAddr>,
     /// `--admin-listen`
     pub admin_listen: Option<SocketAddr>,
+    /// `--peer-listen`
+    pub peer_listen: Option<SocketAddr>,
+    /// `--node-id`
+    pub node_id: Option<u64>,
+    /// `--join`; empty where it was not given.
+    pub join: Vec<String>,
 }
 
 /// A configuration that is valid, and where each value of it came from.
@@ -65,18 +72,19 @@ impl Loaded {
         }
         environment::read(environment, &mut layers);
         let path = |path: &PathBuf| Value::from(path.to_string_lossy().into_owned());
+        let address = |address: SocketAddr| Value::from(address.to_string());
+        let join = (!flags.join.is_empty()).then(|| Value::from(flags.join.clone()));
         let given = [
             ("server.data_dir", "--data-dir", flags.data_dir.as_ref().map(path)),
+            ("server.listen", "--listen", flags.listen.map(address)),
+            ("admin.listen", "--admin-listen", flags.admin_listen.map(address)),
             (
-                "server.listen",
-                "--listen",
-                flags.listen.map(|address| address.to_string().into()),
+                "cluster.peer_listen",
+                "--peer-listen",
+                flags.peer_listen.map(address),
             ),
-            (
-                "admin.listen",
-                "--admin-listen",
-                flags.admin_listen.map(|address| address.to_string().into()),
-            ),
+            ("cluster.node_id", "--node-id", flags.node_id.map(Value::from)),
+            ("cluster.seeds", "--join", join),
         ];
         for (key, flag, value) in given {
             if let Some(value) = value {

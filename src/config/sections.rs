@@ -14,6 +14,8 @@ use docket_edge::{
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use serde::{Deserialize, Serialize};
 
+use super::cluster;
+
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
@@ -148,10 +150,33 @@ impl Default for Journal {
     }
 }
 
-/// The Raft groups.
+/// The Raft groups, and this node's part in its cluster.
+///
+/// Without `peer_listen` the node stands alone: it is a cluster of one, and listens for no peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
+    /// The cluster's id. Needed where a new data directory joins a cluster; an old one keeps its own and refuses any
+    /// other. Default none.
+    pub id: Option<String>,
+    /// This node's id in the cluster, from 1, likewise. An id is one data directory's, and never used again. Default none.
+    pub node_id: Option<u64>,
+    /// Where other nodes connect, over mutual TLS. Default none: this node stands alone.
+    pub peer_listen: Option<SocketAddr>,
+    /// The same as the other nodes reach it, `HOST:PORT`. A name is looked up at every connection. Default: what
+    /// `peer_listen` is.
+    pub peer_address: Option<String>,
+    /// Where clients reach this node, `HOST:PORT`, which other nodes tell them. Default: what `server.listen` is.
+    pub client_address: Option<String>,
+    /// A PEM file with the certificate of the cluster's authority. Default none.
+    pub ca: Option<PathBuf>,
+    /// A PEM file with this node's certificate, see `docket certs node`. Default none.
+    pub certificate: Option<PathBuf>,
+    /// A PEM file with its private key. Default none.
+    pub key: Option<PathBuf>,
+    /// Peer addresses, `HOST:PORT`, of which a new node asks to be let in, and which an old one asks where the others
+    /// are, should it have forgotten. Names are looked up each time, and may have several addresses. Default none.
+    pub seeds: Vec<String>,
     /// Shards of a new data directory, 1 to 1,024; an old one keeps its own and refuses any other. Default none: 8.
     pub shards: Option<u16>,
     /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, in bytes.
@@ -170,6 +195,15 @@ impl Default for Cluster {
     fn default() -> Self {
         let options = NodeOptions::new("");
         Self {
+            id: None,
+            node_id: None,
+            peer_listen: None,
+            peer_address: None,
+            client_address: None,
+            ca: None,
+            certificate: None,
+            key: None,
+            seeds: Vec::new(),
             shards: options.shards,
             snapshot_bytes_min: options.snapshot_bytes_min,
             heartbeat_ms: options.heartbeat_ms,
@@ -253,7 +287,7 @@ impl Config {
             heartbeat_ms: cluster.heartbeat_ms,
             election_timeout_min_ms: cluster.election_timeout_min_ms,
             election_timeout_max_ms: cluster.election_timeout_max_ms,
-            peers: None,
+            ..NodeOptions::new(&server.data_dir)
         }
     }
 
@@ -328,6 +362,8 @@ impl Config {
             Err(other) => refuse("cluster".into(), other.to_string()),
             Ok(()) => {}
         }
+        found.extend(cluster::problems(self));
+        let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self
             .cluster
             .shards

@@ -8,6 +8,7 @@
 
 mod admin_key;
 mod announce;
+mod peers;
 mod running;
 mod signals;
 
@@ -24,7 +25,7 @@ use crate::{
 };
 use signals::{Signal, Signals};
 
-pub use running::Running;
+pub use running::{Running, make_data_dir};
 
 /// How long a node that cannot write any more gives its callers to hear of it.
 const FAILED_GRACE: Duration = Duration::from_secs(2);

@@ -19,7 +19,7 @@ use docket_persistence::Lull;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::admin_key;
+use super::{admin_key, peers};
 use crate::{config::Config, failure::Failure};
 
 /// A data directory is nobody else's business.
@@ -47,21 +47,16 @@ impl Running {
     pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DATA_DIR_MODE)
-            .create(&data_dir)
-            .map_err(|cause| {
-                Failure::Other(format!(
-                    "cannot make the data directory {}: {cause}",
-                    data_dir.display()
-                ))
-            })?;
+        make_data_dir(&data_dir)?;
         // Whoever watches a long start asks there.
         let operators = Operators::serve(&config.admin, metrics.clone()).await;
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
         let mut options = config.node();
         options.node.journal.lull = lull;
+        if let Some((peers, member)) = peers::options(config)? {
+            options.node.peers = Some(peers);
+            options.node.member = Some(member);
+        }
         let docket = Docket::open(options).await.map_err(|cause| {
             Failure::Other(format!(
                 "cannot open the data directory {}: {cause}",
@@ -174,6 +169,23 @@ impl Running {
         tracing::info!("stopped: everything is synced");
         Ok(())
     }
+}
+
+/// Makes the data directory, if it is not there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(DATA_DIR_MODE)
+        .create(data_dir);
+    made.map_err(|cause| {
+        Failure::Other(format!(
+            "cannot make the data directory {}: {cause}",
+            data_dir.display()
+        ))
+    })
 }
 
 /// Makes the first administrator, where there is nobody yet; whether that was so.

@@ -1,6 +1,5 @@
 //! A connection to a peer that is made when it is needed, shared by all who need it, and made again, not too often, when it is lost.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
+use super::service::{EXPELLED, TWICE};
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
 use crate::NodeId;
 use crate::limits::{
@@ -36,7 +36,8 @@ struct Shared {
 }
 
 struct State {
-    address: Option<SocketAddr>,
+    /// `HOST:PORT`, looked up at every attempt.
+    address: Option<Arc<str>>,
     phase: Phase,
     /// How many attempts in a row have failed.
     failures: u32,
@@ -86,9 +87,9 @@ impl Link {
         }
     }
 
-    pub(super) fn set_address(&self, address: SocketAddr) {
+    pub(super) fn set_address(&self, address: &Arc<str>) {
         let mut state = self.shared.state.lock();
-        if state.address.replace(address) != Some(address) {
+        if state.address.replace(Arc::clone(address)).as_ref() != Some(address) {
             if let Phase::Failed { .. } = state.phase {
                 state.phase = Phase::Idle;
             }
@@ -107,7 +108,7 @@ impl Link {
                 Phase::Failed { retry_at, error } if Instant::now() < *retry_at => return Err(error.clone()),
                 Phase::Idle | Phase::Failed { .. } => {
                     let node = self.shared.node;
-                    let address = state.address.ok_or(PeerError::NoAddress { node })?;
+                    let address = state.address.clone().ok_or(PeerError::NoAddress { node })?;
                     let (tell, outcome) = watch::channel(None);
                     state.phase = Phase::Connecting(outcome.clone());
                     tokio::spawn(Arc::clone(&self.shared).connect(address, tell));
@@ -124,6 +125,14 @@ impl Link {
         })
     }
 
+    /// Why the last attempt to connect failed, if it did.
+    pub(super) fn last_error(&self) -> Option<PeerError> {
+        match &self.shared.state.lock().phase {
+            Phase::Failed { error, .. } => Some(error.clone()),
+            _ => None,
+        }
+    }
+
     /// Lets go of a connection that failed; whoever needs one next makes a new one.
     pub(crate) fn discard(&self, connection: &Arc<Connection>) {
         let mut state = self.shared.state.lock();
@@ -134,10 +143,10 @@ impl Link {
 }
 
 impl Shared {
-    async fn connect(self: Arc<Self>, address: SocketAddr, tell: watch::Sender<Option<Outcome>>) {
+    async fn connect(self: Arc<Self>, address: Arc<str>, tell: watch::Sender<Option<Outcome>>) {
         let limit = Duration::from_millis(PEER_CONNECT_MS);
         let (own, node) = (&*self.own, self.node);
-        let outcome = timeout(limit, connect(own, node, address))
+        let outcome = timeout(limit, connect(own, node, &address))
             .await
             .unwrap_or_else(|_elapsed| {
                 Err(PeerError::Unreachable {
@@ -177,7 +186,7 @@ fn back_off(failures: u32) -> Duration {
     Duration::from_millis(doubled.min(PEER_BACK_OFF_MAX_MS))
 }
 
-async fn connect(own: &Own, node: NodeId, address: SocketAddr) -> Result<Connection, PeerError> {
+async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, PeerError> {
     let unreachable = |cause: &dyn std::fmt::Display| PeerError::Unreachable {
         node,
         cause: format!("{address}: {cause}"),
@@ -193,6 +202,21 @@ async fn connect(own: &Own, node: NodeId, address: SocketAddr) -> Result<Connect
         .await
         .map_err(|error| tls::of_handshake(&error, &own.cluster_id, node))?;
     let channel = channel(stream).await.map_err(|error| unreachable(&error))?;
+    let (client, _) = greet(own, node, address, channel).await?;
+    Ok(Connection {
+        client,
+        appends: OnceCell::new(),
+    })
+}
+
+/// Says Hello to a node, 0 for whoever is there, and hears who answers.
+pub(super) async fn greet(
+    own: &Own,
+    node: NodeId,
+    address: &str,
+    channel: Channel,
+) -> Result<(PeerClient<Channel>, NodeId), PeerError> {
+    use tonic::Code;
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
@@ -201,38 +225,35 @@ async fn connect(own: &Own, node: NodeId, address: SocketAddr) -> Result<Connect
         cluster_id: own.cluster_id.clone(),
         from_node: own.node_id.0,
         to_node: node.0,
+        instance: own.instance.clone(),
+        process: own.process,
     };
-    let theirs = match client.hello(hello).await {
-        Ok(reply) => reply.into_inner().protocol_version,
-        Err(status)
-            if matches!(
-                status.code(),
-                tonic::Code::FailedPrecondition | tonic::Code::PermissionDenied
-            ) =>
-        {
-            return Err(PeerError::Refused {
+    let reply = client.hello(hello).await.map_err(|status| {
+        let cause = status.message().to_owned();
+        match status.code() {
+            Code::FailedPrecondition | Code::PermissionDenied => PeerError::Refused { node, cause },
+            EXPELLED => PeerError::Expelled { cause },
+            TWICE => PeerError::Twice { cause },
+            // A certificate that the peer does not accept shows here: its alert comes after the handshake.
+            _ => PeerError::Unreachable {
                 node,
-                cause: status.message().to_owned(),
-            });
+                cause: format!("{address}: {}", Causes(&status)),
+            },
         }
-        // A certificate that the peer does not accept shows here: its alert comes after the handshake.
-        Err(status) => return Err(unreachable(&Causes(&status))),
-    };
-    if theirs != PROTOCOL_VERSION {
+    })?;
+    let reply = reply.into_inner();
+    if reply.protocol_version != PROTOCOL_VERSION {
         return Err(PeerError::Version {
             node,
-            theirs,
+            theirs: reply.protocol_version,
             ours: PROTOCOL_VERSION,
         });
     }
-    Ok(Connection {
-        client,
-        appends: OnceCell::new(),
-    })
+    Ok((client, NodeId(reply.node)))
 }
 
 /// HTTP/2 over this stream, and over no other: what would connect again by itself would not say Hello.
-async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+pub(super) async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
     let once = Mutex::new(Some(TokioIo::new(stream)));
     let connector = tower::service_fn(move |_: hyper::Uri| {
         let stream = once.lock().take();

@@ -14,15 +14,12 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::PeerError;
 use super::service::{Handler, Served};
-use super::spool::Spools;
-use super::{Own, PeerError};
-use crate::Group;
 use crate::limits::{
     PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_KEEPALIVE_MS, PEER_KEEPALIVE_TIMEOUT_MS,
     PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
 };
-use crate::log::NodeJournal;
 
 /// How long to wait when the system cannot accept, in milliseconds.
 const ACCEPT_BACK_OFF_MS: u64 = 100;
@@ -53,16 +50,8 @@ impl Listener {
     }
 
     /// Serves peers until `closing`, which cuts every connection.
-    pub(crate) async fn serve(
-        self,
-        own: Arc<Own>,
-        groups: Vec<Group>,
-        journal: Arc<NodeJournal>,
-        spools: Arc<Spools>,
-        closing: CancellationToken,
-    ) {
-        let served = Arc::new(Served::new(own, &groups, journal, spools));
-        drop(groups);
+    pub(crate) async fn serve(self, served: Served, closing: CancellationToken) {
+        let served = Arc::new(served);
         // Dropped at the end, and every connection with it.
         let mut connections = JoinSet::new();
         loop {

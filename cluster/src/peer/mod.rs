@@ -18,12 +18,15 @@
 
 mod append_client;
 mod append_server;
+mod knock;
 mod link;
 mod listener;
+mod presence;
 mod service;
 mod spool;
 mod tls;
 mod wire;
+mod wire_ask;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,11 +35,14 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub(crate) use append_client::{Session, SessionError};
+pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
+pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
 pub(crate) use wire::*;
+pub(crate) use wire_ask::{put_ask, take_ask};
 
 use crate::NodeId;
 
@@ -81,6 +87,14 @@ pub enum PeerError {
     Unreachable {
         /// The node.
         node: NodeId,
+        /// Why.
+        cause: String,
+    },
+    /// Nobody of this cluster was met at an address.
+    #[error("no node of the cluster is at {address}: {cause}")]
+    Nobody {
+        /// `HOST:PORT`.
+        address: String,
         /// Why.
         cause: String,
     },
@@ -134,6 +148,18 @@ pub enum PeerError {
         /// What it said.
         cause: String,
     },
+    /// This node is no part of the cluster, for good.
+    #[error("{cause}")]
+    Expelled {
+        /// What it was told.
+        cause: String,
+    },
+    /// Another process is this node, too.
+    #[error("{cause}")]
+    Twice {
+        /// What it was told.
+        cause: String,
+    },
     /// The listener could not be opened.
     #[error("peers cannot be listened for on {address}: {cause}")]
     Listen {
@@ -154,6 +180,10 @@ pub(crate) struct Peers {
 pub(crate) struct Own {
     pub(crate) cluster_id: String,
     pub(crate) node_id: NodeId,
+    /// The random name of its data directory; empty where its cluster keeps no registry of nodes.
+    pub(crate) instance: String,
+    /// A random number of this process.
+    process: u64,
     ends: tls::Ends,
 }
 
@@ -168,12 +198,15 @@ pub(crate) struct PeerLinks {
 }
 
 impl Peers {
-    pub(crate) fn new(options: &PeerOptions) -> Result<Self, PeerError> {
+    /// The way of a node, whose data directory has this random name (empty where its cluster keeps no registry of nodes).
+    pub(crate) fn new(options: &PeerOptions, instance: String) -> Result<Self, PeerError> {
         let ends = tls::Ends::new(&options.tls, &options.cluster_id, options.node_id)?;
         Ok(Self {
             own: Arc::new(Own {
                 cluster_id: options.cluster_id.clone(),
                 node_id: options.node_id,
+                instance,
+                process: uuid::Uuid::new_v4().as_u64_pair().0,
                 ends,
             }),
             known: RwLock::default(),
@@ -184,8 +217,9 @@ impl Peers {
         Arc::clone(&self.own)
     }
 
-    /// Says where a node is. Connections that stand are kept; the next one goes there.
-    pub(crate) fn set_address(&self, node: NodeId, address: SocketAddr) {
+    /// Says where a node is, `HOST:PORT`. Connections that stand are kept; the next one goes there.
+    pub(crate) fn set_address(&self, node: NodeId, address: impl std::fmt::Display) {
+        let address: Arc<str> = address.to_string().into();
         let mut known = self.known.write();
         let links = known.entry(node).or_insert_with(|| {
             let link = || Link::new(Arc::clone(&self.own), node);
@@ -196,8 +230,24 @@ impl Peers {
             })
         });
         for link in [&links.log, &links.urgent, &links.snapshot] {
-            link.set_address(address);
+            link.set_address(&address);
         }
+    }
+
+    /// The nodes whose address is known.
+    pub(crate) fn known(&self) -> Vec<NodeId> {
+        self.known.read().keys().copied().collect()
+    }
+
+    /// Why this node is not let in, where a peer has said so lately.
+    pub(crate) fn refusal(&self) -> Option<PeerError> {
+        let known = self.known.read();
+        let links = known
+            .values()
+            .flat_map(|links| [&links.log, &links.urgent, &links.snapshot]);
+        let last = links.filter_map(Link::last_error);
+        last.filter(|error| matches!(error, PeerError::Expelled { .. } | PeerError::Twice { .. }))
+            .max_by_key(|error| matches!(error, PeerError::Expelled { .. }))
     }
 
     pub(crate) fn links(&self, node: NodeId) -> Result<Arc<PeerLinks>, PeerError> {
@@ -219,7 +269,7 @@ mod tests {
     use rustls_pki_types::pem::PemObject;
     use tokio_util::sync::CancellationToken;
 
-    use super::service::{Handler, Served};
+    use super::service::Handler;
     use super::*;
     use crate::log::NodeJournal;
 
@@ -262,10 +312,11 @@ mod tests {
         let listener = Listener::bind(answerer.listen).await.unwrap();
         let (address, closing) = (listener.address(), CancellationToken::new());
         let spools = Arc::new(Spools::new(dir.path()));
-        let own = Peers::new(answerer).unwrap().own();
-        let serving = listener.serve(own, Vec::new(), journal(dir.path()), spools, closing.clone());
+        let own = Peers::new(answerer, String::new()).unwrap().own();
+        let served = Served::new(own, &[], journal(dir.path()), spools, None);
+        let serving = listener.serve(served, closing.clone());
         let serving = tokio::spawn(serving);
-        let peers = Peers::new(caller).unwrap();
+        let peers = Peers::new(caller, String::new()).unwrap();
         peers.set_address(NodeId(2), address);
         let outcome = peers.links(NodeId(2)).unwrap().urgent.connection().await;
         closing.cancel();
@@ -295,7 +346,7 @@ mod tests {
 
         let mut nowhere = options(&own, CLUSTER, 1);
         nowhere.node_id = NodeId(4);
-        let refused = Peers::new(&nowhere).err().unwrap();
+        let refused = Peers::new(&nowhere, String::new()).err().unwrap();
         assert!(matches!(refused, PeerError::OtherNode { .. }), "{refused}");
     }
 
@@ -317,13 +368,15 @@ mod tests {
         let certificate = CertificateDer::from_pem_slice(first.tls.certificate.as_bytes()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let spools = Arc::new(Spools::new(dir.path()));
-        let own = Peers::new(&second).unwrap().own();
-        let served = Arc::new(Served::new(own, &[], journal(dir.path()), spools));
+        let own = Peers::new(&second, String::new()).unwrap().own();
+        let served = Arc::new(Served::new(own, &[], journal(dir.path()), spools, None));
         let good = HelloRequest {
             protocol_version: PROTOCOL_VERSION,
             cluster_id: CLUSTER.to_owned(),
             from_node: 1,
             to_node: 2,
+            instance: String::new(),
+            process: 0,
         };
         let greet =
             |hello: &HelloRequest| Handler::new(Arc::clone(&served), certificate.clone()).greet(hello);

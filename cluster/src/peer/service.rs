@@ -12,12 +12,19 @@ use tokio::time::{Duration, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::append_server::{self, Replies};
+use super::presence::{Presence, Present};
 use super::spool::{Spool, Spooled, Spools};
 use super::{Own, PROTOCOL_VERSION, tls, wire};
 use crate::apply::SnapshotData;
 use crate::limits::PEER_STALL_MS;
 use crate::log::NodeJournal;
+use crate::members::Members;
 use crate::{Group, NodeId};
+
+/// How Hello is refused where a node is no part of the cluster for good.
+pub(crate) const EXPELLED: tonic::Code = tonic::Code::Unauthenticated;
+/// How Hello is refused where another process is the same node.
+pub(super) const TWICE: tonic::Code = tonic::Code::AlreadyExists;
 
 /// Every group of this node, by its number. Clones are the same groups.
 #[derive(Clone)]
@@ -32,25 +39,31 @@ impl Groups {
 }
 
 /// What all connections share.
-pub(super) struct Served {
+pub(crate) struct Served {
     pub(super) own: Arc<Own>,
     groups: Groups,
     journal: Arc<NodeJournal>,
     spools: Arc<Spools>,
+    /// `None` where the cluster keeps no registry of nodes.
+    members: Option<Arc<Members>>,
+    present: Arc<Presence>,
 }
 
 impl Served {
-    pub(super) fn new(
+    pub(crate) fn new(
         own: Arc<Own>,
         groups: &[Group],
         journal: Arc<NodeJournal>,
         spools: Arc<Spools>,
+        members: Option<Arc<Members>>,
     ) -> Self {
         Self {
             own,
             groups: Groups(groups.into()),
             journal,
             spools,
+            members,
+            present: Arc::default(),
         }
     }
 }
@@ -62,6 +75,8 @@ pub(super) struct Handler {
     certificate: CertificateDer<'static>,
     /// Who calls, once that is known.
     caller: OnceLock<NodeId>,
+    /// Held as long as the connection lives.
+    present: OnceLock<Present>,
 }
 
 impl Handler {
@@ -70,14 +85,21 @@ impl Handler {
             served,
             certificate,
             caller: OnceLock::new(),
+            present: OnceLock::new(),
         }
     }
 
     fn caller(&self) -> Result<NodeId, Status> {
-        self.caller
-            .get()
-            .copied()
-            .ok_or_else(|| Status::failed_precondition("Hello comes first"))
+        let caller = self.caller.get().copied();
+        let caller = caller.ok_or_else(|| Status::failed_precondition("Hello comes first"))?;
+        // A node may have been removed since it said Hello.
+        match &self.served.members {
+            Some(members) if members.is_removed(caller) => Err(Status::new(
+                EXPELLED,
+                format!("node {caller} was removed from the cluster"),
+            )),
+            _ => Ok(caller),
+        }
     }
 
     fn group(&self, group: u32) -> Result<&Group, Status> {
@@ -98,7 +120,7 @@ impl Handler {
                 own.cluster_id, hello.cluster_id
             )));
         }
-        if hello.to_node != own.node_id.0 {
+        if hello.to_node != own.node_id.0 && hello.to_node != ANYBODY {
             return Err(Status::permission_denied(format!(
                 "this is node {}, not node {}",
                 own.node_id, hello.to_node
@@ -112,6 +134,17 @@ impl Handler {
         }
         tls::check_node(&self.certificate, &own.cluster_id, from)
             .map_err(|error| Status::permission_denied(error.to_string()))?;
+        if let Some(members) = &self.served.members {
+            members
+                .admit(from, &hello.instance)
+                .map_err(|refusal| Status::new(EXPELLED, refusal.to_string()))?;
+        }
+        if hello.process != 0 && self.present.get().is_none() {
+            let present = self.served.present.enter(from, hello.process);
+            let present = present.map_err(|twice| Status::new(TWICE, twice.to_string()))?;
+            // Somebody else's Hello on the same connection is refused below.
+            let _ = self.present.set(present);
+        }
         // Said twice is harmless, if it is the same.
         if *self.caller.get_or_init(|| from) != from {
             return Err(Status::permission_denied("a connection is one node's"));
@@ -142,6 +175,9 @@ impl Handler {
         }
     }
 }
+
+/// Who is called when the caller does not know who is there.
+pub(super) const ANYBODY: u64 = 0;
 
 fn invalid(error: wire::WireError) -> Status {
     Status::invalid_argument(error.to_string())
@@ -183,6 +219,7 @@ impl Peer for Handler {
         })?;
         Ok(Response::new(pb::HelloReply {
             protocol_version: PROTOCOL_VERSION,
+            node: self.served.own.node_id.0,
         }))
     }
 
@@ -265,5 +302,16 @@ impl Peer for Handler {
         response
             .map(|response| Response::new(wire::put_transferred(&response)))
             .map_err(stopped)
+    }
+
+    async fn ask(&self, request: Request<pb::AskRequest>) -> Result<Response<pb::AskReply>, Status> {
+        let (from, request) = (self.caller()?, request.into_inner());
+        let members = self
+            .served
+            .members
+            .as_ref()
+            .ok_or_else(|| Status::unimplemented("this node's cluster keeps no registry of nodes"))?;
+        let ask = super::take_ask(request, from).map_err(invalid)?;
+        Ok(Response::new(members.answer(&ask).await))
     }
 }

@@ -7,11 +7,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::{Resumption, verify_server_name};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::PeerError;
 use crate::NodeId;
@@ -47,6 +51,8 @@ impl fmt::Debug for PeerTls {
 /// Both ends of TLS, ready to use.
 pub(super) struct Ends {
     pub(super) client: Arc<ClientConfig>,
+    /// For a peer whose name is not known yet: whoever uses it checks the certificate's name itself, once it is.
+    pub(super) anybody: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
 }
 
@@ -93,19 +99,79 @@ impl Ends {
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(|error| own(&error))?;
         server.alpn_protocols = vec![ALPN_H2.to_vec()];
-        let mut client = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| own(&error))?
+        let builder = || {
+            ClientConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(|error| own(&error))
+        };
+        let finish = |client: Result<ClientConfig, rustls::Error>| {
+            let mut client = client.map_err(|error| own(&error))?;
+            client.alpn_protocols = vec![ALPN_H2.to_vec()];
+            // Each connection shows its certificate: what was trusted once need not be now.
+            client.resumption = Resumption::disabled();
+            Ok(Arc::new(client))
+        };
+        let any_node = AnyNode {
+            roots: Arc::clone(&roots),
+            algorithms: provider.signature_verification_algorithms,
+        };
+        let anybody = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(any_node))
+            .with_client_auth_cert(chain.clone(), key.clone_key());
+        let client = builder()?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| own(&error))?;
-        client.alpn_protocols = vec![ALPN_H2.to_vec()];
-        // Each connection shows its certificate: what was trusted once need not be now.
-        client.resumption = Resumption::disabled();
+            .with_client_auth_cert(chain, key);
         Ok(Self {
-            client: Arc::new(client),
+            client: finish(client)?,
+            anybody: finish(anybody)?,
             server: Arc::new(server),
         })
+    }
+}
+
+/// Accepts what the cluster's authority has signed, whatever name is in it.
+#[derive(Debug)]
+struct AnyNode {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyNode {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)
+            .map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 

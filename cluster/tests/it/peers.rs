@@ -17,20 +17,24 @@ use crate::machine::{Bed, Ledgers, payload};
 const CLUSTER: &str = "c1";
 const GROUP: GroupId = GroupId(1);
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn issue(&self, node: NodeId) -> PeerTls {
+    pub fn issue(&self, node: NodeId) -> PeerTls {
+        self.issue_for(CLUSTER, node)
+    }
+
+    pub fn issue_for(&self, cluster: &str, node: NodeId) -> PeerTls {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([certificate_name(CLUSTER, node)]).unwrap();
+        let params = CertificateParams::new([certificate_name(cluster, node)]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         PeerTls {
             authority: self.0.pem(),
@@ -173,7 +177,7 @@ impl Three {
     }
 }
 
-async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let asked = Instant::now();
     while !holds() {
         assert!(asked.elapsed() < PATIENCE, "still waiting for {what}");

@@ -1,0 +1,337 @@
+//! What can be asked of the registry, and what the leader of the meta group decides. Pure: the registry in, changes or a refusal out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Change, NODES_EVER_MAX, NodeState, RegisteredNode, Registry};
+use crate::{GroupId, NodeId};
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// A node says that it is there, and where: at its first start, and at every other.
+    Join {
+        id: NodeId,
+        instance: String,
+        peer_address: String,
+        client_address: String,
+    },
+    /// The leader of the meta group sees that a node has caught up.
+    Activate { id: NodeId },
+    /// A group's leader says who votes in it.
+    Report {
+        group: GroupId,
+        voters: BTreeSet<NodeId>,
+    },
+    /// The replicas of a node are to go elsewhere.
+    Drain { id: NodeId },
+    /// A node that was to be drained stays.
+    Undrain { id: NodeId },
+    /// A node that was drained leaves; by force, with a reason, one that was not.
+    Remove { id: NodeId, force: Option<String> },
+    /// A replica of a group is to go from one node to another.
+    Move {
+        group: GroupId,
+        from: NodeId,
+        to: NodeId,
+    },
+    /// Leaders are to be spread evenly.
+    Balance,
+    /// The next step towards the placement that there should be. Of the leader of the meta group itself.
+    Plan { groups: u32 },
+}
+
+/// Why something that was asked is not done. Final: the same would be refused again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The id was given to another data directory.
+    #[error(
+        "node {id} is another data directory (instance {theirs}; this is {ours}), and an id is never used again: give the new \
+         node an id of its own, or restore the old directory"
+    )]
+    IdTaken {
+        /// The node.
+        id: NodeId,
+        /// The directory that has the id.
+        theirs: String,
+        /// The directory that asks.
+        ours: String,
+    },
+    /// The node was removed.
+    #[error(
+        "node {id} was removed from the cluster{}: start it again with an empty data directory and a new id",
+        if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+    )]
+    Removed {
+        /// The node.
+        id: NodeId,
+        /// Why, if it was by force.
+        reason: String,
+    },
+    /// There is no such node.
+    #[error("there is no node {id} in this cluster: `docket cluster status` lists them")]
+    NoNode {
+        /// The node.
+        id: NodeId,
+    },
+    /// There is no such group, or nothing is known of it yet.
+    #[error("there is no {group}, or its leader has not reported yet")]
+    NoGroup {
+        /// The group.
+        group: GroupId,
+    },
+    /// Nobody would be left.
+    #[error("node {id} is the last active one: add another before")]
+    LastNode {
+        /// The node.
+        id: NodeId,
+    },
+    /// The node has replicas.
+    #[error(
+        "node {id} is {state} and holds {replicas} replicas: drain it and wait until it holds none, or remove it by force, with \
+         a reason, if it will not come back"
+    )]
+    NotDrained {
+        /// The node.
+        id: NodeId,
+        /// Its state.
+        state: NodeState,
+        /// Its replicas.
+        replicas: usize,
+    },
+    /// A forced removal without a reason.
+    #[error("a removal by force needs a reason, which is kept")]
+    NoReason,
+    /// The nodes or their states do not allow the move.
+    #[error("a replica of {group} cannot go from node {from} to node {to}: {cause}")]
+    NoMove {
+        /// The group.
+        group: GroupId,
+        /// From where.
+        from: NodeId,
+        /// Where to.
+        to: NodeId,
+        /// Why not.
+        cause: &'static str,
+    },
+    /// A replica is on its way already.
+    #[error("a replica of {group} is on its way already: wait until it has arrived")]
+    Moving {
+        /// The group.
+        group: GroupId,
+    },
+    /// There were too many nodes.
+    #[error("the cluster has had {NODES_EVER_MAX} nodes, and can have no more")]
+    TooMany,
+}
+
+impl Registry {
+    /// What is to be changed; nothing where it is so already.
+    pub(crate) fn decide(&self, ask: &Ask) -> Result<Vec<Change>, Refusal> {
+        match ask {
+            Ask::Join {
+                id,
+                instance,
+                peer_address,
+                client_address,
+            } => self.join(*id, instance, peer_address, client_address),
+            Ask::Activate { id } => {
+                let joining = self.member(*id)?.state == NodeState::Joining;
+                Ok(joining
+                    .then(|| state(*id, NodeState::Active))
+                    .into_iter()
+                    .collect())
+            }
+            Ask::Report { group, voters } => Ok(self.report(*group, voters)),
+            Ask::Drain { id } => self.drain(*id),
+            Ask::Undrain { id } => {
+                let draining = self.member(*id)?.state == NodeState::Draining;
+                Ok(draining
+                    .then(|| state(*id, NodeState::Active))
+                    .into_iter()
+                    .collect())
+            }
+            Ask::Remove { id, force } => self.remove(*id, force.as_deref()),
+            Ask::Move { group, from, to } => self.relocate(*group, *from, *to),
+            Ask::Balance => Ok(self.balance()),
+            Ask::Plan { groups } => Ok(self.plan(*groups).into_iter().collect()),
+        }
+    }
+
+    /// Whether a data directory may speak as a node: the node's own, and not after its removal. A node that is not known may, so that
+    /// it can join.
+    pub(crate) fn admit(&self, id: NodeId, instance: &str) -> Result<(), Refusal> {
+        match self.node(id) {
+            Some(node) if node.instance != instance => Err(Refusal::IdTaken {
+                id,
+                theirs: node.instance.clone(),
+                ours: instance.to_owned(),
+            }),
+            Some(node) if node.state == NodeState::Removed => Err(Refusal::Removed {
+                id,
+                reason: node.reason.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn join(
+        &self,
+        id: NodeId,
+        instance: &str,
+        peer_address: &str,
+        client_address: &str,
+    ) -> Result<Vec<Change>, Refusal> {
+        self.admit(id, instance)?;
+        let change = match self.node(id) {
+            None if self.nodes.len() >= NODES_EVER_MAX => return Err(Refusal::TooMany),
+            None => Change::Registered {
+                id,
+                node: RegisteredNode {
+                    instance: instance.to_owned(),
+                    peer_address: peer_address.to_owned(),
+                    client_address: client_address.to_owned(),
+                    state: NodeState::Joining,
+                    reason: String::new(),
+                },
+            },
+            Some(node) if node.peer_address == peer_address && node.client_address == client_address => {
+                return Ok(Vec::new());
+            }
+            Some(_) => Change::Addressed {
+                id,
+                peer_address: peer_address.to_owned(),
+                client_address: client_address.to_owned(),
+            },
+        };
+        Ok(vec![change])
+    }
+
+    /// A group's first report is what is wanted, too: it is placed as it is.
+    fn report(&self, group: GroupId, voters: &BTreeSet<NodeId>) -> Vec<Change> {
+        let nodes = voters.clone();
+        match self.groups.get(&group) {
+            Some(placement) if placement.placed == *voters => Vec::new(),
+            Some(_) => vec![Change::Placed { group, nodes }],
+            None => vec![
+                Change::Wanted {
+                    group,
+                    nodes: nodes.clone(),
+                },
+                Change::Placed { group, nodes },
+            ],
+        }
+    }
+
+    fn drain(&self, id: NodeId) -> Result<Vec<Change>, Refusal> {
+        if self.member(id)?.state == NodeState::Draining {
+            return Ok(Vec::new());
+        }
+        let others = self.active().iter().any(|active| *active != id);
+        if !others {
+            return Err(Refusal::LastNode { id });
+        }
+        Ok(vec![state(id, NodeState::Draining)])
+    }
+
+    fn remove(&self, id: NodeId, force: Option<&str>) -> Result<Vec<Change>, Refusal> {
+        let node = self.node(id).ok_or(Refusal::NoNode { id })?;
+        let replicas = self.replicas_of(id);
+        match force {
+            _ if node.state == NodeState::Removed => return Ok(Vec::new()),
+            Some("") => return Err(Refusal::NoReason),
+            None if node.state == NodeState::Active || replicas > 0 => {
+                return Err(Refusal::NotDrained {
+                    id,
+                    state: node.state,
+                    replicas,
+                });
+            }
+            _ => {}
+        }
+        if !self.active().iter().any(|active| *active != id) {
+            return Err(Refusal::LastNode { id });
+        }
+        Ok(vec![Change::State {
+            id,
+            state: NodeState::Removed,
+            reason: force.unwrap_or_default().to_owned(),
+        }])
+    }
+
+    fn relocate(&self, group: GroupId, from: NodeId, to: NodeId) -> Result<Vec<Change>, Refusal> {
+        let placement = self.groups.get(&group).ok_or(Refusal::NoGroup { group })?;
+        let refuse = |cause| Refusal::NoMove {
+            group,
+            from,
+            to,
+            cause,
+        };
+        self.member(from)?;
+        let target = self.member(to)?;
+        if placement.is_moving() {
+            return Err(Refusal::Moving { group });
+        }
+        if !placement.wanted.contains(&from) {
+            return Err(refuse("the first has none"));
+        }
+        if placement.wanted.contains(&to) {
+            return Err(refuse("the second has one already"));
+        }
+        if target.state != NodeState::Active {
+            return Err(refuse("the second is not active"));
+        }
+        let mut nodes = placement.wanted.clone();
+        nodes.remove(&from);
+        nodes.insert(to);
+        Ok(vec![Change::Wanted { group, nodes }])
+    }
+
+    /// Prefers for each group the one of its voters that leads the fewest, the groups with the least choice first.
+    fn balance(&self) -> Vec<Change> {
+        let active = self.active();
+        let candidates = |placement: &super::Placement| -> BTreeSet<NodeId> {
+            placement.wanted.intersection(&active).copied().collect()
+        };
+        let mut groups: Vec<_> = self
+            .groups
+            .iter()
+            .map(|(group, placement)| (candidates(placement), *group, placement.preferred))
+            .collect();
+        groups.sort_by_key(|(nodes, group, _)| (nodes.len(), *group));
+        let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (nodes, group, before) in groups {
+            let fewest = nodes
+                .iter()
+                .min_by_key(|node| (leads.get(node).copied().unwrap_or(0), **node));
+            let Some(chosen) = fewest.copied() else { continue };
+            *leads.entry(chosen).or_default() += 1;
+            if before != Some(chosen) {
+                changes.push(Change::Preferred {
+                    group,
+                    node: Some(chosen),
+                });
+            }
+        }
+        changes
+    }
+
+    fn member(&self, id: NodeId) -> Result<&RegisteredNode, Refusal> {
+        match self.node(id) {
+            None => Err(Refusal::NoNode { id }),
+            Some(node) if node.state == NodeState::Removed => Err(Refusal::Removed {
+                id,
+                reason: node.reason.clone(),
+            }),
+            Some(node) => Ok(node),
+        }
+    }
+}
+
+fn state(id: NodeId, state: NodeState) -> Change {
+    Change::State {
+        id,
+        state,
+        reason: String::new(),
+    }
+}
