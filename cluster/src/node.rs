@@ -24,7 +24,7 @@ use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
 use crate::network::Network;
 use crate::options::SHARDS_DEFAULT;
-use crate::peer::{Listener, Peers, Spools};
+use crate::peer::{Answering, Listener, Peers, Spools};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
@@ -60,8 +60,9 @@ struct Inner {
 }
 
 /// A node's part in its cluster.
-struct Peering {
-    peers: Arc<Peers>,
+pub(crate) struct Peering {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) answering: Answering,
     address: SocketAddr,
     closing: CancellationToken,
     serving: Mutex<Option<JoinHandle<()>>>,
@@ -203,16 +204,19 @@ impl Node {
         let groups: Vec<_> = wards.iter().map(|ward| ward.group.clone()).collect();
         let peering = peering.map(|(peers, listener)| {
             let (address, closing) = (listener.address(), CancellationToken::new());
+            let answering = Answering::default();
             let spools = Arc::new(Spools::new(&options.data_dir));
             let serving = tokio::spawn(listener.serve(
                 peers.own(),
                 groups.clone(),
                 Arc::clone(&journal),
                 spools,
+                answering.clone(),
                 closing.clone(),
             ));
             Peering {
                 peers,
+                answering,
                 address,
                 closing,
                 serving: Mutex::new(Some(serving)),
@@ -288,6 +292,10 @@ impl Node {
         if let Some(peering) = &self.inner.peering {
             peering.peers.set_address(node, address);
         }
+    }
+
+    pub(crate) fn peering(&self) -> Option<&Peering> {
+        self.inner.peering.as_ref()
     }
 
     /// Waits until every group has a leader, here or elsewhere, or the node has failed.

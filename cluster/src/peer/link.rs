@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
+use super::call_client::CallStream;
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
 use crate::NodeId;
 use crate::limits::{
@@ -59,6 +60,7 @@ type Outcome = Result<Arc<Connection>, PeerError>;
 pub(crate) struct Connection {
     client: PeerClient<Channel>,
     appends: OnceCell<AppendStream>,
+    calls: OnceCell<CallStream>,
 }
 
 impl Connection {
@@ -70,6 +72,13 @@ impl Connection {
     pub(crate) async fn appends(&self) -> Result<&AppendStream, tonic::Status> {
         self.appends
             .get_or_try_init(|| AppendStream::open(self.client()))
+            .await
+    }
+
+    /// The stream of calls, likewise.
+    pub(crate) async fn calls(&self) -> Result<&CallStream, tonic::Status> {
+        self.calls
+            .get_or_try_init(|| CallStream::open(self.client()))
             .await
     }
 }
@@ -228,6 +237,7 @@ async fn connect(own: &Own, node: NodeId, address: SocketAddr) -> Result<Connect
     Ok(Connection {
         client,
         appends: OnceCell::new(),
+        calls: OnceCell::new(),
     })
 }
 

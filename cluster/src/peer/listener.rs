@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::service::{Handler, Served};
 use super::spool::Spools;
-use super::{Own, PeerError};
+use super::{Answering, Own, PeerError};
 use crate::Group;
 use crate::limits::{
     PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_KEEPALIVE_MS, PEER_KEEPALIVE_TIMEOUT_MS,
@@ -59,9 +59,10 @@ impl Listener {
         groups: Vec<Group>,
         journal: Arc<NodeJournal>,
         spools: Arc<Spools>,
+        answering: Answering,
         closing: CancellationToken,
     ) {
-        let served = Arc::new(Served::new(own, &groups, journal, spools));
+        let served = Arc::new(Served::new(own, &groups, journal, spools, answering));
         drop(groups);
         // Dropped at the end, and every connection with it.
         let mut connections = JoinSet::new();

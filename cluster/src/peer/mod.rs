@@ -4,6 +4,7 @@
 //!  group's core ─▶ network::Peer ─▶ Peers ─▶ Link "log"       one stream: every group's appends, in sessions
 //!  (openraft)                        per    Link "urgent"    votes, heartbeats, transfers of the lead
 //!                                    node   Link "snapshot"  one call a snapshot, in chunks
+//!  Node::call ────────────────────▶        Link "calls"     one stream: questions of the layer above, and answers
 //!                                              │
 //!                                              ▼ mutual TLS, Hello
 //!                                           Listener ─▶ the group's core on the other node
@@ -18,8 +19,11 @@
 
 mod append_client;
 mod append_server;
+mod call_client;
+mod call_server;
 mod link;
 mod listener;
+mod read_index;
 mod service;
 mod spool;
 mod tls;
@@ -32,8 +36,11 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub(crate) use append_client::{Session, SessionError};
+pub(crate) use call_client::{Bounds, StreamError};
+pub(crate) use call_server::{Answering, READ};
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
+pub(crate) use read_index::{put_read, take_read};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
 pub(crate) use wire::*;
@@ -165,6 +172,15 @@ pub(crate) struct PeerLinks {
     pub(crate) urgent: Link,
     /// Snapshots.
     pub(crate) snapshot: Link,
+    /// Calls of the layer above, and what may be in flight of them.
+    pub(crate) calls: Calls,
+}
+
+/// The way of calls to one peer.
+pub(crate) struct Calls {
+    pub(crate) link: Link,
+    pub(crate) requests: Bounds,
+    pub(crate) steps: Bounds,
 }
 
 impl Peers {
@@ -193,9 +209,14 @@ impl Peers {
                 log: link(),
                 urgent: link(),
                 snapshot: link(),
+                calls: Calls {
+                    link: link(),
+                    requests: Bounds::new(),
+                    steps: Bounds::new(),
+                },
             })
         });
-        for link in [&links.log, &links.urgent, &links.snapshot] {
+        for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
             link.set_address(address);
         }
     }
@@ -263,7 +284,14 @@ mod tests {
         let (address, closing) = (listener.address(), CancellationToken::new());
         let spools = Arc::new(Spools::new(dir.path()));
         let own = Peers::new(answerer).unwrap().own();
-        let serving = listener.serve(own, Vec::new(), journal(dir.path()), spools, closing.clone());
+        let serving = listener.serve(
+            own,
+            Vec::new(),
+            journal(dir.path()),
+            spools,
+            Answering::default(),
+            closing.clone(),
+        );
         let serving = tokio::spawn(serving);
         let peers = Peers::new(caller).unwrap();
         peers.set_address(NodeId(2), address);
@@ -318,7 +346,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spools = Arc::new(Spools::new(dir.path()));
         let own = Peers::new(&second).unwrap().own();
-        let served = Arc::new(Served::new(own, &[], journal(dir.path()), spools));
+        let served = Arc::new(Served::new(
+            own,
+            &[],
+            journal(dir.path()),
+            spools,
+            Answering::default(),
+        ));
         let good = HelloRequest {
             protocol_version: PROTOCOL_VERSION,
             cluster_id: CLUSTER.to_owned(),

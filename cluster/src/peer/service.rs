@@ -12,6 +12,7 @@ use tokio::time::{Duration, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::append_server::{self, Replies};
+use super::call_server::{self, Answering};
 use super::spool::{Spool, Spooled, Spools};
 use super::{Own, PROTOCOL_VERSION, tls, wire};
 use crate::apply::SnapshotData;
@@ -37,6 +38,7 @@ pub(super) struct Served {
     groups: Groups,
     journal: Arc<NodeJournal>,
     spools: Arc<Spools>,
+    answering: Answering,
 }
 
 impl Served {
@@ -45,12 +47,14 @@ impl Served {
         groups: &[Group],
         journal: Arc<NodeJournal>,
         spools: Arc<Spools>,
+        answering: Answering,
     ) -> Self {
         Self {
             own,
             groups: Groups(groups.into()),
             journal,
             spools,
+            answering,
         }
     }
 }
@@ -172,6 +176,7 @@ async fn blocking<T: Send + 'static>(
 #[tonic::async_trait]
 impl Peer for Handler {
     type AppendStream = Replies;
+    type CallStream = call_server::Replies;
 
     async fn hello(&self, hello: Request<pb::HelloRequest>) -> Result<Response<pb::HelloReply>, Status> {
         self.greet(hello.get_ref()).inspect_err(|status| {
@@ -252,6 +257,16 @@ impl Peer for Handler {
         taken
             .map(|taken| Response::new(wire::put_snapshot_taken(&taken)))
             .map_err(stopped)
+    }
+
+    async fn call(
+        &self,
+        frames: Request<Streaming<pb::CallFrame>>,
+    ) -> Result<Response<call_server::Replies>, Status> {
+        let from = self.caller()?;
+        let (groups, answering) = (self.served.groups.clone(), self.served.answering.clone());
+        let replies = call_server::serve(frames.into_inner(), from, groups, answering);
+        Ok(Response::new(replies))
     }
 
     async fn transfer_leader(
