@@ -17,7 +17,7 @@ const JOURNAL: [&str; 3] = [
     "docket/journal/v1/registry.proto",
 ];
 /// What nodes say to one another. Apart from the public contract, so that reflection does not show it.
-const PEER: [&str; 1] = ["docket/peer/v1/peer.proto"];
+const PEER: [&str; 2] = ["docket/peer/v1/peer.proto", "docket/peer/v1/call.proto"];
 /// Messages with a secret in them: what prints them is written by hand.
 const SECRET: [&str; 6] = [
     "docket.v1.RegisterRequest",

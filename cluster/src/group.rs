@@ -104,6 +104,10 @@ impl Group {
         &self.inner.raft
     }
 
+    pub(crate) fn stop_reason(&self) -> Arc<str> {
+        self.inner.stop.reason()
+    }
+
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.inner.progress
     }

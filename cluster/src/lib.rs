@@ -26,6 +26,8 @@
 //! - Every queue and cache is bounded: see [`limits`].
 
 mod apply;
+mod call;
+mod calling;
 mod chores;
 #[cfg(test)]
 mod conformance;
@@ -52,6 +54,7 @@ mod ring;
 mod snapshots;
 mod verify;
 
+pub use call::{AnswerCalls, Declined, Lane, Leader, PeerCall, PeerCallError};
 pub use error::{ClusterError, ProposeError, ReadError};
 pub use group::{Group, GroupStatus, Leadership, Pending};
 pub use identity::{CLUSTER_ID_RULE, Identity, Membership, is_cluster_id};

@@ -90,6 +90,36 @@ pub const PEER_SNAPSHOTS_IN_MAX: usize = 1;
 /// a connection that died is found by its keepalive, and one that stands still by whoever receives, after [`PEER_STALL_MS`].
 pub const PEER_SNAPSHOT_MS: u64 = 3_600_000;
 
+/// Calls of one lane on their way to one peer, or being answered there. The next one waits.
+pub const CALLS_IN_FLIGHT_MAX: usize = 8_192;
+
+/// Bytes of their bodies. The next one waits.
+pub const CALL_BYTES_IN_FLIGHT_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of the body of one call, and of one answer.
+pub const CALL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a call counts beside its body, in bytes.
+pub const CALL_BYTES_MIN: usize = 128;
+
+/// Calls, and answers, in front of one connection.
+pub const CALL_QUEUE_MAX: usize = 256;
+
+/// How long a call may wait for its answer when its deadline is later, in milliseconds.
+pub const CALL_WAIT_MAX_MS: u64 = 600_000;
+
+/// Groups about which one peer is asked at once how far they have applied.
+pub const READ_GROUPS_MAX: usize = SHARDS_MAX as usize + 1;
+
+const _: () = assert!(
+    CALL_BYTES_MAX + CALL_BYTES_MIN < PEER_MESSAGE_BYTES_MAX
+        && CALL_BYTES_MAX + CALL_BYTES_MIN <= CALL_BYTES_IN_FLIGHT_MAX,
+    "every call must fit a message, and what may be on its way"
+);
+const _: () = assert!(
+    CALL_BYTES_IN_FLIGHT_MAX <= u32::MAX as usize,
+    "permits are counted in u32"
+);
 const _: () = assert!(
     PEER_MESSAGE_BYTES_MAX > PAYLOAD_BYTES_MAX + READ_BYTES_MAX / 8
         && PEER_MESSAGE_BYTES_MAX > READ_BYTES_MAX,

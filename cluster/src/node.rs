@@ -26,7 +26,7 @@ use crate::log::{GroupLog, NodeJournal};
 use crate::members::{ManageError, Members, Standing, enter};
 use crate::network::Network;
 use crate::options::SHARDS_DEFAULT;
-use crate::peer::{Listener, Peers, Served, Spools};
+use crate::peer::{Answering, Listener, Peers, Served, Spools};
 use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
@@ -68,8 +68,9 @@ struct Inner {
 }
 
 /// A node's part in its cluster.
-struct Peering {
-    peers: Arc<Peers>,
+pub(crate) struct Peering {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) answering: Answering,
     address: SocketAddr,
     closing: CancellationToken,
     /// The listener's task, and those of membership and placement.
@@ -224,6 +225,7 @@ impl Node {
         }
         let peering = peering.map(|(peers, listener)| {
             let (address, closing) = (listener.address(), CancellationToken::new());
+            let answering = Answering::default();
             let spools = Arc::new(Spools::new(&options.data_dir));
             let served = Served::new(
                 peers.own(),
@@ -231,6 +233,7 @@ impl Node {
                 Arc::clone(&journal),
                 spools,
                 members.clone(),
+                answering.clone(),
             );
             let mut tasks = vec![tokio::spawn(listener.serve(served, closing.clone()))];
             if let Some(members) = &members {
@@ -244,6 +247,7 @@ impl Node {
             }
             Peering {
                 peers,
+                answering,
                 address,
                 closing,
                 tasks: Mutex::new(tasks),
@@ -322,6 +326,10 @@ impl Node {
         if let Some(peering) = &self.inner.peering {
             peering.peers.set_address(node, address);
         }
+    }
+
+    pub(crate) fn peering(&self) -> Option<&Peering> {
+        self.inner.peering.as_ref()
     }
 
     /// Waits until every group that has a replica here has a leader, here or elsewhere, or the node has failed. A member of a cluster

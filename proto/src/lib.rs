@@ -8,6 +8,7 @@ pub mod api;
 mod code;
 mod fact;
 mod parts;
+pub mod peer_call;
 pub mod record;
 mod refusal;
 pub mod snapshot;

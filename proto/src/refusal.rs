@@ -53,21 +53,39 @@ pub(crate) fn put(out: &mut Vec<u8>, field: u32, rejection: &Rejection) {
         _ => String::new(),
     };
     let parts = take_apart(rejection, &order);
-    wire::nested(out, field, |out| {
-        wire::number(out, 1, parts.kind.into());
-        wire::number(out, 2, parts.line.map_or(0, |line| u64::from(line) + 1));
-        wire::text(out, 3, parts.subject);
-        wire::signed(out, 4, parts.wanted);
-        wire::signed(out, 5, parts.found);
-        wire::text(out, 6, parts.wanted_text);
-        wire::text(out, 7, parts.found_text);
-        wire::signed(out, 8, parts.taken);
-    });
+    wire::nested(out, field, |out| write(out, &parts));
+}
+
+/// The message by itself.
+pub(crate) fn encode(rejection: &Rejection) -> Vec<u8> {
+    let order = match rejection {
+        Rejection::OrderNotFound { order } => order.to_string(),
+        _ => String::new(),
+    };
+    let mut out = Vec::new();
+    write(&mut out, &take_apart(rejection, &order));
+    out
+}
+
+fn write(out: &mut Vec<u8>, parts: &Parts<'_>) {
+    wire::number(out, 1, parts.kind.into());
+    wire::number(out, 2, parts.line.map_or(0, |line| u64::from(line) + 1));
+    wire::text(out, 3, parts.subject);
+    wire::signed(out, 4, parts.wanted);
+    wire::signed(out, 5, parts.found);
+    wire::text(out, 6, parts.wanted_text);
+    wire::text(out, 7, parts.found_text);
+    wire::signed(out, 8, parts.taken);
 }
 
 pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Rejection, DecodeError> {
+    decode(field.bytes()?, ids)
+}
+
+/// The rejection in a message by itself.
+pub(crate) fn decode(message: &[u8], ids: &dyn Intern) -> Result<Rejection, DecodeError> {
     let mut parts = Parts::default();
-    for field in fields(MESSAGE, field.bytes()?) {
+    for field in fields(MESSAGE, message) {
         let field = field?;
         match field.number {
             1 => parts.kind = field.number32()?,

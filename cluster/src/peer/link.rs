@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
+use super::call_client::CallStream;
 use super::service::{EXPELLED, TWICE};
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
 use crate::NodeId;
@@ -60,6 +61,7 @@ type Outcome = Result<Arc<Connection>, PeerError>;
 pub(crate) struct Connection {
     client: PeerClient<Channel>,
     appends: OnceCell<AppendStream>,
+    calls: OnceCell<CallStream>,
 }
 
 impl Connection {
@@ -71,6 +73,13 @@ impl Connection {
     pub(crate) async fn appends(&self) -> Result<&AppendStream, tonic::Status> {
         self.appends
             .get_or_try_init(|| AppendStream::open(self.client()))
+            .await
+    }
+
+    /// The stream of calls, likewise.
+    pub(crate) async fn calls(&self) -> Result<&CallStream, tonic::Status> {
+        self.calls
+            .get_or_try_init(|| CallStream::open(self.client()))
             .await
     }
 }
@@ -206,6 +215,7 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
     Ok(Connection {
         client,
         appends: OnceCell::new(),
+        calls: OnceCell::new(),
     })
 }
 

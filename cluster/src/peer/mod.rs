@@ -4,6 +4,7 @@
 //!  group's core ─▶ network::Peer ─▶ Peers ─▶ Link "log"       one stream: every group's appends, in sessions
 //!  (openraft)                        per    Link "urgent"    votes, heartbeats, transfers of the lead
 //!                                    node   Link "snapshot"  one call a snapshot, in chunks
+//!  Node::call ────────────────────▶        Link "calls"     one stream: questions of the layer above, and answers
 //!                                              │
 //!                                              ▼ mutual TLS, Hello
 //!                                           Listener ─▶ the group's core on the other node
@@ -18,10 +19,13 @@
 
 mod append_client;
 mod append_server;
+mod call_client;
+mod call_server;
 mod knock;
 mod link;
 mod listener;
 mod presence;
+mod read_index;
 mod service;
 mod spool;
 mod tls;
@@ -35,9 +39,12 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 pub(crate) use append_client::{Session, SessionError};
+pub(crate) use call_client::{Bounds, StreamError};
+pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
+pub(crate) use read_index::{put_read, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
@@ -195,6 +202,15 @@ pub(crate) struct PeerLinks {
     pub(crate) urgent: Link,
     /// Snapshots.
     pub(crate) snapshot: Link,
+    /// Calls of the layer above, and what may be in flight of them.
+    pub(crate) calls: Calls,
+}
+
+/// The way of calls to one peer.
+pub(crate) struct Calls {
+    pub(crate) link: Link,
+    pub(crate) requests: Bounds,
+    pub(crate) steps: Bounds,
 }
 
 impl Peers {
@@ -227,9 +243,14 @@ impl Peers {
                 log: link(),
                 urgent: link(),
                 snapshot: link(),
+                calls: Calls {
+                    link: link(),
+                    requests: Bounds::new(),
+                    steps: Bounds::new(),
+                },
             })
         });
-        for link in [&links.log, &links.urgent, &links.snapshot] {
+        for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
             link.set_address(&address);
         }
     }
@@ -313,7 +334,7 @@ mod tests {
         let (address, closing) = (listener.address(), CancellationToken::new());
         let spools = Arc::new(Spools::new(dir.path()));
         let own = Peers::new(answerer, String::new()).unwrap().own();
-        let served = Served::new(own, &[], journal(dir.path()), spools, None);
+        let served = Served::new(own, &[], journal(dir.path()), spools, None, Answering::default());
         let serving = listener.serve(served, closing.clone());
         let serving = tokio::spawn(serving);
         let peers = Peers::new(caller, String::new()).unwrap();
@@ -369,7 +390,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spools = Arc::new(Spools::new(dir.path()));
         let own = Peers::new(&second, String::new()).unwrap().own();
-        let served = Arc::new(Served::new(own, &[], journal(dir.path()), spools, None));
+        let served = Arc::new(Served::new(
+            own,
+            &[],
+            journal(dir.path()),
+            spools,
+            None,
+            Answering::default(),
+        ));
         let good = HelloRequest {
             protocol_version: PROTOCOL_VERSION,
             cluster_id: CLUSTER.to_owned(),

@@ -12,6 +12,7 @@ use tokio::time::{Duration, timeout};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::append_server::{self, Replies};
+use super::call_server::{self, Answering};
 use super::presence::{Presence, Present};
 use super::spool::{Spool, Spooled, Spools};
 use super::{Own, PROTOCOL_VERSION, tls, wire};
@@ -47,6 +48,7 @@ pub(crate) struct Served {
     /// `None` where the cluster keeps no registry of nodes.
     members: Option<Arc<Members>>,
     present: Arc<Presence>,
+    answering: Answering,
 }
 
 impl Served {
@@ -56,6 +58,7 @@ impl Served {
         journal: Arc<NodeJournal>,
         spools: Arc<Spools>,
         members: Option<Arc<Members>>,
+        answering: Answering,
     ) -> Self {
         Self {
             own,
@@ -64,6 +67,7 @@ impl Served {
             spools,
             members,
             present: Arc::default(),
+            answering,
         }
     }
 }
@@ -208,6 +212,7 @@ async fn blocking<T: Send + 'static>(
 #[tonic::async_trait]
 impl Peer for Handler {
     type AppendStream = Replies;
+    type CallStream = call_server::Replies;
 
     async fn hello(&self, hello: Request<pb::HelloRequest>) -> Result<Response<pb::HelloReply>, Status> {
         self.greet(hello.get_ref()).inspect_err(|status| {
@@ -289,6 +294,16 @@ impl Peer for Handler {
         taken
             .map(|taken| Response::new(wire::put_snapshot_taken(&taken)))
             .map_err(stopped)
+    }
+
+    async fn call(
+        &self,
+        frames: Request<Streaming<pb::CallFrame>>,
+    ) -> Result<Response<call_server::Replies>, Status> {
+        let from = self.caller()?;
+        let (groups, answering) = (self.served.groups.clone(), self.served.answering.clone());
+        let replies = call_server::serve(frames.into_inner(), from, groups, answering);
+        Ok(Response::new(replies))
     }
 
     async fn transfer_leader(

@@ -47,7 +47,7 @@ pub(super) async fn step(group: &Group, registry: &Registry, members: &Members, 
         let metrics = metrics.borrow_watched();
         (
             next(group, registry, members.me(), &metrics, alive),
-            metrics.membership_config.log_id().clone(),
+            *metrics.membership_config.log_id(),
         )
     };
     let Some(next) = next else { return };

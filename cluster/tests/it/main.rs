@@ -1,6 +1,7 @@
 //! The crate from outside: nodes on an engine in memory that loses what was not synced, and on sled.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
+mod calls;
 mod forming;
 mod kill;
 mod machine;

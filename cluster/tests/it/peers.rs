@@ -15,7 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use crate::machine::{Bed, Ledgers, payload};
 
 const CLUSTER: &str = "c1";
-const GROUP: GroupId = GroupId(1);
+pub const GROUP: GroupId = GroupId(1);
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,22 +45,22 @@ impl Authority {
 }
 
 /// One place in the cluster: its disk, and the node on it while it runs.
-struct Place {
+pub struct Place {
     bed: Bed,
     options: NodeOptions,
     running: Option<(Node, Ledgers)>,
 }
 
 impl Place {
-    fn node(&self) -> &Node {
+    pub fn node(&self) -> &Node {
         &self.running.as_ref().unwrap().0
     }
 
-    fn group(&self) -> Group {
+    pub fn group(&self) -> Group {
         self.node().group(GROUP).unwrap()
     }
 
-    fn payloads(&self) -> Vec<Bytes> {
+    pub fn payloads(&self) -> Vec<Bytes> {
         self.running.as_ref().unwrap().1.of(GROUP).state().payloads
     }
 
@@ -73,10 +73,10 @@ impl Place {
     }
 }
 
-struct Three(Vec<Place>);
+pub struct Three(pub Vec<Place>);
 
 impl Three {
-    async fn form(change: impl Fn(&mut NodeOptions)) -> Self {
+    pub async fn form(change: impl Fn(&mut NodeOptions)) -> Self {
         let authority = Authority::new();
         let ids = [NodeId(1), NodeId(2), NodeId(3)];
         let mut places = Vec::new();
@@ -110,7 +110,7 @@ impl Three {
         three
     }
 
-    async fn start(&mut self, at: usize) {
+    pub async fn start(&mut self, at: usize) {
         let place = &mut self.0[at];
         let running = place.bed.open(place.options.clone()).await;
         let address = running.0.peer_address().unwrap();
@@ -132,13 +132,13 @@ impl Three {
     }
 
     /// Stops a node, and its machine with it: what was not synced may be lost.
-    async fn stop(&mut self, at: usize) {
+    pub async fn stop(&mut self, at: usize) {
         let (node, _) = self.0[at].running.take().unwrap();
         node.shutdown().await.unwrap();
         self.0[at].bed.disk.restart_machine(at as u64);
     }
 
-    async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         let mut leader = None;
         eventually("a leader", || {
             leader = self.0.iter().position(Place::leads);
@@ -149,7 +149,7 @@ impl Three {
     }
 
     /// Proposes where the lead is until it is acknowledged.
-    async fn propose(&self, payload: Bytes) {
+    pub async fn propose(&self, payload: Bytes) {
         let asked = Instant::now();
         loop {
             let leader = self.leader().await;
@@ -168,7 +168,7 @@ impl Three {
         }
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         for at in 0..3 {
             if self.0[at].running.is_some() {
                 self.stop(at).await;

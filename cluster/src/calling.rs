@@ -1,0 +1,201 @@
+//! A node's calls of others: questions of the layer above, and reads of groups that are led elsewhere.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use docket_proto::peer::call_frame_reply::Result as Outcome;
+use futures::future::{try_join, try_join_all};
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::time::timeout_at;
+
+use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
+use crate::limits::CALL_WAIT_MAX_MS;
+use crate::node::Node;
+use crate::peer::{READ, StreamError, put_read, take_read};
+use crate::{Group, GroupId, Leadership, NodeId, ReadError};
+
+/// How often a call is begun anew on another connection, because the one at hand was over before the call was in it.
+const CONNECTIONS_MAX: usize = 2;
+
+/// How long a replica may take to apply what its leader had applied, in milliseconds.
+const CATCH_UP_MS: u64 = 5_000;
+
+impl Node {
+    /// Whether this node has peers, so that groups may be led elsewhere.
+    pub fn has_peers(&self) -> bool {
+        self.peering().is_some()
+    }
+
+    /// Who answers the calls of other nodes, from now on. Until it is set they are declined.
+    ///
+    /// True if it was not set before, and on a node that stands alone, which nobody calls.
+    pub fn answer_calls(&self, answers: Arc<dyn AnswerCalls>) -> bool {
+        self.peering()
+            .is_none_or(|peering| peering.answering.set(answers))
+    }
+
+    /// Asks another node, and waits for its answer until `deadline`. `kind` is 1 or more.
+    ///
+    /// # Errors
+    /// Why there is no answer, and whether the other node may have done what it was asked.
+    pub async fn call(
+        &self,
+        node: NodeId,
+        (lane, kind): (Lane, u32),
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, PeerCallError> {
+        let not_sent = |cause: &dyn std::fmt::Display| PeerCallError::NotSent {
+            node,
+            cause: cause.to_string(),
+        };
+        let unknown = |cause: &dyn std::fmt::Display| PeerCallError::Unknown {
+            node,
+            cause: cause.to_string(),
+        };
+        let peering = self.peering();
+        let peering = peering.ok_or_else(|| not_sent(&"this node stands alone"))?;
+        let links = peering.peers.links(node).map_err(|error| not_sent(&error))?;
+        let (link, bounds) = match lane {
+            Lane::Request => (&links.calls.link, &links.calls.requests),
+            Lane::Step => (&links.calls.link, &links.calls.steps),
+        };
+        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
+        let deadline = deadline.min(latest);
+        let mut ended = StreamError::Ended;
+        for _ in 0..CONNECTIONS_MAX {
+            let connecting = timeout_at(deadline.into(), link.connection()).await;
+            let connection = connecting
+                .map_err(|_elapsed| not_sent(&"it was not reached in time"))?
+                .map_err(|error| not_sent(&error))?;
+            let opening = timeout_at(deadline.into(), connection.calls()).await;
+            let opening = opening.map_err(|_elapsed| not_sent(&"it was not reached in time"))?;
+            let stream = match opening {
+                Ok(stream) => stream,
+                Err(status) => {
+                    link.discard(&connection);
+                    return Err(not_sent(&status.message()));
+                }
+            };
+            match stream.call(bounds, (lane, kind), body.clone(), deadline).await {
+                Ok(Outcome::Answered(answer)) => return Ok(answer),
+                Ok(Outcome::Declined(cause)) => return Err(PeerCallError::Declined { node, cause }),
+                Ok(Outcome::Failed(cause)) => return Err(PeerCallError::Unknown { node, cause }),
+                Err(error @ StreamError::Ended) => {
+                    link.discard(&connection);
+                    ended = error;
+                }
+                Err(error @ StreamError::Lost) => {
+                    link.discard(&connection);
+                    return Err(unknown(&error));
+                }
+                Err(error @ StreamError::Late) => return Err(unknown(&error)),
+                Err(error) => return Err(not_sent(&error)),
+            }
+        }
+        Err(not_sent(&ended))
+    }
+
+    /// Where a group is led, as far as this node knows.
+    pub fn leader_of(&self, group: GroupId) -> Leader {
+        self.group(group).map_or(Leader::Unknown, |group| group.leader())
+    }
+
+    /// Passes when reads of the local state of all these groups are linearizable, wherever they are led: each sees every write that was
+    /// answered, anywhere, before this call. A group that is led elsewhere costs a question to its leader, one for all groups of a leader.
+    ///
+    /// # Errors
+    /// [`ReadError::NotLeader`] where a leader is not known, does not answer or has changed, or what it knows does not arrive here;
+    /// [`ReadError::Stopped`]. Trying again later is harmless.
+    pub async fn read_barrier(
+        &self,
+        groups: impl IntoIterator<Item = GroupId>,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
+        let mut here = Vec::new();
+        let mut elsewhere = BTreeMap::<NodeId, Vec<Group>>::new();
+        for id in groups {
+            let group = self.group(id).ok_or(ReadError::NotLeader { leader: None })?;
+            match group.leader() {
+                Leader::Node { node, .. } if self.has_peers() => {
+                    elsewhere.entry(node).or_default().push(group);
+                }
+                // Where it is not known the check itself says so.
+                _ => here.push(group),
+            }
+        }
+        let here = try_join_all(here.iter().map(Group::read_barrier));
+        if elsewhere.is_empty() {
+            return here.await.map(drop);
+        }
+        let elsewhere = elsewhere
+            .into_iter()
+            .map(|(node, groups)| self.read_behind(node, groups, deadline));
+        try_join(here, try_join_all(elsewhere)).await.map(drop)
+    }
+
+    /// The same for groups that this node leads.
+    async fn read_behind(
+        &self,
+        node: NodeId,
+        groups: Vec<Group>,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
+        let not_led = ReadError::NotLeader { leader: Some(node) };
+        let asked = put_read(groups.iter().map(|group| group.id().0).collect());
+        let answer = self.call(node, (Lane::Step, READ), asked, deadline).await;
+        let answer = answer.map_err(|error| {
+            tracing::debug!(%error, "a leader was not asked what is committed");
+            not_led.clone()
+        })?;
+        let indexes = take_read(answer, groups.len()).ok_or_else(|| not_led.clone())?;
+        let latest = Instant::now() + Duration::from_millis(CATCH_UP_MS);
+        let deadline = deadline.min(latest);
+        let waits = groups.iter().zip(indexes).map(|(group, next)| {
+            let not_led = not_led.clone();
+            async move {
+                let applied = group.wait_applied(next?);
+                timeout_at(deadline.into(), applied)
+                    .await
+                    .map_err(|_elapsed| not_led)?
+            }
+        });
+        try_join_all(waits).await.map(drop)
+    }
+}
+
+impl Group {
+    /// Where the group is led, as far as this node knows.
+    pub fn leader(&self) -> Leader {
+        if let Leadership::Leader { .. } = *self.leadership().borrow() {
+            return Leader::Here;
+        }
+        // One look, so that node and term belong together.
+        let metrics = self.raft().server_metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.current_leader {
+            Some(node) if node != metrics.id => Leader::Node {
+                node: NodeId(node),
+                term: metrics.vote.leader_id.term,
+            },
+            _ => Leader::Unknown,
+        }
+    }
+
+    /// Waits until every entry below this index has been applied here.
+    async fn wait_applied(&self, next: u64) -> Result<(), ReadError> {
+        let Some(last) = next.checked_sub(1) else {
+            return Ok(());
+        };
+        if self.progress().has_applied(last) {
+            return Ok(());
+        }
+        let waiting = self.raft().wait(None);
+        let applied = waiting.applied_index_at_least(Some(last), "a read").await;
+        applied.map(drop).map_err(|_stopped| ReadError::Stopped {
+            reason: self.stop_reason(),
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Calls between three nodes, and reads of groups that are led elsewhere.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use docket_cluster::limits::{CALL_BYTES_MAX, CALLS_IN_FLIGHT_MAX};
+use docket_cluster::{AnswerCalls, Declined, Lane, Leader, NodeId, PeerCall, PeerCallError};
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+
+use crate::machine::payload;
+use crate::peers::{GROUP, Three, eventually};
+
+/// Says what it was told, and by whom; what begins with a word is treated as it says.
+#[derive(Default)]
+struct Echo {
+    answered: AtomicU64,
+    last: AtomicU64,
+}
+
+impl AnswerCalls for Echo {
+    fn answer(&self, call: PeerCall) -> BoxFuture<'static, Result<Bytes, Declined>> {
+        self.answered.fetch_add(1, Ordering::SeqCst);
+        if let Some(number) = call.body.strip_prefix(b"in order ") {
+            let number = std::str::from_utf8(number).unwrap().parse().unwrap();
+            let before = self.last.swap(number, Ordering::SeqCst);
+            assert!(before < number, "{number} came behind {before}");
+        }
+        assert_ne!(&call.body[..], b"panic", "told to panic");
+        async move {
+            match &call.body[..] {
+                b"no" => Err(Declined("told not to".into())),
+                b"panic later" => panic!("told to panic"),
+                b"never" => std::future::pending().await,
+                body => Ok([&[call.from.0 as u8, call.kind as u8], body].concat().into()),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+async fn echoing() -> (Three, Vec<Arc<Echo>>) {
+    let three = Three::form(|_| {}).await;
+    let echoes: Vec<_> = three.0.iter().map(|_| Arc::new(Echo::default())).collect();
+    for (place, echo) in three.0.iter().zip(&echoes) {
+        assert!(place.node().answer_calls(echo.clone()));
+        assert!(!place.node().answer_calls(echo.clone()), "one answers, not two");
+    }
+    (three, echoes)
+}
+
+const REQUEST: (Lane, u32) = (Lane::Request, 7);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_answered_by_the_node_that_is_asked_and_many_are_in_flight() {
+    let (three, _) = echoing().await;
+    let first = three.0[0].node();
+    let calls = (0..5_000u32).map(|n| async move {
+        let lane = if n % 2 == 0 { Lane::Request } else { Lane::Step };
+        let body = Bytes::from(n.to_string());
+        let answer = first
+            .call(NodeId(2 + u64::from(n % 2)), (lane, 9), body, soon())
+            .await;
+        assert_eq!(answer.unwrap(), [&[1, 9], n.to_string().as_bytes()].concat());
+    });
+    join_all(calls).await;
+    let large = Bytes::from(vec![1; CALL_BYTES_MAX - 2]);
+    let answer = first.call(NodeId(2), REQUEST, large.clone(), soon()).await;
+    assert_eq!(answer.unwrap().len(), large.len() + 2);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_says_whether_the_call_may_have_been_executed() {
+    let (mut three, echoes) = echoing().await;
+    let first = three.0[0].node().clone();
+    let call = |node: u64, body: &'static [u8], deadline| {
+        let first = first.clone();
+        async move {
+            let body = Bytes::from_static(body);
+            first
+                .call(NodeId(node), REQUEST, body, deadline)
+                .await
+                .unwrap_err()
+        }
+    };
+    let declined = call(2, b"no", soon()).await;
+    assert_eq!(
+        declined,
+        PeerCallError::Declined {
+            node: NodeId(2),
+            cause: "told not to".into()
+        }
+    );
+    assert!(!declined.may_be_done());
+    for body in [&b"panic"[..], b"panic later"] {
+        assert!(call(2, body, soon()).await.may_be_done());
+    }
+    let late = call(2, b"never", Instant::now() + Duration::from_millis(50)).await;
+    assert!(late.may_be_done(), "{late}");
+    let nobody = call(9, b"x", soon()).await;
+    assert!(matches!(nobody, PeerCallError::NotSent { .. }), "{nobody}");
+    let over = call(2, b"x", Instant::now()).await;
+    assert!(matches!(over, PeerCallError::NotSent { .. }), "{over}");
+    let large = Bytes::from(vec![1; CALL_BYTES_MAX + 1]);
+    let large = first.call(NodeId(2), REQUEST, large, soon()).await.unwrap_err();
+    assert!(matches!(large, PeerCallError::NotSent { .. }), "{large}");
+
+    // One that is under way when its node dies is not known to be done; the next is not sent.
+    let under_way = tokio::spawn(call(3, b"never", soon()));
+    eventually("the call to arrive", || {
+        echoes[2].answered.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    three.stop(2).await;
+    assert!(under_way.await.unwrap().may_be_done());
+    let gone = call(3, b"x", soon()).await;
+    assert!(matches!(gone, PeerCallError::NotSent { .. }), "{gone}");
+
+    // It comes back, and nobody answers there before it is said who does.
+    three.start(2).await;
+    let asked = Instant::now();
+    loop {
+        match call(3, b"x", soon()).await {
+            PeerCallError::NotSent { .. } => assert!(asked.elapsed() < Duration::from_secs(30)),
+            starting => break assert!(matches!(starting, PeerCallError::Declined { .. }), "{starting}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    three.0[2].node().answer_calls(Arc::new(Echo::default()));
+    let again = first
+        .call(NodeId(3), REQUEST, Bytes::from_static(b"x"), soon())
+        .await;
+    assert_eq!(again.unwrap(), b"\x01\x07x"[..]);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_are_handed_over_in_the_order_in_which_they_were_sent() {
+    let (three, _) = echoing().await;
+    let first = three.0[0].node().clone();
+    let mut calls = Vec::new();
+    for n in 1..=2_000 {
+        let body = Bytes::from(format!("in order {n}"));
+        // Unconstrained: the runtime's budget for this one task must not put a call off.
+        let call = first.call(NodeId(2), (Lane::Step, 1), body, soon());
+        let mut call = Box::pin(tokio::task::unconstrained(call));
+        // Once looked at it is on its way, but for those before the connection stands.
+        if n == 1 {
+            call.await.unwrap();
+        } else {
+            assert!(futures::poll!(&mut call).is_pending());
+            calls.push(call);
+        }
+        if calls.len() == 100 {
+            join_all(calls.drain(..))
+                .await
+                .into_iter()
+                .for_each(|answer| drop(answer.unwrap()));
+        }
+    }
+    drop(calls);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_do_not_hold_up_steps_and_wait_for_room_themselves() {
+    let (three, echoes) = echoing().await;
+    let first = three.0[0].node().clone();
+    let never = || {
+        let first = first.clone();
+        let never = Bytes::from_static(b"never");
+        tokio::spawn(async move { first.call(NodeId(2), REQUEST, never, soon()).await })
+    };
+    let waiting: Vec<_> = (0..CALLS_IN_FLIGHT_MAX).map(|_| never()).collect();
+    let arrived = || echoes[1].answered.load(Ordering::SeqCst) == CALLS_IN_FLIGHT_MAX as u64;
+    eventually("all to arrive", arrived).await;
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let full = first
+        .call(NodeId(2), REQUEST, Bytes::new(), deadline)
+        .await
+        .unwrap_err();
+    assert!(matches!(full, PeerCallError::NotSent { .. }), "{full}");
+    let step = first.call(NodeId(2), (Lane::Step, 1), Bytes::new(), soon()).await;
+    assert_eq!(step.unwrap(), [1, 1][..]);
+    // Whoever no longer waits leaves its place when the other end has seen that its time is over; here they all go at once.
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_of_a_replica_sees_what_was_answered_before_wherever_the_group_is_led() {
+    let mut three = Three::form(|_| {}).await;
+    for n in 0..50 {
+        three.propose(payload(format!("entry-{n}"))).await;
+        for place in &three.0 {
+            // Whoever has not heard of the leader yet says so.
+            let asked = Instant::now();
+            while let Err(error) = place.node().read_barrier([GROUP], soon()).await {
+                assert!(asked.elapsed() < Duration::from_secs(30), "{error}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(place.payloads().len(), n + 1);
+        }
+    }
+    let leader = three.leader().await;
+    for (at, place) in three.0.iter().enumerate() {
+        let leads = place.node().leader_of(GROUP);
+        match leads {
+            Leader::Here => assert_eq!(at, leader),
+            Leader::Node { node, term } => {
+                assert_eq!(
+                    (node, term),
+                    (NodeId(leader as u64 + 1), place.group().status().term)
+                );
+            }
+            Leader::Unknown => panic!("node {at} does not know who leads"),
+        }
+    }
+    // Without a quorum nobody can say what was answered.
+    three.stop((leader + 1) % 3).await;
+    three.stop(leader).await;
+    let lonely = three.0[(leader + 2) % 3].node();
+    let deadline = Instant::now() + Duration::from_millis(500);
+    lonely.read_barrier([GROUP], deadline).await.unwrap_err();
+    three.end().await;
+}
