@@ -12,6 +12,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
 
 use crate::GroupId;
+use crate::digest::{Digest, Mark};
 use crate::log::LogIndex;
 use crate::machine::{Capture, Entry, StateMachine};
 use crate::peer::Spooled;
@@ -27,6 +28,16 @@ pub(crate) enum SnapshotData {
     Stored(StoredSnapshot),
     /// One that has come from a peer and is not stored yet.
     Arrived(Spooled),
+}
+
+impl SnapshotData {
+    /// The digest of the state inside; `None` where it is not known.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        match self {
+            Self::Stored(snapshot) => snapshot.meta.digest,
+            Self::Arrived(snapshot) => snapshot.digest,
+        }
+    }
 }
 
 impl Iterator for SnapshotData {
@@ -45,6 +56,8 @@ pub(crate) struct Applier {
     machine: Arc<dyn StateMachine>,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Of all that was applied.
+    digest: Digest,
     /// Index after the last entry inside the snapshot that was restored.
     snapshot_next: u64,
     progress: Arc<Progress>,
@@ -65,6 +78,7 @@ impl Applier {
             machine,
             applied: None,
             membership,
+            digest: Digest::default(),
             snapshot_next: 0,
             progress,
             snapshots,
@@ -81,16 +95,23 @@ impl Applier {
         if let Some(stored) = self.snapshots.load(self.progress.group)? {
             let meta = stored.meta.clone();
             restore(&*self.machine, stored, self.progress.group, &self.stop)?;
-            self.note_restored(&meta.raft, meta.taken);
+            self.note_restored(&meta);
         }
         Ok(())
     }
 
-    fn note_restored(&mut self, meta: &SnapshotMeta, taken: Option<Taken>) {
-        self.progress.note_newest_snapshot(taken);
-        self.snapshot_next = meta.last_log_id.map_or(0, |id| id.index + 1);
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
+    fn note_restored(&mut self, meta: &StoredMeta) {
+        let raft = &meta.raft;
+        self.progress.note_newest_snapshot(meta.taken);
+        self.snapshot_next = raft.last_log_id.map_or(0, |id| id.index + 1);
+        self.digest = meta.digest.unwrap_or(Digest::begin(self.snapshot_next));
+        let mark = raft.last_log_id.map(|id| Mark {
+            index: id.index,
+            digest: self.digest,
+        });
+        self.progress.marks.restart(mark);
+        self.applied = raft.last_log_id;
+        self.membership = raft.last_membership.clone();
         self.publish_applied();
     }
 
@@ -114,17 +135,27 @@ impl Applier {
             self.progress.group,
             "applying a committed entry",
             || match &entry.payload {
-                EntryPayload::Normal(payload) => machine.apply(Entry {
-                    index,
-                    term: term_of(&entry.log_id),
-                    payload: &payload.0,
-                }),
+                EntryPayload::Normal(payload) => {
+                    let reply = machine.apply(Entry {
+                        index,
+                        term: term_of(&entry.log_id),
+                        payload: &payload.0,
+                    });
+                    (reply, machine.effects())
+                }
                 EntryPayload::Blank | EntryPayload::Membership(_) => {
                     machine.skip(index);
-                    Bytes::new()
+                    (Bytes::new(), 0)
                 }
             },
         )?;
+        let (reply, effects) = reply;
+        let payload: &[u8] = match &entry.payload {
+            EntryPayload::Normal(payload) => &payload.0,
+            EntryPayload::Blank | EntryPayload::Membership(_) => &[],
+        };
+        self.digest.add(index, payload, &reply, effects);
+        self.progress.marks.note(index, self.digest);
         if let EntryPayload::Membership(members) = &entry.payload {
             self.membership = StoredMembership::new(Some(entry.log_id), members.clone());
         }
@@ -153,6 +184,7 @@ impl Applier {
             meta: StoredMeta {
                 raft,
                 taken: Some(Taken::now()),
+                digest: Some(self.digest),
             },
             capture,
             log_bytes: self.progress.bytes_since_snapshot(),
@@ -241,18 +273,19 @@ impl RaftStateMachine<TypeConfig> for Applier {
     ) -> Result<(), io::Error> {
         let (snapshots, machine) = (Arc::clone(&self.snapshots), Arc::clone(&self.machine));
         let (group, stop, arrived) = (self.progress.group, self.stop.clone(), meta.clone());
-        let taken = blocking(move || {
+        let installed = blocking(move || {
             let stored = |newest: &StoredSnapshot| newest.meta.raft.last_log_id == arrived.last_log_id;
             if !snapshots.newest(group).as_ref().is_some_and(stored) {
                 // It comes from elsewhere: stored first, so that a restart finds what is about to be applied.
-                snapshots.copy(group, &arrived, &mut snapshot)?;
+                let digest = snapshot.digest();
+                snapshots.copy(group, &arrived, digest, &mut snapshot)?;
             }
             let own = snapshots.newest(group).ok_or_else(|| is_gone(group))?;
-            let taken = own.meta.taken;
-            restore(&*machine, own, group, &stop).map(|()| taken)
+            let installed = own.meta.clone();
+            restore(&*machine, own, group, &stop).map(|()| installed)
         })
         .await?;
-        self.note_restored(meta, taken);
+        self.note_restored(&installed);
         // What the log said of the members before is gone.
         self.progress.note_membership(self.membership.membership());
         Ok(())

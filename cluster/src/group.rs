@@ -108,6 +108,12 @@ impl Group {
         self.inner.stop.reason()
     }
 
+    /// The group cannot go on, and its node with it.
+    pub(crate) fn fail(&self, reason: Arc<str>) {
+        tracing::error!("{reason}");
+        self.inner.stop.fail(reason);
+    }
+
     pub(crate) fn progress(&self) -> &Arc<Progress> {
         &self.inner.progress
     }

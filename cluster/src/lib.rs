@@ -31,6 +31,7 @@ mod calling;
 mod chores;
 #[cfg(test)]
 mod conformance;
+mod digest;
 mod error;
 mod group;
 mod identity;
@@ -50,6 +51,7 @@ mod raft;
 mod reads;
 mod recovery;
 mod registry;
+mod replicas;
 mod ring;
 mod snapshots;
 mod verify;
@@ -65,6 +67,7 @@ pub use node::{Node, NodeStatus};
 pub use options::{NodeOptions, SHARDS_DEFAULT};
 pub use peer::{PROTOCOL_VERSION, PeerError, PeerOptions, PeerTls, certificate_name};
 pub use registry::{NodeState, Placement, REPLICAS, RegisteredNode, Registry};
+pub use replicas::{ReplicaCheck, ReplicaOutcome};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
 pub use verify::verify;
 

@@ -111,6 +111,32 @@ pub const CALL_WAIT_MAX_MS: u64 = 600_000;
 /// Groups about which one peer is asked at once how far they have applied.
 pub const READ_GROUPS_MAX: usize = SHARDS_MAX as usize + 1;
 
+/// How often a leader compares its state with its followers', in milliseconds.
+pub const COMPARE_EVERY_MS: u64 = 10_000;
+
+/// How long a follower may take to answer that, in milliseconds.
+pub const COMPARE_MS: u64 = 5_000;
+
+/// Groups that are compared in one message.
+pub const COMPARE_GROUPS_MAX: usize = 256;
+
+/// Of one of so many entries the digest is kept for a while, so that a follower that lags is compared, too.
+pub const DIGEST_MARK_EVERY: u64 = 64;
+
+/// Digests that are kept of a group: of its last 4,096 entries.
+pub const DIGEST_MARKS_MAX: usize = 64;
+
+/// With one of so many entries the digest begins anew, so that replicas compare again whose digests were begun at different entries.
+pub const DIGEST_RESTART_EVERY: u64 = 65_536;
+
+const _: () = assert!(
+    COMPARE_GROUPS_MAX * (DIGEST_MARKS_MAX + 1) * 40 < PEER_MESSAGE_BYTES_MAX,
+    "the digests of so many groups must fit a message"
+);
+const _: () = assert!(
+    DIGEST_RESTART_EVERY.is_multiple_of(DIGEST_MARK_EVERY),
+    "where a digest begins anew, one is kept"
+);
 const _: () = assert!(
     CALL_BYTES_MAX + CALL_BYTES_MIN < PEER_MESSAGE_BYTES_MAX
         && CALL_BYTES_MAX + CALL_BYTES_MIN <= CALL_BYTES_IN_FLIGHT_MAX,

@@ -28,6 +28,12 @@ pub trait StateMachine: Send + Sync + 'static {
     /// entry cannot go on.
     fn apply(&self, entry: Entry<'_>) -> Bytes;
 
+    /// What the entry that was applied last has made of the state: any number that replicas which are equal before and after it agree on,
+    /// a hash of the values that it changed for instance. Replicas are held against each other by it.
+    fn effects(&self) -> u64 {
+        0
+    }
+
     /// Notes that the entry of this index holds nothing for the machine (a leader's first entry, a change of members), so that a
     /// machine that records its applied index stays right.
     fn skip(&self, index: u64) {

@@ -14,6 +14,8 @@ const APPLIED_INDEX: &str = "docket_raft_applied_index";
 const APPLIED_ENTRIES: &str = "docket_raft_applied_entries_total";
 const IN_FLIGHT: &str = "docket_raft_proposals_in_flight";
 const SNAPSHOT_SECONDS: &str = "docket_raft_snapshot_seconds";
+const REPLICA_MISMATCHES: &str = "docket_raft_replica_mismatches_total";
+const REPLICAS_EQUAL_INDEX: &str = "docket_raft_replicas_equal_index";
 const SNAPSHOT_FAILURES: &str = "docket_raft_snapshot_failures_total";
 
 /// Describes every metric of this crate to the installed recorder. Call it once, after the recorder is installed.
@@ -32,6 +34,15 @@ pub fn describe_metrics() {
         "Entries applied here since the start, replay included."
     );
     describe_gauge!(IN_FLIGHT, Unit::Count, "Proposals that wait for their reply.");
+    describe_counter!(
+        REPLICA_MISMATCHES,
+        Unit::Count,
+        "Replicas of the group that were found to differ from their leader's."
+    );
+    describe_gauge!(
+        REPLICAS_EQUAL_INDEX,
+        "Index of the newest entry after which a follower's state was found equal, where this node leads the group."
+    );
     describe_histogram!(
         SNAPSHOT_SECONDS,
         Unit::Seconds,
@@ -52,6 +63,8 @@ pub(crate) struct GroupMetrics {
     pub(crate) applied_index: Gauge,
     pub(crate) applied_entries: Counter,
     pub(crate) in_flight: Gauge,
+    pub(crate) replica_mismatches: Counter,
+    pub(crate) replicas_equal_index: Gauge,
     pub(crate) snapshot_seconds: Histogram,
     pub(crate) snapshot_failures: Counter,
 }
@@ -66,6 +79,8 @@ impl GroupMetrics {
             applied_index: gauge!(APPLIED_INDEX, "group" => group.clone()),
             applied_entries: counter!(APPLIED_ENTRIES, "group" => group.clone()),
             in_flight: gauge!(IN_FLIGHT, "group" => group.clone()),
+            replica_mismatches: counter!(REPLICA_MISMATCHES, "group" => group.clone()),
+            replicas_equal_index: gauge!(REPLICAS_EQUAL_INDEX, "group" => group.clone()),
             snapshot_seconds: histogram!(SNAPSHOT_SECONDS, "group" => group.clone()),
             snapshot_failures: counter!(SNAPSHOT_FAILURES, "group" => group),
         }

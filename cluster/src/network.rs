@@ -168,7 +168,7 @@ impl Peer {
         let links = self.links().map_err(|error| self.unreachable(error))?;
         let connection = links.snapshot.connection().await;
         let connection = connection.map_err(|error| self.unreachable(error))?;
-        let head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta)
+        let head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, snapshot.snapshot.digest())
             .map_err(|error| self.unreachable(error))?;
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
         let reading = read_snapshot(head, snapshot.snapshot, parts);

@@ -33,6 +33,7 @@ use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
 use crate::registry::{Ask, MetaMachine, NodeState, Registry, SharedRegistry};
+use crate::replicas::{ReplicaCheck, Replicas};
 use crate::snapshots::Snapshots;
 use crate::{
     ClusterError, Group, GroupId, GroupStatus, Leadership, MemberOptions, NodeId, NodeOptions, Ring, ShardId,
@@ -70,6 +71,7 @@ struct Inner {
 /// A node's part in its cluster.
 pub(crate) struct Peering {
     pub(crate) peers: Arc<Peers>,
+    replicas: Replicas,
     pub(crate) answering: Answering,
     address: SocketAddr,
     closing: CancellationToken,
@@ -245,8 +247,11 @@ impl Node {
                 tasks.push(tokio::spawn(controller.run(closing.clone())));
                 tasks.push(tokio::spawn(Arc::clone(members).run(closing.clone())));
             }
+            let replicas = Replicas::new(Arc::clone(&peers), &groups);
+            tasks.push(tokio::spawn(replicas.clone().run(closing.clone())));
             Peering {
                 peers,
+                replicas,
                 answering,
                 address,
                 closing,
@@ -325,6 +330,15 @@ impl Node {
     pub fn set_peer_address(&self, node: NodeId, address: impl fmt::Display) {
         if let Some(peering) = &self.inner.peering {
             peering.peers.set_address(node, address);
+        }
+    }
+
+    /// Compares the state of every group that this node leads with its followers' now, as it does every
+    /// [`COMPARE_EVERY_MS`](crate::limits::COMPARE_EVERY_MS); replicas that are outvoted stop. Empty on a node that stands alone.
+    pub async fn compare_replicas(&self) -> Vec<ReplicaCheck> {
+        match &self.inner.peering {
+            Some(peering) => peering.replicas.compare().await,
+            None => Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::GroupId;
+use crate::digest::Marks;
 use crate::metrics::GroupMetrics;
 use crate::raft::{LogId, Membership, Vote, term_of};
 use crate::snapshots::Taken;
@@ -16,6 +17,7 @@ use crate::snapshots::Taken;
 pub(crate) struct Progress {
     pub(crate) group: GroupId,
     pub(crate) metrics: GroupMetrics,
+    pub(crate) marks: Marks,
     node: u64,
     /// Index after the last applied entry; 0 before the first.
     applied_next: AtomicU64,
@@ -47,6 +49,7 @@ impl Progress {
         Self {
             group,
             metrics: GroupMetrics::new(group),
+            marks: Marks::default(),
             node,
             applied_next: AtomicU64::new(0),
             applied_term: watch::Sender::new(0),

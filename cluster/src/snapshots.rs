@@ -1,15 +1,16 @@
 //! The node's stored snapshots, with what Raft must know of each in its meta data.
 //!
 //! ```text
-//!  0         1          2          10          18          26
-//! ┌─────────┬──────────┬──────────┬───────────┬───────────┬──────────────────────────────┐
-//! │ version │ has last │ term u64 │ index u64 │ taken u64 │ last membership, JSON …      │   numbers little-endian
-//! │ u8 = 2  │ u8       │          │           │           │                              │
-//! └─────────┴──────────┴──────────┴───────────┴───────────┴──────────────────────────────┘
+//!  0         1          2          10          18          26          34          42
+//! ┌─────────┬──────────┬──────────┬───────────┬───────────┬───────────┬───────────┬─────────────────────────┐
+//! │ version │ has last │ term u64 │ index u64 │ taken u64 │ since u64 │ value u64 │ last membership, JSON … │   numbers little-endian
+//! │ u8 = 3  │ u8       │          │           │           │           │           │                         │
+//! └─────────┴──────────┴──────────┴───────────┴───────────┴───────────┴───────────┴─────────────────────────┘
 //! ```
 //!
-//! `taken` is when the state was frozen, in microseconds of wall time since 1970, 0 where that is not known. Version 1, which is
-//! still read, has everything but that.
+//! `taken` is when the state was frozen, in microseconds of wall time since 1970, 0 where that is not known. `since` and `value` are
+//! the state's digest (`digest.rs`); where it is not known, `since` is 2⁶⁴ − 1. Older versions are still read: 2 has no digest, 1 also
+//! does not say when it was taken.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,20 +22,26 @@ use bytes::{BufMut, Bytes};
 use docket_persistence::{SnapshotError, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter};
 use parking_lot::{Mutex, RwLock};
 
+use crate::digest::Digest;
 use crate::machine::{Capture, CaptureError};
 use crate::raft::{SnapshotMeta, log_id, term_of};
 use crate::{ClusterError, GroupId};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes of version 1 in front of the membership.
 const HEAD_BYTES: usize = 18;
 const TAKEN_BYTES: usize = 8;
+const DIGEST_BYTES: usize = 16;
+/// Where no digest is known.
+const SINCE_NEVER: u64 = u64::MAX;
 
 /// What a snapshot stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredMeta {
     pub(crate) raft: SnapshotMeta,
     pub(crate) taken: Option<Taken>,
+    /// Of the state inside it.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// When a state was frozen for a snapshot: microseconds of wall time since 1970. For people only: nothing is decided by it.
@@ -119,11 +126,13 @@ impl Snapshots {
         &self,
         group: GroupId,
         raft: &SnapshotMeta,
+        digest: Option<Digest>,
         chunks: &mut dyn Iterator<Item = io::Result<Bytes>>,
     ) -> Result<(), io::Error> {
         let meta = &StoredMeta {
             raft: raft.clone(),
             taken: Some(Taken::now()),
+            digest,
         };
         let mut writer = self.begin(group, meta)?;
         for chunk in chunks {
@@ -221,13 +230,15 @@ impl Iterator for StoredSnapshot {
 }
 
 fn encode(meta: &StoredMeta) -> Result<Vec<u8>, io::Error> {
-    let StoredMeta { raft, taken } = meta;
+    let StoredMeta { raft, taken, digest } = meta;
     let mut bytes = Vec::with_capacity(256);
     bytes.put_u8(VERSION);
     bytes.put_u8(u8::from(raft.last_log_id.is_some()));
     bytes.put_u64_le(raft.last_log_id.as_ref().map_or(0, term_of));
     bytes.put_u64_le(raft.last_log_id.map_or(0, |id| id.index));
     bytes.put_u64_le(taken.map_or(0, |taken| taken.0));
+    bytes.put_u64_le(digest.map_or(SINCE_NEVER, |digest| digest.since));
+    bytes.put_u64_le(digest.map_or(0, |digest| digest.value));
     serde_json::to_writer(&mut bytes, &raft.last_membership)?;
     Ok(bytes)
 }
@@ -235,12 +246,16 @@ fn encode(meta: &StoredMeta) -> Result<Vec<u8>, io::Error> {
 pub(crate) fn decode(bytes: &[u8]) -> Result<StoredMeta, io::Error> {
     let broken = || io::Error::other("a snapshot's meta data cannot be read");
     let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or_else(broken)?;
-    let (taken, membership) = match head[0] {
-        1 => (None, rest),
-        VERSION => {
+    let (taken, digest, membership) = match head[0] {
+        1 => (None, None, rest),
+        2 | VERSION => {
             let (taken, rest) = rest.split_first_chunk::<TAKEN_BYTES>().ok_or_else(broken)?;
             let taken = Some(u64::from_le_bytes(*taken)).filter(|taken| *taken > 0);
-            (taken.map(Taken), rest)
+            let (digest, rest) = match head[0] {
+                2 => (None, rest),
+                _ => decode_digest(rest).ok_or_else(broken)?,
+            };
+            (taken.map(Taken), digest, rest)
         }
         version => {
             return Err(io::Error::other(format!(
@@ -256,7 +271,19 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<StoredMeta, io::Error> {
         last_log_id: (head[1] != 0).then(|| log_id(u64::from_le_bytes(*term), u64::from_le_bytes(*index))),
         last_membership: serde_json::from_slice(membership)?,
     };
-    Ok(StoredMeta { raft, taken })
+    Ok(StoredMeta { raft, taken, digest })
+}
+
+fn decode_digest(bytes: &[u8]) -> Option<(Option<Digest>, &[u8])> {
+    let (digest, rest) = bytes.split_first_chunk::<DIGEST_BYTES>()?;
+    let ([since, value], _) = digest.as_chunks::<8>() else {
+        return None;
+    };
+    let digest = Digest {
+        since: u64::from_le_bytes(*since),
+        value: u64::from_le_bytes(*value),
+    };
+    Some((Some(digest).filter(|digest| digest.since != SINCE_NEVER), rest))
 }
 
 #[cfg(test)]
@@ -274,6 +301,16 @@ mod tests {
     const VERSION_2: &[u8] = &[
         2, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0x84, 3, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0,
     ];
+
+    /// As version 3 writes it, with a digest that was begun at 5.
+    const VERSION_3: &[u8] = &[
+        3, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0x84, 3, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 5, 0, 0, 0, 0, 0, 0,
+        0, 9, 8, 7, 6, 5, 4, 3, 2,
+    ];
+    const DIGEST: Digest = Digest {
+        since: 5,
+        value: 0x0203_0405_0607_0809,
+    };
 
     fn full() -> SnapshotMeta {
         let members = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [3]);
@@ -294,26 +331,37 @@ mod tests {
     fn meta_data_reads_back_as_written() {
         for raft in [empty(), full()] {
             for taken in [None, Some(Taken(1)), Some(Taken::now())] {
-                let meta = StoredMeta {
-                    raft: raft.clone(),
-                    taken,
-                };
-                assert_eq!(decode(&encode(&meta).unwrap()).unwrap(), meta);
+                for digest in [None, Some(DIGEST)] {
+                    let meta = StoredMeta {
+                        raft: raft.clone(),
+                        taken,
+                        digest,
+                    };
+                    assert_eq!(decode(&encode(&meta).unwrap()).unwrap(), meta);
+                }
             }
         }
     }
 
     #[test]
-    fn every_version_is_read_for_ever_and_the_first_does_not_say_when_the_snapshot_was_taken() {
-        let full = |taken| StoredMeta { raft: full(), taken };
-        let (first, second) = (full(None), full(Some(Taken(0x0605_0403_0201))));
-        let bytes = [VERSION_2, MEMBERSHIP.as_bytes()].concat();
-        assert_eq!(encode(&second).unwrap(), bytes);
-        assert_eq!(decode(&bytes).unwrap(), second);
-        assert_eq!(
-            decode(&[VERSION_1, MEMBERSHIP.as_bytes()].concat()).unwrap(),
-            first
-        );
+    fn every_version_is_read_for_ever_though_the_first_ones_say_less() {
+        let full = |taken, digest| StoredMeta {
+            raft: full(),
+            taken,
+            digest,
+        };
+        let taken = Some(Taken(0x0605_0403_0201));
+        let versions = [
+            (VERSION_1, full(None, None)),
+            (VERSION_2, full(taken, None)),
+            (VERSION_3, full(taken, Some(DIGEST))),
+        ];
+        for (head, expected) in &versions {
+            let bytes = [*head, MEMBERSHIP.as_bytes()].concat();
+            assert_eq!(decode(&bytes).unwrap(), *expected);
+        }
+        let bytes = [VERSION_3, MEMBERSHIP.as_bytes()].concat();
+        assert_eq!(encode(&versions[2].1).unwrap(), bytes);
     }
 
     #[test]
@@ -321,6 +369,7 @@ mod tests {
         let meta = StoredMeta {
             raft: full(),
             taken: Some(Taken(7)),
+            digest: Some(DIGEST),
         };
         let good = encode(&meta).unwrap();
         for end in [
@@ -328,11 +377,12 @@ mod tests {
             HEAD_BYTES - 1,
             HEAD_BYTES,
             HEAD_BYTES + TAKEN_BYTES,
+            HEAD_BYTES + TAKEN_BYTES + DIGEST_BYTES,
             good.len() - 1,
         ] {
             assert!(decode(&good[..end]).is_err(), "{end} bytes");
         }
-        let newer = [&[3], &good[1..]].concat();
-        assert!(decode(&newer).unwrap_err().to_string().contains("version 3"));
+        let newer = [&[4], &good[1..]].concat();
+        assert!(decode(&newer).unwrap_err().to_string().contains("version 4"));
     }
 }

@@ -20,7 +20,7 @@ use crate::apply::SnapshotData;
 use crate::limits::PEER_STALL_MS;
 use crate::log::NodeJournal;
 use crate::members::Members;
-use crate::{Group, NodeId};
+use crate::{Group, Leader, NodeId, replicas};
 
 /// How Hello is refused where a node is no part of the cluster for good.
 pub(crate) const EXPELLED: tonic::Code = tonic::Code::Unauthenticated;
@@ -285,7 +285,8 @@ impl Peer for Handler {
         let spool = blocking(move || spools.begin())
             .await?
             .ok_or_else(|| Status::resource_exhausted("another snapshot is arriving"))?;
-        let snapshot = self.take_snapshot(&mut parts, spool).await?;
+        let mut snapshot = self.take_snapshot(&mut parts, spool).await?;
+        snapshot.digest = head.digest.map(wire::take_digest);
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Arrived(snapshot),
@@ -294,6 +295,30 @@ impl Peer for Handler {
         taken
             .map(|taken| Response::new(wire::put_snapshot_taken(&taken)))
             .map_err(stopped)
+    }
+
+    async fn compare(
+        &self,
+        request: Request<pb::CompareRequest>,
+    ) -> Result<Response<pb::CompareReply>, Status> {
+        self.caller()?;
+        let compared = request.into_inner().groups.into_iter().map(|theirs| {
+            let group = self.group(theirs.group)?;
+            Ok(replicas::answer(group, theirs.marks))
+        });
+        let groups = compared.collect::<Result<_, Status>>()?;
+        Ok(Response::new(pb::CompareReply { groups }))
+    }
+
+    async fn condemn(&self, request: Request<pb::CondemnRequest>) -> Result<Response<pb::Blank>, Status> {
+        let (by, request) = (self.caller()?, request.into_inner());
+        let group = self.group(request.group)?;
+        // Only who leads here may say so: one that did and is behind knows no better.
+        match group.leader() {
+            Leader::Node { node, .. } if node == by => replicas::condemned(group, by, request.index),
+            _ => return Err(Status::failed_precondition("the caller does not lead the group")),
+        }
+        Ok(Response::new(pb::Blank {}))
     }
 
     async fn call(

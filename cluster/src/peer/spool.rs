@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::digest::Digest;
 use crate::limits::{PEER_CHUNK_BYTES, PEER_SNAPSHOTS_IN_MAX};
 
 /// Where snapshots arrive.
@@ -79,6 +80,7 @@ impl Spool {
         file.seek(SeekFrom::Start(0))?;
         Ok(Spooled {
             file: BufReader::new(file),
+            digest: None,
             _permit: self.permit,
         })
     }
@@ -87,6 +89,8 @@ impl Spool {
 /// One that has arrived: its chunks in order. Reading blocks.
 pub(crate) struct Spooled {
     file: BufReader<File>,
+    /// What its sender says the digest of the state is.
+    pub(crate) digest: Option<Digest>,
     _permit: OwnedSemaphorePermit,
 }
 

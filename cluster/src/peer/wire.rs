@@ -10,6 +10,7 @@ use openraft::raft::{
 };
 
 use crate::NodeId;
+use crate::digest::Digest;
 use crate::limits::PAYLOAD_BYTES_MAX;
 use crate::raft::{EntryPayload, LogEntry, LogId, Payload, SnapshotMeta, TypeConfig, Vote, log_id, term_of};
 
@@ -223,13 +224,29 @@ pub(crate) fn put_snapshot_head(
     group: u32,
     vote: &Vote,
     meta: &SnapshotMeta,
+    digest: Option<Digest>,
 ) -> Result<pb::SnapshotHead, WireError> {
     Ok(pb::SnapshotHead {
         group,
         ballot: Some(put_ballot(vote)),
         last_log_id: meta.last_log_id.as_ref().map(put_log_id),
         membership: put_json(&meta.last_membership)?,
+        digest: digest.map(put_digest),
     })
+}
+
+pub(crate) fn put_digest(digest: Digest) -> pb::Digest {
+    pb::Digest {
+        since: digest.since,
+        value: digest.value,
+    }
+}
+
+pub(crate) fn take_digest(digest: pb::Digest) -> Digest {
+    Digest {
+        since: digest.since,
+        value: digest.value,
+    }
 }
 
 pub(crate) fn take_snapshot_head(
@@ -385,7 +402,9 @@ mod tests {
             last_membership: StoredMembership::new(Some(log_id(1, 0)), Membership::default()),
         };
         let leader = Vote::new_committed(3, 2);
-        let head = put_snapshot_head(7, &leader, &meta).unwrap();
+        let digest = Digest { since: 5, value: 9 };
+        let head = put_snapshot_head(7, &leader, &meta, Some(digest)).unwrap();
+        assert_eq!(head.digest.map(take_digest), Some(digest));
         assert_eq!(take_snapshot_head(&head, LEADER).unwrap(), (leader, meta));
         let transfer = TransferLeaderRequest::new(leader, 1, Some(log_id(3, 9)));
         assert_eq!(

@@ -103,6 +103,11 @@ impl StateMachine for MetaMachine {
         Bytes::copy_from_slice(&[applied as u8])
     }
 
+    fn effects(&self) -> u64 {
+        // Of an entry that is not its own this is what an earlier one made of it, on every replica alike.
+        self.above.effects()
+    }
+
     fn skip(&self, index: u64) {
         self.above.skip(index);
     }

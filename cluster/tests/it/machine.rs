@@ -20,6 +20,8 @@ pub struct Ledger {
     pub applied: AtomicU64,
     /// How often the state was captured.
     pub captures: AtomicU64,
+    /// What is made of an entry beside remembering it; something else on a replica that is wrong.
+    pub effects: AtomicU64,
     /// Called while a snapshot is written, behind its first piece.
     pub while_writing: Mutex<Option<WhileWriting>>,
 }
@@ -56,6 +58,10 @@ impl StateMachine for Ledger {
         state.bytes += entry.payload.len() as u64;
         state.payloads.push(entry.payload.clone());
         Bytes::from(format!("{}", state.payloads.len()))
+    }
+
+    fn effects(&self) -> u64 {
+        self.effects.load(Ordering::Relaxed)
     }
 
     fn skip(&self, index: u64) {

@@ -8,6 +8,7 @@ mod machine;
 mod measure;
 mod node;
 mod peers;
+mod replicas;
 mod snapshots;
 mod stop;
 mod system_calls;

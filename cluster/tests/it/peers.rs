@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use docket_persistence::mem::MemDisk;
 use docket_persistence::{Journal, JournalOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use crate::machine::{Bed, Ledgers, payload};
+use crate::machine::{Bed, Ledger, Ledgers, payload};
 
 const CLUSTER: &str = "c1";
 pub const GROUP: GroupId = GroupId(1);
@@ -62,6 +63,10 @@ impl Place {
 
     pub fn payloads(&self) -> Vec<Bytes> {
         self.running.as_ref().unwrap().1.of(GROUP).state().payloads
+    }
+
+    pub fn ledger(&self) -> Arc<Ledger> {
+        self.running.as_ref().unwrap().1.of(GROUP)
     }
 
     fn leads(&self) -> bool {
@@ -134,7 +139,8 @@ impl Three {
     /// Stops a node, and its machine with it: what was not synced may be lost.
     pub async fn stop(&mut self, at: usize) {
         let (node, _) = self.0[at].running.take().unwrap();
-        node.shutdown().await.unwrap();
+        let failed = node.status().failed.is_some();
+        assert_eq!(node.shutdown().await.is_err(), failed, "it ends as it was");
         self.0[at].bed.disk.restart_machine(at as u64);
     }
 

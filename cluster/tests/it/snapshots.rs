@@ -170,11 +170,11 @@ async fn a_snapshot_with_meta_data_of_version_1_is_restored_and_its_age_is_not_k
     let before = ledgers.of(GroupId(1)).state().payloads;
     node.shutdown().await.unwrap();
 
-    // The newest once more, as the program wrote it that knew no other version: without the eight bytes of its time.
+    // The newest once more, as the program wrote it that knew no other version: without the bytes of its time and digest.
     let snapshots = docket_persistence::SnapshotStore::open(bed.dir.path().join("snapshots")).unwrap();
     let newest = snapshots.latest(1).unwrap().unwrap();
-    assert_eq!(newest.meta()[0], 2);
-    let meta = [&[1], &newest.meta()[1..18], &newest.meta()[26..]].concat();
+    assert_eq!(newest.meta()[0], 3);
+    let meta = [&[1], &newest.meta()[1..18], &newest.meta()[42..]].concat();
     let mut older = snapshots.begin(1, &meta).unwrap();
     for chunk in newest {
         older.write(&chunk.unwrap()).unwrap();
