@@ -28,6 +28,7 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             .snapshot_age
             .and_then(|age| now.checked_sub(age))
             .map(Timestamp::from),
+        voter_ids: group.voters.iter().map(|voter| voter.0).collect(),
     });
     let journal = &cluster.journal;
     let entities = &status.entities;

@@ -22,6 +22,9 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::{admin_key, peers};
 use crate::{config::Config, failure::Failure};
 
+/// How often a node that joined looks for the accounts that its cluster has.
+const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
+
 /// A data directory is nobody else's business.
 const DATA_DIR_MODE: u32 = 0o700;
 
@@ -191,6 +194,7 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
 /// Makes the first administrator, where there is nobody yet; whether that was so.
 async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
     let access = docket.access();
+    wait_for_accounts(docket).await;
     if !access.read(|state| state.is_empty()) {
         admin_key::guard(data_dir)?;
         return Ok(false);
@@ -199,6 +203,15 @@ async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
     bootstrap(access, &key, Clock::system().now())
         .await
         .map_err(|cause| Failure::Other(format!("cannot make the first administrator: {cause}")))
+}
+
+/// Waits, on a node that joined a cluster, until it has heard of the accounts: the founder has made the first, and nobody makes another.
+async fn wait_for_accounts(docket: &Docket) {
+    let membership = docket.status().cluster.identity.membership;
+    let joined = membership.is_some_and(|membership| !membership.founder);
+    while joined && docket.access().read(|state| state.is_empty()) {
+        tokio::time::sleep(ACCOUNTS_POLL).await;
+    }
 }
 
 /// The recorder behind `/metrics`. There is one in a process, whatever the number of nodes that run in it.
