@@ -35,8 +35,8 @@ use crate::recovery::{OpenJournal, recover};
 use crate::registry::{Ask, MetaMachine, NodeState, Registry, SharedRegistry};
 use crate::snapshots::Snapshots;
 use crate::{
-    ClusterError, Group, GroupId, GroupStatus, Leadership, MemberOptions, NodeId, NodeOptions, Ring, ShardId,
-    StateMachine, leadership,
+    ClusterError, Group, GroupId, GroupStatus, Leadership, MemberOptions, NodeId, NodeOptions, PeerError,
+    PeerTls, Ring, ShardId, StateMachine, leadership,
 };
 
 /// A running node. Clones are the same node.
@@ -66,6 +66,9 @@ struct Inner {
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
 }
+
+/// How long a member that stops waits for others to take its leads, in milliseconds.
+const HAND_OVER_MS: u64 = 1_000;
 
 /// A node's part in its cluster.
 pub(crate) struct Peering {
@@ -332,6 +335,21 @@ impl Node {
         self.inner.peering.as_ref()
     }
 
+    /// Replaces this node's certificate among its peers, and the authority by which it judges theirs, for every connection from now on.
+    ///
+    /// # Errors
+    /// It cannot be used, or is not this node's; then nothing changes. This node stands alone.
+    pub fn renew_certificate(&self, tls: &PeerTls) -> Result<(), ClusterError> {
+        match &self.inner.peering {
+            Some(peering) => Ok(peering.peers.renew(tls)?),
+            None => Err(PeerError::Certificate {
+                what: "the peer certificate",
+                cause: "this node stands alone".to_owned(),
+            }
+            .into()),
+        }
+    }
+
     /// Waits until every group that has a replica here has a leader, here or elsewhere, or the node has failed. A member of a cluster
     /// first waits until it knows that it is one.
     pub async fn ready(&self) {
@@ -447,9 +465,8 @@ impl Node {
         }
     }
 
-    /// Gives the leads of this node to others that are ready for them, for at most `limit`: before it stops, so that nobody has to wait
-    /// for elections. What nobody can take stays.
-    pub async fn hand_over(&self, limit: Duration) {
+    /// Gives the leads of this node to others that are ready for them, for at most `limit`. What nobody can take stays.
+    async fn hand_over(&self, limit: Duration) {
         let me = self.inner.identity.node_id;
         let handed = self.inner.groups.iter().map(|group| async move {
             if placement::leads(group) && placement::hand_over(group, me, self.inner.alive).await {
@@ -517,10 +534,16 @@ impl Node {
     /// Stops every group, makes durable what was written and closes the journal. Proposals that still wait are answered
     /// [`ProposeError::Stopped`](crate::ProposeError::Stopped); let them finish first. Shutting down twice is harmless.
     ///
+    /// A member of a cluster first gives its leads to others that are ready for them, so that nobody has to wait for elections.
+    ///
     /// # Errors
     /// The node had failed before, or a part of it ended badly.
     pub async fn shutdown(&self) -> Result<(), ClusterError> {
         let inner = &*self.inner;
+        let runs = inner.failed.borrow().is_none() && !*inner.closing.borrow();
+        if inner.members.is_some() && runs {
+            self.hand_over(Duration::from_millis(HAND_OVER_MS)).await;
+        }
         inner.stop.close();
         for group in &inner.groups {
             group.close();

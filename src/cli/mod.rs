@@ -148,7 +148,7 @@ impl Command {
             Self::Journal(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
             Self::Certs(args) => Some(args.output),
-            Self::Cluster(args) => Some(args.output),
+            Self::Cluster(args) => Some(args.client.output),
             Self::BenchEcho | Self::Completions(_) => None,
         }
     }
@@ -169,7 +169,8 @@ impl Command {
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
-            Self::Cluster(_) => ("cluster", Takes::DataDir),
+            Self::Cluster(args) if args.is_offline() => ("cluster init", Takes::DataDir),
+            Self::Cluster(_) => ("cluster", Takes::Client),
             Self::Completions(_) => ("completions", Takes::Nothing),
         }
     }
@@ -226,7 +227,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),
-        Command::Cluster(args) => args.run(serve.data_dir, &output),
+        Command::Cluster(args) if args.is_offline() => args.init(serve.data_dir, &output),
+        Command::Cluster(args) => wait(args.run(client, output)),
         Command::Completions(args) => args.run(),
     }
 }

@@ -37,6 +37,8 @@ pub struct Running {
     first_start: bool,
     key_file: Option<PathBuf>,
     drain: Duration,
+    /// `None` on a node that stands alone.
+    peer_files: Option<peers::Files>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -87,7 +89,10 @@ impl Running {
             () = docket.ready() => {}
             reason = docket.failed() => return Err(super::gone(reason)),
         }
-        let first_start = introduce(&docket, &config.server.data_dir).await?;
+        let first_start = tokio::select! {
+            introduced = introduce(&docket, &config.server.data_dir) => introduced?,
+            reason = docket.failed() => return Err(super::gone(reason)),
+        };
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
@@ -114,6 +119,7 @@ impl Running {
             first_start,
             key_file: admin_key::path(&config.server.data_dir),
             drain: Duration::from_millis(config.server.drain_ms),
+            peer_files: peers::Files::of(config),
             stop,
             serving,
         })
@@ -144,11 +150,20 @@ impl Running {
         self.docket.failed()
     }
 
-    /// Reads the certificate again; one that cannot be used changes nothing.
+    /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
         match self.control.reload_certificate() {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+        let Some(files) = &self.peer_files else { return };
+        let renewed = files.read().and_then(|tls| {
+            let renewed = self.docket.renew_peer_certificate(&tls);
+            renewed.map_err(|cause| Failure::Other(cause.to_string()))
+        });
+        match renewed {
+            Ok(()) => tracing::info!("the certificate for peers was read again"),
+            Err(error) => tracing::error!(%error, "the certificate for peers stays as it was"),
         }
     }
 

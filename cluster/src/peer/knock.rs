@@ -47,7 +47,7 @@ async fn connect(own: &Own, address: &str) -> Result<Met, PeerError> {
     let _ = tcp.set_nodelay(true);
     // The name is not asked for: who is there is not known yet. The signature of the authority is.
     let name = tls::server_name(&own.cluster_id, own.node_id)?;
-    let stream = TlsConnector::from(Arc::clone(&own.ends.anybody))
+    let stream = TlsConnector::from(Arc::clone(&own.ends().anybody))
         .connect(name, tcp)
         .await
         .map_err(|error| nobody(&error))?;

@@ -62,11 +62,12 @@ fn founded(nodes: u64) -> Registry {
 }
 
 fn report(registry: &mut Registry, group: u32, voters: &[u64]) {
-    let report = Ask::Report {
-        group: GroupId(group),
-        voters: set(voters),
-    };
-    ask(registry, &report).unwrap();
+    report_of(registry, GroupId(group), &set(voters));
+}
+
+fn report_of(registry: &mut Registry, group: GroupId, voters: &BTreeSet<NodeId>) {
+    let voters = voters.clone();
+    ask(registry, &Ask::Report { group, voters }).unwrap();
 }
 
 /// Plans, and lets every group's leader do what is wanted, until nothing is. How many replicas changed.
@@ -246,8 +247,19 @@ fn a_replica_is_moved_where_that_makes_sense() {
         ask(&mut registry, &relocate(from, to)),
         Err(Refusal::Moving { group })
     );
-    let wanted = &registry.groups()[&group].wanted;
+    let wanted = registry.groups()[&group].wanted.clone();
     assert!(wanted.contains(&to) && !wanted.contains(&from));
+    // It stays there, however uneven that is, until somebody asks for evenness.
+    report_of(&mut registry, group, &wanted);
+    settle(&mut registry);
+    assert_eq!(registry.groups()[&group].placed, wanted);
+    ask(&mut registry, &Ask::Balance).unwrap();
+    settle(&mut registry);
+    let load = load(&registry);
+    assert!(
+        load.values().max().unwrap() - load.values().min().unwrap() <= 1,
+        "{load:?}"
+    );
 }
 
 #[test]
