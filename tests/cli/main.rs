@@ -8,6 +8,7 @@
 
 mod auth;
 mod bench;
+mod cluster;
 mod config;
 mod connection;
 mod damage;

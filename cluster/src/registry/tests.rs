@@ -483,6 +483,47 @@ fn bytes_of_a_newer_program_are_refused_and_not_guessed_at() {
     assert_eq!(decode_record(b"\x08anything").unwrap(), None);
 }
 
+/// What the first program with a registry wrote: a record that registers node 1.
+const RECORD_1: &[u8] = b"\0registr\x01\x12\x13\x0a\x11\x08\x01\x12\x01i\x1a\x03a:1\x22\x03a:2\x28\x01";
+
+/// And a snapshot: that node, and a group of which a replica is on its way.
+const SNAPSHOT_1: &[u8] =
+    b"\0registr\x01\x26\0\0\0\x08\x01\x10\x05\x1a\x11\x08\x01\x12\x01i\x1a\x03a:1\x22\x03a:2\x28\x01\
+    \x22\x0d\x08\x01\x12\x02\x01\x02\x1a\x01\x01\x20\x02\x28\x01";
+
+#[test]
+fn the_bytes_of_format_1_never_change() {
+    let node = RegisteredNode {
+        instance: "i".into(),
+        peer_address: "a:1".into(),
+        client_address: "a:2".into(),
+        state: NodeState::Joining,
+        reason: String::new(),
+    };
+    let record = Record {
+        version: 0,
+        changes: vec![Change::Registered {
+            id: id(1),
+            node: node.clone(),
+        }],
+    };
+    assert_eq!(decode_record(RECORD_1).unwrap(), Some(record.clone()));
+    assert_eq!(encode_record(&record), RECORD_1);
+    let placement = Placement {
+        wanted: set(&[1, 2]),
+        placed: set(&[1]),
+        preferred: Some(id(2)),
+        pinned: true,
+    };
+    let registry = Registry {
+        version: 5,
+        nodes: BTreeMap::from([(id(1), node)]),
+        groups: BTreeMap::from([(GroupId(1), placement)]),
+    };
+    assert_eq!(decode_snapshot(&SNAPSHOT_1[13..]).unwrap(), registry);
+    assert_eq!(encode_snapshot(&registry), SNAPSHOT_1);
+}
+
 #[test]
 fn a_snapshot_holds_everything() {
     let mut registry = founded(4);
