@@ -89,7 +89,7 @@ fn a_node_that_joins_is_told_what_it_lacks() {
         .says("set cluster.id to the cluster that its certificate was made for");
     let shell = shell.variable("DOCKET__CLUSTER__ID", "shop");
     shell
-        .run(&format!("{serve} --node-id 3"))
+        .run(&format!("{serve} --join 127.0.0.1:9 --node-id 3"))
         .ends(1)
         .says("another node's");
     shell
