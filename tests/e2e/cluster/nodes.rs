@@ -161,12 +161,14 @@ impl Nodes {
     pub async fn log_says(&self, server: &mut Server, node: usize, text: &str) -> String {
         let begun = Instant::now();
         loop {
+            // Looked at before its log, so that its last words count.
+            let ended = server.has_ended();
             let log = self.home(node).log();
             if let Some(line) = log.lines().find(|line| line.contains(text)) {
                 return line.to_owned();
             }
             assert!(
-                begun.elapsed() < PATIENCE && !(server.has_ended() && !self.home(node).log().contains(text)),
+                begun.elapsed() < PATIENCE && !ended,
                 "nothing says {text:?}: {log}"
             );
             tokio::time::sleep(LOOK_AGAIN).await;
