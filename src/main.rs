@@ -6,6 +6,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod dev;
 mod failure;
 mod logging;
 mod output;

@@ -21,23 +21,23 @@ use crate::apply::Applier;
 use crate::chores::{Chores, Space, Ward};
 use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
+use crate::introduction::{advertised, founders, introduce};
 use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
-use crate::members::{ManageError, Members, Standing, enter};
+use crate::members::Members;
 use crate::network::Network;
-use crate::options::SHARDS_DEFAULT;
-use crate::peer::{Answering, Listener, Peers, Served, Spools};
+use crate::peer::{Answering, Peers, Served, Spools};
 use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
-use crate::registry::{Ask, MetaMachine, NodeState, Registry, SharedRegistry};
+use crate::registry::{MetaMachine, NodeState, SharedRegistry};
 use crate::replicas::{ReplicaCheck, Replicas};
 use crate::snapshots::Snapshots;
 use crate::{
-    ClusterError, Group, GroupId, GroupStatus, Leadership, MemberOptions, NodeId, NodeOptions, Ring, ShardId,
-    StateMachine, leadership,
+    ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
+    leadership,
 };
 
 /// A running node. Clones are the same node.
@@ -67,6 +67,9 @@ struct Inner {
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
 }
+
+/// How long a member that stops waits for others to take its leads, in milliseconds.
+const HAND_OVER_MS: u64 = 1_000;
 
 /// A node's part in its cluster.
 pub(crate) struct Peering {
@@ -346,6 +349,11 @@ impl Node {
         self.inner.peering.as_ref()
     }
 
+    /// `None` where the cluster keeps no registry of its nodes.
+    pub(crate) fn members(&self) -> Option<&Arc<Members>> {
+        self.inner.members.as_ref()
+    }
+
     /// Waits until every group that has a replica here has a leader, here or elsewhere, or the node has failed. A member of a cluster
     /// first waits until it knows that it is one.
     pub async fn ready(&self) {
@@ -384,86 +392,8 @@ impl Node {
         join_all(led).await;
     }
 
-    /// Every node that the cluster ever had, and where its replicas are and should be, as far as this node knows; `None` where the
-    /// cluster keeps no registry, as on a node that stands alone.
-    pub fn registry(&self) -> Option<Arc<Registry>> {
-        self.inner
-            .members
-            .as_ref()
-            .map(|members| members.registry().now())
-    }
-
-    /// Tells when the registry changes, by its version.
-    pub fn registry_changes(&self) -> Option<watch::Receiver<u64>> {
-        self.inner
-            .members
-            .as_ref()
-            .map(|members| members.registry().watch())
-    }
-
-    /// Has the replicas of a node, and its leads, go elsewhere. Done when [`Registry::replicas_of`] it is 0; the node goes on serving.
-    ///
-    /// # Errors
-    /// There is no such node, or no other that is active, or nobody can decide now.
-    pub async fn drain(&self, id: NodeId) -> Result<(), ManageError> {
-        self.manage(Ask::Drain { id }).await
-    }
-
-    /// Has a node that was to be drained stay, and get replicas again.
-    ///
-    /// # Errors
-    /// There is no such node, or nobody can decide now.
-    pub async fn undrain(&self, id: NodeId) -> Result<(), ManageError> {
-        self.manage(Ask::Undrain { id }).await
-    }
-
-    /// Takes a drained node out of the cluster, for ever: nobody talks to it any more, and its id is not used again.
-    ///
-    /// # Errors
-    /// There is no such node, it still holds replicas, or nobody can decide now.
-    pub async fn remove(&self, id: NodeId) -> Result<(), ManageError> {
-        self.manage(Ask::Remove { id, force: None }).await
-    }
-
-    /// Takes a node out of the cluster although it holds replicas, because it will not come back. The reason is kept. Groups of which
-    /// more than half is gone with it cannot be saved by this.
-    ///
-    /// # Errors
-    /// There is no such node or no reason, or nobody can decide now.
-    pub async fn remove_by_force(&self, id: NodeId, reason: &str) -> Result<(), ManageError> {
-        let force = Some(reason.to_owned());
-        self.manage(Ask::Remove { id, force }).await
-    }
-
-    /// Has a replica of a group go from one node to another.
-    ///
-    /// # Errors
-    /// The one has none, the other has one or is not active, a replica of the group is on its way already, or nobody can decide now.
-    pub async fn move_replica(&self, group: GroupId, from: NodeId, to: NodeId) -> Result<(), ManageError> {
-        self.manage(Ask::Move { group, from, to }).await
-    }
-
-    /// Spreads the groups' leaders evenly over the nodes. It stays so: who comes back after a failure gets its leads back.
-    ///
-    /// # Errors
-    /// Nobody can decide now.
-    pub async fn balance(&self) -> Result<(), ManageError> {
-        self.manage(Ask::Balance).await
-    }
-
-    async fn manage(&self, ask: Ask) -> Result<(), ManageError> {
-        match &self.inner.members {
-            Some(members) => members.ask(&ask).await,
-            None => Err(ManageError::Refused {
-                reason: "this node stands alone: `docket cluster init` makes it the first of a cluster"
-                    .to_owned(),
-            }),
-        }
-    }
-
-    /// Gives the leads of this node to others that are ready for them, for at most `limit`: before it stops, so that nobody has to wait
-    /// for elections. What nobody can take stays.
-    pub async fn hand_over(&self, limit: Duration) {
+    /// Gives the leads of this node to others that are ready for them, for at most `limit`. What nobody can take stays.
+    async fn hand_over(&self, limit: Duration) {
         let me = self.inner.identity.node_id;
         let handed = self.inner.groups.iter().map(|group| async move {
             if placement::leads(group) && placement::hand_over(group, me, self.inner.alive).await {
@@ -531,10 +461,16 @@ impl Node {
     /// Stops every group, makes durable what was written and closes the journal. Proposals that still wait are answered
     /// [`ProposeError::Stopped`](crate::ProposeError::Stopped); let them finish first. Shutting down twice is harmless.
     ///
+    /// A member of a cluster first gives its leads to others that are ready for them, so that nobody has to wait for elections.
+    ///
     /// # Errors
     /// The node had failed before, or a part of it ended badly.
     pub async fn shutdown(&self) -> Result<(), ClusterError> {
         let inner = &*self.inner;
+        let runs = inner.failed.borrow().is_none() && !*inner.closing.borrow();
+        if inner.members.is_some() && runs {
+            self.hand_over(Duration::from_millis(HAND_OVER_MS)).await;
+        }
         inner.stop.close();
         for group in &inner.groups {
             group.close();
@@ -578,62 +514,6 @@ impl fmt::Debug for Node {
 /// The groups of a node, by their numbers from 0.
 fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
     std::iter::once(GroupId::META).chain(ring.shard_ids().map(ShardId::group))
-}
-
-/// Finds out whose node it is, and opens the way to its peers: before anything else is, so that what cannot be used is found out first.
-/// A node that joins a cluster waits here until it is let in.
-async fn introduce(
-    options: &NodeOptions,
-) -> Result<(Identity, Option<(Arc<Peers>, Listener)>), ClusterError> {
-    let Some(peers) = &options.peers else {
-        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, None)?;
-        if identity.membership.is_some() {
-            return Err(ClusterError::MemberAlone {
-                path: options.data_dir.clone(),
-                cluster: identity.cluster_id,
-                node: identity.node_id,
-            });
-        }
-        return Ok((identity, None));
-    };
-    let Some(member) = &options.member else {
-        let ways = (
-            Arc::new(Peers::new(peers, String::new())?),
-            Listener::bind(peers.listen).await?,
-        );
-        let own = Some((peers.cluster_id.as_str(), peers.node_id));
-        let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, own)?;
-        return Ok((identity, Some(ways)));
-    };
-    let standing = Standing::read(&options.data_dir, options.shards, peers, member)?;
-    let ways = Arc::new(Peers::new(peers, standing.instance())?);
-    let listener = Listener::bind(peers.listen).await?;
-    let identity = match standing {
-        Standing::Member(identity) => identity,
-        Standing::New { .. } => {
-            let (own, address) = (ways.own(), advertised(member, &listener));
-            enter(&options.data_dir, options.shards, &own, member, &address).await?
-        }
-    };
-    Ok((identity, Some((ways, listener))))
-}
-
-/// Where other nodes reach this one.
-fn advertised(member: &MemberOptions, listener: &Listener) -> String {
-    member
-        .peer_address
-        .clone()
-        .unwrap_or_else(|| listener.address().to_string())
-}
-
-/// The first voters of a group whose log is empty here; none where it waits to be told of them.
-fn founders(options: &NodeOptions, identity: &Identity) -> BTreeSet<u64> {
-    match (&options.peers, &identity.membership) {
-        (None, _) => BTreeSet::from([identity.node_id.0]),
-        (Some(_), Some(membership)) if membership.founder => BTreeSet::from([identity.node_id.0]),
-        (Some(_), Some(_)) => BTreeSet::new(),
-        (Some(peers), None) => peers.founders.iter().map(|founder| founder.0).collect(),
-    }
 }
 
 async fn start_group(

@@ -126,6 +126,7 @@ pub fn status_json(status: &v1::NodeStatus) -> serde_json::Value {
             "lag": group.lag,
             "snapshot_index": group.snapshot_index,
             "snapshot_time": group.snapshot_time.as_ref().map(ToString::to_string),
+            "voter_ids": group.voter_ids,
         })
     };
     let journal = |journal: &v1::JournalStatus| {

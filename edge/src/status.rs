@@ -1,8 +1,11 @@
 //! How the node is, in the contract's words.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
-use docket_actors::{Docket, NodeStatus};
+use docket_actors::{Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode, Registry};
 use docket_proto::v1;
 use prost_types::Timestamp;
 
@@ -28,6 +31,7 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             .snapshot_age
             .and_then(|age| now.checked_sub(age))
             .map(Timestamp::from),
+        voter_ids: group.voters.iter().map(|voter| voter.0).collect(),
     });
     let journal = &cluster.journal;
     let entities = &status.entities;
@@ -67,9 +71,52 @@ fn whole_ms(time: Duration) -> Duration {
 /// How every node of the cluster is, as this one knows it: itself.
 pub(crate) fn cluster_status(docket: &Docket, this: v1::NodeStatus) -> v1::ClusterStatus {
     let identity = docket.status().cluster.identity;
+    let registry = docket.registry();
+    let registry = registry.as_deref();
     v1::ClusterStatus {
         cluster_id: identity.cluster_id,
         shards: identity.shards.into(),
         nodes: vec![this],
+        members: registry
+            .map(|registry| {
+                let nodes = registry.nodes().iter();
+                nodes.map(|(id, node)| member(registry, *id, node)).collect()
+            })
+            .unwrap_or_default(),
+        placements: registry
+            .map(|registry| {
+                let groups = registry.groups().iter();
+                groups.map(|(group, found)| placement(*group, found)).collect()
+            })
+            .unwrap_or_default(),
+    }
+}
+
+/// A node as the cluster knows it.
+pub(crate) fn member(registry: &Registry, id: NodeId, node: &RegisteredNode) -> v1::ClusterMember {
+    let state = match node.state {
+        NodeState::Joining => v1::MemberState::Joining,
+        NodeState::Active => v1::MemberState::Active,
+        NodeState::Draining => v1::MemberState::Draining,
+        NodeState::Removed => v1::MemberState::Removed,
+    };
+    v1::ClusterMember {
+        node_id: id.0,
+        state: state.into(),
+        peer_address: node.peer_address.clone(),
+        client_address: node.client_address.clone(),
+        replicas: u32::try_from(registry.replicas_of(id)).unwrap_or(u32::MAX),
+        reason: node.reason.clone(),
+    }
+}
+
+/// Where a group's replicas are and should be.
+pub(crate) fn placement(group: GroupId, placement: &Placement) -> v1::GroupPlacement {
+    let ids = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
+    v1::GroupPlacement {
+        group: group.to_string(),
+        wanted_ids: ids(&placement.wanted),
+        placed_ids: ids(&placement.placed),
+        preferred_leader_id: placement.preferred.map_or(0, |node| node.0),
     }
 }

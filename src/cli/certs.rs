@@ -67,7 +67,7 @@ files for cluster.certificate, cluster.key and cluster.ca. The cluster's id is
 what `docket cluster init` prints, or what it is given.")]
 struct Node {
     /// Folder of the authority
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", default_value = "./ca")]
     ca: PathBuf,
     /// The cluster's id
     #[arg(long, value_name = "ID")]

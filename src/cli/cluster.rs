@@ -1,27 +1,39 @@
 //! `docket cluster`: a cluster's first node, and what becomes of the others.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use docket_cluster::{Identity, NodeId};
+use docket_proto::v1::{
+    BalanceLeadersRequest, DrainNodeRequest, GetClusterStatusRequest, MoveReplicaRequest, RemoveNodeRequest,
+    UndrainNodeRequest,
+};
 
-use super::args::OutputArgs;
+use super::args::{ClientArgs, Context};
 use crate::{
     failure::Failure,
     output::{Field, Output},
     serve,
 };
 
+/// How often a drained node is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// `docket cluster`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   docket cluster init --id shop
+  docket cluster status
+  docket cluster drain 3 --wait && docket cluster remove 3
 
-How one node becomes three is told by `docket cluster init --help`.")]
+How one node becomes three is told by `docket cluster init --help`. All other
+commands need an admin's credentials with scope operations, and may be sent to
+any node. What they ask for is decided when they return, and done one replica
+at a time after that: `docket cluster status` shows how far it is.")]
 pub struct Args {
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub client: ClientArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,6 +43,18 @@ pub struct Args {
 enum Command {
     /// Make a data directory the first node of a new cluster
     Init(Init),
+    /// Show the nodes, and where the replicas are and should be
+    Status(Status),
+    /// Have the replicas and leads of a node go elsewhere
+    Drain(Drain),
+    /// Have a node that was to be drained stay
+    Undrain(Undrain),
+    /// Take a drained node out of the cluster, for ever
+    Remove(Remove),
+    /// Have a replica of a group go from one node to another
+    Move(Move),
+    /// Spread the leaders evenly over the nodes
+    Balance(Balance),
 }
 
 /// Init.
@@ -69,10 +93,104 @@ struct Init {
     shards: Option<u16>,
 }
 
+/// Status.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster status
+  docket cluster status -o json | jq '.placements[] | select(.moving)'
+
+The nodes are those that the cluster ever had. Exit codes: 0 every replica is
+where it should be, 10 one is on its way.")]
+struct Status {}
+
+/// Drain.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster drain 3
+  docket cluster drain 3 --wait
+
+The node goes on serving, and may be stopped when it has no replicas.")]
+struct Drain {
+    /// The node
+    #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    node: u64,
+    /// Return when it has no replicas any more
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Undrain.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster undrain 3")]
+struct Undrain {
+    /// The node
+    #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    node: u64,
+}
+
+/// Remove.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster remove 3
+  docket cluster remove 3 --force --reason 'its disk burnt'
+
+A node that holds replicas is not removed, unless by force, which is for one
+that will not come back. Its id is never used again.")]
+struct Remove {
+    /// The node
+    #[arg(value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    node: u64,
+    /// Also where it holds replicas
+    #[arg(long, requires = "reason")]
+    force: bool,
+    /// Why, which is kept
+    #[arg(long, value_name = "TEXT", requires = "force")]
+    reason: Option<String>,
+}
+
+/// Move.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster move shard-2 --from 1 --to 4")]
+struct Move {
+    /// The group: meta or shard-N
+    #[arg(value_name = "GROUP")]
+    group: String,
+    /// The node that has the replica
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    from: u64,
+    /// The node that is to have it
+    #[arg(long, value_name = "NODE", value_parser = clap::value_parser!(u64).range(1..))]
+    to: u64,
+}
+
+/// Balance.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket cluster balance
+
+Who comes back after a failure gets its leads back.")]
+struct Balance {}
+
 impl Args {
-    /// Does it, with the data directory from in front of the command beneath its own.
-    pub fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
-        let Command::Init(args) = self.command;
+    /// Whether it works on a data directory and calls no server.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.command, Command::Init(_))
+    }
+
+    /// Makes a data directory a cluster's first, with the flag from in front of the command beneath its own.
+    pub fn init(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
+        self.client.refuse("cluster init")?;
+        let Command::Init(args) = self.command else {
+            return Err(Failure::Usage("this command needs a server".to_owned()));
+        };
         let data_dir = args
             .data_dir
             .or(outer)
@@ -87,4 +205,73 @@ impl Args {
             Field::text("data_dir", &data_dir.display().to_string()),
         ])
     }
+
+    /// Connects and asks.
+    pub async fn run(self, outer: ClientArgs, output: Output) -> Result<(), Failure> {
+        let Self { client, command } = self;
+        let context = client.or(outer).link(output)?.connect().await?;
+        let Context { client, output } = &context;
+        match command {
+            Command::Init(_) => Err(Failure::Usage("init needs no server".to_owned())),
+            Command::Status(_) => status(&context).await,
+            Command::Drain(args) => {
+                let request = DrainNodeRequest { node_id: args.node };
+                let mut member = client.answer(client.node().drain_node(request).await)?;
+                while args.wait && member.replicas > 0 {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    let cluster = client.node().get_cluster_status(GetClusterStatusRequest {}).await;
+                    let members = client.answer(cluster)?.members;
+                    let found = members.into_iter().find(|one| one.node_id == args.node);
+                    member = found.unwrap_or_default();
+                }
+                output.one(&member)
+            }
+            Command::Undrain(args) => {
+                let request = UndrainNodeRequest { node_id: args.node };
+                output.one(&client.answer(client.node().undrain_node(request).await)?)
+            }
+            Command::Remove(args) => {
+                let request = RemoveNodeRequest {
+                    node_id: args.node,
+                    force: args.force,
+                    reason: args.reason.unwrap_or_default(),
+                };
+                output.one(&client.answer(client.node().remove_node(request).await)?)
+            }
+            Command::Move(args) => {
+                let request = MoveReplicaRequest {
+                    group: args.group,
+                    from_node_id: args.from,
+                    to_node_id: args.to,
+                };
+                output.one(&client.answer(client.node().move_replica(request).await)?)
+            }
+            Command::Balance(_) => {
+                client.answer(client.node().balance_leaders(BalanceLeadersRequest {}).await)?;
+                output.line("the leaders are being spread")
+            }
+        }
+    }
+}
+
+async fn status(Context { client, output }: &Context) -> Result<(), Failure> {
+    let cluster = client
+        .answer(client.node().get_cluster_status(GetClusterStatusRequest {}).await)
+        .map_err(|refusal| Failure::from(refusal).of_health())?;
+    if cluster.members.is_empty() {
+        output.note("this node stands alone: `docket cluster init` makes it the first of a cluster");
+    }
+    output.membership(&cluster)?;
+    let moving = cluster
+        .placements
+        .iter()
+        .filter(|one| one.wanted_ids != one.placed_ids)
+        .count();
+    if moving == 0 {
+        return Ok(());
+    }
+    Err(Failure::Unhealthy(format!(
+        "{moving} of {} groups are not where they should be yet",
+        cluster.placements.len()
+    )))
 }

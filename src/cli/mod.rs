@@ -8,6 +8,7 @@ mod cluster;
 mod completions;
 mod config;
 mod customer;
+mod dev;
 mod item;
 mod journal;
 mod node;
@@ -78,8 +79,10 @@ enum Command {
     Journal(journal::Args),
     /// Check and show the server's configuration
     Config(config::Args),
-    /// Make a cluster of several nodes
+    /// Make a cluster of several nodes, show it, and change it
     Cluster(cluster::Args),
+    /// Run three nodes on this machine, leaving nothing behind
+    Dev(dev::Args),
     /// Make the authority and the certificates of a cluster's nodes
     Certs(certs::Args),
     /// Print a script that completes commands in a shell
@@ -148,7 +151,8 @@ impl Command {
             Self::Journal(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
             Self::Certs(args) => Some(args.output),
-            Self::Cluster(args) => Some(args.output),
+            Self::Dev(args) => Some(args.output),
+            Self::Cluster(args) => Some(args.client.output),
             Self::BenchEcho | Self::Completions(_) => None,
         }
     }
@@ -169,7 +173,9 @@ impl Command {
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
-            Self::Cluster(_) => ("cluster", Takes::DataDir),
+            Self::Dev(_) => ("dev", Takes::Nothing),
+            Self::Cluster(args) if args.is_offline() => ("cluster init", Takes::DataDir),
+            Self::Cluster(_) => ("cluster", Takes::Client),
             Self::Completions(_) => ("completions", Takes::Nothing),
         }
     }
@@ -226,7 +232,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),
-        Command::Cluster(args) => args.run(serve.data_dir, &output),
+        Command::Dev(args) => wait(args.run(output)),
+        Command::Cluster(args) if args.is_offline() => args.init(serve.data_dir, &output),
+        Command::Cluster(args) => wait(args.run(client, output)),
         Command::Completions(args) => args.run(),
     }
 }

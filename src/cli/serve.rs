@@ -23,10 +23,13 @@ The first start makes an administrator's API key and keeps it in
 DATA_DIR/admin.key. Values come from the defaults, the file, DOCKET__SECTION__KEY
 variables and flags, each over the one before: see `docket config show`.
 
+A node of a cluster (see `docket cluster init --help`) has --peer-listen, and
+--join where its folder is new.
+
 Signals: SIGTERM and SIGINT stop in order: not ready, no new connections, what
 is in flight is finished (server.drain_ms at most), everything is synced, exit
 code 0. A second one exits at once with 143 or 130. SIGHUP reads the
-certificate again. A failed write or sync ends the server with exit code 1.")]
+certificates again. A failed write or sync ends the server with exit code 1.")]
 pub struct Args {
     #[command(flatten)]
     pub serve: ServeArgs,

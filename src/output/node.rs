@@ -76,6 +76,7 @@ fn group_fields(group: &GroupStatus) -> Vec<Field> {
         Field::number("lag", group.lag),
         Field::number("snapshot_index", group.snapshot_index),
         Field::moment("snapshot_time", group.snapshot_time.as_ref()),
+        Field::shown("voter_ids", json!(group.voter_ids), ""),
     ]
 }
 

@@ -23,9 +23,10 @@ use crate::{
     logging,
     output::Output,
 };
-use signals::{Signal, Signals};
+use signals::Signal;
 
 pub use running::{Running, make_data_dir};
+pub use signals::Signals;
 
 /// How long a node that cannot write any more gives its callers to hear of it.
 const FAILED_GRACE: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use crate::{config::Config, failure::Failure};
 /// A file cannot be read, or a new data directory is not said whose it is.
 pub fn options(config: &Config) -> Result<Option<(PeerOptions, MemberOptions)>, Failure> {
     let cluster = &config.cluster;
-    let Some(listen) = cluster.peer_listen else {
+    let (Some(listen), Some(files)) = (cluster.peer_listen, Files::of(config)) else {
         return Ok(None);
     };
     let known = Identity::read(&config.server.data_dir).map_err(|cause| Failure::Other(cause.to_string()))?;
@@ -39,11 +39,7 @@ pub fn options(config: &Config) -> Result<Option<(PeerOptions, MemberOptions)>, 
         .ok_or_else(|| needed("node_id", "the node"))?;
     let peers = PeerOptions {
         listen,
-        tls: PeerTls {
-            authority: read("ca", cluster.ca.as_ref())?,
-            certificate: read("certificate", cluster.certificate.as_ref())?,
-            key: read("key", cluster.key.as_ref())?,
-        },
+        tls: files.read()?,
         cluster_id,
         node_id,
         founders: Vec::new(),
@@ -57,6 +53,37 @@ pub fn options(config: &Config) -> Result<Option<(PeerOptions, MemberOptions)>, 
         seeds: cluster.seeds.clone(),
     };
     Ok(Some((peers, member)))
+}
+
+/// The files that a node's certificate among its peers is in.
+pub struct Files {
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+impl Files {
+    /// As the configuration names them; none where the node stands alone.
+    pub fn of(config: &Config) -> Option<Self> {
+        let cluster = &config.cluster;
+        cluster.peer_listen.map(|_| Self {
+            ca: cluster.ca.clone(),
+            certificate: cluster.certificate.clone(),
+            key: cluster.key.clone(),
+        })
+    }
+
+    /// What is in them.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub fn read(&self) -> Result<PeerTls, Failure> {
+        Ok(PeerTls {
+            authority: read("ca", self.ca.as_ref())?,
+            certificate: read("certificate", self.certificate.as_ref())?,
+            key: read("key", self.key.as_ref())?,
+        })
+    }
 }
 
 fn read(key: &str, path: Option<&PathBuf>) -> Result<String, Failure> {

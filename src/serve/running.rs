@@ -22,6 +22,9 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::{admin_key, peers};
 use crate::{config::Config, failure::Failure};
 
+/// How often a node that joined looks for the accounts that its cluster has.
+const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
+
 /// A data directory is nobody else's business.
 const DATA_DIR_MODE: u32 = 0o700;
 
@@ -34,6 +37,8 @@ pub struct Running {
     first_start: bool,
     key_file: Option<PathBuf>,
     drain: Duration,
+    /// `None` on a node that stands alone.
+    peer_files: Option<peers::Files>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -84,7 +89,10 @@ impl Running {
             () = docket.ready() => {}
             reason = docket.failed() => return Err(super::gone(reason)),
         }
-        let first_start = introduce(&docket, &config.server.data_dir).await?;
+        let first_start = tokio::select! {
+            introduced = introduce(&docket, &config.server.data_dir) => introduced?,
+            reason = docket.failed() => return Err(super::gone(reason)),
+        };
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
@@ -111,6 +119,7 @@ impl Running {
             first_start,
             key_file: admin_key::path(&config.server.data_dir),
             drain: Duration::from_millis(config.server.drain_ms),
+            peer_files: peers::Files::of(config),
             stop,
             serving,
         })
@@ -141,11 +150,20 @@ impl Running {
         self.docket.failed()
     }
 
-    /// Reads the certificate again; one that cannot be used changes nothing.
+    /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
         match self.control.reload_certificate() {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+        let Some(files) = &self.peer_files else { return };
+        let renewed = files.read().and_then(|tls| {
+            let renewed = self.docket.renew_peer_certificate(&tls);
+            renewed.map_err(|cause| Failure::Other(cause.to_string()))
+        });
+        match renewed {
+            Ok(()) => tracing::info!("the certificate for peers was read again"),
+            Err(error) => tracing::error!(%error, "the certificate for peers stays as it was"),
         }
     }
 
@@ -191,6 +209,7 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
 /// Makes the first administrator, where there is nobody yet; whether that was so.
 async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
     let access = docket.access();
+    wait_for_accounts(docket).await;
     if !access.read(|state| state.is_empty()) {
         admin_key::guard(data_dir)?;
         return Ok(false);
@@ -199,6 +218,15 @@ async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
     bootstrap(access, &key, Clock::system().now())
         .await
         .map_err(|cause| Failure::Other(format!("cannot make the first administrator: {cause}")))
+}
+
+/// Waits, on a node that joined a cluster, until it has heard of the accounts: the founder has made the first, and nobody makes another.
+async fn wait_for_accounts(docket: &Docket) {
+    let membership = docket.status().cluster.identity.membership;
+    let joined = membership.is_some_and(|membership| !membership.founder);
+    while joined && docket.access().read(|state| state.is_empty()) {
+        tokio::time::sleep(ACCOUNTS_POLL).await;
+    }
 }
 
 /// The recorder behind `/metrics`. There is one in a process, whatever the number of nodes that run in it.

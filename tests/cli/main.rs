@@ -8,9 +8,11 @@
 
 mod auth;
 mod bench;
+mod cluster;
 mod config;
 mod connection;
 mod damage;
+mod dev;
 mod disk;
 mod help;
 mod journal;

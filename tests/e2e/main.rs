@@ -8,6 +8,7 @@
 //! | `third_party.rs` | a client with no code of ours works |
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
+//! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -22,6 +23,7 @@
 
 mod api;
 mod authorisation;
+mod cluster;
 mod environment;
 mod input;
 mod kill;

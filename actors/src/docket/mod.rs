@@ -5,6 +5,7 @@
 mod command;
 mod customers;
 mod items;
+mod membership;
 mod opening;
 mod orders;
 mod reading;

@@ -10,7 +10,7 @@ use super::Members;
 use crate::limits::PEER_STALL_MS;
 use crate::peer::{self, EXPELLED, put_ask};
 use crate::registry::{Applied, Ask, Record, encode_record};
-use crate::{Leadership, NodeId, ProposeError};
+use crate::{Leadership, NodeId};
 
 /// How often an ask is decided again, because its record met another registry than it was decided on. That takes a change of leader in
 /// between.
@@ -193,10 +193,7 @@ impl Members {
         let met = peer::meet(&self.own, seed)
             .await
             .map_err(ManageError::unavailable)?;
-        if met.node == self.me() {
-            return Err(ManageError::unavailable(format!("{seed} is this node")));
-        }
-        self.peers.set_address(met.node, seed);
+        self.peers.set_address(met.node, met.address);
         self.ask_from(met.node, ask).await
     }
 
@@ -231,11 +228,5 @@ impl Members {
             }
         }
         Err(ManageError::unavailable("the meta group's leader changes"))
-    }
-}
-
-impl From<ProposeError> for ManageError {
-    fn from(error: ProposeError) -> Self {
-        Self::unavailable(error)
     }
 }

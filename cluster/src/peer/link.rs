@@ -206,7 +206,7 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
     let _ = tcp.set_nodelay(true);
     let name = tls::server_name(&own.cluster_id, node)?;
-    let stream = TlsConnector::from(Arc::clone(&own.ends.client))
+    let stream = TlsConnector::from(Arc::clone(&own.ends().client))
         .connect(name, tcp)
         .await
         .map_err(|error| tls::of_handshake(&error, &own.cluster_id, node))?;

@@ -76,7 +76,7 @@ impl Listener {
 async fn serve_connection(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
     let _ = tcp.set_nodelay(true);
-    let acceptor = TlsAcceptor::from(Arc::clone(&served.own.ends.server));
+    let acceptor = TlsAcceptor::from(Arc::clone(&served.own.ends().server));
     let limit = Duration::from_millis(PEER_CONNECT_MS);
     let stream = match timeout(limit, acceptor.accept(tcp)).await {
         Ok(Ok(stream)) => stream,

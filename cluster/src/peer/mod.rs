@@ -191,7 +191,14 @@ pub(crate) struct Own {
     pub(crate) instance: String,
     /// A random number of this process.
     process: u64,
-    ends: tls::Ends,
+    ends: RwLock<Arc<tls::Ends>>,
+}
+
+impl Own {
+    /// Both ends of TLS, for the next handshake.
+    fn ends(&self) -> Arc<tls::Ends> {
+        Arc::clone(&self.ends.read())
+    }
 }
 
 /// The connections to one peer, by what they are for.
@@ -223,7 +230,7 @@ impl Peers {
                 node_id: options.node_id,
                 instance,
                 process: uuid::Uuid::new_v4().as_u64_pair().0,
-                ends,
+                ends: RwLock::new(Arc::new(ends)),
             }),
             known: RwLock::default(),
         })
@@ -231,6 +238,14 @@ impl Peers {
 
     pub(crate) fn own(&self) -> Arc<Own> {
         Arc::clone(&self.own)
+    }
+
+    /// Replaces this node's certificate, and the authority by which it judges the others': for every handshake from now on. Connections
+    /// that stand go on.
+    pub(crate) fn renew(&self, tls: &PeerTls) -> Result<(), PeerError> {
+        let ends = tls::Ends::new(tls, &self.own.cluster_id, self.own.node_id)?;
+        *self.own.ends.write() = Arc::new(ends);
+        Ok(())
     }
 
     /// Says where a node is, `HOST:PORT`. Connections that stand are kept; the next one goes there.
@@ -265,7 +280,7 @@ impl Peers {
         let known = self.known.read();
         let links = known
             .values()
-            .flat_map(|links| [&links.log, &links.urgent, &links.snapshot]);
+            .flat_map(|links| [&links.log, &links.urgent, &links.snapshot, &links.calls.link]);
         let last = links.filter_map(Link::last_error);
         last.filter(|error| matches!(error, PeerError::Expelled { .. } | PeerError::Twice { .. }))
             .max_by_key(|error| matches!(error, PeerError::Expelled { .. }))
@@ -369,6 +384,44 @@ mod tests {
         nowhere.node_id = NodeId(4);
         let refused = Peers::new(&nowhere, String::new()).err().unwrap();
         assert!(matches!(refused, PeerError::OtherNode { .. }), "{refused}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_renewed_certificate_is_what_the_next_handshake_shows() {
+        let (old, new) = (authority(), authority());
+        let dir = tempfile::tempdir().unwrap();
+        let second = Peers::new(&options(&old, CLUSTER, 2), String::new()).unwrap();
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap();
+        let (address, closing) = (listener.address(), CancellationToken::new());
+        let spools = Arc::new(Spools::new(dir.path()));
+        let served = Served::new(
+            second.own(),
+            &[],
+            journal(dir.path()),
+            spools,
+            None,
+            Answering::default(),
+        );
+        let serving = tokio::spawn(listener.serve(served, closing.clone()));
+        let call = async |caller: &PeerOptions| {
+            let peers = Peers::new(caller, String::new()).unwrap();
+            peers.set_address(NodeId(2), address);
+            let links = peers.links(NodeId(2)).unwrap();
+            links.urgent.connection().await.map(drop)
+        };
+        let (before, after) = (options(&old, CLUSTER, 1), options(&new, CLUSTER, 1));
+        call(&before).await.unwrap();
+        call(&after).await.unwrap_err();
+        second.renew(&options(&new, CLUSTER, 2).tls).unwrap();
+        call(&after).await.unwrap();
+        call(&before).await.unwrap_err();
+        // What cannot be used changes nothing.
+        second.renew(&options(&old, CLUSTER, 3).tls).unwrap_err();
+        call(&after).await.unwrap();
+        closing.cancel();
+        serving.await.unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]

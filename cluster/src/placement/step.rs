@@ -113,6 +113,7 @@ fn next(group: &Group, registry: &Registry, me: NodeId, metrics: &Metrics, alive
         wanted,
         placed,
         preferred,
+        ..
     } = placement;
     let ready = |node: &NodeId| has_caught_up(metrics, *node) && is_alive(metrics, *node, alive);
     if !wanted.is_empty() && *wanted != voters {

@@ -216,6 +216,7 @@ impl Registry {
                 Change::Wanted {
                     group,
                     nodes: nodes.clone(),
+                    pinned: false,
                 },
                 Change::Placed { group, nodes },
             ],
@@ -283,10 +284,12 @@ impl Registry {
         let mut nodes = placement.wanted.clone();
         nodes.remove(&from);
         nodes.insert(to);
-        Ok(vec![Change::Wanted { group, nodes }])
+        let pinned = true;
+        Ok(vec![Change::Wanted { group, nodes, pinned }])
     }
 
-    /// Prefers for each group the one of its voters that leads the fewest, the groups with the least choice first.
+    /// Prefers for each group the one of its voters that leads the fewest, the groups with the least choice first. Where replicas were
+    /// moved by hand, they may be moved again.
     fn balance(&self) -> Vec<Change> {
         let active = self.active();
         let candidates = |placement: &super::Placement| -> BTreeSet<NodeId> {
@@ -299,7 +302,14 @@ impl Registry {
             .collect();
         groups.sort_by_key(|(nodes, group, _)| (nodes.len(), *group));
         let mut leads: BTreeMap<NodeId, usize> = BTreeMap::new();
-        let mut changes = Vec::new();
+        let pinned = self.groups.iter().filter(|(_, placement)| placement.pinned);
+        let mut changes: Vec<_> = pinned
+            .map(|(group, placement)| Change::Wanted {
+                group: *group,
+                nodes: placement.wanted.clone(),
+                pinned: false,
+            })
+            .collect();
         for (nodes, group, before) in groups {
             let fewest = nodes
                 .iter()

@@ -80,6 +80,8 @@ pub struct Placement {
     pub placed: BTreeSet<NodeId>,
     /// Who should lead, where the leaders were balanced.
     pub preferred: Option<NodeId>,
+    /// Whether somebody has said where its replicas should be: they are not moved for the sake of evenness then.
+    pub pinned: bool,
 }
 
 impl Placement {
@@ -127,6 +129,7 @@ pub(crate) enum Change {
     Wanted {
         group: GroupId,
         nodes: BTreeSet<NodeId>,
+        pinned: bool,
     },
     Placed {
         group: GroupId,
@@ -211,9 +214,10 @@ impl Registry {
                     node.reason.clone_from(reason);
                 }
             }
-            Change::Wanted { group, nodes } => {
+            Change::Wanted { group, nodes, pinned } => {
                 let placement = self.groups.entry(*group).or_default();
                 placement.wanted.clone_from(nodes);
+                placement.pinned = *pinned;
                 placement.preferred = placement.preferred.filter(|node| nodes.contains(node));
             }
             Change::Placed { group, nodes } => {

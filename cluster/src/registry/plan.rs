@@ -2,7 +2,7 @@
 //!
 //! One replica is on its way at a time, in the whole cluster, so that a cluster that changes is never far from one that is whole. In the
 //! order of urgency: a replica leaves a node that is drained or removed; a group that has too few gets one; a group that has too many
-//! gives one up; the replicas are spread more evenly.
+//! gives one up; the replicas are spread more evenly, where nobody has said where they should be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,11 @@ impl Registry {
                 nodes.extend(least_loaded(load, &nodes));
             }
             // The last replica stays until there is another place for it.
-            (!nodes.is_empty()).then_some(Change::Wanted { group: *group, nodes })
+            (!nodes.is_empty()).then_some(Change::Wanted {
+                group: *group,
+                nodes,
+                pinned: false,
+            })
         })
     }
 
@@ -86,7 +90,11 @@ impl Registry {
             } else {
                 return None;
             }
-            Some(Change::Wanted { group: *group, nodes })
+            Some(Change::Wanted {
+                group: *group,
+                nodes,
+                pinned: false,
+            })
         })
     }
 
@@ -98,7 +106,7 @@ impl Registry {
             return None;
         }
         let movable = |placement: &Placement| {
-            placement.wanted.contains(fullest) && !placement.wanted.contains(emptiest)
+            !placement.pinned && placement.wanted.contains(fullest) && !placement.wanted.contains(emptiest)
         };
         // The meta group, which is first, is moved last: what it is busy with is this.
         let (group, placement) = self
@@ -109,7 +117,11 @@ impl Registry {
         let mut nodes = placement.wanted.clone();
         nodes.remove(fullest);
         nodes.insert(*emptiest);
-        Some(Change::Wanted { group: *group, nodes })
+        Some(Change::Wanted {
+            group: *group,
+            nodes,
+            pinned: false,
+        })
     }
 }
 

@@ -87,6 +87,7 @@ pub(super) fn encode_snapshot(registry: &Registry) -> Vec<u8> {
             wanted: put_ids(&placement.wanted),
             placed: put_ids(&placement.placed),
             preferred: placement.preferred.map_or(0, |node| node.0),
+            pinned: placement.pinned,
         });
     let message = pb::RegistrySnapshot {
         format: FORMAT.into(),
@@ -131,6 +132,7 @@ pub(super) fn decode_snapshot(message: &[u8]) -> Result<Registry, RecordError> {
                 wanted: take_ids(placement.wanted),
                 placed: take_ids(placement.placed),
                 preferred: take_preferred(placement.preferred),
+                pinned: placement.pinned,
             },
         );
     }
@@ -178,9 +180,10 @@ fn put_change(change: &Change) -> Fact {
             state: state_number(*state),
             reason: reason.clone(),
         }),
-        Change::Wanted { group, nodes } => Fact::Wanted(pb::ReplicasWanted {
+        Change::Wanted { group, nodes, pinned } => Fact::Wanted(pb::ReplicasWanted {
             group: group.0,
             nodes: put_ids(nodes),
+            pinned: *pinned,
         }),
         Change::Placed { group, nodes } => Fact::Placed(pb::ReplicasPlaced {
             group: group.0,
@@ -212,6 +215,7 @@ fn take_change(fact: Fact) -> Result<Change, RecordError> {
         Fact::Wanted(wanted) => Change::Wanted {
             group: GroupId(wanted.group),
             nodes: take_ids(wanted.nodes),
+            pinned: wanted.pinned,
         },
         Fact::Placed(placed) => Change::Placed {
             group: GroupId(placed.group),

@@ -62,11 +62,12 @@ fn founded(nodes: u64) -> Registry {
 }
 
 fn report(registry: &mut Registry, group: u32, voters: &[u64]) {
-    let report = Ask::Report {
-        group: GroupId(group),
-        voters: set(voters),
-    };
-    ask(registry, &report).unwrap();
+    report_of(registry, GroupId(group), &set(voters));
+}
+
+fn report_of(registry: &mut Registry, group: GroupId, voters: &BTreeSet<NodeId>) {
+    let voters = voters.clone();
+    ask(registry, &Ask::Report { group, voters }).unwrap();
 }
 
 /// Plans, and lets every group's leader do what is wanted, until nothing is. How many replicas changed.
@@ -246,8 +247,19 @@ fn a_replica_is_moved_where_that_makes_sense() {
         ask(&mut registry, &relocate(from, to)),
         Err(Refusal::Moving { group })
     );
-    let wanted = &registry.groups()[&group].wanted;
+    let wanted = registry.groups()[&group].wanted.clone();
     assert!(wanted.contains(&to) && !wanted.contains(&from));
+    // It stays there, however uneven that is, until somebody asks for evenness.
+    report_of(&mut registry, group, &wanted);
+    settle(&mut registry);
+    assert_eq!(registry.groups()[&group].placed, wanted);
+    ask(&mut registry, &Ask::Balance).unwrap();
+    settle(&mut registry);
+    let load = load(&registry);
+    assert!(
+        load.values().max().unwrap() - load.values().min().unwrap() <= 1,
+        "{load:?}"
+    );
 }
 
 #[test]
@@ -469,6 +481,47 @@ fn bytes_of_a_newer_program_are_refused_and_not_guessed_at() {
     more.extend_from_slice(&[0x78, 1]);
     assert!(decode_record(&more).is_err());
     assert_eq!(decode_record(b"\x08anything").unwrap(), None);
+}
+
+/// What the first program with a registry wrote: a record that registers node 1.
+const RECORD_1: &[u8] = b"\0registr\x01\x12\x13\x0a\x11\x08\x01\x12\x01i\x1a\x03a:1\x22\x03a:2\x28\x01";
+
+/// And a snapshot: that node, and a group of which a replica is on its way.
+const SNAPSHOT_1: &[u8] =
+    b"\0registr\x01\x26\0\0\0\x08\x01\x10\x05\x1a\x11\x08\x01\x12\x01i\x1a\x03a:1\x22\x03a:2\x28\x01\
+    \x22\x0d\x08\x01\x12\x02\x01\x02\x1a\x01\x01\x20\x02\x28\x01";
+
+#[test]
+fn the_bytes_of_format_1_never_change() {
+    let node = RegisteredNode {
+        instance: "i".into(),
+        peer_address: "a:1".into(),
+        client_address: "a:2".into(),
+        state: NodeState::Joining,
+        reason: String::new(),
+    };
+    let record = Record {
+        version: 0,
+        changes: vec![Change::Registered {
+            id: id(1),
+            node: node.clone(),
+        }],
+    };
+    assert_eq!(decode_record(RECORD_1).unwrap(), Some(record.clone()));
+    assert_eq!(encode_record(&record), RECORD_1);
+    let placement = Placement {
+        wanted: set(&[1, 2]),
+        placed: set(&[1]),
+        preferred: Some(id(2)),
+        pinned: true,
+    };
+    let registry = Registry {
+        version: 5,
+        nodes: BTreeMap::from([(id(1), node)]),
+        groups: BTreeMap::from([(GroupId(1), placement)]),
+    };
+    assert_eq!(decode_snapshot(&SNAPSHOT_1[13..]).unwrap(), registry);
+    assert_eq!(encode_snapshot(&registry), SNAPSHOT_1);
 }
 
 #[test]

@@ -68,14 +68,21 @@ impl Place {
 struct Cluster {
     authority: Authority,
     places: Vec<Place>,
+    /// How long a follower waits for its leader at least, in milliseconds.
+    election_ms: u64,
 }
 
 impl Cluster {
     /// A cluster of one: its founder.
     async fn found() -> Self {
+        Self::found_with(600).await
+    }
+
+    async fn found_with(election_ms: u64) -> Self {
         let mut cluster = Self {
             authority: Authority::new(),
             places: Vec::new(),
+            election_ms,
         };
         let bed = Bed::new();
         Identity::found(bed.dir.path(), Some(CLUSTER), None, Some(2)).unwrap();
@@ -85,20 +92,23 @@ impl Cluster {
     }
 
     async fn of(nodes: u64) -> Self {
-        let mut cluster = Self::found().await;
+        Self::found().await.grown(nodes).await
+    }
+
+    async fn grown(mut self, nodes: u64) -> Self {
         for id in 2..=nodes {
-            cluster.join(NodeId(id)).await;
+            self.join(NodeId(id)).await;
         }
-        cluster.settled().await;
-        cluster
+        self.settled().await;
+        self
     }
 
     fn options(&self, bed: &Bed, id: NodeId, seeds: Vec<String>) -> NodeOptions {
         NodeOptions {
             shards: None,
             heartbeat_ms: 100,
-            election_timeout_min_ms: 600,
-            election_timeout_max_ms: 1_200,
+            election_timeout_min_ms: self.election_ms,
+            election_timeout_max_ms: 2 * self.election_ms,
             peers: Some(PeerOptions {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 tls: self.authority.issue(id),
@@ -248,6 +258,7 @@ async fn a_node_that_stood_alone_becomes_a_cluster_of_three_with_its_data() {
     let mut cluster = Cluster {
         authority,
         places: Vec::new(),
+        election_ms: 600,
     };
     let of_cluster = |mut options: NodeOptions, authority: &Authority, id: NodeId| {
         let peers = options.peers.as_mut().unwrap();
@@ -478,6 +489,23 @@ async fn leaders_are_balanced_by_transfer() {
     })
     .await;
     for group in GROUPS {
+        cluster.propose(group, payload("after")).await;
+    }
+    cluster.equal().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_in_order_hands_its_leads_over_and_nobody_waits_for_an_election() {
+    // An election would come after two minutes, when the test has long failed.
+    let mut cluster = Cluster::found_with(120_000).await.grown(3).await;
+    for group in GROUPS {
+        cluster.propose(group, payload("before")).await;
+    }
+    let first = cluster.leader(GROUPS[1]).await.id();
+    cluster.place(first).stop().await;
+    for group in GROUPS {
+        assert_ne!(cluster.leader(group).await.id(), first);
         cluster.propose(group, payload("after")).await;
     }
     cluster.equal().await;

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 29] = {
+pub static METHOD_TABLE: [MethodRule; 34] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -105,8 +105,13 @@ pub static METHOD_TABLE: [MethodRule; 29] = {
         row("/docket.v1.ItemService/GetItem",                 Read,       All,      All,     All),
         row("/docket.v1.ItemService/ListItems",               Read,       All,      All,     All),
         row("/docket.v1.ItemService/UpdateItem",              Items,      No,       All,     All),
+        row("/docket.v1.NodeService/BalanceLeaders",          Operations, No,       No,      All),
+        row("/docket.v1.NodeService/DrainNode",               Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetClusterStatus",        Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetNodeStatus",           Operations, No,       No,      All),
+        row("/docket.v1.NodeService/MoveReplica",             Operations, No,       No,      All),
+        row("/docket.v1.NodeService/RemoveNode",              Operations, No,       No,      All),
+        row("/docket.v1.NodeService/UndrainNode",             Operations, No,       No,      All),
         row("/docket.v1.OrderService/CancelOrder",            Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/GetOrder",               Read,       Own,      All,     All),
         row("/docket.v1.OrderService/ListOrders",             Read,       Own,      All,     All),

@@ -1,0 +1,68 @@
+//! `docket dev`: three nodes on this machine.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::args::OutputArgs;
+use crate::{
+    dev::{self, Request},
+    failure::Failure,
+    output::Output,
+};
+
+/// `docket dev`
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket dev
+  docket dev kill 2
+  docket dev restart 2
+
+Three nodes on loopback with throw-away certificates: clients at ports 7070,
+7080 and 7090, operators at the next one each, peers at the one after that.
+Everything is in a folder that is removed at the end.")]
+pub struct Args {
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Folder for certificates, data and logs; must not exist
+    #[arg(long, value_name = "DIR", default_value = dev::FOLDER, global = true)]
+    folder: PathBuf,
+    /// First of the thirty ports
+    #[arg(long, value_name = "PORT", default_value_t = 7_070)]
+    port: u16,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What can be asked of one that runs.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill a node, without a last word
+    Kill(One),
+    /// Start a node again
+    Restart(One),
+}
+
+/// One node.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket dev kill 2
+  docket dev restart 2")]
+struct One {
+    /// The node, from 1
+    #[arg(value_name = "NODE")]
+    node: usize,
+}
+
+impl Args {
+    /// Runs the cluster, or asks the one that runs.
+    pub async fn run(self, output: Output) -> Result<(), Failure> {
+        match self.command {
+            None => dev::run(&self.folder, self.port, &output).await,
+            Some(Command::Kill(one)) => dev::ask(&self.folder, Request::Kill, one.node).await,
+            Some(Command::Restart(one)) => dev::ask(&self.folder, Request::Restart, one.node).await,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The three processes of `docket dev`, with their certificates and folders.
+
+use std::{
+    env,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use docket_cluster::{Identity, NodeId};
+
+use crate::{
+    certs::{self, NodeCertificate, Pair},
+    failure::Failure,
+    serve,
+};
+
+/// How many there are.
+pub const NODES: usize = 3;
+
+/// The cluster's id.
+const CLUSTER: &str = "dev";
+/// How long the certificates are valid, in days.
+const DAYS: u32 = 30;
+/// Ports of one node: clients, operators, peers.
+const PORTS: u16 = 10;
+/// How long the nodes may take to stop in order.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// How often somebody looks whether they have.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The nodes, running or not. Dropping it kills those that run.
+pub struct Nodes {
+    folder: PathBuf,
+    port: u16,
+    certificates: Vec<Pair>,
+    running: Vec<Option<Child>>,
+}
+
+impl Nodes {
+    /// Makes the folder with certificates for all nodes, the first of which is to found the cluster.
+    pub fn make(folder: &Path, port: u16) -> Result<Self, Failure> {
+        let other = |cause: &dyn std::fmt::Display| Failure::Other(cause.to_string());
+        if folder.exists() {
+            return Err(Failure::Other(format!(
+                "{} exists: another `docket dev` runs there, or was killed; then remove it",
+                folder.display()
+            )));
+        }
+        if port.checked_add(PORTS * NODES as u16).is_none() {
+            return Err(Failure::Usage(format!(
+                "--port {port}: {} ports from there on are needed",
+                PORTS as usize * NODES
+            )));
+        }
+        let (ca, own) = (folder.join("ca"), folder.join("certs"));
+        certs::make_authority(&ca, DAYS).map_err(|cause| other(&cause))?;
+        let certificates = (1..=NODES as u64).map(|node| {
+            let wanted = NodeCertificate {
+                cluster_id: CLUSTER.to_owned(),
+                node: NodeId(node),
+                hosts: Vec::new(),
+                days: DAYS,
+            };
+            certs::make_node(&ca, &wanted, &own).map_err(|cause| other(&cause))
+        });
+        let certificates = certificates.collect::<Result<_, _>>()?;
+        let first = folder.join("node-1");
+        serve::make_data_dir(&first)?;
+        Identity::found(&first, Some(CLUSTER), None, None).map_err(|cause| other(&cause))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            port,
+            certificates,
+            running: (0..NODES).map(|_| None).collect(),
+        })
+    }
+
+    /// Starts a node; one that runs already goes on.
+    pub fn start(&mut self, node: usize) -> Result<(), Failure> {
+        if self.running[node - 1].is_some() {
+            return Ok(());
+        }
+        let failed = |cause: std::io::Error| Failure::Other(format!("cannot start node {node}: {cause}"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(node))
+            .map_err(failed)?;
+        let port = |which| format!("127.0.0.1:{}", self.first_port(node) + which);
+        let pair = &self.certificates[node - 1];
+        let mut command = Command::new(env::current_exe().map_err(failed)?);
+        command
+            .args(["serve", "--until-stdin-ends", "--data-dir"])
+            .arg(self.folder.join(format!("node-{node}")))
+            .args([
+                "--listen",
+                &port(0),
+                "--admin-listen",
+                &port(1),
+                "--peer-listen",
+                &port(2),
+            ])
+            .args(["--node-id", &node.to_string()])
+            .env("DOCKET__CLUSTER__ID", CLUSTER)
+            .env("DOCKET__CLUSTER__CA", &pair.ca)
+            .env("DOCKET__CLUSTER__CERTIFICATE", &pair.certificate)
+            .env("DOCKET__CLUSTER__KEY", &pair.key)
+            // It stops when this process does, however that ends.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log);
+        if node > 1 {
+            command.args(["--join", &format!("127.0.0.1:{}", self.first_port(1) + 2)]);
+        }
+        self.running[node - 1] = Some(command.spawn().map_err(failed)?);
+        Ok(())
+    }
+
+    /// SIGKILL, where it runs.
+    pub fn kill(&mut self, node: usize) -> Result<(), Failure> {
+        let Some(mut child) = self.running[node - 1].take() else {
+            return Ok(());
+        };
+        let killed = child.kill().and_then(|()| child.wait());
+        killed
+            .map(drop)
+            .map_err(|cause| Failure::Other(format!("cannot kill node {node}: {cause}")))
+    }
+
+    /// How a node ended that was running, once.
+    pub fn has_ended(&mut self, node: usize) -> Result<Option<ExitStatus>, Failure> {
+        let Some(child) = &mut self.running[node - 1] else {
+            return Ok(None);
+        };
+        let ended = child
+            .try_wait()
+            .map_err(|cause| Failure::Other(format!("cannot look at node {node}: {cause}")))?;
+        if ended.is_some() {
+            self.running[node - 1] = None;
+        }
+        Ok(ended)
+    }
+
+    /// Stops all nodes in order, and kills those that take too long.
+    pub async fn stop(&mut self) {
+        for child in self.running.iter_mut().flatten() {
+            // The end of its stdin is what it waits for.
+            drop(child.stdin.take());
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < STOP_WITHIN {
+            let runs = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+            if !self.running.iter_mut().flatten().any(runs) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        for node in 1..=NODES {
+            // What cannot be killed has ended.
+            let _ = self.kill(node);
+        }
+    }
+
+    /// Where everything is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A node's log.
+    pub fn log(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("node-{node}.log"))
+    }
+
+    /// Where clients reach a node.
+    pub fn address(&self, node: usize) -> String {
+        format!("http://127.0.0.1:{}", self.first_port(node))
+    }
+
+    /// The administrator's key.
+    pub fn key_file(&self) -> PathBuf {
+        self.folder.join("node-1").join("admin.key")
+    }
+
+    fn first_port(&self, node: usize) -> u16 {
+        self.port + PORTS * (node as u16 - 1)
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for node in 1..=NODES {
+            let _ = self.kill(node);
+        }
+    }
+}
