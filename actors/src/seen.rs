@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::{Leadership, NodeStatus as ClusterStatus};
+use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus};
 
 use crate::{
     Docket,
@@ -70,14 +70,17 @@ impl Docket {
         if inner.closing.is_cancelled() {
             reasons.push("the node is stopping".to_owned());
         }
-        if !matches!(
-            *inner.node.meta().leadership().borrow(),
-            Leadership::Leader { .. }
-        ) {
+        // Among peers it is enough to know who leads.
+        let alone = !self.has_peers();
+        let leader = inner.node.leader_of(GroupId::META);
+        if leader == Leader::Unknown {
             reasons.push("the meta group has no leader here".to_owned());
         }
-        for shard in inner.router.shards.iter().filter(|shard| !shard.is_leading()) {
-            reasons.push(format!("shard {} has no leader here", shard.id()));
+        for shard in &inner.router.shards {
+            let elsewhere = matches!(shard.group().leader(), Leader::Node { .. }) && !alone;
+            if !shard.is_leading() && !elsewhere {
+                reasons.push(format!("shard {} has no leader here", shard.id()));
+            }
         }
         let failed = inner.node.status().failed;
         reasons.extend(failed.map(|reason| format!("the node has failed: {reason}")));

@@ -25,6 +25,7 @@ use crate::{
     access::Access,
     admission::Admission,
     chores,
+    peers::Answering,
     shard::{ActorLimits, Router, Shard},
 };
 
@@ -47,6 +48,7 @@ pub(crate) struct Inner {
     access: Access,
     pub(crate) node: Node,
     pub(crate) router: Arc<Router>,
+    pub(crate) answering: Arc<Answering>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) actors: ActorLimits,
     pub(crate) started: SystemTime,
@@ -73,8 +75,8 @@ impl Docket {
             shard.committed().validate()?;
         }
         match chores::orphans(&self.inner.router).first() {
-            Some((order, _)) => Err(docket_engine::Broken {
-                entity: order.to_string(),
+            Some(orphan) => Err(docket_engine::Broken {
+                entity: orphan.order.to_string(),
                 why: "stock is reserved for it, and it does not want it",
             }),
             None => Ok(()),

@@ -1,10 +1,16 @@
 //! Orders, customers and items, one by one and in lists: read from committed state behind a read check of each shard that
-//! is looked at, and without an actor.
+//! is looked at, and without an actor. A shard that is led elsewhere is read here all the same, from its replica, once that has
+//! what its leader had.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use docket_cluster::ReadError;
 use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Rejection, Sku};
+use parking_lot::Mutex;
 
 use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden};
 use crate::{
@@ -13,6 +19,11 @@ use crate::{
     shard::Shard,
 };
 
+/// How long a read waits for other nodes when its caller waits longer.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// How often a page is gathered anew, because orders came into it about which other nodes had to be asked.
+const PAGE_TRIES_MAX: u32 = 8;
+
 impl Docket {
     /// An order.
     ///
@@ -20,12 +31,19 @@ impl Docket {
     /// [`Rejection::OrderNotFound`], also for one that the caller may not see; or why it cannot be read.
     pub async fn get_order(&self, call: Call, id: OrderId) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
-        barrier(shard).await?;
-        let order = shard.committed().orders.get(id);
-        order
-            .map(|order| self.inner.router.confirmed(order))
-            .filter(|order| call.owner.as_ref().is_none_or(|owner| *owner == order.customer))
-            .ok_or_else(|| Rejection::OrderNotFound { order: id }.into())
+        let order = self
+            .read(&call, &[shard], || shard.committed().orders.get(id))
+            .await?;
+        let hidden = |order: &Arc<Order>| call.owner.as_ref().is_some_and(|owner| *owner != order.customer);
+        let order = order.filter(|order| !hidden(order));
+        let order = order.ok_or(Rejection::OrderNotFound { order: id })?;
+        match self.inner.router.confirmed(order) {
+            Ok(order) => Ok(order),
+            Err(order) => {
+                let shown = self.ask_confirmed(&call, vec![Arc::clone(&order)]).await?;
+                Ok(shown.into_iter().next().unwrap_or(order))
+            }
+        }
     }
 
     /// A customer.
@@ -35,12 +53,11 @@ impl Docket {
     pub async fn get_customer(&self, call: Call, id: CustomerId) -> Result<Arc<Customer>, CallError> {
         not_hidden(&call, &id)?;
         let shard = self.inner.router.of_key(id.as_str());
-        barrier(shard).await?;
-        let customer = shard
-            .committed()
-            .customers
-            .get(&id)
-            .map(|customer| customer.clone());
+        let look = || {
+            let customer = shard.committed().customers.get(&id);
+            customer.map(|customer| Arc::clone(&customer))
+        };
+        let customer = self.read(&call, &[shard], look).await?;
         customer.ok_or_else(|| Rejection::CustomerNotFound { customer: id }.into())
     }
 
@@ -48,10 +65,13 @@ impl Docket {
     ///
     /// # Errors
     /// [`Rejection::ItemNotFound`]; or why it cannot be read.
-    pub async fn get_item(&self, _call: Call, sku: Sku) -> Result<Arc<Item>, CallError> {
+    pub async fn get_item(&self, call: Call, sku: Sku) -> Result<Arc<Item>, CallError> {
         let shard = self.inner.router.of_key(sku.as_str());
-        barrier(shard).await?;
-        let item = shard.committed().items.get(&sku).map(|item| item.clone());
+        let look = || {
+            let item = shard.committed().items.get(&sku);
+            item.map(|item| Arc::clone(&item))
+        };
+        let item = self.read(&call, &[shard], look).await?;
         item.ok_or_else(|| Rejection::ItemNotFound { line: None, sku }.into())
     }
 
@@ -68,17 +88,45 @@ impl Docket {
             Some(customer) => vec![router.of_key(customer.as_str())],
             None => router.shards.iter().collect(),
         };
-        for shard in &shards {
-            barrier(shard).await?;
+        self.barrier(&call, &shards).await?;
+        // Pending orders about which other nodes were asked.
+        let mut known = HashMap::<OrderId, Arc<Order>>::new();
+        for _ in 0..PAGE_TRIES_MAX {
+            let unknown = Mutex::new(Vec::new());
+            let shown = |order: Arc<Order>| {
+                router
+                    .confirmed(order)
+                    .unwrap_or_else(|order| match known.get(&order.id) {
+                        Some(known) => Arc::clone(known),
+                        None => {
+                            unknown.lock().push(Arc::clone(&order));
+                            order
+                        }
+                    })
+            };
+            let before = router.restores();
+            let states = shards.iter().map(|shard| &**shard.committed()).collect();
+            let mut listing = Listing::new(states, &query, &shown);
+            while !listing.step() {
+                // Others have their turn.
+                tokio::task::yield_now().await;
+            }
+            let page = listing.page();
+            if before.is_none() || before != router.restores() {
+                tokio::time::sleep(RESTORED_AGAIN).await;
+                continue;
+            }
+            let unknown = unknown.into_inner();
+            if unknown.is_empty() {
+                return Ok(page);
+            }
+            let asked = self.ask_confirmed(&call, unknown).await?;
+            known.extend(asked.into_iter().map(|order| (order.id, order)));
         }
-        let shards = shards.into_iter().map(|shard| &**shard.committed()).collect();
-        let confirmed = |order| router.confirmed(order);
-        let mut listing = Listing::new(shards, &query, &confirmed);
-        while !listing.step() {
-            // Others have their turn.
-            tokio::task::yield_now().await;
-        }
-        Ok(listing.page())
+        Err(CallError::Unavailable {
+            reason: "the orders change faster than they are listed",
+            retry_after: RETRY_AFTER,
+        })
     }
 
     /// Customers in the order of their ids, after `after`.
@@ -102,18 +150,21 @@ impl Docket {
                 own => own.map(|own| vec![own]),
             };
         }
-        let mut customers = Vec::new();
-        for shard in &self.inner.router.shards {
-            barrier(shard).await?;
-            let committed = shard.committed();
-            let ids = committed.customer_ids.read();
-            let found = ids.range::<CustomerId, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-            customers.extend(
-                found
-                    .filter_map(|id| committed.customers.get(id).map(|c| c.clone()))
-                    .take(limit),
-            );
-        }
+        let shards: Vec<_> = self.inner.router.shards.iter().collect();
+        let look = || {
+            let mut customers = Vec::new();
+            for committed in shards.iter().map(|shard| shard.committed()) {
+                let ids = committed.customer_ids.read();
+                let found = ids.range::<CustomerId, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
+                customers.extend(
+                    found
+                        .filter_map(|id| committed.customers.get(id).map(|c| c.clone()))
+                        .take(limit),
+                );
+            }
+            customers
+        };
+        let mut customers = self.read(&call, &shards, look).await?;
         customers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         customers.truncate(limit);
         Ok(customers)
@@ -125,36 +176,92 @@ impl Docket {
     /// Why they cannot be read.
     pub async fn list_items(
         &self,
-        _call: Call,
+        call: Call,
         after: Option<Sku>,
         limit: usize,
     ) -> Result<Vec<Arc<Item>>, CallError> {
-        let mut items = Vec::new();
-        for shard in &self.inner.router.shards {
-            barrier(shard).await?;
-            let committed = shard.committed();
-            let skus = committed.skus.read();
-            let found = skus.range::<Sku, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-            items.extend(
-                found
-                    .filter_map(|sku| committed.items.get(sku).map(|i| i.clone()))
-                    .take(limit),
-            );
-        }
+        let shards: Vec<_> = self.inner.router.shards.iter().collect();
+        let look = || {
+            let mut items = Vec::new();
+            for committed in shards.iter().map(|shard| shard.committed()) {
+                let skus = committed.skus.read();
+                let found = skus.range::<Sku, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
+                items.extend(
+                    found
+                        .filter_map(|sku| committed.items.get(sku).map(|i| i.clone()))
+                        .take(limit),
+                );
+            }
+            items
+        };
+        let mut items = self.read(&call, &shards, look).await?;
         items.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
         items.truncate(limit);
         Ok(items)
     }
+
+    /// What a look at these shards finds: all that was answered before the call, and nothing of a state that is just being replaced.
+    async fn read<T>(
+        &self,
+        call: &Call,
+        shards: &[&Arc<Shard>],
+        look: impl FnMut() -> T,
+    ) -> Result<T, CallError> {
+        self.barrier(call, shards).await?;
+        let steady = self.inner.router.steadily(read_until(call), look).await;
+        steady.map_err(unreadable)
+    }
+
+    /// Passes when the committed state of these shards has all that was answered before the call.
+    async fn barrier(&self, call: &Call, shards: &[&Arc<Shard>]) -> Result<(), CallError> {
+        if !self.inner.node.has_peers() {
+            for shard in shards {
+                barrier(shard).await?;
+            }
+            return Ok(());
+        }
+        let groups = shards.iter().map(|shard| shard.group().id());
+        let passed = self.inner.node.read_barrier(groups, read_until(call)).await;
+        passed.map_err(unreadable)
+    }
+
+    /// Pending orders as their caller is told of them, where other nodes have to be asked.
+    async fn ask_confirmed(
+        &self,
+        call: &Call,
+        orders: Vec<Arc<Order>>,
+    ) -> Result<Vec<Arc<Order>>, CallError> {
+        let asked = self
+            .inner
+            .router
+            .confirmed_elsewhere(orders, read_until(call))
+            .await;
+        asked.map_err(unreadable)
+    }
 }
 
+/// When a page is gathered again that met a shard whose state was being replaced.
+const RESTORED_AGAIN: Duration = Duration::from_millis(50);
+
+/// Until when a read waits.
+fn read_until(call: &Call) -> Instant {
+    let latest = Instant::now() + READ_MAX;
+    call.deadline.map_or(latest, |deadline| deadline.min(latest))
+}
+
+/// Passes when this node leads the shard, and its committed state has all that was answered before.
 pub(super) async fn barrier(shard: &Shard) -> Result<(), CallError> {
-    shard.group().read_barrier().await.map_err(|error| match error {
+    shard.group().read_barrier().await.map_err(unreadable)
+}
+
+fn unreadable(error: ReadError) -> CallError {
+    match error {
         ReadError::NotLeader { .. } => NO_LEADER,
-        _ => CallError::Unavailable {
+        ReadError::Stopped { .. } => CallError::Unavailable {
             reason: "the shard has stopped",
             retry_after: RETRY_AFTER,
         },
-    })
+    }
 }
 
 fn from<T>(after: Option<&T>) -> std::ops::Bound<&T> {
