@@ -38,6 +38,6 @@ pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
 pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
-pub use peers::{AnswerForwarded, ForwardError, Key, Place};
+pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, Place};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

@@ -184,6 +184,18 @@ impl Group {
         }
     }
 
+    /// Asks another voter to take the lead of this group over, if this node has it: at once, without waiting for an election's time. What
+    /// comes of it shows in [`Group::leadership`]; nothing does where the other is behind, or this node does not lead.
+    ///
+    /// # Errors
+    /// [`ReadError::Stopped`].
+    pub async fn transfer_lead(&self, to: NodeId) -> Result<(), ReadError> {
+        let asked = self.raft().trigger().transfer_leader(to.0).await;
+        asked.map_err(|_fatal| ReadError::Stopped {
+            reason: self.stop_reason(),
+        })
+    }
+
     /// Waits until every entry below this index has been applied here.
     async fn wait_applied(&self, next: u64) -> Result<(), ReadError> {
         let Some(last) = next.checked_sub(1) else {

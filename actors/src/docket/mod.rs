@@ -10,7 +10,7 @@ mod orders;
 mod reading;
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     access::Access,
     admission::Admission,
     chores,
-    peers::Answering,
+    peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
 };
 
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) node: Node,
     pub(crate) router: Arc<Router>,
     pub(crate) answering: Arc<Answering>,
+    pub(crate) client_addresses: OnceLock<Arc<ClientAddresses>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) actors: ActorLimits,
     pub(crate) started: SystemTime,

@@ -1,7 +1,7 @@
 //! The start of a node, from its recovered journal to shards that take commands, and its end.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -150,6 +150,7 @@ impl Docket {
             node,
             router,
             answering,
+            client_addresses: OnceLock::new(),
             admission: Admission::new(options.admission),
             actors: options.actors,
             started: SystemTime::now(),

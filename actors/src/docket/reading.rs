@@ -221,8 +221,9 @@ impl Docket {
             return Ok(());
         }
         let groups = shards.iter().map(|shard| shard.group().id());
-        let passed = self.inner.node.read_barrier(groups, read_until(call)).await;
-        passed.map_err(unreadable)
+        // Boxed, as what follows of other nodes is: a node that stands alone carries none of it.
+        let passed = Box::pin(self.inner.node.read_barrier(groups, read_until(call)));
+        passed.await.map_err(unreadable)
     }
 
     /// Pending orders as their caller is told of them, where other nodes have to be asked.
@@ -231,12 +232,8 @@ impl Docket {
         call: &Call,
         orders: Vec<Arc<Order>>,
     ) -> Result<Vec<Arc<Order>>, CallError> {
-        let asked = self
-            .inner
-            .router
-            .confirmed_elsewhere(orders, read_until(call))
-            .await;
-        asked.map_err(unreadable)
+        let asked = self.inner.router.confirmed_elsewhere(orders, read_until(call));
+        Box::pin(asked).await.map_err(unreadable)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use docket_cluster::{GroupId, Lane, Leader, NodeId, ReadError};
+use docket_cluster::{Group, GroupId, Lane, Leader, Leadership, NodeId, ReadError};
 use docket_engine::{Order, Sku};
 use docket_proto::{
     peer::StepFailure,
@@ -41,9 +41,13 @@ impl Router {
             sku,
             action,
         };
-        let router = Arc::clone(self);
+        let (router, group) = (Arc::clone(self), shard.group().clone());
         tokio::spawn(async move {
-            let answer = router.step(node, step.encode()).await;
+            let answer = tokio::select! {
+                answer = router.step(node, step.encode()) => answer,
+                // Who led may be gone without a word; the order asks the next one.
+                () = led_otherwise(group, node) => Err(StepError::Failed(Failure::Unknown)),
+            };
             if matches!(answer, Err(StepError::Failed(Failure::Unknown))) {
                 // What is done there later, if it is, may find no order that wants it.
                 router.needs_reconciling();
@@ -206,5 +210,18 @@ impl Router {
     }
 }
 
+/// Returns when somebody else leads a group than this node, and whoever waits for an answer of it has waited for a while longer.
+pub(super) async fn led_otherwise(group: Group, node: NodeId) {
+    let mut leadership = group.leadership();
+    let other = |now: &Leadership| *now != Leadership::Follower { leader: Some(node) };
+    match leadership.wait_for(other).await {
+        Ok(_) => tokio::time::sleep(ANSWER_GRACE).await,
+        // The group has ended: the answer says so, or its time.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// How long an answer may still come from a node that does not lead any more.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a state has been replaced.
 const RESTORE_POLL: Duration = Duration::from_millis(5);

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_cluster::{GroupId, Lane, Leader, NodeId};
+use docket_cluster::{Group, GroupId, Lane, Leader, NodeId, PeerCallError};
 use docket_engine::{CustomerId, OrderId, Sku};
 use docket_proto::{
     peer::forward_reply::Result as Forwarded,
@@ -13,7 +13,8 @@ use docket_proto::{
 };
 use futures::future::BoxFuture;
 
-use crate::Docket;
+use super::asking::led_otherwise;
+use crate::{Docket, shard::Shard};
 
 /// How long a node waits until it knows of accounts what their leader has just done.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
@@ -49,6 +50,9 @@ pub trait AnswerForwarded: Send + Sync + 'static {
     fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded>;
 }
 
+/// Where a node serves clients, as `host:port`, where that is known.
+pub type ClientAddresses = dyn Fn(u64) -> Option<String> + Send + Sync;
+
 /// Why a forwarded call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
@@ -67,16 +71,12 @@ impl Docket {
 
     /// Where something is led.
     pub fn place_of(&self, key: &Key) -> Place {
-        let router = &self.inner.router;
-        let shard = match key {
-            Key::Customer(id) => router.of_key(id.as_str()),
-            Key::Item(sku) => router.of_key(sku.as_str()),
-            Key::Order(id) => match router.of_order(*id) {
-                Some(shard) => shard,
+        let Some(shard) = self.shard_of(key) else {
+            return match key {
+                Key::Accounts => place(self.inner.node.leader_of(GroupId::META)),
                 // There is no such order, which everyone can say.
-                None => return Place::Here,
-            },
-            Key::Accounts => return place(self.inner.node.leader_of(GroupId::META)),
+                _ => Place::Here,
+            };
         };
         match place(shard.group().leader()) {
             // Its actors are let in a moment after the log says so.
@@ -85,22 +85,48 @@ impl Docket {
         }
     }
 
-    /// Has another node do what a client asks.
+    /// The shard of a key; `None` for accounts, and for an order that no shard can have.
+    fn shard_of(&self, key: &Key) -> Option<&Arc<Shard>> {
+        let router = &self.inner.router;
+        match key {
+            Key::Customer(id) => Some(router.of_key(id.as_str())),
+            Key::Item(sku) => Some(router.of_key(sku.as_str())),
+            Key::Order(id) => router.of_order(*id),
+            Key::Accounts => None,
+        }
+    }
+
+    fn group_of(&self, key: &Key) -> Option<Group> {
+        match key {
+            Key::Accounts => Some(self.inner.node.meta()),
+            key => Some(self.shard_of(key)?.group().clone()),
+        }
+    }
+
+    /// Has another node, which leads what a call is about, do what a client asks.
     ///
     /// # Errors
     /// Why there is no answer, and whether it may have been done.
     pub async fn forward(
         &self,
+        key: &Key,
         node: u64,
         call: Forward,
         deadline: Instant,
     ) -> Result<Forwarded, ForwardError> {
-        let to = (Lane::Request, kind::FORWARD);
-        let answer = self
-            .inner
-            .node
-            .call(NodeId(node), to, call.encode(), deadline)
-            .await;
+        let (to, node) = ((Lane::Request, kind::FORWARD), NodeId(node));
+        let asked = self.inner.node.call(node, to, call.encode(), deadline);
+        let answer = match self.group_of(key) {
+            None => asked.await,
+            Some(group) => tokio::select! {
+                answer = asked => answer,
+                // Who led may be gone without a word.
+                () = led_otherwise(group, node) => Err(PeerCallError::Unknown {
+                    node,
+                    cause: "it leads no more, and has not answered".into(),
+                }),
+            },
+        };
         let answer = answer.map_err(|error| ForwardError {
             why: error.to_string(),
             may_be_done: error.may_be_done(),
@@ -116,6 +142,18 @@ impl Docket {
     /// True if nobody did before.
     pub fn answer_forwarded(&self, answers: Arc<dyn AnswerForwarded>) -> bool {
         self.inner.answering.set_forwarded(answers)
+    }
+
+    /// Says who knows where nodes serve clients.
+    ///
+    /// True if it was not said before.
+    pub fn set_client_addresses(&self, addresses: Arc<ClientAddresses>) -> bool {
+        self.inner.client_addresses.set(addresses).is_ok()
+    }
+
+    /// Where a node serves clients, where that is known.
+    pub fn client_address(&self, node: u64) -> Option<String> {
+        self.inner.client_addresses.get()?(node)
     }
 
     /// Waits until this node knows of accounts what was done with them before, so that who was just given a credential can use it here.

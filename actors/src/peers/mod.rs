@@ -18,4 +18,4 @@ mod asking;
 mod forwarding;
 
 pub(crate) use answering::Answering;
-pub use forwarding::{AnswerForwarded, ForwardError, Key, Place};
+pub use forwarding::{AnswerForwarded, ClientAddresses, ForwardError, Key, Place};

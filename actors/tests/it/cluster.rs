@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use docket_actors::{Call, CallError, Docket, Key, ListOrders};
-use docket_engine::{CustomerId, Order, OrderId, OrderState, Quantity, Sku};
+use docket_cluster::{Lane, Leader, NodeId, PeerCallError};
+use docket_engine::item::ReserveLine;
+use docket_engine::{Amount, CustomerId, Order, OrderId, OrderState, Quantity, Sku};
+use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
 use futures::future::join_all;
 
 use crate::shop::{order, reason};
-use crate::three::{PATIENCE, Three, call, cancel, eventually, interfering, place, until_read};
+use crate::three::{PATIENCE, Three, call, eventually, interfering, until_done, until_read};
 
 const ITEMS: [&str; 8] = ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"];
 const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "dan"];
@@ -94,6 +97,27 @@ async fn books_balance(three: &Three) {
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Places an order where its customer is led, again and again until it is known what became of it.
+async fn place(
+    dockets: &[Docket],
+    request_id: &str,
+    customer: &str,
+    lines: &[(&str, i64, i64)],
+) -> Result<Arc<Order>, CallError> {
+    let key = Key::Customer(CustomerId::new(customer).unwrap());
+    until_done(dockets, &key, async |docket| {
+        docket.place_order(call(request_id), order(customer, lines)).await
+    })
+    .await
+}
+
+async fn cancel(dockets: &[Docket], id: OrderId) -> Result<Arc<Order>, CallError> {
+    until_done(dockets, &Key::Order(id), async |docket| {
+        docket.cancel_order(call(&format!("cancel-{id}")), id, None).await
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -338,6 +362,81 @@ async fn who_reads_a_follower_while_it_takes_in_a_snapshot_sees_all_or_is_told_t
         }
     }
     assert_eq!(all(&reader).await.len(), 21);
+    books_balance(&three).await;
+    three.end().await;
+}
+
+/// An order of a shard that another node leads than this item's, and the item's leader.
+async fn stranger(three: &Three, item: &Sku) -> Option<(OrderId, usize)> {
+    let leader = three.leader(&Key::Item(item.clone())).await;
+    for slot in (0..4_096).step_by(256) {
+        let order = OrderId::compose(1, slot, 77);
+        if three.leader(&Key::Order(order)).await != leader {
+            return Some((order, leader));
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_released() {
+    let three = shop(|_| {}).await;
+    let dockets = three.dockets();
+    let kept = place(&dockets, "kept", "ada", &lines(0)).await.unwrap();
+    let item = kept.lines[0].sku.clone();
+    let before = three.reserved(0, item.as_str()).await;
+    let (order, leader) = stranger(&three, &item).await.unwrap();
+    let (to, asker) = (NodeId(leader as u64 + 1), three.node((leader + 1) % 3));
+    let Leader::Node { node, term } = asker.leader_of(three.group_of(item.as_str())) else {
+        panic!("who leads is not known there");
+    };
+    assert_eq!(node, to);
+    let step = |term: u64, action: StepAction| {
+        let (sku, deadline) = (item.clone(), Instant::now() + Duration::from_secs(5));
+        let step = Step {
+            term,
+            order,
+            sku,
+            action,
+        };
+        async move {
+            asker
+                .call(to, (Lane::Step, kind::STEP), step.encode(), deadline)
+                .await
+        }
+    };
+    let reserve = |quantity: i64| StepAction::Reserve {
+        currency: "EUR".parse().unwrap(),
+        lines: vec![ReserveLine {
+            line: 0,
+            quantity: Quantity(quantity),
+            unit_price: Amount(10),
+        }],
+    };
+    for other in [term - 1, term + 1] {
+        let declined = step(other, reserve(3)).await.unwrap_err();
+        assert!(matches!(declined, PeerCallError::Declined { .. }), "{declined}");
+    }
+    for _ in 0..3 {
+        let done = StepAnswer::decode(step(term, reserve(3)).await.unwrap()).unwrap();
+        assert_eq!(done, StepAnswer::Done);
+    }
+    // Nobody has placed it: whoever leads its shard says so, and what it has is given back. The other order keeps its own.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let told = asker
+        .call(to, (Lane::Step, kind::LOOK), encode_look(), deadline)
+        .await;
+    told.unwrap();
+    let asked = Instant::now();
+    while three.reserved(leader, item.as_str()).await != before {
+        assert!(asked.elapsed() < PATIENCE, "it is not released");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What was refused once is refused, whatever there is of it later.
+    let refused = StepAnswer::decode(step(term, reserve(9_000_000)).await.unwrap()).unwrap();
+    assert!(matches!(&refused, StepAnswer::Rejected(_)), "{refused:?}");
+    let again = StepAnswer::decode(step(term, reserve(1)).await.unwrap()).unwrap();
+    assert_eq!(again, refused);
     books_balance(&three).await;
     three.end().await;
 }

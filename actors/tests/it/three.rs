@@ -5,13 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docket_actors::{BeforeDecision, Call, CallError, Docket, Key, NewCustomer, NewItem, Options, Place};
-use docket_cluster::{Node, NodeId, PeerOptions, PeerTls, certificate_name};
-use docket_engine::{Amount, CustomerId, Order, OrderId, Quantity, Sku};
+use docket_cluster::{Group, GroupId, Leader, Node, NodeId, PeerOptions, PeerTls, certificate_name, slot_of};
+use docket_engine::{Amount, CustomerId, Quantity, Sku};
 use docket_persistence::mem::MemDisk;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-
-use crate::shop::order;
 
 const CLUSTER: &str = "c1";
 /// How long a test waits for what must come: elections, and looks for what was left half-way.
@@ -70,7 +68,30 @@ impl Three {
         for docket in three.dockets() {
             docket.ready().await;
         }
+        three.spread().await;
         three
+    }
+
+    /// Has every node lead some groups: the first is voted for by all otherwise.
+    async fn spread(&self) {
+        let groups: Vec<GroupId> = self.node(0).groups().iter().map(Group::id).collect();
+        for (n, id) in groups.into_iter().enumerate() {
+            let wanted = n % 3;
+            let asked = Instant::now();
+            while self.node(wanted).leader_of(id) != Leader::Here {
+                assert!(asked.elapsed() < PATIENCE, "node {wanted} does not lead {id}");
+                for (_, node) in self.running() {
+                    if node.leader_of(id) == Leader::Here {
+                        let to = self.node(wanted).identity().node_id;
+                        node.group(id).unwrap().transfer_lead(to).await.unwrap();
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        for (_, node) in self.running() {
+            node.ready().await;
+        }
     }
 
     pub(crate) async fn start(&mut self, at: usize) {
@@ -128,6 +149,12 @@ impl Three {
 
     pub(crate) fn node(&self, at: usize) -> &Node {
         &self.seats[at].running.as_ref().unwrap().1
+    }
+
+    /// The group that leads what has this key.
+    pub(crate) fn group_of(&self, key: &str) -> GroupId {
+        let ring = self.node(0).ring();
+        ring.shard_of(slot_of(key.as_bytes())).group()
     }
 
     /// Which node leads something, once one does.
@@ -212,27 +239,6 @@ pub(crate) fn call(request_id: &str) -> Call {
         request_id: Some(request_id.to_owned()),
         ..Call::default()
     }
-}
-
-/// Places an order where its customer is led, again and again until it is known what became of it.
-pub(crate) async fn place(
-    dockets: &[Docket],
-    request_id: &str,
-    customer: &str,
-    lines: &[(&str, i64, i64)],
-) -> Result<Arc<Order>, CallError> {
-    let key = Key::Customer(CustomerId::new(customer).unwrap());
-    until_done(dockets, &key, async |docket| {
-        docket.place_order(call(request_id), order(customer, lines)).await
-    })
-    .await
-}
-
-pub(crate) async fn cancel(dockets: &[Docket], id: OrderId) -> Result<Arc<Order>, CallError> {
-    until_done(dockets, &Key::Order(id), async |docket| {
-        docket.cancel_order(call(&format!("cancel-{id}")), id, None).await
-    })
-    .await
 }
 
 /// Asks who leads until there is an answer that is one.
