@@ -73,11 +73,13 @@ impl Docket {
         // Among peers it is enough to know who leads.
         let alone = !self.has_peers();
         let leader = inner.node.leader_of(GroupId::META);
-        if leader == Leader::Unknown {
+        if leader == Leader::Unknown && (alone || inner.node.has_replica(GroupId::META)) {
             reasons.push("the meta group has no leader here".to_owned());
         }
         for shard in &inner.router.shards {
-            let elsewhere = matches!(shard.group().leader(), Leader::Node { .. }) && !alone;
+            let id = shard.group().id();
+            let led = matches!(inner.node.leader_of(id), Leader::Node { .. });
+            let elsewhere = !alone && (led || !inner.node.has_replica(id));
             if !shard.is_leading() && !elsewhere {
                 reasons.push(format!("shard {} has no leader here", shard.id()));
             }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::calling::Found;
 use crate::chores::{Chores, Space, Ward};
 use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
@@ -71,6 +72,7 @@ struct Inner {
 pub(crate) struct Peering {
     pub(crate) peers: Arc<Peers>,
     pub(crate) answering: Answering,
+    pub(crate) found: Found,
     address: SocketAddr,
     closing: CancellationToken,
     /// The listener's task, and those of membership and placement.
@@ -226,6 +228,7 @@ impl Node {
         let peering = peering.map(|(peers, listener)| {
             let (address, closing) = (listener.address(), CancellationToken::new());
             let answering = Answering::default();
+            let found = Found::default();
             let spools = Arc::new(Spools::new(&options.data_dir));
             let served = Served::new(
                 peers.own(),
@@ -248,6 +251,7 @@ impl Node {
             Peering {
                 peers,
                 answering,
+                found,
                 address,
                 closing,
                 tasks: Mutex::new(tasks),

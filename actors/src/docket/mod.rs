@@ -7,6 +7,7 @@ mod customers;
 mod items;
 mod opening;
 mod orders;
+mod pages;
 mod reading;
 
 use std::{

@@ -3,26 +3,23 @@
 //! what its leader had.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use docket_cluster::ReadError;
 use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Rejection, Sku};
-use parking_lot::Mutex;
+use docket_proto::peer_call::PageOf;
 
-use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden};
+use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
-    listing::{ListOrders, Listing, OrderPage},
+    listing::{ListOrders, OrderPage},
     shard::Shard,
 };
 
 /// How long a read waits for other nodes when its caller waits longer.
 const READ_MAX: Duration = Duration::from_secs(5);
-/// How often a page is gathered anew, because orders came into it about which other nodes had to be asked.
-const PAGE_TRIES_MAX: u32 = 8;
 
 impl Docket {
     /// An order.
@@ -88,45 +85,8 @@ impl Docket {
             Some(customer) => vec![router.of_key(customer.as_str())],
             None => router.shards.iter().collect(),
         };
-        self.barrier(&call, &shards).await?;
-        // Pending orders about which other nodes were asked.
-        let mut known = HashMap::<OrderId, Arc<Order>>::new();
-        for _ in 0..PAGE_TRIES_MAX {
-            let unknown = Mutex::new(Vec::new());
-            let shown = |order: Arc<Order>| {
-                router
-                    .confirmed(order)
-                    .unwrap_or_else(|order| match known.get(&order.id) {
-                        Some(known) => Arc::clone(known),
-                        None => {
-                            unknown.lock().push(Arc::clone(&order));
-                            order
-                        }
-                    })
-            };
-            let before = router.restores();
-            let states = shards.iter().map(|shard| &**shard.committed()).collect();
-            let mut listing = Listing::new(states, &query, &shown);
-            while !listing.step() {
-                // Others have their turn.
-                tokio::task::yield_now().await;
-            }
-            let page = listing.page();
-            if before.is_none() || before != router.restores() {
-                tokio::time::sleep(RESTORED_AGAIN).await;
-                continue;
-            }
-            let unknown = unknown.into_inner();
-            if unknown.is_empty() {
-                return Ok(page);
-            }
-            let asked = self.ask_confirmed(&call, unknown).await?;
-            known.extend(asked.into_iter().map(|order| (order.id, order)));
-        }
-        Err(CallError::Unavailable {
-            reason: "the orders change faster than they are listed",
-            retry_after: RETRY_AFTER,
-        })
+        let page = router.list_orders(shards, &query, read_until(&call)).await;
+        page.map_err(unreadable)
     }
 
     /// Customers in the order of their ids, after `after`.
@@ -150,24 +110,9 @@ impl Docket {
                 own => own.map(|own| vec![own]),
             };
         }
-        let shards: Vec<_> = self.inner.router.shards.iter().collect();
-        let look = || {
-            let mut customers = Vec::new();
-            for committed in shards.iter().map(|shard| shard.committed()) {
-                let ids = committed.customer_ids.read();
-                let found = ids.range::<CustomerId, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-                customers.extend(
-                    found
-                        .filter_map(|id| committed.customers.get(id).map(|c| c.clone()))
-                        .take(limit),
-                );
-            }
-            customers
-        };
-        let mut customers = self.read(&call, &shards, look).await?;
-        customers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        customers.truncate(limit);
-        Ok(customers)
+        let what = PageOf::Customers { after, limit };
+        let page = self.list_behind(&call, what).await?;
+        Ok(page.customers)
     }
 
     /// Items in the order of their skus, after `after`.
@@ -180,24 +125,17 @@ impl Docket {
         after: Option<Sku>,
         limit: usize,
     ) -> Result<Vec<Arc<Item>>, CallError> {
-        let shards: Vec<_> = self.inner.router.shards.iter().collect();
-        let look = || {
-            let mut items = Vec::new();
-            for committed in shards.iter().map(|shard| shard.committed()) {
-                let skus = committed.skus.read();
-                let found = skus.range::<Sku, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-                items.extend(
-                    found
-                        .filter_map(|sku| committed.items.get(sku).map(|i| i.clone()))
-                        .take(limit),
-                );
-            }
-            items
-        };
-        let mut items = self.read(&call, &shards, look).await?;
-        items.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
-        items.truncate(limit);
-        Ok(items)
+        let what = PageOf::Items { after, limit };
+        let page = self.list_behind(&call, what).await?;
+        Ok(page.items)
+    }
+
+    async fn list_behind(&self, call: &Call, what: PageOf) -> Result<Behind, CallError> {
+        let router = &self.inner.router;
+        let page = router
+            .list_behind(router.shards.iter().collect(), what, read_until(call))
+            .await;
+        page.map_err(unreadable)
     }
 
     /// What a look at these shards finds: all that was answered before the call, and nothing of a state that is just being replaced.
@@ -207,23 +145,13 @@ impl Docket {
         shards: &[&Arc<Shard>],
         look: impl FnMut() -> T,
     ) -> Result<T, CallError> {
-        self.barrier(call, shards).await?;
-        let steady = self.inner.router.steadily(read_until(call), look).await;
+        let router = &self.inner.router;
+        router
+            .barrier(shards, read_until(call))
+            .await
+            .map_err(unreadable)?;
+        let steady = router.steadily(read_until(call), look).await;
         steady.map_err(unreadable)
-    }
-
-    /// Passes when the committed state of these shards has all that was answered before the call.
-    async fn barrier(&self, call: &Call, shards: &[&Arc<Shard>]) -> Result<(), CallError> {
-        if !self.inner.node.has_peers() {
-            for shard in shards {
-                barrier(shard).await?;
-            }
-            return Ok(());
-        }
-        let groups = shards.iter().map(|shard| shard.group().id());
-        // Boxed, as what follows of other nodes is: a node that stands alone carries none of it.
-        let passed = Box::pin(self.inner.node.read_barrier(groups, read_until(call)));
-        passed.await.map_err(unreadable)
     }
 
     /// Pending orders as their caller is told of them, where other nodes have to be asked.
@@ -236,9 +164,6 @@ impl Docket {
         Box::pin(asked).await.map_err(unreadable)
     }
 }
-
-/// When a page is gathered again that met a shard whose state was being replaced.
-const RESTORED_AGAIN: Duration = Duration::from_millis(50);
 
 /// Until when a read waits.
 fn read_until(call: &Call) -> Instant {
@@ -259,8 +184,4 @@ fn unreadable(error: ReadError) -> CallError {
             retry_after: RETRY_AFTER,
         },
     }
-}
-
-fn from<T>(after: Option<&T>) -> std::ops::Bound<&T> {
-    after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded)
 }

@@ -11,8 +11,8 @@ use docket_engine::{ItemCommand, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
-        Forward, Reservation, Step, StepAction, StepAnswer, decode_look, decode_wanted, encode_forwarded,
-        encode_orphaned, kind,
+        Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look, decode_wanted,
+        encode_forwarded, encode_orphaned, kind,
     },
 };
 use futures::{
@@ -65,6 +65,15 @@ impl AnswerCalls for Answering {
                     router.shards.iter().for_each(|shard| shard.look_for_orphans());
                     ready(Ok(Bytes::new())).boxed()
                 }
+                Err(error) => declined(error),
+            },
+            kind::PAGE => match PageAsk::decode(call.body) {
+                Ok(ask) => async move {
+                    let page = router.answer_page(ask, call.deadline).await;
+                    page.map(|page| page.encode())
+                        .map_err(|error| Declined(error.to_string()))
+                }
+                .boxed(),
                 Err(error) => declined(error),
             },
             kind::FORWARD => match (self.forwarded.get(), Forward::decode(call.body)) {

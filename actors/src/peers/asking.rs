@@ -31,8 +31,8 @@ const CHORE_MAX: Duration = Duration::from_secs(2);
 impl Router {
     /// Asks an item whose shard is not led here, and has the order answered.
     pub(crate) fn ask_elsewhere(self: &Arc<Self>, shard: &Shard, ask: Ask, sku: Sku, action: StepAction) {
-        let Leader::Node { node, term } = shard.group().leader() else {
-            return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        let Leader::Node { node, term } = self.leader(shard) else {
+            return self.look_for_leader(shard, ask);
         };
         let order = ask.order();
         let step = Step {
@@ -54,6 +54,23 @@ impl Router {
             }
             ask.answer(answer);
         });
+    }
+
+    /// Has the order ask again, once it is looked for who leads where that is to be asked of others.
+    fn look_for_leader(self: &Arc<Self>, shard: &Shard, ask: Ask) {
+        let (router, group) = (Arc::clone(self), shard.group().id());
+        if !router.node().has_peers() || router.node().has_replica(group) {
+            return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+        tokio::spawn(async move {
+            router.node().find_leader(group, Instant::now() + CHORE_MAX).await;
+            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        });
+    }
+
+    /// Where a shard is led.
+    pub(crate) fn leader(&self, shard: &Shard) -> Leader {
+        self.node().leader_of(shard.group().id())
     }
 
     async fn step(&self, node: NodeId, step: Bytes) -> Result<(), StepError> {
@@ -163,7 +180,7 @@ impl Router {
         let mut by_node = BTreeMap::<NodeId, Vec<Reservation>>::new();
         for suspect in suspects {
             let home = self.of_order(suspect.order);
-            if let Some(Leader::Node { node, .. }) = home.map(|home| home.group().leader()) {
+            if let Some(Leader::Node { node, .. }) = home.map(|home| self.leader(home)) {
                 by_node.entry(node).or_default().push(suspect);
             }
         }
@@ -191,7 +208,7 @@ impl Router {
         let leaders: BTreeSet<NodeId> = self
             .shards
             .iter()
-            .filter_map(|shard| match shard.group().leader() {
+            .filter_map(|shard| match self.leader(shard) {
                 Leader::Node { node, .. } => Some(node),
                 Leader::Here | Leader::Unknown => None,
             })
@@ -213,12 +230,18 @@ impl Router {
 /// Returns when somebody else leads a group than this node, and whoever waits for an answer of it has waited for a while longer.
 pub(super) async fn led_otherwise(group: Group, node: NodeId) {
     let mut leadership = group.leadership();
-    let other = |now: &Leadership| *now != Leadership::Follower { leader: Some(node) };
-    match leadership.wait_for(other).await {
-        Ok(_) => tokio::time::sleep(ANSWER_GRACE).await,
-        // The group has ended: the answer says so, or its time.
-        Err(_) => std::future::pending().await,
+    let led = Leadership::Follower { leader: Some(node) };
+    if *leadership.borrow() != led {
+        // Nothing is heard here of who leads: the group has no replica here.
+        return std::future::pending().await;
     }
+    let other = |now: &Leadership| *now != led;
+    let changed = leadership.wait_for(other).await.is_ok();
+    if !changed {
+        // The group has ended: the answer says so, or its time.
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(ANSWER_GRACE).await;
 }
 
 /// How long an answer may still come from a node that does not lead any more.

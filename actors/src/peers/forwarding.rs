@@ -78,7 +78,7 @@ impl Docket {
                 _ => Place::Here,
             };
         };
-        match place(shard.group().leader()) {
+        match place(self.inner.router.leader(shard)) {
             // Its actors are let in a moment after the log says so.
             Place::Here if !shard.is_leading() => Place::Unknown,
             place => place,
@@ -93,6 +93,13 @@ impl Docket {
             Key::Item(sku) => Some(router.of_key(sku.as_str())),
             Key::Order(id) => router.of_order(*id),
             Key::Accounts => None,
+        }
+    }
+
+    /// Looks for who leads something, where this node does not hear of that by itself.
+    pub async fn look_for(&self, key: &Key, deadline: Instant) {
+        if let Some(group) = self.group_of(key) {
+            self.inner.node.find_leader(group.id(), deadline).await;
         }
     }
 
@@ -144,16 +151,21 @@ impl Docket {
         self.inner.answering.set_forwarded(answers)
     }
 
-    /// Says who knows where nodes serve clients.
+    /// Says who knows where nodes serve clients. Without it the cluster's registry is looked into.
     ///
     /// True if it was not said before.
     pub fn set_client_addresses(&self, addresses: Arc<ClientAddresses>) -> bool {
         self.inner.client_addresses.set(addresses).is_ok()
     }
 
-    /// Where a node serves clients, where that is known.
+    /// Where a node serves clients, where that was said or is in the cluster's registry.
     pub fn client_address(&self, node: u64) -> Option<String> {
-        self.inner.client_addresses.get()?(node)
+        if let Some(addresses) = self.inner.client_addresses.get() {
+            return addresses(node);
+        }
+        let registry = self.inner.node.registry()?;
+        let address = &registry.node(NodeId(node))?.client_address;
+        (!address.is_empty()).then(|| address.clone())
     }
 
     /// Waits until this node knows of accounts what was done with them before, so that who was just given a credential can use it here.

@@ -440,3 +440,52 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     books_balance(&three).await;
     three.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_replicas_lists_what_the_others_have() {
+    let three = shop(|options| {
+        let peers = options.node.peers.as_mut().unwrap();
+        peers.founders.retain(|founder| *founder != NodeId(3));
+    })
+    .await;
+    let dockets = three.dockets();
+    join_all((0..90).map(|n| {
+        let dockets = &dockets;
+        async move {
+            let placed = place(dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines(n)).await;
+            placed.unwrap();
+        }
+    }))
+    .await;
+    let outside = &dockets[2];
+    let ids = |orders: Vec<Arc<Order>>| orders.iter().map(|order| order.id).collect::<Vec<_>>();
+    let (expected, found) = (ids(all(&dockets[0]).await), ids(all(outside).await));
+    assert_eq!((found.len(), found), (90, expected));
+    let of_ada = ListOrders {
+        customer: Some(CustomerId::new("ada").unwrap()),
+        states: vec![OrderState::Confirmed],
+        limit: 100,
+        ..ListOrders::default()
+    };
+    let of_ada = until_read(outside, async |docket| {
+        docket.list_orders(Call::default(), of_ada.clone()).await
+    });
+    assert_eq!(of_ada.await.unwrap().orders.len(), 23);
+    let items = until_read(outside, async |docket| {
+        docket
+            .list_items(Call::default(), Some(Sku::new("i2").unwrap()), 3)
+            .await
+    });
+    let items: Vec<_> = items
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.sku.to_string())
+        .collect();
+    assert_eq!(items, ["i3", "i4", "i5"]);
+    let customers = until_read(outside, async |docket| {
+        docket.list_customers(Call::default(), None, 10).await
+    });
+    assert_eq!(customers.await.unwrap().len(), 4);
+    three.end().await;
+}

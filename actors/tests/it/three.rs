@@ -65,18 +65,29 @@ impl Three {
         for at in 0..3 {
             three.start(at).await;
         }
-        for docket in three.dockets() {
-            docket.ready().await;
+        for at in 0..three.voters() {
+            three.docket(at).ready().await;
         }
         three.spread().await;
         three
+    }
+
+    /// How many nodes vote, the first ones: the others have no replica of anything.
+    fn voters(&self) -> usize {
+        let founders = self.seats[0]
+            .options
+            .node
+            .peers
+            .as_ref()
+            .map(|peers| peers.founders.len());
+        founders.unwrap_or(1)
     }
 
     /// Has every node lead some groups: the first is voted for by all otherwise.
     async fn spread(&self) {
         let groups: Vec<GroupId> = self.node(0).groups().iter().map(Group::id).collect();
         for (n, id) in groups.into_iter().enumerate() {
-            let wanted = n % 3;
+            let wanted = n % self.voters();
             let asked = Instant::now();
             while self.node(wanted).leader_of(id) != Leader::Here {
                 assert!(asked.elapsed() < PATIENCE, "node {wanted} does not lead {id}");
@@ -89,8 +100,8 @@ impl Three {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        for (_, node) in self.running() {
-            node.ready().await;
+        for at in 0..self.voters() {
+            self.node(at).ready().await;
         }
     }
 
@@ -274,12 +285,27 @@ pub(crate) async fn until_read<T>(
     loop {
         match read(docket).await {
             Err(error @ CallError::Unavailable { .. }) => {
-                assert!(asked.elapsed() < PATIENCE, "{error}");
+                if asked.elapsed() > PATIENCE {
+                    panic!("{error}: {}", groups(docket));
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             answer => return answer,
         }
     }
+}
+
+/// What a node knows of its groups.
+fn groups(docket: &Docket) -> String {
+    let groups = docket.status().cluster.groups;
+    let shown = groups.iter().map(|group| {
+        let (id, leadership, term) = (group.id, group.leadership, group.term);
+        let (last, committed, applied) = (group.last_log_index, group.committed_index, group.applied_index);
+        format!(
+            "{id}: {leadership:?} in term {term}, log {last:?}, committed {committed:?}, applied {applied:?}"
+        )
+    });
+    shown.collect::<Vec<_>>().join("; ")
 }
 
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

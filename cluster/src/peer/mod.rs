@@ -44,7 +44,7 @@ pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
-pub(crate) use read_index::{put_read, take_read};
+pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};

@@ -494,3 +494,29 @@ async fn a_leader_that_dies_costs_clients_of_other_nodes_nothing_but_time() {
     books_balance(&edges).await;
     end(three, edges).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_replicas_takes_any_call() {
+    let three = Three::open_with(|options| {
+        let peers = options.node.peers.as_mut().unwrap();
+        peers.founders.retain(|founder| founder.0 != 3);
+    })
+    .await;
+    let edges = edges(&three).await;
+    seed(&edges).await;
+    let mut client = OrderServiceClient::new(edges[2].channel.clone());
+    for n in 0..20 {
+        let placed = client
+            .place_order(by("shop", order_of(&format!("r{n}"), n)))
+            .await
+            .unwrap();
+        assert!(placed.metadata().contains_key("docket-leader"));
+        let name = placed.into_inner().name;
+        let get = v1::GetOrderRequest { name };
+        let found = client.get_order(by("root", get)).await.unwrap().into_inner();
+        assert_eq!(found.state(), order::State::Confirmed);
+    }
+    assert_eq!(all(&edges, 2).await.len(), 20);
+    books_balance(&edges).await;
+    end(three, edges).await;
+}

@@ -156,7 +156,7 @@ impl Forwarder {
                         Err(error) => tracing::debug!(%error, "a call was not forwarded"),
                     }
                 }
-                Place::Unknown => {}
+                Place::Unknown => self.docket.look_for(&asked.key, until).await,
             }
             if is_over() {
                 let status = no_leader().into();
