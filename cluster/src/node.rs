@@ -542,6 +542,9 @@ impl Node {
             let _ = chores.await;
         }
         join_all(inner.groups.iter().map(|group| group.raft().shutdown())).await;
+        if let Some(peering) = &inner.peering {
+            peering.peers.close();
+        }
         inner.snapshots.close();
         let journal = inner.journal.journal.clone();
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;

@@ -255,6 +255,16 @@ impl Peers {
         }
     }
 
+    /// Ends every connection to other nodes. As long as one stands they take this process for the node, and refuse the next one that is it.
+    pub(crate) fn close(&self) {
+        for links in self.known.write().drain() {
+            let links = &links.1;
+            for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
+                link.close();
+            }
+        }
+    }
+
     /// The nodes whose address is known.
     pub(crate) fn known(&self) -> Vec<NodeId> {
         self.known.read().keys().copied().collect()
