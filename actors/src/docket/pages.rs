@@ -276,7 +276,7 @@ fn from<T>(after: Option<&T>) -> Bound<&T> {
 fn merge(pages: Vec<OrderPage>, limit: usize) -> OrderPage {
     let stopped = pages.iter().filter_map(|page| page.next).max();
     let mut orders: Vec<_> = pages.into_iter().flat_map(|page| page.orders).collect();
-    orders.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+    orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
     if let Some(stopped) = stopped {
         orders.retain(|order| order.id >= stopped);
     }
