@@ -4,17 +4,25 @@
 //! **Orphaned reservations.** An order's items are asked while its first event is still on its way to the disk. If that
 //! event is lost (a crash, a lost leadership), an item may hold a reservation of an order that does not exist. After a
 //! start, and after every incident that can leave one, the reservations are compared with the orders: one whose order
-//! does not exist and has no actor, or does not want it any more, is released when two looks in a row have found it.
+//! does not exist and has no actor, or does not want it any more, is released when two looks in a row have found it. Whoever
+//! leads the item's shard looks; where the order's is led elsewhere, what the replica here knows is a suspicion, and who leads
+//! it is asked before anything is released. Nodes tell each other of incidents; that a leader has changed all see by themselves.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use docket_cluster::ShardId;
 use docket_engine::{Order, OrderId, Sku};
+use docket_proto::peer_call::Reservation;
 
-use crate::{docket::Inner, entity::item::ItemMessage, shard::Router};
+use crate::{
+    docket::Inner,
+    entity::item::ItemMessage,
+    shard::{Router, Shard},
+};
 
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
@@ -64,15 +72,16 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             }
         }
         crate::seen::round(&inner);
-        if !router.shards.iter().all(|shard| shard.is_leading()) {
+        if router.take_tell_peers() {
+            router.tell_peers_to_look().await;
+        }
+        let led = router.shards.iter().filter(|shard| shard.is_leading()).count();
+        // Alone, a node knows of no order of a shard that it does not lead.
+        let waits = !router.node().has_peers() && led < router.shards.len();
+        if waits || led == 0 {
             continue;
         }
-        let asked = router
-            .shards
-            .iter()
-            .filter(|shard| shard.take_needs_reconciling())
-            .count()
-            > 0;
+        let asked = take_asked(router);
         if asked {
             // Orders that had an actor at the first look are looked at again when that has long ended.
             looks_left = LOOKS;
@@ -90,14 +99,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             continue;
         };
         let found: BTreeSet<_> = found.into_iter().collect();
-        for (order, sku) in &found {
-            // Looked at once more: the walk takes its time, and the order may have come to be meanwhile.
-            if suspects.contains(&(*order, sku.clone())) && is_orphan(router, *order, sku) {
-                tracing::warn!(%order, %sku, "releasing stock that was reserved for an order that does not want it");
-                let release = ItemMessage::ReleaseOrphan { order: *order };
-                router.of_key(sku.as_str()).tell_item(sku.clone(), release);
-            }
-        }
+        release(router, found.intersection(&suspects).cloned().collect()).await;
         if !found.is_empty() {
             looks_left = LOOKS;
         }
@@ -105,20 +107,70 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     }
 }
 
-/// Reservations whose order does not exist and is not on its way, or does not want them any more.
-pub(crate) fn orphans(router: &Router) -> Vec<(OrderId, Sku)> {
+/// Whether something may have left reservations that no order wants, with items of a shard that is led here.
+fn take_asked(router: &Router) -> bool {
+    let led = router.shards.iter().filter(|shard| shard.is_leading());
+    led.filter(|shard| shard.take_needs_reconciling()).count() > 0
+}
+
+/// Releases reservations that two looks have found to be nobody's, if nobody wants them still: the walk takes its time, and the order
+/// may have come to be meanwhile. Who leads the order's shard is asked, and an item that its order asks in between keeps what it has.
+async fn release(router: &Arc<Router>, suspects: Vec<Reservation>) {
+    let mut by_shard = BTreeMap::<ShardId, (Arc<Shard>, Vec<Reservation>)>::new();
+    for suspect in suspects {
+        let shard = router.of_key(suspect.sku.as_str());
+        let of_shard = by_shard
+            .entry(shard.id())
+            .or_insert_with(|| (shard.clone(), Vec::new()));
+        of_shard.1.push(suspect);
+    }
+    let mut suspects = Vec::new();
+    for (shard, of_shard) in by_shard.into_values() {
+        let pairs = of_shard
+            .iter()
+            .map(|suspect| (suspect.order, suspect.sku.clone()));
+        shard.watched().begin(pairs);
+        suspects.extend(of_shard);
+    }
+    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+    for suspect in suspects {
+        let home = router.of_order(suspect.order);
+        let is_led = home.is_some_and(|home| home.is_leading());
+        if is_led { &mut here } else { &mut elsewhere }.push(suspect);
+    }
     let mut orphans = Vec::new();
-    for shard in &router.shards {
+    for suspect in here {
+        // A home that others have left behind does not know all orders.
+        let home = router.of_order(suspect.order).cloned();
+        let Some(home) = home else { continue };
+        if home.group().read_barrier().await.is_ok() && is_orphan(router, suspect.order, &suspect.sku) {
+            orphans.push(suspect);
+        }
+    }
+    orphans.extend(router.orphaned_elsewhere(elsewhere).await);
+    for Reservation { order, sku } in orphans {
+        tracing::warn!(%order, %sku, "releasing stock that was reserved for an order that does not want it");
+        let shard = router.of_key(sku.as_str());
+        shard.tell_own_item(&sku, ItemMessage::ReleaseOrphan { order });
+    }
+}
+
+/// Reservations of items that are led here (or, alone, of all) whose order does not exist and is not on its way, or does not want them
+/// any more: as far as is known here, and only a suspicion where the order's shard is led elsewhere.
+pub(crate) fn orphans(router: &Router) -> Vec<Reservation> {
+    let mut orphans = Vec::new();
+    for shard in router.shards.iter().filter(|shard| shard.is_leading()) {
         for (sku, order, _) in shard.committed().reservations.all() {
             if is_orphan(router, order, &sku) {
-                orphans.push((order, sku));
+                orphans.push(Reservation { order, sku });
             }
         }
     }
     orphans
 }
 
-fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
+/// Whether nothing wants a reservation, and nothing will, if the order's shard is led here.
+pub(crate) fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
     let Some(home) = router.of_order(order) else {
         return false;
     };

@@ -54,6 +54,8 @@ pub struct Committed {
     pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
     last_time: AtomicI64,
     applied_index: AtomicU64,
+    /// How often it was restored, twice; odd while it is being restored.
+    restores: AtomicU64,
 }
 
 /// What became of a record.
@@ -82,6 +84,7 @@ impl Default for Committed {
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
             applied_index: AtomicU64::new(0),
+            restores: AtomicU64::new(0),
         }
     }
 }
@@ -125,6 +128,25 @@ impl Committed {
     pub fn is_fenced(&self, decider: Decider) -> bool {
         let fences = self.fences.lock();
         !fences.is_empty() && fences.contains_key(&decider)
+    }
+
+    /// A number that is another after the state was restored from a snapshot; `None` while that goes on, and for good where it failed.
+    /// What a reader finds is of one state if the number is the same before and after it.
+    pub(crate) fn restores(&self) -> Option<u64> {
+        let restores = self.restores.load(Ordering::SeqCst);
+        restores.is_multiple_of(2).then_some(restores)
+    }
+
+    /// Readers may look at what is incomplete from here on, and must not believe it.
+    pub(crate) fn begin_restoring(&self) {
+        if self.restores().is_some() {
+            self.restores.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// It is complete.
+    pub(crate) fn end_restoring(&self) {
+        self.restores.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Forgets everything, to be restored.

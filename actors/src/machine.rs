@@ -167,6 +167,8 @@ impl StateMachine for ShardMachine {
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
+        // Whoever follows restores while others read.
+        self.committed.begin_restoring();
         self.committed.clear();
         let mut pieces = Pieces {
             chunks,
@@ -193,6 +195,7 @@ impl StateMachine for ShardMachine {
         }
         let head = head.ok_or_else(|| StateError::new("it is empty"))?;
         self.committed.set_last_time(head.last_time);
+        self.committed.end_restoring();
         Ok(())
     }
 }

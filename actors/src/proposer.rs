@@ -8,7 +8,8 @@
 //! order of their versions.
 //!
 //! A submission without a record is a *barrier*: its answer depends on what was decided before it, and is released when
-//! all of that is committed. So no answer ever shows speculative state.
+//! all of that is committed. So no answer ever shows speculative state. Where nothing is on its way and the shard has other
+//! voters, the answer also waits until they agree that it is led here: a state that others have left behind answers nobody.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -241,7 +242,7 @@ async fn propose(
         if payload.len() == empty {
             match batches.back_mut() {
                 Some(last) => last.append(&mut batch),
-                None => batch.into_iter().for_each(|barrier| release(shard, barrier)),
+                None => release_all(shard, batch),
             }
             continue;
         }
@@ -274,6 +275,22 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, Pr
             shard.needs_reconciling();
         }
     }
+}
+
+/// Lets the answers of barriers go that nothing is in front of.
+fn release_all(shard: &Arc<Shard>, barriers: Vec<Submission>) {
+    if shard.group().leads_alone() {
+        return barriers.into_iter().for_each(|barrier| release(shard, barrier));
+    }
+    let shard = shard.clone();
+    tokio::spawn(async move {
+        match shard.group().read_barrier().await {
+            Ok(()) => barriers.into_iter().for_each(|barrier| release(&shard, barrier)),
+            Err(_) => barriers
+                .into_iter()
+                .for_each(|barrier| barrier.after.fail(&shard, barrier.life, Failure::NotLeader)),
+        }
+    });
 }
 
 /// Lets a barrier's answer go, if what it rests on was committed.

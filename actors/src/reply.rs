@@ -141,39 +141,76 @@ pub(crate) enum StepError {
 
 /// An order's question, waiting for its answer.
 pub(crate) struct Ask {
-    shard: Arc<Shard>,
     order: OrderId,
-    /// The order's life that asks: another would not know what to make of the answer.
-    decider: Decider,
-    step: Option<Step>,
-    /// Where good answers are counted before the order hears of them.
-    tally: Option<Arc<Tally>>,
+    /// `None` once it is answered, or needs no answer.
+    from: Option<From>,
+}
+
+/// Who asks.
+enum From {
+    /// An order's life here: another would not know what to make of the answer.
+    Life {
+        shard: Arc<Shard>,
+        decider: Decider,
+        step: Step,
+        /// Where good answers are counted before the order hears of them.
+        tally: Option<Arc<Tally>>,
+    },
+    /// An order whose shard is led elsewhere, of who leads the item's in this term.
+    Node {
+        answer: oneshot::Sender<Result<(), StepError>>,
+        term: u64,
+    },
 }
 
 impl Ask {
     /// A question of the order, which lives in this shard.
     pub(crate) fn new(shard: Arc<Shard>, order: OrderId, decider: Decider, step: Step) -> Self {
-        Self {
+        let from = From::Life {
             shard,
-            order,
             decider,
-            step: Some(step),
+            step,
             tally: None,
+        };
+        Self {
+            order,
+            from: Some(from),
         }
     }
 
     /// The same, with its good answer counted.
-    pub(crate) fn counted(mut self, tally: Arc<Tally>) -> Self {
-        self.tally = Some(tally);
+    pub(crate) fn counted(mut self, counted: Arc<Tally>) -> Self {
+        if let Some(From::Life { tally, .. }) = &mut self.from {
+            *tally = Some(counted);
+        }
         self
     }
 
+    /// A question of an order whose shard is led elsewhere, and its answer.
+    pub(crate) fn of_node(order: OrderId, term: u64) -> (Self, oneshot::Receiver<Result<(), StepError>>) {
+        let (answer, answered) = oneshot::channel();
+        let from = Some(From::Node { answer, term });
+        (Self { order, from }, answered)
+    }
+
+    /// The life that asks.
     pub(crate) fn decider(&self) -> Decider {
-        self.decider
+        match &self.from {
+            Some(From::Life { decider, .. }) => *decider,
+            _ => Decider::default(),
+        }
     }
 
     pub(crate) fn order(&self) -> OrderId {
         self.order
+    }
+
+    /// Whether it is meant for who leads in this term: one that was on its way for long may have come to a later one.
+    pub(crate) fn is_for(&self, led_in: u64) -> bool {
+        match &self.from {
+            Some(From::Node { term, .. }) => *term == led_in,
+            _ => true,
+        }
     }
 
     pub(crate) fn answer(mut self, result: Result<(), StepError>) {
@@ -182,13 +219,25 @@ impl Ask {
 
     /// The order needs no answer: it hears of what follows.
     pub(crate) fn needs_no_answer(mut self) {
-        self.step = None;
+        self.from = None;
     }
 
     fn send(&mut self, result: Result<(), StepError>) {
-        let Some(step) = self.step.take() else { return };
-        let decider = self.decider;
-        let message = match self.count(&step, &result) {
+        let (shard, decider, step, tally) = match self.from.take() {
+            Some(From::Life {
+                shard,
+                decider,
+                step,
+                tally,
+            }) => (shard, decider, step, tally),
+            Some(From::Node { answer, .. }) => {
+                // Who asked may not wait any longer.
+                let _ = answer.send(result);
+                return;
+            }
+            None => return,
+        };
+        let message = match count(tally.as_deref(), &step, &result) {
             Counted::Waits => return,
             Counted::Complete => OrderMessage::Complete { decider },
             Counted::BrokenUp => OrderMessage::Answer {
@@ -197,17 +246,17 @@ impl Ask {
                 result,
             },
         };
-        self.shard.answer_order(self.order, message);
+        shard.answer_order(self.order, message);
     }
+}
 
-    fn count(&self, step: &Step, result: &Result<(), StepError>) -> Counted {
-        match (&self.tally, step, result) {
-            (None, ..) => Counted::BrokenUp,
-            (Some(tally), Step::Reserve(sku), Ok(())) => tally.reserved(sku),
-            (Some(tally), ..) => {
-                tally.break_up();
-                Counted::BrokenUp
-            }
+fn count(tally: Option<&Tally>, step: &Step, result: &Result<(), StepError>) -> Counted {
+    match (tally, step, result) {
+        (None, ..) => Counted::BrokenUp,
+        (Some(tally), Step::Reserve(sku), Ok(())) => tally.reserved(sku),
+        (Some(tally), ..) => {
+            tally.break_up();
+            Counted::BrokenUp
         }
     }
 }

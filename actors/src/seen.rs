@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::{Leadership, NodeStatus as ClusterStatus};
+use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus};
 
 use crate::{
     Docket,
@@ -70,14 +70,19 @@ impl Docket {
         if inner.closing.is_cancelled() {
             reasons.push("the node is stopping".to_owned());
         }
-        if !matches!(
-            *inner.node.meta().leadership().borrow(),
-            Leadership::Leader { .. }
-        ) {
+        // Among peers it is enough to know who leads.
+        let alone = !self.has_peers();
+        let leader = inner.node.leader_of(GroupId::META);
+        if leader == Leader::Unknown && (alone || inner.node.has_replica(GroupId::META)) {
             reasons.push("the meta group has no leader here".to_owned());
         }
-        for shard in inner.router.shards.iter().filter(|shard| !shard.is_leading()) {
-            reasons.push(format!("shard {} has no leader here", shard.id()));
+        for shard in &inner.router.shards {
+            let id = shard.group().id();
+            let led = matches!(inner.node.leader_of(id), Leader::Node { .. });
+            let elsewhere = !alone && (led || !inner.node.has_replica(id));
+            if !shard.is_leading() && !elsewhere {
+                reasons.push(format!("shard {} has no leader here", shard.id()));
+            }
         }
         let failed = inner.node.status().failed;
         reasons.extend(failed.map(|reason| format!("the node has failed: {reason}")));

@@ -1,6 +1,6 @@
 //! A node's calls of others: questions of the layer above, and reads of groups that are led elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,23 @@ use bytes::Bytes;
 use docket_proto::peer::call_frame_reply::Result as Outcome;
 use futures::future::{try_join, try_join_all};
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
 use crate::limits::CALL_WAIT_MAX_MS;
 use crate::node::Node;
-use crate::peer::{READ, StreamError, put_read, take_read};
+use crate::peer::{READ, StreamError, put_read, put_who_leads, take_leader, take_read};
 use crate::{Group, GroupId, Leadership, NodeId, ReadError};
 
 /// How often a call is begun anew on another connection, because the one at hand was over before the call was in it.
 const CONNECTIONS_MAX: usize = 2;
+
+/// How long one node may take to say who leads a group, in milliseconds.
+const FIND_MS: u64 = 500;
+
+/// How long that is believed, in milliseconds.
+const FOUND_MS: u64 = 1_000;
 
 /// How long a replica may take to apply what its leader had applied, in milliseconds.
 const CATCH_UP_MS: u64 = 5_000;
@@ -98,9 +105,57 @@ impl Node {
         Err(not_sent(&ended))
     }
 
-    /// Where a group is led, as far as this node knows.
+    /// Where a group is led, as far as this node knows: of a group that it has no replica of, what [`Node::find_leader`] has found lately.
     pub fn leader_of(&self, group: GroupId) -> Leader {
-        self.group(group).map_or(Leader::Unknown, |group| group.leader())
+        let known = self.group(group).map_or(Leader::Unknown, |group| group.leader());
+        match (known, self.peering()) {
+            (Leader::Unknown, Some(peering)) => peering.found.get(group),
+            (known, _) => known,
+        }
+    }
+
+    /// Whether this node has a replica of a group, one that votes or one that catches up.
+    pub fn has_replica(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|group| group.is_replica())
+    }
+
+    /// Where a group is led. A node that has no replica of it hears from no leader, and asks those that have one.
+    pub async fn find_leader(&self, group: GroupId, deadline: Instant) -> Leader {
+        let known = self.leader_of(group);
+        let Some(peering) = self.peering() else {
+            return known;
+        };
+        if known != Leader::Unknown || self.has_replica(group) {
+            return known;
+        }
+        let registry = self.registry();
+        let placement = registry
+            .as_ref()
+            .and_then(|registry| registry.groups().get(&group));
+        // Whoever has a replica is most likely to know.
+        let mut asked: Vec<NodeId> = placement
+            .iter()
+            .flat_map(|placement| &placement.placed)
+            .copied()
+            .collect();
+        let others = peering
+            .peers
+            .known()
+            .into_iter()
+            .filter(|node| !asked.contains(node));
+        asked.extend(others.collect::<Vec<_>>());
+        for node in asked.into_iter().filter(|node| *node != self.identity().node_id) {
+            let deadline = deadline.min(Instant::now() + Duration::from_millis(FIND_MS));
+            let answer = self
+                .call(node, (Lane::Step, READ), put_who_leads(group.0), deadline)
+                .await;
+            let leader = answer.ok().and_then(take_leader);
+            if let Some((leader, term)) = leader.filter(|(leader, _)| *leader != self.identity().node_id) {
+                peering.found.note(group, leader, term);
+                return Leader::Node { node: leader, term };
+            }
+        }
+        Leader::Unknown
     }
 
     /// Passes when reads of the local state of all these groups are linearizable, wherever they are led: each sees every write that was
@@ -117,7 +172,11 @@ impl Node {
         let mut here = Vec::new();
         let mut elsewhere = BTreeMap::<NodeId, Vec<Group>>::new();
         for id in groups {
-            let group = self.group(id).ok_or(ReadError::NotLeader { leader: None })?;
+            // What is not replicated here cannot be read here.
+            let group = self
+                .group(id)
+                .filter(|group| !self.has_peers() || group.is_replica());
+            let group = group.ok_or(ReadError::NotLeader { leader: None })?;
             match group.leader() {
                 Leader::Node { node, .. } if self.has_peers() => {
                     elsewhere.entry(node).or_default().push(group);
@@ -166,7 +225,36 @@ impl Node {
     }
 }
 
+/// Who leads the groups that this node has no replica of, as others have said lately.
+#[derive(Default)]
+pub(crate) struct Found(Mutex<HashMap<GroupId, (NodeId, u64, Instant)>>);
+
+impl Found {
+    fn get(&self, group: GroupId) -> Leader {
+        let found = self.0.lock();
+        match found.get(&group) {
+            Some((node, term, since)) if since.elapsed() < Duration::from_millis(FOUND_MS) => Leader::Node {
+                node: *node,
+                term: *term,
+            },
+            _ => Leader::Unknown,
+        }
+    }
+
+    fn note(&self, group: GroupId, node: NodeId, term: u64) {
+        self.0.lock().insert(group, (node, term, Instant::now()));
+    }
+}
+
 impl Group {
+    /// Whether this node has a replica of the group, one that votes or one that catches up.
+    fn is_replica(&self) -> bool {
+        let metrics = self.raft().server_metrics();
+        let metrics = metrics.borrow_watched();
+        let members = metrics.membership_config.membership();
+        members.get_node(&metrics.id).is_some()
+    }
+
     /// Where the group is led, as far as this node knows.
     pub fn leader(&self) -> Leader {
         if let Leadership::Leader { .. } = *self.leadership().borrow() {
@@ -182,6 +270,18 @@ impl Group {
             },
             _ => Leader::Unknown,
         }
+    }
+
+    /// Asks another voter to take the lead of this group over, if this node has it: at once, without waiting for an election's time. What
+    /// comes of it shows in [`Group::leadership`]; nothing does where the other is behind, or this node does not lead.
+    ///
+    /// # Errors
+    /// [`ReadError::Stopped`].
+    pub async fn transfer_lead(&self, to: NodeId) -> Result<(), ReadError> {
+        let asked = self.raft().trigger().transfer_leader(to.0).await;
+        asked.map_err(|_fatal| ReadError::Stopped {
+            reason: self.stop_reason(),
+        })
     }
 
     /// Waits until every entry below this index has been applied here.

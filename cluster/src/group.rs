@@ -190,6 +190,12 @@ impl Group {
         self.inner.reads.check().await
     }
 
+    /// Whether this node leads, and can lose the lead to nobody since it votes alone: its state then has every write that was answered.
+    /// Cheap.
+    pub fn leads_alone(&self) -> bool {
+        self.inner.progress.leads_alone()
+    }
+
     /// Tells who leads, now and from now on. [`Leadership::Leader`] appears only when everything that earlier terms committed has been
     /// applied here, so that what is rebuilt from the state then is up to date.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {

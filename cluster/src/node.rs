@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
+use crate::calling::Found;
 use crate::chores::{Chores, Space, Ward};
 use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
@@ -76,6 +77,7 @@ pub(crate) struct Peering {
     pub(crate) peers: Arc<Peers>,
     replicas: Replicas,
     pub(crate) answering: Answering,
+    pub(crate) found: Found,
     address: SocketAddr,
     closing: CancellationToken,
     /// The listener's task, and those of membership and placement.
@@ -231,6 +233,7 @@ impl Node {
         let peering = peering.map(|(peers, listener)| {
             let (address, closing) = (listener.address(), CancellationToken::new());
             let answering = Answering::default();
+            let found = Found::default();
             let spools = Arc::new(Spools::new(&options.data_dir));
             let served = Served::new(
                 peers.own(),
@@ -256,6 +259,7 @@ impl Node {
                 peers,
                 replicas,
                 answering,
+                found,
                 address,
                 closing,
                 tasks: Mutex::new(tasks),
@@ -488,6 +492,9 @@ impl Node {
             let _ = chores.await;
         }
         join_all(inner.groups.iter().map(|group| group.raft().shutdown())).await;
+        if let Some(peering) = &inner.peering {
+            peering.peers.close();
+        }
         inner.snapshots.close();
         let journal = inner.journal.journal.clone();
         let closed = tokio::task::spawn_blocking(move || journal.close()).await;

@@ -197,15 +197,19 @@ impl Refusal {
 
     /// As `google.rpc.Status`, for messages of a stream.
     pub fn into_rpc_status(self) -> docket_proto::google::rpc::Status {
-        let status = Status::from(self);
-        docket_proto::google::rpc::Status::decode(status.details()).unwrap_or_else(|_| {
-            docket_proto::google::rpc::Status {
-                code: status.code() as i32,
-                message: status.message().to_owned(),
-                details: Vec::new(),
-            }
-        })
+        rpc_status(&Status::from(self))
     }
+}
+
+/// A status as `google.rpc.Status`, for messages of a stream.
+pub(crate) fn rpc_status(status: &Status) -> docket_proto::google::rpc::Status {
+    docket_proto::google::rpc::Status::decode(status.details()).unwrap_or_else(|_| {
+        docket_proto::google::rpc::Status {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        }
+    })
 }
 
 impl From<Refusal> for Status {

@@ -144,6 +144,11 @@ pub fn describe() {
         "How long orders of PlaceOrders streams took, by status code."
     );
     counter!(
+        "docket_forwarded_calls_total",
+        Unit::Count,
+        "Calls that other nodes were asked to do, by outcome: answered or refused."
+    );
+    counter!(
         "docket_limiter_denials_total",
         Unit::Count,
         "Calls and orders of streams that were refused, by limiter."
@@ -302,4 +307,9 @@ impl Telemetry {
 /// The node refused something that the edge had let in.
 pub(crate) fn denied_by_node(limiter: &'static str) {
     counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1);
+}
+
+/// Counts a call that another node was asked to do, by what became of it: `answered` or `refused`.
+pub(crate) fn forwarded(outcome: &'static str) {
+    counter!("docket_forwarded_calls_total", "outcome" => outcome).increment(1);
 }

@@ -8,10 +8,11 @@ mod items;
 mod membership;
 mod opening;
 mod orders;
+mod pages;
 mod reading;
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -26,6 +27,7 @@ use crate::{
     access::Access,
     admission::Admission,
     chores,
+    peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
 };
 
@@ -48,6 +50,8 @@ pub(crate) struct Inner {
     access: Access,
     pub(crate) node: Node,
     pub(crate) router: Arc<Router>,
+    pub(crate) answering: Arc<Answering>,
+    pub(crate) client_addresses: OnceLock<Arc<ClientAddresses>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) actors: ActorLimits,
     pub(crate) started: SystemTime,
@@ -74,8 +78,8 @@ impl Docket {
             shard.committed().validate()?;
         }
         match chores::orphans(&self.inner.router).first() {
-            Some((order, _)) => Err(docket_engine::Broken {
-                entity: order.to_string(),
+            Some(orphan) => Err(docket_engine::Broken {
+                entity: orphan.order.to_string(),
                 why: "stock is reserved for it, and it does not want it",
             }),
             None => Ok(()),

@@ -1,7 +1,7 @@
 //! The start of a node, from its recovered journal to shards that take commands, and its end.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -19,6 +19,7 @@ use crate::{
     chores,
     committed::Committed,
     machine::{Ids, ShardMachine},
+    peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
 };
@@ -132,14 +133,14 @@ impl Docket {
                 limits: options.actors,
                 before_decision: options.before_decision.clone(),
                 decider: random_u64() as u32,
+                among_peers: node.has_peers(),
             });
             tasks.push(tokio::spawn(proposer::run(shard.clone(), group, queue)));
             shards.push(shard);
         }
-        let router = Arc::new(Router {
-            ring: node.ring(),
-            shards,
-        });
+        let router = Arc::new(Router::new(node.clone(), shards));
+        let answering = Arc::new(Answering::new(&router));
+        node.answer_calls(answering.clone());
         for shard in &router.shards {
             shard.set_router(&router);
             tasks.push(tokio::spawn(shard.clone().follow_leadership()));
@@ -148,6 +149,8 @@ impl Docket {
             access: Access::new(&meta, node.clone()),
             node,
             router,
+            answering,
+            client_addresses: OnceLock::new(),
             admission: Admission::new(options.admission),
             actors: options.actors,
             started: SystemTime::now(),
@@ -169,6 +172,10 @@ impl Docket {
     /// Waits until every shard has a leader and takes commands.
     pub async fn ready(&self) {
         self.inner.node.ready().await;
+        if self.inner.node.has_peers() {
+            // Led, here or elsewhere.
+            return;
+        }
         for shard in &self.inner.router.shards {
             shard.led().await;
         }

@@ -1,17 +1,25 @@
 //! Orders, customers and items, one by one and in lists: read from committed state behind a read check of each shard that
-//! is looked at, and without an actor.
+//! is looked at, and without an actor. A shard that is led elsewhere is read here all the same, from its replica, once that has
+//! what its leader had.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use docket_cluster::ReadError;
 use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Rejection, Sku};
+use docket_proto::peer_call::PageOf;
 
-use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden};
+use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
-    listing::{ListOrders, Listing, OrderPage},
+    listing::{ListOrders, OrderPage},
     shard::Shard,
 };
+
+/// How long a read waits for other nodes when its caller waits longer.
+const READ_MAX: Duration = Duration::from_secs(5);
 
 impl Docket {
     /// An order.
@@ -20,12 +28,19 @@ impl Docket {
     /// [`Rejection::OrderNotFound`], also for one that the caller may not see; or why it cannot be read.
     pub async fn get_order(&self, call: Call, id: OrderId) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
-        barrier(shard).await?;
-        let order = shard.committed().orders.get(id);
-        order
-            .map(|order| self.inner.router.confirmed(order))
-            .filter(|order| call.owner.as_ref().is_none_or(|owner| *owner == order.customer))
-            .ok_or_else(|| Rejection::OrderNotFound { order: id }.into())
+        let order = self
+            .read(&call, &[shard], || shard.committed().orders.get(id))
+            .await?;
+        let hidden = |order: &Arc<Order>| call.owner.as_ref().is_some_and(|owner| *owner != order.customer);
+        let order = order.filter(|order| !hidden(order));
+        let order = order.ok_or(Rejection::OrderNotFound { order: id })?;
+        match self.inner.router.confirmed(order) {
+            Ok(order) => Ok(order),
+            Err(order) => {
+                let shown = self.ask_confirmed(&call, vec![Arc::clone(&order)]).await?;
+                Ok(shown.into_iter().next().unwrap_or(order))
+            }
+        }
     }
 
     /// A customer.
@@ -35,12 +50,11 @@ impl Docket {
     pub async fn get_customer(&self, call: Call, id: CustomerId) -> Result<Arc<Customer>, CallError> {
         not_hidden(&call, &id)?;
         let shard = self.inner.router.of_key(id.as_str());
-        barrier(shard).await?;
-        let customer = shard
-            .committed()
-            .customers
-            .get(&id)
-            .map(|customer| customer.clone());
+        let look = || {
+            let customer = shard.committed().customers.get(&id);
+            customer.map(|customer| Arc::clone(&customer))
+        };
+        let customer = self.read(&call, &[shard], look).await?;
         customer.ok_or_else(|| Rejection::CustomerNotFound { customer: id }.into())
     }
 
@@ -48,10 +62,13 @@ impl Docket {
     ///
     /// # Errors
     /// [`Rejection::ItemNotFound`]; or why it cannot be read.
-    pub async fn get_item(&self, _call: Call, sku: Sku) -> Result<Arc<Item>, CallError> {
+    pub async fn get_item(&self, call: Call, sku: Sku) -> Result<Arc<Item>, CallError> {
         let shard = self.inner.router.of_key(sku.as_str());
-        barrier(shard).await?;
-        let item = shard.committed().items.get(&sku).map(|item| item.clone());
+        let look = || {
+            let item = shard.committed().items.get(&sku);
+            item.map(|item| Arc::clone(&item))
+        };
+        let item = self.read(&call, &[shard], look).await?;
         item.ok_or_else(|| Rejection::ItemNotFound { line: None, sku }.into())
     }
 
@@ -68,17 +85,8 @@ impl Docket {
             Some(customer) => vec![router.of_key(customer.as_str())],
             None => router.shards.iter().collect(),
         };
-        for shard in &shards {
-            barrier(shard).await?;
-        }
-        let shards = shards.into_iter().map(|shard| &**shard.committed()).collect();
-        let confirmed = |order| router.confirmed(order);
-        let mut listing = Listing::new(shards, &query, &confirmed);
-        while !listing.step() {
-            // Others have their turn.
-            tokio::task::yield_now().await;
-        }
-        Ok(listing.page())
+        let page = router.list_orders(shards, &query, read_until(&call)).await;
+        page.map_err(unreadable)
     }
 
     /// Customers in the order of their ids, after `after`.
@@ -102,21 +110,9 @@ impl Docket {
                 own => own.map(|own| vec![own]),
             };
         }
-        let mut customers = Vec::new();
-        for shard in &self.inner.router.shards {
-            barrier(shard).await?;
-            let committed = shard.committed();
-            let ids = committed.customer_ids.read();
-            let found = ids.range::<CustomerId, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-            customers.extend(
-                found
-                    .filter_map(|id| committed.customers.get(id).map(|c| c.clone()))
-                    .take(limit),
-            );
-        }
-        customers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        customers.truncate(limit);
-        Ok(customers)
+        let what = PageOf::Customers { after, limit };
+        let page = self.list_behind(&call, what).await?;
+        Ok(page.customers)
     }
 
     /// Items in the order of their skus, after `after`.
@@ -125,38 +121,67 @@ impl Docket {
     /// Why they cannot be read.
     pub async fn list_items(
         &self,
-        _call: Call,
+        call: Call,
         after: Option<Sku>,
         limit: usize,
     ) -> Result<Vec<Arc<Item>>, CallError> {
-        let mut items = Vec::new();
-        for shard in &self.inner.router.shards {
-            barrier(shard).await?;
-            let committed = shard.committed();
-            let skus = committed.skus.read();
-            let found = skus.range::<Sku, _>((from(after.as_ref()), std::ops::Bound::Unbounded));
-            items.extend(
-                found
-                    .filter_map(|sku| committed.items.get(sku).map(|i| i.clone()))
-                    .take(limit),
-            );
-        }
-        items.sort_unstable_by(|a, b| a.sku.cmp(&b.sku));
-        items.truncate(limit);
-        Ok(items)
+        let what = PageOf::Items { after, limit };
+        let page = self.list_behind(&call, what).await?;
+        Ok(page.items)
+    }
+
+    async fn list_behind(&self, call: &Call, what: PageOf) -> Result<Behind, CallError> {
+        let router = &self.inner.router;
+        let page = router
+            .list_behind(router.shards.iter().collect(), what, read_until(call))
+            .await;
+        page.map_err(unreadable)
+    }
+
+    /// What a look at these shards finds: all that was answered before the call, and nothing of a state that is just being replaced.
+    async fn read<T>(
+        &self,
+        call: &Call,
+        shards: &[&Arc<Shard>],
+        look: impl FnMut() -> T,
+    ) -> Result<T, CallError> {
+        let router = &self.inner.router;
+        router
+            .barrier(shards, read_until(call))
+            .await
+            .map_err(unreadable)?;
+        let steady = router.steadily(read_until(call), look).await;
+        steady.map_err(unreadable)
+    }
+
+    /// Pending orders as their caller is told of them, where other nodes have to be asked.
+    async fn ask_confirmed(
+        &self,
+        call: &Call,
+        orders: Vec<Arc<Order>>,
+    ) -> Result<Vec<Arc<Order>>, CallError> {
+        let asked = self.inner.router.confirmed_elsewhere(orders, read_until(call));
+        Box::pin(asked).await.map_err(unreadable)
     }
 }
 
+/// Until when a read waits.
+fn read_until(call: &Call) -> Instant {
+    let latest = Instant::now() + READ_MAX;
+    call.deadline.map_or(latest, |deadline| deadline.min(latest))
+}
+
+/// Passes when this node leads the shard, and its committed state has all that was answered before.
 pub(super) async fn barrier(shard: &Shard) -> Result<(), CallError> {
-    shard.group().read_barrier().await.map_err(|error| match error {
+    shard.group().read_barrier().await.map_err(unreadable)
+}
+
+fn unreadable(error: ReadError) -> CallError {
+    match error {
         ReadError::NotLeader { .. } => NO_LEADER,
-        _ => CallError::Unavailable {
+        ReadError::Stopped { .. } => CallError::Unavailable {
             reason: "the shard has stopped",
             retry_after: RETRY_AFTER,
         },
-    })
-}
-
-fn from<T>(after: Option<&T>) -> std::ops::Bound<&T> {
-    after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded)
+    }
 }

@@ -14,7 +14,7 @@ use super::customer::{Requests, Seen};
 use crate::{
     host::Entity,
     proposer::After,
-    reply::{Ask, Caller, Reply, StepError},
+    reply::{Ask, Caller, Failure, Reply, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -26,7 +26,7 @@ const OVERLAY_SWEEP: usize = 64;
 pub(crate) enum ItemMessage {
     /// An order asks to reserve or release.
     Ask { ask: Ask, command: ItemCommand },
-    /// Release what an order that does not exist has reserved.
+    /// Release what an order that does not exist has reserved, if it is still watched.
     ReleaseOrphan { order: OrderId },
     /// A client's command.
     Command {
@@ -69,6 +69,8 @@ impl Entity for ItemEntity {
         }
         match message {
             ItemMessage::Ask { ask, command } => self.ask(shard, ask, &command),
+            // An order has asked for it since it was found to be nobody's.
+            ItemMessage::ReleaseOrphan { order } if !shard.watched().take(order, &self.sku) => {}
             ItemMessage::ReleaseOrphan { order } => {
                 let after = After::Answer {
                     callers: Vec::new(),
@@ -121,7 +123,18 @@ impl ItemEntity {
     }
 
     fn ask(&mut self, shard: &Arc<Shard>, ask: Ask, command: &ItemCommand) {
-        match self.decide(shard, command, ask.order()) {
+        if !ask.is_for(self.life.era.term) {
+            return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+        let reserves = matches!(command, ItemCommand::Reserve { .. });
+        if reserves {
+            shard.watched().note_asked(ask.order(), &self.sku);
+        }
+        let mut decision = self.decide(shard, command, ask.order());
+        if let Some(refused) = shard.refused().filter(|_| reserves) {
+            decision = refused.once_and_for_all((ask.order(), &self.sku), decision);
+        }
+        match decision {
             Ok(Some(event)) => self.submit(shard, event, None, |_| After::Answered { ask, result: Ok(()) }),
             Ok(None) => shard.barrier(self.life, After::Answered { ask, result: Ok(()) }),
             Err(rejection) => {
@@ -158,7 +171,7 @@ impl ItemEntity {
         caller: Caller,
     ) {
         if caller.is_expired() {
-            return caller.fail(crate::reply::Failure::Expired);
+            return caller.fail(Failure::Expired);
         }
         let caller = match self.requests.check(shard, self.life, request, caller) {
             Seen::New(caller) => caller,

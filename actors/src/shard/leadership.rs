@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use docket_cluster::Leadership;
+use docket_cluster::{Leader, Leadership};
 use docket_engine::{Decider, OrderId};
 
 use super::Shard;
@@ -72,6 +72,10 @@ impl Shard {
                     self.resume_open(usize::MAX, |_| true);
                 }
             }
+            if self.group.leader() != Leader::Here {
+                // Whoever led before may have left something half-way, and cannot say so.
+                self.orphans_may_be_here();
+            }
             if leadership.changed().await.is_err() {
                 self.leading.send_replace(false);
                 return;
@@ -103,15 +107,24 @@ impl Shard {
         }
     }
 
-    /// Notes that reservations without an order may have been left.
+    /// Notes that reservations without an order may have been left, here or elsewhere.
     pub(crate) fn needs_reconciling(&self) {
         match self.router.get().and_then(Weak::upgrade) {
-            Some(router) => router
-                .shards
-                .iter()
-                .for_each(|shard| shard.reconcile.store(true, Ordering::Release)),
-            None => self.reconcile.store(true, Ordering::Release),
+            Some(router) => router.needs_reconciling(),
+            None => self.look_for_orphans(),
         }
+    }
+
+    /// Notes that orders of this shard may have left reservations with items that are led here.
+    fn orphans_may_be_here(&self) {
+        if let Some(router) = self.router.get().and_then(Weak::upgrade) {
+            router.shards.iter().for_each(|shard| shard.look_for_orphans());
+        }
+    }
+
+    /// Notes that this shard's items may have reservations without an order.
+    pub(crate) fn look_for_orphans(&self) {
+        self.reconcile.store(true, Ordering::Release);
     }
 
     pub(crate) fn take_needs_reconciling(&self) -> bool {

@@ -4,6 +4,7 @@
 //! `telling`, what they hand to the log in `submitting`, and the shards beside it in `router`.
 
 mod leadership;
+mod refused;
 mod router;
 mod submitting;
 mod telling;
@@ -37,6 +38,7 @@ use crate::{
 use leadership::Era;
 
 pub(crate) use leadership::Life;
+pub(crate) use refused::{Refused, Watched};
 pub(crate) use router::Router;
 
 /// How many actors of each kind one shard runs before it passivates some, and when they count as idle.
@@ -76,6 +78,10 @@ pub(crate) struct Shard {
     decider: AtomicU32,
     /// Reservations of orders that never came to be may exist.
     reconcile: AtomicBool,
+    /// Reservations that are about to be released, unless an order asks for them meanwhile.
+    watched: Watched,
+    /// What items refused lately, where orders of other nodes ask them.
+    refused: Option<Refused>,
     /// The newest time that was given out, in microseconds: time does not go back within a shard.
     clock: AtomicI64,
     started: Instant,
@@ -92,6 +98,8 @@ pub(crate) struct ShardParts {
     pub(crate) before_decision: Option<BeforeDecision>,
     /// A random number, so that the lives of this process are not those of the one before.
     pub(crate) decider: u32,
+    /// Whether the node has peers.
+    pub(crate) among_peers: bool,
 }
 
 impl Shard {
@@ -113,6 +121,8 @@ impl Shard {
             setbacks: Setbacks::default(),
             decider: AtomicU32::new(parts.decider),
             reconcile: AtomicBool::new(true),
+            watched: Watched::default(),
+            refused: parts.among_peers.then(Refused::default),
             clock: AtomicI64::new(0),
             started: Instant::now(),
         })
@@ -188,13 +198,13 @@ impl Shard {
         })
     }
 
-    /// Whether the order's reservation of an item is committed.
+    /// Whether the order's reservation of an item is committed, as far as is known here.
     pub(crate) fn has_reserved(&self, order: OrderId, sku: &Sku) -> bool {
         let router = self.router.get().and_then(Weak::upgrade);
         router.is_some_and(|router| router.of_key(sku.as_str()).holds_reservation(order, sku))
     }
 
-    fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
+    pub(crate) fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
         self.committed.reservations.get(sku, order).is_some()
     }
 
@@ -210,6 +220,16 @@ impl Shard {
     )]
     pub(crate) fn broken(&self, broken: &Broken) -> ! {
         panic!("{broken}")
+    }
+
+    /// Reservations that are about to be released.
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// What items refused lately; `None` on a node that stands alone.
+    pub(crate) fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
     }
 
     /// Orders that could not go on.

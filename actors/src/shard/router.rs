@@ -1,19 +1,38 @@
 //! All shards of the node, and which of them is whose.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use docket_cluster::{Ring, Slot, slot_of};
+use docket_cluster::{Node, Ring, Slot, slot_of};
 use docket_engine::{Line, Order, OrderId, OrderState};
 
 use super::Shard;
 
 /// All shards of the node.
 pub(crate) struct Router {
-    pub(crate) ring: Ring,
+    ring: Ring,
     pub(crate) shards: Vec<Arc<Shard>>,
+    node: Node,
+    /// Other nodes are to look for reservations without an order.
+    tell_peers: AtomicBool,
 }
 
 impl Router {
+    pub(crate) fn new(node: Node, shards: Vec<Arc<Shard>>) -> Self {
+        Self {
+            ring: node.ring(),
+            shards,
+            node,
+            tell_peers: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
     pub(crate) fn of_key(&self, key: &str) -> &Arc<Shard> {
         self.of_slot(slot_of(key.as_bytes()))
     }
@@ -22,20 +41,40 @@ impl Router {
         &self.shards[usize::from(self.ring.shard_of(slot).number())]
     }
 
+    /// The shard of an order: its id carries its customer's slot.
+    pub(crate) fn of_order(&self, id: OrderId) -> Option<&Arc<Shard>> {
+        Some(self.of_slot(Slot::new(id.slot())?))
+    }
+
     /// An order as whoever asks is told of it: one that is pending, and of which every reservation is committed, is
     /// confirmed, though the event that says so may still be on its way ([`Order::confirmed`]).
-    pub(crate) fn confirmed(&self, order: Arc<Order>) -> Arc<Order> {
-        let reserved = |line: &Line| {
-            let shard = self.of_key(line.sku.as_str());
-            shard.holds_reservation(order.id, &line.sku)
-        };
+    ///
+    /// # Errors
+    /// The order, where what is known here of its reservations does not tell: they are led elsewhere, and it is to be
+    /// asked there ([`Router::confirmed_elsewhere`]). That a reservation is known here always tells: it is committed, and
+    /// only the end of the order takes it back.
+    pub(crate) fn confirmed(&self, order: Arc<Order>) -> Result<Arc<Order>, Arc<Order>> {
         if order.state != OrderState::Pending {
-            return order;
+            return Ok(order);
         }
-        if order.lines.iter().all(reserved) {
-            return Arc::new(order.confirmed());
+        if order.lines.iter().all(|line| self.has_reserved(&order, line)) {
+            return Ok(Arc::new(order.confirmed()));
+        }
+        if self.node.has_peers() {
+            return Err(order);
         }
         // It may have come further between the two looks: then what it is now says all.
+        Ok(self.now(order))
+    }
+
+    /// Whether a line's reservation is committed, as far as is known here.
+    pub(crate) fn has_reserved(&self, order: &Order, line: &Line) -> bool {
+        let shard = self.of_key(line.sku.as_str());
+        shard.holds_reservation(order.id, &line.sku)
+    }
+
+    /// The order as it is committed by now.
+    pub(crate) fn now(&self, order: Arc<Order>) -> Arc<Order> {
         let home = self.of_order(order.id);
         let now = home.and_then(|shard| shard.committed.orders.get(order.id));
         now.unwrap_or(order)
@@ -48,8 +87,21 @@ impl Router {
         self.shards.iter().any(open)
     }
 
-    /// The shard of an order: its id carries its customer's slot.
-    pub(crate) fn of_order(&self, id: OrderId) -> Option<&Arc<Shard>> {
-        Some(self.of_slot(Slot::new(id.slot())?))
+    /// Notes that reservations without an order may have been left, with whichever items.
+    pub(crate) fn needs_reconciling(&self) {
+        self.shards.iter().for_each(|shard| shard.look_for_orphans());
+        if self.node.has_peers() {
+            self.tell_peers.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether other nodes are to be told that they look for such reservations; says so once.
+    pub(crate) fn take_tell_peers(&self) -> bool {
+        self.tell_peers.swap(false, Ordering::AcqRel)
+    }
+
+    /// They were not all told.
+    pub(crate) fn tell_peers_again(&self) {
+        self.tell_peers.store(true, Ordering::Release);
     }
 }

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use docket_engine::{CustomerId, Decider, OrderId, Sku};
+use docket_engine::{CustomerId, Decider, ItemCommand, OrderId, Rejection, Sku};
+use docket_proto::peer_call::StepAction;
 
 use super::Shard;
 use crate::{
@@ -51,6 +52,15 @@ impl Shard {
         }
     }
 
+    /// Tells an item of this shard, which is led here or not at all.
+    pub(crate) fn tell_own_item(self: &Arc<Self>, sku: &Sku, message: ItemMessage) {
+        if self.is_leading() {
+            self.items.send(self, &self.supervisor, sku, message);
+        } else if let ItemMessage::Ask { ask, .. } = message {
+            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+    }
+
     /// Tells an item, wherever it is.
     pub(crate) fn tell_item(&self, sku: Sku, message: ItemMessage) {
         let Some(router) = self.router.get().and_then(Weak::upgrade) else {
@@ -59,14 +69,21 @@ impl Shard {
         let shard = router.of_key(sku.as_str());
         if shard.is_leading() {
             shard.items.send(shard, &shard.supervisor, &sku, message);
-        } else if let ItemMessage::Ask { ask, .. } = message {
-            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        } else if let ItemMessage::Ask { ask, command } = message {
+            match command {
+                ItemCommand::Reserve { currency, lines, .. } => {
+                    router.ask_elsewhere(shard, ask, sku, StepAction::Reserve { currency, lines });
+                }
+                ItemCommand::Release { .. } => router.ask_elsewhere(shard, ask, sku, StepAction::Release),
+                // No order asks for anything else.
+                _ => ask.answer(Err(StepError::Failed(Failure::NotLeader))),
+            }
         }
     }
 
-    /// Answers an order when all that an item's actors have decided so far is committed. Where the item's shard is not led here nobody
-    /// here knows what that is.
-    pub(crate) fn answer_behind_item(&self, sku: &Sku, ask: Ask, result: Result<(), StepError>) {
+    /// Gives an item up that panicked over an order: the order is answered when all that the item's actors have decided so far is
+    /// committed. Where the item's shard is led elsewhere they know there what that is. `line` is the order's first of the item.
+    pub(crate) fn give_item_up(&self, sku: &Sku, line: u16, ask: Ask) {
         let Some(router) = self.router.get().and_then(Weak::upgrade) else {
             return;
         };
@@ -74,9 +91,11 @@ impl Shard {
         // Before it is asked who leads: what changes in between ends the life.
         let life = shard.begin_life();
         if shard.is_leading() {
+            let sku = sku.clone();
+            let result = Err(StepError::Rejected(Rejection::ItemFailed { line, sku }));
             shard.barrier(life, After::Answered { ask, result });
         } else {
-            ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+            router.ask_elsewhere(shard, ask, sku.clone(), StepAction::GiveUp { line });
         }
     }
 }

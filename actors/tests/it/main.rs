@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod cluster;
 mod counted;
 mod faults;
 mod low_disk;
@@ -15,3 +16,4 @@ mod orders;
 mod repeats;
 mod residents;
 mod shop;
+mod three;

@@ -142,6 +142,13 @@ impl Link {
         }
     }
 
+    /// Lets go of the connection for good: nobody is connected to from here any more.
+    pub(super) fn close(&self) {
+        let mut state = self.shared.state.lock();
+        state.address = None;
+        state.phase = Phase::Idle;
+    }
+
     /// Lets go of a connection that failed; whoever needs one next makes a new one.
     pub(crate) fn discard(&self, connection: &Arc<Connection>) {
         let mut state = self.shared.state.lock();

@@ -44,7 +44,7 @@ pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
-pub(crate) use read_index::{put_read, take_read};
+pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
@@ -267,6 +267,16 @@ impl Peers {
         });
         for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
             link.set_address(&address);
+        }
+    }
+
+    /// Ends every connection to other nodes. As long as one stands they take this process for the node, and refuse the next one that is it.
+    pub(crate) fn close(&self) {
+        for links in self.known.write().drain() {
+            let links = &links.1;
+            for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
+                link.close();
+            }
         }
     }
 

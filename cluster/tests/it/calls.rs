@@ -32,7 +32,10 @@ impl AnswerCalls for Echo {
         async move {
             match &call.body[..] {
                 b"no" => Err(Declined("told not to".into())),
-                b"panic later" => panic!("told to panic"),
+                b"panic later" => {
+                    assert!(call.body.is_empty(), "told to panic");
+                    Ok(Bytes::new())
+                }
                 b"never" => std::future::pending().await,
                 body => Ok([&[call.from.0 as u8, call.kind as u8], body].concat().into()),
             }
@@ -155,8 +158,10 @@ async fn calls_are_handed_over_in_the_order_in_which_they_were_sent() {
         if n == 1 {
             call.await.unwrap();
         } else {
-            assert!(futures::poll!(&mut call).is_pending());
-            calls.push(call);
+            match futures::poll!(&mut call) {
+                std::task::Poll::Pending => calls.push(call),
+                std::task::Poll::Ready(answer) => drop(answer.unwrap()),
+            }
         }
         if calls.len() == 100 {
             join_all(calls.drain(..))
@@ -191,6 +196,26 @@ async fn requests_that_wait_do_not_hold_up_steps_and_wait_for_room_themselves() 
     assert_eq!(step.unwrap(), [1, 1][..]);
     // Whoever no longer waits leaves its place when the other end has seen that its time is over; here they all go at once.
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_replica_finds_who_leads_and_reads_nothing() {
+    let three = Three::form(|options| {
+        let peers = options.peers.as_mut().unwrap();
+        peers.founders.retain(|founder| *founder != NodeId(3));
+    })
+    .await;
+    three.propose(payload("entry")).await;
+    let leader = three.leader().await;
+    let outside = three.0[2].node();
+    assert!(!outside.has_replica(GROUP) && three.0[leader].node().has_replica(GROUP));
+    let found = outside.find_leader(GROUP, soon()).await;
+    let term = three.0[leader].group().status().term;
+    let node = NodeId(leader as u64 + 1);
+    assert_eq!(found, Leader::Node { node, term });
+    assert_eq!(outside.leader_of(GROUP), found, "it is remembered for a moment");
+    outside.read_barrier([GROUP], soon()).await.unwrap_err();
     three.end().await;
 }
 

@@ -29,13 +29,34 @@ const PIECE_BYTES: usize = 32 * 1_024;
 
 /// A request's body.
 pub struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     permit: Arc<Permit>,
     telemetry: Arc<Telemetry>,
     /// Whether its bytes count under the permit.
     counted: bool,
     /// Of a stream.
     times: Option<Box<StreamTimes>>,
+}
+
+/// Where a body comes from.
+enum Source {
+    /// From its client.
+    Arriving(Incoming),
+    /// It has arrived, and been counted.
+    Whole(Bytes),
+}
+
+/// What makes a body of one that has arrived.
+pub(super) struct Arrived {
+    permit: Arc<Permit>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Arrived {
+    /// A body of these bytes.
+    pub(super) fn body(&self, bytes: Bytes) -> RequestBody {
+        RequestBody::whole(bytes, Arc::clone(&self.permit), Arc::clone(&self.telemetry))
+    }
 }
 
 /// When the requests of a stream end though nobody ends them.
@@ -52,11 +73,30 @@ impl RequestBody {
     /// Of a call with one message. Its bytes are counted; the call's deadline ends it.
     pub(super) fn unary(incoming: Incoming, permit: Arc<Permit>, telemetry: Arc<Telemetry>) -> Self {
         Self {
-            incoming,
+            source: Source::Arriving(incoming),
             permit,
             telemetry,
             counted: true,
             times: None,
+        }
+    }
+
+    /// Of a call whose message has arrived, by this or by another node, and counts under the permit.
+    pub(super) fn whole(bytes: Bytes, permit: Arc<Permit>, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            source: Source::Whole(bytes),
+            permit,
+            telemetry,
+            counted: false,
+            times: None,
+        }
+    }
+
+    /// What makes others of it when it has arrived.
+    pub(super) fn arrived(&self) -> Arrived {
+        Arrived {
+            permit: Arc::clone(&self.permit),
+            telemetry: Arc::clone(&self.telemetry),
         }
     }
 
@@ -131,7 +171,14 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let incoming = match &mut this.source {
+            Source::Arriving(incoming) => incoming,
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+            }
+        };
+        let frame = match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
                 return Poll::Ready(Some(Err(Status::from_error(Box::new(error)))));
@@ -155,11 +202,17 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Arriving(incoming) => incoming.is_end_stream(),
+            Source::Whole(bytes) => bytes.is_empty(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Arriving(incoming) => incoming.size_hint(),
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
     }
 }
 

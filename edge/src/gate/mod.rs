@@ -14,6 +14,7 @@ pub(crate) mod admission;
 mod body;
 pub(crate) mod brake;
 mod deadline;
+pub(crate) mod forward;
 pub(crate) mod limits;
 mod methods;
 mod pace;
@@ -34,7 +35,10 @@ use std::{
 use bytes::Bytes;
 use docket_actors::Call;
 use docket_engine::access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit};
-use futures::{FutureExt, future::poll_fn};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, poll_fn},
+};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -49,6 +53,7 @@ use self::{
     admission::{Admission, Bound, Kind, Permit},
     body::{Ending, code_of, put_status},
     brake::Brake,
+    forward::{Forwarder, is_keyed},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -58,7 +63,9 @@ pub(crate) use self::{
     methods::{Route, ServedTwice},
     unread::CallTasks,
 };
-use crate::{authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry};
+use crate::{
+    auth::AuthError, authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry,
+};
 
 const GRPC: &[u8] = b"application/grpc";
 /// A refused call's request is read to its end as far as this, in bytes, and so long.
@@ -135,6 +142,8 @@ pub(crate) struct Gate {
     telemetry: Arc<Telemetry>,
     call_max: Duration,
     open_stream_max: Duration,
+    /// Has calls done where they are led; `None` on a node that stands alone.
+    forwarder: Option<Arc<Forwarder>>,
 }
 
 /// Why a call is not let in.
@@ -165,6 +174,10 @@ struct Pass {
 
 impl Gate {
     /// Of no more refused calls than `discards_max` at a time the requests are read to their end.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are what a gate is made of, and it is made once"
+    )]
     pub(crate) fn new(
         routes: Vec<(&'static str, Route)>,
         authenticator: Arc<dyn Authenticate>,
@@ -173,6 +186,7 @@ impl Gate {
         telemetry: Arc<Telemetry>,
         calls: CallsConfig,
         discards_max: usize,
+        forwarder: Option<Arc<Forwarder>>,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
@@ -184,6 +198,7 @@ impl Gate {
             telemetry,
             call_max: Duration::from_millis(calls.max_ms),
             open_stream_max: Duration::from_millis(calls.open_stream_ms),
+            forwarder,
         })
     }
 
@@ -204,7 +219,16 @@ impl Gate {
         let ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
         let method = found.map(|(_, method)| method);
         let mut left = None;
-        let pass = match self.admit(&peer, method, &request, started, &mut left) {
+        let mut admitted = self.admit(&peer, method, &request, started, &mut left);
+        if let Some(forwarder) = &self.forwarder
+            && let Err(Refused::Of(refusal)) = &admitted
+            && refusal.reason() == AuthError::Invalid.reason()
+        {
+            // It may have been made at another node, a moment ago.
+            forwarder.catch_up(started).boxed().await;
+            admitted = self.admit(&peer, method, &request, started, &mut left);
+        }
+        let pass = match admitted {
             Ok(pass) => pass,
             Err(refused) => {
                 peer.brake.refused(0);
@@ -259,9 +283,17 @@ impl Gate {
         });
 
         let span = tracing::debug_span!("call", method = path_of(row), peer = %peer.address);
-        let future = AssertUnwindSafe(route.call(request))
-            .catch_unwind()
-            .instrument(span);
+        // Boxed both, so that the way to other nodes costs a call that does not go it nothing.
+        let future: BoxFuture<'_, Result<Response<tonic::body::Body>, Infallible>> =
+            match (&self.forwarder, deadline) {
+                (Some(forwarder), Some(deadline)) if flow == Flow::Unary && is_keyed(path_of(row)) => {
+                    let method = (path_of(row), &*route);
+                    let served = forwarder.serve(method, request, peer.address, deadline);
+                    served.map(Ok).boxed()
+                }
+                _ => route.call(request),
+            };
+        let future = AssertUnwindSafe(future).catch_unwind().instrument(span);
         let outcome = match deadline {
             Some(deadline) => timeout_at(deadline.into(), future).await,
             None => Ok(future.await),

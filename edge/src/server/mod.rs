@@ -38,7 +38,12 @@ use crate::{
     auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
     authenticate::Authenticate,
     config::{ConfigError, EdgeConfig},
-    gate::{Gate, Route, admission::Admission, limits::Limits},
+    gate::{
+        Gate, Route,
+        admission::Admission,
+        forward::{Answering, Forwarder},
+        limits::Limits,
+    },
     readiness::Readiness,
     services::{
         customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
@@ -194,7 +199,11 @@ impl Server {
         let docket = parts.docket.clone();
         operators.opened(docket.clone());
         let readiness = operators.readiness().clone();
+        let forwarder = docket
+            .has_peers()
+            .then(|| Arc::new(Forwarder::new(docket.clone(), config.http2.max_request_bytes)));
         let bounds = StreamBounds {
+            forwarder: forwarder.clone(),
             window: config.calls.stream_window,
             order_max: Duration::from_millis(config.calls.max_ms),
             limits: Arc::clone(&limits),
@@ -212,10 +221,13 @@ impl Server {
             Arc::clone(&telemetry),
             config.calls,
             config.admission.max_refused,
+            forwarder,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
+        let gate = Arc::new(gate);
+        docket.answer_forwarded(Arc::new(Answering::new(&gate)));
         let acceptor = Arc::new(Acceptor {
-            gate: Arc::new(gate),
+            gate,
             telemetry: Arc::clone(&telemetry),
             certificate,
             connections: config.connections,

@@ -28,14 +28,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{CallError, Docket};
+use docket_actors::{Call, CallError, Docket, Key, PlaceOrder};
 use docket_engine::{
     Order,
     access::{Owner, permit},
 };
 use docket_proto::{
     api::{orders, show::order_to_proto},
-    v1::{PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
+    v1::{self, PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
 use futures::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
 use http::HeaderMap;
@@ -50,10 +50,11 @@ use tonic::{Code, Request, Status, Streaming};
 use super::{accept, customer::own, order::taken};
 use crate::{
     authenticate::Authenticate,
-    errors::Refusal,
+    errors::{Refusal, rpc_status},
     gate::{
         self, CallContext,
         admission::{Admission, Bound, Kind, Permit, Waiting},
+        forward::{self, Asked, Forwarder, Here, Routed},
         limits::Limits,
     },
     telemetry::Telemetry,
@@ -73,6 +74,8 @@ pub(crate) struct StreamBounds {
     pub(crate) draining: CancellationToken,
     /// Asked again while a stream runs: sessions and keys end.
     pub(crate) authenticator: Arc<dyn Authenticate>,
+    /// Has orders placed where they are led; `None` on a node that stands alone.
+    pub(crate) forwarder: Option<Arc<Forwarder>>,
 }
 
 /// What an order of a stream, or its answer, may have on average, in bytes, so that the window is full only by number.
@@ -81,6 +84,8 @@ const ORDER_BYTES: usize = 1_024;
 const ANSWER_BYTES: usize = 256;
 /// What is logged of a stream that panicked.
 const PLACE_ORDERS: &str = "/docket.v1.OrderService/PlaceOrders";
+/// What one of its orders is to another node.
+const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// How long a stream may go on before it is asked again who sends it.
 const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
 
@@ -158,8 +163,18 @@ struct Settled {
     request_id: String,
     started: Instant,
     place: Place,
-    outcome: Result<Arc<Order>, CallError>,
+    outcome: Outcome,
     permit: Permit,
+}
+
+/// What became of an order.
+enum Outcome {
+    /// This node has answered it.
+    Here(Result<Arc<Order>, CallError>),
+    /// The node that leads its customer has placed it.
+    There(Box<v1::Order>),
+    /// That node refused it, or could not be asked.
+    Refused(Status),
 }
 
 impl Window {
@@ -433,14 +448,37 @@ impl Driver {
             place,
         } = read;
         permit.begin();
+        // What another node is told.
+        let message = match &self.bounds.forwarder {
+            Some(_) => request.encode_to_vec(),
+            None => Vec::new(),
+        };
         let request_id = request.request_id;
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
         let docket = self.docket.clone();
+        let asked = self.bounds.forwarder.clone().map(|forwarder| {
+            let asked = Asked {
+                key: Key::Customer(order.customer.clone()),
+                method: PLACE_ORDER,
+                message: message.into(),
+                principal: Some(Arc::clone(&self.context.principal)),
+                address: String::new(),
+                traceparent: forward::traceparent(&self.headers),
+                deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
+            };
+            (forwarder, asked)
+        });
         let placing = async move {
-            let outcome = docket.place_order(call, order).await;
+            let outcome = match asked {
+                None => Outcome::Here(docket.place_order(call, order).await),
+                Some((forwarder, asked)) => {
+                    // Boxed, so that it costs an order nothing that does not go this way.
+                    Box::pin(place_where_led(&docket, &forwarder, &asked, call, order)).await
+                }
+            };
             Settled {
                 request_id,
                 started,
@@ -461,7 +499,14 @@ impl Driver {
             permit,
         } = settled;
         drop(permit);
-        self.answer(request_id, started, place, outcome.map_err(Refusal::from));
+        let (code, result) = match outcome {
+            Outcome::Here(outcome) => {
+                return self.answer(request_id, started, place, outcome.map_err(Refusal::from));
+            }
+            Outcome::There(order) => (Code::Ok, Answer::Order(*order)),
+            Outcome::Refused(status) => (status.code(), Answer::Status(rpc_status(&status))),
+        };
+        self.tell(request_id, started, place, (code, result));
     }
 
     fn answer(
@@ -472,11 +517,15 @@ impl Driver {
         outcome: Result<Arc<Order>, Refusal>,
     ) {
         let code = outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
-        self.bounds.telemetry.stream_order(code, started.elapsed());
         let result = match outcome {
             Ok(order) => Answer::Order(order_to_proto(&order)),
             Err(refusal) => Answer::Status(refusal.into_rpc_status()),
         };
+        self.tell(request_id, started, place, (code, result));
+    }
+
+    fn tell(&self, request_id: String, started: Instant, place: Place, (code, result): (Code, Answer)) {
+        self.bounds.telemetry.stream_order(code, started.elapsed());
         let answer = PlaceOrdersResponse {
             request_id,
             result: Some(result),
@@ -487,6 +536,35 @@ impl Driver {
     fn send(&self, answer: Result<(PlaceOrdersResponse, Place), Status>) {
         // Where nobody takes answers any more, this task is about to be aborted.
         let _ = self.answers.send(answer);
+    }
+}
+
+/// Has an order placed where its customer is led.
+async fn place_where_led(
+    docket: &Docket,
+    forwarder: &Forwarder,
+    asked: &Asked,
+    call: Call,
+    order: PlaceOrder,
+) -> Outcome {
+    let here = || async {
+        match docket.place_order(call.clone(), order.clone()).await {
+            Err(CallError::Unavailable { reason, retry_after }) => {
+                Here::NotLed(Err(CallError::Unavailable { reason, retry_after }))
+            }
+            answer => Here::Done(answer),
+        }
+    };
+    match forwarder.route(asked, here).await {
+        Routed::Here(answer) => Outcome::Here(answer),
+        Routed::There { message, leader } => match v1::Order::decode(message) {
+            Ok(order) => Outcome::There(Box::new(order)),
+            Err(error) => {
+                tracing::error!(%leader, %error, "what a node says of an order is not understood");
+                Outcome::Refused(Refusal::from(CallError::OutcomeUnknown).into())
+            }
+        },
+        Routed::Refused { status, .. } => Outcome::Refused(status),
     }
 }
 

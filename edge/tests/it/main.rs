@@ -11,6 +11,7 @@ mod accounts;
 mod admin;
 mod brake;
 mod calls;
+mod cluster;
 mod connections;
 mod errors;
 mod input;
@@ -23,4 +24,7 @@ mod standard;
 mod stopping;
 mod stream;
 mod support;
+#[path = "../../../actors/tests/it/three.rs"]
+#[expect(dead_code, reason = "the tests of actors need more of it")]
+mod three;
 mod unread;

@@ -18,8 +18,11 @@ use crate::{
 
 /// How often an order asks one question again before it gives its callers up; it is taken up again later.
 const ASKS_MAX: u32 = 64;
-/// How long it waits before it asks a shard again that has no leader.
+/// How long it waits before it asks a shard again that has no leader: the first few times, and after that. All together as long as a
+/// few elections.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const ASKS_SOON: u32 = 16;
+const ASK_AGAIN_LATER: Duration = Duration::from_millis(200);
 
 /// How often a question was asked again, and how often it made whoever was asked panic.
 pub(super) struct Repeats {
@@ -261,7 +264,11 @@ impl OrderEntity {
         match failure {
             Failure::Panicked if panics >= PANICS_MAX => self.poisoned(shard, step),
             Failure::NotLeader | Failure::Unknown => {
-                shard.tell_order_later(self.id, self.life.decider, step, ASK_AGAIN_AFTER);
+                let after = match asked <= ASKS_SOON {
+                    true => ASK_AGAIN_AFTER,
+                    false => ASK_AGAIN_LATER,
+                };
+                shard.tell_order_later(self.id, self.life.decider, step, after);
             }
             _ => self.ask(shard, step),
         }
@@ -298,13 +305,8 @@ impl OrderEntity {
             .iter()
             .flat_map(|order| &order.lines)
             .position(|line| line.sku == *sku);
-        let rejection = Rejection::ItemFailed {
-            line: line.unwrap_or_default() as u16,
-            sku: sku.clone(),
-        };
         // What the item has put into the log before it panicked is to be seen first.
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step.clone());
-        let result = Err(StepError::Rejected(rejection));
-        shard.answer_behind_item(sku, ask, result);
+        shard.give_item_up(sku, line.unwrap_or_default() as u16, ask);
     }
 }

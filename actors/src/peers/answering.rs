@@ -1,0 +1,192 @@
+//! What is answered to other nodes.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use bytes::Bytes;
+use docket_cluster::{AnswerCalls, Declined, PeerCall};
+use docket_engine::{ItemCommand, Rejection};
+use docket_proto::{
+    peer::StepFailure,
+    peer_call::{
+        Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look, decode_wanted,
+        encode_forwarded, encode_orphaned, kind,
+    },
+};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all, ready},
+};
+
+use super::forwarding::AnswerForwarded;
+use crate::{
+    chores,
+    entity::item::ItemMessage,
+    proposer::After,
+    reply::{Ask, Failure, StepError},
+    shard::Router,
+};
+
+type Answer = BoxFuture<'static, Result<Bytes, Declined>>;
+
+/// Answers the calls of other nodes.
+pub(crate) struct Answering {
+    /// Weak, since the router has the node, and the node this.
+    router: Weak<Router>,
+    forwarded: OnceLock<Arc<dyn AnswerForwarded>>,
+}
+
+impl Answering {
+    pub(crate) fn new(router: &Arc<Router>) -> Self {
+        Self {
+            router: Arc::downgrade(router),
+            forwarded: OnceLock::new(),
+        }
+    }
+
+    /// Who answers clients' calls that came to other nodes. True if nobody did before.
+    pub(crate) fn set_forwarded(&self, answers: Arc<dyn AnswerForwarded>) -> bool {
+        self.forwarded.set(answers).is_ok()
+    }
+}
+
+impl AnswerCalls for Answering {
+    fn answer(&self, call: PeerCall) -> Answer {
+        let Some(router) = self.router.upgrade() else {
+            return declined("the node is stopping");
+        };
+        match call.kind {
+            kind::STEP => step(&router, call.body),
+            kind::WANTED => wanted(router, call.body),
+            kind::LOOK => match decode_look(call.body) {
+                Ok(()) => {
+                    router.shards.iter().for_each(|shard| shard.look_for_orphans());
+                    ready(Ok(Bytes::new())).boxed()
+                }
+                Err(error) => declined(error),
+            },
+            kind::PAGE => match PageAsk::decode(call.body) {
+                Ok(ask) => async move {
+                    let page = router.answer_page(ask, call.deadline).await;
+                    page.map(|page| page.encode())
+                        .map_err(|error| Declined(error.to_string()))
+                }
+                .boxed(),
+                Err(error) => declined(error),
+            },
+            kind::FORWARD => match (self.forwarded.get(), Forward::decode(call.body)) {
+                (Some(answers), Ok(forward)) => {
+                    let answer = answers.answer(forward, call.deadline);
+                    async move { Ok(encode_forwarded(answer.await)) }.boxed()
+                }
+                (None, _) => declined("clients are not served here yet"),
+                (_, Err(error)) => declined(error),
+            },
+            other => declined(format_args!("calls of kind {other} are not known here")),
+        }
+    }
+}
+
+fn declined(why: impl std::fmt::Display) -> Answer {
+    ready(Err(Declined(why.to_string()))).boxed()
+}
+
+/// An order asks an item. What is asked is handed to the item's actor before this returns.
+fn step(router: &Arc<Router>, body: Bytes) -> Answer {
+    let step = match Step::decode(body) {
+        Ok(step) => step,
+        Err(error) => return declined(error),
+    };
+    let Step {
+        term,
+        order,
+        sku,
+        action,
+    } = step;
+    let shard = Arc::clone(router.of_key(sku.as_str()));
+    // Before it is asked who leads: what changes in between ends the life.
+    let life = shard.begin_life();
+    if !shard.is_leading() || life.era.term != term {
+        return declined(format_args!(
+            "shard {} is not led here in term {term}",
+            shard.id()
+        ));
+    }
+    let (ask, answered) = Ask::of_node(order, term);
+    let gives_up = matches!(action, StepAction::GiveUp { .. });
+    match action {
+        StepAction::Reserve { currency, lines } => {
+            let command = ItemCommand::Reserve {
+                order,
+                currency,
+                lines,
+            };
+            shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
+        }
+        StepAction::Release => {
+            let command = ItemCommand::Release { order };
+            shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
+        }
+        StepAction::GiveUp { line } => {
+            let sku = sku.clone();
+            let result = Err(StepError::Rejected(Rejection::ItemFailed { line, sku }));
+            shard.barrier(life, After::Answered { ask, result });
+        }
+    }
+    async move {
+        let answer = match answered.await.unwrap_or(Err(StepError::Failed(Failure::Gone))) {
+            Ok(()) => StepAnswer::Done,
+            // It panicked, but after it had reserved: then the order has what it asked for.
+            Err(StepError::Rejected(_)) if gives_up && shard.holds_reservation(order, &sku) => {
+                StepAnswer::Done
+            }
+            Err(StepError::Rejected(rejection)) => StepAnswer::Rejected(rejection),
+            Err(StepError::Failed(failure)) => StepAnswer::Failed(failed(failure)),
+            // Only customers say so.
+            Err(StepError::Duplicate(_)) => StepAnswer::Failed(StepFailure::Unknown),
+        };
+        Ok(answer.encode())
+    }
+    .boxed()
+}
+
+fn failed(failure: Failure) -> StepFailure {
+    match failure {
+        Failure::Gone => StepFailure::Gone,
+        Failure::Panicked | Failure::Poison => StepFailure::Panicked,
+        Failure::Conflict => StepFailure::Conflict,
+        Failure::NotLeader => StepFailure::NotLeader,
+        Failure::Unknown | Failure::Expired => StepFailure::Unknown,
+    }
+}
+
+/// Which of these reservations nothing wants. Only who leads an order's shard can say that it does not exist and is not on its way.
+fn wanted(router: Arc<Router>, body: Bytes) -> Answer {
+    let asked = match decode_wanted(body) {
+        Ok(asked) => asked,
+        Err(error) => return declined(error),
+    };
+    async move {
+        let mut homes = BTreeMap::new();
+        for Reservation { order, .. } in &asked {
+            if let Some(home) = router.of_order(*order) {
+                homes.insert(home.id(), Arc::clone(home));
+            }
+        }
+        // A leader that passes has applied all that earlier leaders have left of their orders.
+        let checks = homes.into_iter().map(|(id, home)| async move {
+            let passed = home.is_leading() && home.group().read_barrier().await.is_ok();
+            (id, passed && home.is_leading())
+        });
+        let led: BTreeMap<_, _> = join_all(checks).await.into_iter().collect();
+        let orphaned = asked.iter().map(|Reservation { order, sku }| {
+            let home = router.of_order(*order);
+            let led = home.is_some_and(|home| led.get(&home.id()) == Some(&true));
+            led && chores::is_orphan(&router, *order, sku)
+        });
+        Ok(encode_orphaned(orphaned.collect()))
+    }
+    .boxed()
+}

@@ -1,0 +1,491 @@
+//! Orders whose items are led on other nodes, and nodes that die over them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use docket_actors::{Call, CallError, Docket, Key, ListOrders};
+use docket_cluster::{Lane, Leader, NodeId, PeerCallError};
+use docket_engine::item::ReserveLine;
+use docket_engine::{Amount, CustomerId, Order, OrderId, OrderState, Quantity, Sku};
+use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
+use futures::future::join_all;
+
+use crate::shop::{order, reason};
+use crate::three::{PATIENCE, Three, call, eventually, interfering, until_done, until_read};
+
+const ITEMS: [&str; 8] = ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"];
+const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "dan"];
+
+async fn shop(change: impl Fn(&mut docket_actors::Options)) -> Three {
+    let three = Three::open_with(change).await;
+    for customer in CUSTOMERS {
+        three.customer(customer, 100_000_000).await;
+    }
+    for item in ITEMS {
+        three.item(item, 10, 1_000_000).await;
+    }
+    three
+}
+
+/// The lines of the order of this number: three items, of several shards.
+fn lines(number: usize) -> Vec<(&'static str, i64, i64)> {
+    let line = |k: usize| (ITEMS[(number + k * 3) % ITEMS.len()], 1 + (number % 3) as i64, 10);
+    (0..3).map(line).collect()
+}
+
+/// Every order there is, as this node lists them.
+async fn all(docket: &Docket) -> Vec<Arc<Order>> {
+    let (mut orders, mut before) = (Vec::new(), None);
+    loop {
+        let query = ListOrders {
+            before,
+            limit: 37,
+            ..ListOrders::default()
+        };
+        let page = until_read(docket, async |docket| {
+            docket.list_orders(Call::default(), query.clone()).await
+        });
+        let page = page.await.unwrap();
+        orders.extend(page.orders);
+        before = page.next;
+        if before.is_none() {
+            return orders;
+        }
+    }
+}
+
+/// Waits until nothing is half-way, and holds what is reserved and held against the orders that there are, at every node.
+async fn books_balance(three: &Three) {
+    let docket = &three.dockets()[0];
+    let asked = Instant::now();
+    loop {
+        let orders = all(docket).await;
+        let (mut reserved, mut held) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+        for order in orders.iter().filter(|order| order.state == OrderState::Confirmed) {
+            for line in &order.lines {
+                *reserved.entry(line.sku.to_string()).or_default() += line.quantity.0;
+            }
+            *held.entry(order.customer.to_string()).or_default() += order.total.0;
+        }
+        let mut differ = Vec::new();
+        for at in three.at() {
+            for item in ITEMS {
+                let found = three.reserved(at, item).await;
+                if found != reserved.get(item).copied().unwrap_or_default() {
+                    differ.push(format!("node {at} has {found} {item} reserved"));
+                }
+            }
+            for customer in CUSTOMERS {
+                let found = three.held(at, customer).await;
+                if found != held.get(customer).copied().unwrap_or_default() {
+                    differ.push(format!("node {at} has {found} held for {customer}"));
+                }
+            }
+        }
+        let open = orders
+            .iter()
+            .filter(|order| order.state == OrderState::Pending)
+            .count();
+        if differ.is_empty() && open == 0 {
+            return;
+        }
+        assert!(
+            asked.elapsed() < PATIENCE,
+            "{open} pending; {differ:?}; {reserved:?}; {held:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Places an order where its customer is led, again and again until it is known what became of it.
+async fn place(
+    dockets: &[Docket],
+    request_id: &str,
+    customer: &str,
+    lines: &[(&str, i64, i64)],
+) -> Result<Arc<Order>, CallError> {
+    let key = Key::Customer(CustomerId::new(customer).unwrap());
+    until_done(dockets, &key, async |docket| {
+        docket.place_order(call(request_id), order(customer, lines)).await
+    })
+    .await
+}
+
+async fn cancel(dockets: &[Docket], id: OrderId) -> Result<Arc<Order>, CallError> {
+    until_done(dockets, &Key::Order(id), async |docket| {
+        docket.cancel_order(call(&format!("cancel-{id}")), id, None).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_reserves_items_that_are_led_on_other_nodes_and_every_node_shows_the_same() {
+    let three = shop(|_| {}).await;
+    let dockets = three.dockets();
+    let placed = join_all((0..120).map(|n| {
+        let dockets = &dockets;
+        async move {
+            let placed = place(dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines(n)).await;
+            let placed = placed.unwrap();
+            assert_eq!(placed.state, OrderState::Confirmed);
+            // Whoever is answered finds it confirmed, wherever it is asked.
+            let docket = &dockets[n % 3];
+            let found = until_read(docket, async |docket| {
+                docket.get_order(Call::default(), placed.id).await
+            });
+            assert_eq!(found.await.unwrap().state, OrderState::Confirmed, "order {n}");
+            placed
+        }
+    }))
+    .await;
+    let too_many = place(&dockets, "many", "ada", &[("i0", 1, 10), ("i1", 2_000_000, 10)]).await;
+    assert_eq!(reason(too_many), "INSUFFICIENT_STOCK");
+    let unknown = place(&dockets, "unknown", "ada", &[("i0", 1, 10), ("nothing", 1, 10)]).await;
+    assert_eq!(reason(unknown), "ITEM_NOT_FOUND");
+    for order in placed.iter().step_by(5) {
+        let cancelled = cancel(&dockets, order.id).await.unwrap();
+        assert_eq!(
+            (cancelled.state, cancelled.is_settled()),
+            (OrderState::Cancelled, true)
+        );
+    }
+    // A request that was done is answered as it was then.
+    let again = place(&dockets, "r0", "ada", &lines(0)).await.unwrap();
+    assert_eq!((again.id, again.state), (placed[0].id, OrderState::Confirmed));
+    books_balance(&three).await;
+    let ids: Vec<OrderId> = all(&dockets[0]).await.iter().map(|order| order.id).collect();
+    assert_eq!(ids.len(), 122);
+    for docket in &dockets {
+        let others = all(docket).await;
+        assert!(others.iter().map(|order| order.id).eq(ids.iter().copied()));
+        let rejected = ListOrders {
+            customer: Some(CustomerId::new("ada").unwrap()),
+            states: vec![OrderState::Rejected],
+            limit: 10,
+            ..ListOrders::default()
+        };
+        let rejected = until_read(docket, async |docket| {
+            docket.list_orders(Call::default(), rejected.clone()).await
+        });
+        assert_eq!(rejected.await.unwrap().orders.len(), 2);
+        let items = docket
+            .list_items(Call::default(), Some(Sku::new("i2").unwrap()), 3)
+            .await;
+        let items: Vec<_> = items.unwrap().iter().map(|item| item.sku.to_string()).collect();
+        assert_eq!(items, ["i3", "i4", "i5"]);
+        assert_eq!(
+            docket
+                .list_customers(Call::default(), None, 10)
+                .await
+                .unwrap()
+                .len(),
+            4
+        );
+        docket.validate().unwrap();
+    }
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_outlives_any_leader_and_what_is_half_done_is_finished_by_the_next() {
+    let mut three = shop(|_| {}).await;
+    for round in 0..2 {
+        let (going, dockets) = (AtomicBool::new(true), three.dockets());
+        let placing = (0..8).map(|client: usize| {
+            let (dockets, going) = (&dockets, &going);
+            async move {
+                let mut confirmed = Vec::new();
+                for n in 0.. {
+                    if !going.load(Ordering::Acquire) {
+                        break;
+                    }
+                    let request = format!("{round}-{client}-{n}");
+                    // Until it is known what became of it: with its id, so that it is done once.
+                    let lines = lines(n + client);
+                    let placed = place(dockets, &request, CUSTOMERS[client % 4], &lines).await;
+                    confirmed.push(placed.unwrap().id);
+                }
+                confirmed
+            }
+        });
+        let key = Key::Customer(CustomerId::new(CUSTOMERS[round]).unwrap());
+        let victim = three.leader(&key).await;
+        let killing = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            three.kill(victim).await;
+            tokio::time::sleep(Duration::from_millis(3_000)).await;
+            going.store(false, Ordering::Release);
+        };
+        let (confirmed, ()) = tokio::join!(join_all(placing), killing);
+        three.start(victim).await;
+        for id in confirmed.into_iter().flatten() {
+            for docket in three.dockets() {
+                let found = until_read(&docket, async |docket| {
+                    docket.get_order(Call::default(), id).await
+                });
+                assert_eq!(found.await.unwrap().state, OrderState::Confirmed);
+            }
+        }
+        books_balance(&three).await;
+    }
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_s_leader_that_dies_while_it_is_asked_leaves_every_order_whole() {
+    let (asked, armed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let (seen, arm) = (asked.clone(), armed.clone());
+    let mut three = shop(move |options| {
+        let (seen, arm) = (seen.clone(), arm.clone());
+        options.before_decision = Some(interfering(move |kind, _| {
+            if kind == "item" && arm.load(Ordering::Acquire) {
+                seen.fetch_add(1, Ordering::AcqRel);
+            }
+        }));
+    })
+    .await;
+    let customer = CustomerId::new("ada").unwrap();
+    let home = three.leader(&Key::Customer(customer)).await;
+    // An item that is led on another node; where all are led by one, that one dies over customer and item both.
+    let mut victim = home;
+    for item in ITEMS {
+        let leader = three.leader(&Key::Item(Sku::new(item).unwrap())).await;
+        if leader != home {
+            victim = leader;
+        }
+    }
+    armed.store(true, Ordering::Release);
+    let dockets = three.dockets();
+    let placing = (0..20).map(|n: usize| {
+        let dockets = &dockets;
+        async move { place(dockets, &format!("r{n}"), "ada", &lines(n)).await }
+    });
+    let killing = async {
+        eventually("items to be asked", || asked.load(Ordering::Acquire) > 10).await;
+        three.kill(victim).await;
+    };
+    let (placed, ()) = tokio::join!(join_all(placing), killing);
+    for placed in placed {
+        assert_eq!(placed.unwrap().state, OrderState::Confirmed);
+    }
+    books_balance(&three).await;
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_quorum_answers_nothing_not_even_a_refusal() {
+    let mut three = shop(|_| {}).await;
+    let key = Key::Item(Sku::new("i0").unwrap());
+    let leader = three.leader(&key).await;
+    for at in (0..3).filter(|at| *at != leader) {
+        three.kill(at).await;
+    }
+    let docket = three.docket(leader).clone();
+    let short = || Call {
+        deadline: Some(Instant::now() + Duration::from_millis(400)),
+        ..Call::default()
+    };
+    // On its own state alone these would be refused: but others may have changed it by now.
+    let too_few = docket
+        .adjust_stock(short(), Sku::new("i0").unwrap(), Quantity(-9_000_000), None)
+        .await;
+    let read = docket
+        .get_item(short(), Sku::new("i0").unwrap())
+        .await
+        .map(|_| ());
+    let nobody = docket
+        .place_order(short(), order("nobody", &[("i0", 1, 10)]))
+        .await;
+    for answer in [too_few.map(|_| ()), read, nobody.map(|_| ())] {
+        let error = answer.unwrap_err();
+        assert!(!matches!(error, CallError::Rejected(_)), "{error}");
+    }
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_a_follower_while_it_takes_in_a_snapshot_sees_all_or_is_told_to_wait() {
+    let mut three = shop(|options| options.node.snapshot_bytes_min = 16 * 1024).await;
+    let dockets = three.dockets();
+    let first = place(&dockets, "first", "ada", &lines(0)).await.unwrap();
+    let home = three.leader(&Key::Order(first.id)).await;
+    let (follower, other) = ((home + 1) % 3, (home + 2) % 3);
+    for n in 0..20 {
+        place(&dockets, &format!("r{n}"), "ada", &lines(n)).await.unwrap();
+    }
+    drop(dockets);
+    three.kill(follower).await;
+    let (mut named, asked) = (0, Instant::now());
+    let group = || {
+        let node = three.node(other);
+        let customer = CustomerId::new("ada").unwrap();
+        let slot = docket_cluster::slot_of(customer.as_str().as_bytes());
+        node.shard(node.ring().shard_of(slot)).unwrap()
+    };
+    let mut snapshots = std::collections::BTreeSet::new();
+    // With the second snapshot the log is purged up to the first; a third is not begun before that.
+    while snapshots.len() < 3 {
+        assert!(asked.elapsed() < PATIENCE, "only the snapshots {snapshots:?}");
+        // What makes the log grow and not the state.
+        let renamed = (0..20).map(|k| {
+            let (docket, id) = (three.docket(home), CustomerId::new("ada").unwrap());
+            let name = format!("{:0>100}", named + k);
+            async move {
+                let renamed = docket.update_customer(Call::default(), id, Some(name.into()), None, None);
+                renamed.await.map(drop)
+            }
+        });
+        // A lead that moves is no matter here: what is not done is tried again.
+        let _ = join_all(renamed).await;
+        named += 20;
+        snapshots.extend(group().status().snapshot_index);
+    }
+    // A leader keeps what a follower that is away has not got; the other does not, and leads now.
+    three.kill(home).await;
+    three.start(follower).await;
+    let reader = three.docket(follower).clone();
+    let asked = Instant::now();
+    let mut read = 0;
+    while read < 200 {
+        match reader.get_order(call("read"), first.id).await {
+            Ok(found) => {
+                assert_eq!(found.state, OrderState::Confirmed);
+                read += 1;
+            }
+            Err(CallError::Unavailable { .. } | CallError::DeadlineExceeded) => {
+                assert!(asked.elapsed() < PATIENCE, "it cannot be read");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(all(&reader).await.len(), 21);
+    books_balance(&three).await;
+    three.end().await;
+}
+
+/// An order of a shard that another node leads than this item's, and the item's leader.
+async fn stranger(three: &Three, item: &Sku) -> Option<(OrderId, usize)> {
+    let leader = three.leader(&Key::Item(item.clone())).await;
+    for slot in (0..4_096).step_by(256) {
+        let order = OrderId::compose(1, slot, 77);
+        if three.leader(&Key::Order(order)).await != leader {
+            return Some((order, leader));
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_released() {
+    let three = shop(|_| {}).await;
+    let dockets = three.dockets();
+    let kept = place(&dockets, "kept", "ada", &lines(0)).await.unwrap();
+    let item = kept.lines[0].sku.clone();
+    let before = three.reserved(0, item.as_str()).await;
+    let (order, leader) = stranger(&three, &item).await.unwrap();
+    let (to, asker) = (NodeId(leader as u64 + 1), three.node((leader + 1) % 3));
+    let Leader::Node { node, term } = asker.leader_of(three.group_of(item.as_str())) else {
+        panic!("who leads is not known there");
+    };
+    assert_eq!(node, to);
+    let step = |term: u64, action: StepAction| {
+        let (sku, deadline) = (item.clone(), Instant::now() + Duration::from_secs(5));
+        let step = Step {
+            term,
+            order,
+            sku,
+            action,
+        };
+        async move {
+            asker
+                .call(to, (Lane::Step, kind::STEP), step.encode(), deadline)
+                .await
+        }
+    };
+    let reserve = |quantity: i64| StepAction::Reserve {
+        currency: "EUR".parse().unwrap(),
+        lines: vec![ReserveLine {
+            line: 0,
+            quantity: Quantity(quantity),
+            unit_price: Amount(10),
+        }],
+    };
+    for other in [term - 1, term + 1] {
+        let declined = step(other, reserve(3)).await.unwrap_err();
+        assert!(matches!(declined, PeerCallError::Declined { .. }), "{declined}");
+    }
+    for _ in 0..3 {
+        let done = StepAnswer::decode(step(term, reserve(3)).await.unwrap()).unwrap();
+        assert_eq!(done, StepAnswer::Done);
+    }
+    // Nobody has placed it: whoever leads its shard says so, and what it has is given back. The other order keeps its own.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let told = asker
+        .call(to, (Lane::Step, kind::LOOK), encode_look(), deadline)
+        .await;
+    told.unwrap();
+    let asked = Instant::now();
+    while three.reserved(leader, item.as_str()).await != before {
+        assert!(asked.elapsed() < PATIENCE, "it is not released");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What was refused once is refused, whatever there is of it later.
+    let refused = StepAnswer::decode(step(term, reserve(9_000_000)).await.unwrap()).unwrap();
+    assert!(matches!(&refused, StepAnswer::Rejected(_)), "{refused:?}");
+    let again = StepAnswer::decode(step(term, reserve(1)).await.unwrap()).unwrap();
+    assert_eq!(again, refused);
+    books_balance(&three).await;
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_replicas_lists_what_the_others_have() {
+    let three = shop(|options| {
+        let peers = options.node.peers.as_mut().unwrap();
+        peers.founders.retain(|founder| *founder != NodeId(3));
+    })
+    .await;
+    let dockets = three.dockets();
+    join_all((0..90).map(|n| {
+        let dockets = &dockets;
+        async move {
+            let placed = place(dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines(n)).await;
+            placed.unwrap();
+        }
+    }))
+    .await;
+    let outside = &dockets[2];
+    let ids = |orders: Vec<Arc<Order>>| orders.iter().map(|order| order.id).collect::<Vec<_>>();
+    let (expected, found) = (ids(all(&dockets[0]).await), ids(all(outside).await));
+    assert_eq!((found.len(), found), (90, expected));
+    let of_ada = ListOrders {
+        customer: Some(CustomerId::new("ada").unwrap()),
+        states: vec![OrderState::Confirmed],
+        limit: 100,
+        ..ListOrders::default()
+    };
+    let of_ada = until_read(outside, async |docket| {
+        docket.list_orders(Call::default(), of_ada.clone()).await
+    });
+    assert_eq!(of_ada.await.unwrap().orders.len(), 23);
+    let items = until_read(outside, async |docket| {
+        docket
+            .list_items(Call::default(), Some(Sku::new("i2").unwrap()), 3)
+            .await
+    });
+    let items: Vec<_> = items
+        .await
+        .unwrap()
+        .iter()
+        .map(|item| item.sku.to_string())
+        .collect();
+    assert_eq!(items, ["i3", "i4", "i5"]);
+    let customers = until_read(outside, async |docket| {
+        docket.list_customers(Call::default(), None, 10).await
+    });
+    assert_eq!(customers.await.unwrap().len(), 4);
+    three.end().await;
+}

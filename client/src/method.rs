@@ -1,0 +1,79 @@
+//! The methods of the contract, and what a client must know of each: what a call is about, and whether it can be done twice.
+
+use std::marker::PhantomData;
+
+use docket_proto::v1;
+
+/// A method with requests of type `Q` and answers of type `A`.
+pub struct Method<Q, A> {
+    pub(crate) path: &'static str,
+    /// The name of what a call is about: calls about the same are led by the same node.
+    pub(crate) about: fn(&Q) -> Option<&str>,
+    /// Whether a call that may have been done can be made again.
+    pub(crate) repeatable: fn(&Q) -> bool,
+    answers: PhantomData<fn() -> A>,
+}
+
+impl<Q, A> Method<Q, A> {
+    const fn new(path: &'static str, about: fn(&Q) -> Option<&str>, repeatable: fn(&Q) -> bool) -> Self {
+        Self {
+            path,
+            about,
+            repeatable,
+            answers: PhantomData,
+        }
+    }
+}
+
+/// All accounts are led by one node.
+const ACCOUNTS: &str = "accounts";
+
+macro_rules! methods {
+    ($($name:ident: $path:literal, $request:ident => $answer:ident, $about:expr, $repeatable:expr;)*) => {
+        $(
+            #[doc = concat!("`", $path, "`.")]
+            pub const $name: Method<v1::$request, v1::$answer> =
+                Method::new(concat!("/docket.v1.", $path), $about, $repeatable);
+        )*
+    };
+}
+
+methods! {
+    PLACE_ORDER: "OrderService/PlaceOrder", PlaceOrderRequest => Order,
+        |r| Some(&r.customer), |r| !r.request_id.is_empty();
+    GET_ORDER: "OrderService/GetOrder", GetOrderRequest => Order, |r| Some(&r.name), |_| true;
+    LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
+    CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    CREATE_CUSTOMER: "CustomerService/CreateCustomer", CreateCustomerRequest => Customer,
+        |_| None, |r| !r.request_id.is_empty();
+    GET_CUSTOMER: "CustomerService/GetCustomer", GetCustomerRequest => Customer, |r| Some(&r.name), |_| true;
+    UPDATE_CUSTOMER: "CustomerService/UpdateCustomer", UpdateCustomerRequest => Customer,
+        |r| Some(&r.customer.as_ref()?.name), |r| !r.request_id.is_empty();
+    LIST_CUSTOMERS: "CustomerService/ListCustomers", ListCustomersRequest => ListCustomersResponse,
+        |_| None, |_| true;
+    CREDIT_ACCOUNT: "CustomerService/CreditAccount", CreditAccountRequest => Customer,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    CREATE_ITEM: "ItemService/CreateItem", CreateItemRequest => Item,
+        |_| None, |r| !r.request_id.is_empty();
+    GET_ITEM: "ItemService/GetItem", GetItemRequest => Item, |r| Some(&r.name), |_| true;
+    UPDATE_ITEM: "ItemService/UpdateItem", UpdateItemRequest => Item,
+        |r| Some(&r.item.as_ref()?.name), |r| !r.request_id.is_empty();
+    ADJUST_STOCK: "ItemService/AdjustStock", AdjustStockRequest => Item,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    LIST_ITEMS: "ItemService/ListItems", ListItemsRequest => ListItemsResponse, |_| None, |_| true;
+    // Done twice, these are two sessions, or a token that was used twice: only what was not done is repeated.
+    LOGIN: "AuthService/Login", LoginRequest => Session, |_| Some(ACCOUNTS), |_| false;
+    REFRESH: "AuthService/Refresh", RefreshRequest => Session, |_| Some(ACCOUNTS), |_| false;
+    LOGOUT: "AuthService/Logout", LogoutRequest => LogoutResponse, |_| Some(ACCOUNTS), |_| true;
+    REGISTER: "AuthService/Register", RegisterRequest => Account, |_| Some(ACCOUNTS), |_| false;
+    ASSIGN_ROLE: "AuthService/AssignRole", AssignRoleRequest => Account, |_| Some(ACCOUNTS), |_| true;
+    CREATE_API_KEY: "AuthService/CreateApiKey", CreateApiKeyRequest => CreateApiKeyResponse,
+        |_| Some(ACCOUNTS), |_| false;
+    REVOKE_API_KEY: "AuthService/RevokeApiKey", RevokeApiKeyRequest => ApiKey, |_| Some(ACCOUNTS), |_| true;
+    LIST_API_KEYS: "AuthService/ListApiKeys", ListApiKeysRequest => ListApiKeysResponse,
+        |_| Some(ACCOUNTS), |_| true;
+    GET_NODE_STATUS: "NodeService/GetNodeStatus", GetNodeStatusRequest => NodeStatus, |_| None, |_| true;
+    GET_CLUSTER_STATUS: "NodeService/GetClusterStatus", GetClusterStatusRequest => ClusterStatus,
+        |_| None, |_| true;
+}

@@ -1,0 +1,246 @@
+//! The client against nodes that answer as they are told to.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use docket_client::{Client, Credential, Options, OptionsError, method};
+use docket_proto::v1;
+use docket_proto::v1::order_service_server::{OrderService, OrderServiceServer};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// What a node does with a call.
+#[derive(Clone, Debug)]
+enum Then {
+    /// Answers, and names a leader.
+    Answer(Option<String>),
+    Refuse(Status),
+}
+
+/// A node: what it does with the next calls, and how many it got. When it has no more to do it answers.
+#[derive(Clone, Default)]
+struct Node {
+    script: Arc<Mutex<VecDeque<Then>>>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Node {
+    fn then(&self, then: Then) {
+        self.script.lock().push_back(then);
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    fn act(&self, request: &Request<impl Sized>) -> Result<Response<v1::Order>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(request.metadata().get("x-api-key").unwrap(), "key");
+        let then = self.script.lock().pop_front().unwrap_or(Then::Answer(None));
+        match then {
+            Then::Refuse(status) => Err(status),
+            Then::Answer(leader) => {
+                let mut response = Response::new(v1::Order::default());
+                if let Some(leader) = leader {
+                    let address = leader.parse().unwrap();
+                    response.metadata_mut().insert("docket-leader-address", address);
+                }
+                Ok(response)
+            }
+        }
+    }
+
+    async fn serve(&self) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Server::builder().add_service(OrderServiceServer::new(self.clone()));
+        tokio::spawn(served.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+}
+
+#[tonic::async_trait]
+impl OrderService for Node {
+    type PlaceOrdersStream = futures::stream::Empty<Result<v1::PlaceOrdersResponse, Status>>;
+
+    async fn place_order(
+        &self,
+        request: Request<v1::PlaceOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn place_orders(
+        &self,
+        _: Request<Streaming<v1::PlaceOrderRequest>>,
+    ) -> Result<Response<Self::PlaceOrdersStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn list_orders(
+        &self,
+        _: Request<v1::ListOrdersRequest>,
+    ) -> Result<Response<v1::ListOrdersResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<v1::CancelOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+}
+
+fn client(addresses: &[SocketAddr]) -> Client {
+    let options = Options {
+        credential: Credential::ApiKey("key".into()),
+        back_off_min: Duration::from_millis(1),
+        back_off_max: Duration::from_millis(5),
+        ..Options::new(addresses.iter().map(|address| format!("http://{address}")))
+    };
+    Client::new(options).unwrap()
+}
+
+fn order(customer: &str, request_id: &str) -> v1::PlaceOrderRequest {
+    v1::PlaceOrderRequest {
+        customer: format!("customers/{customer}"),
+        request_id: request_id.into(),
+        ..Default::default()
+    }
+}
+
+/// Nothing was done.
+fn undone() -> Then {
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(Duration::from_millis(1)));
+    details.set_error_info("SHARD_UNAVAILABLE", "docket", std::collections::HashMap::new());
+    Then::Refuse(Status::with_error_details(
+        Code::Unavailable,
+        "no leader",
+        details,
+    ))
+}
+
+/// It may have been done.
+fn unknown() -> Then {
+    let mut details = ErrorDetails::new();
+    details.set_error_info("OUTCOME_UNKNOWN", "docket", std::collections::HashMap::new());
+    Then::Refuse(Status::with_error_details(
+        Code::Unavailable,
+        "who knows",
+        details,
+    ))
+}
+
+#[tokio::test]
+async fn a_call_about_the_same_goes_to_who_led_it_last() {
+    let (first, second) = (Node::default(), Node::default());
+    let (a, b) = (first.serve().await, second.serve().await);
+    // The second is known by its hint alone.
+    let client = client(&[a]);
+    first.then(Then::Answer(Some(b.to_string())));
+    for _ in 0..3 {
+        client.call(&method::PLACE_ORDER, order("ada", "")).await.unwrap();
+    }
+    assert_eq!((first.calls(), second.calls()), (1, 2));
+    // It leads no more: the hint is forgotten, and the next one followed.
+    second.then(undone());
+    client.call(&method::PLACE_ORDER, order("ada", "")).await.unwrap();
+    assert_eq!((first.calls(), second.calls()), (2, 3));
+    client.call(&method::PLACE_ORDER, order("ada", "")).await.unwrap();
+    assert_eq!((first.calls(), second.calls()), (3, 3));
+}
+
+#[tokio::test]
+async fn only_what_is_safe_is_repeated() {
+    let node = Node::default();
+    let client = client(&[node.serve().await]);
+    let check = async |then: fn() -> Then, request_id: &str, expected: Result<(), Code>| {
+        let before = node.calls();
+        node.then(then());
+        let placed = client.call(&method::PLACE_ORDER, order("ada", request_id)).await;
+        assert_eq!(placed.map(drop).map_err(|status| status.code()), expected);
+        assert_eq!(node.calls() - before, if expected.is_ok() { 2 } else { 1 });
+    };
+    check(undone, "", Ok(())).await;
+    check(undone, "id", Ok(())).await;
+    check(unknown, "", Err(Code::Unavailable)).await;
+    check(unknown, "id", Ok(())).await;
+    let refused = || Then::Refuse(Status::failed_precondition("too dear"));
+    check(refused, "id", Err(Code::FailedPrecondition)).await;
+    // A read can be done twice.
+    node.then(unknown());
+    let get = v1::GetOrderRequest {
+        name: "orders/1".into(),
+    };
+    client.call(&method::GET_ORDER, get).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_there_is_left_for_the_next() {
+    let node = Node::default();
+    let alive = node.serve().await;
+    let gone = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let client = client(&[gone, alive]);
+    // Without a request id: what was never sent was not done.
+    for n in 0..10 {
+        client
+            .call(&method::PLACE_ORDER, order(&format!("c{n}"), ""))
+            .await
+            .unwrap();
+    }
+    assert_eq!(node.calls(), 10);
+    client.channel().await.unwrap();
+    let nobody = self::client(&[gone]);
+    let refused = nobody
+        .call(&method::PLACE_ORDER, order("ada", ""))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn calls_about_different_things_are_spread_over_the_nodes() {
+    let (first, second) = (Node::default(), Node::default());
+    let client = client(&[first.serve().await, second.serve().await]);
+    for n in 0..40 {
+        client
+            .call(&method::PLACE_ORDER, order(&format!("c{n}"), ""))
+            .await
+            .unwrap();
+    }
+    assert!(first.calls() > 10 && second.calls() > 10);
+}
+
+#[tokio::test]
+async fn options_that_cannot_be_are_refused_by_name() {
+    let none: [&str; 0] = [];
+    assert_eq!(
+        Client::new(Options::new(none)).unwrap_err(),
+        OptionsError::NoAddress
+    );
+    let wrong = Client::new(Options::new(["not an address"])).unwrap_err();
+    assert!(matches!(&wrong, OptionsError::Address { address, .. } if address == "not an address"));
+    let options = Options {
+        credential: Credential::ApiKey("new\nline".into()),
+        ..Options::new(["http://127.0.0.1:1"])
+    };
+    assert_eq!(Client::new(options).unwrap_err(), OptionsError::Credential);
+}

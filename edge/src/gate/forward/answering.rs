@@ -1,0 +1,172 @@
+//! What a node does for clients of other nodes.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Weak},
+    time::Instant,
+};
+
+use docket_actors::{AnswerForwarded, Place};
+use docket_proto::{peer::forward_reply::Result as Forwarded, peer_call::Forward};
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
+use http_body_util::BodyExt;
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
+use tracing::Instrument;
+
+use super::{FRAME_HEAD, TRACEPARENT, frame, keys, put_status};
+use crate::{
+    errors::Refusal,
+    gate::{
+        CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
+        body::code_of,
+        methods::{Flow, Method},
+    },
+};
+
+/// Answers clients' calls that other nodes have let in.
+pub(crate) struct Answering {
+    /// Weak, since the gate has the node, and the node this.
+    gate: Weak<Gate>,
+}
+
+impl Answering {
+    pub(crate) fn new(gate: &Arc<Gate>) -> Self {
+        Self {
+            gate: Arc::downgrade(gate),
+        }
+    }
+}
+
+impl AnswerForwarded for Answering {
+    fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded> {
+        let gate = self.gate.upgrade();
+        async move {
+            let Some(gate) = gate else {
+                return refused(Refusal::stopping());
+            };
+            let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
+            answer(&gate, call, deadline).instrument(span).await
+        }
+        .boxed()
+    }
+}
+
+async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
+    let found = gate.methods.find(&call.method).map(|(_, method)| method);
+    let found = found.filter(|method| method.flow == Flow::Unary);
+    let (Some(method), Some(forwarder)) = (found, &gate.forwarder) else {
+        let refusal = Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method");
+        return refused(refusal.with("method", call.method));
+    };
+    // Never passed on: whoever asked knows better by now, or asks again.
+    if let Some(key) = keys::key_of(&call.method, &call.message) {
+        match forwarder.docket.place_of(&key) {
+            Place::Here => {}
+            Place::Node(node) => return Forwarded::NotLeader(node),
+            Place::Unknown => return Forwarded::NotLeader(0),
+        }
+    }
+    let permit = match gate.admission.admit(method.kind(), call.message.len()) {
+        Ok(permit) => Arc::new(permit),
+        Err(full) => {
+            gate.telemetry.denied(full.limiter());
+            return refused(gate.admission.refusal(full));
+        }
+    };
+    permit.begin();
+    let body = RequestBody::whole(
+        frame(&call.message),
+        Arc::clone(&permit),
+        Arc::clone(&gate.telemetry),
+    );
+    let request = match request(method, call, body, deadline) {
+        Ok(request) => request,
+        Err(refusal) => return refused(refusal),
+    };
+    match method.route.call(request).await {
+        Ok(response) => taken(response).await,
+        Err(never) => match never {},
+    }
+}
+
+/// The call as it would have arrived here.
+fn request(
+    method: &Method,
+    call: Forward,
+    body: RequestBody,
+    deadline: Instant,
+) -> Result<Request<RequestBody>, Refusal> {
+    let mut request = Request::new(body);
+    *request.method_mut() = HttpMethod::POST;
+    *request.uri_mut() = http::Uri::from_static(method.rule.path);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if let Ok(trace) = HeaderValue::try_from(call.traceparent)
+        && !trace.is_empty()
+    {
+        headers.insert(TRACEPARENT, trace);
+    }
+    match (&method.rule.grant, call.principal) {
+        (Some(grant), Some(principal)) => {
+            let context = CallContext {
+                principal: Arc::new(principal),
+                grant,
+                deadline: Some(deadline),
+            };
+            request.extensions_mut().insert(context);
+        }
+        (Some(_), None) => {
+            let message = "this method needs credentials";
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                "CREDENTIALS_MISSING",
+                message,
+            ));
+        }
+        // Who has no name is told apart by address.
+        (None, _) => {
+            let address: IpAddr = call.address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+            request.extensions_mut().insert(TcpConnectInfo {
+                local_addr: None,
+                remote_addr: Some(SocketAddr::new(address, 0)),
+            });
+        }
+    }
+    Ok(request)
+}
+
+/// A service's reply, taken apart.
+async fn taken(response: Response<Body>) -> Forwarded {
+    let (parts, body) = response.into_parts();
+    if code_of(&parts.headers).is_some() {
+        return failed(Status::from_header_map(&parts.headers));
+    }
+    let collected = match body.collect().await {
+        Ok(collected) => collected,
+        Err(status) => return failed(Some(status)),
+    };
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    if code_of(&trailers) != Some(Code::Ok) {
+        return failed(Status::from_header_map(&trailers));
+    }
+    let framed = collected.to_bytes();
+    match framed.len() >= FRAME_HEAD {
+        true => Forwarded::Message(framed.slice(FRAME_HEAD..)),
+        false => failed(None),
+    }
+}
+
+fn failed(status: Option<Status>) -> Forwarded {
+    let status = status.unwrap_or_else(|| Status::internal("a service ended its reply without a status"));
+    // One without details was not made by a service: tonic could not read the request.
+    if status.details().is_empty() {
+        return refused(Refusal::unreadable(&status));
+    }
+    Forwarded::Status(put_status(&status))
+}
+
+fn refused(refusal: Refusal) -> Forwarded {
+    Forwarded::Status(put_status(&refusal.into()))
+}
