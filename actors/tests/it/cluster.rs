@@ -191,7 +191,7 @@ async fn an_order_reserves_items_that_are_led_on_other_nodes_and_every_node_show
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_outlives_any_leader_and_what_is_half_done_is_finished_by_the_next() {
     let mut three = shop(|_| {}).await;
-    for round in 0..2 {
+    for (round, customer) in CUSTOMERS.into_iter().enumerate().take(2) {
         let (going, dockets) = (AtomicBool::new(true), three.dockets());
         let placing = (0..8).map(|client: usize| {
             let (dockets, going) = (&dockets, &going);
@@ -210,7 +210,7 @@ async fn what_is_acknowledged_outlives_any_leader_and_what_is_half_done_is_finis
                 confirmed
             }
         });
-        let key = Key::Customer(CustomerId::new(CUSTOMERS[round]).unwrap());
+        let key = Key::Customer(CustomerId::new(customer).unwrap());
         let victim = three.leader(&key).await;
         let killing = async {
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -1,0 +1,287 @@
+//! What the actors and the edge of one node ask of another's (`docket.peer.v1`, `call.proto`), as the engine's types.
+//!
+//! A question that is not understood is declined: nothing of it was done. So a node of another version is told, and never half obeyed.
+
+mod forward;
+mod page;
+mod step;
+
+use bytes::Bytes;
+use docket_engine::{OrderId, Sku};
+use prost::Message;
+
+use crate::peer as pb;
+
+pub use forward::{Forward, decode_forwarded, encode_forwarded};
+pub use page::{Page, PageAsk, PageOf};
+pub use step::{Step, StepAction, StepAnswer};
+
+/// The version of the questions that this program asks, and the only one that it answers.
+pub const VERSION: u32 = 1;
+
+/// What a call's body is.
+pub mod kind {
+    /// An order asks an item: [`Step`](super::Step).
+    pub const STEP: u32 = 1;
+    /// Whether orders want what is reserved for them: [`Reservation`](super::Reservation)s.
+    pub const WANTED: u32 = 2;
+    /// Reservations without an order may have been left.
+    pub const LOOK: u32 = 3;
+    /// A page of what other shards have: [`PageAsk`](super::PageAsk).
+    pub const PAGE: u32 = 4;
+    /// A client's call: [`Forward`](super::Forward).
+    pub const FORWARD: u32 = 16;
+}
+
+/// Reservations in one question at most.
+pub const RESERVATIONS_MAX: usize = 1_000;
+
+/// Bytes that do not say what they should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadCall {
+    /// No message of this kind.
+    #[error("it does not decode: {0}")]
+    Malformed(String),
+    /// Another version's.
+    #[error("it is of version {0}; this program knows version {VERSION}")]
+    Version(u32),
+    /// A field that does not say what it should.
+    #[error("its {0} has no meaning")]
+    Field(&'static str),
+}
+
+/// What is reserved for an order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reservation {
+    /// The order.
+    pub order: OrderId,
+    /// The item.
+    pub sku: Sku,
+}
+
+/// The question whether orders want these reservations.
+pub fn encode_wanted(reservations: &[Reservation]) -> Bytes {
+    let reservations = reservations.iter().map(|reservation| pb::WantedReservation {
+        order: put_order(reservation.order),
+        sku: reservation.sku.as_str().to_owned(),
+    });
+    let request = pb::WantedRequest {
+        version: VERSION,
+        reservations: reservations.collect(),
+    };
+    request.encode_to_vec().into()
+}
+
+/// The reservations of that question.
+///
+/// # Errors
+/// Where there is none that this program knows.
+pub fn decode_wanted(body: Bytes) -> Result<Vec<Reservation>, BadCall> {
+    let request = pb::WantedRequest::decode(body).map_err(malformed)?;
+    known(request.version)?;
+    if request.reservations.len() > RESERVATIONS_MAX {
+        return Err(BadCall::Field("number of reservations"));
+    }
+    let taken = request.reservations.iter().map(|reservation| {
+        Ok(Reservation {
+            order: take_order(&reservation.order)?,
+            sku: take_sku(&reservation.sku)?,
+        })
+    });
+    taken.collect()
+}
+
+/// The answer: which of them nothing wants.
+pub fn encode_orphaned(orphaned: Vec<bool>) -> Bytes {
+    pb::WantedReply { orphaned }.encode_to_vec().into()
+}
+
+/// The same taken apart.
+///
+/// # Errors
+/// Where it is not the answer to a question about so many.
+pub fn decode_orphaned(body: Bytes, asked: usize) -> Result<Vec<bool>, BadCall> {
+    let reply = pb::WantedReply::decode(body).map_err(malformed)?;
+    if reply.orphaned.len() == asked {
+        Ok(reply.orphaned)
+    } else {
+        Err(BadCall::Field("number of answers"))
+    }
+}
+
+/// The word that reservations without an order may have been left.
+pub fn encode_look() -> Bytes {
+    pb::LookRequest { version: VERSION }.encode_to_vec().into()
+}
+
+/// Whether it is that.
+///
+/// # Errors
+/// Where it is not, or another version's.
+pub fn decode_look(body: Bytes) -> Result<(), BadCall> {
+    known(pb::LookRequest::decode(body).map_err(malformed)?.version)
+}
+
+fn malformed(error: impl std::fmt::Display) -> BadCall {
+    BadCall::Malformed(error.to_string())
+}
+
+fn known(version: u32) -> Result<(), BadCall> {
+    if version == VERSION {
+        Ok(())
+    } else {
+        Err(BadCall::Version(version))
+    }
+}
+
+fn put_order(order: OrderId) -> Bytes {
+    Bytes::copy_from_slice(&order.0.to_be_bytes())
+}
+
+fn take_order(bytes: &Bytes) -> Result<OrderId, BadCall> {
+    let bytes = <[u8; 16]>::try_from(&bytes[..]).map_err(|_| BadCall::Field("order"))?;
+    Ok(OrderId(u128::from_be_bytes(bytes)))
+}
+
+fn take_sku(text: &str) -> Result<Sku, BadCall> {
+    Sku::new(text).map_err(|_| BadCall::Field("sku"))
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::{
+        Amount, CustomerId, OrderState, Quantity, Rejection,
+        access::{ApiKeyId, Credential, Principal, Role, Scope, Scopes, SessionId, Username},
+        item::ReserveLine,
+    };
+
+    use super::*;
+
+    fn sku(text: &str) -> Sku {
+        Sku::new(text).unwrap()
+    }
+
+    #[test]
+    fn questions_and_answers_arrive_as_they_were_sent() {
+        let lines = vec![ReserveLine {
+            line: 3,
+            quantity: Quantity(2),
+            unit_price: Amount(0),
+        }];
+        let actions = [
+            StepAction::Reserve {
+                currency: "EUR".parse().unwrap(),
+                lines,
+            },
+            StepAction::Release,
+            StepAction::GiveUp { line: 7 },
+        ];
+        for action in actions {
+            let step = Step {
+                term: 9,
+                order: OrderId(1 << 127),
+                sku: sku("tea"),
+                action,
+            };
+            assert_eq!(Step::decode(step.encode()).unwrap(), step);
+        }
+        let rejection = Rejection::InsufficientStock {
+            line: 2,
+            sku: sku("tea"),
+            wanted: Quantity(3),
+            available: Quantity(1),
+        };
+        for answer in [
+            StepAnswer::Done,
+            StepAnswer::Rejected(rejection),
+            StepAnswer::Failed(pb::StepFailure::Panicked),
+        ] {
+            assert_eq!(StepAnswer::decode(answer.encode()).unwrap(), answer);
+        }
+        let asked = [1, 2].map(|n| Reservation {
+            order: OrderId(n),
+            sku: sku("tea"),
+        });
+        assert_eq!(decode_wanted(encode_wanted(&asked)).unwrap(), asked);
+        let orphaned = vec![true, false];
+        assert_eq!(
+            decode_orphaned(encode_orphaned(orphaned.clone()), 2).unwrap(),
+            orphaned
+        );
+        assert_eq!(
+            decode_orphaned(encode_orphaned(orphaned), 3),
+            Err(BadCall::Field("number of answers"))
+        );
+        decode_look(encode_look()).unwrap();
+        for what in [
+            PageOf::Orders {
+                customer: Some(CustomerId::new("ada").unwrap()),
+                states: vec![OrderState::Pending, OrderState::Rejected],
+                before: Some(OrderId(7)),
+                limit: 9,
+            },
+            PageOf::Customers {
+                after: None,
+                limit: 1,
+            },
+            PageOf::Items {
+                after: Some(sku("tea")),
+                limit: 2,
+            },
+        ] {
+            let shards = vec![0, 7];
+            let ask = PageAsk { shards, what };
+            assert_eq!(PageAsk::decode(ask.encode()).unwrap(), ask);
+        }
+        let page = Page {
+            next: Some(OrderId(3)),
+            ..Page::default()
+        };
+        assert_eq!(Page::decode(page.encode()).unwrap(), page);
+    }
+
+    #[test]
+    fn a_forwarded_call_keeps_who_made_it() {
+        for (role, customer, credential) in [
+            (Role::Admin, None, Credential::ApiKey(ApiKeyId([7; 12]))),
+            (
+                Role::Customer,
+                Some("ada"),
+                Credential::Session(SessionId([8; 16])),
+            ),
+        ] {
+            let forward = Forward {
+                method: "/docket.v1.OrderService/GetOrder".into(),
+                message: Bytes::from_static(b"message"),
+                principal: Some(Principal {
+                    account: Username::new("root").unwrap(),
+                    role,
+                    customer: customer.map(|id| CustomerId::new(id).unwrap()),
+                    scopes: Scopes::of(&[Scope::Read, Scope::Operations]),
+                    credential,
+                }),
+                address: "::1".into(),
+                traceparent: String::new(),
+            };
+            assert_eq!(Forward::decode(forward.clone().encode()).unwrap(), forward);
+        }
+    }
+
+    #[test]
+    fn what_another_version_asks_is_not_half_understood() {
+        let request = pb::StepRequest {
+            version: 2,
+            ..pb::StepRequest::default()
+        };
+        let refused = Step::decode(request.encode_to_vec().into()).unwrap_err();
+        assert_eq!(refused, BadCall::Version(2));
+        let request = pb::StepRequest {
+            version: VERSION,
+            order: put_order(OrderId(1)),
+            sku: "tea".into(),
+            ..pb::StepRequest::default()
+        };
+        let refused = Step::decode(request.encode_to_vec().into()).unwrap_err();
+        assert_eq!(refused, BadCall::Field("action"));
+    }
+}

@@ -1,0 +1,162 @@
+//! What an order asks of an item that is led on another node, and the answer.
+
+use bytes::Bytes;
+use docket_engine::{Amount, Currency, OrderId, Quantity, Rejection, Sku, item::ReserveLine};
+use prost::Message;
+
+use super::{BadCall, VERSION, known, malformed, put_order, take_order, take_sku};
+use crate::{NoIntern, peer as pb, refusal};
+
+/// What an order asks of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// In which the item's shard is led by whom is asked.
+    pub term: u64,
+    /// The order.
+    pub order: OrderId,
+    /// The item.
+    pub sku: Sku,
+    /// What is asked.
+    pub action: StepAction,
+}
+
+/// What an order may ask of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepAction {
+    /// To reserve.
+    Reserve {
+        /// The order's.
+        currency: Currency,
+        /// At least one.
+        lines: Vec<ReserveLine>,
+    },
+    /// To give back.
+    Release,
+    /// What there is of the order, after the item panicked over it.
+    GiveUp {
+        /// The order's first line of the item, from 0.
+        line: u16,
+    },
+}
+
+/// An item's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepAnswer {
+    /// It is committed.
+    Done,
+    /// A domain answer, which rests on nothing that is not committed.
+    Rejected(Rejection),
+    /// There is none.
+    Failed(pb::StepFailure),
+}
+
+impl Step {
+    /// The question's bytes.
+    pub fn encode(&self) -> Bytes {
+        use pb::step_request::Action;
+        let action = match &self.action {
+            StepAction::Reserve { currency, lines } => Action::Reserve(pb::StepReserve {
+                currency: currency.as_str().to_owned(),
+                lines: lines.iter().map(put_line).collect(),
+            }),
+            StepAction::Release => Action::Release(pb::StepNothing {}),
+            StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
+                line: u32::from(*line),
+            }),
+        };
+        let request = pb::StepRequest {
+            version: VERSION,
+            term: self.term,
+            order: put_order(self.order),
+            sku: self.sku.as_str().to_owned(),
+            action: Some(action),
+        };
+        request.encode_to_vec().into()
+    }
+
+    /// The question in these bytes.
+    ///
+    /// # Errors
+    /// Where there is none that this program knows.
+    pub fn decode(body: Bytes) -> Result<Self, BadCall> {
+        use pb::step_request::Action;
+        let request = pb::StepRequest::decode(body).map_err(malformed)?;
+        known(request.version)?;
+        let action = match request.action.ok_or(BadCall::Field("action"))? {
+            Action::Reserve(reserve) => StepAction::Reserve {
+                currency: reserve.currency.parse().map_err(|_| BadCall::Field("currency"))?,
+                lines: reserve
+                    .lines
+                    .iter()
+                    .map(take_line)
+                    .collect::<Result<Vec<_>, _>>()?,
+            },
+            Action::Release(_) => StepAction::Release,
+            Action::GiveUp(give_up) => StepAction::GiveUp {
+                line: line(give_up.line)?,
+            },
+        };
+        // What an actor is told has been checked: an order without lines of an item asks nothing of it.
+        if matches!(&action, StepAction::Reserve { lines, .. } if lines.is_empty()) {
+            return Err(BadCall::Field("lines"));
+        }
+        Ok(Self {
+            term: request.term,
+            order: take_order(&request.order)?,
+            sku: take_sku(&request.sku)?,
+            action,
+        })
+    }
+}
+
+impl StepAnswer {
+    /// The answer's bytes.
+    pub fn encode(&self) -> Bytes {
+        use pb::step_reply::Result as R;
+        let result = match self {
+            Self::Done => R::Done(pb::StepNothing {}),
+            Self::Rejected(rejection) => R::Rejected(refusal::encode(rejection).into()),
+            Self::Failed(failure) => R::Failed((*failure).into()),
+        };
+        let reply = pb::StepReply { result: Some(result) };
+        reply.encode_to_vec().into()
+    }
+
+    /// The answer in these bytes.
+    ///
+    /// # Errors
+    /// Where there is none that this program knows.
+    pub fn decode(body: Bytes) -> Result<Self, BadCall> {
+        use pb::step_reply::Result as R;
+        let reply = pb::StepReply::decode(body).map_err(malformed)?;
+        Ok(match reply.result.ok_or(BadCall::Field("result"))? {
+            R::Done(_) => Self::Done,
+            R::Rejected(bytes) => Self::Rejected(refusal::decode(&bytes, &NoIntern).map_err(malformed)?),
+            // A failure that this version does not know is one whose outcome it does not know.
+            R::Failed(failure) => Self::Failed(failure.try_into().unwrap_or_default()),
+        })
+    }
+}
+
+fn put_line(line: &ReserveLine) -> pb::StepLine {
+    pb::StepLine {
+        line: u32::from(line.line),
+        quantity: line.quantity.0,
+        unit_price: line.unit_price.0,
+    }
+}
+
+fn take_line(taken: &pb::StepLine) -> Result<ReserveLine, BadCall> {
+    if taken.quantity < 1 || taken.unit_price < 0 {
+        return Err(BadCall::Field("quantity or price"));
+    }
+    Ok(ReserveLine {
+        line: line(taken.line)?,
+        quantity: Quantity(taken.quantity),
+        unit_price: Amount(taken.unit_price),
+    })
+}
+
+fn line(number: u32) -> Result<u16, BadCall> {
+    u16::try_from(number).map_err(|_| BadCall::Field("line"))
+}
