@@ -1,0 +1,63 @@
+//! One node that is killed again and again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docket_soak::{
+    Chance, Credential, Target,
+    history::clients::{Client, Node, Shop},
+};
+
+use super::{Working, assert_checks_out, lasts, settle};
+use crate::{
+    environment::seed,
+    server::{Home, Server, verify},
+};
+
+const CLIENTS: u32 = 8;
+/// The process lives for at least this long and at most three times as long.
+const LIFE_MS: u64 = 300;
+/// Clients go on calling for so long when it is dead.
+const DEAD_MS: u64 = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_node_answered_while_it_was_killed_is_linearizable() {
+    let (seed, lasts) = (seed(), lasts());
+    println!("DOCKET_SEED={seed} DOCKET_HISTORY_SECONDS={}", lasts.as_secs());
+    let mut chance = Chance::new(seed, 0);
+    let home = Home::new()
+        // Snapshots are taken and the journal is cut within a run.
+        .set("cluster.snapshot_bytes_min", "65536");
+    let mut server = Server::start(&home);
+    let shop = Arc::new(Shop::open(&target(&server, &home), seed).await.unwrap());
+    let mut clients: Vec<Client> = (1..=CLIENTS).map(|number| Client::new(&shop, number)).collect();
+
+    let begun = Instant::now();
+    let mut kills = 0;
+    while begun.elapsed() < lasts {
+        let nodes = [Node::new(&target(&server, &home))];
+        let working = Working::begin(&shop, &nodes, clients);
+        tokio::time::sleep(Duration::from_millis(LIFE_MS + chance.below(2 * LIFE_MS))).await;
+        server.kill();
+        tokio::time::sleep(Duration::from_millis(DEAD_MS)).await;
+        clients = working.end().await;
+        kills += 1;
+
+        server = Server::start(&home);
+        let target = target(&server, &home);
+        settle(&shop, &target, &[Node::new(&target)], &mut clients).await;
+    }
+    let books = Shop::books(&target(&server, &home)).await.unwrap();
+    server.stop(&home);
+    verify(&home);
+    println!("{kills} kills, {} orders", books.orders.len());
+    let shop = Arc::into_inner(shop).unwrap();
+    assert_checks_out(seed, &shop.history(books));
+}
+
+fn target(server: &Server, home: &Home) -> Target {
+    let key = Credential::api_key(&home.admin_key());
+    Target::new(&format!("http://{}", server.grpc), key).unwrap()
+}
