@@ -10,6 +10,7 @@
 //! `DOCKET_SEED=n` draws the same requests and the same faults again. Their moments, and so the history, differ.
 
 mod single;
+mod stage;
 
 use std::{
     sync::{

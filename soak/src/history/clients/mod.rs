@@ -257,10 +257,10 @@ impl Client {
         if matches!(outcome, Outcome::Unknown(_)) && ask.request_id().is_some() {
             self.lost.push(ask);
         }
-        let is_failed = matches!(outcome, Outcome::Failed(_));
+        let is_lost = matches!(outcome, Outcome::Failed(_) | Outcome::Unknown(_));
         shop.recorder.end(call, outcome);
-        if is_failed {
-            // Nobody is there, or there is no room: not to be asked again at once.
+        if is_lost {
+            // Nobody is there, or there is no room: nobody is to be asked again at once.
             sleep(RETRY).await;
         }
         is_answered

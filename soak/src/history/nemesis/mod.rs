@@ -179,6 +179,8 @@ pub trait Stage {
     fn kill(&mut self, node: u8) -> Result<(), String>;
     /// Starts it again where it was killed, and waits until it serves.
     fn start(&mut self, node: u8) -> impl Future<Output = Result<(), String>>;
+    /// Starts it again where it has ended by itself, as a node does that cannot write.
+    fn revive(&mut self, node: u8) -> impl Future<Output = Result<(), String>>;
     /// SIGSTOP.
     fn pause(&mut self, node: u8) -> Result<(), String>;
     /// SIGCONT.
@@ -288,6 +290,7 @@ async fn undo(planned: &Planned, net: &Net, stage: &mut impl Stage) -> Result<()
     match planned.kind {
         Kind::Kill => stage.start(planned.node).await,
         Kind::Pause => stage.resume(planned.node),
+        Kind::FullDisk => stage.revive(planned.node).await,
         _ => Ok(()),
     }
 }

@@ -45,6 +45,10 @@ impl Stage for Nodes {
         Ok(())
     }
 
+    async fn revive(&mut self, node: u8) -> Result<(), String> {
+        self.start(node).await
+    }
+
     fn pause(&mut self, node: u8) -> Result<(), String> {
         self.told.push("pause");
         self.paused.insert(node);

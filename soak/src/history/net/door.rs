@@ -28,9 +28,11 @@ const REST: Duration = Duration::from_millis(50);
 /// Where a node is reached; closed, with all connections through it, when dropped.
 #[derive(Debug)]
 pub struct Door {
+    net: Net,
+    node: Who,
     address: SocketAddr,
     pub(super) target: watch::Sender<SocketAddr>,
-    pub(super) accepting: JoinHandle<()>,
+    accepting: JoinHandle<()>,
 }
 
 impl Door {
@@ -43,8 +45,10 @@ impl Door {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let (target, targets) = watch::channel(target);
-        let accepting = tokio::spawn(accept(net, node, listener, targets));
+        let accepting = tokio::spawn(accept(net.clone(), node, listener, targets));
         Ok(Self {
+            net,
+            node,
             address,
             target,
             accepting,
@@ -59,6 +63,26 @@ impl Door {
     /// The node is somewhere else from now on.
     pub fn leads_to(&self, target: SocketAddr) {
         self.target.send_replace(target);
+    }
+
+    /// Ends all connections through it, and refuses new ones as a dead process does.
+    pub fn shut(&self) {
+        self.accepting.abort();
+    }
+
+    /// Opens it again at the same address.
+    ///
+    /// # Errors
+    /// Somebody else listens there now.
+    pub async fn reopen(&mut self, target: SocketAddr) -> io::Result<()> {
+        self.accepting.abort();
+        // Its listener is closed when it has ended, in whatever way.
+        let _ = (&mut self.accepting).await;
+        self.target.send_replace(target);
+        let listener = TcpListener::bind(self.address).await?;
+        let targets = self.target.subscribe();
+        self.accepting = tokio::spawn(accept(self.net.clone(), self.node, listener, targets));
+        Ok(())
     }
 }
 

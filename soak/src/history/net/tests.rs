@@ -255,11 +255,16 @@ async fn a_flapping_link_is_good_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_closed_door_ends_its_connections() {
-    let echo = echo().await;
+async fn a_door_that_is_shut_refuses_and_opens_again() {
+    let mut echo = echo().await;
+    let there = *echo.door.target.borrow();
     let mut stream = echo.connected(1).await;
-    echo.door.accepting.abort();
+    echo.door.shut();
     let mut byte = [0];
     let ended = timeout(PATIENCE, stream.read(&mut byte)).await.unwrap();
     assert!(ended.is_err() || ended.unwrap() == 0);
+    let refused = TcpStream::connect(echo.door.address()).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    echo.door.reopen(there).await.unwrap();
+    echo.connected(1).await;
 }

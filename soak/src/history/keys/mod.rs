@@ -4,24 +4,20 @@
 //! An order that is placed touches several keys, at a moment of its own on each of them: so each key is checked by itself. What
 //! ties them together is that all of it happens between the begin of the request and its answer.
 
+mod orders;
+mod placed;
+
 use std::collections::{BTreeMap, HashMap};
 
+use self::orders::Orders;
 use super::{
     linear::Interval,
-    models::{
-        Etags,
-        account::{self, ForNow, LOST},
-        order,
-    },
+    models::{Etags, account, order},
     operation::{
-        Ask, CustomerSeen, History, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Phase, Refusal,
-        Reply, by_item,
+        Ask, CustomerSeen, History, ItemSeen, Micros, Operation, OrderSeen, Outcome, Phase, Reply, by_item,
     },
-    requests::{Request, given_up},
+    requests::Request,
 };
-
-/// A certain failure with this reason may leave something reserved for a while: the order's shard lost its lead behind it.
-const LOST_LEAD: &str = "SHARD_UNAVAILABLE";
 
 /// The steps of every key.
 #[derive(Debug, Default)]
@@ -90,160 +86,6 @@ impl Keys {
 
     fn etag(&mut self, key: &str, etag: &str) -> u32 {
         self.etags.entry(key.to_owned()).or_default().number(etag)
-    }
-
-    /// What a request for an order does to its items and its customer.
-    fn place(&mut self, history: &History, request: &Request<'_>, customer: &str, lines: &[Line]) {
-        let total = Ask::total(lines);
-        let span = Span {
-            begin: request.begin,
-            end: request.until(history),
-            source: request.answer.unwrap_or(request.attempts[0]),
-        };
-        match request.answered(history).map(|answer| &answer.outcome) {
-            Some(Outcome::Ok(_)) => {
-                for (item, quantity) in by_item(lines) {
-                    self.account(item, span, account::Step::Take(quantity));
-                }
-                self.account(customer, span, account::Step::Take(total));
-                self.left_overs(history, request, lines);
-            }
-            Some(Outcome::Refused(refusal)) => {
-                self.refused(history, request, span, refusal, customer, lines);
-                self.left_overs(history, request, lines);
-            }
-            _ if request.may_be_done(history) => {
-                for (item, quantity) in by_item(lines) {
-                    self.lost_now(item, span, quantity, false);
-                }
-                self.lost_now(customer, span, total, false);
-            }
-            _ => {}
-        }
-        for (number, operation) in of_attempts(history, request) {
-            let lost_lead = matches!(&operation.outcome, Outcome::Failed(why) if why.starts_with(LOST_LEAD));
-            if lost_lead {
-                self.left_over(history, number, operation, lines);
-            }
-        }
-    }
-
-    /// An attempt that was lost may have left reservations for an order that never came to be. They are given back in time.
-    fn left_overs(&mut self, history: &History, request: &Request<'_>, lines: &[Line]) {
-        for (number, operation) in request.unknown(history) {
-            self.left_over(history, number, operation, lines);
-        }
-    }
-
-    fn left_over(&mut self, history: &History, number: usize, operation: &Operation, lines: &[Line]) {
-        let span = Span {
-            begin: operation.invoked,
-            end: history.quiet_after(given_up(operation)),
-            source: number,
-        };
-        for (item, quantity) in by_item(lines) {
-            self.lost_now(item, span, quantity, true);
-        }
-    }
-
-    fn refused(
-        &mut self,
-        history: &History,
-        request: &Request<'_>,
-        span: Span,
-        refusal: &Refusal,
-        customer: &str,
-        lines: &[Line],
-    ) {
-        let available = refusal.figures.get("available").copied();
-        match refusal.reason.as_str() {
-            "INSUFFICIENT_CREDIT" => {
-                if let Some(available) = available {
-                    self.account(customer, span, account::Step::SeeAvailable(available));
-                }
-                return;
-            }
-            "CUSTOMER_NOT_FOUND" | "REQUEST_ID_REUSED" | "INVALID_ARGUMENT" | "AMOUNT_OVERFLOW" => return,
-            _ => {}
-        }
-        // It has given everything back when it is answered. The answer to a repeat may come before.
-        let given_back = match request
-            .unknown(history)
-            .map(|(_, operation)| given_up(operation))
-            .max()
-        {
-            None => span.end,
-            Some(last) => history.quiet_after(last.max(span.begin)),
-        };
-        let for_now = Span {
-            end: given_back,
-            ..span
-        };
-        let is_short = refusal.reason == "INSUFFICIENT_STOCK";
-        for (item, quantity) in by_item(lines) {
-            match available.filter(|_| is_short && refusal.resource == item) {
-                Some(available) => self.account(item, span, account::Step::SeeAvailable(available)),
-                None => self.refused_now(item, for_now, quantity),
-            }
-        }
-        self.refused_now(customer, for_now, Ask::total(lines));
-    }
-
-    /// Something may be taken and given back.
-    fn for_now(&mut self, key: &str, span: Span, order: ForNow) {
-        self.account(key, span, account::Step::TakeForNow(order));
-        self.account(key, span, account::Step::GiveBackForNow(order));
-    }
-
-    /// A refused order has given back what it took when it is answered.
-    fn refused_now(&mut self, key: &str, span: Span, amount: i64) {
-        self.next_number += 1;
-        let order = ForNow {
-            number: self.next_number,
-            amount,
-            must: true,
-        };
-        self.for_now(key, span, order);
-    }
-
-    fn lost_now(&mut self, key: &str, span: Span, amount: i64, must: bool) {
-        let order = ForNow {
-            number: LOST,
-            amount,
-            must,
-        };
-        self.for_now(key, span, order);
-    }
-
-    /// What a booking does.
-    fn book(&mut self, history: &History, request: &Request<'_>, key: &str, delta: i64) {
-        let span = Span {
-            begin: request.begin,
-            end: request.until(history),
-            source: request.answer.unwrap_or(request.attempts[0]),
-        };
-        let step = match request.answered(history).map(|answer| &answer.outcome) {
-            Some(Outcome::Ok(reply)) => {
-                let told = match reply {
-                    Reply::Item(item) => (item.on_hand, item.reserved, self.etag(key, &item.etag)),
-                    Reply::Customer(customer) => {
-                        (customer.balance, customer.held, self.etag(key, &customer.etag))
-                    }
-                    Reply::Order(_) | Reply::Orders { .. } => return,
-                };
-                account::Step::Book {
-                    delta,
-                    told: Some(told),
-                }
-            }
-            Some(Outcome::Refused(refusal)) => match refused_booking(refusal) {
-                Some(step) => step,
-                None => return,
-            },
-            _ if request.may_be_done(history) => account::Step::Book { delta, told: None },
-            _ => return,
-        };
-        self.account(key, span, step);
     }
 
     /// How orders came to be.
@@ -433,28 +275,6 @@ fn push<S>(keys: &mut BTreeMap<String, Vec<Interval<S>>>, key: &str, span: Span,
     }
 }
 
-fn of_attempts<'h>(
-    history: &'h History,
-    request: &Request<'_>,
-) -> impl Iterator<Item = (usize, &'h Operation)> {
-    request
-        .attempts
-        .iter()
-        .map(|number| (*number, &history.operations[*number]))
-}
-
-fn refused_booking(refusal: &Refusal) -> Option<account::Step> {
-    let figure = |name: &str| refusal.figures.get(name).copied();
-    match refusal.reason.as_str() {
-        "STOCK_RESERVED" => Some(account::Step::SeeFigures {
-            within: figure("on_hand")?,
-            taken: figure("reserved")?,
-        }),
-        "BALANCE_HELD" => Some(account::Step::SeeFree(figure("available")?)),
-        _ => None,
-    }
-}
-
 fn see_item(seen: &ItemSeen, etag: u32) -> account::Step {
     account::Step::See {
         within: seen.on_hand,
@@ -470,85 +290,5 @@ fn see_customer(seen: &CustomerSeen, etag: u32) -> account::Step {
         taken: seen.held,
         available: seen.available,
         etag,
-    }
-}
-
-/// An order that somebody saw.
-struct Known<'a> {
-    order: &'a OrderSeen,
-    seen_by: Option<usize>,
-    /// The request that was answered with it.
-    request: Option<&'a Request<'a>>,
-}
-
-/// Every order that somebody saw, and the requests that may be behind those that nobody was answered with.
-struct Orders<'a> {
-    known: BTreeMap<&'a str, Known<'a>>,
-    by_customer: HashMap<&'a str, Vec<&'a str>>,
-    unnamed: HashMap<(&'a str, &'a [Line]), Vec<&'a Request<'a>>>,
-}
-
-impl<'a> Orders<'a> {
-    fn of(history: &'a History, requests: &'a [Request<'a>]) -> Self {
-        let mut orders = Self {
-            known: BTreeMap::new(),
-            by_customer: HashMap::new(),
-            unnamed: HashMap::new(),
-        };
-        let in_books = history.books.iter().flat_map(|books| &books.orders);
-        let seen = history.orders_seen().map(|(number, order)| (Some(number), order));
-        for (seen_by, order) in seen.chain(in_books.map(|order| (None, order))) {
-            orders.known.entry(&order.name).or_insert(Known {
-                order,
-                seen_by,
-                request: None,
-            });
-        }
-        for request in requests {
-            let Ask::Place { customer, lines, .. } = request.ask else {
-                continue;
-            };
-            match request.answered(history).and_then(Operation::order) {
-                Some(order) => {
-                    if let Some(known) = orders.known.get_mut(order.name.as_str()) {
-                        known.request = Some(request);
-                    }
-                }
-                None if request.begin != Micros::MAX => {
-                    orders.unnamed.entry((customer, lines)).or_default().push(request);
-                }
-                None => {}
-            }
-        }
-        for (name, known) in &orders.known {
-            orders
-                .by_customer
-                .entry(&known.order.customer)
-                .or_default()
-                .push(name);
-        }
-        orders
-    }
-
-    fn of_customer(&self, customer: &str) -> impl Iterator<Item = &'a str> {
-        self.by_customer.get(customer).into_iter().flatten().copied()
-    }
-
-    /// When an order that nobody was answered with can have come to be; none where nobody asked for it.
-    fn asked_for(&self, history: &History, known: &Known<'_>) -> Option<Span> {
-        let order = known.order;
-        let requests = self
-            .unnamed
-            .get(&(order.customer.as_str(), order.lines.as_slice()))?;
-        let first = requests.iter().min_by_key(|request| request.begin)?;
-        let ends = requests.iter().map(|request| request.until(history));
-        let end = ends
-            .collect::<Option<Vec<_>>>()
-            .and_then(|ends| ends.into_iter().max());
-        Some(Span {
-            begin: first.begin,
-            end,
-            source: first.attempts[0],
-        })
     }
 }
