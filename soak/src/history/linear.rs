@@ -18,8 +18,10 @@ use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
 use super::operation::Micros;
 
-/// At most this many configurations of one key are looked at.
+/// At most this many configurations of one key are looked at, or [`WORK_PER_STEP`] for each of its steps where that is more.
 pub const WORK_MAX: usize = 500_000;
+/// A right history of any length needs one or two for each step.
+pub const WORK_PER_STEP: usize = 8;
 /// At most this many steps of one key are open at a time: the bits of a set.
 pub const OPEN_MAX: usize = 128;
 /// At most this many configurations are looked at while a failing history is made smaller, in each try.
@@ -89,6 +91,7 @@ pub fn check<M: Model>(
     work_max: usize,
 ) -> Found<Part<M::State>> {
     let mut search = Search::new(model, steps);
+    let work_max = work_max.max(steps.len().saturating_mul(WORK_PER_STEP));
     match search.run(state.clone(), work_max) {
         Found::Linearizable => Found::Linearizable,
         Found::Undecided => Found::Undecided,

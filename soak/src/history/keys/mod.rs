@@ -251,8 +251,7 @@ impl Keys {
             .map(|order| order.name.as_str())
             .filter(|_| !complete);
         let missing: Vec<&str> = orders
-            .of_customer(customer)
-            .filter(|name| oldest.is_none_or(|oldest| *name > oldest))
+            .newer(customer, oldest, span.end)
             .filter(|name| !listed.iter().any(|seen| seen.name == *name))
             .collect();
         for name in missing {

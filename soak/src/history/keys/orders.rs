@@ -71,9 +71,21 @@ impl<'a> Orders<'a> {
         orders
     }
 
-    /// The names of a customer's, in the order of time.
-    pub fn of_customer(&self, customer: &str) -> impl Iterator<Item = &'a str> {
-        self.by_customer.get(customer).into_iter().flatten().copied()
+    /// The names of a customer's orders that are newer than this one, as far as they were asked for until then: names are in
+    /// the order of time, so that all behind the first that was not are newer still.
+    pub fn newer(
+        &self,
+        customer: &str,
+        than: Option<&str>,
+        asked_until: Option<Micros>,
+    ) -> impl Iterator<Item = &'a str> {
+        let names = self.by_customer.get(customer).map_or(&[][..], Vec::as_slice);
+        let older = names.partition_point(|name| than.is_some_and(|than| *name <= than));
+        let was_asked = move |name: &&str| {
+            let request = self.known.get(*name).and_then(|known| known.request);
+            request.is_none_or(|request| asked_until.is_none_or(|until| request.begin <= until))
+        };
+        names[older..].iter().copied().take_while(was_asked)
     }
 
     /// When an order that nobody was answered with can have come to be; none where nobody asked for it.
