@@ -9,8 +9,10 @@
 //!
 //! `DOCKET_SEED=n` draws the same requests and the same faults again. Their moments, and so the history, differ.
 
+mod members;
 mod single;
 mod stage;
+mod three;
 
 use std::{
     sync::{

@@ -70,7 +70,7 @@ async fn what_one_node_answered_while_it_was_paused_and_its_disk_was_slow_is_lin
     let able = Able::of(1, &home.data());
     println!("{able}");
     let plan = nemesis::plan(seed, &[1], &able.kinds, lasts);
-    let mut servers = Servers::start(&net, vec![home]).await;
+    let mut servers = Servers::alone(&net, home).await;
     let target = at(&servers.address(1), servers.home(1));
     let nodes = [Node::new(&target)];
     let shop = Arc::new(Shop::open(&target, seed).await.unwrap());

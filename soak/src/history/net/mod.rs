@@ -177,6 +177,13 @@ impl Net {
         self.set_between(side, others, Link::Open);
     }
 
+    /// Whether some connection between the two goes through a door, whoever of them made it.
+    pub fn joins(&self, one: Who, other: Who) -> bool {
+        self.links()
+            .get(&(one, other))
+            .is_some_and(|link| link.receiver_count() > 0)
+    }
+
     /// Which links are not good.
     pub fn bad(&self) -> BTreeMap<(Who, Who), Link> {
         let links = self.links();

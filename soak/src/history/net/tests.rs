@@ -144,6 +144,7 @@ async fn one_direction_is_cut_and_the_other_is_not() {
 async fn a_cut_between_two_is_none_between_others() {
     let echo = echo().await;
     let (mut one, mut three) = (echo.connected(1).await, echo.connected(3).await);
+    assert!(echo.net.joins(ONE, TWO) && echo.net.joins(TWO, THREE) && !echo.net.joins(ONE, THREE));
     let mut client = TcpStream::connect(echo.door.address()).await.unwrap();
     echo.net.set_between(&[ONE], &[TWO, THREE], Link::Cut);
     assert_eq!(said(&mut three, "three").await.unwrap(), "three");
