@@ -11,6 +11,10 @@ soak *ARGS:
     cargo build --release --package docket --bin docket --package docket-soak --bin docket-soak
     target/release/docket-soak run --out target/soak {{ARGS}}
 
+# An hour of histories under faults, checked; `just history 86400` is a day.
+history SECONDS="3600":
+    DOCKET_HISTORY_SECONDS={{SECONDS}} cargo test --test e2e history -- --nocapture
+
 # Formats, and applies what clippy can mend by itself.
 fix:
     cargo fmt --all

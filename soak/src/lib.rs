@@ -22,6 +22,7 @@ pub mod disk;
 mod drive;
 pub mod echo;
 mod error;
+pub mod history;
 mod process;
 pub mod report;
 mod server;

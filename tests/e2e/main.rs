@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
 //! | `kill_points.rs` | nor at any of the journal's write and sync calls |
+//! | `history.rs` | what clients were told while faults were injected is what a right server can have answered |
 //! | `model.rs` | every answer is the one that a plain model predicts |
 //! | `third_party.rs` | a client with no code of ours works |
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
@@ -25,6 +26,7 @@ mod api;
 mod authorisation;
 mod cluster;
 mod environment;
+mod history;
 mod input;
 mod kill;
 mod kill_points;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use docket_proto::peer::peer_client::PeerClient;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::transport::Channel;
 
+use super::dial::dial_at;
 use super::link::{channel, greet};
 use super::service::ANYBODY;
 use super::{Own, PeerError, tls};
@@ -53,7 +54,7 @@ async fn connect(own: &Own, address: SocketAddr) -> Result<Met, PeerError> {
         address: address.to_string(),
         cause: cause.to_string(),
     };
-    let tcp = TcpStream::connect(address)
+    let tcp = dial_at(own.listen, address)
         .await
         .map_err(|error| nobody(&error))?;
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.

@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
 use super::call_client::CallStream;
+use super::dial::dial;
 use super::service::{EXPELLED, TWICE};
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
 use crate::NodeId;
@@ -207,7 +208,7 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
         node,
         cause: format!("{address}: {cause}"),
     };
-    let tcp = TcpStream::connect(address)
+    let tcp = dial(own.listen, address)
         .await
         .map_err(|error| unreachable(&error))?;
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.

@@ -21,6 +21,7 @@ mod append_client;
 mod append_server;
 mod call_client;
 mod call_server;
+mod dial;
 mod knock;
 mod link;
 mod listener;
@@ -191,6 +192,8 @@ pub(crate) struct Own {
     pub(crate) instance: String,
     /// A random number of this process.
     process: u64,
+    /// What it listens on for peers.
+    listen: std::net::IpAddr,
     ends: RwLock<Arc<tls::Ends>>,
 }
 
@@ -230,6 +233,7 @@ impl Peers {
                 node_id: options.node_id,
                 instance,
                 process: uuid::Uuid::new_v4().as_u64_pair().0,
+                listen: options.listen.ip(),
                 ends: RwLock::new(Arc::new(ends)),
             }),
             known: RwLock::default(),

@@ -1,0 +1,41 @@
+//! Histories: what clients asked and heard while faults were injected, and whether a right server can have answered so.
+//!
+//! ```text
+//!   clients ──▶ Recorder ──▶ History ──▶ Requests ──▶ Keys ──▶ linear: is each key linearizable?
+//!                               │           └──▶ once: is each request done once, and answered alike?
+//!                               └──────────────▶ books: are stock, money and orders at the end exact?
+//! ```
+//!
+//! An outcome is one of four: done, refused by a rule of the shop, not done for certain, or *unknown*. What is unknown may take
+//! effect at any time since it was asked, or never; a quiet moment ([`Recorder::quiet`]) ends that.
+//!
+//! What is checked: every item, customer and order by itself is linearizable ([`linear`]), with bounded work and "undecided"
+//! where that does not do; a request id stands for one effect and one answer; at the end, stock and money are what was booked and
+//! what the confirmed orders take, every acknowledged order is listed, once, and none that nobody asked for. A list is
+//! checked as a read of each order in it, and of each that is missing in it. There is no feed of orders yet; that it has no gaps
+//! is not checked.
+//!
+//! A fault is told with the smallest part of the history that shows it. [`clients`] make a history,
+//! [`nemesis`] plans what goes wrong meanwhile, and [`net`] is a network that can be made bad.
+
+mod books;
+mod check;
+pub mod clients;
+mod keys;
+pub mod linear;
+pub mod models;
+pub mod nemesis;
+pub mod net;
+pub mod operation;
+mod recorder;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use check::{Fault, Verdict, check, check_within};
+pub use operation::{
+    Ask, Books, CustomerSeen, History, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Phase, Refusal,
+    Reply,
+};
+pub use recorder::{Call, Recorder};
