@@ -117,6 +117,9 @@ pub const COMPARE_EVERY_MS: u64 = 10_000;
 /// How long a follower may take to answer that, in milliseconds.
 pub const COMPARE_MS: u64 = 5_000;
 
+/// How long replicas may be known to differ before those that answer decide without the others, in milliseconds.
+pub const UNDECIDED_MS: u64 = 60_000;
+
 /// Groups that are compared in one message.
 pub const COMPARE_GROUPS_MAX: usize = 256;
 

@@ -6,21 +6,24 @@
 //!         ── Condemn: this replica is wrong ──▶                                  stops, says so, and its node with it
 //! ```
 //!
-//! Where replicas differ nobody can know which is right, but most of them agree: those outvoted stop, and at a draw all do. A replica
-//! that stops makes its node exit with the reason; after its start it reads its journal again, and is compared again.
+//! Where replicas differ nobody can know which is right, but most of them agree: those outvoted stop. A follower that says nothing of the
+//! entry in question (it is behind, or away) has a vote that is waited for, [`UNDECIDED_MS`] at most; then those that are known decide,
+//! and at a draw all of them stop. A replica that stops makes its node exit with the reason; after its start it reads its journal again,
+//! and is compared again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docket_proto::peer as pb;
 use futures::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::digest::{Compared, Mark, compare};
-use crate::limits::{COMPARE_EVERY_MS, COMPARE_GROUPS_MAX, COMPARE_MS, DIGEST_MARKS_MAX};
+use crate::limits::{COMPARE_EVERY_MS, COMPARE_GROUPS_MAX, COMPARE_MS, DIGEST_MARKS_MAX, UNDECIDED_MS};
 use crate::peer::{Peers, put_digest, take_digest};
 use crate::{Group, GroupId, Leadership, NodeId};
 
@@ -57,6 +60,8 @@ pub enum ReplicaOutcome {
 pub(crate) struct Replicas {
     peers: Arc<Peers>,
     groups: Arc<[Group]>,
+    /// Since when replicas are known to differ, where it is not decided which are outvoted.
+    undecided: Arc<Mutex<HashMap<GroupId, Instant>>>,
 }
 
 impl Replicas {
@@ -64,6 +69,7 @@ impl Replicas {
         Self {
             peers,
             groups: groups.into(),
+            undecided: Arc::default(),
         }
     }
 
@@ -143,28 +149,39 @@ impl Replicas {
 
     /// Has those stop that are outvoted, if replicas differ.
     async fn judge(&self, group: &Group, checks: &[&ReplicaCheck]) {
-        let mut newest_equal = None;
-        let (mut agree, mut differ) = (1, Vec::new());
-        for check in checks {
-            match check.outcome {
-                ReplicaOutcome::Equal { index } => {
-                    newest_equal = newest_equal.max(Some(index));
-                    agree += 1;
-                }
-                ReplicaOutcome::Different { index } => differ.push((check.node, index)),
-                ReplicaOutcome::Unknown => {}
-            }
-        }
         let metrics = &group.progress().metrics;
-        if let Some(index) = newest_equal {
-            metrics.replicas_equal_index.set(index as f64);
+        let equal = checks.iter().filter_map(|check| match check.outcome {
+            ReplicaOutcome::Equal { index } => Some(index),
+            _ => None,
+        });
+        let equal: Vec<u64> = equal.collect();
+        if let Some(index) = equal.iter().max() {
+            metrics.replicas_equal_index.set(*index as f64);
         }
-        let Some((_, index)) = differ.first().copied() else {
+        let differ = checks.iter().filter_map(|check| match check.outcome {
+            ReplicaOutcome::Different { index } => Some((check.node, index)),
+            _ => None,
+        });
+        let differ: Vec<(NodeId, u64)> = differ.collect();
+        let Some(index) = differ.iter().map(|(_, index)| *index).min() else {
+            self.undecided.lock().remove(&group.id());
             return;
         };
-        metrics.replica_mismatches.increment(differ.len() as u64);
+        // Who was equal before that says nothing of it. The leader agrees with itself.
+        let agree = 1 + equal.iter().filter(|equal| **equal >= index).count();
         let nodes: Vec<_> = differ.iter().map(|(node, _)| node.0).collect();
         tracing::error!(group = %group.id(), index, ?nodes, agree, "replicas differ");
+        let members = 1 + checks.len();
+        let decided = 2 * agree.max(differ.len()) > members || agree + differ.len() == members;
+        if !decided {
+            let now = Instant::now();
+            let since = *self.undecided.lock().entry(group.id()).or_insert(now);
+            if now.duration_since(since) < Duration::from_millis(UNDECIDED_MS) {
+                return;
+            }
+        }
+        self.undecided.lock().remove(&group.id());
+        metrics.replica_mismatches.increment(differ.len() as u64);
         if agree >= differ.len() {
             let condemned = differ
                 .iter()
