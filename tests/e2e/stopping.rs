@@ -82,9 +82,12 @@ async fn place_until_stopped(api: Api, client: usize, placed: Arc<AtomicUsize>) 
         match api.orders().place_order(request).await {
             Ok(order) => orders.push(order.into_inner()),
             Err(status) => {
-                // Turned away, or never sent. Had it been done all the same, the lists would show an order too many.
+                // Turned away, or never sent. Had it been done all the same, the lists would show an order too many. A request that
+                // crosses the server's GOAWAY is an internal error to this client library.
+                let crossed =
+                    status.code() == Code::Internal && status.message().starts_with("h2 protocol error");
                 assert!(
-                    matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown),
+                    crossed || matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown),
                     "{status:?}"
                 );
                 assert!(

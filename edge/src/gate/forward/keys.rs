@@ -120,8 +120,14 @@ mod tests {
             [
                 "/docket.v1.CustomerService/ListCustomers",
                 "/docket.v1.ItemService/ListItems",
+                // What changes the cluster finds the meta group's leader by itself.
+                "/docket.v1.NodeService/BalanceLeaders",
+                "/docket.v1.NodeService/DrainNode",
                 "/docket.v1.NodeService/GetClusterStatus",
                 "/docket.v1.NodeService/GetNodeStatus",
+                "/docket.v1.NodeService/MoveReplica",
+                "/docket.v1.NodeService/RemoveNode",
+                "/docket.v1.NodeService/UndrainNode",
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
             ]
