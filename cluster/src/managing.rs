@@ -19,6 +19,13 @@ impl Node {
         self.members().map(|members| members.registry().watch())
     }
 
+    /// Nodes that the cluster has not heard of need not wait any more: see [`MemberOptions::closed`](crate::MemberOptions::closed).
+    pub fn let_nodes_in(&self) {
+        if let Some(members) = self.members() {
+            members.let_nodes_in();
+        }
+    }
+
     /// Has the replicas of a node, and its leads, go elsewhere. Done when [`Registry::replicas_of`] it is 0; the node goes on serving.
     ///
     /// # Errors

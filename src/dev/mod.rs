@@ -129,7 +129,8 @@ async fn form(nodes: &mut Nodes) -> Result<(), Failure> {
         for node in 1..=NODES {
             if let Some(end) = nodes.has_ended(node)? {
                 return Err(Failure::Other(format!(
-                    "node {node} ended ({end}): see {}",
+                    "node {node} ended ({end}): {}\nMore is in {}.",
+                    nodes.last_word(node),
                     nodes.log(node).display()
                 )));
             }
@@ -211,7 +212,8 @@ async fn serve(nodes: &mut Nodes, output: &Output) -> Result<(), Failure> {
             }
             if let Some(end) = nodes.has_ended(node)? {
                 output.note(&format!(
-                    "node {node} ended ({end}), see {}: `docket dev restart {node}` starts it again",
+                    "node {node} ended ({end}): {}\n`docket dev restart {node}` starts it again; more is in {}",
+                    nodes.last_word(node),
                     nodes.log(node).display()
                 ));
             }

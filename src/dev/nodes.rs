@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -171,6 +171,13 @@ impl Nodes {
     /// A node's log.
     pub fn log(&self, node: usize) -> PathBuf {
         self.folder.join(format!("node-{node}.log"))
+    }
+
+    /// The last line of a node's log; where it ended by itself, it says why.
+    pub fn last_word(&self, node: usize) -> String {
+        let log = fs::read(self.log(node)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().last().unwrap_or("it said nothing").to_owned()
     }
 
     /// Where clients reach a node.

@@ -51,6 +51,8 @@ pub fn options(config: &Config) -> Result<Option<(PeerOptions, MemberOptions)>, 
             .clone()
             .unwrap_or_else(|| config.server.listen.to_string()),
         seeds: cluster.seeds.clone(),
+        // Until there is an administrator.
+        closed: true,
     };
     Ok(Some((peers, member)))
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::Docket;
+use docket_actors::{Docket, access::AccessError};
 use docket_edge::{
     Control, Operators, Parts, Server,
     auth::{AuthApi, Authenticator, Clock, bootstrap},
@@ -22,7 +22,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 use super::{admin_key, peers};
 use crate::{config::Config, failure::Failure};
 
-/// How often a node that joined looks for the accounts that its cluster has.
+/// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
 const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
 
 /// A data directory is nobody else's business.
@@ -93,6 +93,7 @@ impl Running {
             introduced = introduce(&docket, &config.server.data_dir) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
+        docket.let_nodes_in();
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
@@ -215,9 +216,21 @@ async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
         return Ok(false);
     }
     let key = admin_key::read_or_create(data_dir)?;
-    bootstrap(access, &key, Clock::system().now())
-        .await
-        .map_err(|cause| Failure::Other(format!("cannot make the first administrator: {cause}")))
+    loop {
+        match bootstrap(access, &key, Clock::system().now()).await {
+            Ok(made) => return Ok(made),
+            // With the same key it can be asked again, and until it is answered no other node can take the lead.
+            Err(cause @ (AccessError::NotLeader | AccessError::OutcomeUnknown | AccessError::Contended)) => {
+                tracing::debug!(%cause, "the first administrator is not made yet");
+                tokio::time::sleep(ACCOUNTS_POLL).await;
+            }
+            Err(cause) => {
+                return Err(Failure::Other(format!(
+                    "cannot make the first administrator: {cause}"
+                )));
+            }
+        }
+    }
 }
 
 /// Waits, on a node that joined a cluster, until it has heard of the accounts: the founder has made the first, and nobody makes another.

@@ -13,6 +13,11 @@ impl Docket {
         self.inner.node.registry()
     }
 
+    /// See [`Node::let_nodes_in`](docket_cluster::Node::let_nodes_in).
+    pub fn let_nodes_in(&self) {
+        self.inner.node.let_nodes_in();
+    }
+
     /// See [`Node::drain`](docket_cluster::Node::drain).
     ///
     /// # Errors

@@ -94,6 +94,7 @@ impl Members {
     /// What a peer that asks is answered: the ask is carried out here or nowhere, so that it never runs in a circle.
     pub(crate) async fn answer(&self, ask: &Ask) -> pb::AskReply {
         let reply = match self.lead() {
+            Lead::Here if self.is_early(ask) => Reply::Later("the cluster is being founded".to_owned()),
             Lead::Here => match self.execute(ask).await {
                 Ok(()) => Reply::Done(self.done()),
                 Err(ManageError::Refused { reason }) => Reply::Refused(reason),

@@ -16,6 +16,7 @@ mod enter;
 mod remembered;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -40,6 +41,9 @@ pub struct MemberOptions {
     pub client_address: String,
     /// Peer addresses, `HOST:PORT`, at which the cluster is found by who does not know it yet. A name is looked up at every attempt.
     pub seeds: Vec<String>,
+    /// Whether nodes that the cluster has not heard of wait, where this node decides, until [`Node::let_nodes_in`](crate::Node::let_nodes_in):
+    /// who founds a cluster finishes that before others vote in it.
+    pub closed: bool,
 }
 
 /// How long a node that was not heard waits before it says again that it is there, in milliseconds.
@@ -69,6 +73,8 @@ pub(crate) struct Members {
     meta: Group,
     /// Decisions take turns: each is made on what the one before has left.
     deciding: Mutex<()>,
+    /// Whether nodes that are not known have to wait.
+    closed: AtomicBool,
     shards: u16,
     peer_address: String,
     options: MemberOptions,
@@ -98,6 +104,7 @@ impl Members {
             registry,
             meta,
             deciding: Mutex::new(()),
+            closed: AtomicBool::new(member.closed),
             shards,
             peer_address,
             options: member.clone(),
@@ -118,6 +125,16 @@ impl Members {
 
     pub(crate) fn registry(&self) -> &SharedRegistry {
         &self.registry
+    }
+
+    pub(crate) fn let_nodes_in(&self) {
+        self.closed.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether an ask is one of a node that has to wait until the cluster is founded.
+    fn is_early(&self, ask: &Ask) -> bool {
+        let closed = self.closed.load(Ordering::Relaxed);
+        matches!(ask, Ask::Join { id, .. } if closed && *id != self.me() && self.registry.now().node(*id).is_none())
     }
 
     /// Whether a data directory may speak as a node.

@@ -22,7 +22,7 @@ impl Registry {
         let active = self.active();
         let load = self.load(&active);
         let target = REPLICAS.min(active.len());
-        self.leave(&active, &load, target)
+        self.leave(&load, target)
             .or_else(|| self.resize(&active, &load, target))
             .or_else(|| self.spread(&load))
     }
@@ -39,22 +39,16 @@ impl Registry {
     }
 
     /// A replica off a node that is not to have any, and onto another where that leaves too few.
-    fn leave(
-        &self,
-        active: &BTreeSet<NodeId>,
-        load: &BTreeMap<NodeId, usize>,
-        target: usize,
-    ) -> Option<Change> {
+    fn leave(&self, load: &BTreeMap<NodeId, usize>, target: usize) -> Option<Change> {
         self.groups.iter().find_map(|(group, placement)| {
-            // Who is gone for good first: he only costs the group its margin.
+            // Who is gone for good first: he only costs the group its margin. Who votes before he is known or active stays: the founder
+            // is both a moment later.
+            let state = |node: &NodeId| self.node(*node).map(|node| node.state);
             let leaving = placement
                 .wanted
                 .iter()
-                .filter(|node| !active.contains(node))
-                .max_by_key(|node| {
-                    self.node(**node)
-                        .is_none_or(|node| node.state == NodeState::Removed)
-                })?;
+                .filter(|node| matches!(state(node), Some(NodeState::Draining | NodeState::Removed)))
+                .max_by_key(|node| state(node) == Some(NodeState::Removed))?;
             let mut nodes = placement.wanted.clone();
             nodes.remove(leaving);
             if nodes.len() < target {

@@ -145,6 +145,28 @@ fn nothing_is_planned_before_every_group_was_heard_of() {
 }
 
 #[test]
+fn who_votes_before_it_is_known_or_active_keeps_its_replicas() {
+    let mut registry = Registry::default();
+    for group in 0..GROUPS {
+        report(&mut registry, group, &[1]);
+    }
+    let stays = |registry: &mut Registry| {
+        settle(registry);
+        let keeps = |placement: &Placement| placement.placed.contains(&id(1));
+        assert!(registry.groups().values().all(keeps), "{registry:?}");
+    };
+    // Another was quicker than the founder to say that it is there.
+    ask(&mut registry, &join(3)).unwrap();
+    ask(&mut registry, &Ask::Activate { id: id(3) }).unwrap();
+    stays(&mut registry);
+    ask(&mut registry, &join(1)).unwrap();
+    stays(&mut registry);
+    ask(&mut registry, &Ask::Activate { id: id(1) }).unwrap();
+    stays(&mut registry);
+    all_have(&registry, 2);
+}
+
+#[test]
 fn a_node_that_joins_gets_no_replicas_before_it_is_active() {
     let mut registry = founded(2);
     settle(&mut registry);

@@ -79,6 +79,10 @@ impl Cluster {
     }
 
     async fn found_with(election_ms: u64) -> Self {
+        Self::found_as(election_ms, false).await
+    }
+
+    async fn found_as(election_ms: u64, closed: bool) -> Self {
         let mut cluster = Self {
             authority: Authority::new(),
             places: Vec::new(),
@@ -86,7 +90,10 @@ impl Cluster {
         };
         let bed = Bed::new();
         Identity::found(bed.dir.path(), Some(CLUSTER), None, Some(2)).unwrap();
-        let options = cluster.options(&bed, NodeId(1), Vec::new());
+        let mut options = cluster.options(&bed, NodeId(1), Vec::new());
+        if let Some(member) = &mut options.member {
+            member.closed = closed;
+        }
         cluster.add(bed, options).await;
         cluster
     }
@@ -120,6 +127,7 @@ impl Cluster {
                 peer_address: None,
                 client_address: format!("client-{id}:7070"),
                 seeds,
+                closed: false,
             }),
             ..bed.options()
         }
@@ -344,6 +352,24 @@ async fn nodes_find_one_another_again_after_all_were_stopped_and_wherever_they_a
         })
         .await;
     cluster.equal().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_waits_until_the_founder_lets_nodes_in() {
+    let mut cluster = Cluster::found_as(600, true).await;
+    // It knows itself, closed or not.
+    cluster
+        .until("the founder", |registry| registry.active().len() == 1)
+        .await;
+    let bed = Bed::new();
+    let options = cluster.options(&bed, NodeId(2), vec![cluster.seed()]);
+    let early = tokio::time::timeout(Duration::from_secs(2), bed.try_open(options.clone())).await;
+    assert!(early.is_err(), "it got in");
+    assert_eq!(cluster.any().registry().unwrap().nodes().len(), 1);
+    cluster.any().let_nodes_in();
+    cluster.add(bed, options).await;
+    cluster.settled().await;
     cluster.end().await;
 }
 
