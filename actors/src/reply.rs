@@ -133,6 +133,8 @@ pub(crate) enum Step {
 pub(crate) enum StepError {
     /// A domain answer.
     Rejected(Rejection),
+    /// The customer's refusal of a new order, which is in the log: the order is there, and rejected.
+    Refused(Rejection),
     /// The request behind the step belongs to another order already.
     Duplicate(OrderId),
     /// No answer.

@@ -11,12 +11,12 @@ pub struct Record {
     pub events: Vec<Event>,
     /// The client request behind it, where there is one to remember.
     pub request: Option<Request>,
-    /// What the request is about, where it changes nothing and has no events.
+    /// What the decision rests on and leaves as it is: a request may change nothing, and an order is refused on its customer's account.
     pub unchanged: Option<Unchanged>,
 }
 
-/// An entity that is already as a request wants it. The request is remembered all the same: a repeat must not be done
-/// when somebody has changed the entity in between.
+/// An entity that a decision rests on and does not change. Where it is already as a request wants it, the request is remembered all
+/// the same: a repeat must not be done when somebody has changed the entity in between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unchanged {
     /// The entity.

@@ -41,6 +41,16 @@ impl PlaceOrder {
             lines: self.lines.clone(),
         }
     }
+
+    /// Placed and refused at once.
+    pub(crate) fn refusal(&self, rejection: Rejection) -> OrderCommand {
+        OrderCommand::Refuse {
+            customer: self.customer.clone(),
+            currency: self.currency,
+            lines: self.lines.clone(),
+            rejection,
+        }
+    }
 }
 
 impl Docket {

@@ -4,12 +4,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact,
-    ItemCommand, OrderId, Record, Rejection, Request, Sku, Time, Version, customer,
+    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, ItemCommand,
+    OrderId, Record, Rejection, Request, Sku, Time, Unchanged, Version, customer, order,
 };
 
-use super::{item::ItemMessage, order::Tally};
+use super::{
+    item::ItemMessage,
+    order::{Tally, push_order_events},
+};
 use crate::{
+    docket::PlaceOrder,
     host::Entity,
     proposer::After,
     remembered::Target,
@@ -51,8 +55,8 @@ pub(crate) enum CustomerMessage {
 
 /// What an order asks of its customer, and of its items when the customer has agreed.
 pub(crate) struct Hold {
+    pub(crate) place: Arc<PlaceOrder>,
     pub(crate) amount: Amount,
-    pub(crate) currency: Currency,
     pub(crate) items: Vec<(Sku, ItemCommand)>,
     pub(crate) tally: Arc<Tally>,
 }
@@ -122,7 +126,9 @@ impl Entity for CustomerEntity {
     }
 
     fn is_idle(&self, shard: &Arc<Shard>) -> bool {
-        self.is_stale(shard) || self.committed_version(shard) == self.version()
+        let is_committed =
+            || self.committed_version(shard) == self.version() && self.requests.are_committed(shard);
+        self.is_stale(shard) || is_committed()
     }
 
     fn is_done(&self) -> bool {
@@ -160,8 +166,8 @@ impl CustomerEntity {
     fn hold(&mut self, shard: &Arc<Shard>, ask: Ask, hold: Hold, record: Record) {
         let (order, decider) = (ask.order(), ask.decider());
         let Hold {
+            place,
             amount,
-            currency,
             items,
             tally,
         } = hold;
@@ -180,7 +186,7 @@ impl CustomerEntity {
         let command = CustomerCommand::Hold {
             order,
             amount,
-            currency,
+            currency: place.currency,
         };
         match customer::decide(&self.id, self.customer.as_ref(), &command) {
             Ok(decision) => {
@@ -206,12 +212,44 @@ impl CustomerEntity {
                     shard.tell_item(sku, message);
                 }
             }
-            // Also a refusal rests on what may not be committed yet.
-            Err(rejection) => {
-                let result = Err(StepError::Rejected(rejection));
-                shard.barrier(self.life, After::Answered { ask, result });
-            }
+            Err(rejection) => self.refuse(shard, ask, &place, record, rejection),
         }
+    }
+
+    /// Records an order as refused. Here, in its turn, and not where the order hears of it: between the two the request could come
+    /// again, in another order, and be decided anew.
+    fn refuse(
+        &mut self,
+        shard: &Arc<Shard>,
+        ask: Ask,
+        place: &PlaceOrder,
+        mut record: Record,
+        rejection: Rejection,
+    ) {
+        let refused = self.customer.as_ref().and_then(|customer| {
+            let decided = order::decide(None, &place.refusal(rejection.clone()));
+            decided.ok().map(|decision| (customer.version, decision.events))
+        });
+        // Also a refusal rests on what may not be committed yet.
+        let Some((version, events)) = refused else {
+            let result = Err(StepError::Rejected(rejection));
+            return shard.barrier(self.life, After::Answered { ask, result });
+        };
+        record.unchanged = Some(Unchanged {
+            entity: EntityId::Customer(self.id.clone()),
+            version,
+            decider: self.life.decider,
+        });
+        record.events.clear();
+        push_order_events(
+            &mut record,
+            (ask.order(), ask.decider()),
+            Version::default(),
+            events,
+        );
+        self.requests.begun_order(shard, record.request, ask.order());
+        let result = Err(StepError::Refused(rejection));
+        shard.submit(self.life, record, After::Answered { ask, result });
     }
 
     fn unhold(&mut self, shard: &Arc<Shard>, ask: Ask, amount: Amount, record: Record) {
@@ -389,6 +427,16 @@ impl Requests {
     fn on_its_way(&self, shard: &Shard, request: Request) -> Option<Begun> {
         let begun = self.begun.get(&request.key).copied();
         begun.filter(|begun| !shard.committed().requests.has_forgotten(begun.time))
+    }
+
+    /// Whether committed state has, or had, all that were begun. Only then another life may begin: what it does not find there it decides
+    /// anew.
+    pub(crate) fn are_committed(&self, shard: &Shard) -> bool {
+        let remembered = &shard.committed().requests;
+        let is_committed = |(key, begun): (&u128, &Begun)| {
+            remembered.contains_key(*key) || remembered.has_forgotten(begun.time)
+        };
+        self.begun.iter().all(is_committed)
     }
 
     /// Notes that a request is on its way into the log.

@@ -91,7 +91,9 @@ impl Entity for ItemEntity {
     }
 
     fn is_idle(&self, shard: &Arc<Shard>) -> bool {
-        self.is_stale(shard) || self.committed_version(shard) == self.version()
+        let is_committed =
+            || self.committed_version(shard) == self.version() && self.requests.are_committed(shard);
+        self.is_stale(shard) || is_committed()
     }
 
     fn is_done(&self) -> bool {

@@ -145,7 +145,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             Err(StepError::Rejected(rejection)) => StepAnswer::Rejected(rejection),
             Err(StepError::Failed(failure)) => StepAnswer::Failed(failed(failure)),
             // Only customers say so.
-            Err(StepError::Duplicate(_)) => StepAnswer::Failed(StepFailure::Unknown),
+            Err(StepError::Duplicate(_) | StepError::Refused(_)) => StepAnswer::Failed(StepFailure::Unknown),
         };
         Ok(answer.encode())
     }

@@ -4,7 +4,11 @@ use docket_actors::{Call, CallError};
 use docket_engine::{Amount, CustomerId, Rejection, Sku};
 use docket_persistence::mem::MemDisk;
 
-use crate::{faults, shop::Shop};
+use crate::{
+    counted::Counted,
+    faults,
+    shop::{Shop, reason},
+};
 
 fn call(request_id: &str) -> Call {
     Call {
@@ -103,6 +107,61 @@ async fn one_request_that_changes_nothing_may_be_sent_many_times_at_once() {
     for cancelled in futures::future::join_all(cancels).await {
         cancelled.unwrap();
     }
+    shop.docket.validate().unwrap();
+    shop.close().await;
+}
+
+/// An order that is refused is sent again while its customer gets more credit: whichever comes first, it is decided once. Were it
+/// decided anew before its refusal is recorded, the log would refuse what the second decision has begun, and its item would hold a
+/// reservation for nobody until that is found out.
+#[tokio::test]
+async fn a_refused_order_that_is_sent_again_at_once_is_not_decided_anew() {
+    const STEPS: usize = 10;
+    let counted = Counted::default();
+    let _counting = metrics::set_default_local_recorder(&counted);
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Shop::open(dir.path()).await;
+    shop.item("tea", 500, 1_000).await;
+    let mut confirmed = 0;
+    for (credit, again) in (0..STEPS).flat_map(|credit| (0..2 * STEPS).map(move |again| (credit, again))) {
+        let customer = format!("c{credit}-{again}");
+        shop.customer(&customer, 0).await;
+        let lines = [("tea", 1, 500)];
+        let later = async |turns: usize| {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (one, _, other) = tokio::join!(
+            shop.place("r", &customer, &lines),
+            async {
+                later(credit).await;
+                let id = CustomerId::new(&customer).unwrap();
+                let limit = Some(Amount(500));
+                let updated = shop.docket.update_customer(call("limit"), id, None, limit, None);
+                updated.await.unwrap()
+            },
+            async {
+                later(again).await;
+                shop.place("r", &customer, &lines).await
+            }
+        );
+        assert_eq!(one, other);
+        confirmed += i64::from(one.is_ok());
+        if one.is_err() {
+            assert_eq!(reason(one), "INSUFFICIENT_CREDIT");
+        }
+        assert_eq!(
+            shop.stock("tea").await.1,
+            confirmed,
+            "credit {credit}, again {again}"
+        );
+    }
+    assert_eq!(counted.of("docket_shard_conflicts_total"), 0);
+    assert!(
+        (1..(2 * STEPS * STEPS) as i64).contains(&confirmed),
+        "{confirmed}: both are to happen"
+    );
     shop.docket.validate().unwrap();
     shop.close().await;
 }

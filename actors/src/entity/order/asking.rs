@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_engine::{Amount, Currency, CustomerId, Effect, ItemCommand, Record, Rejection, Sku, order};
+use docket_engine::{Amount, Effect, ItemCommand, Record, Rejection, Sku, order};
 
 use super::{Birth, OrderEntity, Stage, Tally};
 use crate::{
-    docket::PANICS_MAX,
+    docket::{PANICS_MAX, PlaceOrder},
     entity::{
         customer::{CustomerMessage, Hold},
         item::ItemMessage,
@@ -69,8 +69,7 @@ impl OrderEntity {
     pub(super) fn ask_hold(
         &mut self,
         shard: &Arc<Shard>,
-        customer: &CustomerId,
-        currency: Currency,
+        place: &Arc<PlaceOrder>,
         record: Record,
         effects: Vec<Effect>,
     ) {
@@ -98,14 +97,14 @@ impl OrderEntity {
             ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
             deadline: Deadline::latest(&self.callers),
             hold: Hold {
+                place: place.clone(),
                 amount,
-                currency,
                 items,
                 tally,
             },
             record,
         };
-        shard.tell_customer(customer, message);
+        shard.tell_customer(&place.customer, message);
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
@@ -128,8 +127,8 @@ impl OrderEntity {
                 let effects = order::decide(None, &place.command()).map(|decision| decision.effects);
                 // It was decided before, with the same outcome.
                 let Ok(effects) = effects else { return };
-                let (record, customer) = (record.clone(), place.customer.clone());
-                self.ask_hold(shard, &customer, place.currency, record, effects);
+                let (place, record) = (place.clone(), record.clone());
+                self.ask_hold(shard, &place, record, effects);
             }
             Step::Unhold => {
                 let (Some(order), Some(record)) = (&self.order, &self.unholding) else {

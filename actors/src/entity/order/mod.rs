@@ -238,15 +238,7 @@ impl Entity for OrderEntity {
 
 impl OrderEntity {
     fn push_events(&self, record: &mut Record, from: Version, events: Vec<OrderEvent>) {
-        let mut version = from;
-        for event in events {
-            version = version.next();
-            record.events.push(Event {
-                version,
-                decider: self.life.decider,
-                fact: Fact::Order(self.id, event),
-            });
-        }
+        push_order_events(record, (self.id, self.life.decider), from, events);
     }
 
     /// Carries the order's own events of a record into the speculative state.
@@ -268,5 +260,23 @@ impl OrderEntity {
                 why: "it has no first event",
             }),
         }
+    }
+}
+
+/// Puts events of an order into a record, as decided in this life of it.
+pub(crate) fn push_order_events(
+    record: &mut Record,
+    (id, decider): (OrderId, Decider),
+    from: Version,
+    events: Vec<OrderEvent>,
+) {
+    let mut version = from;
+    for event in events {
+        version = version.next();
+        record.events.push(Event {
+            version,
+            decider,
+            fact: Fact::Order(id, event),
+        });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use docket_engine::{OrderCommand, Record, Rejection, Request, Version, order};
+use docket_engine::{Record, Request, Version, order};
 
 use super::{Birth, OrderEntity, Stage};
 use crate::{
@@ -37,13 +37,7 @@ impl OrderEntity {
                 self.callers.push(caller);
                 self.birth = Birth::Decided;
                 self.stage = Stage::Holding;
-                self.ask_hold(
-                    shard,
-                    &place.customer,
-                    place.currency,
-                    record.clone(),
-                    decision.effects,
-                );
+                self.ask_hold(shard, &place, record.clone(), decision.effects);
                 self.placing = Some((place, record));
             }
             Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
@@ -89,25 +83,19 @@ impl OrderEntity {
         };
         let rejection = match error {
             StepError::Duplicate(order) => return self.dismiss(shard, Reply::Elsewhere(order), None),
-            StepError::Rejected(
-                rejection @ (Rejection::CustomerNotFound { .. } | Rejection::RequestIdReused),
-            ) => return self.dismiss(shard, Reply::Rejected(rejection), None),
-            StepError::Rejected(rejection) => rejection,
+            StepError::Rejected(rejection) => return self.dismiss(shard, Reply::Rejected(rejection), None),
+            StepError::Refused(rejection) => rejection,
             // Failures are asked again, before this.
             StepError::Failed(_) => return,
         };
-        let command = OrderCommand::Refuse {
-            customer: place.customer.clone(),
-            currency: place.currency,
-            lines: place.lines.clone(),
-            rejection,
-        };
-        match order::decide(None, &command) {
+        // As the customer has recorded it.
+        match order::decide(None, &place.refusal(rejection)) {
             Ok(decision) => {
                 record.events.clear();
                 self.push_events(&mut record, Version::default(), decision.events);
                 self.evolve(shard, &record);
-                self.settle_with(shard, record);
+                let (reply, settled) = (self.reply(), Some(self.id));
+                self.dismiss(shard, reply, settled);
             }
             Err(rejection) => self.dismiss(shard, Reply::Rejected(rejection), None),
         }
