@@ -36,7 +36,7 @@ pub use chance::Chance;
 pub use drive::{Load, Mode, Pace, Progress, Watched, drive};
 pub use error::Error;
 pub use process::Usage;
-pub use server::{Announced, Server, metric, metric_sum};
+pub use server::{Announced, CONFIGURATION, Server, metric, metric_sum, metrics_at};
 pub use tally::{Acknowledged, Latencies, Ledger, Tally};
 pub use target::{Credential, Target};
 pub use workload::{Basket, CREDIT_LIMIT, CURRENCY, ON_HAND, Shape, Workload, price};

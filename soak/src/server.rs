@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 use crate::{Credential, Error, Target, Usage};
 
-/// What a throw-away server is configured with.
-const CONFIGURATION: &str = include_str!("server.toml");
+/// What a throw-away server is configured with: a file of `docket serve`.
+pub const CONFIGURATION: &str = include_str!("server.toml");
 /// How long a server may take to be ready, with much to recover.
 const START_MAX: Duration = Duration::from_secs(600);
 /// How long it may take to stop in order.

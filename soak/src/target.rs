@@ -44,6 +44,8 @@ impl Credential {
 pub struct Target {
     /// The server. Its settings are the connections'.
     pub endpoint: Endpoint,
+    /// Other nodes of its cluster: connections take turns among all of them.
+    pub others: Vec<Endpoint>,
     /// Sent with every call.
     pub credential: Option<Credential>,
 }
@@ -62,14 +64,20 @@ impl Target {
     /// # Errors
     /// An address that is none.
     pub fn new(address: &str, credential: Option<Credential>) -> Result<Self, Error> {
-        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|cause| Error::Connect {
-            address: address.to_owned(),
-            cause: cause.to_string(),
-        })?;
         Ok(Self {
-            endpoint: endpoint.tcp_nodelay(true),
+            endpoint: endpoint(address)?,
+            others: Vec::new(),
             credential,
         })
+    }
+
+    /// Another node of the same cluster takes its turn.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn and(mut self, address: &str) -> Result<Self, Error> {
+        self.others.push(endpoint(address)?);
+        Ok(self)
     }
 
     /// Opens a connection, which belongs to the runtime it is opened in.
@@ -77,8 +85,20 @@ impl Target {
     /// # Errors
     /// There is none to be had.
     pub async fn connect(&self) -> Result<Channel, Error> {
-        self.endpoint.connect().await.map_err(|cause| Error::Connect {
-            address: self.endpoint.uri().to_string(),
+        self.connect_in_turn(0).await
+    }
+
+    /// Opens the connection of this number, to the node whose turn it is.
+    ///
+    /// # Errors
+    /// There is none to be had.
+    pub async fn connect_in_turn(&self, number: usize) -> Result<Channel, Error> {
+        let turn = number % (1 + self.others.len());
+        let endpoint = turn
+            .checked_sub(1)
+            .map_or(&self.endpoint, |other| &self.others[other]);
+        endpoint.connect().await.map_err(|cause| Error::Connect {
+            address: endpoint.uri().to_string(),
             cause: cause
                 .source()
                 .map_or_else(|| cause.to_string(), ToString::to_string),
@@ -93,4 +113,12 @@ impl Target {
         }
         request
     }
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, Error> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|cause| Error::Connect {
+        address: address.to_owned(),
+        cause: cause.to_string(),
+    })?;
+    Ok(endpoint.tcp_nodelay(true))
 }

@@ -61,8 +61,13 @@ pub struct Plan {
 /// Which server is measured.
 #[derive(Debug)]
 pub enum Where {
-    /// One of its own, in a new folder in this one.
-    Here(PathBuf),
+    /// One of its own, in a new folder in this one; with more than one node, a cluster.
+    Here {
+        /// Where the folder is made.
+        dir: PathBuf,
+        /// How many nodes.
+        nodes: usize,
+    },
     /// One that runs already.
     There(Box<Link>),
 }

@@ -47,7 +47,7 @@ impl Report {
         if let Some(count) = errors.get(EXHAUSTED) {
             notes.push(match plan.place {
                 Where::There(_) => format!("{count} calls were refused by the server's limits ({EXHAUSTED}): those are what is measured"),
-                Where::Here(_) => format!("{count} calls were refused for want of room ({EXHAUSTED})"),
+                Where::Here { .. } => format!("{count} calls were refused for want of room ({EXHAUSTED})"),
             });
         }
         if matches!(plan.place, Where::There(_)) {

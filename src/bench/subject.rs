@@ -1,25 +1,33 @@
 //! The server that is measured: a process of its own, or one that runs already.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use docket_proto::v1::{GetNodeStatusRequest, NodeStatus};
-use docket_soak::{Error, Server, Target, metric};
+use docket_soak::{Credential, Error, Server, Target, Usage, metric, metrics_at};
 use tempfile::TempDir;
 
 use super::Where;
-use crate::{client::Client, failure::Failure};
+use crate::{
+    client::Client,
+    dev::{self, Nodes, Wanted},
+    failure::Failure,
+};
 
 /// What the server of this run is called in the report.
 const OWN: &str = "a process of its own";
+/// What the nodes are configured with: what a single server is.
+const CONFIGURATION: &str = docket_soak::CONFIGURATION;
 
 /// The server that is measured.
 pub enum Subject {
     /// A process of its own. The folder goes after the process.
     Own(Server, TempDir),
+    /// A cluster of its own, of a process each. The folder goes after the processes.
+    Cluster(Nodes, TempDir),
     /// One that runs already.
     Other(Box<Target>, Client, String),
 }
@@ -53,15 +61,16 @@ impl Subject {
     /// Starts it, or connects to it.
     pub async fn start(place: &Where) -> Result<Self, Failure> {
         match place {
-            Where::Here(folder) => {
-                let folder = tempfile::Builder::new()
-                    .prefix("docket-bench-")
-                    .tempdir_in(folder);
+            Where::Here { dir, nodes } => {
+                let folder = tempfile::Builder::new().prefix("docket-bench-").tempdir_in(dir);
                 let folder = folder.map_err(Error::system("make a folder for the server"))?;
-                Ok(Self::Own(
-                    Server::start(&program()?, folder.path()).await?,
-                    folder,
-                ))
+                match *nodes {
+                    1 => Ok(Self::Own(
+                        Server::start(&program()?, folder.path()).await?,
+                        folder,
+                    )),
+                    count => Ok(Self::Cluster(form(folder.path(), count).await?, folder)),
+                }
             }
             Where::There(link) => Ok(Self::Other(
                 Box::new(link.load()?),
@@ -75,6 +84,16 @@ impl Subject {
     pub fn target(&self) -> Result<Target, Error> {
         match self {
             Self::Own(server, _) => server.target(),
+            Self::Cluster(nodes, _) => {
+                let key =
+                    fs::read_to_string(nodes.key_file()).map_err(Error::system("read the cluster's key"))?;
+                let key = Credential::api_key(&key).ok_or(Error::Broken("the cluster's key is none"))?;
+                let first = Target::new(&nodes.address(1), Some(key))?;
+                nodes
+                    .all()
+                    .skip(1)
+                    .try_fold(first, |target, node| target.and(&nodes.address(node)))
+            }
             Self::Other(target, ..) => Ok(Target::clone(target)),
         }
     }
@@ -82,7 +101,7 @@ impl Subject {
     /// A folder on the file system of its data; none where it is not known.
     pub fn folder(&self) -> Option<&Path> {
         match self {
-            Self::Own(_, folder) => Some(folder.path()),
+            Self::Own(_, folder) | Self::Cluster(_, folder) => Some(folder.path()),
             Self::Other(..) => None,
         }
     }
@@ -90,17 +109,16 @@ impl Subject {
     /// What it has used so far.
     pub async fn sample(&self) -> Result<Sample, Error> {
         match self {
-            Self::Own(server, _) => {
-                let (usage, page) = (server.usage()?, server.metrics().await?);
-                let count = |name| Some(metric(&page, name) as u64);
-                Ok(Sample {
-                    cpu: Some(usage.cpu),
-                    rss_bytes: Some(usage.rss_bytes),
-                    rss_peak_bytes: Some(usage.rss_peak_bytes),
-                    syncs: count("docket_journal_syncs_total"),
-                    payload_bytes: count("docket_journal_payload_bytes_total"),
-                    disk_bytes: count("docket_journal_bytes"),
-                })
+            Self::Own(server, _) => Ok(Sample::seen(server.usage()?, &server.metrics().await?)),
+            Self::Cluster(nodes, _) => {
+                let mut all = Sample::default();
+                for node in nodes.all() {
+                    let pid = nodes.pid(node).ok_or(Error::Broken("a node has ended"))?;
+                    let usage = Usage::of(pid).map_err(Error::system("see what a node uses"))?;
+                    let page = metrics_at(nodes.admin_address(node)).await?;
+                    all = all.and(&Sample::seen(usage, &page));
+                }
+                Ok(all)
             }
             Self::Other(_, client, _) => {
                 // Whoever may place orders need not be one who may see how the node is.
@@ -122,9 +140,32 @@ impl Subject {
                     .map_err(Error::system("remove the server's folder"))?;
                 Ok(OWN.to_owned())
             }
+            Self::Cluster(mut nodes, folder) => {
+                let count = nodes.all().count();
+                nodes.stop().await;
+                drop(nodes);
+                folder
+                    .close()
+                    .map_err(Error::system("remove the cluster's folder"))?;
+                Ok(format!("{count} nodes, a process each"))
+            }
             Self::Other(.., address) => Ok(address),
         }
     }
+}
+
+/// A cluster in `folder`, formed.
+async fn form(folder: &Path, count: usize) -> Result<Nodes, Failure> {
+    let config = folder.join("docket.toml");
+    fs::write(&config, CONFIGURATION).map_err(Error::system(format!("write {}", config.display())))?;
+    let mut nodes = Nodes::make(Wanted {
+        folder: &folder.join("nodes"),
+        count,
+        port: dev::free_ports(count)?,
+        config: Some(&config),
+    })?;
+    dev::form(&mut nodes).await?;
+    Ok(nodes)
 }
 
 /// This program.
@@ -133,6 +174,35 @@ pub fn program() -> Result<PathBuf, Error> {
 }
 
 impl Sample {
+    /// Of a process, by what it uses and by its `/metrics`.
+    fn seen(usage: Usage, page: &str) -> Self {
+        let count = |name| Some(metric(page, name) as u64);
+        Self {
+            cpu: Some(usage.cpu),
+            rss_bytes: Some(usage.rss_bytes),
+            rss_peak_bytes: Some(usage.rss_peak_bytes),
+            syncs: count("docket_journal_syncs_total"),
+            payload_bytes: count("docket_journal_payload_bytes_total"),
+            disk_bytes: count("docket_journal_bytes"),
+        }
+    }
+
+    /// Of both together.
+    fn and(self, other: &Self) -> Self {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        Self {
+            cpu: Some(self.cpu.unwrap_or_default() + other.cpu.unwrap_or_default()),
+            rss_bytes: sum(self.rss_bytes, other.rss_bytes),
+            rss_peak_bytes: sum(self.rss_peak_bytes, other.rss_peak_bytes),
+            syncs: sum(self.syncs, other.syncs),
+            payload_bytes: sum(self.payload_bytes, other.payload_bytes),
+            disk_bytes: sum(self.disk_bytes, other.disk_bytes),
+        }
+    }
+
     fn of(status: &NodeStatus) -> Self {
         let journal = status.journal.as_ref();
         Self {

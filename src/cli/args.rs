@@ -255,6 +255,7 @@ impl Link {
         let credential = self.credentials.as_header();
         Ok(docket_soak::Target {
             endpoint: client::endpoint(&self.target)?,
+            others: Vec::new(),
             credential: credential.map(|(name, value)| Credential::new(name, value)),
         })
     }

@@ -8,6 +8,7 @@ use docket_soak::{Load, Mode, Pace, Shape, echo};
 use super::args::ClientArgs;
 use crate::{
     bench::{self, Old, Plan, Where},
+    dev,
     failure::Failure,
     output::Output,
     values::time,
@@ -27,6 +28,7 @@ Examples:
   docket bench --skew 1.2 --lines 5 --read-share 0.5
   docket bench -o json > new.json
   docket bench --compare old.json
+  docket bench --nodes 3 --no-baselines
   docket bench --addr http://10.0.0.5:7070 --api-key-file admin.key
 
 Without --addr a server of its own is started, in a folder that is removed
@@ -103,6 +105,10 @@ pub struct Args {
     /// [default: where temporary files are]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Nodes of the server, 1 to 9; connections take turns among them
+    /// [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=dev::NODES_MAX as u64))]
+    nodes: Option<u64>,
     /// Measure the server only, neither the echo nor the disk
     #[arg(long)]
     no_baselines: bool,
@@ -131,15 +137,18 @@ impl Args {
         let client = self.client.clone().or(outer);
         let timeout = client.timeout;
         let place = if client.addr.is_some() {
-            if self.dir.is_some() {
+            if self.dir.is_some() || self.nodes.is_some() {
                 return Err(Failure::Usage(
-                    "--dir is for a server of its own, not for one at --addr".into(),
+                    "--dir and --nodes are for a server of its own, not for one at --addr".into(),
                 ));
             }
             Where::There(Box::new(client.link(output)?))
         } else {
             client.refuse("bench without --addr")?;
-            Where::Here(self.dir.clone().unwrap_or_else(std::env::temp_dir))
+            Where::Here {
+                dir: self.dir.clone().unwrap_or_else(std::env::temp_dir),
+                nodes: self.nodes.unwrap_or(1) as usize,
+            }
         };
         let plan = self.plan(place, timeout)?;
         bench::run(plan, old, &output).await

@@ -1,4 +1,4 @@
-//! `docket dev`: three nodes on this machine.
+//! `docket dev`: a cluster on this machine.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::args::OutputArgs;
 use crate::{
-    dev::{self, Request},
+    dev::{self, Request, Wanted},
     failure::Failure,
     output::Output,
 };
@@ -16,11 +16,12 @@ use crate::{
 #[command(after_help = "\
 Examples:
   docket dev
+  docket dev --nodes 5
   docket dev kill 2
   docket dev restart 2
 
-Three nodes on loopback with throw-away certificates: clients at ports 7070,
-7080 and 7090, operators at the next one each, peers at the one after that.
+Nodes on loopback with throw-away certificates: clients at ports 7070, 7080,
+7090 …, operators at the next one each, peers at the one after that.
 Everything is in a folder that is removed at the end.")]
 pub struct Args {
     #[command(flatten)]
@@ -28,7 +29,11 @@ pub struct Args {
     /// Folder for certificates, data and logs; must not exist
     #[arg(long, value_name = "DIR", default_value = dev::FOLDER, global = true)]
     folder: PathBuf,
-    /// First of the thirty ports
+    /// How many nodes, 1 to 9
+    #[arg(long, value_name = "N", default_value_t = dev::NODES as u64,
+        value_parser = clap::value_parser!(u64).range(1..=dev::NODES_MAX as u64))]
+    nodes: u64,
+    /// First of ten ports for each node
     #[arg(long, value_name = "PORT", default_value_t = 7_070)]
     port: u16,
     #[command(subcommand)]
@@ -60,7 +65,15 @@ impl Args {
     /// Runs the cluster, or asks the one that runs.
     pub async fn run(self, output: Output) -> Result<(), Failure> {
         match self.command {
-            None => dev::run(&self.folder, self.port, &output).await,
+            None => {
+                let wanted = Wanted {
+                    folder: &self.folder,
+                    count: self.nodes as usize,
+                    port: self.port,
+                    config: None,
+                };
+                dev::run(wanted, &output).await
+            }
             Some(Command::Kill(one)) => dev::ask(&self.folder, Request::Kill, one.node).await,
             Some(Command::Restart(one)) => dev::ask(&self.folder, Request::Restart, one.node).await,
         }

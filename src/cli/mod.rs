@@ -81,7 +81,7 @@ enum Command {
     Config(config::Args),
     /// Make a cluster of several nodes, show it, and change it
     Cluster(cluster::Args),
-    /// Run three nodes on this machine, leaving nothing behind
+    /// Run a cluster on this machine, leaving nothing behind
     Dev(dev::Args),
     /// Make the authority and the certificates of a cluster's nodes
     Certs(certs::Args),

@@ -1,7 +1,7 @@
-//! `docket dev`: a cluster of three nodes on loopback, for a developer, gone when it ends.
+//! `docket dev`: a cluster on loopback, for a developer, gone when it ends.
 //!
 //! ```text
-//!  docket dev ──▶ folder: certificates, three data directories ──▶ three `docket serve` processes ──▶ every replica in its place
+//!  docket dev ──▶ folder: certificates, data directories ──▶ a `docket serve` process each ──▶ every replica in its place
 //!      ▲                                                               │ they stop when this process does, however it ends
 //!      └── docket dev kill 2, docket dev restart 2: a file in the folder, which is taken away when it is done
 //! ```
@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docket_cluster::REPLICAS;
 use docket_proto::v1::GetClusterStatusRequest;
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     output::{Field, Output},
     serve::Signals,
 };
-use nodes::{NODES, Nodes};
+pub use nodes::{NODES, NODES_MAX, Nodes, Wanted, free_ports};
 
 /// Where everything is kept while it runs.
 pub const FOLDER: &str = "./docket-dev";
@@ -60,10 +61,11 @@ impl Request {
 ///
 /// # Errors
 /// The folder is there already, a node cannot be started, or the cluster does not form.
-pub async fn run(folder: &Path, port: u16, output: &Output) -> Result<(), Failure> {
+pub async fn run(wanted: Wanted<'_>, output: &Output) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let started = Instant::now();
-    let mut nodes = Nodes::make(folder, port)?;
+    let folder = wanted.folder;
+    let mut nodes = Nodes::make(wanted)?;
     let formed = tokio::select! {
         formed = form(&mut nodes) => Some(formed),
         _ = signals.stop() => None,
@@ -93,14 +95,17 @@ pub async fn run(folder: &Path, port: u16, output: &Output) -> Result<(), Failur
 /// # Errors
 /// There is none in this folder, or it does not answer.
 pub async fn ask(folder: &Path, request: Request, node: usize) -> Result<(), Failure> {
-    if !(1..=NODES).contains(&node) {
-        return Err(Failure::Usage(format!("there are nodes 1 to {NODES}")));
-    }
     if !folder.is_dir() {
         return Err(Failure::Other(format!(
             "there is no {}: start `docket dev` first, or name its folder with --folder",
             folder.display()
         )));
+    }
+    // Each has its folder, even the last to join.
+    let of = (1..=NODES_MAX).take_while(|node| folder.join(nodes::log_name(*node)).exists());
+    let count = of.count();
+    if !(1..=count).contains(&node) {
+        return Err(Failure::Usage(format!("there are nodes 1 to {count}")));
     }
     let file = folder.join(request.file(node));
     fs::write(&file, "")
@@ -119,14 +124,17 @@ pub async fn ask(folder: &Path, request: Request, node: usize) -> Result<(), Fai
     Ok(())
 }
 
-/// Starts the nodes, and waits until each group has a replica on each.
-async fn form(nodes: &mut Nodes) -> Result<(), Failure> {
-    for node in 1..=NODES {
+/// Starts the nodes, and waits until every replica is in its place.
+///
+/// # Errors
+/// One cannot be started, or ends, or they do not form a cluster in time.
+pub async fn form(nodes: &mut Nodes) -> Result<(), Failure> {
+    for node in nodes.all() {
         nodes.start(node)?;
     }
     let begun = Instant::now();
     while !is_formed(nodes).await {
-        for node in 1..=NODES {
+        for node in nodes.all() {
             if let Some(end) = nodes.has_ended(node)? {
                 return Err(Failure::Other(format!(
                     "node {node} ended ({end}): {}\nMore is in {}.",
@@ -164,15 +172,26 @@ async fn is_formed(nodes: &Nodes) -> bool {
     // Until it is there it does not answer, for one reason or another.
     let Ok(status) = status.await else { return false };
     let whole = |group: &docket_proto::v1::GroupPlacement| {
-        group.placed_ids.len() == NODES && group.placed_ids == group.wanted_ids
+        group.placed_ids.len() == nodes.all().count().min(REPLICAS) && group.placed_ids == group.wanted_ids
     };
-    !status.placements.is_empty() && status.placements.iter().all(whole)
+    if status.placements.is_empty() || !status.placements.iter().all(whole) {
+        return false;
+    }
+    // With more nodes than replicas these move until they are spread evenly.
+    let held = nodes.all().map(|node| {
+        let holds = |group: &&docket_proto::v1::GroupPlacement| group.placed_ids.contains(&(node as u64));
+        status.placements.iter().filter(holds).count()
+    });
+    let (least, most) = held.fold((usize::MAX, 0), |(least, most), held| {
+        (least.min(held), most.max(held))
+    });
+    most - least <= 1
 }
 
 fn announce(nodes: &Nodes, took: Duration, output: &Output) -> Result<(), Failure> {
-    let addresses: Vec<_> = (1..=NODES).map(|node| nodes.address(node)).collect();
+    let addresses: Vec<_> = nodes.all().map(|node| nodes.address(node)).collect();
     output.line(&format!(
-        "Three nodes are ready after {:.1} s.\n",
+        "The cluster is ready after {:.1} s.\n",
         took.as_secs_f64()
     ))?;
     output.fields(&[
@@ -191,7 +210,7 @@ fn announce(nodes: &Nodes, took: Duration, output: &Output) -> Result<(), Failur
 /// Does what is asked in the folder, and says when a node ends by itself.
 async fn serve(nodes: &mut Nodes, output: &Output) -> Result<(), Failure> {
     loop {
-        for node in 1..=NODES {
+        for node in nodes.all() {
             for request in Request::ALL {
                 let file = nodes.folder().join(request.file(node));
                 if file.exists() {

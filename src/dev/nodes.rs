@@ -1,8 +1,9 @@
-//! The three processes of `docket dev`, with their certificates and folders.
+//! The processes of a cluster on loopback, with their certificates and folders: of `docket dev`, and of `docket bench --nodes`.
 
 use std::{
     env,
     fs::{self, File},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -16,8 +17,10 @@ use crate::{
     serve,
 };
 
-/// How many there are.
+/// How many there are unless somebody says otherwise.
 pub const NODES: usize = 3;
+/// How many there can be.
+pub const NODES_MAX: usize = 9;
 
 /// The cluster's id.
 const CLUSTER: &str = "dev";
@@ -27,12 +30,31 @@ const DAYS: u32 = 30;
 const PORTS: u16 = 10;
 /// How long the nodes may take to stop in order.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+/// Where free ports are looked for: below those that the system gives to connections.
+const SEARCH_FROM: u16 = 20_000;
+/// How many places are looked at.
+const SEARCH_STEPS: u16 = 1_200;
 /// How often somebody looks whether they have.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What the nodes of a cluster are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Where everything is kept; it must not exist.
+    pub folder: &'a Path,
+    /// How many, up to [`NODES_MAX`].
+    pub count: usize,
+    /// The first of ten ports for each.
+    pub port: u16,
+    /// A configuration file for all of them.
+    pub config: Option<&'a Path>,
+}
+
 /// The nodes, running or not. Dropping it kills those that run.
+#[derive(Debug)]
 pub struct Nodes {
     folder: PathBuf,
+    config: Option<PathBuf>,
     port: u16,
     certificates: Vec<Pair>,
     running: Vec<Option<Child>>,
@@ -40,7 +62,16 @@ pub struct Nodes {
 
 impl Nodes {
     /// Makes the folder with certificates for all nodes, the first of which is to found the cluster.
-    pub fn make(folder: &Path, port: u16) -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// The folder is there already or cannot be made, or there are not so many ports from `port` on.
+    pub fn make(wanted: Wanted<'_>) -> Result<Self, Failure> {
+        let Wanted {
+            folder,
+            count,
+            port,
+            config,
+        } = wanted;
         let other = |cause: &dyn std::fmt::Display| Failure::Other(cause.to_string());
         if folder.exists() {
             return Err(Failure::Other(format!(
@@ -48,15 +79,15 @@ impl Nodes {
                 folder.display()
             )));
         }
-        if port.checked_add(PORTS * NODES as u16).is_none() {
+        let ports = PORTS * count as u16;
+        if port.checked_add(ports).is_none() {
             return Err(Failure::Usage(format!(
-                "--port {port}: {} ports from there on are needed",
-                PORTS as usize * NODES
+                "--port {port}: {ports} ports from there on are needed"
             )));
         }
         let (ca, own) = (folder.join("ca"), folder.join("certs"));
         certs::make_authority(&ca, DAYS).map_err(|cause| other(&cause))?;
-        let certificates = (1..=NODES as u64).map(|node| {
+        let certificates = (1..=count as u64).map(|node| {
             let wanted = NodeCertificate {
                 cluster_id: CLUSTER.to_owned(),
                 node: NodeId(node),
@@ -71,10 +102,16 @@ impl Nodes {
         Identity::found(&first, Some(CLUSTER), None, None).map_err(|cause| other(&cause))?;
         Ok(Self {
             folder: folder.to_owned(),
+            config: config.map(Path::to_owned),
             port,
             certificates,
-            running: (0..NODES).map(|_| None).collect(),
+            running: (0..count).map(|_| None).collect(),
         })
+    }
+
+    /// Their numbers, from 1.
+    pub fn all(&self) -> std::ops::RangeInclusive<usize> {
+        1..=self.running.len()
     }
 
     /// Starts a node; one that runs already goes on.
@@ -111,6 +148,9 @@ impl Nodes {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log);
+        if let Some(config) = &self.config {
+            command.arg("--config").arg(config);
+        }
         if node > 1 {
             command.args(["--join", &format!("127.0.0.1:{}", self.first_port(1) + 2)]);
         }
@@ -157,7 +197,7 @@ impl Nodes {
             }
             tokio::time::sleep(LOOK).await;
         }
-        for node in 1..=NODES {
+        for node in self.all() {
             // What cannot be killed has ended.
             let _ = self.kill(node);
         }
@@ -170,7 +210,7 @@ impl Nodes {
 
     /// A node's log.
     pub fn log(&self, node: usize) -> PathBuf {
-        self.folder.join(format!("node-{node}.log"))
+        self.folder.join(log_name(node))
     }
 
     /// The last line of a node's log; where it ended by itself, it says why.
@@ -178,6 +218,16 @@ impl Nodes {
         let log = fs::read(self.log(node)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         log.lines().last().unwrap_or("it said nothing").to_owned()
+    }
+
+    /// The process of a node; none where it does not run.
+    pub fn pid(&self, node: usize) -> Option<u32> {
+        self.running[node - 1].as_ref().map(Child::id)
+    }
+
+    /// Where operators reach a node, `IP:PORT`.
+    pub fn admin_address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.first_port(node) + 1)
     }
 
     /// Where clients reach a node.
@@ -197,8 +247,29 @@ impl Nodes {
 
 impl Drop for Nodes {
     fn drop(&mut self) {
-        for node in 1..=NODES {
+        for node in self.all() {
             let _ = self.kill(node);
         }
     }
+}
+
+/// What a node's log is called.
+pub fn log_name(node: usize) -> String {
+    format!("node-{node}.log")
+}
+
+/// The first of the ports of so many nodes, where all of them are free now.
+///
+/// # Errors
+/// There are none.
+pub fn free_ports(count: usize) -> Result<u16, Failure> {
+    let ports = PORTS * count as u16;
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    // Others that look at the same time begin elsewhere.
+    let start = std::process::id() as u16 % SEARCH_STEPS;
+    let firsts = (0..SEARCH_STEPS).map(|step| SEARCH_FROM + (start + step) % SEARCH_STEPS * PORTS);
+    firsts
+        .filter(|first| (*first..first + ports).all(is_free))
+        .next()
+        .ok_or_else(|| Failure::Other(format!("there are no {ports} free ports in a row on 127.0.0.1")))
 }

@@ -34,7 +34,7 @@ fn three_nodes_run_one_is_killed_and_comes_back_and_nothing_is_left() {
         .unwrap();
     let mut told = BufReader::new(dev.stdout.take().unwrap()).lines();
     let first = told.next().expect("it says that it is ready").unwrap();
-    assert!(first.starts_with("Three nodes are ready"), "{first}");
+    assert!(first.starts_with("The cluster is ready"), "{first}");
     let status = format!(
         "cluster status --addr http://127.0.0.1:{port} --api-key-file docket-dev/node-1/admin.key -o json"
     );

@@ -148,8 +148,8 @@ impl Part {
 
     async fn run(self) -> Result<Tally, Error> {
         let mut channels = Vec::new();
-        for _ in &self.lanes {
-            channels.push(self.target.connect().await?);
+        for number in &self.lanes {
+            channels.push(self.target.connect_in_turn(*number).await?);
         }
         let started = Instant::now();
         let lanes = self.lanes.iter().map(|index| self.lane(*index, started));
