@@ -18,6 +18,8 @@
 //! ends it: the client has said all (OK), its message does not decode, its deadline, the end of its session or key
 //! (UNAUTHENTICATED), or the node stops (UNAVAILABLE). Whatever was not answered by then was not done.
 
+mod elsewhere;
+
 use std::{
     pin::Pin,
     sync::{
@@ -28,14 +30,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{Call, CallError, Docket, Key, PlaceOrder};
+use docket_actors::{CallError, Docket};
 use docket_engine::{
     Order,
     access::{Owner, permit},
 };
 use docket_proto::{
     api::{orders, show::order_to_proto},
-    v1::{self, PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
+    v1::{PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
 use futures::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
 use http::HeaderMap;
@@ -54,11 +56,12 @@ use crate::{
     gate::{
         self, CallContext,
         admission::{Admission, Bound, Kind, Permit, Waiting},
-        forward::{self, Asked, Forwarder, Here, Routed},
+        forward::{self, Forwarder},
         limits::Limits,
     },
     telemetry::Telemetry,
 };
+use elsewhere::{Asking, Outcome, place_where_led};
 
 /// What bounds every stream.
 #[derive(Clone)]
@@ -84,8 +87,6 @@ const ORDER_BYTES: usize = 1_024;
 const ANSWER_BYTES: usize = 256;
 /// What is logged of a stream that panicked.
 const PLACE_ORDERS: &str = "/docket.v1.OrderService/PlaceOrders";
-/// What one of its orders is to another node.
-const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// How long a stream may go on before it is asked again who sends it.
 const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
 
@@ -165,16 +166,6 @@ struct Settled {
     place: Place,
     outcome: Outcome,
     permit: Permit,
-}
-
-/// What became of an order.
-enum Outcome {
-    /// This node has answered it.
-    Here(Result<Arc<Order>, CallError>),
-    /// The node that leads its customer has placed it.
-    There(Box<v1::Order>),
-    /// That node refused it, or could not be asked.
-    Refused(Status),
 }
 
 impl Window {
@@ -448,39 +439,32 @@ impl Driver {
             place,
         } = read;
         permit.begin();
-        // What another node is told.
-        let message = match &self.bounds.forwarder {
-            Some(_) => request.encode_to_vec(),
-            None => Vec::new(),
-        };
-        let request_id = request.request_id;
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
         let docket = self.docket.clone();
-        let asked = self.bounds.forwarder.clone().map(|forwarder| {
-            let asked = Asked {
-                key: Key::Customer(order.customer.clone()),
-                method: PLACE_ORDER,
-                message: message.into(),
-                principal: Some(Arc::clone(&self.context.principal)),
-                address: String::new(),
+        let elsewhere = self.bounds.forwarder.clone().map(|forwarder| {
+            let asking = Asking {
+                principal: Arc::clone(&self.context.principal),
                 traceparent: forward::traceparent(&self.headers),
                 deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
             };
-            (forwarder, asked)
+            (forwarder, asking)
         });
         let placing = async move {
-            let outcome = match asked {
+            let outcome = match elsewhere {
                 None => Outcome::Here(docket.place_order(call, order).await),
-                Some((forwarder, asked)) => {
+                Some((forwarder, asking)) => {
                     // Boxed, so that it costs an order nothing that does not go this way.
-                    Box::pin(place_where_led(&docket, &forwarder, &asked, call, order)).await
+                    Box::pin(place_where_led(
+                        &docket, &forwarder, asking, &request, call, order,
+                    ))
+                    .await
                 }
             };
             Settled {
-                request_id,
+                request_id: request.request_id,
                 started,
                 place,
                 outcome,
@@ -536,35 +520,6 @@ impl Driver {
     fn send(&self, answer: Result<(PlaceOrdersResponse, Place), Status>) {
         // Where nobody takes answers any more, this task is about to be aborted.
         let _ = self.answers.send(answer);
-    }
-}
-
-/// Has an order placed where its customer is led.
-async fn place_where_led(
-    docket: &Docket,
-    forwarder: &Forwarder,
-    asked: &Asked,
-    call: Call,
-    order: PlaceOrder,
-) -> Outcome {
-    let here = || async {
-        match docket.place_order(call.clone(), order.clone()).await {
-            Err(CallError::Unavailable { reason, retry_after }) => {
-                Here::NotLed(Err(CallError::Unavailable { reason, retry_after }))
-            }
-            answer => Here::Done(answer),
-        }
-    };
-    match forwarder.route(asked, here).await {
-        Routed::Here(answer) => Outcome::Here(answer),
-        Routed::There { message, leader } => match v1::Order::decode(message) {
-            Ok(order) => Outcome::There(Box::new(order)),
-            Err(error) => {
-                tracing::error!(%leader, %error, "what a node says of an order is not understood");
-                Outcome::Refused(Refusal::from(CallError::OutcomeUnknown).into())
-            }
-        },
-        Routed::Refused { status, .. } => Outcome::Refused(status),
     }
 }
 
