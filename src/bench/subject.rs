@@ -162,6 +162,7 @@ async fn form(folder: &Path, count: usize) -> Result<Nodes, Failure> {
         folder: &folder.join("nodes"),
         count,
         port: dev::free_ports(count)?,
+        shards: None,
         config: Some(&config),
     })?;
     dev::form(&mut nodes).await?;

@@ -33,6 +33,9 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = dev::NODES as u64,
         value_parser = clap::value_parser!(u64).range(1..=dev::NODES_MAX as u64))]
     nodes: u64,
+    /// How many shards [default: 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    shards: Option<u16>,
     /// First of ten ports for each node
     #[arg(long, value_name = "PORT", default_value_t = 7_070)]
     port: u16,
@@ -70,6 +73,7 @@ impl Args {
                     folder: &self.folder,
                     count: self.nodes as usize,
                     port: self.port,
+                    shards: self.shards,
                     config: None,
                 };
                 dev::run(wanted, &output).await

@@ -22,6 +22,8 @@ pub const NODES: usize = 3;
 /// How many there can be.
 pub const NODES_MAX: usize = 9;
 
+/// The variable that configures the number of shards.
+const SHARDS: &str = "DOCKET__CLUSTER__SHARDS";
 /// The cluster's id.
 const CLUSTER: &str = "dev";
 /// How long the certificates are valid, in days.
@@ -46,6 +48,8 @@ pub struct Wanted<'a> {
     pub count: usize,
     /// The first of ten ports for each.
     pub port: u16,
+    /// How many shards; none for what the environment configures, or the default.
+    pub shards: Option<u16>,
     /// A configuration file for all of them.
     pub config: Option<&'a Path>,
 }
@@ -70,8 +74,12 @@ impl Nodes {
             folder,
             count,
             port,
+            shards,
             config,
         } = wanted;
+        // The founder has to know: it is what the environment has its nodes think.
+        let configured = || env::var(SHARDS).ok().and_then(|text| text.trim().parse().ok());
+        let shards = shards.or_else(configured);
         let other = |cause: &dyn std::fmt::Display| Failure::Other(cause.to_string());
         if folder.exists() {
             return Err(Failure::Other(format!(
@@ -99,7 +107,7 @@ impl Nodes {
         let certificates = certificates.collect::<Result<_, _>>()?;
         let first = folder.join("node-1");
         serve::make_data_dir(&first)?;
-        Identity::found(&first, Some(CLUSTER), None, None).map_err(|cause| other(&cause))?;
+        Identity::found(&first, Some(CLUSTER), None, shards).map_err(|cause| other(&cause))?;
         Ok(Self {
             folder: folder.to_owned(),
             config: config.map(Path::to_owned),
@@ -140,6 +148,8 @@ impl Nodes {
                 &port(2),
             ])
             .args(["--node-id", &node.to_string()])
+            // It is in the founder's identity, whom the others ask.
+            .env_remove(SHARDS)
             .env("DOCKET__CLUSTER__ID", CLUSTER)
             .env("DOCKET__CLUSTER__CA", &pair.ca)
             .env("DOCKET__CLUSTER__CERTIFICATE", &pair.certificate)

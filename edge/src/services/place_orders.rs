@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{CallError, Docket};
+use docket_actors::Docket;
 use docket_engine::{
     Order,
     access::{Owner, permit},
