@@ -20,6 +20,7 @@ use super::index::{LogIndex, OnDisk, Place};
 use super::record::{self, EntryRecord, Record};
 use crate::GroupId;
 use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::off_thread::off_thread;
 use crate::progress::Progress;
 use crate::raft::{EntryPayload, LogEntry, LogId, TypeConfig, Vote};
 
@@ -129,9 +130,7 @@ impl GroupLog {
             return Ok(found.into_iter().filter_map(Result::ok).collect());
         }
         let (group, journal) = (self.shared.group, self.shared.journal.journal.clone());
-        tokio::task::spawn_blocking(move || read_back(group, &journal, found))
-            .await
-            .map_err(io::Error::other)?
+        off_thread(move || read_back(group, &journal, found)).await?
     }
 }
 
