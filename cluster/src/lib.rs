@@ -59,6 +59,8 @@ mod ring;
 mod snapshots;
 mod verify;
 
+pub use docket_persistence::planted;
+
 pub use call::{AnswerCalls, Declined, Lane, Leader, PeerCall, PeerCallError};
 pub use error::{ClusterError, ProposeError, ReadError};
 pub use group::{Group, GroupStatus, Leadership, Pending};

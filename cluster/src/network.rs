@@ -353,9 +353,15 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
                     Some(request) if idle && request.entries.is_empty() => {
                         return Some(self.peer.append_alone(request, STALL).await);
                     }
-                    Some(request) => if let Err(error) = self.send(request).await {
-                        return Some(Err(error));
-                    },
+                    Some(request) => {
+                        let last = request.entries.last().map(|entry| entry.log_id);
+                        if let Err(error) = self.send(request).await {
+                            return Some(Err(error));
+                        }
+                        if docket_persistence::planted!(AckBeforeQuorum) && last.is_some() {
+                            return Some(Ok(Ok(last)));
+                        }
+                    }
                 },
             }
         }

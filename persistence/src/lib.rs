@@ -23,6 +23,8 @@ pub mod mark;
 pub mod mem;
 mod options;
 mod pack;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod recovery;
 mod sled_store;
 pub mod snapshot;
@@ -30,6 +32,23 @@ mod stepper;
 pub mod store;
 mod telemetry;
 mod verify;
+
+/// Whether a bug of this name (`planted::Bug`) is planted: never, and nothing is built for it, without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is($crate::planted::Bug::$bug)
+    };
+}
+/// Whether a bug of this name (`planted::Bug`) is planted: never, and nothing is built for it, without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 pub use committer::{Done, OnFailure};
 pub use disk::Disk;
