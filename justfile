@@ -15,6 +15,14 @@ soak *ARGS:
 history SECONDS="3600":
     DOCKET_HISTORY_SECONDS={{SECONDS}} cargo test --test e2e history -- --nocapture
 
+# A thousand seeds of the simulated cluster, the first three of them twice; `just simulate 100 7000` is a hundred from 7000 on.
+simulate SEEDS="1000" FIRST="1":
+    DOCKET_SIM_SEEDS={{SEEDS}} DOCKET_SIM_FIRST={{FIRST}} cargo test --package docket-sim
+
+# The bugs that are planted in turn, and in how many seeds each is found, of at most so many.
+simulate-bugs SEEDS="1000":
+    DOCKET_SIM_BUGS={{SEEDS}} cargo test --package docket-sim --features planted-bugs
+
 # Formats, and applies what clippy can mend by itself.
 fix:
     cargo fmt --all

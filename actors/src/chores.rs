@@ -95,7 +95,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         last_look = Instant::now();
         let all = router.clone();
         // It walks every reservation.
-        let Ok(found) = tokio::task::spawn_blocking(move || orphans(&all)).await else {
+        let Ok(found) = docket_cluster::off_thread(move || orphans(&all)).await else {
             continue;
         };
         let found: BTreeSet<_> = found.into_iter().collect();

@@ -14,6 +14,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use docket_cluster::planted;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
@@ -106,7 +107,9 @@ impl Committed {
                 Fact::Item(sku, fact) => self.apply_item(sku, fact, record.time)?,
             }
         }
-        if let Some(request) = record.request {
+        if let Some(request) = record.request
+            && !planted!(ForgetRequest)
+        {
             self.remember(request, record);
         }
         self.last_time.fetch_max(record.time.0, Ordering::Relaxed);
@@ -117,6 +120,9 @@ impl Committed {
     /// Takes nothing more from the lives that decided a record which did not fit: what they decided after it rests on it,
     /// and its versions may fit again by chance.
     pub fn refuse(&self, record: &Record) {
+        if planted!(NoFence) {
+            return;
+        }
         let mut fences = self.fences.lock();
         fences.retain(|_, since| since.0 >= record.time.0 - FENCE_RETENTION_US);
         for decider in deciders(record) {
@@ -244,6 +250,11 @@ impl Committed {
         };
         let changed = Arc::make_mut(&mut customer);
         changed.evolve(fact, at)?;
+        if planted!(ReleaseTwice)
+            && let CustomerEvent::Released { amount, .. } = fact
+        {
+            changed.held = docket_engine::Amount((changed.held.0 - amount.0).max(0));
+        }
         check(|| changed.validate())
     }
 
@@ -268,6 +279,12 @@ impl Committed {
         }
         let changed = Arc::make_mut(&mut item);
         changed.evolve(fact, at)?;
+        if planted!(ReserveTwice)
+            && let ItemEvent::Reserved { quantity, .. } = fact
+        {
+            changed.reserved =
+                docket_engine::Quantity((changed.reserved.0 + quantity.0).min(changed.on_hand.0));
+        }
         check(|| changed.validate())
     }
 

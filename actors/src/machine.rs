@@ -101,7 +101,8 @@ impl StateMachine for ShardMachine {
     fn apply(&self, entry: Entry<'_>) -> Bytes {
         let mut outcomes = BytesMut::with_capacity(64);
         // Proposed by who led in another term: what it believed may never have been committed.
-        let stale = decode_term(entry.payload).is_ok_and(|term| term != entry.term);
+        let stale = decode_term(entry.payload).is_ok_and(|term| term != entry.term)
+            && !docket_cluster::planted!(NoFence);
         for record in records(entry.payload, &*self.ids) {
             let applied = match &record {
                 Ok(record) if stale => {

@@ -265,7 +265,7 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, Pr
     for submission in batch {
         if submission.record.is_none() {
             release(shard, submission);
-        } else if outcomes.next() == Some(&machine::DONE) {
+        } else if outcomes.next() == Some(&machine::DONE) || docket_cluster::planted!(ConflictIsDone) {
             submission.after.complete(shard, submission.life);
         } else {
             // Decided on a state that was never committed. The lives that believed in it are fenced, and begin anew when
@@ -279,7 +279,7 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, Pr
 
 /// Lets the answers of barriers go that nothing is in front of.
 fn release_all(shard: &Arc<Shard>, barriers: Vec<Submission>) {
-    if shard.group().leads_alone() {
+    if shard.group().leads_alone() || docket_cluster::planted!(RefuseWithoutCheck) {
         return barriers.into_iter().for_each(|barrier| release(shard, barrier));
     }
     let shard = shard.clone();

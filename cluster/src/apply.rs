@@ -15,6 +15,7 @@ use crate::GroupId;
 use crate::digest::{Digest, Mark};
 use crate::log::LogIndex;
 use crate::machine::{Capture, Entry, StateMachine};
+use crate::off_thread::off_thread;
 use crate::peer::Spooled;
 use crate::progress::{Progress, Stop};
 use crate::raft::{
@@ -379,7 +380,5 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, io::Error> + Send + 'static,
 ) -> Result<T, io::Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    off_thread(work).await?
 }

@@ -268,8 +268,7 @@ impl Chores {
             return;
         }
         let logs: Vec<_> = self.groups.iter().map(|ward| ward.log.clone()).collect();
-        let journal = Arc::clone(&self.journal);
-        match blocking(move || cut_journal(&journal, &logs).map_err(io::Error::other)).await {
+        match cut_journal(&self.journal, &logs).await {
             Ok(_) => *cut_for = purged,
             Err(error) => tracing::warn!(%error, "the journal could not be cut; it will be tried again"),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::members::{Standing, enter};
 use crate::options::SHARDS_DEFAULT;
+use crate::peer::net::Net;
 use crate::peer::{Listener, Peers};
 use crate::{ClusterError, Identity, MemberOptions, NodeOptions};
 
@@ -12,6 +13,7 @@ use crate::{ClusterError, Identity, MemberOptions, NodeOptions};
 /// A node that joins a cluster waits here until it is let in.
 pub(crate) async fn introduce(
     options: &NodeOptions,
+    net: Option<Arc<dyn Net>>,
 ) -> Result<(Identity, Option<(Arc<Peers>, Listener)>), ClusterError> {
     let Some(peers) = &options.peers else {
         let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, None)?;
@@ -26,16 +28,16 @@ pub(crate) async fn introduce(
     };
     let Some(member) = &options.member else {
         let ways = (
-            Arc::new(Peers::new(peers, String::new())?),
-            Listener::bind(peers.listen).await?,
+            Arc::new(Peers::over(peers, String::new(), net.clone())?),
+            Listener::over(net.as_deref(), peers.listen).await?,
         );
         let own = Some((peers.cluster_id.as_str(), peers.node_id));
         let identity = Identity::open(&options.data_dir, options.shards, SHARDS_DEFAULT, own)?;
         return Ok((identity, Some(ways)));
     };
     let standing = Standing::read(&options.data_dir, options.shards, peers, member)?;
-    let ways = Arc::new(Peers::new(peers, standing.instance())?);
-    let listener = Listener::bind(peers.listen).await?;
+    let ways = Arc::new(Peers::over(peers, standing.instance(), net.clone())?);
+    let listener = Listener::over(net.as_deref(), peers.listen).await?;
     let identity = match standing {
         Standing::Member(identity) => identity,
         Standing::New { .. } => {

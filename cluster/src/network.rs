@@ -191,7 +191,8 @@ async fn read_snapshot(
     snapshot: SnapshotData,
     parts: mpsc::Sender<pb::SnapshotPart>,
 ) -> Result<(), std::io::Error> {
-    crate::apply::blocking(move || {
+    // On a thread of its own everywhere: it waits for the call to take what it has read.
+    tokio::task::spawn_blocking(move || {
         let send = |part| {
             let part = pb::SnapshotPart { part: Some(part) };
             parts.blocking_send(part).is_ok()
@@ -218,6 +219,7 @@ async fn read_snapshot(
         Ok(())
     })
     .await
+    .map_err(std::io::Error::other)?
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -351,9 +353,15 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
                     Some(request) if idle && request.entries.is_empty() => {
                         return Some(self.peer.append_alone(request, STALL).await);
                     }
-                    Some(request) => if let Err(error) = self.send(request).await {
-                        return Some(Err(error));
-                    },
+                    Some(request) => {
+                        let last = request.entries.last().map(|entry| entry.log_id);
+                        if let Err(error) = self.send(request).await {
+                            return Some(Err(error));
+                        }
+                        if docket_persistence::planted!(AckBeforeQuorum) && last.is_some() {
+                            return Some(Ok(Ok(last)));
+                        }
+                    }
                 },
             }
         }

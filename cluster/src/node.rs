@@ -27,6 +27,8 @@ use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
 use crate::members::Members;
 use crate::network::Network;
+use crate::off_thread::off_thread;
+use crate::peer::net::Net;
 use crate::peer::{Answering, Peers, Served, Spools};
 use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
@@ -67,6 +69,14 @@ struct Inner {
     members: Option<Arc<Members>>,
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
+}
+
+/// What a node stands on.
+pub struct Ground {
+    /// Opens its journal.
+    pub journal: OpenJournal,
+    /// Carries what it says to its peers; `None`: TLS over TCP.
+    pub net: Option<Arc<dyn Net>>,
 }
 
 /// How long a member that stops waits for others to take its leads, in milliseconds.
@@ -116,12 +126,8 @@ impl Node {
         machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
     ) -> Result<Self, ClusterError> {
         let journal = options.journal.clone();
-        Self::open_journal(
-            options,
-            Box::new(|replay| Journal::open(journal, replay)),
-            machine,
-        )
-        .await
+        let journal: OpenJournal = Box::new(|replay| Journal::open(journal, replay));
+        Self::open_on(options, Ground { journal, net: None }, machine).await
     }
 
     /// As [`open`](Self::open), with the journal on another engine; identity and snapshots stay in the data directory.
@@ -135,19 +141,26 @@ impl Node {
         machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
     ) -> Result<Self, ClusterError> {
         let journal = options.journal.clone();
-        let open =
-            Box::new(|replay: &mut dyn FnMut(_, &[u8])| Journal::open_with(store, mark, journal, replay));
-        Self::open_journal(options, open, machine).await
+        let journal: OpenJournal = Box::new(|replay| Journal::open_with(store, mark, journal, replay));
+        Self::open_on(options, Ground { journal, net: None }, machine).await
     }
 
-    async fn open_journal(
+    /// As [`open`](Self::open), on this journal and this network: for simulations.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_on(
         options: NodeOptions,
-        open_journal: OpenJournal,
+        ground: Ground,
         machine: &dyn Fn(GroupId) -> Arc<dyn StateMachine>,
     ) -> Result<Self, ClusterError> {
         options.validate()?;
+        let Ground {
+            journal: open_journal,
+            net,
+        } = ground;
         // Before anything is written: a certificate that cannot be used, or an address, is found out here.
-        let (identity, peering) = introduce(&options).await?;
+        let (identity, peering) = introduce(&options, net).await?;
         let ring = Ring::new(identity.shards).ok_or_else(|| ClusterError::Option {
             option: "shards",
             value: identity.shards.to_string(),
@@ -182,8 +195,7 @@ impl Node {
         }
 
         let cache_bytes_max = LOG_CACHE_BYTES / parts.len();
-        let recovering =
-            tokio::task::spawn_blocking(move || recover(appliers, cache_bytes_max, open_journal));
+        let recovering = off_thread(move || recover(appliers, cache_bytes_max, open_journal));
         let (journal, recovery, recovered) = recovering.await.map_err(|error| ClusterError::Group {
             group: GroupId::META,
             cause: format!("recovery panicked: {error}"),
@@ -497,7 +509,7 @@ impl Node {
         }
         inner.snapshots.close();
         let journal = inner.journal.journal.clone();
-        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
+        let closed = off_thread(move || journal.close()).await;
         let failed = inner
             .failed
             .borrow()

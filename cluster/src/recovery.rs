@@ -30,7 +30,7 @@ pub(crate) struct Recovered {
 }
 
 /// How a journal is opened, with what it must be told while it is read.
-pub(crate) type OpenJournal =
+pub type OpenJournal =
     Box<dyn FnOnce(&mut dyn FnMut(Position, &[u8])) -> Result<(Journal, Recovery), JournalError> + Send>;
 
 /// Restores snapshots, then reads the journal and applies what is committed. Blocks. Groups come back in the order of `appliers`, which

@@ -77,6 +77,13 @@ impl Queue {
     }
 }
 
+/// What one commit wrote.
+#[derive(Clone, Copy)]
+pub(crate) struct Written {
+    frames: u64,
+    payload_bytes: u64,
+}
+
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     store: Arc<dyn Store>,
@@ -135,16 +142,22 @@ impl Committer {
                 let queue = self.shared.queue.lock();
                 self.telemetry.note_queue(queue.records, queue.bytes);
             }
-            if let Some(sequence) = truncate_before {
-                self.truncate(sequence)?;
-            }
-            if self.commits_since_mark_sync >= MARK_SYNC_COMMITS {
-                self.sync_mark()?;
-            }
+            self.tidy(truncate_before, closing)?;
             if closing {
-                return self.sync_mark();
+                return Ok(());
             }
         }
+    }
+
+    /// What follows a commit: the cut that was asked for, and the mark's sync when it is due.
+    pub(crate) fn tidy(&mut self, truncate_before: Option<u64>, closing: bool) -> Result<(), StoreError> {
+        if let Some(sequence) = truncate_before {
+            self.truncate(sequence)?;
+        }
+        if closing || self.commits_since_mark_sync >= MARK_SYNC_COMMITS {
+            self.sync_mark()?;
+        }
+        Ok(())
     }
 
     /// Waits for work and takes all of it.
@@ -156,8 +169,19 @@ impl Committer {
         if queue.urgent && !queue.closing && self.shared.options.gather_us > 0 {
             MutexGuard::unlocked(&mut queue, || self.gather());
         }
-        std::mem::swap(&mut queue.appends, &mut self.batch);
-        self.telemetry.note_queue(queue.records, queue.bytes);
+        Self::take(&mut self.batch, &self.telemetry, &mut queue)
+    }
+
+    /// Takes all that waits, if anything is due: what [`Self::tidy`] needs to know. For whoever may not wait.
+    pub(crate) fn try_drain(&mut self) -> Option<(Option<u64>, bool)> {
+        let mut queue = self.shared.queue.lock();
+        let due = queue.is_due();
+        due.then(|| Self::take(&mut self.batch, &self.telemetry, &mut queue))
+    }
+
+    fn take(batch: &mut Vec<Append>, telemetry: &Telemetry, queue: &mut Queue) -> (Option<u64>, bool) {
+        std::mem::swap(&mut queue.appends, batch);
+        telemetry.note_queue(queue.records, queue.bytes);
         queue.records = 0;
         queue.bytes = 0;
         queue.urgent = false;
@@ -174,6 +198,12 @@ impl Committer {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
+        let written = self.write()?;
+        self.finish(written)
+    }
+
+    /// Writes what was drained, without a sync.
+    pub(crate) fn write(&mut self) -> Result<Written, StoreError> {
         self.positions.clear();
         let (mut frames, mut payload_bytes) = (0_u64, 0_u64);
         let store = &*self.store;
@@ -186,6 +216,21 @@ impl Committer {
             self.positions.push(self.packer.push(record, &mut emit)?);
         }
         self.packer.end_commit(&mut emit)?;
+        if crate::planted!(AckBeforeSync) {
+            self.complete();
+        }
+        Ok(Written {
+            frames,
+            payload_bytes,
+        })
+    }
+
+    /// Makes what was written durable, and completes the appends that it came from.
+    pub(crate) fn finish(&mut self, written: Written) -> Result<(), StoreError> {
+        let Written {
+            frames,
+            payload_bytes,
+        } = written;
         if frames > 0 {
             self.make_durable()?;
             self.account(frames, payload_bytes);
@@ -197,7 +242,9 @@ impl Committer {
     /// The sync that acknowledgements rest on, then the mark that says how far they go.
     fn make_durable(&mut self) -> Result<(), StoreError> {
         let started = Instant::now();
-        self.store.sync()?;
+        if !crate::planted!(SkipSync) {
+            self.store.sync()?;
+        }
         let ended = Instant::now();
         self.water.last = self.packer.sequence() - 1;
         self.water.last_hash = self.packer.previous_hash();
@@ -276,7 +323,7 @@ impl Committer {
     }
 
     /// Refuses everything from here on, completes all that waits with the failure, and tells whoever asked to be told.
-    fn fail(&mut self, failure: Failure) {
+    pub(crate) fn fail(&mut self, failure: Failure) {
         tracing::error!(%failure, "the journal failed for good");
         self.telemetry.failed.set(1.0);
         self.telemetry.note_queue(0, 0);

@@ -17,6 +17,7 @@ use crate::mark::{FileMark, Mark};
 use crate::options::JournalOptions;
 use crate::recovery::{Recovery, recover};
 use crate::sled_store::SledStore;
+use crate::stepper::Stepper;
 use crate::store::{Store, StoreSizes};
 
 /// A handle on the journal; clones are the same journal.
@@ -98,45 +99,42 @@ impl Journal {
         options: JournalOptions,
         replay: &mut dyn FnMut(Position, &[u8]),
     ) -> Result<(Self, Recovery), JournalError> {
-        options.validate()?;
-        let store: Arc<dyn Store> = Arc::from(store);
-        let recovered = recover(&*store, &*mark, replay).inspect_err(|error| {
-            // After a failed sync nothing is synced again, not by closing either. A refusal wrote nothing.
-            if matches!(error, JournalError::Store(_)) {
-                store.abandon();
-            }
-        })?;
-        let shared = Arc::new(Shared {
-            space: Space::new(options.disk_reserve_bytes),
-            options,
-            queue: Mutex::new(Queue::default()),
-            wake: parking_lot::Condvar::new(),
-            counters: Counters::default(),
-        });
-        shared
-            .counters
-            .first_seq
-            .store(recovered.mark.first, Ordering::Relaxed);
-        shared
-            .counters
-            .durable_seq
-            .store(recovered.recovery.next_seq - 1, Ordering::Relaxed);
-        let committer = Committer::new(shared.clone(), store.clone(), mark, recovered.mark);
+        let parts = Parts::recover(store, mark, options, replay)?;
+        let (shared, committer) = (parts.shared.clone(), parts.committer);
         let thread = thread::Builder::new()
             .name("docket-journal".to_owned())
             .spawn(move || committer.run())
             .map_err(|error| StoreError::io("start the committer of", &shared.options.dir, &error))?;
+        let journal = Self::of(parts.shared, parts.store, Some(thread));
+        Ok((journal, parts.recovery))
+    }
+
+    /// As [`open_with`](Self::open_with), without a thread: nothing is written or acknowledged but by the [`Stepper`], so that who
+    /// simulates time says when. Closing such a journal waits for nothing: the stepper's next steps write what was queued, unless it
+    /// is dropped, as a crash does.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open_stepped(
+        store: Box<dyn Store>,
+        mark: Box<dyn Mark>,
+        options: JournalOptions,
+        replay: &mut dyn FnMut(Position, &[u8]),
+    ) -> Result<(Self, Recovery, Stepper), JournalError> {
+        let parts = Parts::recover(store, mark, options, replay)?;
+        let journal = Self::of(parts.shared, parts.store, None);
+        Ok((journal, parts.recovery, Stepper::new(parts.committer)))
+    }
+
+    fn of(shared: Arc<Shared>, store: Arc<dyn Store>, committer: Option<JoinHandle<()>>) -> Self {
         let handle = Handle {
             shared,
             store: RwLock::new(Some(store)),
-            committer: Mutex::new(Some(thread)),
+            committer: Mutex::new(committer),
         };
-        Ok((
-            Self {
-                handle: Arc::new(handle),
-            },
-            recovered.recovery,
-        ))
+        Self {
+            handle: Arc::new(handle),
+        }
     }
 
     /// Queues records, each of any length, and returns at once. `done` is called on the committer's thread, in the order of the
@@ -365,6 +363,54 @@ impl Journal {
     /// from here on. Closing twice is harmless.
     pub fn close(&self) {
         self.handle.close();
+    }
+}
+
+/// A journal that was recovered, and whose committer does not run yet.
+struct Parts {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    committer: Committer,
+    recovery: Recovery,
+}
+
+impl Parts {
+    fn recover(
+        store: Box<dyn Store>,
+        mark: Box<dyn Mark>,
+        options: JournalOptions,
+        replay: &mut dyn FnMut(Position, &[u8]),
+    ) -> Result<Self, JournalError> {
+        options.validate()?;
+        let store: Arc<dyn Store> = Arc::from(store);
+        let recovered = recover(&*store, &*mark, replay).inspect_err(|error| {
+            // After a failed sync nothing is synced again, not by closing either. A refusal wrote nothing.
+            if matches!(error, JournalError::Store(_)) {
+                store.abandon();
+            }
+        })?;
+        let shared = Arc::new(Shared {
+            space: Space::new(options.disk_reserve_bytes),
+            options,
+            queue: Mutex::new(Queue::default()),
+            wake: parking_lot::Condvar::new(),
+            counters: Counters::default(),
+        });
+        shared
+            .counters
+            .first_seq
+            .store(recovered.mark.first, Ordering::Relaxed);
+        shared
+            .counters
+            .durable_seq
+            .store(recovered.recovery.next_seq - 1, Ordering::Relaxed);
+        let committer = Committer::new(shared.clone(), store.clone(), mark, recovered.mark);
+        Ok(Self {
+            shared,
+            store,
+            committer,
+            recovery: recovered.recovery,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Docket's journal and snapshots on embedded storage: bytes in, durable bytes out. It knows nothing of orders or of Raft.
 //!
 //! - [`Journal`]: the node's one append-only sequence of records. One committer thread packs what queued into frames, syncs
-//!   once, and acknowledges in order.
+//!   once, and acknowledges in order. [`Stepper`]: the same without a thread, for simulations.
 //! - [`frame`]: the disk format, with its diagram. [`mark`]: the high-water mark beside it. [`recovery`]: what is cut and what is
 //!   refused when a journal is opened.
 //! - [`store`]: the engine under it, small enough to have two: sled, and [`mem`], which loses, tears and reorders on command.
@@ -23,12 +23,32 @@ pub mod mark;
 pub mod mem;
 mod options;
 mod pack;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 pub mod recovery;
 mod sled_store;
 pub mod snapshot;
+mod stepper;
 pub mod store;
 mod telemetry;
 mod verify;
+
+/// Whether a bug of this name (`planted::Bug`) is planted: never, and nothing is built for it, without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        $crate::planted::is($crate::planted::Bug::$bug)
+    };
+}
+/// Whether a bug of this name (`planted::Bug`) is planted: never, and nothing is built for it, without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 pub use committer::{Done, OnFailure};
 pub use disk::Disk;
@@ -42,6 +62,7 @@ pub use sled_store::SledStore;
 pub use snapshot::{
     SnapshotError, SnapshotInfo, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter,
 };
+pub use stepper::Stepper;
 pub use telemetry::describe as describe_metrics;
 pub use verify::{
     Inspect, JOURNAL_DIR, PROBLEMS_MAX, Problem, SNAPSHOTS_DIR, SegmentReport, VerifyReport, verify,

@@ -3,15 +3,14 @@
 //! Entries up to a purge are in a snapshot. What else stands before the cut and still counts (a group's newest vote and newest purge)
 //! is written again first, and the cut waits until that is durable.
 
-use std::sync::mpsc;
-
 use docket_persistence::{JournalError, Position};
+use tokio::sync::mpsc;
 
 use super::index::Place;
 use super::record;
 use super::store::{GroupLog, NodeJournal};
 
-/// Cuts the journal before the first entry that any group still holds. Blocks until what must survive is durable.
+/// Cuts the journal before the first entry that any group still holds. Waits until what must survive is durable.
 ///
 /// The groups go on writing meanwhile. The journal tells of writes in the order in which they stand in it, hence: whatever stands before
 /// a place that was seen to be durable is seen to be durable by whoever looks later. So the entries are looked at twice, and the first
@@ -19,18 +18,19 @@ use super::store::{GroupLog, NodeJournal};
 ///
 /// # Errors
 /// The journal takes nothing now (full or stopped); the cut can be tried again later.
-pub(crate) fn cut_journal(
+pub(crate) async fn cut_journal(
     journal: &NodeJournal,
     logs: &[GroupLog],
 ) -> Result<Option<Position>, JournalError> {
     let bound = oldest_entry(logs);
-    let (tell, durable) = mpsc::channel();
+    // Two messages a group at most.
+    let (tell, mut durable) = mpsc::unbounded_channel();
     for log in logs {
         write_again(journal, log, bound, &tell)?;
     }
     drop(tell);
     let mut oldest_state = None;
-    for written in durable {
+    while let Some(written) = durable.recv().await {
         let position: Position = written?;
         oldest_state = Some(oldest_state.map_or(position, |oldest: Position| oldest.min(position)));
     }
@@ -53,7 +53,7 @@ fn write_again(
     journal: &NodeJournal,
     log: &GroupLog,
     bound: Option<Position>,
-    tell: &mpsc::Sender<Result<Position, JournalError>>,
+    tell: &mpsc::UnboundedSender<Result<Position, JournalError>>,
 ) -> Result<(), JournalError> {
     let is_before_bound = |place: Place| match (place, bound) {
         (Place::Nowhere, _) => false,
@@ -94,7 +94,7 @@ fn write_again(
 
 fn settle(
     result: Result<&[Position], JournalError>,
-    tell: &mpsc::Sender<Result<Position, JournalError>>,
+    tell: &mpsc::UnboundedSender<Result<Position, JournalError>>,
     note: impl FnOnce(Position),
 ) {
     if let Ok([position]) = result {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use docket_persistence::{Disk, Journal, JournalError, Position};
+use docket_persistence::{Disk, Journal, JournalError, Position, planted};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ use super::index::{LogIndex, OnDisk, Place};
 use super::record::{self, EntryRecord, Record};
 use crate::GroupId;
 use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::off_thread::off_thread;
 use crate::progress::Progress;
 use crate::raft::{EntryPayload, LogEntry, LogId, TypeConfig, Vote};
 
@@ -129,9 +130,7 @@ impl GroupLog {
             return Ok(found.into_iter().filter_map(Result::ok).collect());
         }
         let (group, journal) = (self.shared.group, self.shared.journal.journal.clone());
-        tokio::task::spawn_blocking(move || read_back(group, &journal, found))
-            .await
-            .map_err(io::Error::other)?
+        off_thread(move || read_back(group, &journal, found)).await?
     }
 }
 
@@ -245,6 +244,10 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let shared = &self.shared;
+        if planted!(ForgetVote) {
+            shared.progress.note_vote(vote);
+            return Ok(());
+        }
         let record = record::vote(shared.group, vote);
         let mut durable = None;
         shared
@@ -313,6 +316,21 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             }
             (write, first)
         };
+        if planted!(FollowerAcksUnsynced) {
+            callback.io_completed(Ok(()));
+            return shared
+                .journal
+                .when_there_is_room(|| {
+                    let log = self.clone();
+                    let done = move |result: Result<&[Position], JournalError>| {
+                        if let (Ok(positions), Some(first)) = (result, first) {
+                            log.shared.index.lock().settle_entries(write, first, positions);
+                        }
+                    };
+                    shared.journal.journal.append(records.clone(), Box::new(done))
+                })
+                .await;
+        }
         let Some(first) = first else {
             callback.io_completed(Ok(()));
             return Ok(());
@@ -341,10 +359,10 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             .journal
             .when_there_is_room(|| {
                 let mut index = shared.index.lock();
-                shared
-                    .journal
-                    .journal
-                    .append_quietly(vec![record::truncation(shared.group, from)])?;
+                if !planted!(ForgetTruncation) {
+                    let record = record::truncation(shared.group, from);
+                    shared.journal.journal.append_quietly(vec![record])?;
+                }
                 index.truncate(from);
                 shared.progress.note_truncated();
                 Ok(())

@@ -54,6 +54,17 @@ async fn connect(own: &Own, address: SocketAddr) -> Result<Met, PeerError> {
         address: address.to_string(),
         cause: cause.to_string(),
     };
+    if let Some(net) = &own.net {
+        let at = address.to_string();
+        let wire = net.connect(&at).await.map_err(|error| nobody(&error))?;
+        let channel = channel(wire).await.map_err(|error| nobody(&error))?;
+        let (client, node) = greet(own, NodeId(ANYBODY), &at, channel).await?;
+        return Ok(Met {
+            node,
+            address,
+            client,
+        });
+    }
     let tcp = dial_at(own.listen, address)
         .await
         .map_err(|error| nobody(&error))?;

@@ -7,16 +7,15 @@ use docket_proto::peer::HelloRequest;
 use docket_proto::peer::peer_client::PeerClient;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
 use super::call_client::CallStream;
 use super::dial::dial;
+use super::net::Io;
 use super::service::{EXPELLED, TWICE};
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
 use crate::NodeId;
@@ -66,6 +65,15 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    async fn greeted(own: &Own, node: NodeId, address: &str, channel: Channel) -> Result<Self, PeerError> {
+        let (client, _) = greet(own, node, address, channel).await?;
+        Ok(Self {
+            client,
+            appends: OnceCell::new(),
+            calls: OnceCell::new(),
+        })
+    }
+
     pub(crate) fn client(&self) -> PeerClient<Channel> {
         self.client.clone()
     }
@@ -208,6 +216,11 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
         node,
         cause: format!("{address}: {cause}"),
     };
+    if let Some(net) = &own.net {
+        let wire = net.connect(address).await.map_err(|error| unreachable(&error))?;
+        let channel = channel(wire).await.map_err(|error| unreachable(&error))?;
+        return Connection::greeted(own, node, address, channel).await;
+    }
     let tcp = dial(own.listen, address)
         .await
         .map_err(|error| unreachable(&error))?;
@@ -219,12 +232,7 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
         .await
         .map_err(|error| tls::of_handshake(&error, &own.cluster_id, node))?;
     let channel = channel(stream).await.map_err(|error| unreachable(&error))?;
-    let (client, _) = greet(own, node, address, channel).await?;
-    Ok(Connection {
-        client,
-        appends: OnceCell::new(),
-        calls: OnceCell::new(),
-    })
+    Connection::greeted(own, node, address, channel).await
 }
 
 /// Says Hello to a node, 0 for whoever is there, and hears who answers.
@@ -271,7 +279,7 @@ pub(super) async fn greet(
 }
 
 /// HTTP/2 over this stream, and over no other: what would connect again by itself would not say Hello.
-pub(super) async fn channel(stream: TlsStream<TcpStream>) -> Result<Channel, tonic::transport::Error> {
+pub(super) async fn channel(stream: impl Io + 'static) -> Result<Channel, tonic::transport::Error> {
     let once = Mutex::new(Some(TokioIo::new(stream)));
     let connector = tower::service_fn(move |_: hyper::Uri| {
         let stream = once.lock().take();

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::PeerError;
+use super::net::{Door, Io, Net, Wire};
 use super::service::{Handler, Served};
 use crate::limits::{
     PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_KEEPALIVE_MS, PEER_KEEPALIVE_TIMEOUT_MS,
@@ -29,19 +30,56 @@ const RESETS_MAX: usize = 1_024;
 
 /// A socket that is listened on, and not served yet.
 pub(crate) struct Listener {
-    tcp: TcpListener,
+    socket: Socket,
     address: SocketAddr,
 }
 
+enum Socket {
+    Tcp(TcpListener),
+    Simulated(Box<dyn Door>),
+}
+
+/// Somebody who has connected.
+enum Accepted {
+    Tcp(TcpStream),
+    Simulated(Wire),
+}
+
+impl Socket {
+    async fn accept(&self) -> std::io::Result<(Accepted, SocketAddr)> {
+        match self {
+            Self::Tcp(tcp) => tcp.accept().await.map(|(tcp, from)| (Accepted::Tcp(tcp), from)),
+            Self::Simulated(door) => {
+                let accepted = door.accept().await;
+                accepted.map(|(wire, from)| (Accepted::Simulated(wire), from))
+            }
+        }
+    }
+}
+
 impl Listener {
+    /// Over TCP.
+    #[cfg(test)]
     pub(crate) async fn bind(address: SocketAddr) -> Result<Self, PeerError> {
+        Self::over(None, address).await
+    }
+
+    /// Over this network; `None`: TLS over TCP.
+    pub(crate) async fn over(net: Option<&dyn Net>, address: SocketAddr) -> Result<Self, PeerError> {
         let failed = |error: std::io::Error| PeerError::Listen {
             address,
             cause: error.to_string(),
         };
+        if let Some(net) = net {
+            let door = net.listen(address).await.map_err(failed)?;
+            let address = door.address();
+            let socket = Socket::Simulated(door);
+            return Ok(Self { socket, address });
+        }
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        Ok(Self { tcp, address })
+        let socket = Socket::Tcp(tcp);
+        Ok(Self { socket, address })
     }
 
     /// Where it listens.
@@ -58,11 +96,15 @@ impl Listener {
             let accepted = tokio::select! {
                 () = closing.cancelled() => return,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.tcp.accept(), if connections.len() < PEER_CONNECTIONS_MAX => accepted,
+                accepted = self.socket.accept(), if connections.len() < PEER_CONNECTIONS_MAX => accepted,
             };
             match accepted {
-                Ok((tcp, address)) => {
-                    connections.spawn(serve_connection(Arc::clone(&served), tcp, address));
+                Ok((Accepted::Tcp(tcp), address)) => {
+                    connections.spawn(serve_tcp(Arc::clone(&served), tcp, address));
+                }
+                Ok((Accepted::Simulated(wire), address)) => {
+                    let handler = Handler::new(Arc::clone(&served), None);
+                    connections.spawn(serve_connection(handler, wire, address));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a peer's connection cannot be accepted");
@@ -73,7 +115,7 @@ impl Listener {
     }
 }
 
-async fn serve_connection(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
+async fn serve_tcp(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
     let _ = tcp.set_nodelay(true);
     let acceptor = TlsAcceptor::from(Arc::clone(&served.own.ends().server));
@@ -94,7 +136,11 @@ async fn serve_connection(served: Arc<Served>, tcp: TcpStream, address: SocketAd
         tracing::warn!(%address, "a peer is refused: it has no certificate");
         return;
     };
-    let handler = Handler::new(served, certificate.clone().into_owned());
+    let handler = Handler::new(served, Some(certificate.clone().into_owned()));
+    serve_connection(handler, stream, address).await;
+}
+
+async fn serve_connection(handler: Handler, stream: impl Io + 'static, address: SocketAddr) {
     let service = PeerServer::new(handler)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);

@@ -25,6 +25,7 @@ mod dial;
 mod knock;
 mod link;
 mod listener;
+pub mod net;
 mod presence;
 mod read_index;
 mod service;
@@ -45,6 +46,7 @@ pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
+use net::Net;
 pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
@@ -194,6 +196,8 @@ pub(crate) struct Own {
     process: u64,
     /// What it listens on for peers.
     listen: std::net::IpAddr,
+    /// `None`: TLS over TCP.
+    net: Option<Arc<dyn Net>>,
     ends: RwLock<Arc<tls::Ends>>,
 }
 
@@ -225,7 +229,17 @@ pub(crate) struct Calls {
 
 impl Peers {
     /// The way of a node, whose data directory has this random name (empty where its cluster keeps no registry of nodes).
+    #[cfg(test)]
     pub(crate) fn new(options: &PeerOptions, instance: String) -> Result<Self, PeerError> {
+        Self::over(options, instance, None)
+    }
+
+    /// The same over this network; `None`: TLS over TCP.
+    pub(crate) fn over(
+        options: &PeerOptions,
+        instance: String,
+        net: Option<Arc<dyn Net>>,
+    ) -> Result<Self, PeerError> {
         let ends = tls::Ends::new(&options.tls, &options.cluster_id, options.node_id)?;
         Ok(Self {
             own: Arc::new(Own {
@@ -234,6 +248,7 @@ impl Peers {
                 instance,
                 process: uuid::Uuid::new_v4().as_u64_pair().0,
                 listen: options.listen.ip(),
+                net,
                 ends: RwLock::new(Arc::new(ends)),
             }),
             known: RwLock::default(),
@@ -474,7 +489,7 @@ mod tests {
             process: 0,
         };
         let greet =
-            |hello: &HelloRequest| Handler::new(Arc::clone(&served), certificate.clone()).greet(hello);
+            |hello: &HelloRequest| Handler::new(Arc::clone(&served), Some(certificate.clone())).greet(hello);
         greet(&good).unwrap();
         let check = |change: fn(&mut HelloRequest), says: &str| {
             let mut hello = good.clone();

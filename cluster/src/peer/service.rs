@@ -75,8 +75,8 @@ impl Served {
 /// One connection.
 pub(super) struct Handler {
     served: Arc<Served>,
-    /// The caller's, with its signature checked.
-    certificate: CertificateDer<'static>,
+    /// The caller's, with its signature checked; `None` where the network says who calls.
+    certificate: Option<CertificateDer<'static>>,
     /// Who calls, once that is known.
     caller: OnceLock<NodeId>,
     /// Held as long as the connection lives.
@@ -84,7 +84,7 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(served: Arc<Served>, certificate: CertificateDer<'static>) -> Self {
+    pub(super) fn new(served: Arc<Served>, certificate: Option<CertificateDer<'static>>) -> Self {
         Self {
             served,
             certificate,
@@ -136,8 +136,10 @@ impl Handler {
                 "node {from} is here: another may not have its id"
             )));
         }
-        tls::check_node(&self.certificate, &own.cluster_id, from)
-            .map_err(|error| Status::permission_denied(error.to_string()))?;
+        if let Some(certificate) = &self.certificate {
+            tls::check_node(certificate, &own.cluster_id, from)
+                .map_err(|error| Status::permission_denied(error.to_string()))?;
+        }
         if let Some(members) = &self.served.members {
             members
                 .admit(from, &hello.instance)

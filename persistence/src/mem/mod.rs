@@ -126,6 +126,11 @@ impl MemDisk {
         self.state.lock().free_bytes = free_bytes;
     }
 
+    /// The process is dead from here on: whatever of it still runs writes and syncs nothing any more, until a restart.
+    pub fn kill_process(&self) {
+        self.state.lock().dead = true;
+    }
+
     /// The process died and the machine lives: everything written is there. Clears faults.
     pub fn restart_process(&self) {
         self.state.lock().come_back();

@@ -8,6 +8,7 @@ mod power_loss;
 mod seen;
 mod sled_files;
 mod snapshots;
+mod stepped;
 mod support;
 mod system_calls;
 mod trace;

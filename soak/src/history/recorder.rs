@@ -80,6 +80,11 @@ impl Recorder {
         self.written.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A copy of what is written down so far.
+    pub fn so_far(&self) -> History {
+        self.write(|history| history.clone())
+    }
+
     /// How many calls were written down.
     pub fn calls(&self) -> usize {
         self.write(|history| history.operations.len())

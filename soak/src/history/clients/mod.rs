@@ -2,7 +2,7 @@
 //! send some of those again whose answers they lost.
 
 mod call;
-mod seen;
+pub mod seen;
 
 use std::{
     collections::VecDeque,

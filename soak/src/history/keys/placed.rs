@@ -38,6 +38,10 @@ impl Keys {
                     self.lost_now(item, span, quantity, false);
                 }
                 self.lost_now(customer, span, total, false);
+                // One of the attempts may have come to be; each of the others may have left something all the same.
+                for (number, operation) in request.unknown(history).skip(1) {
+                    self.left_over(history, number, operation, lines);
+                }
             }
             _ => {}
         }

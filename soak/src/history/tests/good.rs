@@ -125,6 +125,22 @@ fn a_lost_attempt_and_its_repeat_are_one_order() {
 }
 
 #[test]
+fn each_lost_attempt_of_a_request_may_have_reserved_for_a_while() {
+    let of = [(TEA, 2)];
+    let seen = |reserved| {
+        shop()
+            .then((0, 5), place("r1", &of), unknown())
+            .then((6, 9), place("r1", &of), unknown())
+            .then((10, 11), get_item(TEA), is_item(TEA, 10, reserved, "a"))
+    };
+    seen(4).is_good();
+    seen(4)
+        .then((20, 21), get_item(TEA), is_item(TEA, 10, 2, "a"))
+        .is_good();
+    seen(6).is_refused("not linearizable");
+}
+
+#[test]
 fn an_order_that_nobody_was_answered_with_is_found_in_the_books() {
     let of = [(TEA, 2)];
     let confirmed = [order("orders/1", Phase::Confirmed, "2", &of)];
