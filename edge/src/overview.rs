@@ -185,9 +185,12 @@ fn group(
             }
         })
         .collect();
-    let apart = |these: &dyn Fn(&v1::GroupPlacement) -> (Vec<u64>, Vec<u64>)| {
-        let (some, others) = placement.map(these).unwrap_or_default();
-        some.into_iter().filter(|id| !others.contains(id)).collect()
+    let (wanted, placed) = placement
+        .map(|one| (&one.wanted_ids[..], &one.placed_ids[..]))
+        .unwrap_or_default();
+    let without = |some: &[u64], others: &[u64]| {
+        let left = some.iter().copied().filter(|id| !others.contains(id));
+        left.collect()
     };
     v1::ClusterGroup {
         group: name.to_owned(),
@@ -196,8 +199,8 @@ fn group(
         last_log_index,
         lag: replicas.iter().map(|one| one.lag).max().unwrap_or(0),
         replicas,
-        arriving_ids: apart(&|one| (one.wanted_ids.clone(), one.placed_ids.clone())),
-        leaving_ids: apart(&|one| (one.placed_ids.clone(), one.wanted_ids.clone())),
+        arriving_ids: without(wanted, placed),
+        leaving_ids: without(placed, wanted),
     }
 }
 
@@ -352,6 +355,41 @@ mod tests {
         // Also where only its follower is heard of.
         let status = of(node(1, 1, 5), vec![answers(node(3, 3, 6)), dead(2)]);
         assert_eq!(status.groups[0].leader_id, 3);
+    }
+
+    #[test]
+    fn a_replica_that_is_on_its_way_is_a_learner_that_catches_up_with_its_leader() {
+        let mut leader = node(1, 1, 5);
+        let group = &mut leader.groups[0];
+        group.learner_ids = vec![4];
+        group.replicas.push(v1::ReplicaStatus {
+            role: ReplicaRole::Learner.into(),
+            ..follower(4, 40, 65)
+        });
+        let placement = v1::GroupPlacement {
+            group: "shard-0".into(),
+            wanted_ids: vec![1, 2, 4],
+            placed_ids: vec![1, 2, 3],
+            preferred_leader_id: 0,
+        };
+        let alive = |node_id| v1::NodeLiveness {
+            node_id,
+            alive: true,
+            ..v1::NodeLiveness::default()
+        };
+        let liveness: Vec<_> = (1..=4).map(alive).collect();
+        let nodes = [leader, node(2, 1, 5), node(3, 1, 5)];
+        let [group] = &groups(&nodes, &liveness, &[placement])[..] else {
+            panic!("not one group")
+        };
+        assert_eq!(
+            (&group.arriving_ids[..], &group.leaving_ids[..]),
+            (&[4][..], &[3][..])
+        );
+        let learner = group.replicas.iter().find(|one| one.node_id == 4).unwrap();
+        assert_eq!(learner.role(), ReplicaRole::Learner);
+        assert_eq!((learner.match_index, learner.lag, group.lag), (40, 65, 65));
+        assert_eq!(reasons(&nodes, &liveness, std::slice::from_ref(group)), [""; 0]);
     }
 
     #[test]
