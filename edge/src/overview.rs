@@ -211,8 +211,13 @@ fn reasons(
     groups: &[v1::ClusterGroup],
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    for one in liveness.iter().filter(|one| !one.alive) {
-        reasons.push(format!("node {} is not alive: {}", one.node_id, one.error));
+    for one in liveness.iter().filter(|one| !one.alive || !one.error.is_empty()) {
+        // One that is just starting, or takes longer than it was waited for, is there; more than that nobody knows of it.
+        let what = match one.alive {
+            true => "does not say how it is",
+            false => "is not alive",
+        };
+        reasons.push(format!("node {} {what}: {}", one.node_id, one.error));
     }
     // Every node takes itself for the only one of what it is alone with; among others it is enough that somebody leads.
     for group in groups.iter().filter(|group| group.leader_id == 0) {
@@ -403,10 +408,16 @@ mod tests {
             low_space: true,
             ..v1::JournalStatus::default()
         });
-        let status = of(node(1, 2, 5), vec![answers(ill)]);
+        let starting = PeerAnswer {
+            alive: true,
+            status: Err("it is just starting".into()),
+            ..dead(3)
+        };
+        let status = of(node(1, 2, 5), vec![answers(ill), starting]);
         assert_eq!(
             status.reasons,
             [
+                "node 3 does not say how it is: it is just starting",
                 "node 2: shard-0 has stopped: it differs",
                 "node 2: its disk is low, and new writes are refused: 3 MiB are free",
                 "node 2 is not ready: the node has failed: shard-0: it differs",

@@ -29,8 +29,9 @@ for the others for a second at most. Of a server that stands alone it shows the
 server. `docket cluster status` shows where replicas are and should be, and the
 nodes that were removed.
 
-Not well is: a group without a leader, a member that is not alive or not ready,
-a replica that has stopped, a disk that is low. A move is none of it.
+Not well is: a group without a leader, a member that is not alive, not ready or
+does not answer, a replica that has stopped, a disk that is low. A move is none
+of it.
 
 Needs an admin's credentials with scope operations.
 Exit codes: 0 well, 10 not well or unreachable, 1 refused.")]
