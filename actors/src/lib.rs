@@ -37,8 +37,10 @@ mod shard;
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
 pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder};
-pub use docket_cluster::{GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry};
+pub use docket_cluster::{
+    GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
+};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
-pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, Place};
+pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
-use crate::limits::CALL_WAIT_MAX_MS;
+use crate::limits::{ALIVE_MS, CALL_WAIT_MAX_MS};
 use crate::node::Node;
 use crate::peer::{READ, StreamError, put_read, put_who_leads, take_leader, take_read};
+use crate::sampling::others;
 use crate::{Group, GroupId, Leadership, NodeId, ReadError};
 
 /// How often a call is begun anew on another connection, because the one at hand was over before the call was in it.
@@ -29,7 +30,44 @@ const FOUND_MS: u64 = 1_000;
 /// How long a replica may take to apply what its leader had applied, in milliseconds.
 const CATCH_UP_MS: u64 = 5_000;
 
+/// What a node knows of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The other.
+    pub node: NodeId,
+    /// Whether this node is connected to it, as far as it knows.
+    pub connected: bool,
+    /// How long it has not been heard of, which is asked every second; `None` where it never was.
+    pub silence: Option<Duration>,
+}
+
+impl PeerStatus {
+    /// Whether it was heard of within [`ALIVE_MS`](crate::limits::ALIVE_MS).
+    pub fn is_alive(&self) -> bool {
+        let lately = |silence: Duration| silence < Duration::from_millis(ALIVE_MS);
+        self.silence.is_some_and(lately)
+    }
+}
+
 impl Node {
+    /// What is known of every other node of the cluster that was not removed, in the order of their ids. Empty on a node that stands
+    /// alone.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let Some(peering) = self.peering() else {
+            return Vec::new();
+        };
+        let others = others(&peering.peers, self.members().map(|members| &**members));
+        let status = |node| {
+            let links = peering.peers.links(node).ok();
+            PeerStatus {
+                node,
+                connected: links.as_ref().is_some_and(|links| links.is_connected()),
+                silence: links.and_then(|links| links.silence()),
+            }
+        };
+        others.into_iter().map(status).collect()
+    }
+
     /// Whether this node has peers, so that groups may be led elsewhere.
     pub fn has_peers(&self) -> bool {
         self.peering().is_some()

@@ -80,8 +80,25 @@ pub struct GroupStatus {
     pub proposals_in_flight: usize,
     /// The nodes that vote.
     pub voters: Vec<NodeId>,
+    /// The nodes that hear the log and do not vote.
+    pub learners: Vec<NodeId>,
+    /// How far the other members are, where this node leads; empty elsewhere.
+    pub replicas: Vec<ReplicaStatus>,
     /// Why the group has stopped; `None` while it runs.
     pub stopped: Option<Arc<str>>,
+}
+
+/// How far a member of a group is, as its leader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaStatus {
+    /// The node that it is on.
+    pub node: NodeId,
+    /// Whether it votes; else it only hears the log.
+    pub votes: bool,
+    /// Index of the last entry that it is known to have as the leader has it; `None` where nothing is known yet.
+    pub match_index: Option<u64>,
+    /// Entries of the leader's log behind that.
+    pub lag: u64,
 }
 
 /// A proposal that has entered the log's queue and waits until it is durable, agreed and applied.
@@ -209,7 +226,21 @@ impl Group {
         let raft = raft.borrow_watched();
         let last_log_index = raft.last_log_index;
         let applied_index = inner.progress.applied_index();
-        let unapplied_from = applied_index.map_or(0, |index| index + 1);
+        let next = |index: Option<u64>| index.map_or(0, |index| index + 1);
+        let membership = raft.membership_config.membership();
+        let voters: Vec<_> = membership.voter_ids().map(NodeId).collect();
+        let replicas = raft.replication.iter().flatten();
+        let replicas = replicas
+            .filter(|(node, _)| **node != raft.id)
+            .map(|(node, matched)| {
+                let match_index = matched.as_ref().map(|id| id.index);
+                ReplicaStatus {
+                    node: NodeId(*node),
+                    votes: voters.contains(&NodeId(*node)),
+                    match_index,
+                    lag: next(last_log_index).saturating_sub(next(match_index)),
+                }
+            });
         GroupStatus {
             id: self.id(),
             leadership: *inner.leadership.borrow(),
@@ -218,17 +249,14 @@ impl Group {
             last_log_index,
             committed_index: raft.local_committed.map(|id| id.index),
             applied_index,
-            lag: last_log_index.map_or(0, |last| (last + 1).saturating_sub(unapplied_from)),
+            lag: next(last_log_index).saturating_sub(next(applied_index)),
             snapshot_index: raft.snapshot.map(|id| id.index),
             snapshot_age: inner.progress.snapshot_age(),
             bytes_since_snapshot: inner.progress.bytes_since_snapshot(),
             proposals_in_flight: self.proposals_in_flight(),
-            voters: raft
-                .membership_config
-                .membership()
-                .voter_ids()
-                .map(NodeId)
-                .collect(),
+            learners: membership.learner_ids().map(NodeId).collect(),
+            replicas: replicas.collect(),
+            voters,
             stopped: inner.stop.get(),
         }
     }

@@ -23,12 +23,17 @@ pub(crate) fn follow(
     let mut applied_term = progress.applied_term();
     let core = raft.metrics();
     tokio::spawn(async move {
+        let mut led_term = 0;
         loop {
             let now = {
                 let server = server.borrow_and_update();
                 let applied = *applied_term.borrow_and_update();
                 let term = server.vote.leader_id.term;
                 progress.metrics.term.set(term as f64);
+                if server.current_leader.is_some() && term > led_term {
+                    led_term = term;
+                    progress.metrics.elections.increment(1);
+                }
                 match server.state {
                     ServerState::Leader if applied == term => Leadership::Leader { term },
                     // Another node, or nobody yet that may be named.

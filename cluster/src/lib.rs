@@ -56,14 +56,16 @@ mod recovery;
 mod registry;
 mod replicas;
 mod ring;
+mod sampling;
 mod snapshots;
 mod verify;
 
 pub use docket_persistence::planted;
 
 pub use call::{AnswerCalls, Declined, Lane, Leader, PeerCall, PeerCallError};
+pub use calling::PeerStatus;
 pub use error::{ClusterError, ProposeError, ReadError};
-pub use group::{Group, GroupStatus, Leadership, Pending};
+pub use group::{Group, GroupStatus, Leadership, Pending, ReplicaStatus};
 pub use identity::{CLUSTER_ID_RULE, Identity, Membership, is_cluster_id};
 pub use machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
 pub use members::{ManageError, MemberOptions};

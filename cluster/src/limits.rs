@@ -111,6 +111,18 @@ pub const CALL_WAIT_MAX_MS: u64 = 600_000;
 /// Groups about which one peer is asked at once how far they have applied.
 pub const READ_GROUPS_MAX: usize = SHARDS_MAX as usize + 1;
 
+/// How often each other node is asked whether it lives, in milliseconds.
+pub const PULSE_EVERY_MS: u64 = 1_000;
+
+/// How long it may take to answer that, in milliseconds.
+pub const PULSE_MS: u64 = 1_000;
+
+/// How long a node may be silent and still count as alive, in milliseconds.
+pub const ALIVE_MS: u64 = 3_000;
+
+/// How often gauges of groups and peers are set, in milliseconds.
+pub const SAMPLE_EVERY_MS: u64 = 1_000;
+
 /// How often a leader compares its state with its followers', in milliseconds.
 pub const COMPARE_EVERY_MS: u64 = 10_000;
 
@@ -132,6 +144,10 @@ pub const DIGEST_MARKS_MAX: usize = 64;
 /// With one of so many entries the digest begins anew, so that replicas compare again whose digests were begun at different entries.
 pub const DIGEST_RESTART_EVERY: u64 = 65_536;
 
+const _: () = assert!(
+    PULSE_EVERY_MS + PULSE_MS < ALIVE_MS,
+    "one answer that comes late makes nobody dead"
+);
 const _: () = assert!(
     COMPARE_GROUPS_MAX * (DIGEST_MARKS_MAX + 1) * 40 < PEER_MESSAGE_BYTES_MAX,
     "the digests of so many groups must fit a message"

@@ -1,11 +1,14 @@
-//! What a group shows of itself to the metrics recorder.
+//! What groups, peers and moves show of themselves to the metrics recorder.
+//!
+//! Labels are groups and nodes, of which a cluster has few. What is counted on the way of an order is an atomic a message; everything
+//! else is sampled (see `sampling`) or rare.
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
 };
 
-use crate::GroupId;
+use crate::{GroupId, NodeId};
 
 const TERM: &str = "docket_raft_term";
 const LEADER: &str = "docket_raft_leader";
@@ -17,6 +20,20 @@ const SNAPSHOT_SECONDS: &str = "docket_raft_snapshot_seconds";
 const REPLICA_MISMATCHES: &str = "docket_raft_replica_mismatches_total";
 const REPLICAS_EQUAL_INDEX: &str = "docket_raft_replicas_equal_index";
 const SNAPSHOT_FAILURES: &str = "docket_raft_snapshot_failures_total";
+const ELECTIONS: &str = "docket_raft_elections_total";
+const APPLY_LAG: &str = "docket_raft_apply_lag_entries";
+const REPLICA_LAG: &str = "docket_raft_replica_lag_entries";
+const GROUPS: &str = "docket_raft_groups";
+const PEER_CONNECTED: &str = "docket_peer_connected";
+const PEER_SILENCE: &str = "docket_peer_silence_seconds";
+const PEER_CONNECTS: &str = "docket_peer_connects_total";
+const PEER_CONNECT_FAILURES: &str = "docket_peer_connect_failures_total";
+const PEER_APPENDS: &str = "docket_peer_appends_sent_total";
+const PEER_APPEND_BYTES: &str = "docket_peer_append_bytes_sent_total";
+const PEER_SNAPSHOT_BYTES: &str = "docket_peer_snapshot_bytes_sent_total";
+const MOVES: &str = "docket_cluster_moves_in_progress";
+const MOVES_DONE: &str = "docket_cluster_moves_done_total";
+const MOVE_FAILURES: &str = "docket_cluster_move_step_failures_total";
 
 /// Describes every metric of this crate to the installed recorder. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
@@ -53,6 +70,179 @@ pub fn describe_metrics() {
         Unit::Count,
         "Snapshots that could not be written."
     );
+    describe_counter!(
+        ELECTIONS,
+        Unit::Count,
+        "Terms of the group whose leader this node has heard of since its start."
+    );
+    describe_gauge!(
+        APPLY_LAG,
+        Unit::Count,
+        "Entries that are known here to be committed and are not applied yet."
+    );
+    describe_gauge!(
+        REPLICA_LAG,
+        Unit::Count,
+        "Entries between the end of the leader's log and what a node is known to have of it; 0 where this node does not lead."
+    );
+    describe_gauge!(
+        GROUPS,
+        Unit::Count,
+        "Groups by what this node is in them: leader, follower, learner, or none where it has no replica."
+    );
+    describe_peers();
+    describe_gauge!(
+        MOVES,
+        Unit::Count,
+        "Groups of the cluster whose replicas are not where they should be yet, as far as this node knows."
+    );
+    describe_counter!(
+        MOVES_DONE,
+        Unit::Count,
+        "Changes of a group's replicas that this node, as its leader, brought to their end."
+    );
+    describe_counter!(
+        MOVE_FAILURES,
+        Unit::Count,
+        "Steps of such changes that failed or took too long here, and are tried again."
+    );
+}
+
+fn describe_peers() {
+    describe_gauge!(
+        PEER_CONNECTED,
+        "1 where this node is connected to the other, else 0."
+    );
+    describe_gauge!(
+        PEER_SILENCE,
+        Unit::Seconds,
+        "Time since the other node last answered; it is asked once a second."
+    );
+    describe_counter!(
+        PEER_CONNECTS,
+        Unit::Count,
+        "Attempts to connect to the other node that have ended."
+    );
+    describe_counter!(PEER_CONNECT_FAILURES, Unit::Count, "Those of them that failed.");
+    describe_counter!(
+        PEER_APPENDS,
+        Unit::Count,
+        "Messages with entries that were sent to the other node."
+    );
+    describe_counter!(PEER_APPEND_BYTES, Unit::Bytes, "Bytes of these messages.");
+    describe_counter!(
+        PEER_SNAPSHOT_BYTES,
+        Unit::Bytes,
+        "Bytes of snapshots that were sent to the other node."
+    );
+}
+
+/// What a node is in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Leader,
+    Follower,
+    Learner,
+    None,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 4] = [Self::Leader, Self::Follower, Self::Learner, Self::None];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Learner => "learner",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Groups in which this node is such.
+pub(crate) fn groups_as(role: Role) -> Gauge {
+    gauge!(GROUPS, "role" => role.name())
+}
+
+/// How far a node's replica of a group is behind, where this node leads it.
+pub(crate) fn replica_lag(group: GroupId, node: NodeId) -> Gauge {
+    gauge!(REPLICA_LAG, "group" => group.to_string(), "node" => node.to_string())
+}
+
+/// What is sampled of a peer.
+pub(crate) struct PeerGauges {
+    pub(crate) connected: Gauge,
+    pub(crate) silence: Gauge,
+}
+
+impl PeerGauges {
+    pub(crate) fn new(node: NodeId) -> Self {
+        // Those that count nothing yet are there all the same.
+        for name in [
+            PEER_CONNECTS,
+            PEER_CONNECT_FAILURES,
+            PEER_APPENDS,
+            PEER_APPEND_BYTES,
+            PEER_SNAPSHOT_BYTES,
+        ] {
+            counter!(name, "node" => node.to_string()).increment(0);
+        }
+        Self {
+            connected: gauge!(PEER_CONNECTED, "node" => node.to_string()),
+            silence: gauge!(PEER_SILENCE, "node" => node.to_string()),
+        }
+    }
+}
+
+/// An attempt to connect to a peer has ended.
+pub(crate) fn note_connect(node: NodeId, failed: bool) {
+    counter!(PEER_CONNECTS, "node" => node.to_string()).increment(1);
+    if failed {
+        counter!(PEER_CONNECT_FAILURES, "node" => node.to_string()).increment(1);
+    }
+}
+
+/// What one group sends to one peer; the counters of all groups are the same.
+#[derive(Clone)]
+pub(crate) struct Traffic {
+    pub(crate) appends: Counter,
+    pub(crate) append_bytes: Counter,
+    pub(crate) snapshot_bytes: Counter,
+}
+
+impl Traffic {
+    pub(crate) fn to(node: NodeId) -> Self {
+        Self {
+            appends: counter!(PEER_APPENDS, "node" => node.to_string()),
+            append_bytes: counter!(PEER_APPEND_BYTES, "node" => node.to_string()),
+            snapshot_bytes: counter!(PEER_SNAPSHOT_BYTES, "node" => node.to_string()),
+        }
+    }
+}
+
+/// Moves of replicas.
+pub(crate) struct MoveMetrics {
+    pub(crate) in_progress: Gauge,
+}
+
+impl MoveMetrics {
+    pub(crate) fn new() -> Self {
+        note_moves_done(0);
+        note_step_failures(0);
+        Self {
+            in_progress: gauge!(MOVES),
+        }
+    }
+}
+
+/// So many groups have their replicas where they should be, at last.
+pub(crate) fn note_moves_done(count: u64) {
+    counter!(MOVES_DONE).increment(count);
+}
+
+/// So many steps of moves came to nothing.
+pub(crate) fn note_step_failures(count: u64) {
+    counter!(MOVE_FAILURES).increment(count);
 }
 
 /// One group's handles, looked up once: the hot path pays an atomic each and no lookup.
@@ -60,6 +250,8 @@ pub(crate) struct GroupMetrics {
     pub(crate) term: Gauge,
     pub(crate) leader: Gauge,
     pub(crate) leader_changes: Counter,
+    pub(crate) elections: Counter,
+    pub(crate) apply_lag: Gauge,
     pub(crate) applied_index: Gauge,
     pub(crate) applied_entries: Counter,
     pub(crate) in_flight: Gauge,
@@ -76,6 +268,8 @@ impl GroupMetrics {
             term: gauge!(TERM, "group" => group.clone()),
             leader: gauge!(LEADER, "group" => group.clone()),
             leader_changes: counter!(LEADER_CHANGES, "group" => group.clone()),
+            elections: counter!(ELECTIONS, "group" => group.clone()),
+            apply_lag: gauge!(APPLY_LAG, "group" => group.clone()),
             applied_index: gauge!(APPLIED_INDEX, "group" => group.clone()),
             applied_entries: counter!(APPLIED_ENTRIES, "group" => group.clone()),
             in_flight: gauge!(IN_FLIGHT, "group" => group.clone()),

@@ -12,6 +12,7 @@ use docket_proto::peer as pb;
 use docket_proto::peer::snapshot_part::Part;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
+use metrics::Counter;
 use openraft::base::BoxFuture;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
@@ -30,6 +31,7 @@ use crate::limits::{
     PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX, PEER_SNAPSHOT_MS,
     PEER_STALL_MS,
 };
+use crate::metrics::Traffic;
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
 use crate::raft::{TypeConfig, Vote};
 use crate::{GroupId, NodeId};
@@ -51,6 +53,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             group: self.group,
             node: NodeId(target),
             peers: self.peers.clone(),
+            traffic: Traffic::to(NodeId(target)),
         }
     }
 }
@@ -60,6 +63,7 @@ pub(crate) struct Peer {
     group: GroupId,
     node: NodeId,
     peers: Option<Arc<Peers>>,
+    traffic: Traffic,
 }
 
 impl Peer {
@@ -171,7 +175,12 @@ impl Peer {
         let head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, snapshot.snapshot.digest())
             .map_err(|error| self.unreachable(error))?;
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
-        let reading = read_snapshot(head, snapshot.snapshot, parts);
+        let reading = read_snapshot(
+            head,
+            snapshot.snapshot,
+            parts,
+            self.traffic.snapshot_bytes.clone(),
+        );
         let mut client = connection.client();
         let limit = Duration::from_millis(PEER_SNAPSHOT_MS);
         let sending = timeout(limit, client.snapshot(ReceiverStream::new(queue)));
@@ -190,10 +199,14 @@ async fn read_snapshot(
     head: pb::SnapshotHead,
     snapshot: SnapshotData,
     parts: mpsc::Sender<pb::SnapshotPart>,
+    sent_bytes: Counter,
 ) -> Result<(), std::io::Error> {
     // On a thread of its own everywhere: it waits for the call to take what it has read.
     tokio::task::spawn_blocking(move || {
         let send = |part| {
+            if let Part::Chunk(chunk) = &part {
+                sent_bytes.increment(chunk.len() as u64);
+            }
             let part = pb::SnapshotPart { part: Some(part) };
             parts.blocking_send(part).is_ok()
         };
@@ -374,10 +387,11 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
             Some(session) => session,
             none => none.insert(self.peer.begin().await?),
         };
-        session
-            .send(request)
-            .await
-            .map_err(|error| self.peer.unreachable(error).into())
+        let sent = session.send(request).await;
+        let bytes = sent.map_err(|error| self.peer.unreachable(error))?;
+        self.peer.traffic.appends.increment(1);
+        self.peer.traffic.append_bytes.increment(bytes as u64);
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ use crate::members::Members;
 use crate::network::Network;
 use crate::off_thread::off_thread;
 use crate::peer::net::Net;
-use crate::peer::{Answering, Peers, Served, Spools};
+use crate::peer::{Answering, Peers, Served, Spools, pulse};
 use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
@@ -37,6 +37,7 @@ use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
 use crate::registry::{MetaMachine, NodeState, SharedRegistry};
 use crate::replicas::{ReplicaCheck, Replicas};
+use crate::sampling::{Sampler, others};
 use crate::snapshots::Snapshots;
 use crate::{
     ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
@@ -267,6 +268,11 @@ impl Node {
             }
             let replicas = Replicas::new(Arc::clone(&peers), &groups);
             tasks.push(tokio::spawn(replicas.clone().run(closing.clone())));
+            let sampler = Sampler::new(Arc::clone(&peers), groups.clone(), members.clone());
+            tasks.push(tokio::spawn(sampler.run(closing.clone())));
+            let (of_pulse, of_members) = (Arc::clone(&peers), members.clone());
+            let others = move || others(&of_pulse, of_members.as_deref());
+            tasks.push(tokio::spawn(pulse(Arc::clone(&peers), others, closing.clone())));
             Peering {
                 peers,
                 replicas,

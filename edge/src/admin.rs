@@ -12,13 +12,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use docket_proto::v1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
 use tokio::{
     net::TcpListener,
     sync::Semaphore,
@@ -26,7 +24,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::AdminConfig, readiness::Readiness};
+use crate::{
+    config::AdminConfig,
+    readiness::Readiness,
+    status_json::{cluster_json, status_json},
+};
 
 /// What all requests together may take to end when the node has stopped.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ const INDEX: &str = "Docket, for operators:\n\n\
     /livez            200 while the process answers\n\
     /readyz           200 while the node serves, else 503; ?verbose says why\n\
     /metrics          what is measured, for Prometheus\n\
-    /status           how the node is, as JSON\n";
+    /status           how the node is, and its cluster, as JSON; ?local asks no other node\n";
 
 /// What the endpoints answer from.
 #[derive(Clone)]
@@ -72,10 +74,7 @@ async fn readyz(State(admin): State<Admin>, uri: Uri) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let verbose = uri
-        .query()
-        .is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
-    if !verbose {
+    if !asks_for(&uri, "verbose") {
         return (code, if status.ready { "ok\n" } else { "not ready\n" }).into_response();
     }
     let mut text = String::new();
@@ -108,59 +107,21 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     (content_type, admin.metrics.render()).into_response()
 }
 
-async fn status(State(admin): State<Admin>) -> Json<serde_json::Value> {
-    Json(status_json(&admin.readiness.status()))
+/// The node, and among others the cluster with it, unless `?local` asks for the node alone, which asks nobody else.
+async fn status(State(admin): State<Admin>, uri: Uri) -> Json<serde_json::Value> {
+    let this = admin.readiness.status();
+    let mut shown = status_json(&this);
+    if !asks_for(&uri, "local")
+        && let Some(cluster) = admin.readiness.cluster(this).await
+    {
+        shown["cluster"] = cluster_json(&cluster);
+    }
+    Json(shown)
 }
 
-/// The node's status as JSON, with the names of the contract.
-pub fn status_json(status: &v1::NodeStatus) -> serde_json::Value {
-    let group = |group: &v1::GroupStatus| {
-        json!({
-            "group": group.group,
-            "leader": group.leader,
-            "leader_id": group.leader_id,
-            "term": group.term,
-            "last_log_index": group.last_log_index,
-            "committed_index": group.committed_index,
-            "applied_index": group.applied_index,
-            "lag": group.lag,
-            "snapshot_index": group.snapshot_index,
-            "snapshot_time": group.snapshot_time.as_ref().map(ToString::to_string),
-            "voter_ids": group.voter_ids,
-        })
-    };
-    let journal = |journal: &v1::JournalStatus| {
-        json!({
-            "first_sequence": journal.first_sequence,
-            "last_sequence": journal.last_sequence,
-            "disk_bytes": journal.disk_bytes,
-            "syncs": journal.syncs,
-            "free_bytes": journal.free_bytes,
-            "low_space": journal.low_space,
-            "snapshot_bytes": journal.snapshot_bytes,
-        })
-    };
-    let entities = |entities: &v1::EntityStatus| {
-        json!({
-            "orders": entities.orders,
-            "customers": entities.customers,
-            "items": entities.items,
-            "actors": entities.actors,
-            "open_orders": entities.open_orders,
-        })
-    };
-    json!({
-        "node_id": status.node_id,
-        "version": status.version,
-        "start_time": status.start_time.as_ref().map(ToString::to_string),
-        "uptime_seconds": status.uptime.as_ref().map(|uptime| uptime.seconds as f64 + f64::from(uptime.nanos) / 1e9),
-        "ready": status.ready,
-        "reasons": status.reasons,
-        "groups": status.groups.iter().map(group).collect::<Vec<_>>(),
-        "journal": status.journal.as_ref().map(journal),
-        "memory_bytes": status.memory_bytes,
-        "entities": status.entities.as_ref().map(entities),
-    })
+fn asks_for(uri: &Uri, word: &str) -> bool {
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|part| part.starts_with(word)))
 }
 
 /// Serves until `over`. The accept loop is our own, as that of gRPC is: connections and the time of a request are

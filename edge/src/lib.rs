@@ -17,10 +17,12 @@ pub mod authenticate;
 pub mod config;
 pub mod errors;
 mod gate;
+mod overview;
 mod readiness;
 mod server;
 mod services;
 mod status;
+pub mod status_json;
 pub mod telemetry;
 
 pub use authenticate::{Authenticate, Unauthenticated};

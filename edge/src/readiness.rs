@@ -7,7 +7,7 @@ use docket_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::status;
+use crate::{overview, status};
 
 /// Tells how the node is, at once and without blocking.
 pub(crate) trait NodeView: Send + Sync + 'static {
@@ -15,6 +15,8 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     fn not_ready(&self) -> Vec<String>;
     /// All of it.
     fn status(&self) -> v1::NodeStatus;
+    /// The node, where it is open and has others beside it.
+    fn among_peers(&self) -> Option<&Docket>;
 }
 
 impl NodeView for Docket {
@@ -25,6 +27,19 @@ impl NodeView for Docket {
     fn status(&self) -> v1::NodeStatus {
         status::node_status(self)
     }
+
+    fn among_peers(&self) -> Option<&Docket> {
+        self.has_peers().then_some(self)
+    }
+}
+
+fn status_of(node: &dyn NodeView, draining: &CancellationToken) -> v1::NodeStatus {
+    let mut status = node.status();
+    if draining.is_cancelled() {
+        status.reasons.push(STOPPING.into());
+    }
+    status.ready = status.reasons.is_empty();
+    status
 }
 
 const STOPPING: &str = "the node is stopping";
@@ -49,12 +64,19 @@ impl Readiness {
 
     /// How the node is now.
     pub(crate) fn status(&self) -> v1::NodeStatus {
-        let mut status = self.node.status();
-        if self.draining.is_cancelled() {
-            status.reasons.push(STOPPING.into());
-        }
-        status.ready = status.reasons.is_empty();
-        status
+        status_of(&*self.node, &self.draining)
+    }
+
+    /// Tells how the node is for as long as it is there, and does not keep it there.
+    pub(crate) fn teller(&self) -> impl Fn() -> Option<v1::NodeStatus> + Send + Sync + use<> {
+        let (node, draining) = (Arc::downgrade(&self.node), self.draining.clone());
+        move || Some(status_of(&*node.upgrade()?, &draining))
+    }
+
+    /// How the cluster is now, as far as its nodes answer within a second; `None` where the node stands alone or is not open yet.
+    pub(crate) async fn cluster(&self, this: v1::NodeStatus) -> Option<v1::ClusterStatus> {
+        let docket = self.node.among_peers()?;
+        Some(overview::cluster_status(docket, this).await)
     }
 
     /// Asks the node again, and wakes who watches where the answer differs.

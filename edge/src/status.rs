@@ -1,11 +1,13 @@
-//! How the node is, in the contract's words.
+//! How the node is, and where the cluster has what, in the contract's words.
 
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
 };
 
-use docket_actors::{Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode, Registry};
+use docket_actors::{
+    Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode, Registry, ReplicaStatus,
+};
 use docket_proto::v1;
 use prost_types::Timestamp;
 
@@ -32,6 +34,9 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             .and_then(|age| now.checked_sub(age))
             .map(Timestamp::from),
         voter_ids: group.voters.iter().map(|voter| voter.0).collect(),
+        learner_ids: group.learners.iter().map(|learner| learner.0).collect(),
+        replicas: group.replicas.iter().map(replica).collect(),
+        stopped: group.stopped.as_deref().unwrap_or_default().to_owned(),
     });
     let journal = &cluster.journal;
     let entities = &status.entities;
@@ -64,31 +69,22 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
 }
 
 /// Nobody needs an uptime in nanoseconds.
-fn whole_ms(time: Duration) -> Duration {
+pub(crate) fn whole_ms(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// How every node of the cluster is, as this one knows it: itself.
-pub(crate) fn cluster_status(docket: &Docket, this: v1::NodeStatus) -> v1::ClusterStatus {
-    let identity = docket.status().cluster.identity;
-    let registry = docket.registry();
-    let registry = registry.as_deref();
-    v1::ClusterStatus {
-        cluster_id: identity.cluster_id,
-        shards: identity.shards.into(),
-        nodes: vec![this],
-        members: registry
-            .map(|registry| {
-                let nodes = registry.nodes().iter();
-                nodes.map(|(id, node)| member(registry, *id, node)).collect()
-            })
-            .unwrap_or_default(),
-        placements: registry
-            .map(|registry| {
-                let groups = registry.groups().iter();
-                groups.map(|(group, found)| placement(*group, found)).collect()
-            })
-            .unwrap_or_default(),
+fn replica(replica: &ReplicaStatus) -> v1::ReplicaStatus {
+    let role = match replica.votes {
+        true => v1::ReplicaRole::Follower,
+        false => v1::ReplicaRole::Learner,
+    };
+    v1::ReplicaStatus {
+        node_id: replica.node.0,
+        role: role.into(),
+        known: true,
+        match_index: replica.match_index.unwrap_or(0),
+        lag: replica.lag,
+        applied_index: 0,
     }
 }
 

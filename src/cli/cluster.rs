@@ -9,7 +9,10 @@ use docket_proto::v1::{
     UndrainNodeRequest,
 };
 
-use super::args::{ClientArgs, Context};
+use super::{
+    args::{ClientArgs, Context},
+    node::cluster_status,
+};
 use crate::{
     failure::Failure,
     output::{Field, Output},
@@ -100,8 +103,9 @@ Examples:
   docket cluster status
   docket cluster status -o json | jq '.placements[] | select(.moving)'
 
-The nodes are those that the cluster ever had. Exit codes: 0 every replica is
-where it should be, 10 one is on its way.")]
+The nodes are those that the cluster ever had. Whether all is well is shown by
+`docket status`; with -o json both print the same.
+Exit codes: 0 every replica is where it should be, 10 one is on its way.")]
 struct Status {}
 
 /// Drain.
@@ -255,9 +259,7 @@ impl Args {
 }
 
 async fn status(Context { client, output }: &Context) -> Result<(), Failure> {
-    let cluster = client
-        .answer(client.node().get_cluster_status(GetClusterStatusRequest {}).await)
-        .map_err(|refusal| Failure::from(refusal).of_health())?;
+    let cluster = cluster_status(client).await?;
     if cluster.members.is_empty() {
         output.note("this node stands alone: `docket cluster init` makes it the first of a cluster");
     }

@@ -126,12 +126,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn command() -> clap::Command {
     let clients = ClientArgs::augment_args(clap::Command::new("clients"));
     let ids: Vec<_> = clients.get_arguments().map(|arg| arg.get_id().clone()).collect();
-    Cli::command().mut_args(|arg| {
+    // What makes a data directory a cluster's first calls no server: it refuses these flags, and its help does not offer them.
+    let refused: Vec<_> = clients
+        .get_arguments()
+        .filter(|arg| arg.get_id() != "output")
+        .map(|arg| arg.clone().global(false).hide(true))
+        .collect();
+    let command = Cli::command().mut_args(|arg| {
         if ids.contains(arg.get_id()) {
             arg.global(false)
         } else {
             arg
         }
+    });
+    command.mut_subcommand("cluster", |cluster| {
+        cluster.mut_subcommand("init", |init| init.args(refused))
     })
 }
 

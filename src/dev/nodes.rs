@@ -277,9 +277,8 @@ pub fn free_ports(count: usize) -> Result<u16, Failure> {
     let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     // Others that look at the same time begin elsewhere.
     let start = std::process::id() as u16 % SEARCH_STEPS;
-    let firsts = (0..SEARCH_STEPS).map(|step| SEARCH_FROM + (start + step) % SEARCH_STEPS * PORTS);
+    let mut firsts = (0..SEARCH_STEPS).map(|step| SEARCH_FROM + (start + step) % SEARCH_STEPS * PORTS);
     firsts
-        .filter(|first| (*first..first + ports).all(is_free))
-        .next()
+        .find(|first| (*first..first + ports).all(is_free))
         .ok_or_else(|| Failure::Other(format!("there are no {ports} free ports in a row on 127.0.0.1")))
 }

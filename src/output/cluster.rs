@@ -1,11 +1,12 @@
 //! How a cluster is: its nodes, and where the replicas are and should be.
 
+use docket_edge::status_json::cluster_json;
 use docket_proto::v1::{ClusterMember, ClusterStatus, GroupPlacement, MemberState};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Format, Output,
-    record::{self, Field, Records, Resource, Tone},
+    record::{Field, Records, Resource, Tone},
 };
 use crate::failure::Failure;
 
@@ -76,19 +77,13 @@ impl Output {
     /// # Errors
     /// Stdout cannot be written.
     pub fn membership(&self, cluster: &ClusterStatus) -> Result<(), Failure> {
-        let objects =
-            |rows: &[Vec<Field>]| -> Vec<Value> { rows.iter().map(|row| record::object(row)).collect() };
-        let members: Vec<_> = cluster.members.iter().map(Resource::fields).collect();
-        let placements: Vec<_> = cluster.placements.iter().map(Resource::fields).collect();
+        if self.format() == Format::Json {
+            return self.json(&cluster_json(cluster));
+        }
         self.fields(&[
             Field::text("cluster_id", &cluster.cluster_id),
             Field::number("shards", cluster.shards),
-            Field::shown("members", json!(objects(&members)), ""),
-            Field::shown("placements", json!(objects(&placements)), ""),
         ])?;
-        if self.format() == Format::Json {
-            return Ok(());
-        }
         let table = |columns, rows: Vec<Vec<Field>>| {
             if rows.is_empty() {
                 return Ok(());
@@ -96,7 +91,13 @@ impl Output {
             self.line("")?;
             self.records("rows", &Records { columns, rows })
         };
-        table(ClusterMember::COLUMNS, members)?;
-        table(GroupPlacement::COLUMNS, placements)
+        table(
+            ClusterMember::COLUMNS,
+            cluster.members.iter().map(Resource::fields).collect(),
+        )?;
+        table(
+            GroupPlacement::COLUMNS,
+            cluster.placements.iter().map(Resource::fields).collect(),
+        )
     }
 }

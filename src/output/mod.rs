@@ -7,6 +7,7 @@ mod access;
 mod cluster;
 mod entities;
 mod node;
+mod overview;
 mod record;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use docket_edge::status_json::cluster_json;
 use docket_proto::v1::ClusterStatus;
 use serde_json::{Value, json};
 
@@ -99,24 +101,29 @@ impl Output {
     /// # Errors
     /// Stdout cannot be written.
     pub fn cluster(&self, cluster: &ClusterStatus) -> Result<(), Failure> {
-        let nodes: Vec<Value> = cluster
-            .nodes
-            .iter()
-            .map(|node| record::object(&node.fields()))
-            .collect();
-        let fields = [
+        if self.format == Format::Json {
+            return self.json(&cluster_json(cluster));
+        }
+        self.fields(&[
             Field::text("cluster_id", &cluster.cluster_id),
             Field::number("shards", cluster.shards),
-            Field::shown("nodes", json!(nodes), ""),
-        ];
-        self.fields(&fields)?;
-        match self.format {
-            Format::Json => Ok(()),
-            Format::Table => cluster
-                .nodes
-                .iter()
-                .try_for_each(|node| write("\n").and_then(|()| self.one(node))),
+        ])?;
+        cluster
+            .nodes
+            .iter()
+            .try_for_each(|node| write("\n").and_then(|()| self.one(node)))
+    }
+
+    /// Makes place for what is shown again: on a terminal instead of what was shown before, else below it.
+    ///
+    /// # Errors
+    /// Stdout cannot be written.
+    pub fn next_block(&self, is_first: bool) -> Result<(), Failure> {
+        if io::stdout().is_terminal() {
+            // Clears the screen and goes to its first line.
+            return write("\x1b[2J\x1b[H");
         }
+        if is_first { Ok(()) } else { write("\n") }
     }
 
     /// Prints records that are nobody's resource, with all their columns.

@@ -65,6 +65,13 @@ fn a_data_directory_is_one_cluster_s_for_ever() {
         .run("--addr http://127.0.0.1:9 cluster init")
         .ends(2)
         .says("--addr is a flag of the client commands");
+    // Behind the command, too, where its help does not offer it.
+    shell
+        .run("cluster init --addr http://127.0.0.1:9")
+        .ends(2)
+        .says("--addr is a flag of the client commands");
+    let help = shell.run("cluster init --help").ends(0).stdout;
+    assert!(!help.contains("--addr") && help.contains("--output"), "{help}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! acknowledged is lost, whichever of the others is killed.
 
 mod nodes;
+mod status;
 
 use std::{
     collections::BTreeSet,

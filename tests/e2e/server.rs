@@ -176,7 +176,7 @@ impl Server {
 
     /// Orders that have something left to be done.
     pub fn open_orders(&self) -> u64 {
-        let (_, body) = self.get("/status").expect("the admin endpoints answer");
+        let (_, body) = self.get("/status?local").expect("the admin endpoints answer");
         let status: serde_json::Value = serde_json::from_str(&body).unwrap();
         status["entities"]["open_orders"]
             .as_u64()

@@ -11,8 +11,8 @@ use docket_engine::{ItemCommand, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
-        Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look, decode_wanted,
-        encode_forwarded, encode_orphaned, kind,
+        Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look, decode_status_ask,
+        decode_wanted, encode_forwarded, encode_orphaned, encode_status, kind,
     },
 };
 use futures::{
@@ -20,7 +20,7 @@ use futures::{
     future::{BoxFuture, join_all, ready},
 };
 
-use super::forwarding::AnswerForwarded;
+use super::{forwarding::AnswerForwarded, telling::TellStatus};
 use crate::{
     chores,
     entity::item::ItemMessage,
@@ -36,6 +36,7 @@ pub(crate) struct Answering {
     /// Weak, since the router has the node, and the node this.
     router: Weak<Router>,
     forwarded: OnceLock<Arc<dyn AnswerForwarded>>,
+    status: OnceLock<Arc<TellStatus>>,
 }
 
 impl Answering {
@@ -43,12 +44,18 @@ impl Answering {
         Self {
             router: Arc::downgrade(router),
             forwarded: OnceLock::new(),
+            status: OnceLock::new(),
         }
     }
 
     /// Who answers clients' calls that came to other nodes. True if nobody did before.
     pub(crate) fn set_forwarded(&self, answers: Arc<dyn AnswerForwarded>) -> bool {
         self.forwarded.set(answers).is_ok()
+    }
+
+    /// Who tells other nodes how this one is. True if nobody did before.
+    pub(crate) fn set_status(&self, tell: Arc<TellStatus>) -> bool {
+        self.status.set(tell).is_ok()
     }
 }
 
@@ -82,6 +89,15 @@ impl AnswerCalls for Answering {
                     async move { Ok(encode_forwarded(answer.await)) }.boxed()
                 }
                 (None, _) => declined("clients are not served here yet"),
+                (_, Err(error)) => declined(error),
+            },
+            kind::STATUS => match (self.status.get().cloned(), decode_status_ask(call.body)) {
+                (Some(tell), Ok(())) => async move {
+                    let status = tell().ok_or_else(|| Declined("the node is stopping".to_owned()));
+                    Ok(encode_status(&status?))
+                }
+                .boxed(),
+                (None, _) => declined("it is not told here yet how the node is"),
                 (_, Err(error)) => declined(error),
             },
             other => declined(format_args!("calls of kind {other} are not known here")),

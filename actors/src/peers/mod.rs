@@ -16,6 +16,8 @@
 mod answering;
 mod asking;
 mod forwarding;
+mod telling;
 
 pub(crate) use answering::Answering;
 pub use forwarding::{AnswerForwarded, ClientAddresses, ForwardError, Key, Place};
+pub use telling::{PeerAnswer, TellStatus};

@@ -136,8 +136,8 @@ impl Session {
         self.in_flight.is_empty()
     }
 
-    /// Sends an append, once there is room in the stream.
-    pub(crate) async fn send(&mut self, request: AppendRequest) -> Result<(), SessionError> {
+    /// Sends an append, once there is room in the stream; how many bytes it has.
+    pub(crate) async fn send(&mut self, request: AppendRequest) -> Result<usize, SessionError> {
         let bytes = request.encoded_len();
         if bytes > PEER_MESSAGE_BYTES_MAX {
             return Err(SessionError::TooLarge(bytes));
@@ -164,7 +164,7 @@ impl Session {
             .map_err(|_| SessionError::Ended)?;
         self.begun = true;
         self.in_flight.push_back((Instant::now(), permit));
-        Ok(())
+        Ok(bytes)
     }
 
     /// The answer to the oldest append that is on its way. Pending while there is none.

@@ -18,11 +18,11 @@ use super::dial::dial;
 use super::net::Io;
 use super::service::{EXPELLED, TWICE};
 use super::{Own, PROTOCOL_VERSION, PeerError, tls};
-use crate::NodeId;
 use crate::limits::{
     PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CONNECT_MS, PEER_KEEPALIVE_MS,
     PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
 };
+use crate::{NodeId, metrics};
 
 /// One connection to one peer, standing or not. Clones are the same link.
 #[derive(Clone)]
@@ -143,6 +143,11 @@ impl Link {
         })
     }
 
+    /// Whether it stands, as far as is known.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.shared.state.lock().phase, Phase::Open(_))
+    }
+
     /// Why the last attempt to connect failed, if it did.
     pub(super) fn last_error(&self) -> Option<PeerError> {
         match &self.shared.state.lock().phase {
@@ -180,6 +185,7 @@ impl Shared {
                 })
             });
         let outcome = outcome.map(Arc::new);
+        metrics::note_connect(node, outcome.is_err());
         {
             let mut state = self.state.lock();
             state.phase = match &outcome {

@@ -27,6 +27,7 @@ mod link;
 mod listener;
 pub mod net;
 mod presence;
+mod pulse;
 mod read_index;
 mod service;
 mod spool;
@@ -37,8 +38,9 @@ mod wire_ask;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 pub(crate) use append_client::{Session, SessionError};
 pub(crate) use call_client::{Bounds, StreamError};
@@ -47,6 +49,7 @@ pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
 use net::Net;
+pub(crate) use pulse::pulse;
 pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
@@ -218,6 +221,25 @@ pub(crate) struct PeerLinks {
     pub(crate) snapshot: Link,
     /// Calls of the layer above, and what may be in flight of them.
     pub(crate) calls: Calls,
+    /// When the peer was last heard of.
+    heard: Mutex<Option<Instant>>,
+}
+
+impl PeerLinks {
+    fn links(&self) -> [&Link; 4] {
+        [&self.log, &self.urgent, &self.snapshot, &self.calls.link]
+    }
+
+    /// Whether this node is connected to the peer: by the link on which it is asked every second whether it lives. That another one has
+    /// ended may be noticed only when it is needed.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.calls.link.is_open()
+    }
+
+    /// How long the peer has not been heard of; `None` where it never was.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.heard.lock().map(|heard| heard.elapsed())
+    }
 }
 
 /// The way of calls to one peer.
@@ -282,9 +304,10 @@ impl Peers {
                     requests: Bounds::new(),
                     steps: Bounds::new(),
                 },
+                heard: Mutex::new(None),
             })
         });
-        for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
+        for link in links.links() {
             link.set_address(&address);
         }
     }
@@ -292,8 +315,7 @@ impl Peers {
     /// Ends every connection to other nodes. As long as one stands they take this process for the node, and refuse the next one that is it.
     pub(crate) fn close(&self) {
         for links in self.known.write().drain() {
-            let links = &links.1;
-            for link in [&links.log, &links.urgent, &links.snapshot, &links.calls.link] {
+            for link in links.1.links() {
                 link.close();
             }
         }
@@ -307,9 +329,7 @@ impl Peers {
     /// Why this node is not let in, where a peer has said so lately.
     pub(crate) fn refusal(&self) -> Option<PeerError> {
         let known = self.known.read();
-        let links = known
-            .values()
-            .flat_map(|links| [&links.log, &links.urgent, &links.snapshot, &links.calls.link]);
+        let links = known.values().flat_map(|links| links.links());
         let last = links.filter_map(Link::last_error);
         last.filter(|error| matches!(error, PeerError::Expelled { .. } | PeerError::Twice { .. }))
             .max_by_key(|error| matches!(error, PeerError::Expelled { .. }))

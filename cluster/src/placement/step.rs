@@ -68,8 +68,14 @@ pub(super) async fn step(group: &Group, registry: &Registry, members: &Members, 
                 group: id,
                 voters: voters.clone(),
             };
-            if let Err(error) = members.ask(&report).await {
-                tracing::debug!(group = %id, "{error}");
+            match members.ask(&report).await {
+                Ok(()) => {
+                    let placement = registry.groups().get(&id);
+                    let done = placement
+                        .is_some_and(|placement| placement.is_moving() && placement.wanted == *voters);
+                    crate::metrics::note_moves_done(u64::from(done));
+                }
+                Err(error) => tracing::debug!(group = %id, "{error}"),
             }
             return;
         }
@@ -88,8 +94,14 @@ pub(super) async fn step(group: &Group, registry: &Registry, members: &Members, 
             | ClientWriteError::ChangeMembershipError(_)
             | ClientWriteError::PreconditionFailed(_)),
         ))) => tracing::debug!(group = %id, "{error}"),
-        Ok(Err(error)) => tracing::warn!(group = %id, %error, "the group's members could not be changed"),
-        Err(_elapsed) => tracing::warn!(group = %id, step = ?next, "a change of members takes long"),
+        Ok(Err(error)) => {
+            crate::metrics::note_step_failures(1);
+            tracing::warn!(group = %id, %error, "the group's members could not be changed");
+        }
+        Err(_elapsed) => {
+            crate::metrics::note_step_failures(1);
+            tracing::warn!(group = %id, step = ?next, "a change of members takes long");
+        }
     }
 }
 

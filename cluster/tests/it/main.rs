@@ -9,6 +9,7 @@ mod measure;
 mod node;
 mod peers;
 mod replicas;
+mod seen;
 mod snapshots;
 mod stop;
 mod system_calls;

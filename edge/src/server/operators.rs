@@ -121,4 +121,8 @@ impl NodeView for Opening {
             NodeView::status,
         )
     }
+
+    fn among_peers(&self) -> Option<&Docket> {
+        self.docket.get().and_then(NodeView::among_peers)
+    }
 }

@@ -4,7 +4,7 @@ use docket_actors::{Docket, GroupId, ManageError, NodeId};
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Refusal, readiness::Readiness, status};
+use crate::{Refusal, overview, readiness::Readiness, status};
 
 /// The service.
 pub(crate) struct NodeApi {
@@ -42,10 +42,8 @@ impl NodeService for NodeApi {
         &self,
         _: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatus>, Status> {
-        Ok(Response::new(status::cluster_status(
-            &self.docket,
-            self.readiness.status(),
-        )))
+        let status = overview::cluster_status(&self.docket, self.readiness.status());
+        Ok(Response::new(status.await))
     }
 
     async fn drain_node(

@@ -31,6 +31,8 @@ pub mod kind {
     pub const PAGE: u32 = 4;
     /// A client's call: [`Forward`](super::Forward).
     pub const FORWARD: u32 = 16;
+    /// How the node is: see [`encode_status`](super::encode_status).
+    pub const STATUS: u32 = 17;
 }
 
 /// Reservations in one question at most.
@@ -122,6 +124,34 @@ pub fn decode_look(body: Bytes) -> Result<(), BadCall> {
     known(pb::LookRequest::decode(body).map_err(malformed)?.version)
 }
 
+/// The question how a node is.
+pub fn encode_status_ask() -> Bytes {
+    pb::StatusRequest { version: VERSION }.encode_to_vec().into()
+}
+
+/// Whether it is that.
+///
+/// # Errors
+/// Where it is not, or another version's.
+pub fn decode_status_ask(body: Bytes) -> Result<(), BadCall> {
+    known(pb::StatusRequest::decode(body).map_err(malformed)?.version)
+}
+
+/// The answer: how this node is, in the public contract's words.
+pub fn encode_status(status: &crate::v1::NodeStatus) -> Bytes {
+    let status = status.encode_to_vec().into();
+    pb::StatusReply { status }.encode_to_vec().into()
+}
+
+/// The same taken apart.
+///
+/// # Errors
+/// Where it is not that.
+pub fn decode_status(body: Bytes) -> Result<crate::v1::NodeStatus, BadCall> {
+    let reply = pb::StatusReply::decode(body).map_err(malformed)?;
+    crate::v1::NodeStatus::decode(reply.status).map_err(malformed)
+}
+
 fn malformed(error: impl std::fmt::Display) -> BadCall {
     BadCall::Malformed(error.to_string())
 }
@@ -159,6 +189,22 @@ mod tests {
 
     fn sku(text: &str) -> Sku {
         Sku::new(text).unwrap()
+    }
+
+    #[test]
+    fn how_a_node_is_arrives_as_it_was_told() {
+        assert_eq!(decode_status_ask(encode_status_ask()), Ok(()));
+        let newer = pb::StatusRequest { version: 2 };
+        let refused = decode_status_ask(newer.encode_to_vec().into());
+        assert_eq!(refused, Err(BadCall::Version(2)));
+        let status = crate::v1::NodeStatus {
+            node_id: 3,
+            version: "0.1.0".into(),
+            ..Default::default()
+        };
+        assert_eq!(decode_status(encode_status(&status)), Ok(status));
+        let torn = decode_status(Bytes::from_static(&[0xff]));
+        assert!(matches!(torn, Err(BadCall::Malformed(_))));
     }
 
     #[test]

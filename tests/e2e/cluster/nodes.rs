@@ -139,7 +139,10 @@ impl Nodes {
     pub async fn until_voters(&self, server: &Server, voters: &[u64]) {
         let begun = Instant::now();
         loop {
-            let status = server.get("/status").map(|(_, body)| body).unwrap_or_default();
+            let status = server
+                .get("/status?local")
+                .map(|(_, body)| body)
+                .unwrap_or_default();
             let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
             let groups = status["groups"].as_array().cloned().unwrap_or_default();
             let expected = serde_json::json!(voters);

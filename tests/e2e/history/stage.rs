@@ -173,7 +173,10 @@ impl Stage for Servers {
 
 /// The groups of a node, as its `/status` says.
 fn groups(server: &Server) -> Vec<serde_json::Value> {
-    let page = server.get("/status").map(|(_, body)| body).unwrap_or_default();
+    let page = server
+        .get("/status?local")
+        .map(|(_, body)| body)
+        .unwrap_or_default();
     let status: serde_json::Value = serde_json::from_str(&page).unwrap_or_default();
     status["groups"].as_array().cloned().unwrap_or_default()
 }
