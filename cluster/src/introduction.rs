@@ -24,9 +24,10 @@ pub(crate) async fn introduce(
         }
         return Ok((identity, None));
     };
+    let pace = options.snapshot_bytes_per_second;
     let Some(member) = &options.member else {
         let ways = (
-            Arc::new(Peers::new(peers, String::new())?),
+            Arc::new(Peers::new(peers, String::new(), options.peer_versions)?.paced(pace)),
             Listener::bind(peers.listen).await?,
         );
         let own = Some((peers.cluster_id.as_str(), peers.node_id));
@@ -34,7 +35,8 @@ pub(crate) async fn introduce(
         return Ok((identity, Some(ways)));
     };
     let standing = Standing::read(&options.data_dir, options.shards, peers, member)?;
-    let ways = Arc::new(Peers::new(peers, standing.instance())?);
+    let ways = Peers::new(peers, standing.instance(), options.peer_versions)?;
+    let ways = Arc::new(ways.paced(pace));
     let listener = Listener::bind(peers.listen).await?;
     let identity = match standing {
         Standing::Member(identity) => identity,

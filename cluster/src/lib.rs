@@ -67,7 +67,10 @@ pub use members::{ManageError, MemberOptions};
 pub use metrics::describe_metrics;
 pub use node::{Node, NodeStatus};
 pub use options::{NodeOptions, SHARDS_DEFAULT};
-pub use peer::{PROTOCOL_VERSION, PeerError, PeerOptions, PeerTls, certificate_name};
+pub use peer::{
+    NoCommonVersion, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, PeerError, PeerOptions, PeerTls, Versions,
+    certificate_name,
+};
 pub use registry::{MOVES_MAX, NodeState, Placement, REPLICAS, RegisteredNode, Registry};
 pub use replicas::{ReplicaCheck, ReplicaOutcome};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};

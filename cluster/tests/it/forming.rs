@@ -573,3 +573,32 @@ async fn a_replica_moves_although_its_target_and_the_leader_crash_on_the_way() {
     assert_eq!(cluster.place(to).payloads(group).len(), 51);
     cluster.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_replica_that_only_catches_up_keeps_the_pace() {
+    const MIB: usize = 1024 * 1024;
+    const ENTRY: usize = 8 * 1024;
+    let mut cluster = Cluster::found().await;
+    let founder = cluster.place(NodeId(1));
+    founder.stop().await;
+    founder.options.snapshot_bytes_per_second = 2 * MIB as u64;
+    founder.start().await;
+    let entries = 8 * MIB / ENTRY;
+    let group = cluster.leader(GROUPS[1]).await.node().group(GROUPS[1]).unwrap();
+    let proposals = (0..entries).map(|n| {
+        let group = group.clone();
+        async move { group.propose(Bytes::from(vec![n as u8; ENTRY])).await }
+    });
+    futures::future::try_join_all(proposals).await.unwrap();
+    let begun = Instant::now();
+    cluster.join(NodeId(2)).await;
+    cluster.settled().await;
+    let took = begun.elapsed();
+    cluster.equal().await;
+    // What it may lack when it counts as having caught up, and what may go at once after a pause, keep no pace.
+    let paced = 8 * MIB - 256 * ENTRY - MIB;
+    let least = Duration::from_secs_f64(paced as f64 / (2 * MIB) as f64);
+    println!("8 MiB of log at 2 MiB/s: {took:.1?}, at least {least:.1?}");
+    assert!(took >= least, "{took:?}");
+    cluster.end().await;
+}
