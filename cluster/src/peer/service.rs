@@ -164,7 +164,7 @@ impl Handler {
     async fn take_snapshot(
         &self,
         parts: &mut Streaming<pb::SnapshotPart>,
-        mut arriving: Arriving,
+        mut arriving: Box<Arriving>,
     ) -> Result<Spooled, Status> {
         // Where this ends early, in whatever way, what has arrived is kept.
         loop {

@@ -53,7 +53,7 @@ struct Kept {
 /// What has come of beginning to take a snapshot in.
 pub(super) enum Begun {
     /// It may come.
-    Arriving(Arriving),
+    Arriving(Box<Arriving>),
     /// As many arrive as may.
     Full,
     /// There is more or less of it here than the sender believes.
@@ -90,12 +90,12 @@ impl Spools {
             Some(spool) => spool,
             None => self.create()?,
         };
-        Ok(Begun::Arriving(Arriving {
+        Ok(Begun::Arriving(Box::new(Arriving {
             spools: Arc::clone(self),
             source,
             spool: Some(spool),
             permit: Some(permit),
-        }))
+        })))
     }
 
     fn create(&self) -> Result<Spool, io::Error> {
@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    fn begin(spools: &Arc<Spools>, id: &'static str, behind: u64) -> Option<Arriving> {
+    fn begin(spools: &Arc<Spools>, id: &'static str, behind: u64) -> Option<Box<Arriving>> {
         match spools.begin(source(id), behind).unwrap() {
             Begun::Arriving(arriving) => Some(arriving),
             Begun::Full | Begun::NotHeld => None,
