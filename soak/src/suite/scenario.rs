@@ -215,8 +215,8 @@ mod tests {
     fn steady_load_comes_again_when_the_others_are_over_and_before_the_process_is_another() {
         let all = scenarios(&Scenario::ALL);
         assert_eq!(all[0], Scenario::Steady);
-        assert_eq!(all[9..11], [Scenario::Steady, Scenario::Kill] as [Scenario; 2]);
-        assert!(all[11..].iter().all(|scenario| scenario.is_together()), "{all:?}");
+        assert_eq!(all[8..10], [Scenario::Steady, Scenario::Kill] as [Scenario; 2]);
+        assert!(all[10..].iter().all(|scenario| scenario.is_together()), "{all:?}");
         let two = scenarios(&[Scenario::Steady, Scenario::Burst]);
         assert_eq!(two, [Scenario::Steady, Scenario::Burst, Scenario::Steady]);
         let of_both = scenarios(&[Scenario::Steady, Scenario::Burst, Scenario::Partition]);
