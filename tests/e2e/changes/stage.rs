@@ -8,8 +8,8 @@ use std::{
 
 use docket_client::{Client, Credential, Method, Options, method};
 use docket_proto::v1::{
-    ClusterStatus, DrainNodeRequest, GetClusterStatusRequest, MoveReplicaRequest, RemoveNodeRequest,
-    node_service_client::NodeServiceClient,
+    ClusterStatus, DrainNodeRequest, GetClusterStatusRequest, GroupPlacement, MemberState as State,
+    MoveReplicaRequest, RemoveNodeRequest, node_service_client::NodeServiceClient,
 };
 use tempfile::TempDir;
 use tonic::{Code, Status};
@@ -261,27 +261,19 @@ impl Stage {
     }
 
     async fn settle(&self, under_load: bool) -> ClusterStatus {
-        let status = self
-            .until("no replica is on its way", |status| {
-                status.placements.len() == 1 + usize::from(SHARDS)
-                    && status
-                        .placements
-                        .iter()
-                        .all(|group| group.wanted_ids == group.placed_ids)
-            })
-            .await;
-        for node in self.running() {
-            let begun = Instant::now();
-            while let Err(cause) = self.is_settled(node, &status, under_load) {
-                assert!(
-                    begun.elapsed() < PATIENCE,
-                    "node {node}: {cause}\n{}",
-                    self.logs()
-                );
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+        let begun = Instant::now();
+        loop {
+            // Asked anew each time: what is at rest may be so only until the next step is planned.
+            let status = self.status().await;
+            let nodes = || self.running().into_iter();
+            let cause = match is_at_rest(&status) {
+                Ok(()) => nodes().find_map(|node| self.is_settled(node, &status, under_load).err()),
+                Err(cause) => Some(cause),
+            };
+            let Some(cause) = cause else { return status };
+            assert!(begun.elapsed() < PATIENCE, "{cause}\n{}", self.logs());
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        status
     }
 
     /// The same while orders are placed, some of which are always open and not applied yet.
@@ -291,9 +283,9 @@ impl Stage {
 
     fn is_settled(&self, node: usize, cluster: &ClusterStatus, under_load: bool) -> Result<(), String> {
         let server = self.members[node - 1].server.as_ref().expect("it runs");
-        let (_, body) = server.get("/status").ok_or("it does not answer")?;
+        let (_, body) = server.get("/status").ok_or("a node does not answer")?;
         let status: serde_json::Value = serde_json::from_str(&body).map_err(|cause| cause.to_string())?;
-        let groups = status["groups"].as_array().ok_or("it shows no groups")?;
+        let groups = status["groups"].as_array().ok_or("a node shows no groups")?;
         for placement in &cluster.placements {
             // What has no replica here has nothing to say here.
             if !placement.placed_ids.contains(&(node as u64)) {
@@ -302,18 +294,20 @@ impl Stage {
             let group = groups
                 .iter()
                 .find(|group| group["group"] == placement.group.as_str());
-            let group = group.ok_or_else(|| format!("it has no {}", placement.group))?;
+            let group = group.ok_or_else(|| format!("node {node} has no {}", placement.group))?;
             let known = group["leader_id"].as_u64().is_some_and(|leader| leader > 0);
             let voters = group["voter_ids"] == serde_json::json!(placement.placed_ids);
             let lag = group["lag"].as_u64().unwrap_or(u64::MAX);
             if !known || !voters || lag > if under_load { LAG_MAX } else { 0 } {
-                return Err(format!("it has not settled, should be {placement:?}: {group}"));
+                return Err(format!(
+                    "node {node} has not settled, should be {placement:?}: {group}"
+                ));
             }
         }
         match status["entities"]["open_orders"].as_u64() {
             Some(0) => Ok(()),
             Some(_) if under_load => Ok(()),
-            open => Err(format!("orders are open: {open:?}")),
+            open => Err(format!("node {node}: orders are open: {open:?}")),
         }
     }
 
@@ -402,6 +396,23 @@ impl Stage {
             format!("--- node {node}\n{log}\n")
         });
         logs.collect()
+    }
+}
+
+/// Whether every replica is where it should be, and none on a node that should have none.
+fn is_at_rest(status: &ClusterStatus) -> Result<(), String> {
+    if status.placements.len() != 1 + usize::from(SHARDS) {
+        return Err(format!("groups are not known yet: {:?}", status.placements));
+    }
+    let active = |id: &u64| {
+        let member = status.members.iter().find(|member| member.node_id == *id);
+        member.is_some_and(|member| member.state() == State::Active)
+    };
+    let rests =
+        |group: &&GroupPlacement| group.wanted_ids == group.placed_ids && group.placed_ids.iter().all(active);
+    match status.placements.iter().find(|group| !rests(group)) {
+        Some(group) => Err(format!("a replica is on its way: {group:?}")),
+        None => Ok(()),
     }
 }
 
