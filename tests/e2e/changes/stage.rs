@@ -135,14 +135,14 @@ impl Stage {
         self.launch(node);
         let begun = Instant::now();
         loop {
-            let member = &mut self.members[node - 1];
-            let server = member.server.as_mut().unwrap();
+            let server = self.members[node - 1].server.as_mut().unwrap();
+            let (ready, ended) = (server.get("/readyz"), server.has_ended());
             assert!(
-                begun.elapsed() < PATIENCE && !server.has_ended(),
-                "node {node} does not start: {}",
-                member.home.log()
+                begun.elapsed() < PATIENCE && !ended,
+                "node {node} does not start: {ready:?}\n{}",
+                self.logs()
             );
-            if server.get("/readyz").is_some_and(|(code, _)| code == 200) {
+            if ready.is_some_and(|(code, _)| code == 200) {
                 return;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
