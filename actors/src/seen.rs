@@ -96,6 +96,10 @@ fn entities(inner: &Inner) -> EntityStatus {
         ..EntityStatus::default()
     };
     for shard in &inner.router.shards {
+        // What a replica that was moved away has left behind is nobody's.
+        if inner.node.has_peers() && !inner.node.has_replica(shard.group().id()) {
+            continue;
+        }
         let committed = shard.committed();
         entities.orders += committed.orders.len() as u64;
         entities.customers += committed.customers.len() as u64;

@@ -5,7 +5,8 @@
 //!   same thing goes there at once. A hint that is out of date costs a hop and nothing else.
 //! - **It repeats what is safe, and nothing else**: a call that was never sent; one that was answered UNAVAILABLE with `RetryInfo`, of which
 //!   nothing was done; and, whatever became of it, one that can be done twice: a read, or a command with a `request_id`.
-//! - **It waits between two tries**, twice as long each time and by chance, and never less than a node asked for.
+//! - **It waits between two tries**, twice as long each time and by chance, and never less than a node asked for; unless that node is
+//!   stopping and there are others, of which one is asked next.
 //! - **It spreads its connections** over the addresses that it was given, and leaves one that does not answer for the next.
 //!
 //! ```no_run
@@ -45,6 +46,8 @@ pub use method::Method;
 
 /// Where the leader serves clients.
 const LEADER_ADDRESS: &str = "docket-leader-address";
+/// The reason that a node gives which is about to stop.
+const STOPPING: &str = "NODE_STOPPING";
 /// An attempt is not begun with less time than this.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1);
 
@@ -198,11 +201,11 @@ impl Client {
             if !(is_undone || repeatable && is_lost(&status)) {
                 return Err(status);
             }
-            let asked = status
-                .get_details_retry_info()
-                .and_then(|retry| retry.retry_delay)
-                .unwrap_or_default();
-            let wait = back_off.next(asked);
+            let wait = back_off.next(match is_stopping(&status) && self.endpoints.given() > 1 {
+                // It speaks of itself, and the next try goes elsewhere.
+                true => Duration::ZERO,
+                false => asked_for(&status),
+            });
             tracing::debug!(method = method.path, ?wait, %status, "a call is tried again");
             last = Some(status);
             if Instant::now() + wait >= end {
@@ -267,6 +270,18 @@ impl std::fmt::Debug for Client {
 /// Whether a node says that it has done nothing of the call, and that it is sensible to try again.
 fn says_undone(status: &Status) -> bool {
     status.code() == Code::Unavailable && status.get_details_retry_info().is_some()
+}
+
+/// How long a node asks to wait.
+fn asked_for(status: &Status) -> Duration {
+    let retry = status.get_details_retry_info();
+    retry.and_then(|retry| retry.retry_delay).unwrap_or_default()
+}
+
+/// Whether the node that answered is about to stop.
+fn is_stopping(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == STOPPING)
 }
 
 /// Whether what became of the call is not known: its connection broke, or the node says so.

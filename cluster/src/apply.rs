@@ -41,6 +41,16 @@ impl SnapshotData {
     }
 }
 
+impl SnapshotData {
+    /// By which this node knows the snapshot again; empty where it would not.
+    pub(crate) fn id(&self) -> Bytes {
+        match self {
+            Self::Stored(snapshot) => snapshot.meta.id(),
+            Self::Arrived(_) => Bytes::new(),
+        }
+    }
+}
+
 impl Iterator for SnapshotData {
     type Item = io::Result<Bytes>;
 

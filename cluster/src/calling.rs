@@ -148,13 +148,30 @@ impl Node {
         let known = self.group(group).map_or(Leader::Unknown, |group| group.leader());
         match (known, self.peering()) {
             (Leader::Unknown, Some(peering)) => peering.found.get(group),
+            // Who has no replica any more hears from no leader: what its old one knows was so once.
+            (Leader::Node { .. }, Some(peering)) if !self.has_replica(group) => peering.found.get(group),
             (known, _) => known,
         }
     }
 
     /// Whether this node has a replica of a group, one that votes or one that catches up.
     pub fn has_replica(&self, group: GroupId) -> bool {
-        self.group(group).is_some_and(|group| group.is_replica())
+        self.group(group).is_some_and(|group| group.is_replica()) && !self.has_given_away(group)
+    }
+
+    /// Whether the replica here was moved away, as the registry says. Its own log need not say so: its leader stops sending to it when the
+    /// members without it are in the leader's log.
+    fn has_given_away(&self, group: GroupId) -> bool {
+        // Every node hears the meta group, also without a vote.
+        let registry = match group {
+            GroupId::META => None,
+            _ => self.registry(),
+        };
+        let placement = registry
+            .as_ref()
+            .and_then(|registry| registry.groups().get(&group));
+        let me = self.identity().node_id;
+        placement.is_some_and(|placement| !placement.wanted.contains(&me) && !placement.placed.contains(&me))
     }
 
     /// Where a group is led. A node that has no replica of it hears from no leader, and asks those that have one.
@@ -170,18 +187,11 @@ impl Node {
         let placement = registry
             .as_ref()
             .and_then(|registry| registry.groups().get(&group));
-        // Whoever has a replica is most likely to know.
-        let mut asked: Vec<NodeId> = placement
-            .iter()
-            .flat_map(|placement| &placement.placed)
-            .copied()
-            .collect();
-        let others = peering
-            .peers
-            .known()
-            .into_iter()
-            .filter(|node| !asked.contains(node));
-        asked.extend(others.collect::<Vec<_>>());
+        // Whoever has a replica knows. Others may have had one, and know what was.
+        let asked: Vec<NodeId> = match placement {
+            Some(placement) => placement.placed.union(&placement.wanted).copied().collect(),
+            None => peering.peers.known(),
+        };
         for node in asked.into_iter().filter(|node| *node != self.identity().node_id) {
             let deadline = deadline.min(Instant::now() + Duration::from_millis(FIND_MS));
             let answer = self
@@ -213,7 +223,7 @@ impl Node {
             // What is not replicated here cannot be read here.
             let group = self
                 .group(id)
-                .filter(|group| !self.has_peers() || group.is_replica());
+                .filter(|group| !self.has_peers() || self.has_replica(group.id()));
             let group = group.ok_or(ReadError::NotLeader { leader: None })?;
             match group.leader() {
                 Leader::Node { node, .. } if self.has_peers() => {

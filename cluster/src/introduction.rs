@@ -26,9 +26,10 @@ pub(crate) async fn introduce(
         }
         return Ok((identity, None));
     };
+    let pace = options.snapshot_bytes_per_second;
     let Some(member) = &options.member else {
         let ways = (
-            Arc::new(Peers::over(peers, String::new(), net.clone())?),
+            Arc::new(Peers::over(peers, String::new(), options.peer_versions, net.clone())?.paced(pace)),
             Listener::over(net.as_deref(), peers.listen).await?,
         );
         let own = Some((peers.cluster_id.as_str(), peers.node_id));
@@ -36,7 +37,8 @@ pub(crate) async fn introduce(
         return Ok((identity, Some(ways)));
     };
     let standing = Standing::read(&options.data_dir, options.shards, peers, member)?;
-    let ways = Arc::new(Peers::over(peers, standing.instance(), net.clone())?);
+    let ways = Peers::over(peers, standing.instance(), options.peer_versions, net.clone())?;
+    let ways = Arc::new(ways.paced(pace));
     let listener = Listener::over(net.as_deref(), peers.listen).await?;
     let identity = match standing {
         Standing::Member(identity) => identity,

@@ -74,9 +74,12 @@ pub use node::{Ground, Node, NodeStatus};
 pub use off_thread::off_thread;
 pub use options::{NodeOptions, SHARDS_DEFAULT};
 pub use peer::net;
-pub use peer::{PROTOCOL_VERSION, PeerError, PeerOptions, PeerTls, certificate_name};
+pub use peer::{
+    NoCommonVersion, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, PeerError, PeerOptions, PeerTls, Versions,
+    certificate_name,
+};
 pub use recovery::OpenJournal;
-pub use registry::{NodeState, Placement, REPLICAS, RegisteredNode, Registry};
+pub use registry::{MOVES_MAX, NodeState, Placement, REPLICAS, RegisteredNode, Registry};
 pub use replicas::{ReplicaCheck, ReplicaOutcome};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
 pub use verify::verify;

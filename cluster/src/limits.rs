@@ -86,6 +86,15 @@ pub const PEER_CHUNKS_MAX: usize = 4;
 /// Snapshots that a node takes in at a time. The next one is refused, and sent again later.
 pub const PEER_SNAPSHOTS_IN_MAX: usize = 1;
 
+/// Snapshots that broke off and that a node keeps, so that they may be gone on with: their files use its disk.
+pub const PEER_SNAPSHOTS_KEPT_MAX: usize = 4;
+
+/// How long it keeps one, in milliseconds.
+pub const PEER_SNAPSHOTS_KEPT_MS: u64 = 600_000;
+
+/// The slowest pace of snapshots, in bytes a second: a message must leave well within [`PEER_STALL_MS`], whoever shares the pace.
+pub const SNAPSHOT_BYTES_PER_SECOND_MIN: u64 = 1024 * 1024;
+
 /// How long a snapshot may take from its first byte until the peer has installed it, in milliseconds. Large, because it bounds the whole:
 /// a connection that died is found by its keepalive, and one that stands still by whoever receives, after [`PEER_STALL_MS`].
 pub const PEER_SNAPSHOT_MS: u64 = 3_600_000;
@@ -173,6 +182,10 @@ const _: () = assert!(
 const _: () = assert!(
     PEER_MESSAGE_BYTES_MAX <= PEER_APPEND_BYTES_MAX && PEER_APPEND_BYTES_MAX <= u32::MAX as usize,
     "every append must fit what may be on its way"
+);
+const _: () = assert!(
+    PEER_CHUNK_BYTES as u64 * 1_000 * 16 <= SNAPSHOT_BYTES_PER_SECOND_MIN * PEER_STALL_MS,
+    "16 peers may share the slowest pace of snapshots"
 );
 const _: () = assert!(
     PEER_KEEPALIVE_MS + PEER_KEEPALIVE_TIMEOUT_MS < PEER_STALL_MS,

@@ -22,6 +22,7 @@ use openraft::raft::{
 };
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,6 +34,8 @@ use crate::limits::{
 };
 use crate::metrics::Traffic;
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
+use crate::placement::CATCH_UP_ENTRIES_MAX;
+use crate::progress::Progress;
 use crate::raft::{TypeConfig, Vote};
 use crate::{GroupId, NodeId};
 
@@ -40,7 +43,7 @@ type Reply<T> = Result<T, RPCError<TypeConfig>>;
 
 /// Makes the ways of one group to its peers.
 pub(crate) struct Network {
-    pub(crate) group: GroupId,
+    pub(crate) progress: Arc<Progress>,
     /// `None` on a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
 }
@@ -50,8 +53,9 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: u64, _: &EmptyNode) -> Peer {
         Peer {
-            group: self.group,
+            group: self.progress.group,
             node: NodeId(target),
+            progress: Arc::clone(&self.progress),
             peers: self.peers.clone(),
             traffic: Traffic::to(NodeId(target)),
         }
@@ -62,6 +66,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 pub(crate) struct Peer {
     group: GroupId,
     node: NodeId,
+    progress: Arc<Progress>,
     peers: Option<Arc<Peers>>,
     traffic: Traffic,
 }
@@ -164,6 +169,41 @@ impl Peer {
         })
     }
 
+    /// Bytes of a snapshot that the peer has from a transfer which broke off.
+    async fn held(
+        &self,
+        links: &PeerLinks,
+        connection: &Arc<Connection>,
+        head: &pb::SnapshotHead,
+    ) -> Result<u64, Unreachable<TypeConfig>> {
+        if head.id.is_empty() {
+            return Ok(0);
+        }
+        let mut client = connection.client();
+        let held = timeout(STALL, client.snapshot_held(head.clone())).await;
+        match held.map_err(|_elapsed| self.late(STALL))? {
+            Ok(reply) => {
+                let bytes = reply.into_inner().bytes;
+                if bytes > 0 {
+                    tracing::info!(group = %self.group, to = %self.node, bytes, "a snapshot that broke off goes on");
+                }
+                Ok(bytes)
+            }
+            // A program that keeps none.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(0),
+            Err(status) => Err(self.failed(&links.snapshot, connection, &status)),
+        }
+    }
+
+    /// Whether an append is for a replica that does not vote yet, and is far behind: it is in no hurry, and there may be a lot of it.
+    fn only_catches_up(&self, request: &AppendEntriesRequest<TypeConfig>) -> bool {
+        let first = request.entries.first().map(|entry| entry.log_id.index);
+        let committed = request.leader_commit.map(|id| id.index);
+        let is_behind = first.zip(committed);
+        is_behind.is_some_and(|(first, committed)| first + CATCH_UP_ENTRIES_MAX < committed)
+            && !self.progress.votes(self.node.0)
+    }
+
     async fn send_snapshot(
         &self,
         vote: Vote,
@@ -172,8 +212,10 @@ impl Peer {
         let links = self.links().map_err(|error| self.unreachable(error))?;
         let connection = links.snapshot.connection().await;
         let connection = connection.map_err(|error| self.unreachable(error))?;
-        let head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, snapshot.snapshot.digest())
+        let (digest, id) = (snapshot.snapshot.digest(), snapshot.snapshot.id());
+        let mut head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, digest, id)
             .map_err(|error| self.unreachable(error))?;
+        head.behind = self.held(&links, &connection, &head).await?;
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
         let reading = read_snapshot(
             head,
@@ -183,7 +225,17 @@ impl Peer {
         );
         let mut client = connection.client();
         let limit = Duration::from_millis(PEER_SNAPSHOT_MS);
-        let sending = timeout(limit, client.snapshot(ReceiverStream::new(queue)));
+        let peers = self.peers.clone();
+        let paced = ReceiverStream::new(queue).then(move |part: pb::SnapshotPart| {
+            let peers = peers.clone();
+            async move {
+                if let (Some(peers), Some(Part::Chunk(chunk))) = (peers, &part.part) {
+                    peers.pace().turn(chunk.len()).await;
+                }
+                part
+            }
+        });
+        let sending = timeout(limit, client.snapshot(paced));
         // Both at once: the call takes what is read, and ends early if the peer refuses.
         let (read, reply) = tokio::join!(reading, sending);
         let reply = reply
@@ -194,7 +246,7 @@ impl Peer {
     }
 }
 
-/// Reads a snapshot and queues its parts. Ends without a word where nobody takes them any more: the call tells why.
+/// Reads a snapshot and queues its parts, without what the peer has. Ends without a word where nobody takes them any more: the call tells why.
 async fn read_snapshot(
     head: pb::SnapshotHead,
     snapshot: SnapshotData,
@@ -210,23 +262,25 @@ async fn read_snapshot(
             let part = pb::SnapshotPart { part: Some(part) };
             parts.blocking_send(part).is_ok()
         };
+        let mut there = usize::try_from(head.behind).unwrap_or(usize::MAX);
         if !send(Part::Head(head)) {
             return Ok(());
         }
         let (mut sum, mut gathered) = (peer::Sum::default(), BytesMut::new());
         for piece in snapshot {
-            // An error drops the queue without an end, and the peer refuses what it has.
-            gathered.extend_from_slice(&piece?);
+            // An error drops the queue without an end, and the peer does not take what it has for the whole.
+            let piece = piece?;
+            sum.add(&piece);
+            let skipped = there.min(piece.len());
+            there -= skipped;
+            gathered.extend_from_slice(&piece[skipped..]);
             while gathered.len() >= PEER_CHUNK_BYTES {
-                let chunk = gathered.split_to(PEER_CHUNK_BYTES).freeze();
-                sum.add(&chunk);
-                if !send(Part::Chunk(chunk)) {
+                if !send(Part::Chunk(gathered.split_to(PEER_CHUNK_BYTES).freeze())) {
                     return Ok(());
                 }
             }
         }
         let rest: Bytes = gathered.freeze();
-        sum.add(&rest);
         let (bytes, checksum) = sum.end();
         let _ = send(Part::Chunk(rest)) && send(Part::End(pb::SnapshotEnd { bytes, checksum }));
         Ok(())
@@ -381,8 +435,12 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
     }
 
     async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Reply<()> {
+        let is_paced = self.peer.only_catches_up(&request);
         let request =
             peer::put_append(self.peer.group.0, request).map_err(|error| self.peer.unreachable(error))?;
+        if let Some(peers) = self.peer.peers.as_ref().filter(|_| is_paced) {
+            peers.pace().turn(request.encoded_len()).await;
+        }
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(self.peer.begin().await?),

@@ -252,11 +252,14 @@ impl Node {
                 peers.own(),
                 &groups,
                 Arc::clone(&journal),
-                spools,
+                Arc::clone(&spools),
                 members.clone(),
                 answering.clone(),
             );
-            let mut tasks = vec![tokio::spawn(listener.serve(served, closing.clone()))];
+            let mut tasks = vec![
+                tokio::spawn(listener.serve(served, closing.clone())),
+                tokio::spawn(spools.tidy(closing.clone())),
+            ];
             if let Some(members) = &members {
                 let controller = Controller::new(
                     Arc::clone(members),
@@ -558,7 +561,10 @@ async fn start_group(
     let node = progress.node();
     let config = config(options, id).validate().map_err(|error| failed(&error))?;
     let pristine = log.is_pristine() && applier.applied().is_none();
-    let network = Network { group: id, peers };
+    let network = Network {
+        progress: Arc::clone(&progress),
+        peers,
+    };
     let raft: Raft<TypeConfig, Applier> = Raft::new(node, Arc::new(config), network, log, applier)
         .await
         .map_err(|error| failed(&error))?;

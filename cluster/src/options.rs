@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use docket_persistence::{JOURNAL_DIR, JournalOptions};
 
-use crate::limits::{PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
-use crate::{ClusterError, MemberOptions, PeerOptions};
+use crate::limits::{PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX, SNAPSHOT_BYTES_PER_SECOND_MIN};
+use crate::{ClusterError, MemberOptions, PeerOptions, Versions};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -24,6 +24,9 @@ pub struct NodeOptions {
     pub journal: JournalOptions,
     /// A group's snapshot is due when its log since the last one weighs more than its state and more than this. Default 64 MiB.
     pub snapshot_bytes_min: u64,
+    /// Bytes that this node sends to others each second, at most, of what is not urgent: snapshots, and the log to replicas that only
+    /// catch up. 0: no bound; else at least [`SNAPSHOT_BYTES_PER_SECOND_MIN`]. Default 64 MiB.
+    pub snapshot_bytes_per_second: u64,
     /// How often a leader tells its followers that it lives, in milliseconds. Default 200.
     pub heartbeat_ms: u64,
     /// How long a follower waits for its leader before it stands for election: at least this, in milliseconds. Default 1000.
@@ -32,6 +35,9 @@ pub struct NodeOptions {
     pub election_timeout_max_ms: u64,
     /// How it talks to the other nodes of its cluster. Default: not at all; it is a cluster of one, and listens for no peer.
     pub peers: Option<PeerOptions>,
+    /// Which versions of the peer protocol it says that it speaks. Default: those that this program speaks. For tests, which have it
+    /// claim others.
+    pub peer_versions: Versions,
     /// How it takes part in a cluster that keeps a registry of its nodes, which forms and changes while it runs. Default: it does not;
     /// with `peers` it is then one of voters that are given for ever.
     pub member: Option<MemberOptions>,
@@ -46,10 +52,12 @@ impl NodeOptions {
             data_dir,
             shards: None,
             snapshot_bytes_min: 64 * MIB,
+            snapshot_bytes_per_second: 64 * MIB,
             heartbeat_ms: 200,
             election_timeout_min_ms: 1_000,
             election_timeout_max_ms: 2_000,
             peers: None,
+            peer_versions: Versions::default(),
             member: None,
         }
     }
@@ -75,6 +83,13 @@ impl NodeOptions {
             "snapshot_bytes_min",
             self.snapshot_bytes_min,
             "at least 4096",
+        )?;
+        let pace = self.snapshot_bytes_per_second;
+        check(
+            pace == 0 || pace >= SNAPSHOT_BYTES_PER_SECOND_MIN,
+            "snapshot_bytes_per_second",
+            pace,
+            "at least 1048576 (1 MiB), or 0 for no bound",
         )?;
         check(
             self.heartbeat_ms >= 10,
@@ -151,6 +166,9 @@ mod tests {
             );
         };
         check("snapshot_bytes_min", |options| options.snapshot_bytes_min = 0);
+        check("snapshot_bytes_per_second", |options| {
+            options.snapshot_bytes_per_second = 1_000
+        });
         check("heartbeat_ms", |options| options.heartbeat_ms = 0);
         check("election_timeout_min_ms", |options| {
             options.election_timeout_min_ms = 599

@@ -1,5 +1,6 @@
 //! What the parts of a group tell one another without asking the Raft core: how far it has applied, what it has voted, why it stopped.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Progress {
     own_vote_term: AtomicU64,
     /// Whether this node is the only voter of the newest membership in the log, committed or not.
     alone: AtomicBool,
+    /// Who votes by the newest membership in the log.
+    voters: Mutex<BTreeSet<u64>>,
     /// Bytes in the log that no snapshot holds.
     bytes_since_snapshot: AtomicU64,
     snapshot: Mutex<SnapshotProgress>,
@@ -55,6 +58,7 @@ impl Progress {
             applied_term: watch::Sender::new(0),
             own_vote_term: AtomicU64::new(0),
             alone: AtomicBool::new(false),
+            voters: Mutex::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot: Mutex::default(),
             chores,
@@ -92,6 +96,12 @@ impl Progress {
         let mut voters = membership.voter_ids();
         let alone = voters.next() == Some(self.node) && voters.all(|voter| voter == self.node);
         self.alone.store(alone, Ordering::SeqCst);
+        *self.voters.lock() = membership.voter_ids().collect();
+    }
+
+    /// Whether a node votes, by the newest membership in the log.
+    pub(crate) fn votes(&self, node: u64) -> bool {
+        self.voters.lock().contains(&node)
     }
 
     /// Notes that entries were taken back, a membership among them perhaps: whoever takes entries back follows another voter.

@@ -44,6 +44,21 @@ pub(crate) struct StoredMeta {
     pub(crate) digest: Option<Digest>,
 }
 
+impl StoredMeta {
+    /// By which this node knows the snapshot again: no other of the same group of this node has this one's end and was taken in the
+    /// same microsecond. Empty where it is not known when it was taken.
+    pub(crate) fn id(&self) -> Bytes {
+        let Some(taken) = self.taken else {
+            return Bytes::new();
+        };
+        let mut id = Vec::with_capacity(3 * size_of::<u64>());
+        id.put_u64(self.raft.last_log_id.as_ref().map_or(0, term_of));
+        id.put_u64(self.raft.last_log_id.map_or(0, |id| id.index));
+        id.put_u64(taken.0);
+        id.into()
+    }
+}
+
 /// When a state was frozen for a snapshot: microseconds of wall time since 1970. For people only: nothing is decided by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken(u64);

@@ -8,7 +8,7 @@
 //!                  └──▶ echo: the same messages answered by bare tonic, the limit of the edge
 //! ```
 //!
-//! [`suite`] is the soak suite: scenarios one after the other on one server, watched for leaks and drift, in rounds that each
+//! [`suite`] is the soak suite: scenarios one after the other on one server, and then on three that are a cluster, watched for leaks and drift, in rounds that each
 //! end with a check of the books; and `docket-soak`, its command line.
 //!
 //! The load generator usually shares its cores with what it measures. So it is lean: a thread or two, every connection
@@ -18,6 +18,7 @@
 pub mod books;
 mod chance;
 pub mod cli;
+mod cluster;
 pub mod disk;
 mod drive;
 pub mod echo;

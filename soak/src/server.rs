@@ -52,12 +52,24 @@ impl Server {
     /// # Errors
     /// It cannot be started, or ends; the message says how its log ends.
     pub async fn start(program: &Path, folder: &Path) -> Result<Self, Error> {
+        Self::start_as(program, folder, "", None).await
+    }
+
+    /// The same with more sections of configuration; `credential` is the administrator's where this server has none of its own, because
+    /// it belongs to a cluster that another one has founded.
+    pub(crate) async fn start_as(
+        program: &Path,
+        folder: &Path,
+        sections: &str,
+        credential: Option<Credential>,
+    ) -> Result<Self, Error> {
         let (config, data, log) = (
             folder.join("docket.toml"),
             Self::data_dir(folder),
             folder.join("server.log"),
         );
-        fs::write(&config, CONFIGURATION).map_err(Error::system(format!("write {}", config.display())))?;
+        fs::write(&config, format!("{CONFIGURATION}{sections}"))
+            .map_err(Error::system(format!("write {}", config.display())))?;
         let stderr = File::options().create(true).append(true).open(&log);
         let stderr = stderr.map_err(Error::system(format!("write {}", log.display())))?;
         let mut command = Command::new(program);
@@ -85,9 +97,14 @@ impl Server {
             log,
         };
         let announced = starting.announced().await?;
-        let key =
-            fs::read_to_string(data.join("admin.key")).map_err(Error::system("read the server's key"))?;
-        let credential = Credential::api_key(&key).ok_or(Error::Broken("the server's key is none"))?;
+        let credential = match credential {
+            Some(credential) => credential,
+            None => {
+                let key = fs::read_to_string(data.join("admin.key"));
+                let key = key.map_err(Error::system("read the server's key"))?;
+                Credential::api_key(&key).ok_or(Error::Broken("the server's key is none"))?
+            }
+        };
         let Starting { child, log } = &mut starting;
         let child = child
             .take()

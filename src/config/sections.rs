@@ -182,6 +182,9 @@ pub struct Cluster {
     /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, in bytes.
     /// Default 67,108,864 (64 MiB).
     pub snapshot_bytes_min: u64,
+    /// Bytes that this node sends to others each second, at most, of snapshots and of the log to replicas that only catch
+    /// up, as those that move do. At least 1,048,576, or 0 for no bound. Default 67,108,864 (64 MiB).
+    pub snapshot_bytes_per_second: u64,
     /// How often a leader tells its followers that it lives, in milliseconds. Default 200.
     pub heartbeat_ms: u64,
     /// How long a follower waits for its leader before it stands for election: at least this, in milliseconds.
@@ -206,6 +209,7 @@ impl Default for Cluster {
             seeds: Vec::new(),
             shards: options.shards,
             snapshot_bytes_min: options.snapshot_bytes_min,
+            snapshot_bytes_per_second: options.snapshot_bytes_per_second,
             heartbeat_ms: options.heartbeat_ms,
             election_timeout_min_ms: options.election_timeout_min_ms,
             election_timeout_max_ms: options.election_timeout_max_ms,
@@ -284,6 +288,7 @@ impl Config {
                 lull: None,
             },
             snapshot_bytes_min: cluster.snapshot_bytes_min,
+            snapshot_bytes_per_second: cluster.snapshot_bytes_per_second,
             heartbeat_ms: cluster.heartbeat_ms,
             election_timeout_min_ms: cluster.election_timeout_min_ms,
             election_timeout_max_ms: cluster.election_timeout_max_ms,

@@ -24,9 +24,15 @@ fn plan(shell: &Shell) -> Plan {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_seconds_of_every_scenario_pass_and_are_reported() {
+async fn ten_seconds_of_every_scenario_of_one_node_pass_and_are_reported() {
     let shell = Shell::new();
-    let plan = plan(&shell);
+    let alone = Scenario::ALL
+        .into_iter()
+        .filter(|scenario| !scenario.is_together());
+    let plan = Plan {
+        scenarios: alone.clone().collect(),
+        ..plan(&shell)
+    };
     let scene = Arc::new(Scene::new(plan.sample));
     let outcome = suite::run(plan, scene, Box::new(|_| {})).await.unwrap();
     assert!(
@@ -43,10 +49,7 @@ async fn ten_seconds_of_every_scenario_pass_and_are_reported() {
     );
     assert!(sums.looks > 0 && !outcome.restarts.is_empty(), "{sums:?}");
     let ran: Vec<Scenario> = outcome.phases.iter().map(|phase| phase.scenario).collect();
-    assert!(
-        Scenario::ALL.iter().all(|scenario| ran.contains(scenario)),
-        "{ran:?}"
-    );
+    assert!(alone.clone().all(|scenario| ran.contains(&scenario)), "{ran:?}");
 
     let page = report::write(&outcome, &shell.path().join("report")).unwrap();
     let json = fs::read_to_string(page.with_file_name(report::JSON)).unwrap();
@@ -56,6 +59,76 @@ async fn ten_seconds_of_every_scenario_pass_and_are_reported() {
     assert!(json["samples"].as_array().unwrap().len() > 10);
     assert!(fs::read_to_string(&page).unwrap().contains("PASSED"));
     // The server and its folder are gone; the report is what is left.
+    let left: Vec<_> = fs::read_dir(shell.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["report"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_scenario_of_a_cluster_passes_on_every_node_and_its_events_are_on_the_time_line() {
+    let shell = Shell::new();
+    let plan = Plan {
+        scenarios: Scenario::ALL
+            .into_iter()
+            .filter(|scenario| scenario.is_together())
+            .collect(),
+        // What happens takes longer than that.
+        duration: Duration::from_secs(8),
+        connections: 2,
+        in_flight: 8,
+        ..plan(&shell)
+    };
+    let scene = Arc::new(Scene::new(plan.sample));
+    let outcome = suite::run(plan, scene, Box::new(|_| {})).await.unwrap();
+    for event in &outcome.events {
+        println!("{:6.1} s  {}", event.at_s, event.what);
+    }
+    for phase in &outcome.phases {
+        println!(
+            "{}: {} orders in {:.1} s, p99 {} us, at most {} us, {:?}",
+            phase.scenario.name(),
+            phase.orders.count(),
+            phase.load_s,
+            phase.orders.us(0.99),
+            phase.orders.max_us(),
+            phase.errors
+        );
+    }
+    assert!(
+        outcome.passed(),
+        "{}\n{:#?}\n{:#?}",
+        outcome.headline(),
+        outcome.faults,
+        outcome.judgements
+    );
+    let sums = outcome.sums;
+    assert!(
+        sums.acknowledged > 0 && sums.acknowledged == sums.read,
+        "{sums:?}"
+    );
+    assert_eq!(outcome.phases.len(), 4);
+    for phase in &outcome.phases {
+        let name = phase.scenario.name();
+        assert!(phase.orders.count() > 100, "{name} happened without a load");
+    }
+    let happened = |what: &str| outcome.events.iter().any(|event| event.what.contains(what));
+    for what in [
+        "restarts",
+        "is killed",
+        "is drained",
+        "cut off",
+        "heard by nobody",
+    ] {
+        assert!(happened(what), "{what} is not on the time line");
+    }
+    let page = report::write(&outcome, &shell.path().join("report")).unwrap();
+    assert!(
+        fs::read_to_string(&page)
+            .unwrap()
+            .contains("is cut off from the others")
+    );
     let left: Vec<_> = fs::read_dir(shell.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

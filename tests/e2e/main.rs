@@ -10,6 +10,7 @@
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
 //! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
+//! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -24,6 +25,7 @@
 
 mod api;
 mod authorisation;
+mod changes;
 mod cluster;
 mod environment;
 mod history;

@@ -126,6 +126,15 @@ impl Server {
         let (one, other) = (free_port(), free_port());
         let (grpc, admin) = (one.local_addr().unwrap(), other.local_addr().unwrap());
         drop((one, other));
+        Self::launch_with(home, starter, grpc, admin)
+    }
+
+    /// Starts one at addresses that stay its own, and does not wait.
+    pub fn launch_at(home: &Home, grpc: SocketAddr, admin: SocketAddr) -> Self {
+        Self::launch_with(home, &[], grpc, admin)
+    }
+
+    fn launch_with(home: &Home, starter: &[String], grpc: SocketAddr, admin: SocketAddr) -> Self {
         let data = home.data();
         let child = home
             .command_under(

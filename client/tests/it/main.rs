@@ -244,3 +244,35 @@ async fn options_that_cannot_be_are_refused_by_name() {
     };
     assert_eq!(Client::new(options).unwrap_err(), OptionsError::Credential);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_is_left_at_once_for_another_one() {
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(Duration::from_secs(3_600)));
+    details.set_error_info("NODE_STOPPING", "docket", std::collections::HashMap::new());
+    let stopping = || {
+        let details = details.clone();
+        Then::Refuse(Status::with_error_details(
+            Code::Unavailable,
+            "the node is stopping",
+            details,
+        ))
+    };
+    let (node, other) = (Node::default(), Node::default());
+    node.then(stopping());
+    let both = client(&[node.serve().await, other.serve().await]);
+    // Whichever of them the first one begins with.
+    for n in 0..8 {
+        let order = order(&format!("c{n}"), "");
+        both.call(&method::PLACE_ORDER, order).await.unwrap();
+    }
+    assert!(node.calls() > 0 && other.calls() > 0);
+    // The only one is waited for, as long as the call may.
+    let alone = Node::default();
+    alone.then(stopping());
+    let refused = client(&[alone.serve().await])
+        .call(&method::PLACE_ORDER, order("ann", ""))
+        .await
+        .unwrap_err();
+    assert_eq!((refused.code(), alone.calls()), (Code::Unavailable, 1));
+}

@@ -17,12 +17,13 @@ use super::call_client::CallStream;
 use super::dial::dial;
 use super::net::Io;
 use super::service::{EXPELLED, TWICE};
-use super::{Own, PROTOCOL_VERSION, PeerError, tls};
+use super::{NoCommonVersion, Own, PeerError, Versions, tls};
+use crate::NodeId;
 use crate::limits::{
     PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CONNECT_MS, PEER_KEEPALIVE_MS,
     PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
 };
-use crate::{NodeId, metrics};
+use crate::metrics;
 
 /// One connection to one peer, standing or not. Clones are the same link.
 #[derive(Clone)]
@@ -253,7 +254,8 @@ pub(super) async fn greet(
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     let hello = HelloRequest {
-        protocol_version: PROTOCOL_VERSION,
+        protocol_version: own.speaks.newest,
+        oldest_version: own.speaks.oldest,
         cluster_id: own.cluster_id.clone(),
         from_node: own.node_id.0,
         to_node: node.0,
@@ -274,12 +276,18 @@ pub(super) async fn greet(
         }
     })?;
     let reply = reply.into_inner();
-    if reply.protocol_version != PROTOCOL_VERSION {
-        return Err(PeerError::Version {
-            node,
-            theirs: reply.protocol_version,
-            ours: PROTOCOL_VERSION,
-        });
+    // Who answers well has chosen one that both speak; this is for one that did not look.
+    if !own.speaks.contain(reply.protocol_version) {
+        let theirs = reply.protocol_version;
+        return Err(PeerError::Version(NoCommonVersion {
+            node: own.node_id,
+            speaks: own.speaks,
+            other: NodeId(reply.node),
+            other_speaks: Versions {
+                oldest: theirs,
+                newest: theirs,
+            },
+        }));
     }
     Ok((client, NodeId(reply.node)))
 }

@@ -12,7 +12,7 @@
 //!
 //! What it guarantees:
 //! - Nothing but Hello is answered on a connection whose two ends have not shown that they are the nodes they say they are, of the same
-//!   cluster, under the same authority, with the same version of the protocol. What does not fit is refused by name ([`PeerError`]).
+//!   cluster, under the same authority, with a version of the protocol in common. What does not fit is refused by name ([`PeerError`]).
 //! - No node speaks for another: a ballot comes from the node it is for.
 //! - An append that is answered is durable on the node that answered.
 //! - Every queue, message and wait has a bound: see [`limits`](crate::limits).
@@ -26,12 +26,14 @@ mod knock;
 mod link;
 mod listener;
 pub mod net;
+mod pace;
 mod presence;
 mod pulse;
 mod read_index;
 mod service;
 mod spool;
 mod tls;
+mod version;
 mod wire;
 mod wire_ask;
 
@@ -49,18 +51,17 @@ pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
 pub(crate) use listener::Listener;
 use net::Net;
+pub(crate) use pace::Pace;
 pub(crate) use pulse::pulse;
 pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};
+pub use version::{NoCommonVersion, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, Versions};
 pub(crate) use wire::*;
 pub(crate) use wire_ask::{put_ask, take_ask};
 
 use crate::NodeId;
-
-/// The version of the peer protocol that this program speaks, and the only one.
-pub const PROTOCOL_VERSION: u32 = 1;
 
 /// How a node among others is reached, and reaches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,16 +144,9 @@ pub enum PeerError {
         /// Why.
         cause: String,
     },
-    /// The peer speaks another version of the protocol.
-    #[error("node {node} speaks version {theirs} of the peer protocol; this program speaks version {ours}")]
-    Version {
-        /// The node.
-        node: NodeId,
-        /// Its version.
-        theirs: u32,
-        /// [`PROTOCOL_VERSION`].
-        ours: u32,
-    },
+    /// The peer speaks no version of the protocol that this node speaks.
+    #[error(transparent)]
+    Version(NoCommonVersion),
     /// The peer refused this node's Hello, and said why.
     #[error("node {node} refuses this node: {cause}")]
     Refused {
@@ -186,6 +180,8 @@ pub enum PeerError {
 /// This node's way to all others. One for the node; groups share it.
 pub(crate) struct Peers {
     own: Arc<Own>,
+    /// Of snapshots, and of the log to who only catches up.
+    pace: Pace,
     known: RwLock<HashMap<NodeId, Arc<PeerLinks>>>,
 }
 
@@ -197,6 +193,8 @@ pub(crate) struct Own {
     pub(crate) instance: String,
     /// A random number of this process.
     process: u64,
+    /// Which versions of the protocol it speaks.
+    speaks: Versions,
     /// What it listens on for peers.
     listen: std::net::IpAddr,
     /// `None`: TLS over TCP.
@@ -250,16 +248,18 @@ pub(crate) struct Calls {
 }
 
 impl Peers {
-    /// The way of a node, whose data directory has this random name (empty where its cluster keeps no registry of nodes).
+    /// The way of a node that speaks these versions, and whose data directory has this random name (empty where its cluster keeps no
+    /// registry of nodes).
     #[cfg(test)]
-    pub(crate) fn new(options: &PeerOptions, instance: String) -> Result<Self, PeerError> {
-        Self::over(options, instance, None)
+    pub(crate) fn new(options: &PeerOptions, instance: String, speaks: Versions) -> Result<Self, PeerError> {
+        Self::over(options, instance, speaks, None)
     }
 
     /// The same over this network; `None`: TLS over TCP.
     pub(crate) fn over(
         options: &PeerOptions,
         instance: String,
+        speaks: Versions,
         net: Option<Arc<dyn Net>>,
     ) -> Result<Self, PeerError> {
         let ends = tls::Ends::new(&options.tls, &options.cluster_id, options.node_id)?;
@@ -269,12 +269,25 @@ impl Peers {
                 node_id: options.node_id,
                 instance,
                 process: uuid::Uuid::new_v4().as_u64_pair().0,
+                speaks,
                 listen: options.listen.ip(),
                 net,
                 ends: RwLock::new(Arc::new(ends)),
             }),
+            pace: Pace::new(0),
             known: RwLock::default(),
         })
+    }
+
+    /// The same with a pace of so many bytes a second for what is not urgent; 0: no bound.
+    pub(crate) fn paced(self, bytes_per_second: u64) -> Self {
+        let pace = Pace::new(bytes_per_second);
+        Self { pace, ..self }
+    }
+
+    /// The pace of what is not urgent.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     pub(crate) fn own(&self) -> Arc<Own> {
@@ -393,15 +406,23 @@ mod tests {
 
     /// What happens when `caller` connects to what it takes for node 2, and `answerer` is there.
     async fn connect(caller: &PeerOptions, answerer: &PeerOptions) -> Result<(), PeerError> {
+        connect_in((caller, Versions::default()), (answerer, Versions::default())).await
+    }
+
+    /// The same, where they speak these versions.
+    async fn connect_in(
+        (caller, calls): (&PeerOptions, Versions),
+        (answerer, answers): (&PeerOptions, Versions),
+    ) -> Result<(), PeerError> {
         let dir = tempfile::tempdir().unwrap();
         let listener = Listener::bind(answerer.listen).await.unwrap();
         let (address, closing) = (listener.address(), CancellationToken::new());
         let spools = Arc::new(Spools::new(dir.path()));
-        let own = Peers::new(answerer, String::new()).unwrap().own();
+        let own = Peers::new(answerer, String::new(), answers).unwrap().own();
         let served = Served::new(own, &[], journal(dir.path()), spools, None, Answering::default());
         let serving = listener.serve(served, closing.clone());
         let serving = tokio::spawn(serving);
-        let peers = Peers::new(caller, String::new()).unwrap();
+        let peers = Peers::new(caller, String::new(), calls).unwrap();
         peers.set_address(NodeId(2), address);
         let outcome = peers.links(NodeId(2)).unwrap().urgent.connection().await;
         closing.cancel();
@@ -431,15 +452,53 @@ mod tests {
 
         let mut nowhere = options(&own, CLUSTER, 1);
         nowhere.node_id = NodeId(4);
-        let refused = Peers::new(&nowhere, String::new()).err().unwrap();
+        let refused = Peers::new(&nowhere, String::new(), Versions::default())
+            .err()
+            .unwrap();
         assert!(matches!(refused, PeerError::OtherNode { .. }), "{refused}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn versions_that_overlap_connect_and_others_refuse_each_other_with_both_nodes_named() {
+        let authority = authority();
+        let (first, second) = (options(&authority, CLUSTER, 1), options(&authority, CLUSTER, 2));
+        let versions = |oldest, newest| Versions { oldest, newest };
+        let check = async |calls, answers, refusal: Option<[&str; 2]>| {
+            let outcome = connect_in((&first, calls), (&second, answers)).await;
+            match (outcome, refusal) {
+                (Ok(()), None) => {}
+                (Err(error @ PeerError::Refused { .. }), Some(says)) => {
+                    let text = error.to_string();
+                    let at = |says: &str| text.find(says).unwrap_or_else(|| panic!("no {says:?} in {text}"));
+                    assert!(at(says[0]) < at(says[1]), "{text}");
+                }
+                (outcome, refusal) => panic!("{calls} calls {answers}: {outcome:?}, expected {refusal:?}"),
+            }
+        };
+        let own = Versions::default();
+        check(own, own, None).await;
+        // An upgrade, and the way back.
+        check(versions(1, 2), own, None).await;
+        check(own, versions(1, 2), None).await;
+        check(
+            versions(3, 4),
+            own,
+            Some(["node 1 speaks versions 3 to 4", "node 2 version 1,"]),
+        )
+        .await;
+        check(
+            own,
+            versions(2, 3),
+            Some(["node 1 speaks version 1 of", "node 2 versions 2 to 3"]),
+        )
+        .await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_renewed_certificate_is_what_the_next_handshake_shows() {
         let (old, new) = (authority(), authority());
         let dir = tempfile::tempdir().unwrap();
-        let second = Peers::new(&options(&old, CLUSTER, 2), String::new()).unwrap();
+        let second = Peers::new(&options(&old, CLUSTER, 2), String::new(), Versions::default()).unwrap();
         let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap();
@@ -455,10 +514,16 @@ mod tests {
         );
         let serving = tokio::spawn(listener.serve(served, closing.clone()));
         let call = async |caller: &PeerOptions| {
-            let peers = Peers::new(caller, String::new()).unwrap();
+            let peers = Peers::new(caller, String::new(), Versions::default()).unwrap();
             peers.set_address(NodeId(2), address);
             let links = peers.links(NodeId(2)).unwrap();
-            links.urgent.connection().await.map(drop)
+            loop {
+                match links.urgent.connection().await.map(drop) {
+                    // The one who called before is another process, whose connection is about to end.
+                    Err(PeerError::Twice { .. }) => tokio::task::yield_now().await,
+                    outcome => return outcome,
+                }
+            }
         };
         let (before, after) = (options(&old, CLUSTER, 1), options(&new, CLUSTER, 1));
         call(&before).await.unwrap();
@@ -491,7 +556,9 @@ mod tests {
         let certificate = CertificateDer::from_pem_slice(first.tls.certificate.as_bytes()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let spools = Arc::new(Spools::new(dir.path()));
-        let own = Peers::new(&second, String::new()).unwrap().own();
+        let own = Peers::new(&second, String::new(), Versions::default())
+            .unwrap()
+            .own();
         let served = Arc::new(Served::new(
             own,
             &[],
@@ -507,6 +574,7 @@ mod tests {
             to_node: 2,
             instance: String::new(),
             process: 0,
+            oldest_version: 0,
         };
         let greet =
             |hello: &HelloRequest| Handler::new(Arc::clone(&served), Some(certificate.clone())).greet(hello);
@@ -519,7 +587,7 @@ mod tests {
         };
         check(
             |hello| hello.protocol_version = 2,
-            "version 2 of the peer protocol is not spoken here",
+            "node 1 speaks version 2 of the peer protocol and node 2 version 1,",
         );
         check(|hello| hello.cluster_id = "c2".into(), "cluster c1, not to c2");
         check(|hello| hello.to_node = 5, "this is node 2, not node 5");

@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::append_server::{self, Replies};
 use super::call_server::{self, Answering};
 use super::presence::{Presence, Present};
-use super::spool::{Spool, Spooled, Spools};
-use super::{Own, PROTOCOL_VERSION, tls, wire};
+use super::spool::{Arriving, Begun, Source, Spooled, Spools};
+use super::{NoCommonVersion, Own, Versions, tls, wire};
 use crate::apply::SnapshotData;
 use crate::limits::PEER_STALL_MS;
 use crate::log::NodeJournal;
@@ -110,14 +110,19 @@ impl Handler {
         self.served.groups.get(group)
     }
 
-    pub(super) fn greet(&self, hello: &pb::HelloRequest) -> Result<(), Status> {
+    /// Whether the caller may go on; the version that is spoken with it.
+    pub(super) fn greet(&self, hello: &pb::HelloRequest) -> Result<u32, Status> {
         let own = &self.served.own;
-        if hello.protocol_version != PROTOCOL_VERSION {
-            return Err(Status::failed_precondition(format!(
-                "version {} of the peer protocol is not spoken here; this program speaks version {PROTOCOL_VERSION}",
-                hello.protocol_version
-            )));
-        }
+        let speaks = Versions::of(hello);
+        let version = speaks.common(own.speaks).ok_or_else(|| {
+            let refused = NoCommonVersion {
+                node: NodeId(hello.from_node),
+                speaks,
+                other: own.node_id,
+                other_speaks: own.speaks,
+            };
+            Status::failed_precondition(refused.to_string())
+        })?;
         if hello.cluster_id != own.cluster_id {
             return Err(Status::permission_denied(format!(
                 "this node belongs to cluster {}, not to {}",
@@ -155,30 +160,38 @@ impl Handler {
         if *self.caller.get_or_init(|| from) != from {
             return Err(Status::permission_denied("a connection is one node's"));
         }
-        Ok(())
+        Ok(version)
     }
 
     async fn take_snapshot(
         &self,
         parts: &mut Streaming<pb::SnapshotPart>,
-        spool: Spool,
+        mut arriving: Box<Arriving>,
     ) -> Result<Spooled, Status> {
-        let mut spool = spool;
+        // Where this ends early, in whatever way, what has arrived is kept.
         loop {
             match next_part(parts).await? {
                 Part::Chunk(chunk) => {
-                    spool = blocking(move || {
-                        spool.write(&chunk)?;
-                        Ok(spool)
+                    arriving = blocking(move || {
+                        arriving.write(&chunk)?;
+                        Ok(arriving)
                     })
                     .await?;
                 }
                 Part::End(pb::SnapshotEnd { bytes, checksum }) => {
-                    return blocking(move || spool.finish(bytes, checksum)).await;
+                    return blocking(move || arriving.finish(bytes, checksum)).await;
                 }
                 Part::Head(_) => return Err(Status::invalid_argument("a snapshot with two heads")),
             }
         }
+    }
+}
+
+fn source(from: NodeId, head: &pb::SnapshotHead) -> Source {
+    Source {
+        from,
+        group: head.group,
+        id: head.id.clone(),
     }
 }
 
@@ -217,7 +230,7 @@ impl Peer for Handler {
     type CallStream = call_server::Replies;
 
     async fn hello(&self, hello: Request<pb::HelloRequest>) -> Result<Response<pb::HelloReply>, Status> {
-        self.greet(hello.get_ref()).inspect_err(|status| {
+        let protocol_version = self.greet(hello.get_ref()).inspect_err(|status| {
             tracing::warn!(
                 from = hello.get_ref().from_node,
                 "a peer is refused: {}",
@@ -225,7 +238,7 @@ impl Peer for Handler {
             );
         })?;
         Ok(Response::new(pb::HelloReply {
-            protocol_version: PROTOCOL_VERSION,
+            protocol_version,
             node: self.served.own.node_id.0,
         }))
     }
@@ -268,6 +281,15 @@ impl Peer for Handler {
         Ok(Response::new(replies))
     }
 
+    async fn snapshot_held(
+        &self,
+        head: Request<pb::SnapshotHead>,
+    ) -> Result<Response<pb::SnapshotHeldReply>, Status> {
+        let from = self.caller()?;
+        let bytes = self.served.spools.held(&source(from, head.get_ref()));
+        Ok(Response::new(pb::SnapshotHeldReply { bytes }))
+    }
+
     async fn snapshot(
         &self,
         parts: Request<Streaming<pb::SnapshotPart>>,
@@ -279,15 +301,23 @@ impl Peer for Handler {
         let group = self.group(head.group)?;
         let (vote, meta) = wire::take_snapshot_head(&head, from).map_err(invalid)?;
         if let Some(free_bytes) = self.served.journal.disk_low() {
+            self.served.spools.forget_all();
             return Err(Status::resource_exhausted(format!(
                 "the disk has only {free_bytes} bytes left"
             )));
         }
-        let spools = Arc::clone(&self.served.spools);
-        let spool = blocking(move || spools.begin())
-            .await?
-            .ok_or_else(|| Status::resource_exhausted("another snapshot is arriving"))?;
-        let mut snapshot = self.take_snapshot(&mut parts, spool).await?;
+        let (spools, source) = (Arc::clone(&self.served.spools), source(from, &head));
+        let behind = head.behind;
+        let arriving = match blocking(move || spools.begin(source, behind)).await? {
+            Begun::Arriving(arriving) => arriving,
+            Begun::Full => return Err(Status::resource_exhausted("another snapshot is arriving")),
+            Begun::NotHeld => {
+                return Err(Status::aborted(format!(
+                    "it is not {behind} bytes of the snapshot that are here: ask again"
+                )));
+            }
+        };
+        let mut snapshot = self.take_snapshot(&mut parts, arriving).await?;
         snapshot.digest = head.digest.map(wire::take_digest);
         let snapshot = Snapshot {
             meta,

@@ -2,25 +2,62 @@
 //! that is stored is touched before, and nothing is left over after a crash.
 //!
 //! The file holds the chunks, each behind its length (u32, little-endian).
+//!
+//! A transfer that breaks off leaves its file here. Whoever sent it may ask how much of the same snapshot is held, and go on behind that.
+//! Only a few are kept, for a while: they use the disk.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use crate::NodeId;
 use crate::digest::Digest;
-use crate::limits::{PEER_CHUNK_BYTES, PEER_SNAPSHOTS_IN_MAX};
+use crate::limits::{
+    PEER_CHUNK_BYTES, PEER_SNAPSHOTS_IN_MAX, PEER_SNAPSHOTS_KEPT_MAX, PEER_SNAPSHOTS_KEPT_MS,
+};
 
 /// Where snapshots arrive.
 pub(crate) struct Spools {
     dir: PathBuf,
     count: AtomicU64,
     room: Arc<Semaphore>,
+    /// What broke off, the oldest first.
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+/// Which snapshot of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) from: NodeId,
+    pub(super) group: u32,
+    /// By which the sender knows its snapshot again. Empty where it does not: then nothing is kept.
+    pub(super) id: Bytes,
+}
+
+struct Kept {
+    source: Source,
+    spool: Spool,
+    since: Instant,
+}
+
+/// What has come of beginning to take a snapshot in.
+pub(super) enum Begun {
+    /// It may come.
+    Arriving(Box<Arriving>),
+    /// As many arrive as may.
+    Full,
+    /// There is more or less of it here than the sender believes.
+    NotHeld,
 }
 
 impl Spools {
@@ -29,14 +66,39 @@ impl Spools {
             dir: dir.to_owned(),
             count: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(PEER_SNAPSHOTS_IN_MAX)),
+            kept: Mutex::default(),
         }
     }
 
-    /// Begins to take one in; `None` while there are as many as may be. Blocks.
-    pub(super) fn begin(&self) -> Result<Option<Spool>, io::Error> {
+    /// How many bytes of a snapshot that broke off are here.
+    pub(super) fn held(&self, source: &Source) -> u64 {
+        let kept = self.kept.lock();
+        let found = kept.iter().find(|kept| kept.source == *source);
+        found.map_or(0, |kept| kept.spool.sum.bytes)
+    }
+
+    /// Begins to take one in, or goes on behind so many bytes that are here. Blocks.
+    pub(super) fn begin(self: &Arc<Self>, source: Source, behind: u64) -> Result<Begun, io::Error> {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
-            return Ok(None);
+            return Ok(Begun::Full);
         };
+        // A sender that asked while its last transfer was about to be given up here does not know of what that has left.
+        if self.held(&source) != behind {
+            return Ok(Begun::NotHeld);
+        }
+        let spool = match self.take(&source) {
+            Some(spool) => spool,
+            None => self.create()?,
+        };
+        Ok(Begun::Arriving(Box::new(Arriving {
+            spools: Arc::clone(self),
+            source,
+            spool: Some(spool),
+            permit: Some(permit),
+        })))
+    }
+
+    fn create(&self) -> Result<Spool, io::Error> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let path = self.dir.join(format!("arriving-{}-{number}", std::process::id()));
         let file = OpenOptions::new()
@@ -45,24 +107,115 @@ impl Spools {
             .write(true)
             .open(&path)?;
         fs::remove_file(&path)?;
-        Ok(Some(Spool {
+        Ok(Spool {
             file: BufWriter::new(file),
             sum: Sum::default(),
-            permit,
-        }))
+        })
+    }
+
+    fn take(&self, source: &Source) -> Option<Spool> {
+        let mut kept = self.kept.lock();
+        let at = kept.iter().position(|kept| kept.source == *source)?;
+        kept.remove(at).map(|kept| kept.spool)
+    }
+
+    fn keep(&self, source: &Source, spool: Spool) {
+        let mut kept = self.kept.lock();
+        kept.retain(|one| (one.source.from, one.source.group) != (source.from, source.group));
+        kept.push_back(Kept {
+            source: source.clone(),
+            spool,
+            since: Instant::now(),
+        });
+        while kept.len() > PEER_SNAPSHOTS_KEPT_MAX {
+            kept.pop_front();
+        }
+    }
+
+    /// Lets go of what broke off of a group: it has another snapshot now.
+    fn forget(&self, group: u32) {
+        self.kept.lock().retain(|kept| kept.source.group != group);
+    }
+
+    /// Lets go of everything that broke off: the disk runs low.
+    pub(super) fn forget_all(&self) {
+        self.kept.lock().clear();
+    }
+
+    /// Lets go of what broke off long ago, until `closing`.
+    pub(crate) async fn tidy(self: Arc<Self>, closing: CancellationToken) {
+        let age = Duration::from_millis(PEER_SNAPSHOTS_KEPT_MS);
+        let tidying = async {
+            loop {
+                tokio::time::sleep(age / 8).await;
+                self.forget_older(age);
+            }
+        };
+        tokio::select! {
+            () = closing.cancelled() => {}
+            () = tidying => {}
+        }
+    }
+
+    fn forget_older(&self, age: Duration) {
+        self.kept.lock().retain(|kept| kept.since.elapsed() < age);
     }
 }
 
-/// One that is arriving.
-pub(super) struct Spool {
+/// One that is arriving. Dropped before its end it is kept, so that the sender may go on.
+pub(super) struct Arriving {
+    spools: Arc<Spools>,
+    source: Source,
+    /// `None` where it cannot be gone on with.
+    spool: Option<Spool>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Arriving {
+    /// Blocks. What could not be written whole is of no use.
+    pub(super) fn write(&mut self, chunk: &[u8]) -> Result<(), io::Error> {
+        let mut spool = self.spool.take().ok_or_else(broken)?;
+        spool.write(chunk)?;
+        self.spool = Some(spool);
+        Ok(())
+    }
+
+    /// All of it is there, if it is what was sent. Blocks.
+    pub(super) fn finish(mut self, bytes: u64, checksum: u64) -> Result<Spooled, io::Error> {
+        let spool = self.spool.take().ok_or_else(broken)?;
+        let file = spool.finish(bytes, checksum)?;
+        self.spools.forget(self.source.group);
+        Ok(Spooled {
+            file,
+            digest: None,
+            _permit: self.permit.take(),
+        })
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(spool) = self.spool.take()
+            && spool.sum.bytes > 0
+            && !self.source.id.is_empty()
+        {
+            self.spools.keep(&self.source, spool);
+        }
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("the file of an arriving snapshot is broken")
+}
+
+/// The file, and what is in it.
+struct Spool {
     file: BufWriter<File>,
     sum: Sum,
-    permit: OwnedSemaphorePermit,
 }
 
 impl Spool {
-    /// Blocks.
-    pub(super) fn write(&mut self, chunk: &[u8]) -> Result<(), io::Error> {
+    fn write(&mut self, chunk: &[u8]) -> Result<(), io::Error> {
         if chunk.len() > PEER_CHUNK_BYTES {
             return Err(io::Error::other(format!("a chunk of {} bytes", chunk.len())));
         }
@@ -71,18 +224,13 @@ impl Spool {
         self.file.write_all(chunk)
     }
 
-    /// All of it is there, if it is what was sent. Blocks.
-    pub(super) fn finish(self, bytes: u64, checksum: u64) -> Result<Spooled, io::Error> {
+    fn finish(self, bytes: u64, checksum: u64) -> Result<BufReader<File>, io::Error> {
         if self.sum.end() != (bytes, checksum) {
             return Err(io::Error::other("a snapshot did not arrive as it was sent"));
         }
         let mut file = self.file.into_inner().map_err(io::Error::from)?;
         file.seek(SeekFrom::Start(0))?;
-        Ok(Spooled {
-            file: BufReader::new(file),
-            digest: None,
-            _permit: self.permit,
-        })
+        Ok(BufReader::new(file))
     }
 }
 
@@ -91,7 +239,7 @@ pub(crate) struct Spooled {
     file: BufReader<File>,
     /// What its sender says the digest of the state is.
     pub(crate) digest: Option<Digest>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Spooled {
@@ -142,30 +290,112 @@ impl Sum {
 mod tests {
     use super::*;
 
+    fn source(id: &'static str) -> Source {
+        Source {
+            from: NodeId(2),
+            group: 1,
+            id: Bytes::from_static(id.as_bytes()),
+        }
+    }
+
+    fn begin(spools: &Arc<Spools>, id: &'static str, behind: u64) -> Option<Box<Arriving>> {
+        match spools.begin(source(id), behind).unwrap() {
+            Begun::Arriving(arriving) => Some(arriving),
+            Begun::Full | Begun::NotHeld => None,
+        }
+    }
+
+    fn sum(chunks: &[Vec<u8>]) -> (u64, u64) {
+        let mut sum = Sum::default();
+        chunks.iter().for_each(|chunk| sum.add(chunk));
+        sum.end()
+    }
+
     #[test]
     fn what_arrives_is_read_back_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let spools = Spools::new(dir.path());
+        let spools = Arc::new(Spools::new(dir.path()));
         let chunks = [vec![1; PEER_CHUNK_BYTES], vec![], vec![2; 7]];
-        let mut sum = Sum::default();
-        let mut spool = spools.begin().unwrap().unwrap();
-        assert!(spools.begin().unwrap().is_none(), "one at a time");
+        let (bytes, checksum) = sum(&chunks);
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        assert!(begin(&spools, "b", 0).is_none(), "one at a time");
         for chunk in &chunks {
-            sum.add(chunk);
-            spool.write(chunk).unwrap();
+            arriving.write(chunk).unwrap();
         }
-        let (bytes, checksum) = sum.end();
-        let read: Vec<_> = spool
+        let read: Vec<_> = arriving
             .finish(bytes, checksum)
             .unwrap()
             .map(Result::unwrap)
             .collect();
         assert_eq!(read, chunks);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        let mut spool = spools.begin().unwrap().unwrap();
-        spool.write(&chunks[2]).unwrap();
-        assert!(spool.write(&vec![0; PEER_CHUNK_BYTES + 1]).is_err());
-        assert!(spool.finish(bytes, checksum).is_err(), "a part is not the whole");
-        assert!(spools.begin().unwrap().is_some());
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        arriving.write(&chunks[2]).unwrap();
+        assert!(arriving.write(&vec![0; PEER_CHUNK_BYTES + 1]).is_err());
+        assert!(
+            arriving.finish(bytes, checksum).is_err(),
+            "a part is not the whole"
+        );
+        assert!(begin(&spools, "a", 0).is_some());
+        assert_eq!(spools.held(&source("a")), 0, "what failed is not gone on with");
+    }
+
+    #[test]
+    fn a_transfer_that_breaks_off_goes_on_behind_what_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path()));
+        let chunks = [vec![1; 1_000], vec![2; 500], vec![3; 7]];
+        let (bytes, checksum) = sum(&chunks);
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        arriving.write(&chunks[0]).unwrap();
+        drop(arriving);
+        assert_eq!(spools.held(&source("a")), 1_000);
+        assert_eq!(spools.held(&source("b")), 0, "another snapshot");
+        assert!(begin(&spools, "a", 999).is_none() && begin(&spools, "b", 1_000).is_none());
+        // Broken off once more.
+        let mut arriving = begin(&spools, "a", 1_000).unwrap();
+        assert_eq!(spools.held(&source("a")), 0, "it is arriving again");
+        arriving.write(&chunks[1]).unwrap();
+        drop(arriving);
+        let mut arriving = begin(&spools, "a", 1_500).unwrap();
+        arriving.write(&chunks[2]).unwrap();
+        let read: Vec<_> = arriving
+            .finish(bytes, checksum)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(read, chunks);
+        assert_eq!(spools.held(&source("a")), 0);
+    }
+
+    #[test]
+    fn few_are_kept_and_not_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path()));
+        let break_off = |group| {
+            let source = Source { group, ..source("a") };
+            let Begun::Arriving(mut arriving) = spools.begin(source.clone(), 0).unwrap() else {
+                panic!("there is room");
+            };
+            arriving.write(&[1; 10]).unwrap();
+            source
+        };
+        let sources: Vec<_> = (0..=PEER_SNAPSHOTS_KEPT_MAX as u32).map(break_off).collect();
+        assert_eq!(spools.held(&sources[0]), 0, "the oldest made room");
+        assert!(sources[1..].iter().all(|source| spools.held(source) == 10));
+        spools.forget_older(Duration::from_secs(3_600));
+        assert_eq!(spools.held(&sources[1]), 10);
+        spools.forget_older(Duration::ZERO);
+        assert!(sources.iter().all(|source| spools.held(source) == 0));
+        let unknown = Source {
+            id: Bytes::new(),
+            ..source("")
+        };
+        let Begun::Arriving(mut arriving) = spools.begin(unknown.clone(), 0).unwrap() else {
+            panic!("there is room");
+        };
+        arriving.write(&[1; 10]).unwrap();
+        drop(arriving);
+        assert_eq!(spools.held(&unknown), 0, "nobody could ask for it");
     }
 }

@@ -225,6 +225,7 @@ pub(crate) fn put_snapshot_head(
     vote: &Vote,
     meta: &SnapshotMeta,
     digest: Option<Digest>,
+    id: bytes::Bytes,
 ) -> Result<pb::SnapshotHead, WireError> {
     Ok(pb::SnapshotHead {
         group,
@@ -232,6 +233,8 @@ pub(crate) fn put_snapshot_head(
         last_log_id: meta.last_log_id.as_ref().map(put_log_id),
         membership: put_json(&meta.last_membership)?,
         digest: digest.map(put_digest),
+        id,
+        behind: 0,
     })
 }
 
@@ -403,7 +406,7 @@ mod tests {
         };
         let leader = Vote::new_committed(3, 2);
         let digest = Digest { since: 5, value: 9 };
-        let head = put_snapshot_head(7, &leader, &meta, Some(digest)).unwrap();
+        let head = put_snapshot_head(7, &leader, &meta, Some(digest), Bytes::from_static(b"s")).unwrap();
         assert_eq!(head.digest.map(take_digest), Some(digest));
         assert_eq!(take_snapshot_head(&head, LEADER).unwrap(), (leader, meta));
         let transfer = TransferLeaderRequest::new(leader, 1, Some(log_id(3, 9)));

@@ -27,7 +27,7 @@ use crate::members::{ManageError, Members};
 use crate::registry::{Ask, NodeState, Registry};
 use crate::{Group, GroupId, Leadership, NodeId};
 
-pub(crate) use step::hand_over;
+pub(crate) use step::{CATCH_UP_ENTRIES_MAX, hand_over};
 
 /// How long the controller rests between two turns, in milliseconds, unless the registry changes.
 const TURN_MS: u64 = 250;

@@ -16,7 +16,7 @@ use crate::registry::{Ask, NodeState, Placement, Registry};
 use crate::{Group, NodeId};
 
 /// Entries that a follower may lack and still count as having caught up: about what is in flight under load.
-const CATCH_UP_ENTRIES_MAX: u64 = 256;
+pub(crate) const CATCH_UP_ENTRIES_MAX: u64 = 256;
 
 /// How long a turn waits for one change of members, in milliseconds. What takes longer goes on by itself, and is looked at again.
 const CHANGE_MS: u64 = 10_000;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::plan::MOVES_MAX;
 use super::{Change, NODES_EVER_MAX, NodeState, RegisteredNode, Registry};
 use crate::{GroupId, NodeId};
 
@@ -113,8 +114,8 @@ pub enum Refusal {
         /// Why not.
         cause: &'static str,
     },
-    /// A replica is on its way already.
-    #[error("a replica of {group} is on its way already: wait until it has arrived")]
+    /// As many replicas are on their way as may be.
+    #[error("a replica of {group} is on its way already: wait until it has arrived, or move it back")]
     Moving {
         /// The group.
         group: GroupId,
@@ -269,7 +270,17 @@ impl Registry {
         };
         self.member(from)?;
         let target = self.member(to)?;
-        if placement.is_moving() {
+        // A move may be taken back: its target may be gone.
+        let is_back =
+            placement.is_moving() && !placement.placed.contains(&from) && placement.placed.contains(&to);
+        let under_way = if placement.is_moving() {
+            Some(group)
+        } else if self.moving().count() >= MOVES_MAX {
+            self.moving().next()
+        } else {
+            None
+        };
+        if let Some(group) = under_way.filter(|_| !is_back) {
             return Err(Refusal::Moving { group });
         }
         if !placement.wanted.contains(&from) {

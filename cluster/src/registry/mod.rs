@@ -22,6 +22,7 @@ use std::fmt;
 
 pub(crate) use decide::{Ask, Refusal};
 pub(crate) use machine::{Applied, MetaMachine, SharedRegistry};
+pub use plan::MOVES_MAX;
 pub(crate) use record::encode_record;
 
 use crate::{GroupId, NodeId};

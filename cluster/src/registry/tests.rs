@@ -233,6 +233,68 @@ fn a_node_that_will_not_come_back_is_removed_by_force_with_a_reason() {
     assert!(refused.contains("its disk burnt"), "{refused}");
 }
 
+/// A registry of four nodes in which a replica of a group is on its way, from where to where.
+fn moving() -> (Registry, GroupId, NodeId, NodeId) {
+    let mut registry = founded(4);
+    settle(&mut registry);
+    let (group, placement) = registry.groups().iter().last().unwrap();
+    let (group, from) = (*group, *placement.placed.first().unwrap());
+    let to = *registry.active().difference(&placement.placed).next().unwrap();
+    ask(&mut registry, &Ask::Move { group, from, to }).unwrap();
+    (registry, group, from, to)
+}
+
+#[test]
+fn a_move_to_a_node_that_will_not_come_back_is_given_up() {
+    let (mut registry, group, from, to) = moving();
+    let before = registry.groups()[&group].placed.clone();
+    let force = Some("its disk burnt".to_owned());
+    ask(&mut registry, &Ask::Remove { id: to, force }).unwrap();
+    ask(&mut registry, &Ask::Plan { groups: GROUPS }).unwrap();
+    assert_eq!(registry.groups()[&group].wanted, before, "what was there stays");
+    settle(&mut registry);
+    all_have(&registry, 3);
+    assert!(registry.groups()[&group].placed.contains(&from));
+    assert_eq!(registry.replicas_of(to), 0);
+}
+
+#[test]
+fn a_move_is_given_up_even_where_its_source_leaves_too() {
+    let (mut registry, group, from, to) = moving();
+    ask(&mut registry, &Ask::Drain { id: from }).unwrap();
+    let force = Some("its disk burnt".to_owned());
+    ask(&mut registry, &Ask::Remove { id: to, force }).unwrap();
+    ask(&mut registry, &Ask::Plan { groups: GROUPS }).unwrap();
+    let wanted = registry.groups()[&group].wanted.clone();
+    assert!(!wanted.contains(&from) && !wanted.contains(&to), "{wanted:?}");
+    report_of(&mut registry, group, &wanted);
+    settle(&mut registry);
+    all_have(&registry, 2);
+    assert_eq!((registry.replicas_of(from), registry.replicas_of(to)), (0, 0));
+}
+
+#[test]
+fn a_move_may_be_taken_back_and_no_other_begun_meanwhile() {
+    let (mut registry, group, from, to) = moving();
+    let (other, placement) = registry.groups().iter().next().unwrap();
+    let other_move = Ask::Move {
+        group: *other,
+        from: *placement.placed.first().unwrap(),
+        to: *registry.active().difference(&placement.placed).next().unwrap(),
+    };
+    assert_ne!(*other, group);
+    assert_eq!(MOVES_MAX, 1);
+    assert_eq!(ask(&mut registry, &other_move), Err(Refusal::Moving { group }));
+    let back = Ask::Move {
+        group,
+        from: to,
+        to: from,
+    };
+    ask(&mut registry, &back).unwrap();
+    assert!(!registry.groups()[&group].is_moving());
+    ask(&mut registry, &other_move).unwrap();
+}
+
 #[test]
 fn the_last_node_stays() {
     let mut registry = founded(1);

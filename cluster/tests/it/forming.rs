@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_cluster::{
-    ClusterError, GroupId, Identity, Leadership, ManageError, MemberOptions, Node, NodeId, NodeOptions,
-    NodeState, PeerOptions, Registry,
+    ClusterError, GroupId, Identity, Leader, Leadership, ManageError, MemberOptions, Node, NodeId,
+    NodeOptions, NodeState, PeerOptions, Registry,
 };
 
 use crate::machine::{Bed, Ledgers, payload};
@@ -571,5 +571,82 @@ async fn a_replica_moves_although_its_target_and_the_leader_crash_on_the_way() {
     cluster.propose(group, payload("after")).await;
     cluster.equal().await;
     assert_eq!(cluster.place(to).payloads(group).len(), 51);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_replica_that_only_catches_up_keeps_the_pace() {
+    const MIB: usize = 1024 * 1024;
+    const ENTRY: usize = 8 * 1024;
+    let mut cluster = Cluster::found().await;
+    let founder = cluster.place(NodeId(1));
+    founder.stop().await;
+    founder.options.snapshot_bytes_per_second = 2 * MIB as u64;
+    founder.start().await;
+    let entries = 8 * MIB / ENTRY;
+    let group = cluster.leader(GROUPS[1]).await.node().group(GROUPS[1]).unwrap();
+    let proposals = (0..entries).map(|n| {
+        let group = group.clone();
+        async move { group.propose(Bytes::from(vec![n as u8; ENTRY])).await }
+    });
+    futures::future::try_join_all(proposals).await.unwrap();
+    let begun = Instant::now();
+    cluster.join(NodeId(2)).await;
+    cluster.settled().await;
+    let took = begun.elapsed();
+    cluster.equal().await;
+    // What it may lack when it counts as having caught up, and what may go at once after a pause, keep no pace.
+    let paced = 8 * MIB - 256 * ENTRY - MIB;
+    let least = Duration::from_secs_f64(paced as f64 / (2 * MIB) as f64);
+    println!("8 MiB of log at 2 MiB/s: {took:.1?}, at least {least:.1?}");
+    assert!(took >= least, "{took:?}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_replica_was_moved_away_finds_who_leads_when_the_one_it_knew_is_gone() {
+    let mut cluster = Cluster::of(4).await;
+    // The fourth gets its share, and nothing moves by itself after that.
+    cluster
+        .until("an even cluster", |registry| {
+            let share = GROUPS.len() * 3 / 4;
+            placed(registry, 3) && (1..=4).all(|node| registry.replicas_of(NodeId(node)) >= share)
+        })
+        .await;
+    let group = GROUPS[1];
+    let leader = cluster.leader(group).await.id();
+    let placement = cluster.any().registry().unwrap().groups()[&group].clone();
+    let from = *placement.placed.iter().find(|node| **node != leader).unwrap();
+    let nodes = (1..=4).map(NodeId);
+    let to = nodes
+        .clone()
+        .find(|node| !placement.placed.contains(node))
+        .unwrap();
+    cluster
+        .change(async |node| node.move_replica(group, from, to).await)
+        .await;
+    cluster
+        .until("the replica has moved", |registry| {
+            let placement = &registry.groups()[&group];
+            placement.placed.contains(&to) && !placement.placed.contains(&from)
+        })
+        .await;
+    assert!(!cluster.place(from).node().has_replica(group));
+    let leader = cluster.leader(group).await.id();
+    cluster.place(leader).stop().await;
+    let heir = cluster.leader(group).await.id();
+    assert_ne!(heir, leader);
+    let asked = Instant::now();
+    let away = cluster.place(from).node();
+    loop {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        match away.find_leader(group, deadline).await {
+            Leader::Node { node, .. } if node == heir => break,
+            found => assert!(asked.elapsed() < PATIENCE, "{found:?} and not {heir}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(away.leader_of(group), Leader::Node { node, .. } if node == heir));
+    cluster.place(leader).start().await;
     cluster.end().await;
 }

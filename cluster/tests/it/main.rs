@@ -15,3 +15,4 @@ mod stop;
 mod system_calls;
 #[path = "../../../persistence/tests/it/trace.rs"]
 mod trace;
+mod transfers;

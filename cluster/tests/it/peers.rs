@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_cluster::{
-    Group, GroupId, Leadership, Node, NodeId, NodeOptions, PeerOptions, PeerTls, certificate_name,
+    Group, GroupId, Leadership, Node, NodeId, NodeOptions, PROTOCOL_VERSION, PeerOptions, PeerTls, Versions,
+    certificate_name,
 };
 use docket_persistence::mem::MemDisk;
 use docket_persistence::{Journal, JournalOptions};
@@ -50,6 +51,8 @@ pub struct Place {
     bed: Bed,
     options: NodeOptions,
     running: Option<(Node, Ledgers)>,
+    /// Where the others believe that it is, if that is not where it is.
+    pub via: Option<SocketAddr>,
 }
 
 impl Place {
@@ -106,6 +109,7 @@ impl Three {
                 bed,
                 options,
                 running: None,
+                via: None,
             });
         }
         let mut three = Self(places);
@@ -125,7 +129,10 @@ impl Three {
         place.running = Some(running);
         let addresses: Vec<_> = (1..)
             .zip(&self.0)
-            .filter_map(|(id, place)| Some((NodeId(id), place.running.as_ref()?.0.peer_address()?)))
+            .filter_map(|(id, place)| {
+                let own = place.running.as_ref()?.0.peer_address()?;
+                Some((NodeId(id), place.via.unwrap_or(own)))
+            })
             .collect();
         for (node, _) in self.0.iter().filter_map(|place| place.running.as_ref()) {
             for (id, address) in &addresses {
@@ -166,7 +173,7 @@ impl Three {
         }
     }
 
-    async fn equal(&self) {
+    pub async fn equal(&self) {
         let leader = self.leader().await;
         let expected = self.0[leader].payloads();
         for place in self.0.iter().filter(|place| place.running.is_some()) {
@@ -223,6 +230,36 @@ async fn what_is_acknowledged_is_synced_on_a_quorum_and_reaches_all() {
     let status = three.0[leader].group().status();
     assert_eq!(status.voters, [NodeId(1), NodeId(2), NodeId(3)]);
     three.0[leader].group().read_barrier().await.unwrap();
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_neighbouring_versions_are_one_cluster() {
+    // As in the middle of an upgrade, and one that is two versions ahead.
+    let three = Three::form(|options| {
+        let node = options.peers.as_ref().unwrap().node_id;
+        options.peer_versions = match node.0 {
+            1 => Versions::default(),
+            2 => Versions {
+                newest: PROTOCOL_VERSION + 1,
+                ..Versions::default()
+            },
+            _ => Versions {
+                oldest: PROTOCOL_VERSION + 2,
+                newest: PROTOCOL_VERSION + 3,
+            },
+        };
+    })
+    .await;
+    let texts = [payload("one"), payload("two")];
+    for text in &texts {
+        three.propose(text.clone()).await;
+    }
+    assert_ne!(three.leader().await, 2, "nobody speaks with it");
+    for place in &three.0[..2] {
+        eventually("equal replicas", || place.payloads() == texts).await;
+    }
+    assert_eq!(three.0[2].payloads(), [] as [Bytes; 0]);
     three.end().await;
 }
 

@@ -19,12 +19,14 @@ Examples:
   docket-soak run
   docket-soak run --duration 3d --sample 10s --out soak-3d
   docket-soak run --scenario overload --scenario steady --duration 5m
+  docket-soak run --scenario partition --scenario node-loss --duration 1h
   docket-soak run --program target/release/docket --dir /mnt/disk
 
 The scenarios share the time, in the order of `docket-soak list`, on one
 server process and data directory, so that leaks add up; steady load comes
-again when the others are over, and kills come last. The report is one HTML
-page, and the same as JSON. The server's folder is removed where the run
+again when the others are over, then kills, and last of all three servers
+that are a cluster, whose scenarios take as long as what happens in them, if
+that is longer. The report is one HTML page, and the same as JSON. The server's folder is removed where the run
 passed, and kept where it failed. Ctrl-C ends the run early, with a report.
 
 The server keeps every order in memory: long runs place no more than
@@ -191,6 +193,14 @@ fn table(outcome: &Outcome) -> String {
             "restart",
             seconds(restart.at_s),
             restart.ready_s
+        ));
+    }
+    for event in &outcome.events {
+        lines.push(format!(
+            "{:<10} {}, after {}",
+            "event",
+            event.what,
+            seconds(event.at_s)
         ));
     }
     for fault in &outcome.faults.told {

@@ -42,6 +42,7 @@ pub fn html(outcome: &Outcome) -> String {
     }
     phases(&mut page, outcome);
     restarts(&mut page, outcome);
+    events(&mut page, outcome);
     setup(&mut page, outcome);
     page.push_str("</main>\n</body>\n</html>\n");
     page
@@ -202,6 +203,23 @@ fn restarts(page: &mut String, outcome: &Outcome) {
             escaped(&seconds(restart.at_s)),
             count(restart.orders as f64),
             restart.ready_s
+        );
+    }
+    page.push_str("</table>\n</section>\n");
+}
+
+fn events(page: &mut String, outcome: &Outcome) {
+    if outcome.events.is_empty() {
+        return;
+    }
+    page.push_str("<section>\n<h2>What happened to the cluster</h2>\n<table>\n");
+    page.push_str("<tr><th>at</th><th>what</th></tr>\n");
+    for event in &outcome.events {
+        let _ = writeln!(
+            page,
+            "<tr><td>{}</td><td>{}</td></tr>",
+            escaped(&seconds(event.at_s)),
+            escaped(&event.what)
         );
     }
     page.push_str("</table>\n</section>\n");

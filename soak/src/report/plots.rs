@@ -162,7 +162,12 @@ impl<'a> Plotter<'a> {
         Self {
             outcome,
             bands: bands.collect(),
-            marks: outcome.restarts.iter().map(|restart| restart.at_s).collect(),
+            marks: outcome
+                .restarts
+                .iter()
+                .map(|restart| restart.at_s)
+                .chain(outcome.events.iter().map(|event| event.at_s))
+                .collect(),
         }
     }
 

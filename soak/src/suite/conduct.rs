@@ -15,10 +15,10 @@ use super::{
     judge,
     load::{self, load},
     memory::Memory,
-    outcome::{Kept, Outcome, PhaseReport, Restart},
+    outcome::{Event, Kept, Outcome, PhaseReport, Restart},
     round::{Closing, Model},
     sample::Activity,
-    scenario::{phases, share},
+    scenario::{Phase, phases, share},
     watch::{Probe, watch},
 };
 use crate::{Chance, Error, Server, Tally, Target, Workload, books, disk};
@@ -53,11 +53,15 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
         .tempdir_in(&plan.dir)
         .map_err(Error::system("make a folder for the server"))?;
     let in_memory = disk::is_memory(folder.path())?;
-    let server = Server::start(&plan.program, folder.path()).await?;
-    let target = server.target()?;
-    scene.server(Some(Probe::of(&server, folder.path())));
-    scene.activity(Activity::Check);
-    books::open(&target, &shop).await?;
+    let (mut server, mut target) = (None, None);
+    if plan.scenarios.iter().any(|scenario| !scenario.is_together()) {
+        let started = Server::start(&plan.program, folder.path()).await?;
+        let way = started.target()?;
+        scene.server(Some(Probe::of(&started, folder.path())));
+        scene.activity(Activity::Check);
+        books::open(&way, &shop).await?;
+        (server, target) = (Some(started), Some(way));
+    }
     let watching = tokio::spawn(watch(Arc::clone(&scene), plan.sample, told));
     let mut run = Run {
         chance: Chance::new(plan.seed, 0x50a4),
@@ -65,10 +69,11 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
         plan,
         scene,
         folder,
-        server: Some(server),
+        server,
         target,
         phases: Vec::new(),
         restarts: Vec::new(),
+        events: Vec::new(),
         rounds: 0,
     };
     run.all().await;
@@ -76,34 +81,45 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
     Ok(run.end(in_memory))
 }
 
+/// What a round is told that has nobody to ask.
+const NO_SERVER: Error = Error::Broken("there is no server");
+
 /// A clerk at work: what it did, and the memory it was given.
-type AtWork = JoinHandle<Result<(Done, Memory), Error>>;
+pub(super) type AtWork = JoinHandle<Result<(Done, Memory), Error>>;
 
 /// A run.
-struct Run {
-    plan: Plan,
-    scene: Arc<Scene>,
-    folder: TempDir,
-    /// None between a kill and the restart.
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) scene: Arc<Scene>,
+    pub(super) folder: TempDir,
+    /// None between a kill and the restart, and while there is a cluster.
     server: Option<Server>,
-    target: Target,
-    model: Model,
-    phases: Vec<PhaseReport>,
+    /// The server, or the cluster's first node; none before either is there.
+    pub(super) target: Option<Target>,
+    pub(super) model: Model,
+    pub(super) phases: Vec<PhaseReport>,
     restarts: Vec<Restart>,
+    pub(super) events: Vec<Event>,
     rounds: u64,
-    chance: Chance,
+    pub(super) chance: Chance,
 }
 
 impl Run {
     /// Everything up to the server's end. A run that cannot go on is one that failed.
     async fn all(&mut self) {
-        let ran = self.every_phase().await;
+        let phases = phases(&self.plan.scenarios);
+        let deadline = Instant::now() + self.plan.duration;
+        let ran = self.every_phase(&phases, deadline).await;
         let server = self.server.take();
         self.scene.server(None);
         let ended = match (ran, server) {
             (Ok(()), Some(server)) => server.stop().await,
             // A server that failed, or is gone, need not stop in order: it is killed when it is dropped.
             (ran, _) => ran,
+        };
+        let ended = match ended {
+            Ok(()) => self.together(&phases, deadline).await,
+            failed => failed,
         };
         if let Err(cause) = ended {
             self.model.faults.add(format!("the run ended early: {cause}"));
@@ -113,16 +129,14 @@ impl Run {
         }
     }
 
-    async fn every_phase(&mut self) -> Result<(), Error> {
-        let phases = phases(&self.plan.scenarios);
-        let deadline = Instant::now() + self.plan.duration;
+    async fn every_phase(&mut self, phases: &[Phase], deadline: Instant) -> Result<(), Error> {
         for (index, phase) in phases.iter().enumerate() {
-            if self.scene.is_interrupted() {
+            if phase.scenario.is_together() || self.scene.is_interrupted() {
                 break;
             }
             // What checks took more than expected is taken from all that follow.
             let left = deadline.saturating_duration_since(Instant::now());
-            let took = share(&phases, index, left);
+            let took = share(phases, index, left);
             self.phase(index, phase.scenario, took).await?;
         }
         Ok(())
@@ -148,7 +162,7 @@ impl Run {
             let end = (began + time * (number + 1) / rounds).max(Instant::now() + LOAD_MIN);
             let workload = if reads { &reading } else { &placing };
             let name = format!("{} (phase {}, round {})", scenario.name(), index + 1, number + 1);
-            let round = self.begin(workload, end);
+            let round = self.begin(workload, end)?;
             let (tally, mut done) = match scenario {
                 Scenario::Kill => self.kill(&round, number).await?,
                 _ => self.load(scenario, &round, reads).await?,
@@ -165,8 +179,9 @@ impl Run {
                 done: std::mem::take(&mut done),
                 name,
             };
+            let targets: Vec<_> = self.target.iter().cloned().collect();
             self.model
-                .close(&self.scene, &self.target, closing, &mut self.chance)
+                .close(&self.scene, &targets, closing, &mut self.chance)
                 .await?;
             self.settle().await?;
             if scenario == Scenario::Kill {
@@ -181,7 +196,8 @@ impl Run {
     }
 
     /// The next round, which may place its share of all orders.
-    fn begin(&mut self, workload: &Arc<Workload>, end: Instant) -> load::Round {
+    pub(super) fn begin(&mut self, workload: &Arc<Workload>, end: Instant) -> Result<load::Round, Error> {
+        let target = self.target.clone().ok_or(NO_SERVER)?;
         self.rounds += 1;
         if let Some(mut watched) = self.scene.progress.watch() {
             // Those are of another workload.
@@ -189,14 +205,14 @@ impl Run {
         }
         let time = end.saturating_duration_since(Instant::now());
         let share = time.as_secs_f64() / self.plan.duration.as_secs_f64();
-        load::Round {
+        Ok(load::Round {
             scene: Arc::clone(&self.scene),
-            target: self.target.clone(),
+            target,
             workload: Arc::clone(workload),
             end,
             allowance: ((self.plan.orders_max as f64 * share) as u64).max(1),
             number: self.rounds,
-        }
+        })
     }
 
     /// A load with the clerk beside it, and the rest of the round's time.
@@ -244,10 +260,10 @@ impl Run {
         Ok((tally, done))
     }
 
-    fn clerk(&mut self, round: &load::Round, changes: bool) -> (oneshot::Sender<()>, AtWork) {
+    pub(super) fn clerk(&mut self, round: &load::Round, changes: bool) -> (oneshot::Sender<()>, AtWork) {
         let clerk = Clerk {
             scene: Arc::clone(&self.scene),
-            target: self.target.clone(),
+            target: round.target.clone(),
             shop: Arc::clone(&self.model.shop),
             workload: Arc::clone(&round.workload),
             round: self.rounds,
@@ -294,7 +310,7 @@ impl Run {
             ready_s: began.elapsed().as_secs_f64(),
             orders: self.model.accounts.orders,
         });
-        self.target = server.target()?;
+        self.target = Some(server.target()?);
         self.scene.server(Some(Probe::of(&server, self.folder.path())));
         self.server = Some(server);
         Ok((tally, done))
@@ -344,6 +360,7 @@ impl Run {
             plan: self.plan,
             phases: self.phases,
             restarts: self.restarts,
+            events: self.events,
             samples,
             settled,
             faults: self.model.faults,
@@ -378,6 +395,7 @@ mod tests {
         assert_eq!(rounds_of(Scenario::Kill, days / 11, days), KILLS_MAX);
         let all: u32 = phases(&Scenario::ALL)
             .iter()
+            .filter(|phase| !phase.scenario.is_together())
             .map(|phase| rounds_of(phase.scenario, days / 11 * phase.weight, days))
             .sum();
         assert!((200..ROUNDS_MAX + KILLS_MAX + 20).contains(&all), "{all}");

@@ -119,6 +119,9 @@ pub async fn load(scenario: Scenario, plan: &Plan, round: &Round) -> Result<Tall
             round.drive(Mode::Unary, closed, flight, all).await
         }
         Scenario::ReconnectStorm => storm::storm(round).await,
+        Scenario::RollingRestart | Scenario::NodeLoss | Scenario::Rebalance | Scenario::Partition => {
+            Err(Error::Broken("a scenario of three nodes was run by one"))
+        }
     }
 }
 

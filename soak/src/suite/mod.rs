@@ -1,4 +1,5 @@
-//! The soak suite: scenarios one after the other on one server process and one data directory, for minutes or days.
+//! The soak suite: scenarios one after the other on one server process and one data directory, then those of a cluster on three, for
+//! minutes or days.
 //!
 //! ```text
 //!   phase: one scenario's turn             sampled all along: rates, latencies, memory, files, threads, actors, disk
@@ -24,7 +25,9 @@ mod round;
 pub mod sample;
 pub mod scenario;
 mod scene;
+mod spread;
 mod storm;
+mod together;
 pub mod trend;
 mod watch;
 
@@ -35,7 +38,7 @@ use crate::{Error, Workload};
 pub use clerk::{Change, Clerk, Done};
 pub use conduct::run;
 pub use memory::{Memory, Remembered};
-pub use outcome::{Kept, Outcome, PhaseReport, Restart, SCHEMA_VERSION, cores, grouped, word};
+pub use outcome::{Event, Kept, Outcome, PhaseReport, Restart, SCHEMA_VERSION, cores, grouped, word};
 pub use round::{Closing, Faults, Model, Sums};
 pub use scenario::Scenario;
 pub use scene::{Scene, Settled, order_bytes};

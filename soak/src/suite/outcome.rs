@@ -97,6 +97,15 @@ pub struct Restart {
     pub orders: u64,
 }
 
+/// Something that happened to a node of a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When, in seconds since the run began.
+    pub at_s: f64,
+    /// What.
+    pub what: String,
+}
+
 /// What is left of the server.
 #[derive(Clone, Debug)]
 pub struct Kept {
@@ -119,6 +128,8 @@ pub struct Outcome {
     pub phases: Vec<PhaseReport>,
     /// Its restarts.
     pub restarts: Vec<Restart>,
+    /// What happened to the nodes of a cluster.
+    pub events: Vec<Event>,
     /// What was seen.
     pub samples: Vec<Sample>,
     /// How the server was after each round.
@@ -223,6 +234,10 @@ impl Outcome {
                 "at_seconds": one.at_s,
                 "ready_seconds": one.ready_s,
                 "orders_before": one.orders,
+            })).collect::<Vec<_>>(),
+            "events": self.events.iter().map(|one| json!({
+                "at_seconds": one.at_s,
+                "what": one.what,
             })).collect::<Vec<_>>(),
             "samples": self.samples.iter().map(|one| self.sample(one)).collect::<Vec<_>>(),
             "after_rounds": self.settled.iter().map(|one| {

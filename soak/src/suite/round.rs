@@ -96,18 +96,21 @@ impl Model {
         }
     }
 
-    /// Closes a round: finds out what became of everything whose answer was lost, holds the server's books against the model,
-    /// and forgets the round's orders but for their sums.
+    /// Closes a round: finds out what became of everything whose answer was lost, holds the books of each server in `targets`
+    /// against the model, and forgets the round's orders but for their sums. Several servers are the nodes of one cluster.
     ///
     /// # Errors
     /// The server does not answer. What is wrong is a fault.
     pub async fn close(
         &mut self,
         scene: &Scene,
-        target: &Target,
+        targets: &[Target],
         mut closing: Closing,
         chance: &mut Chance,
     ) -> Result<(), Error> {
+        let target = targets
+            .first()
+            .ok_or(Error::Broken("there is no server to check"))?;
         let lost = closing.ledger.unknown.len() as u64;
         books::settle(target, &closing.workload, &mut closing.ledger).await?;
         clerk::settle(scene, target, &self.shop, &mut closing.done).await?;
@@ -124,7 +127,18 @@ impl Model {
         };
         self.accounts.enter(&round);
         done.enter(&mut self.accounts);
-        let checked = self.check(target, &round, lost > 0).await?;
+        // Where a lead has moved there are orders that were begun by one node and placed by another.
+        let may_mend = lost > 0 || targets.len() > 1;
+        let mut checked = self.check(target, &round, may_mend).await?;
+        for (number, other) in (2..).zip(&targets[1..]) {
+            let of_node = self.check(other, &round, may_mend).await?;
+            checked.fault_count += of_node.fault_count;
+            let named = of_node
+                .faults
+                .into_iter()
+                .map(|fault| format!("node {number}: {fault}"));
+            checked.faults.extend(named);
+        }
         self.accounts.close(&round);
         let of_clerk = done.faults.iter().chain(&checked.faults);
         for fault in of_clerk {
@@ -144,11 +158,11 @@ impl Model {
 
     /// Checks once, and, only where all that is wrong is that something must be given back, again until nothing is. An order
     /// that is not there at the first look is lost, whatever comes later.
-    async fn check(&self, target: &Target, round: &books::Round<'_>, lost: bool) -> Result<Checked, Error> {
+    async fn check(&self, target: &Target, round: &books::Round<'_>, mends: bool) -> Result<Checked, Error> {
         let end = Instant::now() + GIVEN_BACK;
         loop {
             let checked = books::check_round(target, &self.shop, &self.accounts, round, 1.0).await?;
-            let may_mend = lost && checked.excess_count == checked.fault_count;
+            let may_mend = mends && checked.excess_count == checked.fault_count;
             if checked.fault_count == 0 || !may_mend || Instant::now() > end {
                 return Ok(checked);
             }

@@ -25,11 +25,19 @@ pub enum Scenario {
     ReconnectStorm,
     /// The process is killed under load, and started again.
     Kill,
+    /// Of three nodes each is restarted in order.
+    RollingRestart,
+    /// Of three nodes one is killed, and comes back after a while.
+    NodeLoss,
+    /// Of three nodes one gives away all that it holds, and gets it back.
+    Rebalance,
+    /// Of three nodes one is cut off from the others, or heard by nobody.
+    Partition,
 }
 
 impl Scenario {
     /// All, in the order in which they run.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Steady,
         Self::Burst,
         Self::Overload,
@@ -39,7 +47,19 @@ impl Scenario {
         Self::ReadHeavy,
         Self::ReconnectStorm,
         Self::Kill,
+        Self::RollingRestart,
+        Self::NodeLoss,
+        Self::Rebalance,
+        Self::Partition,
     ];
+
+    /// Whether it is one of a cluster of three nodes.
+    pub fn is_together(self) -> bool {
+        matches!(
+            self,
+            Self::RollingRestart | Self::NodeLoss | Self::Rebalance | Self::Partition
+        )
+    }
 
     /// What it is called on the command line, in reports and in JSON.
     pub fn name(self) -> &'static str {
@@ -53,6 +73,10 @@ impl Scenario {
             Self::ReadHeavy => "read-heavy",
             Self::ReconnectStorm => "reconnect-storm",
             Self::Kill => "kill",
+            Self::RollingRestart => "rolling-restart",
+            Self::NodeLoss => "node-loss",
+            Self::Rebalance => "rebalance",
+            Self::Partition => "partition",
         }
     }
 
@@ -73,6 +97,10 @@ impl Scenario {
             Self::ReadHeavy => "nine reads an order, then reads only",
             Self::ReconnectStorm => "connections that are opened, order once, and are dropped",
             Self::Kill => "kill -9 under load, a restart, and the same again",
+            Self::RollingRestart => "three nodes, each stopped and started in its turn",
+            Self::NodeLoss => "three nodes, the one that leads most killed, and back later",
+            Self::Rebalance => "three nodes, one drained, and given its replicas back",
+            Self::Partition => "three nodes, one cut off, and one that nobody hears",
         }
     }
 
@@ -88,6 +116,10 @@ impl Scenario {
             Self::ReadHeavy => "that reads leave no memory behind: nothing is stored while they run",
             Self::ReconnectStorm => "that connections leave no memory and no open files behind",
             Self::Kill => "that what was acknowledged is there after every kill, and nothing twice",
+            Self::RollingRestart => "that no call fails, whichever node is away",
+            Self::NodeLoss => "that a node is missed for seconds, and has all when it is back",
+            Self::Rebalance => "that replicas and leads move without a trace in the books",
+            Self::Partition => "that two nodes go on without the third, and all agree again",
         }
     }
 
@@ -133,20 +165,23 @@ pub struct Phase {
 }
 
 /// The turns of `chosen`, which are in the order of [`Scenario::ALL`]. Steady load comes first and, if there are others,
-/// again when they have left behind whatever they leave: that is the same load on the same server with a history.
+/// again when they have left behind whatever they leave: that is the same load on the same server with a history. Those of a
+/// cluster, which are on other servers, come last.
 pub fn phases(chosen: &[Scenario]) -> Vec<Phase> {
     let phase = |scenario, weight| Phase { scenario, weight };
-    let again = chosen.len() > 1 && chosen.contains(&Scenario::Steady);
+    let alone = chosen.iter().filter(|scenario| !scenario.is_together());
+    let mut again = alone.count() > 1 && chosen.contains(&Scenario::Steady);
     let mut phases = Vec::new();
     for scenario in Scenario::ALL.into_iter().filter(|one| chosen.contains(one)) {
-        if scenario == Scenario::Kill && again {
+        if again && (scenario == Scenario::Kill || scenario.is_together()) {
             phases.push(phase(Scenario::Steady, 1));
+            again = false;
         }
         // Twice: with orders, and without.
         let weight = if scenario == Scenario::ReadHeavy { 2 } else { 1 };
         phases.push(phase(scenario, weight));
     }
-    if again && !chosen.contains(&Scenario::Kill) {
+    if again {
         phases.push(phase(Scenario::Steady, 1));
     }
     phases
@@ -180,15 +215,20 @@ mod tests {
     fn steady_load_comes_again_when_the_others_are_over_and_before_the_process_is_another() {
         let all = scenarios(&Scenario::ALL);
         assert_eq!(all[0], Scenario::Steady);
-        assert_eq!(all[all.len() - 2..], [Scenario::Steady, Scenario::Kill]);
+        assert_eq!(all[8..10], [Scenario::Steady, Scenario::Kill] as [Scenario; 2]);
+        assert!(all[10..].iter().all(|scenario| scenario.is_together()), "{all:?}");
         let two = scenarios(&[Scenario::Steady, Scenario::Burst]);
         assert_eq!(two, [Scenario::Steady, Scenario::Burst, Scenario::Steady]);
+        let of_both = scenarios(&[Scenario::Steady, Scenario::Burst, Scenario::Partition]);
+        assert_eq!(of_both[2..], [Scenario::Steady, Scenario::Partition]);
+        let both = [Scenario::Steady, Scenario::Partition];
+        assert_eq!(scenarios(&both), both);
     }
 
     #[test]
     fn all_time_is_shared() {
         let phases = phases(&Scenario::ALL);
-        let mut left = Duration::from_secs(110);
+        let mut left = Duration::from_secs(150);
         let shares = (0..phases.len()).map(|index| {
             let share = share(&phases, index, left);
             left -= share;
@@ -196,7 +236,7 @@ mod tests {
         });
         assert_eq!(
             shares.collect::<Vec<_>>(),
-            [10, 10, 10, 10, 10, 10, 20, 10, 10, 10]
+            [10, 10, 10, 10, 10, 10, 20, 10, 10, 10, 10, 10, 10, 10]
         );
         assert_eq!(left, Duration::ZERO);
     }

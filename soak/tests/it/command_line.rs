@@ -25,6 +25,10 @@ fn the_list_says_what_each_scenario_shows() {
         "hot-customer",
         "read-heavy",
         "kill",
+        "rolling-restart",
+        "node-loss",
+        "rebalance",
+        "partition",
     ] {
         assert!(stdout.contains(name), "{stdout}");
     }
@@ -32,7 +36,7 @@ fn the_list_says_what_each_scenario_shows() {
     let (code, stdout, _) = docket_soak("list -o json");
     assert_eq!(code, 0);
     let list: serde_json::Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(list.as_array().unwrap().len(), 9);
+    assert_eq!(list.as_array().unwrap().len(), 13);
 }
 
 #[test]

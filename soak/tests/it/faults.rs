@@ -70,7 +70,10 @@ async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
             done,
             name: format!("round {round}"),
         };
-        model.close(&scene, &target, closing, &mut chance).await.unwrap();
+        model
+            .close(&scene, std::slice::from_ref(&target), closing, &mut chance)
+            .await
+            .unwrap();
     }
     model
 }

@@ -6,7 +6,7 @@ use docket_soak::{
     Tally,
     report::{HTML, JSON, html, write},
     suite::{
-        Kept, Model, Outcome, PhaseReport, Plan, Restart, SCHEMA_VERSION, Scenario, Settled,
+        Event, Kept, Model, Outcome, PhaseReport, Plan, Restart, SCHEMA_VERSION, Scenario, Settled,
         judge::{Evidence, Verdict, all},
         sample::{Activity, Gauges, Quantiles, Sample, Stage},
     },
@@ -45,6 +45,10 @@ pub fn outcome(model: Model, samples: Vec<Sample>) -> Outcome {
             at_s: 85.0,
             ready_s: 0.5,
             orders: 1_000,
+        }],
+        events: vec![Event {
+            at_s: 88.0,
+            what: "node 2 is <killed>".to_owned(),
         }],
         samples,
         settled,

@@ -1,0 +1,125 @@
+//! Which versions of the peer protocol a node speaks, and which of them two nodes speak to one another.
+//!
+//! Hello carries a range, so that a program that speaks a new version goes on speaking the one before it, and a cluster is upgraded one
+//! node at a time. Two nodes speak the newest version that both know. Where there is none, whoever is called refuses, and says who
+//! speaks what.
+
+use std::fmt;
+
+use docket_proto::peer::HelloRequest;
+
+use crate::NodeId;
+
+/// The newest version of the peer protocol that this program speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The oldest.
+pub const PROTOCOL_VERSION_OLDEST: u32 = 1;
+
+/// A range of versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The oldest in it.
+    pub oldest: u32,
+    /// The newest in it.
+    pub newest: u32,
+}
+
+impl Versions {
+    /// What a caller speaks. One that names no range speaks one version.
+    pub(super) fn of(hello: &HelloRequest) -> Self {
+        let newest = hello.protocol_version;
+        let oldest = match hello.oldest_version {
+            0 => newest,
+            oldest => oldest,
+        };
+        Self { oldest, newest }
+    }
+
+    pub(super) fn contain(self, version: u32) -> bool {
+        (self.oldest..=self.newest).contains(&version)
+    }
+
+    /// The newest that is in both.
+    pub(super) fn common(self, other: Self) -> Option<u32> {
+        let newest = self.newest.min(other.newest);
+        (self.contain(newest) && other.contain(newest)).then_some(newest)
+    }
+}
+
+impl Default for Versions {
+    /// What this program speaks.
+    fn default() -> Self {
+        Self {
+            oldest: PROTOCOL_VERSION_OLDEST,
+            newest: PROTOCOL_VERSION,
+        }
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.oldest == self.newest {
+            true => write!(f, "version {}", self.newest),
+            false => write!(f, "versions {} to {}", self.oldest, self.newest),
+        }
+    }
+}
+
+/// Two nodes that cannot talk to one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "node {node} speaks {speaks} of the peer protocol and node {other} {other_speaks}, and they have none in common: upgrade the \
+     older one step by step, through each version in between"
+)]
+pub struct NoCommonVersion {
+    /// The one.
+    pub node: NodeId,
+    /// What it speaks.
+    pub speaks: Versions,
+    /// The other.
+    pub other: NodeId,
+    /// What that speaks.
+    pub other_speaks: Versions,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(oldest: u32, newest: u32) -> Versions {
+        Versions { oldest, newest }
+    }
+
+    #[test]
+    fn two_nodes_speak_the_newest_version_that_both_know() {
+        for (one, other, common) in [
+            (versions(1, 1), versions(1, 1), Some(1)),
+            (versions(1, 2), versions(1, 1), Some(1)),
+            (versions(1, 2), versions(2, 3), Some(2)),
+            (versions(1, 4), versions(2, 3), Some(3)),
+            (versions(1, 1), versions(2, 3), None),
+            (versions(3, 4), versions(1, 2), None),
+            // What no program says.
+            (versions(2, 1), versions(1, 2), None),
+        ] {
+            assert_eq!(one.common(other), common, "{one}, {other}");
+            assert_eq!(other.common(one), common, "{other}, {one}");
+        }
+    }
+
+    #[test]
+    fn a_caller_without_a_range_speaks_one_version() {
+        let hello = HelloRequest {
+            protocol_version: 3,
+            ..HelloRequest::default()
+        };
+        assert_eq!(Versions::of(&hello), versions(3, 3));
+        let oldest_version = 2;
+        let hello = HelloRequest {
+            oldest_version,
+            ..hello
+        };
+        assert_eq!(Versions::of(&hello), versions(2, 3));
+    }
+}
