@@ -161,7 +161,7 @@ impl Node {
 
     /// Whether the replica here was moved away, as the registry says. Its own log need not say so: its leader stops sending to it when the
     /// members without it are in the leader's log.
-    fn has_given_away(&self, group: GroupId) -> bool {
+    pub(crate) fn has_given_away(&self, group: GroupId) -> bool {
         // Every node hears the meta group, also without a vote.
         let registry = match group {
             GroupId::META => None,
@@ -171,7 +171,14 @@ impl Node {
             .as_ref()
             .and_then(|registry| registry.groups().get(&group));
         let me = self.identity().node_id;
-        placement.is_some_and(|placement| !placement.wanted.contains(&me) && !placement.placed.contains(&me))
+        // A move that is taken back may have made this one the leader already.
+        let leads = || {
+            let group = self.group(group);
+            group.is_some_and(|group| matches!(*group.leadership().borrow(), Leadership::Leader { .. }))
+        };
+        !leads()
+            && placement
+                .is_some_and(|placement| !placement.wanted.contains(&me) && !placement.placed.contains(&me))
     }
 
     /// Where a group is led. A node that has no replica of it hears from no leader, and asks those that have one.

@@ -389,7 +389,6 @@ impl Node {
     }
 
     async fn groups_led(&self) {
-        let mut here: Vec<_> = self.inner.groups.iter().collect();
         if let Some(members) = &self.inner.members {
             let known = || {
                 let registry = members.registry().now();
@@ -399,22 +398,27 @@ impl Node {
             let mut version = members.registry().watch();
             // The sender is the registry's own, which the members hold.
             let _ = version.wait_for(|_| known()).await;
-            let registry = members.registry().now();
-            let has_replica = |group: &&Group| {
-                let placement = registry.groups().get(&group.id());
-                group.id() == GroupId::META
-                    || placement.is_none_or(|placement| placement.placed.contains(&members.me()))
-            };
-            here.retain(has_replica);
         }
-        let led = here.into_iter().map(|group| async {
+        let led = self.inner.groups.iter().map(|group| async {
             let mut leadership = group.leadership();
-            // An error means that the group has ended; `failed` tells why.
-            let _ = leadership
-                .wait_for(|now| *now != Leadership::Follower { leader: None })
-                .await;
+            let known = leadership.wait_for(|now| *now != Leadership::Follower { leader: None });
+            tokio::select! {
+                // An error means that the group has ended; `failed` tells why.
+                _ = known => {}
+                // What this node believed when it stopped may be past: nobody tells it of a group that it has no replica of any more.
+                () = self.given_away(group.id()) => {}
+            }
         });
         join_all(led).await;
+    }
+
+    /// Resolves when the registry says that no replica of the group is, or is to be, here.
+    async fn given_away(&self, group: GroupId) {
+        let Some(members) = &self.inner.members else {
+            return std::future::pending().await;
+        };
+        let mut version = members.registry().watch();
+        let _ = version.wait_for(|_| self.has_given_away(group)).await;
     }
 
     /// Gives the leads of this node to others that are ready for them, for at most `limit`. What nobody can take stays.

@@ -124,7 +124,9 @@ impl StatusArgs {
             }
             _ => {
                 output.overview(&cluster)?;
-                health(&cluster)
+                health(&cluster)?;
+                // A node of an older version gives no reasons.
+                cluster.nodes.iter().try_for_each(readiness)
             }
         }
     }

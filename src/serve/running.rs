@@ -25,6 +25,9 @@ use crate::{config::Config, failure::Failure};
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
 const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
 
+/// How often it is told that something at the start takes long.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
 /// A data directory is nobody else's business.
 const DATA_DIR_MODE: u32 = 0o700;
 
@@ -84,6 +87,9 @@ impl Running {
         operators: Operators,
         metrics: PrometheusHandle,
     ) -> Result<Self, Failure> {
+        if !docket.access().read(|state| state.is_empty()) {
+            docket.let_nodes_in();
+        }
         // Whoever hears that the node is ready finds the administrator there: both come before anybody is served.
         tokio::select! {
             () = docket.ready() => {}
@@ -216,12 +222,16 @@ async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
         return Ok(false);
     }
     let key = admin_key::read_or_create(data_dir)?;
+    let mut told = Instant::now();
     loop {
         match bootstrap(access, &key, Clock::system().now()).await {
             Ok(made) => return Ok(made),
             // With the same key it can be asked again, and until it is answered no other node can take the lead.
             Err(cause @ (AccessError::NotLeader | AccessError::OutcomeUnknown | AccessError::Contended)) => {
-                tracing::debug!(%cause, "the first administrator is not made yet");
+                if told.elapsed() >= TELL_EVERY {
+                    told = Instant::now();
+                    tracing::warn!(%cause, "the first administrator cannot be made yet; it is tried again");
+                }
                 tokio::time::sleep(ACCOUNTS_POLL).await;
             }
             Err(cause) => {

@@ -56,10 +56,10 @@ impl Docket {
             Ok(answer) => (true, decode_status(answer).map_err(|error| error.to_string())),
             // It is there, and does not know the question, or is just starting.
             Err(PeerCallError::Declined { cause, .. }) => (true, Err(cause)),
-            // Nothing stands for it any more, whenever it was last heard of.
-            Err(PeerCallError::NotSent { cause, .. }) => (false, Err(cause)),
-            // It may only be late.
-            Err(PeerCallError::Unknown { cause, .. }) => (peer.is_alive(), Err(cause)),
+            // It may only be late, or this node too busy to ask it.
+            Err(PeerCallError::NotSent { cause, .. } | PeerCallError::Unknown { cause, .. }) => {
+                (peer.is_alive(), Err(cause))
+            }
         };
         PeerAnswer {
             node: peer.node,

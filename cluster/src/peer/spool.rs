@@ -83,16 +83,22 @@ impl Spools {
             return Ok(Begun::Full);
         };
         // A sender that asked while its last transfer was about to be given up here does not know of what that has left.
-        if self.held(&source) != behind {
-            return Ok(Begun::NotHeld);
-        }
-        let spool = match self.take(&source) {
+        let taken = {
+            let mut kept = self.kept.lock();
+            match kept.iter().position(|kept| kept.source == source) {
+                Some(at) if kept[at].spool.sum.bytes == behind => kept.remove(at).map(|kept| kept.spool),
+                None if behind == 0 => None,
+                _ => return Ok(Begun::NotHeld),
+            }
+        };
+        let spool = match taken {
             Some(spool) => spool,
             None => self.create()?,
         };
         Ok(Begun::Arriving(Box::new(Arriving {
             spools: Arc::clone(self),
             source,
+            behind,
             spool: Some(spool),
             permit: Some(permit),
         })))
@@ -111,12 +117,6 @@ impl Spools {
             file: BufWriter::new(file),
             sum: Sum::default(),
         })
-    }
-
-    fn take(&self, source: &Source) -> Option<Spool> {
-        let mut kept = self.kept.lock();
-        let at = kept.iter().position(|kept| kept.source == *source)?;
-        kept.remove(at).map(|kept| kept.spool)
     }
 
     fn keep(&self, source: &Source, spool: Spool) {
@@ -166,6 +166,8 @@ impl Spools {
 pub(super) struct Arriving {
     spools: Arc<Spools>,
     source: Source,
+    /// How many bytes of it were here when it began.
+    behind: u64,
     /// `None` where it cannot be gone on with.
     spool: Option<Spool>,
     permit: Option<OwnedSemaphorePermit>,
@@ -195,8 +197,9 @@ impl Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
+        // One that has got nothing more would only be tried like this again.
         if let Some(spool) = self.spool.take()
-            && spool.sum.bytes > 0
+            && spool.sum.bytes > self.behind
             && !self.source.id.is_empty()
         {
             self.spools.keep(&self.source, spool);
