@@ -3,7 +3,10 @@
 //! They ask for no credentials, and are therefore on a loopback address unless configured. Nothing here changes the
 //! node.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -12,6 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use docket_proto::v1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,7 +23,7 @@ use hyper_util::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Mutex, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +36,8 @@ use crate::{
 
 /// What all requests together may take to end when the node has stopped.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
+/// How long what was seen of the cluster is told again.
+const SEEN_FOR: Duration = Duration::from_millis(500);
 /// How long to wait when the system cannot accept.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest head of a request, in bytes.
@@ -48,11 +54,30 @@ const INDEX: &str = "Docket, for operators:\n\n\
 pub(crate) struct Admin {
     readiness: Readiness,
     metrics: PrometheusHandle,
+    /// What the cluster was like lately, and when. Whoever asks meanwhile waits for the same answer.
+    seen: Arc<Mutex<Option<(Instant, serde_json::Value)>>>,
 }
 
 impl Admin {
     pub(crate) fn new(readiness: Readiness, metrics: PrometheusHandle) -> Self {
-        Self { readiness, metrics }
+        Self {
+            readiness,
+            metrics,
+            seen: Arc::default(),
+        }
+    }
+
+    /// How the cluster is, or was a moment ago: however many ask, the other nodes are asked once in that time.
+    async fn cluster(&self, this: v1::NodeStatus) -> Option<serde_json::Value> {
+        let mut seen = self.seen.lock().await;
+        if let Some((when, cluster)) = &*seen
+            && when.elapsed() < SEEN_FOR
+        {
+            return Some(cluster.clone());
+        }
+        let cluster = cluster_json(&self.readiness.cluster(this).await?);
+        *seen = Some((Instant::now(), cluster.clone()));
+        Some(cluster)
     }
 
     fn router(self) -> Router {
@@ -112,9 +137,9 @@ async fn status(State(admin): State<Admin>, uri: Uri) -> Json<serde_json::Value>
     let this = admin.readiness.status();
     let mut shown = status_json(&this);
     if !asks_for(&uri, "local")
-        && let Some(cluster) = admin.readiness.cluster(this).await
+        && let Some(cluster) = admin.cluster(this).await
     {
-        shown["cluster"] = cluster_json(&cluster);
+        shown["cluster"] = cluster;
     }
     Json(shown)
 }

@@ -8,7 +8,7 @@
 //!
 //! Of a group the leader of the newest term is believed; where that does not answer, what the others know, and the registry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use docket_actors::{Docket, PeerAnswer, Registry};
 use docket_proto::v1::{self, ReplicaRole};
@@ -100,17 +100,25 @@ fn groups(
         .filter(|one| one.alive)
         .map(|one| one.node_id)
         .collect();
+    let placements: HashMap<&str, _> = placements.iter().map(|one| (&*one.group, one)).collect();
+    let mut told = HashMap::<&str, BTreeMap<u64, &v1::GroupStatus>>::new();
+    for node in nodes {
+        for group in &node.groups {
+            told.entry(&group.group).or_default().insert(node.node_id, group);
+        }
+    }
     // Every node has every group, if only by its name.
     let names = nodes.iter().max_by_key(|node| node.groups.len());
     let names = names.iter().flat_map(|node| &node.groups);
     names
-        .map(|named| {
-            let placement = placements.iter().find(|one| one.group == named.group);
-            let told = nodes.iter().filter_map(|node| {
-                let group = node.groups.iter().find(|group| group.group == named.group)?;
-                Some((node.node_id, group))
-            });
-            group(&named.group, &told.collect(), &alive, placement)
+        .filter_map(|named| {
+            let name = &*named.group;
+            Some(group(
+                name,
+                told.get(name)?,
+                &alive,
+                placements.get(name).copied(),
+            ))
         })
         .collect()
 }
