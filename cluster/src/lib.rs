@@ -51,6 +51,7 @@ mod peer;
 mod placement;
 mod progress;
 mod raft;
+mod readiness;
 mod reads;
 mod recovery;
 mod registry;

@@ -35,7 +35,7 @@ use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
-use crate::registry::{MetaMachine, NodeState, SharedRegistry};
+use crate::registry::{MetaMachine, SharedRegistry};
 use crate::replicas::{ReplicaCheck, Replicas};
 use crate::sampling::{Sampler, others};
 use crate::snapshots::Snapshots;
@@ -377,48 +377,6 @@ impl Node {
     /// `None` where the cluster keeps no registry of its nodes.
     pub(crate) fn members(&self) -> Option<&Arc<Members>> {
         self.inner.members.as_ref()
-    }
-
-    /// Waits until every group that has a replica here has a leader, here or elsewhere, or the node has failed. A member of a cluster
-    /// first waits until it knows that it is one.
-    pub async fn ready(&self) {
-        tokio::select! {
-            () = self.groups_led() => {}
-            _ = self.failed() => {}
-        }
-    }
-
-    async fn groups_led(&self) {
-        if let Some(members) = &self.inner.members {
-            let known = || {
-                let registry = members.registry().now();
-                let me = registry.node(members.me());
-                me.is_some_and(|me| me.state != NodeState::Joining)
-            };
-            let mut version = members.registry().watch();
-            // The sender is the registry's own, which the members hold.
-            let _ = version.wait_for(|_| known()).await;
-        }
-        let led = self.inner.groups.iter().map(|group| async {
-            let mut leadership = group.leadership();
-            let known = leadership.wait_for(|now| *now != Leadership::Follower { leader: None });
-            tokio::select! {
-                // An error means that the group has ended; `failed` tells why.
-                _ = known => {}
-                // What this node believed when it stopped may be past: nobody tells it of a group that it has no replica of any more.
-                () = self.given_away(group.id()) => {}
-            }
-        });
-        join_all(led).await;
-    }
-
-    /// Resolves when the registry says that no replica of the group is, or is to be, here.
-    async fn given_away(&self, group: GroupId) {
-        let Some(members) = &self.inner.members else {
-            return std::future::pending().await;
-        };
-        let mut version = members.registry().watch();
-        let _ = version.wait_for(|_| self.has_given_away(group)).await;
     }
 
     /// Gives the leads of this node to others that are ready for them, for at most `limit`. What nobody can take stays.

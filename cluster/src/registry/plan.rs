@@ -77,14 +77,7 @@ impl Registry {
                 .filter(|node| !nodes.contains(node));
             let stay: Vec<_> = stay.take(target.saturating_sub(nodes.len())).collect();
             nodes.extend(stay);
-            if nodes.len() < target {
-                nodes.extend(least_loaded(load, &nodes));
-            }
-            (!nodes.is_empty()).then_some(Change::Wanted {
-                group: *group,
-                nodes,
-                pinned: false,
-            })
+            filled_up(*group, nodes, load, target)
         })
     }
 
@@ -106,15 +99,7 @@ impl Registry {
                 .max_by_key(|node| state(node) == Some(NodeState::Removed))?;
             let mut nodes = placement.wanted.clone();
             nodes.remove(leaving);
-            if nodes.len() < target {
-                nodes.extend(least_loaded(load, &nodes));
-            }
-            // The last replica stays until there is another place for it.
-            (!nodes.is_empty()).then_some(Change::Wanted {
-                group: *group,
-                nodes,
-                pinned: false,
-            })
+            filled_up(*group, nodes, load, target)
         })
     }
 
@@ -175,4 +160,22 @@ fn least_loaded(load: &BTreeMap<NodeId, usize>, without: &BTreeSet<NodeId>) -> O
         .filter(|(node, _)| !without.contains(node))
         .min_by_key(|(node, count)| (**count, **node))
         .map(|(node, _)| *node)
+}
+
+/// A group's replicas on these nodes, and on another one where those are too few. `None` where there would be none: the last replica stays
+/// until there is another place for it.
+fn filled_up(
+    group: GroupId,
+    mut nodes: BTreeSet<NodeId>,
+    load: &BTreeMap<NodeId, usize>,
+    target: usize,
+) -> Option<Change> {
+    if nodes.len() < target {
+        nodes.extend(least_loaded(load, &nodes));
+    }
+    (!nodes.is_empty()).then_some(Change::Wanted {
+        group,
+        nodes,
+        pinned: false,
+    })
 }
