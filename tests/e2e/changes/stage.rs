@@ -374,7 +374,8 @@ impl Stage {
         removed.await.unwrap();
     }
 
-    /// Asks for a move; false where it is refused because another one is on its way.
+    /// Asks for a move; false where it is refused, because another one is on its way, or because the placement is not any more what the
+    /// asker saw: the cluster moves replicas of its own accord, and what is asked twice may have been done the first time.
     pub async fn relocate(&self, group: &str, from: usize, to: usize) -> bool {
         let request = MoveReplicaRequest {
             group: group.to_owned(),
@@ -384,7 +385,10 @@ impl Stage {
         let moved = self.change(async |mut client| client.move_replica(request.clone()).await.map(drop));
         match moved.await {
             Ok(()) => true,
-            Err(status) if status.message().contains("on its way") => false,
+            Err(status) if status.code() == Code::FailedPrecondition => {
+                println!("  looked at again: {}", status.message());
+                false
+            }
             Err(status) => panic!("{group} from {from} to {to}: {status}"),
         }
     }
