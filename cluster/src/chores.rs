@@ -2,7 +2,8 @@
 //!
 //! A group's snapshot is due for one of two reasons: its own log since the last one outweighs its state, so that a snapshot costs no more
 //! than the writes that led to it; or it writes so little that the oldest entry it still needs keeps the one journal of all groups from
-//! being cut.
+//! being cut. Groups that grow alike would all be due at the same time, and the node would do nothing else for seconds; so each has a
+//! smallest log of its own ([`bytes_min_of`]), and they come one after the other.
 //!
 //! A snapshot keeps away from the disk's reserve: it is not begun where it would eat into the half of it that the journal needs to finish
 //! what was admitted, and given up when the disk runs low under it. The journal then keeps what the snapshot would have held.
@@ -14,11 +15,11 @@ use std::time::{Duration, Instant};
 use docket_persistence::Position;
 use tokio::sync::{Notify, watch};
 
-use crate::Group;
 use crate::apply::{Frozen, blocking};
 use crate::log::{GroupLog, NodeJournal, cut_journal};
 use crate::machine::{CaptureError, StateMachine};
 use crate::snapshots::Snapshots;
+use crate::{Group, GroupId};
 
 /// How often to look even if nobody calls, in milliseconds.
 const LOOK_EVERY_MS: u64 = 15_000;
@@ -28,6 +29,16 @@ const SNAPSHOT_DISK_FACTOR: u64 = 2;
 
 /// How long a group whose snapshot failed waits for the next attempt, in milliseconds. The others have their turn meanwhile.
 const RETRY_AFTER_MS: u64 = 15_000;
+
+/// The log that makes a group's snapshot due at least, for all groups at least `bytes_min`'s half and at most itself.
+///
+/// They are spread evenly over that octave of sizes (multiples of the golden ratio, of which any first few are), because a state that
+/// outweighs this minimum doubles from one snapshot to the next: whoever begins spread stays so.
+pub(crate) fn bytes_min_of(group: GroupId, bytes_min: u64) -> u64 {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    let phase = (f64::from(group.0) * GOLDEN).fract();
+    (bytes_min as f64 * (-phase).exp2()) as u64
+}
 
 /// A group that is taken care of.
 pub(crate) struct Ward {
@@ -63,8 +74,11 @@ impl Ward {
     }
 
     /// Bytes of its log that make a snapshot due.
-    fn due_at(&self, snapshot_bytes_min: u64) -> u64 {
-        snapshot_bytes_min.max(self.machine.state_bytes())
+    fn due_at(&self) -> u64 {
+        self.group
+            .progress()
+            .snapshot_bytes_min
+            .max(self.machine.state_bytes())
     }
 
     fn may_try(&self, now: Instant) -> bool {
@@ -72,9 +86,9 @@ impl Ward {
     }
 
     /// By how many bytes the log since the last snapshot outweighs the state, if it does.
-    fn overdue(&self, snapshot_bytes_min: u64) -> Option<u64> {
+    fn overdue(&self) -> Option<u64> {
         let bytes = self.group.progress().bytes_since_snapshot();
-        bytes.checked_sub(self.due_at(snapshot_bytes_min))
+        bytes.checked_sub(self.due_at())
     }
 
     /// Bytes that the node has written since the group's oldest entry, as far as was seen; `None` if the group holds nothing back, or
@@ -96,7 +110,6 @@ pub(crate) struct Chores {
     pub(crate) groups: Vec<Ward>,
     pub(crate) journal: Arc<NodeJournal>,
     pub(crate) snapshots: Arc<Snapshots>,
-    pub(crate) snapshot_bytes_min: u64,
     pub(crate) space: Space,
     pub(crate) call: Arc<Notify>,
     pub(crate) closing: watch::Receiver<bool>,
@@ -149,12 +162,12 @@ impl Chores {
 
     /// The group whose snapshot is most due, if any is.
     fn next_due(&mut self) -> Option<usize> {
-        let (bytes_min, now) = (self.snapshot_bytes_min, Instant::now());
+        let now = Instant::now();
         let written = self.journal.entry_bytes();
         let free_bytes = self.journal.journal.free_bytes();
         // What all groups may keep when each keeps what it is entitled to: the log behind the snapshot before the newest.
         let may_be_kept = self.groups.iter().fold(0, |sum: u64, ward| {
-            sum.saturating_add(ward.due_at(bytes_min).saturating_mul(2))
+            sum.saturating_add(ward.due_at().saturating_mul(2))
         });
         let wards = self.groups.iter_mut().enumerate();
         let (space, mut kept_out) = (&self.space, None);
@@ -164,7 +177,7 @@ impl Chores {
                 let held_back = ward
                     .holds_back(written)
                     .and_then(|held| held.checked_sub(may_be_kept));
-                ward.overdue(bytes_min)
+                ward.overdue()
                     .max(held_back)
                     .map(|excess| (excess, number, ward.machine.state_bytes()))
             })
@@ -271,6 +284,30 @@ impl Chores {
         match cut_journal(&self.journal, &logs).await {
             Ok(_) => *cut_for = purged,
             Err(error) => tracing::warn!(%error, "the journal could not be cut; it will be tried again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_that_grow_alike_are_not_due_together() {
+        const MIN: u64 = 64 << 20;
+        for shards in [2_u32, 4, 8, 16, 64] {
+            let mut due: Vec<u64> = (1..=shards).map(|id| bytes_min_of(GroupId(id), MIN)).collect();
+            due.sort_unstable();
+            assert!(due[0] >= MIN / 2 && due[due.len() - 1] <= MIN, "{due:?}");
+            // Evenly spread they would be this part of the octave from one another.
+            let apart = (f64::from(shards)).recip().exp2();
+            for two in due.windows(2) {
+                let ratio = two[1] as f64 / two[0] as f64;
+                assert!(
+                    ratio > apart.powf(0.3) && ratio < apart.powf(2.7),
+                    "{shards}: {due:?}"
+                );
+            }
         }
     }
 }

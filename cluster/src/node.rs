@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::apply::Applier;
 use crate::calling::Found;
-use crate::chores::{Chores, Space, Ward};
+use crate::chores::{Chores, Space, Ward, bytes_min_of};
 use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
 use crate::introduction::{advertised, founders, introduce};
@@ -178,7 +178,7 @@ impl Node {
                 id,
                 identity.node_id.0,
                 Arc::clone(&call),
-                options.snapshot_bytes_min,
+                bytes_min_of(id, options.snapshot_bytes_min),
             ));
             let above = machine(id);
             let machine: Arc<dyn StateMachine> = match id {
@@ -291,7 +291,6 @@ impl Node {
             groups: wards,
             journal: Arc::clone(&journal),
             snapshots: Arc::clone(&snapshots),
-            snapshot_bytes_min: options.snapshot_bytes_min,
             space: Space::new(options.journal.disk_reserve_bytes),
             call,
             closing: closing_rx,

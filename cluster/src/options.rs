@@ -22,7 +22,8 @@ pub struct NodeOptions {
     pub shards: Option<u16>,
     /// The journal. Default: in `journal` under the data directory.
     pub journal: JournalOptions,
-    /// A group's snapshot is due when its log since the last one weighs more than its state and more than this. Default 64 MiB.
+    /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, or a part of it down to
+    /// the half, another one for each group, so that those that grow alike are not all due at the same time. Default 64 MiB.
     pub snapshot_bytes_min: u64,
     /// Bytes that this node sends to others each second, at most, of what is not urgent: snapshots, and the log to replicas that only
     /// catch up. 0: no bound; else at least [`SNAPSHOT_BYTES_PER_SECOND_MIN`]. Default 64 MiB.

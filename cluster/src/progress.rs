@@ -35,8 +35,8 @@ pub(crate) struct Progress {
     snapshot: Mutex<SnapshotProgress>,
     /// Wakes whoever takes snapshots and cuts the journal.
     pub(crate) chores: Arc<Notify>,
-    /// Bytes since the last snapshot from which on it is worth a look whether one is due.
-    snapshot_bytes_min: u64,
+    /// Bytes since the last snapshot from which on one may be due.
+    pub(crate) snapshot_bytes_min: u64,
 }
 
 #[derive(Default)]

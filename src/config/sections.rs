@@ -179,8 +179,8 @@ pub struct Cluster {
     pub seeds: Vec<String>,
     /// Shards of a new data directory, 1 to 1,024; an old one keeps its own and refuses any other. Default none: 8.
     pub shards: Option<u16>,
-    /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, in bytes.
-    /// Default 67,108,864 (64 MiB).
+    /// A group's snapshot is due when its log since the last one weighs more than its state and more than this, in bytes,
+    /// or a part of it down to the half, another one for each group. Default 67,108,864 (64 MiB).
     pub snapshot_bytes_min: u64,
     /// Bytes that this node sends to others each second, at most, of snapshots and of the log to replicas that only catch
     /// up, as those that move do. At least 1,048,576, or 0 for no bound. Default 67,108,864 (64 MiB).
