@@ -89,11 +89,19 @@ impl Drop for Echo {
     }
 }
 
-/// Serves on a port that the system chooses, says which on stdout, and ends when stdin does: with whoever started it.
+/// Serves the bare echo on a port that the system chooses, says which on stdout, and ends when stdin does: with whoever started it.
 ///
 /// # Errors
 /// It cannot be served.
 pub async fn serve() -> Result<(), Error> {
+    serve_as(Bare).await
+}
+
+/// The same with another service behind the messages, for what lies between the echo and Docket.
+///
+/// # Errors
+/// It cannot be served.
+pub async fn serve_as(service: impl OrderService) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .map_err(Error::system("listen"))?;
@@ -106,7 +114,7 @@ pub async fn serve() -> Result<(), Error> {
     let served = Server::builder()
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
-        .add_service(OrderServiceServer::new(Bare))
+        .add_service(OrderServiceServer::new(service))
         .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     served
         .await
@@ -115,7 +123,8 @@ pub async fn serve() -> Result<(), Error> {
 
 struct Bare;
 
-fn confirmed(request: PlaceOrderRequest) -> Order {
+/// What the echo answers.
+pub fn confirmed(request: PlaceOrderRequest) -> Order {
     Order {
         name: NAME.to_owned(),
         customer: request.customer,
