@@ -48,6 +48,13 @@ pub(crate) struct Submission {
     pub(crate) after: After,
 }
 
+/// What is kept of a submission while its record is on its way: the record itself is in the entry.
+struct Proposed {
+    life: Life,
+    is_barrier: bool,
+    after: After,
+}
+
 /// What follows a commit.
 pub(crate) enum After {
     /// Callers are answered; the order (if it is one) has settled.
@@ -162,7 +169,7 @@ pub(crate) type Queue = mpsc::UnboundedReceiver<Submission>;
 /// or follows one within [`UNAWAITED_MAX`].
 pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
-    let mut batches = VecDeque::<Vec<Submission>>::new();
+    let mut batches = VecDeque::<Vec<Proposed>>::new();
     let mut gathered = Vec::new();
     let mut payload = Vec::new();
     // Whether something that was gathered must leave, and if not, when it must.
@@ -216,11 +223,11 @@ async fn propose(
     gathered: &mut Vec<Submission>,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
-    batches: &mut VecDeque<Vec<Submission>>,
+    batches: &mut VecDeque<Vec<Proposed>>,
 ) {
     let mut rest = gathered.drain(..).peekable();
     while rest.peek().is_some() {
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(rest.len());
         // Refused in an entry of any other term.
         let era = shard.era();
         machine::begin(era.term, payload);
@@ -233,7 +240,11 @@ async fn propose(
             if let Some(record) = &submission.record {
                 machine::encode(record, payload);
             }
-            batch.push(submission);
+            batch.push(Proposed {
+                life: submission.life,
+                is_barrier: submission.record.is_none(),
+                after: submission.after,
+            });
             if payload.len() >= BATCH_BYTES_MAX {
                 break;
             }
@@ -256,14 +267,14 @@ async fn propose(
     }
 }
 
-fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, ProposeError>) {
+fn complete(shard: &Arc<Shard>, batch: Vec<Proposed>, result: Result<Bytes, ProposeError>) {
     let outcomes = match result {
         Ok(outcomes) => outcomes,
         Err(error) => return fail(shard, batch, &error),
     };
     let mut outcomes = outcomes.iter();
     for submission in batch {
-        if submission.record.is_none() {
+        if submission.is_barrier {
             release(shard, submission);
         } else if outcomes.next() == Some(&machine::DONE) || docket_cluster::planted!(ConflictIsDone) {
             submission.after.complete(shard, submission.life);
@@ -278,7 +289,7 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Submission>, result: Result<Bytes, Pr
 }
 
 /// Lets the answers of barriers go that nothing is in front of.
-fn release_all(shard: &Arc<Shard>, barriers: Vec<Submission>) {
+fn release_all(shard: &Arc<Shard>, barriers: Vec<Proposed>) {
     if shard.group().leads_alone() || docket_cluster::planted!(RefuseWithoutCheck) {
         return barriers.into_iter().for_each(|barrier| release(shard, barrier));
     }
@@ -294,7 +305,7 @@ fn release_all(shard: &Arc<Shard>, barriers: Vec<Submission>) {
 }
 
 /// Lets a barrier's answer go, if what it rests on was committed.
-fn release(shard: &Arc<Shard>, barrier: Submission) {
+fn release(shard: &Arc<Shard>, barrier: Proposed) {
     if shard.committed().is_fenced(barrier.life.decider) {
         barrier.after.fail(shard, barrier.life, Failure::Conflict);
     } else {
@@ -303,7 +314,7 @@ fn release(shard: &Arc<Shard>, barrier: Submission) {
 }
 
 /// The log did not take a batch: nothing that was decided since can be trusted.
-fn fail(shard: &Arc<Shard>, batch: Vec<Submission>, error: &ProposeError) {
+fn fail(shard: &Arc<Shard>, batch: Vec<Proposed>, error: &ProposeError) {
     let failure = match error {
         ProposeError::NotLeader { .. } => Failure::NotLeader,
         _ => Failure::Unknown,

@@ -4,30 +4,34 @@
 //! request id); its fingerprint the 64-bit hash of (method, content). Both are in the log, so their input never changes.
 
 use docket_engine::{Amount, Currency, CustomerId, Line, OrderId, Quantity, Request, Sku, Version};
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Hashes a request's content field by field; lengths go in before texts, so that no two contents run together.
-pub(crate) struct Content(Xxh3Default);
+/// A request's content, field by field, to be hashed at once: the state of a hash that is fed piece by piece is larger than what most
+/// requests have in them. Lengths go in before texts, so that no two contents run together.
+pub(crate) struct Content(Vec<u8>);
+
+/// Room for an order of two lines.
+const CONTENT_BYTES: usize = 128;
 
 impl Content {
     /// Begins with the method's name.
     pub(crate) fn of(method: &str) -> Self {
-        Self(Xxh3Default::new()).text(method)
+        Self(Vec::with_capacity(CONTENT_BYTES)).text(method)
     }
 
     fn text(mut self, text: &str) -> Self {
-        self.0.update(&(text.len() as u32).to_le_bytes());
-        self.0.update(text.as_bytes());
+        self.0.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        self.0.extend_from_slice(text.as_bytes());
         self
     }
 
     fn number(mut self, number: i64) -> Self {
-        self.0.update(&number.to_le_bytes());
+        self.0.extend_from_slice(&number.to_le_bytes());
         self
     }
 
     fn optional<T>(mut self, value: Option<T>, put: impl FnOnce(Self, T) -> Self) -> Self {
-        self.0.update(&[u8::from(value.is_some())]);
+        self.0.push(u8::from(value.is_some()));
         match value {
             Some(value) => put(self, value),
             None => self,
@@ -78,7 +82,7 @@ impl Content {
     fn request(self, key: u128) -> Request {
         Request {
             key,
-            fingerprint: self.0.digest(),
+            fingerprint: xxh3_64(&self.0),
         }
     }
 

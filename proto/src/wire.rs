@@ -158,6 +158,7 @@ pub(crate) fn fields<'a>(message: &'static str, bytes: &'a [u8]) -> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -174,6 +175,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, Problem> {
         const FIXED32: u64 = 5;
         let key = self.varint()?;
@@ -206,7 +208,20 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Nearly every key and length, and most numbers, are one byte.
+    #[inline]
     fn varint(&mut self) -> Result<u64, Problem> {
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, Problem> {
         let mut value = 0u64;
         for (i, byte) in self.rest.iter().enumerate().take(VARINT_BYTES_MAX) {
             // The tenth byte has room for one bit.

@@ -7,6 +7,7 @@ use docket_engine::{
     Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, ItemCommand,
     OrderId, Record, Rejection, Request, Sku, Time, Unchanged, Version, customer, order,
 };
+use rapidhash::fast::RandomState;
 
 use super::{
     item::ItemMessage,
@@ -352,7 +353,7 @@ impl CustomerEntity {
 /// Requests that were begun and may not be committed yet, on top of those that are.
 #[derive(Default)]
 pub(crate) struct Requests {
-    begun: HashMap<u128, Begun>,
+    begun: HashMap<u128, Begun, RandomState>,
     /// How many there were left after the last sweep.
     swept: usize,
 }

@@ -9,6 +9,7 @@ use docket_engine::{
     EntityId, Event, Fact, Item, ItemCommand, ItemEvent, OrderId, Quantity, Record, Request, Sku, Version,
     item,
 };
+use rapidhash::fast::RandomState;
 
 use super::customer::{Requests, Seen};
 use crate::{
@@ -256,7 +257,7 @@ impl ItemEntity {
 #[derive(Default)]
 struct Overlay {
     /// As decided last, with the version that this made.
-    last: HashMap<OrderId, (Version, Option<Quantity>)>,
+    last: HashMap<OrderId, (Version, Option<Quantity>), RandomState>,
     /// All decisions that were not seen committed, oldest first.
     decided: VecDeque<(Version, OrderId)>,
 }
