@@ -155,16 +155,16 @@ impl Committed {
         self.restores.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Forgets everything, to be restored.
+    /// Forgets everything, and gives its memory back.
     pub(crate) fn clear(&self) {
-        self.customers.clear();
-        self.items.clear();
+        emptied(&self.customers);
+        emptied(&self.items);
         self.orders.clear();
         self.reservations.clear();
         self.requests.clear();
-        self.first_settled.clear();
-        self.first_settled_times.lock().clear();
-        self.customer_orders.clear();
+        emptied(&self.first_settled);
+        *self.first_settled_times.lock() = VecDeque::new();
+        emptied(&self.customer_orders);
         self.order_index.write().clear();
         self.customer_ids.write().clear();
         self.skus.write().clear();
@@ -414,6 +414,11 @@ impl Committed {
             None => Ok(()),
         }
     }
+}
+
+fn emptied<K: Eq + std::hash::Hash, V>(map: &Map<K, V>) {
+    map.clear();
+    map.shrink_to_fit();
 }
 
 /// States are validated after every event, where the build checks.

@@ -199,6 +199,12 @@ impl StateMachine for ShardMachine {
         self.committed.end_restoring();
         Ok(())
     }
+
+    fn clear(&self) {
+        self.committed.begin_restoring();
+        self.committed.clear();
+        self.committed.end_restoring();
+    }
 }
 
 impl ShardMachine {

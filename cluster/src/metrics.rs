@@ -34,6 +34,7 @@ const PEER_SNAPSHOT_BYTES: &str = "docket_peer_snapshot_bytes_sent_total";
 const MOVES: &str = "docket_cluster_moves_in_progress";
 const MOVES_DONE: &str = "docket_cluster_moves_done_total";
 const MOVE_FAILURES: &str = "docket_cluster_move_step_failures_total";
+const DROPPED: &str = "docket_cluster_replicas_dropped_total";
 
 /// Describes every metric of this crate to the installed recorder. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
@@ -105,6 +106,11 @@ pub fn describe_metrics() {
         MOVE_FAILURES,
         Unit::Count,
         "Steps of such changes that failed or took too long here, and are tried again."
+    );
+    describe_counter!(
+        DROPPED,
+        Unit::Count,
+        "Replicas that were moved away from this node and whose log, snapshots and state it has dropped."
     );
 }
 
@@ -229,6 +235,7 @@ impl MoveMetrics {
     pub(crate) fn new() -> Self {
         note_moves_done(0);
         note_step_failures(0);
+        note_dropped(0);
         Self {
             in_progress: gauge!(MOVES),
         }
@@ -243,6 +250,11 @@ pub(crate) fn note_moves_done(count: u64) {
 /// So many steps of moves came to nothing.
 pub(crate) fn note_step_failures(count: u64) {
     counter!(MOVE_FAILURES).increment(count);
+}
+
+/// So many replicas that were moved away are gone.
+pub(crate) fn note_dropped(count: u64) {
+    counter!(DROPPED).increment(count);
 }
 
 /// One group's handles, looked up once: the hot path pays an atomic each and no lookup.
@@ -277,6 +289,18 @@ impl GroupMetrics {
             replicas_equal_index: gauge!(REPLICAS_EQUAL_INDEX, "group" => group.clone()),
             snapshot_seconds: histogram!(SNAPSHOT_SECONDS, "group" => group.clone()),
             snapshot_failures: counter!(SNAPSHOT_FAILURES, "group" => group),
+        }
+    }
+
+    /// Sets back what tells of a replica that is not here any more.
+    pub(crate) fn restart(&self) {
+        for gauge in [
+            &self.leader,
+            &self.apply_lag,
+            &self.applied_index,
+            &self.replicas_equal_index,
+        ] {
+            gauge.set(0.0);
         }
     }
 }

@@ -446,6 +446,10 @@ impl StateMachine for Above {
         *self.0.lock() = state;
         Ok(())
     }
+
+    fn clear(&self) {
+        self.0.lock().clear();
+    }
 }
 
 struct Frozen(Vec<u8>);

@@ -14,29 +14,29 @@ use crate::machine::{Bed, Ledgers, payload};
 use crate::peers::{Authority, PATIENCE, eventually};
 
 const CLUSTER: &str = "c1";
-const GROUPS: [GroupId; 3] = [GroupId(0), GroupId(1), GroupId(2)];
+pub const GROUPS: [GroupId; 3] = [GroupId(0), GroupId(1), GroupId(2)];
 
 /// One place in the cluster: its disk, and the node on it while it runs.
-struct Place {
-    bed: Bed,
-    options: NodeOptions,
-    running: Option<(Node, Ledgers)>,
+pub struct Place {
+    pub bed: Bed,
+    pub options: NodeOptions,
+    pub running: Option<(Node, Ledgers)>,
 }
 
 impl Place {
-    fn node(&self) -> &Node {
+    pub fn node(&self) -> &Node {
         &self.running.as_ref().unwrap().0
     }
 
-    fn id(&self) -> NodeId {
+    pub fn id(&self) -> NodeId {
         self.options.peers.as_ref().unwrap().node_id
     }
 
-    fn payloads(&self, group: GroupId) -> Vec<Bytes> {
+    pub fn payloads(&self, group: GroupId) -> Vec<Bytes> {
         self.running.as_ref().unwrap().1.of(group).state().payloads
     }
 
-    fn leads(&self, group: GroupId) -> bool {
+    pub fn leads(&self, group: GroupId) -> bool {
         let leads = |(node, _): &(Node, _)| {
             let leadership = *node.group(group).unwrap().leadership().borrow();
             matches!(leadership, Leadership::Leader { .. })
@@ -44,7 +44,7 @@ impl Place {
         self.running.as_ref().is_some_and(leads)
     }
 
-    async fn start(&mut self) {
+    pub async fn start(&mut self) {
         self.try_start().await.unwrap();
     }
 
@@ -58,23 +58,23 @@ impl Place {
         Ok(())
     }
 
-    async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let (node, _) = self.running.take().unwrap();
         node.shutdown().await.unwrap();
         self.bed.disk.restart_machine(self.id().0);
     }
 }
 
-struct Cluster {
+pub struct Cluster {
     authority: Authority,
-    places: Vec<Place>,
+    pub places: Vec<Place>,
     /// How long a follower waits for its leader at least, in milliseconds.
     election_ms: u64,
 }
 
 impl Cluster {
     /// A cluster of one: its founder.
-    async fn found() -> Self {
+    pub async fn found() -> Self {
         Self::found_with(600).await
     }
 
@@ -98,11 +98,11 @@ impl Cluster {
         cluster
     }
 
-    async fn of(nodes: u64) -> Self {
+    pub async fn of(nodes: u64) -> Self {
         Self::found().await.grown(nodes).await
     }
 
-    async fn grown(mut self, nodes: u64) -> Self {
+    pub async fn grown(mut self, nodes: u64) -> Self {
         for id in 2..=nodes {
             self.join(NodeId(id)).await;
         }
@@ -155,26 +155,26 @@ impl Cluster {
         self.add(bed, options).await;
     }
 
-    fn running(&self) -> impl Iterator<Item = &Place> {
+    pub fn running(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(|place| place.running.is_some())
     }
 
-    fn place(&mut self, id: NodeId) -> &mut Place {
+    pub fn place(&mut self, id: NodeId) -> &mut Place {
         self.places.iter_mut().find(|place| place.id() == id).unwrap()
     }
 
     /// A node that runs; any will do.
-    fn any(&self) -> &Node {
+    pub fn any(&self) -> &Node {
         self.running().next().unwrap().node()
     }
 
-    async fn leader(&self, group: GroupId) -> &Place {
+    pub async fn leader(&self, group: GroupId) -> &Place {
         eventually("a leader", || self.running().any(|place| place.leads(group))).await;
         self.running().find(|place| place.leads(group)).unwrap()
     }
 
     /// Waits until every running node sees every group placed as this says.
-    async fn until(&self, what: &str, holds: impl Fn(&Registry) -> bool) {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Registry) -> bool) {
         eventually(what, || {
             self.running()
                 .all(|place| holds(&place.node().registry().unwrap()))
@@ -183,7 +183,7 @@ impl Cluster {
     }
 
     /// Waits until every node is active and nothing is on its way any more.
-    async fn settled(&self) {
+    pub async fn settled(&self) {
         let count = self.running().count();
         self.until("a settled cluster", |registry| {
             registry.active().len() == count && placed(registry, count.min(3))
@@ -192,7 +192,7 @@ impl Cluster {
     }
 
     /// Proposes where the lead is until it is acknowledged.
-    async fn propose(&self, group: GroupId, payload: Bytes) {
+    pub async fn propose(&self, group: GroupId, payload: Bytes) {
         let asked = Instant::now();
         loop {
             let leader = self.leader(group).await;
@@ -204,7 +204,7 @@ impl Cluster {
     }
 
     /// Waits until all replicas of all groups are equal.
-    async fn equal(&self) {
+    pub async fn equal(&self) {
         let registry = self.any().registry().unwrap();
         for group in GROUPS {
             let expected = self.leader(group).await.payloads(group);
@@ -217,7 +217,7 @@ impl Cluster {
     }
 
     /// Asks for a change of the cluster until it is decided.
-    async fn change(&self, ask: impl AsyncFn(&Node) -> Result<(), ManageError>) {
+    pub async fn change(&self, ask: impl AsyncFn(&Node) -> Result<(), ManageError>) {
         let asked = Instant::now();
         while let Err(error) = ask(self.any()).await {
             assert!(
@@ -228,7 +228,7 @@ impl Cluster {
         }
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         for place in &mut self.places {
             if place.running.is_some() {
                 place.stop().await;
@@ -237,7 +237,7 @@ impl Cluster {
     }
 }
 
-fn placed(registry: &Registry, replicas: usize) -> bool {
+pub fn placed(registry: &Registry, replicas: usize) -> bool {
     registry.groups().len() == GROUPS.len()
         && registry
             .groups()
