@@ -132,7 +132,8 @@ impl Applier {
         let raft = &meta.raft;
         self.progress.note_newest_snapshot(meta.taken);
         self.snapshot_next = raft.last_log_id.map_or(0, |id| id.index + 1);
-        self.digest = meta.digest.unwrap_or(Digest::begin(self.snapshot_next));
+        let carried = meta.digest.filter(Digest::is_of_values);
+        self.digest = carried.unwrap_or(Digest::begin(self.snapshot_next));
         let mark = raft.last_log_id.map(|id| Mark {
             index: id.index,
             digest: self.digest,

@@ -339,7 +339,7 @@ impl Peer for Handler {
             }
         };
         let mut snapshot = self.take_snapshot(&mut parts, arriving).await?;
-        snapshot.digest = head.digest.map(wire::take_digest);
+        snapshot.digest = wire::take_head_digest(&head);
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Arrived(snapshot),
