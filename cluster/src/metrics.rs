@@ -31,6 +31,7 @@ const PEER_CONNECT_FAILURES: &str = "docket_peer_connect_failures_total";
 const PEER_APPENDS: &str = "docket_peer_appends_sent_total";
 const PEER_APPEND_BYTES: &str = "docket_peer_append_bytes_sent_total";
 const PEER_SNAPSHOT_BYTES: &str = "docket_peer_snapshot_bytes_sent_total";
+const PEER_SNAPSHOTS_HELD: &str = "docket_peer_snapshot_bytes_held";
 const MOVES: &str = "docket_cluster_moves_in_progress";
 const MOVES_DONE: &str = "docket_cluster_moves_done_total";
 const MOVE_FAILURES: &str = "docket_cluster_move_step_failures_total";
@@ -136,6 +137,11 @@ fn describe_peers() {
         "Messages with entries that were sent to the other node."
     );
     describe_counter!(PEER_APPEND_BYTES, Unit::Bytes, "Bytes of these messages.");
+    describe_gauge!(
+        PEER_SNAPSHOTS_HELD,
+        Unit::Bytes,
+        "Bytes on the disk of snapshots whose transfer broke off, kept so that their senders may go on."
+    );
     describe_counter!(
         PEER_SNAPSHOT_BYTES,
         Unit::Bytes,
@@ -224,6 +230,11 @@ impl Traffic {
             snapshot_bytes: counter!(PEER_SNAPSHOT_BYTES, "node" => node.to_string()),
         }
     }
+}
+
+/// Bytes of snapshots that broke off and are held.
+pub(crate) fn snapshots_held() -> Gauge {
+    gauge!(PEER_SNAPSHOTS_HELD)
 }
 
 /// Moves of replicas.

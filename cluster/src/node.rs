@@ -276,9 +276,11 @@ impl Node {
                 members.clone(),
                 answering.clone(),
             );
+            let of_disk = Arc::clone(&journal);
+            let low = move || of_disk.disk_low().is_some();
             let mut tasks = vec![
                 tokio::spawn(listener.serve(served, closing.clone())),
-                tokio::spawn(spools.tidy(closing.clone())),
+                tokio::spawn(spools.tidy(low, closing.clone())),
             ];
             if let Some(members) = &members {
                 let controller = Controller::new(

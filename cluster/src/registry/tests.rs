@@ -290,7 +290,14 @@ fn a_move_may_be_taken_back_and_no_other_begun_meanwhile() {
         from: to,
         to: from,
     };
+    let before = registry.groups()[&group].placed.clone();
     ask(&mut registry, &back).unwrap();
+    assert_eq!(registry.groups()[&group].wanted, before);
+    // Its leader may be half-way: nothing else begins until that is undone.
+    assert!(registry.groups()[&group].is_moving());
+    assert_eq!(registry.plan(GROUPS), None);
+    assert_eq!(ask(&mut registry, &other_move), Err(Refusal::Moving { group }));
+    report_of(&mut registry, group, &before);
     assert!(!registry.groups()[&group].is_moving());
     ask(&mut registry, &other_move).unwrap();
 }
