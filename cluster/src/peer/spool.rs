@@ -384,6 +384,27 @@ mod tests {
         assert_eq!(spools.held(&source("a")), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_goes_when_the_disk_runs_low() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path()));
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        arriving.write(&[1; 10]).unwrap();
+        drop(arriving);
+        let (low, closing) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let of_disk = Arc::clone(&low);
+        let is_low = move || of_disk.load(Ordering::Relaxed) != 0;
+        let tidying = tokio::spawn(Arc::clone(&spools).tidy(is_low, closing.clone()));
+        let look = Duration::from_millis(2 * TIDY_EVERY_MS);
+        tokio::time::sleep(look).await;
+        assert_eq!((spools.held(&source("a")), spools.bytes_held()), (10, 10));
+        low.store(1, Ordering::Relaxed);
+        tokio::time::sleep(look).await;
+        assert_eq!((spools.held(&source("a")), spools.bytes_held()), (0, 0));
+        closing.cancel();
+        tidying.await.unwrap();
+    }
+
     #[test]
     fn few_are_kept_and_not_for_long() {
         let dir = tempfile::tempdir().unwrap();
