@@ -293,9 +293,10 @@ async fn a_replica_that_comes_back_after_a_drop_is_restored_from_what_came_after
         cut_by_meta(&bed, life).await;
     }
     let running = bed.open().await;
+    running.node.ready().await;
+    // It leads, and so has applied all.
     assert_eq!(running.count(), count);
     assert!(running.last() >= last);
-    running.node.ready().await;
     propose(&running.group(), Bytes::from_static(b"on")).await;
     running.node.shutdown().await.unwrap();
 }

@@ -252,6 +252,8 @@ fn a_move_to_a_node_that_will_not_come_back_is_given_up() {
     ask(&mut registry, &Ask::Remove { id: to, force }).unwrap();
     ask(&mut registry, &Ask::Plan { groups: GROUPS }).unwrap();
     assert_eq!(registry.groups()[&group].wanted, before, "what was there stays");
+    // Once its leader has brought it there.
+    report_of(&mut registry, group, &before);
     settle(&mut registry);
     all_have(&registry, 3);
     assert!(registry.groups()[&group].placed.contains(&from));

@@ -30,10 +30,16 @@ async fn moved(cluster: &Cluster, from: NodeId, to: NodeId) {
     cluster
         .change(async |node| node.move_replica(GROUP, from, to).await)
         .await;
+    known(cluster, from, to).await;
+}
+
+/// Waits until every node knows that the replica has moved; who was just started may not.
+async fn known(cluster: &Cluster, from: NodeId, to: NodeId) {
     cluster
         .until("the replica has moved", |registry| {
-            let placement = &registry.groups()[&GROUP];
-            placement.placed.contains(&to) && !placement.placed.contains(&from) && !placement.is_moving()
+            registry.groups().get(&GROUP).is_some_and(|placement| {
+                placement.placed.contains(&to) && !placement.placed.contains(&from) && !placement.is_moving()
+            })
         })
         .await;
 }
@@ -90,6 +96,7 @@ async fn a_replica_that_was_moved_away_leaves_nothing_and_comes_back_as_a_new_on
     expected += 1;
     cluster.place(from).start().await;
     assert!(is_empty(&mut cluster, from));
+    known(&cluster, from, to).await;
     cluster.equal().await;
 
     // Back again, and away, and back: each time a new one.
@@ -105,6 +112,7 @@ async fn a_replica_that_was_moved_away_leaves_nothing_and_comes_back_as_a_new_on
         cluster.place(node).stop().await;
         cluster.place(node).start().await;
     }
+    known(&cluster, to, from).await;
     cluster.equal().await;
     assert_eq!(cluster.place(from).payloads(GROUP).len(), expected);
     assert!(is_empty(&mut cluster, to));
