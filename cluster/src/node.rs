@@ -283,11 +283,7 @@ impl Node {
                 tokio::spawn(spools.tidy(low, closing.clone())),
             ];
             if let Some(members) = &members {
-                let controller = Controller::new(
-                    Arc::clone(members),
-                    groups.clone(),
-                    options.election_timeout_min_ms,
-                );
+                let controller = Controller::new(Arc::clone(members), groups.clone(), &options);
                 tasks.push(tokio::spawn(controller.run(closing.clone())));
                 tasks.push(tokio::spawn(Arc::clone(members).run(closing.clone())));
             }

@@ -39,6 +39,11 @@ pub(crate) enum Ask {
     Balance,
     /// The next step towards the placement that there should be. Of the leader of the meta group itself.
     Plan { groups: u32 },
+    /// The next lead that should be another node's, with those that are known. Of the leader of the meta group itself.
+    EvenLeads {
+        groups: u32,
+        leaders: BTreeMap<GroupId, NodeId>,
+    },
 }
 
 /// Why something that was asked is not done. Final: the same would be refused again.
@@ -154,6 +159,7 @@ impl Registry {
             Ask::Remove { id, force } => self.remove(*id, force.as_deref()),
             Ask::Move { group, from, to } => self.relocate(*group, *from, *to),
             Ask::Balance => Ok(self.balance()),
+            Ask::EvenLeads { groups, leaders } => Ok(self.even_leads(*groups, leaders).into_iter().collect()),
             Ask::Plan { groups } => Ok(self
                 .plan(*groups)
                 .map_or_else(Vec::new, |change| self.with_doubt(change))),

@@ -70,6 +70,8 @@ pub struct Cluster {
     pub places: Vec<Place>,
     /// How long a follower waits for its leader at least, in milliseconds.
     election_ms: u64,
+    /// How long it is at rest before its leads are evened out; `None`: they stay.
+    balance_leads_after: Option<Duration>,
 }
 
 impl Cluster {
@@ -87,6 +89,7 @@ impl Cluster {
             authority: Authority::new(),
             places: Vec::new(),
             election_ms,
+            balance_leads_after: None,
         };
         let bed = Bed::new();
         Identity::found(bed.dir.path(), Some(CLUSTER), None, Some(2)).unwrap();
@@ -116,6 +119,7 @@ impl Cluster {
             heartbeat_ms: 100,
             election_timeout_min_ms: self.election_ms,
             election_timeout_max_ms: 2 * self.election_ms,
+            balance_leads_after: self.balance_leads_after,
             peers: Some(PeerOptions {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 tls: self.authority.issue(id),
@@ -277,6 +281,7 @@ async fn a_node_that_stood_alone_becomes_a_cluster_of_three_with_its_data() {
         authority,
         places: Vec::new(),
         election_ms: 600,
+        balance_leads_after: None,
     };
     let of_cluster = |mut options: NodeOptions, authority: &Authority, id: NodeId| {
         let peers = options.peers.as_mut().unwrap();
@@ -518,6 +523,31 @@ async fn leaders_are_balanced_by_transfer() {
         cluster.propose(group, payload("before")).await;
     }
     cluster.change(async |node| node.balance().await).await;
+    eventually("one lead a node", || {
+        cluster
+            .running()
+            .all(|place| GROUPS.iter().filter(|group| place.leads(**group)).count() == 1)
+    })
+    .await;
+    for group in GROUPS {
+        cluster.propose(group, payload("after")).await;
+    }
+    cluster.equal().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leads_are_evened_out_by_themselves_where_the_cluster_is_at_rest() {
+    let mut cluster = Cluster::found().await;
+    cluster.balance_leads_after = Some(Duration::from_millis(300));
+    cluster.place(NodeId(1)).stop().await;
+    cluster.place(NodeId(1)).options.balance_leads_after = cluster.balance_leads_after;
+    cluster.place(NodeId(1)).start().await;
+    let cluster = cluster.grown(3).await;
+    for group in GROUPS {
+        cluster.propose(group, payload("before")).await;
+    }
+    // Nobody asks.
     eventually("one lead a node", || {
         cluster
             .running()
