@@ -1,13 +1,15 @@
 //! What a replica that was moved away leaves behind: nothing, and it may come back.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use docket_cluster::{GroupId, NodeId};
+use docket_cluster::{GroupId, ManageError, NodeId};
+use tokio::time::sleep;
 
 use crate::forming::{Cluster, GROUPS, placed};
 use crate::machine::payload;
-use crate::peers::eventually;
+use crate::peers::{PATIENCE, eventually};
 
 const GROUP: GroupId = GROUPS[1];
 
@@ -27,9 +29,14 @@ async fn follower_and_other(cluster: &Cluster) -> (NodeId, NodeId) {
 }
 
 async fn moved(cluster: &Cluster, from: NodeId, to: NodeId) {
-    cluster
-        .change(async |node| node.move_replica(GROUP, from, to).await)
-        .await;
+    let asked = Instant::now();
+    while let Err(error) = cluster.any().move_replica(GROUP, from, to).await {
+        // What was moved before may have the cluster spread others.
+        let later = matches!(error, ManageError::Unavailable { .. })
+            || error.to_string().contains("on its way already");
+        assert!(later && asked.elapsed() < PATIENCE, "{error}");
+        sleep(Duration::from_millis(20)).await;
+    }
     known(cluster, from, to).await;
 }
 
@@ -59,11 +66,11 @@ fn is_empty(cluster: &mut Cluster, node: NodeId) -> bool {
 }
 
 async fn until_empty(cluster: &mut Cluster, node: NodeId) {
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !is_empty(cluster, node) {
         let status = cluster.place(node).node().group(GROUP).unwrap().status();
-        assert!(begun.elapsed() < crate::peers::PATIENCE, "{status:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        assert!(begun.elapsed() < PATIENCE, "{status:?}");
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -137,7 +144,7 @@ async fn a_replica_is_not_dropped_while_its_group_has_no_leader_who_says_so() {
     let had = last(cluster.place(from));
     assert!(had.is_some());
     // A second look at least.
-    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    sleep(Duration::from_millis(2_500)).await;
     assert_eq!(last(cluster.place(from)), had, "the last copy but one is gone");
     for node in gone {
         cluster.place(node).start().await;
