@@ -101,6 +101,8 @@ impl StateMachine for Forgetful {
     fn restore(&self, _: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
         Ok(())
     }
+
+    fn clear(&self) {}
 }
 
 impl Capture for Forgetful {

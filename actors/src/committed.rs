@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
+    effects::Effects,
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
@@ -32,6 +33,9 @@ use crate::{
 
 /// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
 const FENCE_RETENTION_US: i64 = 60 * 60 * 1_000_000;
+
+/// Whether there is no state yet in this process.
+static FIRST: AtomicBool = AtomicBool::new(true);
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -55,8 +59,12 @@ pub struct Committed {
     pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
     last_time: AtomicI64,
     applied_index: AtomicU64,
+    /// What the entry that is applied now, or was last, has made of the state.
+    pub(crate) effects: Effects,
     /// How often it was restored, twice; odd while it is being restored.
     restores: AtomicU64,
+    /// Whether it is the first of the process: the replica that goes wrong by itself where that is planted.
+    is_first: bool,
 }
 
 /// What became of a record.
@@ -85,7 +93,9 @@ impl Default for Committed {
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
             applied_index: AtomicU64::new(0),
+            effects: Effects::default(),
             restores: AtomicU64::new(0),
+            is_first: planted!(EvolveAlone) && FIRST.swap(false, Ordering::Relaxed),
         }
     }
 }
@@ -155,16 +165,16 @@ impl Committed {
         self.restores.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Forgets everything, to be restored.
+    /// Forgets everything, and gives its memory back.
     pub(crate) fn clear(&self) {
-        self.customers.clear();
-        self.items.clear();
+        emptied(&self.customers);
+        emptied(&self.items);
         self.orders.clear();
         self.reservations.clear();
         self.requests.clear();
-        self.first_settled.clear();
-        self.first_settled_times.lock().clear();
-        self.customer_orders.clear();
+        emptied(&self.first_settled);
+        *self.first_settled_times.lock() = VecDeque::new();
+        emptied(&self.customer_orders);
         self.order_index.write().clear();
         self.customer_ids.write().clear();
         self.skus.write().clear();
@@ -226,10 +236,15 @@ impl Committed {
             let changed = Arc::make_mut(order);
             changed.evolve(fact, at)?;
             check(|| changed.validate())?;
+            self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
             Ok(())
         });
-        changed.unwrap_or_else(|| self.insert_order(Arc::new(Order::create(id, fact, at)?)))
+        changed.unwrap_or_else(|| {
+            let order = Order::create(id, fact, at)?;
+            self.effects.order(&order, true);
+            self.insert_order(Arc::new(order))
+        })
     }
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
@@ -245,7 +260,9 @@ impl Committed {
 
     fn apply_customer(&self, id: &CustomerId, fact: &CustomerEvent, at: Time) -> Result<(), Broken> {
         let Some(mut customer) = self.customers.get_mut(id) else {
-            self.insert_customer(Arc::new(Customer::create(id.clone(), fact, at)?));
+            let customer = Customer::create(id.clone(), fact, at)?;
+            self.effects.customer(&customer);
+            self.insert_customer(Arc::new(customer));
             return Ok(());
         };
         let changed = Arc::make_mut(&mut customer);
@@ -255,6 +272,10 @@ impl Committed {
         {
             changed.held = docket_engine::Amount((changed.held.0 - amount.0).max(0));
         }
+        if planted!(EvolveAlone) && self.is_first {
+            changed.updated = Time(changed.updated.0 + 1);
+        }
+        self.effects.customer(changed);
         check(|| changed.validate())
     }
 
@@ -265,7 +286,9 @@ impl Committed {
 
     fn apply_item(&self, sku: &Sku, fact: &ItemEvent, at: Time) -> Result<(), Broken> {
         let Some(mut item) = self.items.get_mut(sku) else {
-            self.insert_item(Arc::new(Item::create(sku.clone(), fact, at)?));
+            let item = Item::create(sku.clone(), fact, at)?;
+            self.effects.item(&item);
+            self.insert_item(Arc::new(item));
             return Ok(());
         };
         match fact {
@@ -285,6 +308,7 @@ impl Committed {
             changed.reserved =
                 docket_engine::Quantity((changed.reserved.0 + quantity.0).min(changed.on_hand.0));
         }
+        self.effects.item(changed);
         check(|| changed.validate())
     }
 
@@ -414,6 +438,11 @@ impl Committed {
             None => Ok(()),
         }
     }
+}
+
+fn emptied<K: Eq + std::hash::Hash, V>(map: &Map<K, V>) {
+    map.clear();
+    map.shrink_to_fit();
 }
 
 /// States are validated after every event, where the build checks.

@@ -16,6 +16,7 @@ mod call;
 mod chores;
 mod committed;
 mod docket;
+mod effects;
 mod entity;
 mod host;
 mod id_map;

@@ -100,6 +100,7 @@ impl StateMachine for ShardMachine {
     )]
     fn apply(&self, entry: Entry<'_>) -> Bytes {
         let mut outcomes = BytesMut::with_capacity(64);
+        self.committed.effects.begin();
         // Proposed by who led in another term: what it believed may never have been committed.
         let stale = decode_term(entry.payload).is_ok_and(|term| term != entry.term)
             && !docket_cluster::planted!(NoFence);
@@ -121,6 +122,10 @@ impl StateMachine for ShardMachine {
         }
         self.committed.set_applied_index(entry.index);
         outcomes.freeze()
+    }
+
+    fn effects(&self) -> u64 {
+        self.committed.effects.get()
     }
 
     fn skip(&self, index: u64) {
@@ -198,6 +203,12 @@ impl StateMachine for ShardMachine {
         self.committed.set_last_time(head.last_time);
         self.committed.end_restoring();
         Ok(())
+    }
+
+    fn clear(&self) {
+        self.committed.begin_restoring();
+        self.committed.clear();
+        self.committed.end_restoring();
     }
 }
 

@@ -63,6 +63,7 @@ impl Reservations {
 
     pub(crate) fn clear(&self) {
         self.by_item.clear();
+        self.by_item.shrink_to_fit();
         self.count.store(0, Relaxed);
     }
 }

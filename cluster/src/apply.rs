@@ -17,7 +17,7 @@ use crate::log::LogIndex;
 use crate::machine::{Capture, Entry, StateMachine};
 use crate::off_thread::off_thread;
 use crate::peer::Spooled;
-use crate::progress::{Progress, Stop};
+use crate::progress::{Alive, Progress, Stop};
 use crate::raft::{
     EntryPayload, LogEntry, LogId, Membership, Reply, SnapshotMeta, StoredMembership, TypeConfig, term_of,
 };
@@ -74,6 +74,8 @@ pub(crate) struct Applier {
     progress: Arc<Progress>,
     snapshots: Arc<Snapshots>,
     stop: Stop,
+    /// Held as long as this one lives: see [`Progress::no_applier`].
+    _alive: Alive,
 }
 
 impl Applier {
@@ -84,7 +86,7 @@ impl Applier {
         snapshots: Arc<Snapshots>,
         stop: Stop,
     ) -> Self {
-        let membership = StoredMembership::default();
+        let (membership, alive) = (StoredMembership::default(), progress.note_applier());
         Self {
             machine,
             applied: None,
@@ -94,7 +96,22 @@ impl Applier {
             progress,
             snapshots,
             stop,
+            _alive: alive,
         }
+    }
+
+    /// Forgets the state, and what Raft must know of it. Blocks where the state is large.
+    pub(crate) fn clear(&mut self) -> Result<(), io::Error> {
+        let machine = &self.machine;
+        guard(&self.stop, self.progress.group, "forgetting its state", || {
+            machine.clear()
+        })?;
+        self.applied = None;
+        self.membership = StoredMembership::default();
+        self.digest = Digest::default();
+        self.snapshot_next = 0;
+        self.progress.restart();
+        Ok(())
     }
 
     pub(crate) fn applied(&self) -> Option<LogId> {
@@ -115,7 +132,8 @@ impl Applier {
         let raft = &meta.raft;
         self.progress.note_newest_snapshot(meta.taken);
         self.snapshot_next = raft.last_log_id.map_or(0, |id| id.index + 1);
-        self.digest = meta.digest.unwrap_or(Digest::begin(self.snapshot_next));
+        let carried = meta.digest.filter(Digest::is_of_values);
+        self.digest = carried.unwrap_or(Digest::begin(self.snapshot_next));
         let mark = raft.last_log_id.map(|id| Mark {
             index: id.index,
             digest: self.digest,

@@ -347,10 +347,14 @@ impl Group {
         if self.progress().has_applied(last) {
             return Ok(());
         }
-        let waiting = self.raft().wait(None);
+        let life = self.life();
+        let waiting = life.raft.wait(None);
         let applied = waiting.applied_index_at_least(Some(last), "a read").await;
-        applied.map(drop).map_err(|_stopped| ReadError::Stopped {
-            reason: self.stop_reason(),
+        applied.map(drop).map_err(|_stopped| match life.has_ended() {
+            true => ReadError::NotLeader { leader: None },
+            false => ReadError::Stopped {
+                reason: self.stop_reason(),
+            },
         })
     }
 }

@@ -1,4 +1,5 @@
-//! What a node does on the side: takes snapshots of the groups, one at a time, and cuts the journal behind them.
+//! What a node does on the side: takes snapshots of the groups, one at a time, cuts the journal behind them, and drops replicas that were
+//! moved away. All of it in turns, so that none need think of another.
 //!
 //! A group's snapshot is due for one of two reasons: its own log since the last one outweighs its state, so that a snapshot costs no more
 //! than the writes that led to it; or it writes so little that the oldest entry it still needs keeps the one journal of all groups from
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use docket_persistence::Position;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::apply::{Frozen, blocking};
+use crate::leftovers::Leave;
 use crate::log::{GroupLog, NodeJournal, cut_journal};
 use crate::machine::{CaptureError, StateMachine};
 use crate::snapshots::Snapshots;
@@ -73,6 +75,12 @@ impl Ward {
         }
     }
 
+    /// As after the start of an empty replica.
+    fn restart(&mut self) {
+        (self.newest_snapshot, self.retry_at) = (None, None);
+        (self.purge_to, self.oldest) = (None, None);
+    }
+
     /// Bytes of its log that make a snapshot due.
     fn due_at(&self) -> u64 {
         self.group
@@ -112,6 +120,7 @@ pub(crate) struct Chores {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) space: Space,
     pub(crate) call: Arc<Notify>,
+    pub(crate) leaves: mpsc::Receiver<Leave>,
     pub(crate) closing: watch::Receiver<bool>,
 }
 
@@ -152,10 +161,15 @@ impl Chores {
                 self.take_snapshot(due).await;
             }
             self.cut(&mut cut_for).await;
-            tokio::select! {
-                () = self.call.notified() => {}
-                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => {}
+            let leave = tokio::select! {
+                () = self.call.notified() => None,
+                Some(leave) = self.leaves.recv() => Some(leave),
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => None,
                 _ = closing.wait_for(|closing| *closing) => return,
+            };
+            if let Some(leave) = leave {
+                self.drop_replica(leave).await;
+                cut_for.clear();
             }
         }
     }
@@ -272,6 +286,18 @@ impl Chores {
             raft.trigger().purge_log(before).await.map_err(io::Error::other)?;
         }
         Ok(last_index)
+    }
+
+    async fn drop_replica(&mut self, leave: Leave) {
+        let ward = self.groups.get_mut(leave.group.0 as usize);
+        let Some(ward) = ward else { return };
+        ward.restart();
+        if let Err(error) = ward.group.drop_replica().await {
+            let group = leave.group;
+            ward.group.fail(
+                format!("{group}: the replica that was moved away could not be dropped: {error}").into(),
+            );
+        }
     }
 
     /// Cuts the journal if a group was purged since the last cut.

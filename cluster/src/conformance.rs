@@ -44,6 +44,8 @@ impl StateMachine for Nothing {
             Err(StateError::new("not nothing"))
         }
     }
+
+    fn clear(&self) {}
 }
 
 impl Capture for Nothing {

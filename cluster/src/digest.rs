@@ -9,7 +9,8 @@
 //! must be equal: if they are not, two replicas have made different things of the same log, and at least one of them is wrong.
 //!
 //! A snapshot of a version that had no digests leaves a replica with one that was begun there: it compares with nobody's until the next
-//! restart.
+//! restart. So does one whose digest is of an older kind ([`VALUES`]): what is hashed is part of what is compared, and two versions of the
+//! program must not take one another for wrong.
 
 use std::collections::VecDeque;
 
@@ -18,18 +19,36 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::limits::{DIGEST_MARK_EVERY, DIGEST_MARKS_MAX, DIGEST_RESTART_EVERY};
 
+/// In `since` of a digest into which the values go that entries leave in a shard. Older ones, without it, had only what was applied and
+/// answered, and compare with none of these.
+const VALUES: u64 = 1 << 62;
+
 /// The digest after some entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digest {
-    /// Index of the entry that it was begun with.
+    /// Index of the entry that it was begun with, and [`VALUES`].
     pub(crate) since: u64,
     pub(crate) value: u64,
 }
 
+impl Default for Digest {
+    fn default() -> Self {
+        Self::begin(0)
+    }
+}
+
 impl Digest {
     /// One that begins with the entry of this index.
-    pub(crate) fn begin(since: u64) -> Self {
-        Self { since, value: 0 }
+    pub(crate) fn begin(index: u64) -> Self {
+        Self {
+            since: index | VALUES,
+            value: 0,
+        }
+    }
+
+    /// Whether it is of the kind that this program goes on with.
+    pub(crate) fn is_of_values(&self) -> bool {
+        self.since & VALUES != 0
     }
 
     /// Takes the next entry in.
@@ -175,6 +194,15 @@ mod tests {
             compare(&ours.all(), &theirs.all()),
             Compared::Equal { index: last }
         );
+    }
+
+    #[test]
+    fn digests_of_the_older_kind_say_nothing_of_these() {
+        let older = Digest { since: 0, value: 0 };
+        assert!(!older.is_of_values() && Digest::default().is_of_values());
+        let (mut old, mut new) = (older, Digest::default());
+        let (ours, theirs) = (marks(&mut new, 0..500, 7), marks(&mut old, 1..500, 0));
+        assert_eq!(compare(&ours.all(), &theirs.all()), Compared::Nothing);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
+use parking_lot::RwLock;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::apply::Applier;
+use crate::life::{Life, Starter};
 use crate::limits::{PAYLOAD_BYTES_MAX, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
+use crate::log::GroupLog;
 use crate::progress::{Progress, Stop};
-use crate::raft::{Payload, Permits, TypeConfig, Waiter, WriteResult};
-use crate::reads::ReadChecks;
+use crate::raft::{LogId, Payload, Permits, TypeConfig, Waiter, WriteResult};
 use crate::{GroupId, NodeId, ProposeError, ReadError};
 
 /// A Raft group of this node. Cloning it is cheap, and every clone is the same group.
@@ -26,13 +29,14 @@ pub struct Group {
 }
 
 pub(crate) struct GroupInner {
-    pub(crate) raft: Raft<TypeConfig, Applier>,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) leadership: watch::Receiver<Leadership>,
-    pub(crate) reads: ReadChecks,
-    pub(crate) stop: Stop,
-    pub(crate) proposals: Arc<Semaphore>,
-    pub(crate) bytes: Arc<Semaphore>,
+    pub(crate) log: GroupLog,
+    /// The core that runs now.
+    life: RwLock<Life>,
+    pub(crate) starter: Starter,
+    /// Set while the replica here is dropped, or it is found out whether it may be: peers are refused.
+    leaving: AtomicBool,
+    proposals: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
 }
 
 /// Who leads a group, as far as this node knows.
@@ -111,33 +115,81 @@ pub struct Pending {
 }
 
 impl Group {
-    pub(crate) fn new(inner: GroupInner) -> Self {
-        Self {
+    /// Starts the group with this log and this state.
+    ///
+    /// # Errors
+    /// [`ClusterError::Group`](crate::ClusterError::Group).
+    pub(crate) async fn start(
+        starter: Starter,
+        log: GroupLog,
+        applier: Applier,
+    ) -> Result<Self, crate::ClusterError> {
+        let life = RwLock::new(starter.start(&log, applier).await?);
+        let inner = GroupInner {
+            log,
+            life,
+            starter,
+            leaving: AtomicBool::new(false),
+            proposals: Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX)),
+            bytes: Arc::new(Semaphore::new(PROPOSAL_BYTES_IN_FLIGHT_MAX)),
+        };
+        Ok(Self {
             inner: Arc::new(inner),
-        }
+        })
     }
 
-    pub(crate) fn raft(&self) -> &Raft<TypeConfig, Applier> {
-        &self.inner.raft
+    pub(crate) fn inner(&self) -> &GroupInner {
+        &self.inner
+    }
+
+    /// The core that runs now.
+    pub(crate) fn life(&self) -> Life {
+        self.inner.life.read().clone()
+    }
+
+    /// As [`life`](Self::life), once another one has ended.
+    pub(crate) fn set_life(&self, life: Life) {
+        *self.inner.life.write() = life;
+    }
+
+    pub(crate) fn raft(&self) -> Raft<TypeConfig, Applier> {
+        self.inner.life.read().raft.clone()
     }
 
     pub(crate) fn stop_reason(&self) -> Arc<str> {
-        self.inner.stop.reason()
+        self.inner.starter.stop.reason()
+    }
+
+    /// Whether a candidate whose log ends with this entry may have this node's vote, and this node be a candidate with its own: not with
+    /// less than an earlier replica here had.
+    pub(crate) fn may_vote_for(&self, last: Option<LogId>) -> bool {
+        self.inner.log.floor().is_none_or(|floor| last >= Some(floor))
+    }
+
+    /// Whether peers are refused, since the replica here may be on its way out.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.inner.leaving.load(Ordering::SeqCst)
+    }
+
+    /// Refuses peers from now on, until the gate is dropped. `None` where they are refused already.
+    pub(crate) fn close_gate(&self) -> Option<Gate> {
+        let was_leaving = self.inner.leaving.swap(true, Ordering::SeqCst);
+        (!was_leaving).then(|| Gate(self.clone()))
     }
 
     /// The group cannot go on, and its node with it.
     pub(crate) fn fail(&self, reason: Arc<str>) {
         tracing::error!("{reason}");
-        self.inner.stop.fail(reason);
+        self.inner.starter.stop.fail(reason);
     }
 
     pub(crate) fn progress(&self) -> &Arc<Progress> {
-        &self.inner.progress
+        &self.inner.starter.progress
     }
 
     /// Which group this is.
     pub fn id(&self) -> GroupId {
-        self.inner.progress.group
+        self.inner.starter.progress.group
     }
 
     /// Puts a payload into the log's queue. Calls that follow one another, each awaited, enter the log in that order, and a call need
@@ -158,7 +210,7 @@ impl Group {
             });
         }
         let stopped = || ProposeError::Stopped {
-            reason: inner.stop.reason(),
+            reason: inner.starter.stop.reason(),
         };
         // Bytes first, then the place: a small proposal never overtakes a large one that waits for room.
         let bytes = Arc::clone(&inner.bytes)
@@ -172,13 +224,15 @@ impl Group {
         let (waiter, answer) = Waiter::new(Permits::new(
             proposal,
             bytes,
-            inner.progress.metrics.in_flight.clone(),
+            self.progress().metrics.in_flight.clone(),
         ));
-        match inner.raft.client_write_ff(Payload(payload), Some(waiter)).await {
+        let life = self.life();
+        match life.raft.client_write_ff(Payload(payload), Some(waiter)).await {
             Ok(()) => Ok(Pending {
                 answer,
-                stop: inner.stop.clone(),
+                stop: inner.starter.stop.clone(),
             }),
+            Err(_) if life.has_ended() => Err(ProposeError::NotLeader { leader: None }),
             Err(_) => Err(stopped()),
         }
     }
@@ -198,34 +252,38 @@ impl Group {
     /// # Errors
     /// [`ReadError::NotLeader`] or [`ReadError::Stopped`].
     pub async fn read_barrier(&self) -> Result<(), ReadError> {
-        if let Some(reason) = self.inner.stop.get() {
+        if let Some(reason) = self.inner.starter.stop.get() {
             return Err(ReadError::Stopped { reason });
         }
-        if self.inner.progress.leads_alone() || docket_persistence::planted!(ReadWithoutCheck) {
+        if self.progress().leads_alone() || docket_persistence::planted!(ReadWithoutCheck) {
             return Ok(());
         }
-        self.inner.reads.check().await
+        let life = self.life();
+        match life.reads.check().await {
+            Err(ReadError::Stopped { .. }) if life.has_ended() => Err(ReadError::NotLeader { leader: None }),
+            checked => checked,
+        }
     }
 
     /// Whether this node leads, and can lose the lead to nobody since it votes alone: its state then has every write that was answered.
     /// Cheap.
     pub fn leads_alone(&self) -> bool {
-        self.inner.progress.leads_alone()
+        self.progress().leads_alone()
     }
 
     /// Tells who leads, now and from now on. [`Leadership::Leader`] appears only when everything that earlier terms committed has been
     /// applied here, so that what is rebuilt from the state then is up to date.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.inner.leadership.clone()
+        self.inner.starter.leadership.subscribe()
     }
 
     /// What the group is doing now.
     pub fn status(&self) -> GroupStatus {
         let inner = &*self.inner;
-        let raft = inner.raft.metrics();
+        let raft = self.raft().metrics();
         let raft = raft.borrow_watched();
         let last_log_index = raft.last_log_index;
-        let applied_index = inner.progress.applied_index();
+        let applied_index = self.progress().applied_index();
         let next = |index: Option<u64>| index.map_or(0, |index| index + 1);
         let membership = raft.membership_config.membership();
         let voters: Vec<_> = membership.voter_ids().map(NodeId).collect();
@@ -243,7 +301,7 @@ impl Group {
             });
         GroupStatus {
             id: self.id(),
-            leadership: *inner.leadership.borrow(),
+            leadership: *inner.starter.leadership.borrow(),
             leader: raft.current_leader.map(NodeId),
             term: raft.current_term,
             last_log_index,
@@ -251,13 +309,13 @@ impl Group {
             applied_index,
             lag: next(last_log_index).saturating_sub(next(applied_index)),
             snapshot_index: raft.snapshot.map(|id| id.index),
-            snapshot_age: inner.progress.snapshot_age(),
-            bytes_since_snapshot: inner.progress.bytes_since_snapshot(),
+            snapshot_age: self.progress().snapshot_age(),
+            bytes_since_snapshot: self.progress().bytes_since_snapshot(),
             proposals_in_flight: self.proposals_in_flight(),
             learners: membership.learner_ids().map(NodeId).collect(),
             replicas: replicas.collect(),
             voters,
-            stopped: inner.stop.get(),
+            stopped: inner.starter.stop.get(),
         }
     }
 
@@ -266,9 +324,15 @@ impl Group {
         PROPOSALS_IN_FLIGHT_MAX - self.inner.proposals.available_permits()
     }
 
+    /// Ends its core, and waits for that.
+    pub(crate) async fn shutdown(&self) {
+        // It answers no error.
+        let _ = self.raft().shutdown().await;
+    }
+
     /// Stops taking proposals, and lets nobody wait for room any more: they are answered [`ProposeError::Stopped`].
     pub(crate) fn close(&self) {
-        self.inner.stop.close();
+        self.inner.starter.stop.close();
         self.inner.proposals.close();
         self.inner.bytes.close();
     }
@@ -280,12 +344,13 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// The permits of a group's bounds.
-pub(crate) fn bounds() -> (Arc<Semaphore>, Arc<Semaphore>) {
-    (
-        Arc::new(Semaphore::new(PROPOSALS_IN_FLIGHT_MAX)),
-        Arc::new(Semaphore::new(PROPOSAL_BYTES_IN_FLIGHT_MAX)),
-    )
+/// Peers are refused while it lives.
+pub(crate) struct Gate(Group);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.inner.leaving.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Future for Pending {

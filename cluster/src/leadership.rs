@@ -2,23 +2,27 @@
 //! begins with and which everything that earlier terms committed precedes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Raft, ServerState};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::apply::Applier;
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::{Leadership, NodeId};
 
-/// Follows the Raft core until it ends. If it ends unasked, the group has failed, and this is where that is noticed.
+/// Follows the Raft core until it ends. If it ends unasked, and not because its replica has `left`, the group has failed, and this is
+/// where that is noticed.
 pub(crate) fn follow(
     raft: &Raft<TypeConfig, Applier>,
     progress: Arc<Progress>,
+    publish: watch::Sender<Leadership>,
+    left: Arc<AtomicBool>,
     stop: Stop,
-) -> watch::Receiver<Leadership> {
-    let (publish, leadership) = watch::channel(Leadership::Follower { leader: None });
+) -> JoinHandle<()> {
     let mut server = raft.server_metrics();
     let mut applied_term = progress.applied_term();
     let core = raft.metrics();
@@ -76,7 +80,8 @@ pub(crate) fn follow(
         };
         publish.send_replace(Leadership::Follower { leader: None });
         progress.metrics.leader.set(0.0);
-        stop.fail(format!("{}: {cause}", progress.group).into());
-    });
-    leadership
+        if !left.load(Ordering::SeqCst) {
+            stop.fail(format!("{}: {cause}", progress.group).into());
+        }
+    })
 }

@@ -37,6 +37,8 @@ mod group;
 mod identity;
 mod introduction;
 mod leadership;
+mod leftovers;
+mod life;
 pub mod limits;
 mod log;
 mod machine;

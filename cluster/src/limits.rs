@@ -77,6 +77,16 @@ pub const PEER_KEEPALIVE_TIMEOUT_MS: u64 = 4_000;
 /// How long an append or a part of a snapshot may wait to be sent or answered, in milliseconds, before its connection is given up.
 pub const PEER_STALL_MS: u64 = 10_000;
 
+/// How long nothing of a snapshot is sent before the peer hears that there is more to come, in milliseconds.
+pub const PEER_ALIVE_MS: u64 = PEER_STALL_MS / 4;
+
+/// How long a cluster is at rest, with every node there and active and no replica on its way, before its leads are evened out, in
+/// milliseconds. Long enough for a node that restarts to have come back.
+pub const LEADS_REST_MS: u64 = 30_000;
+
+/// How long the next lead waits for the one before, in milliseconds: each costs its group a moment without a leader.
+pub const LEADS_EVERY_MS: u64 = 5_000;
+
 /// Bytes of a snapshot in one message.
 pub const PEER_CHUNK_BYTES: usize = 256 * 1024;
 

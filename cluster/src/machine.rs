@@ -53,6 +53,10 @@ pub trait StateMachine: Send + Sync + 'static {
     /// # Errors
     /// The snapshot cannot be read or is not one of this machine's; the state may then be anything, and the group does not start.
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError>;
+
+    /// Forgets everything, as if no entry had been applied ever, and gives its memory back: the replica was moved to another node. It may
+    /// come back, and begins then with a snapshot or with the first entry.
+    fn clear(&self);
 }
 
 /// Takes the pieces of a snapshot, one call a piece.

@@ -31,9 +31,11 @@ const PEER_CONNECT_FAILURES: &str = "docket_peer_connect_failures_total";
 const PEER_APPENDS: &str = "docket_peer_appends_sent_total";
 const PEER_APPEND_BYTES: &str = "docket_peer_append_bytes_sent_total";
 const PEER_SNAPSHOT_BYTES: &str = "docket_peer_snapshot_bytes_sent_total";
+const PEER_SNAPSHOTS_HELD: &str = "docket_peer_snapshot_bytes_held";
 const MOVES: &str = "docket_cluster_moves_in_progress";
 const MOVES_DONE: &str = "docket_cluster_moves_done_total";
 const MOVE_FAILURES: &str = "docket_cluster_move_step_failures_total";
+const DROPPED: &str = "docket_cluster_replicas_dropped_total";
 
 /// Describes every metric of this crate to the installed recorder. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
@@ -106,6 +108,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Steps of such changes that failed or took too long here, and are tried again."
     );
+    describe_counter!(
+        DROPPED,
+        Unit::Count,
+        "Replicas that were moved away from this node and whose log, snapshots and state it has dropped."
+    );
 }
 
 fn describe_peers() {
@@ -130,6 +137,11 @@ fn describe_peers() {
         "Messages with entries that were sent to the other node."
     );
     describe_counter!(PEER_APPEND_BYTES, Unit::Bytes, "Bytes of these messages.");
+    describe_gauge!(
+        PEER_SNAPSHOTS_HELD,
+        Unit::Bytes,
+        "Bytes on the disk of snapshots whose transfer broke off, kept so that their senders may go on."
+    );
     describe_counter!(
         PEER_SNAPSHOT_BYTES,
         Unit::Bytes,
@@ -220,6 +232,11 @@ impl Traffic {
     }
 }
 
+/// Bytes of snapshots that broke off and are held.
+pub(crate) fn snapshots_held() -> Gauge {
+    gauge!(PEER_SNAPSHOTS_HELD)
+}
+
 /// Moves of replicas.
 pub(crate) struct MoveMetrics {
     pub(crate) in_progress: Gauge,
@@ -229,6 +246,7 @@ impl MoveMetrics {
     pub(crate) fn new() -> Self {
         note_moves_done(0);
         note_step_failures(0);
+        note_dropped(0);
         Self {
             in_progress: gauge!(MOVES),
         }
@@ -243,6 +261,11 @@ pub(crate) fn note_moves_done(count: u64) {
 /// So many steps of moves came to nothing.
 pub(crate) fn note_step_failures(count: u64) {
     counter!(MOVE_FAILURES).increment(count);
+}
+
+/// So many replicas that were moved away are gone.
+pub(crate) fn note_dropped(count: u64) {
+    counter!(DROPPED).increment(count);
 }
 
 /// One group's handles, looked up once: the hot path pays an atomic each and no lookup.
@@ -277,6 +300,18 @@ impl GroupMetrics {
             replicas_equal_index: gauge!(REPLICAS_EQUAL_INDEX, "group" => group.clone()),
             snapshot_seconds: histogram!(SNAPSHOT_SECONDS, "group" => group.clone()),
             snapshot_failures: counter!(SNAPSHOT_FAILURES, "group" => group),
+        }
+    }
+
+    /// Sets back what tells of a replica that is not here any more.
+    pub(crate) fn restart(&self) {
+        for gauge in [
+            &self.leader,
+            &self.apply_lag,
+            &self.applied_index,
+            &self.replicas_equal_index,
+        ] {
+            gauge.set(0.0);
         }
     }
 }

@@ -29,8 +29,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::apply::SnapshotData;
 use crate::limits::{
-    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX, PEER_SNAPSHOT_MS,
-    PEER_STALL_MS,
+    PEER_ALIVE_MS, PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX,
+    PEER_SNAPSHOT_MS, PEER_STALL_MS,
 };
 use crate::metrics::Traffic;
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
@@ -235,7 +235,7 @@ impl Peer {
                 part
             }
         });
-        let sending = timeout(limit, client.snapshot(paced));
+        let sending = timeout(limit, client.snapshot(kept_alive(paced)));
         // Both at once: the call takes what is read, and ends early if the peer refuses.
         let (read, reply) = tokio::join!(reading, sending);
         let reply = reply
@@ -244,6 +244,26 @@ impl Peer {
         read.map_err(|error| self.unreachable(error))?;
         peer::take_snapshot_taken(reply.into_inner()).map_err(|error| self.unreachable(error).into())
     }
+}
+
+/// Puts an empty chunk wherever the next part is long in coming, so that the peer does not take this node for gone: what is there already
+/// is read and summed up without being sent, and a slow pace lets each part wait. The first part is waited for.
+fn kept_alive(
+    parts: impl Stream<Item = pb::SnapshotPart> + Send + 'static,
+) -> impl Stream<Item = pb::SnapshotPart> {
+    stream::unfold((Box::pin(parts), false), |(mut parts, begun)| async move {
+        let next = parts.next();
+        let part = match begun {
+            true => timeout(Duration::from_millis(PEER_ALIVE_MS), next).await,
+            false => Ok(next.await),
+        };
+        let empty = pb::SnapshotPart {
+            part: Some(Part::Chunk(Bytes::new())),
+        };
+        // Nothing of what is waited for is lost with the wait.
+        let part = part.unwrap_or(Some(empty))?;
+        Some((part, (parts, true)))
+    })
 }
 
 /// Reads a snapshot and queues its parts, without what the peer has. Ends without a word where nobody takes them any more: the call tells why.
@@ -322,6 +342,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             peer: self,
             input: Some(input),
             session: None,
+            waiting: None,
         };
         // No task of its own: when openraft drops the stream, nothing goes on to take from its input.
         let results = stream::unfold(Some(run), |run| async {
@@ -395,24 +416,36 @@ struct Run<'s, S> {
     /// `None` once it has ended.
     input: Option<S>,
     session: Option<Session>,
+    /// What waits for its turn, because it is in no hurry. Answers to what is on its way are taken meanwhile, and give back their share of
+    /// what may be: others want to use it.
+    waiting: Option<Waiting>,
 }
+
+/// An append that waits for its turn: ready with it.
+type Waiting = BoxFuture<'static, pb::AppendRequest>;
 
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
     /// The next answer; `None` when everything was sent and answered.
     async fn next(&mut self) -> Option<Reply<StreamAppendResult<TypeConfig>>> {
         loop {
             let idle = self.session.as_ref().is_none_or(Session::is_idle);
-            let room = self.session.as_ref().is_none_or(Session::has_room);
-            if idle && self.input.is_none() {
+            let room = self.session.as_ref().is_none_or(Session::has_room) && self.waiting.is_none();
+            if idle && self.input.is_none() && self.waiting.is_none() {
                 return None;
             }
-            let (input, session) = (&mut self.input, &mut self.session);
+            let (input, session, waiting) = (&mut self.input, &mut self.session, &mut self.waiting);
             tokio::select! {
                 biased;
                 answer = answer(session) => return Some(match answer {
                     Ok(reply) => peer::take_appended(reply).map_err(|cause| self.peer.unreachable(cause).into()),
                     Err(error) => Err(self.peer.unreachable(error).into()),
                 }),
+                request = turn(waiting) => {
+                    self.waiting = None;
+                    if let Err(error) = self.send(request).await {
+                        return Some(Err(error));
+                    }
+                }
                 request = next(input), if room => match request {
                     None => self.input = None,
                     // A heartbeat, or news of what is committed: it need not wait for other groups' entries. With nothing in
@@ -422,7 +455,7 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
                     }
                     Some(request) => {
                         let last = request.entries.last().map(|entry| entry.log_id);
-                        if let Err(error) = self.send(request).await {
+                        if let Err(error) = self.take(request).await {
                             return Some(Err(error));
                         }
                         if docket_persistence::planted!(AckBeforeQuorum) && last.is_some() {
@@ -434,13 +467,24 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
         }
     }
 
-    async fn send(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Reply<()> {
+    /// Sends an append, or has it wait for its turn.
+    async fn take(&mut self, request: AppendEntriesRequest<TypeConfig>) -> Reply<()> {
         let is_paced = self.peer.only_catches_up(&request);
         let request =
             peer::put_append(self.peer.group.0, request).map_err(|error| self.peer.unreachable(error))?;
-        if let Some(peers) = self.peer.peers.as_ref().filter(|_| is_paced) {
-            peers.pace().turn(request.encoded_len()).await;
+        match self.peer.peers.clone().filter(|_| is_paced) {
+            None => self.send(request).await,
+            Some(peers) => {
+                self.waiting = Some(Box::pin(async move {
+                    peers.pace().turn(request.encoded_len()).await;
+                    request
+                }));
+                Ok(())
+            }
         }
+    }
+
+    async fn send(&mut self, request: pb::AppendRequest) -> Reply<()> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(self.peer.begin().await?),
@@ -460,6 +504,13 @@ async fn answer(session: &mut Option<Session>) -> Result<pb::AppendReply, peer::
     }
 }
 
+async fn turn(waiting: &mut Option<Waiting>) -> pb::AppendRequest {
+    match waiting {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn next<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
     match input {
         Some(input) => input.next().await,
@@ -468,3 +519,47 @@ async fn next<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
 }
 
 const STALL: Duration = Duration::from_millis(PEER_STALL_MS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(part: Part) -> pb::SnapshotPart {
+        pb::SnapshotPart { part: Some(part) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_long_before_it_sends_is_heard_meanwhile() {
+        let (parts, queue) = mpsc::channel(4);
+        let mut sent = Box::pin(kept_alive(ReceiverStream::new(queue)));
+        // Before the first part there is nothing to be heard of.
+        let first = timeout(Duration::from_secs(60), sent.next()).await;
+        assert!(first.is_err(), "{first:?}");
+        parts
+            .send(part(Part::Head(pb::SnapshotHead::default())))
+            .await
+            .unwrap();
+        assert!(matches!(sent.next().await.unwrap().part, Some(Part::Head(_))));
+        let reading = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(3 * PEER_STALL_MS)).await;
+            parts
+                .send(part(Part::Chunk(Bytes::from_static(b"x"))))
+                .await
+                .unwrap();
+        });
+        let (mut empty, mut last) = (0, tokio::time::Instant::now());
+        loop {
+            let next = sent.next().await.unwrap();
+            assert!(last.elapsed() < STALL / 2, "not heard for {:?}", last.elapsed());
+            last = tokio::time::Instant::now();
+            match next.part {
+                Some(Part::Chunk(chunk)) if chunk.is_empty() => empty += 1,
+                Some(Part::Chunk(chunk)) if chunk == "x" => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(empty >= 3 * PEER_STALL_MS / PEER_ALIVE_MS - 1, "{empty}");
+        reading.await.unwrap();
+        assert!(sent.next().await.is_none());
+    }
+}

@@ -1,17 +1,16 @@
 //! A node: one journal, the meta group and the shards' groups over it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use docket_persistence::mark::Mark;
 use docket_persistence::store::Store;
 use docket_persistence::{Failure, Journal, JournalStatus, Recovery, SNAPSHOTS_DIR, SnapshotSizes};
 use futures::future::{join_all, try_join_all};
-use openraft::{Config, Raft, SnapshotPolicy};
+use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -20,20 +19,17 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Applier;
 use crate::calling::Found;
 use crate::chores::{Chores, Space, Ward, bytes_min_of};
-use crate::group::{GroupInner, bounds};
 use crate::identity::Identity;
 use crate::introduction::{advertised, founders, introduce};
+use crate::life::Starter;
 use crate::limits::{CORE_QUEUE_MAX, LOG_CACHE_BYTES};
 use crate::log::{GroupLog, NodeJournal};
 use crate::members::Members;
-use crate::network::Network;
 use crate::off_thread::off_thread;
 use crate::peer::net::Net;
 use crate::peer::{Answering, Peers, Served, Spools, pulse};
 use crate::placement::{self, Controller};
 use crate::progress::{Progress, Stop};
-use crate::raft::TypeConfig;
-use crate::reads::ReadChecks;
 use crate::recovery::{OpenJournal, recover};
 use crate::registry::{MetaMachine, SharedRegistry};
 use crate::replicas::{ReplicaCheck, Replicas};
@@ -41,7 +37,7 @@ use crate::sampling::{Sampler, others};
 use crate::snapshots::Snapshots;
 use crate::{
     ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
-    leadership,
+    leftovers,
 };
 
 /// A running node. Clones are the same node.
@@ -70,6 +66,16 @@ struct Inner {
     members: Option<Arc<Members>>,
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
+}
+
+/// A node that may be gone.
+pub(crate) struct WeakNode(Weak<Inner>);
+
+impl WeakNode {
+    /// The node, if it is there.
+    pub(crate) fn upgrade(&self) -> Option<Node> {
+        self.0.upgrade().map(|inner| Node { inner })
+    }
 }
 
 /// What a node stands on.
@@ -196,7 +202,8 @@ impl Node {
         }
 
         let cache_bytes_max = LOG_CACHE_BYTES / parts.len();
-        let recovering = off_thread(move || recover(appliers, cache_bytes_max, open_journal));
+        let stored = Arc::clone(&snapshots);
+        let recovering = off_thread(move || recover(appliers, cache_bytes_max, &stored, open_journal));
         let (journal, recovery, recovered) = recovering.await.map_err(|error| ClusterError::Group {
             group: GroupId::META,
             cause: format!("recovery panicked: {error}"),
@@ -213,13 +220,26 @@ impl Node {
             .zip(recovered)
             .map(|((progress, machine, stop), recovered)| {
                 let log = GroupLog::new(Arc::clone(&journal), Arc::clone(&progress), recovered.index);
-                let (options, applier) = (&options, recovered.applier);
-                let founders = founders(options, &identity);
-                let peers = peering.as_ref().map(|(peers, _)| Arc::clone(peers));
+                let applier = recovered.applier;
                 let newest_snapshot = applier.snapshot_next().checked_sub(1);
+                let starter = Starter {
+                    config: config(&options, progress.group),
+                    founders: founders(&options, &identity),
+                    peers: peering.as_ref().map(|(peers, _)| Arc::clone(peers)),
+                    progress,
+                    machine: Arc::clone(&machine),
+                    snapshots: Arc::clone(&snapshots),
+                    stop,
+                    leadership: watch::Sender::new(Leadership::Follower { leader: None }),
+                };
                 async move {
-                    let group =
-                        start_group(options, peers, founders, log.clone(), applier, progress, stop).await?;
+                    let id = starter.progress.group;
+                    // Of a drop that was interrupted the rest has been done by now.
+                    log.note_dropped().await.map_err(|error| ClusterError::Group {
+                        group: id,
+                        cause: error.to_string(),
+                    })?;
+                    let group = Group::start(starter, log.clone(), applier).await?;
                     Ok::<_, ClusterError>(Ward::new(group, log, machine, newest_snapshot))
                 }
             });
@@ -256,16 +276,14 @@ impl Node {
                 members.clone(),
                 answering.clone(),
             );
+            let of_disk = Arc::clone(&journal);
+            let low = move || of_disk.disk_low().is_some();
             let mut tasks = vec![
                 tokio::spawn(listener.serve(served, closing.clone())),
-                tokio::spawn(spools.tidy(closing.clone())),
+                tokio::spawn(spools.tidy(low, closing.clone())),
             ];
             if let Some(members) = &members {
-                let controller = Controller::new(
-                    Arc::clone(members),
-                    groups.clone(),
-                    options.election_timeout_min_ms,
-                );
+                let controller = Controller::new(Arc::clone(members), groups.clone(), &options);
                 tasks.push(tokio::spawn(controller.run(closing.clone())));
                 tasks.push(tokio::spawn(Arc::clone(members).run(closing.clone())));
             }
@@ -287,12 +305,14 @@ impl Node {
             }
         });
         let (closing, closing_rx) = watch::channel(false);
+        let (leave, leaves) = leftovers::queue();
         let chores = Chores {
             groups: wards,
             journal: Arc::clone(&journal),
             snapshots: Arc::clone(&snapshots),
             space: Space::new(options.journal.disk_reserve_bytes),
             call,
+            leaves,
             closing: closing_rx,
         };
         let chores = Mutex::new(Some(tokio::spawn(chores.run())));
@@ -312,9 +332,18 @@ impl Node {
             members,
             alive: Duration::from_millis(options.election_timeout_min_ms),
         };
-        Ok(Self {
+        let node = Self {
             inner: Arc::new(inner),
-        })
+        };
+        if let Some(peering) = node.peering().filter(|_| node.members().is_some()) {
+            let dropping = leftovers::run(node.downgrade(), leave, peering.closing.clone());
+            peering.tasks.lock().push(tokio::spawn(dropping));
+        }
+        Ok(node)
+    }
+
+    fn downgrade(&self) -> WeakNode {
+        WeakNode(Arc::downgrade(&self.inner))
     }
 
     /// The meta group: nodes, placement, accounts, keys, settings.
@@ -473,7 +502,7 @@ impl Node {
             // A panic there has cost a snapshot at most.
             let _ = chores.await;
         }
-        join_all(inner.groups.iter().map(|group| group.raft().shutdown())).await;
+        join_all(inner.groups.iter().map(Group::shutdown)).await;
         if let Some(peering) = &inner.peering {
             peering.peers.close();
         }
@@ -503,55 +532,6 @@ impl fmt::Debug for Node {
 /// The groups of a node, by their numbers from 0.
 fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
     std::iter::once(GroupId::META).chain(ring.shard_ids().map(ShardId::group))
-}
-
-async fn start_group(
-    options: &NodeOptions,
-    peers: Option<Arc<Peers>>,
-    founders: BTreeSet<u64>,
-    log: GroupLog,
-    applier: Applier,
-    progress: Arc<Progress>,
-    stop: Stop,
-) -> Result<Group, ClusterError> {
-    let id = progress.group;
-    let failed = |error: &dyn fmt::Display| ClusterError::Group {
-        group: id,
-        cause: error.to_string(),
-    };
-    let node = progress.node();
-    let config = config(options, id).validate().map_err(|error| failed(&error))?;
-    let pristine = log.is_pristine() && applier.applied().is_none();
-    let network = Network {
-        progress: Arc::clone(&progress),
-        peers,
-    };
-    let raft: Raft<TypeConfig, Applier> = Raft::new(node, Arc::new(config), network, log, applier)
-        .await
-        .map_err(|error| failed(&error))?;
-    let leadership = leadership::follow(&raft, Arc::clone(&progress), stop.clone());
-    let waits = pristine && founders.is_empty();
-    if pristine && !waits {
-        raft.initialize(founders).await.map_err(|error| failed(&error))?;
-    }
-    if !waits {
-        // Alone there is nobody to wait for; among others the vote decides.
-        raft.trigger()
-            .elect(!progress.votes_alone())
-            .await
-            .map_err(|error| failed(&error))?;
-    }
-    let reads = ReadChecks::start(raft.clone(), stop.clone());
-    let (proposals, bytes) = bounds();
-    Ok(Group::new(GroupInner {
-        raft,
-        progress,
-        leadership,
-        reads,
-        stop,
-        proposals,
-        bytes,
-    }))
 }
 
 fn config(options: &NodeOptions, group: GroupId) -> Config {

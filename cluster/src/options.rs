@@ -1,10 +1,13 @@
 //! How a node is opened.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use docket_persistence::{JOURNAL_DIR, JournalOptions};
 
-use crate::limits::{PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX, SNAPSHOT_BYTES_PER_SECOND_MIN};
+use crate::limits::{
+    LEADS_REST_MS, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX, SNAPSHOT_BYTES_PER_SECOND_MIN,
+};
 use crate::{ClusterError, MemberOptions, PeerOptions, Versions};
 
 const MIB: u64 = 1024 * 1024;
@@ -28,6 +31,9 @@ pub struct NodeOptions {
     /// Bytes that this node sends to others each second, at most, of what is not urgent: snapshots, and the log to replicas that only
     /// catch up. 0: no bound; else at least [`SNAPSHOT_BYTES_PER_SECOND_MIN`]. Default 64 MiB.
     pub snapshot_bytes_per_second: u64,
+    /// How long the cluster has to be at rest before its leads are evened out, one after another, where this node leads the meta group; `None`:
+    /// they stay where they are until somebody asks. Default [`LEADS_REST_MS`].
+    pub balance_leads_after: Option<Duration>,
     /// How often a leader tells its followers that it lives, in milliseconds. Default 200.
     pub heartbeat_ms: u64,
     /// How long a follower waits for its leader before it stands for election: at least this, in milliseconds. Default 1000.
@@ -54,6 +60,7 @@ impl NodeOptions {
             shards: None,
             snapshot_bytes_min: 64 * MIB,
             snapshot_bytes_per_second: 64 * MIB,
+            balance_leads_after: Some(Duration::from_millis(LEADS_REST_MS)),
             heartbeat_ms: 200,
             election_timeout_min_ms: 1_000,
             election_timeout_max_ms: 2_000,

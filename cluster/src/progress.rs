@@ -33,6 +33,8 @@ pub(crate) struct Progress {
     /// Bytes in the log that no snapshot holds.
     bytes_since_snapshot: AtomicU64,
     snapshot: Mutex<SnapshotProgress>,
+    /// How many appliers of the group there are: one, but while one core follows another.
+    appliers: watch::Sender<usize>,
     /// Wakes whoever takes snapshots and cuts the journal.
     pub(crate) chores: Arc<Notify>,
     /// Bytes since the last snapshot from which on one may be due.
@@ -61,9 +63,35 @@ impl Progress {
             voters: Mutex::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot: Mutex::default(),
+            appliers: watch::Sender::new(0),
             chores,
             snapshot_bytes_min,
         }
+    }
+
+    /// Forgets how far the group was: its replica here was dropped. What it voted stays.
+    pub(crate) fn restart(&self) {
+        self.marks.restart(None);
+        self.alone.store(false, Ordering::SeqCst);
+        self.voters.lock().clear();
+        self.bytes_since_snapshot.store(0, Ordering::Relaxed);
+        *self.snapshot.lock() = SnapshotProgress::default();
+        self.applied_next.store(0, Ordering::Release);
+        self.applied_term.send_replace(0);
+        self.metrics.restart();
+    }
+
+    /// Notes that there is an applier more, for as long as what comes back lives.
+    pub(crate) fn note_applier(&self) -> Alive {
+        self.appliers.send_modify(|appliers| *appliers += 1);
+        Alive(self.appliers.clone())
+    }
+
+    /// Waits until no applier is left. A core that has ended does not wait for its own, which may still be applying.
+    pub(crate) async fn no_applier(&self) {
+        let mut appliers = self.appliers.subscribe();
+        // The sender is this one's own.
+        let _ = appliers.wait_for(|appliers| *appliers == 0).await;
     }
 
     /// Whether this node leads, has applied an entry of its own term, and can lose the lead to nobody, because it votes alone: its state
@@ -166,6 +194,16 @@ impl Progress {
 
     pub(crate) fn snapshot_age(&self) -> Option<Duration> {
         self.snapshot.lock().taken.map(Taken::age)
+    }
+}
+
+/// That an applier lives.
+pub(crate) struct Alive(watch::Sender<usize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0
+            .send_modify(|appliers| *appliers = appliers.saturating_sub(1));
     }
 }
 

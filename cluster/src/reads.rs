@@ -105,10 +105,7 @@ mod tests {
         let group = node.meta();
         assert!(group.progress().leads_alone());
         group.propose(Bytes::from_static(b"x")).await.unwrap();
-        let checks = ReadChecks::start(
-            group.raft().clone(),
-            Stop::new(tokio::sync::watch::Sender::new(None)),
-        );
+        let checks = ReadChecks::start(group.raft(), Stop::new(tokio::sync::watch::Sender::new(None)));
         let readers: Vec<_> = (0..200)
             .map(|_| checks.clone())
             .map(|checks| async move { checks.check().await })

@@ -8,8 +8,11 @@
 //!
 //! Payloads pass through and are not kept: what is not yet known to be committed waits, and what stays uncommitted to the end (at most
 //! what was in flight) is read back from the journal when it is.
+//!
+//! Where the journal says that a replica was dropped, what came before counts no more, nor does what was wrong with it: its state is
+//! forgotten and begun anew, with the snapshot that came after the drop, if one did. A drop that was interrupted is finished.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +24,7 @@ use crate::apply::Applier;
 use crate::limits::REPLAY_QUEUE_MAX;
 use crate::log::{IndexError, LogIndex, Place, Record, RecordError, decode};
 use crate::raft::{EntryPayload, LogEntry, LogId, Vote};
+use crate::snapshots::Snapshots;
 use crate::{ClusterError, GroupId};
 
 /// A group as it stands after recovery.
@@ -38,6 +42,7 @@ pub type OpenJournal =
 pub(crate) fn recover(
     appliers: Vec<Applier>,
     cache_bytes_max: usize,
+    snapshots: &Snapshots,
     open_journal: OpenJournal,
 ) -> Result<(Journal, Recovery, Vec<Recovered>), ClusterError> {
     let lanes = Lane::deal(appliers);
@@ -81,9 +86,11 @@ pub(crate) fn recover(
                 let recovered = groups.into_iter().zip(appliers);
                 let recovered: Result<_, _> = recovered
                     .map(|(replay, (number, applier))| {
-                        replay
-                            .finish(applier)
-                            .map_err(|error| group_error(group_id(number), error))
+                        let id = group_id(number);
+                        if replay.is_half_dropped() {
+                            snapshots.remove(id).map_err(|error| group_error(id, error))?;
+                        }
+                        replay.finish(applier).map_err(|error| group_error(id, error))
                     })
                     .collect();
                 Ok((journal, recovery, recovered?))
@@ -126,10 +133,20 @@ fn group_error(group: GroupId, cause: impl std::fmt::Display) -> ClusterError {
     }
 }
 
+/// What a lane is told of one of its groups.
+enum Told {
+    /// This entry is committed.
+    Entry(LogEntry),
+    /// What was told before is void.
+    Dropped,
+    /// The stored snapshot was not there before, and is the state now.
+    Restore,
+}
+
 /// The reading side: sorts records by group.
 struct Replay {
     groups: Vec<GroupReplay>,
-    queues: Vec<SyncSender<(usize, LogEntry)>>,
+    queues: Vec<SyncSender<(usize, Told)>>,
     error: Option<ClusterError>,
 }
 
@@ -151,11 +168,19 @@ impl Replay {
         let Some(replay) = self.groups.get_mut(number) else {
             return Err(at(group, &"this node has no such group"));
         };
-        replay.take(position, record).map_err(|error| at(group, &error))?;
         let queue = &self.queues[number % self.queues.len()];
+        // A lane that is gone takes nothing more and tells why when it is joined.
+        let tell = |told| queue.send((number, told)).is_ok();
+        let was_half_dropped = replay.is_half_dropped();
+        let is_drop = matches!(record, Record::Drop(_));
+        replay.take_or_fail(position, record);
+        if is_drop {
+            let _ = tell(Told::Dropped);
+        } else if was_half_dropped && !replay.is_half_dropped() {
+            let _ = tell(Told::Restore);
+        }
         while let Some(entry) = replay.next_committed() {
-            // A lane that has failed takes nothing more and tells why when it is joined.
-            if queue.send((number, entry)).is_err() {
+            if !tell(Told::Entry(entry)) {
                 break;
             }
         }
@@ -172,6 +197,8 @@ struct GroupReplay {
     snapshot_next: u64,
     /// Entries behind the snapshot that are not known to be committed, in log order.
     waiting: VecDeque<LogEntry>,
+    /// What is wrong, unless it turns out to have been dropped.
+    error: Option<String>,
 }
 
 /// The journal contradicts itself or the snapshot.
@@ -191,6 +218,8 @@ enum ReplayError {
         state_next.checked_sub(1).map_or_else(|| "there is no state".to_owned(), |last| format!("the state ends with entry {last}"))
     )]
     SnapshotMissing { purged: u64, state_next: u64 },
+    #[error("{0}")]
+    Before(String),
     #[error("entry {found} is the next in the journal, and the state lacks those from {expected} on")]
     Gap { expected: u64, found: u64 },
 }
@@ -203,6 +232,28 @@ impl GroupReplay {
             committed_next: 0,
             snapshot_next,
             waiting,
+            error: None,
+        }
+    }
+
+    /// Whether the replica was dropped, and its snapshots may still be there.
+    fn is_half_dropped(&self) -> bool {
+        self.index.dropped().is_some_and(|dropped| !dropped.whole)
+    }
+
+    /// As [`take`](Self::take). What is wrong is kept, since it may be of a replica that was dropped.
+    fn take_or_fail(&mut self, position: Position, record: Record<'_>) {
+        let voids = matches!(record, Record::Drop(_));
+        if self.error.is_some() && !voids && !matches!(record, Record::Vote(_)) {
+            return;
+        }
+        match self.take(position, record) {
+            Ok(()) if voids => self.error = None,
+            Ok(()) => {}
+            Err(error) => {
+                let error = format!("the journal's record at {position}: {error}");
+                self.error.get_or_insert(error);
+            }
         }
     }
 
@@ -242,6 +293,12 @@ impl GroupReplay {
                 self.index.purge(upto, Place::At(position));
                 self.committed_next = self.committed_next.max(upto.index + 1);
             }
+            Record::Drop(floor) => {
+                self.index.drop_all(floor, Place::At(position));
+                self.committed_next = 0;
+                self.waiting.clear();
+            }
+            Record::Dropped(floor) => self.index.set_dropped(floor, Place::At(position)),
         }
         Ok(())
     }
@@ -256,6 +313,9 @@ impl GroupReplay {
     }
 
     fn finish(mut self, applier: Applier) -> Result<Recovered, ReplayError> {
+        if let Some(error) = self.error.take() {
+            return Err(ReplayError::Before(error));
+        }
         self.check_state(applier.applied().map_or(0, |id| id.index + 1))?;
         let newest_membership = self.waiting.iter().rev().find_map(|entry| match &entry.payload {
             EntryPayload::Membership(members) => Some(members),
@@ -321,11 +381,28 @@ impl Lane {
         (*number, applier.snapshot_next())
     }
 
-    fn apply_all(mut self, entries: &Receiver<(usize, LogEntry)>) -> Result<Self, ClusterError> {
-        for (number, entry) in entries {
-            if let Some((_, applier)) = self.own.get_mut(number / self.lanes) {
-                apply(applier, &entry).map_err(|error| group_error(group_id(number), error))?;
+    fn apply_all(mut self, told: &Receiver<(usize, Told)>) -> Result<Self, ClusterError> {
+        // What is wrong with a group, unless it turns out to have been dropped.
+        let mut errors = BTreeMap::<usize, io::Error>::new();
+        for (number, told) in told {
+            let Some((_, applier)) = self.own.get_mut(number / self.lanes) else {
+                continue;
+            };
+            let done = match told {
+                Told::Entry(_) | Told::Restore if errors.contains_key(&number) => continue,
+                Told::Entry(entry) => apply(applier, &entry),
+                Told::Restore => applier.restore_stored(),
+                Told::Dropped => {
+                    errors.remove(&number);
+                    applier.clear()
+                }
+            };
+            if let Err(error) = done {
+                errors.insert(number, error);
             }
+        }
+        if let Some((number, error)) = errors.into_iter().next() {
+            return Err(group_error(group_id(number), error));
         }
         for (_, applier) in &self.own {
             applier.publish_applied();
@@ -467,6 +544,41 @@ mod tests {
         }
         let (unpurged, _) = replay(0, &[entry(1, 0, 0), vote(1)]);
         unpurged.check_state(0).unwrap();
+    }
+
+    #[test]
+    fn what_stands_before_a_drop_counts_no_more_but_the_vote() {
+        let records = [
+            // Of a log whose snapshot is gone: it does not even fit what is there now.
+            record::purge(GROUP, &log_id(1, 599)),
+            entry(1, 600, 600),
+            vote(7),
+            entry(1, 700, 600),
+            record::drop(GROUP, &log_id(1, 601)),
+            record::dropped(GROUP, &log_id(1, 601)),
+            entry(1, 0, 0),
+            entry(1, 1, 1),
+            // Written again behind the new log, when the journal was cut.
+            record::dropped(GROUP, &log_id(1, 601)),
+            entry(1, 2, 2),
+        ];
+        let mut replay = GroupReplay::new(0, 0);
+        let mut told = Vec::new();
+        for (seq, bytes) in (1..).zip(&records) {
+            let (_, record) = decode(bytes).unwrap();
+            replay.take_or_fail(Position::new(seq, 0), record);
+            told.extend(std::iter::from_fn(|| replay.next_committed()).map(|entry| entry.log_id.index));
+            assert_eq!(replay.is_half_dropped(), seq == 5);
+            assert_eq!(replay.error.is_some(), seq == 4, "{:?} at {seq}", replay.error);
+        }
+        assert_eq!(told, [0, 1]);
+        let index = &replay.index;
+        assert_eq!((index.vote(), index.purged()), (Some(Vote::new(7, 1)), None));
+        assert_eq!(
+            (index.last(), index.floor()),
+            (Some(log_id(1, 2)), Some(log_id(1, 601)))
+        );
+        replay.check_state(0).unwrap();
     }
 
     #[test]

@@ -81,8 +81,14 @@ pub(crate) struct Snapshots {
     store: RwLock<Option<SnapshotStore>>,
     /// What the newest good snapshot of each group stands for, as far as it is known without reading it again.
     newest: Mutex<HashMap<GroupId, StoredMeta>>,
-    /// Held while one is made the newest.
-    finishing: Mutex<()>,
+    /// Held while one is made the newest. How often the snapshots of a group were removed: one that was begun before is not finished after.
+    removals: Mutex<HashMap<GroupId, u64>>,
+}
+
+/// A snapshot that is being written.
+struct Begun {
+    writer: SnapshotWriter,
+    removals: u64,
 }
 
 impl Snapshots {
@@ -90,7 +96,7 @@ impl Snapshots {
         Ok(Arc::new(Self {
             store: RwLock::new(Some(SnapshotStore::open(dir)?)),
             newest: Mutex::default(),
-            finishing: Mutex::default(),
+            removals: Mutex::default(),
         }))
     }
 
@@ -128,12 +134,12 @@ impl Snapshots {
         capture: Box<dyn Capture>,
         may_go_on: &dyn Fn() -> Result<(), CaptureError>,
     ) -> Result<(), CaptureError> {
-        let mut writer = self.begin(group, meta).map_err(CaptureError::new)?;
+        let mut begun = self.begin(group, meta).map_err(CaptureError::new)?;
         capture.write(&mut |piece| {
             may_go_on()?;
-            writer.write(piece).map_err(CaptureError::new)
+            begun.writer.write(piece).map_err(CaptureError::new)
         })?;
-        self.finish(group, meta, writer).map_err(CaptureError::new)
+        self.finish(group, meta, begun).map_err(CaptureError::new)
     }
 
     /// Stores a snapshot that comes from elsewhere, as one that was taken now. Blocks.
@@ -149,22 +155,38 @@ impl Snapshots {
             taken: Some(Taken::now()),
             digest,
         };
-        let mut writer = self.begin(group, meta)?;
+        let mut begun = self.begin(group, meta)?;
         for chunk in chunks {
-            writer.write(&chunk?).map_err(io::Error::other)?;
+            begun.writer.write(&chunk?).map_err(io::Error::other)?;
         }
-        self.finish(group, meta, writer)
+        self.finish(group, meta, begun)
     }
 
-    fn begin(&self, group: GroupId, meta: &StoredMeta) -> Result<SnapshotWriter, io::Error> {
-        self.store()?
-            .begin(group.0, &encode(meta)?)
-            .map_err(io::Error::other)
+    /// Removes all of a group's snapshots, those too that are being written. Blocks.
+    pub(crate) fn remove(&self, group: GroupId) -> Result<(), io::Error> {
+        let mut removals = self.removals.lock();
+        *removals.entry(group).or_default() += 1;
+        self.newest.lock().remove(&group);
+        self.store()?.remove_group(group.0).map_err(io::Error::other)
     }
 
-    fn finish(&self, group: GroupId, meta: &StoredMeta, writer: SnapshotWriter) -> Result<(), io::Error> {
+    fn begin(&self, group: GroupId, meta: &StoredMeta) -> Result<Begun, io::Error> {
+        let removals = removals_of(&self.removals.lock(), group);
+        let writer = self.store()?.begin(group.0, &encode(meta)?);
+        Ok(Begun {
+            writer: writer.map_err(io::Error::other)?,
+            removals,
+        })
+    }
+
+    fn finish(&self, group: GroupId, meta: &StoredMeta, begun: Begun) -> Result<(), io::Error> {
         // One of the group's own may be ready only after a newer one has come from a peer, and the log is purged up to that.
-        let _finishing = self.finishing.lock();
+        let removals = self.removals.lock();
+        if removals_of(&removals, group) != begun.removals {
+            return Err(io::Error::other(format!(
+                "{group}: its replica was dropped meanwhile"
+            )));
+        }
         let last_index = |meta: &StoredMeta| meta.raft.last_log_id.map(|id| id.index);
         let newest = self.newest.lock().get(&group).and_then(last_index);
         if newest > last_index(meta) {
@@ -172,7 +194,7 @@ impl Snapshots {
                 "{group}: a newer snapshot came meanwhile"
             )));
         }
-        writer.finish().map_err(io::Error::other)?;
+        begun.writer.finish().map_err(io::Error::other)?;
         self.newest.lock().insert(group, meta.clone());
         Ok(())
     }
@@ -196,6 +218,10 @@ impl Snapshots {
             .clone()
             .ok_or_else(|| io::Error::other("the snapshots are closed"))
     }
+}
+
+fn removals_of(removals: &HashMap<GroupId, u64>, group: GroupId) -> u64 {
+    removals.get(&group).copied().unwrap_or(0)
 }
 
 /// A snapshot in the store: what it stands for, and its bytes in order. Reading blocks.

@@ -80,7 +80,9 @@ impl Inspect for Found {
         match record {
             Record::Purge(upto) => of_group.log_begins_at = of_group.log_begins_at.max(upto.index + 1),
             Record::Entry(entry) if !of_group.seen => of_group.log_begins_at = entry.index,
-            Record::Entry(_) | Record::Vote(_) | Record::Truncation(_) => {}
+            // What comes before counts no more, and snapshots are either younger or about to be removed.
+            Record::Drop(_) => (of_group.seen, of_group.log_begins_at) = (false, 0),
+            Record::Entry(_) | Record::Vote(_) | Record::Truncation(_) | Record::Dropped(_) => {}
         }
         of_group.seen |= matches!(record, Record::Purge(_) | Record::Entry(_));
     }

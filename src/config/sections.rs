@@ -185,6 +185,9 @@ pub struct Cluster {
     /// Bytes that this node sends to others each second, at most, of snapshots and of the log to replicas that only catch
     /// up, as those that move do. At least 1,048,576, or 0 for no bound. Default 67,108,864 (64 MiB).
     pub snapshot_bytes_per_second: u64,
+    /// Whether leads are spread evenly over the nodes by themselves, one after another, once the cluster has been at rest for 30
+    /// seconds; decided by the node that leads the meta group. Default true.
+    pub balance_leads: bool,
     /// How often a leader tells its followers that it lives, in milliseconds. Default 200.
     pub heartbeat_ms: u64,
     /// How long a follower waits for its leader before it stands for election: at least this, in milliseconds.
@@ -210,6 +213,7 @@ impl Default for Cluster {
             shards: options.shards,
             snapshot_bytes_min: options.snapshot_bytes_min,
             snapshot_bytes_per_second: options.snapshot_bytes_per_second,
+            balance_leads: options.balance_leads_after.is_some(),
             heartbeat_ms: options.heartbeat_ms,
             election_timeout_min_ms: options.election_timeout_min_ms,
             election_timeout_max_ms: options.election_timeout_max_ms,
@@ -274,6 +278,7 @@ impl Config {
             cluster,
             ..
         } = self;
+        let defaults = NodeOptions::new(&server.data_dir);
         NodeOptions {
             data_dir: server.data_dir.clone(),
             shards: cluster.shards,
@@ -289,10 +294,11 @@ impl Config {
             },
             snapshot_bytes_min: cluster.snapshot_bytes_min,
             snapshot_bytes_per_second: cluster.snapshot_bytes_per_second,
+            balance_leads_after: defaults.balance_leads_after.filter(|_| cluster.balance_leads),
             heartbeat_ms: cluster.heartbeat_ms,
             election_timeout_min_ms: cluster.election_timeout_min_ms,
             election_timeout_max_ms: cluster.election_timeout_max_ms,
-            ..NodeOptions::new(&server.data_dir)
+            ..defaults
         }
     }
 

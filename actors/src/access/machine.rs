@@ -144,6 +144,10 @@ impl StateMachine for AccessMachine {
         self.shared.write(|current| *current = state);
         Ok(())
     }
+
+    fn clear(&self) {
+        self.shared.write(|current| *current = AccessState::default());
+    }
 }
 
 fn entry_of(piece: &[u8]) -> Result<AccessEntry, StateError> {

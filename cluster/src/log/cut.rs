@@ -1,7 +1,7 @@
 //! Cutting the journal behind what no group needs any more.
 //!
-//! Entries up to a purge are in a snapshot. What else stands before the cut and still counts (a group's newest vote and newest purge)
-//! is written again first, and the cut waits until that is durable.
+//! Entries up to a purge are in a snapshot. What else stands before the cut and still counts (a group's newest vote and newest purge, and
+//! that a replica of it was dropped) is written again first, and the cut waits until that is durable.
 
 use docket_persistence::{JournalError, Position};
 use tokio::sync::mpsc;
@@ -23,7 +23,7 @@ pub(crate) async fn cut_journal(
     logs: &[GroupLog],
 ) -> Result<Option<Position>, JournalError> {
     let bound = oldest_entry(logs);
-    // Two messages a group at most.
+    // Three messages a group at most.
     let (tell, mut durable) = mpsc::unbounded_channel();
     for log in logs {
         write_again(journal, log, bound, &tell)?;
@@ -48,7 +48,7 @@ fn oldest_entry(logs: &[GroupLog]) -> Option<Position> {
     logs.iter().filter_map(GroupLog::oldest_durable).min()
 }
 
-/// Writes the group's newest vote and purge again where they stand before the bound; without one, in any case.
+/// Writes again what counts of a group wherever it stands, where it stands before the bound; without one, in any case.
 fn write_again(
     journal: &NodeJournal,
     log: &GroupLog,
@@ -87,6 +87,21 @@ fn write_again(
                 .journal
                 .append(vec![record::purge(group, &purged)], Box::new(done))?;
             index.requeue_purge(write);
+        }
+        if let Some(dropped) = index.dropped().filter(|_| is_before_bound(index.dropped_at())) {
+            let (write, log, tell) = (index.begin_write(), log.clone(), tell.clone());
+            let done = move |result: Result<&[Position], JournalError>| {
+                settle(result, &tell, |position| {
+                    log.with_index(|_, index| index.settle_dropped(write, position))
+                });
+            };
+            // Between the two no entry is written, so that none stands before the first one written again.
+            let record = match dropped.whole {
+                true => record::dropped(group, &dropped.floor),
+                false => record::drop(group, &dropped.floor),
+            };
+            journal.journal.append(vec![record], Box::new(done))?;
+            index.requeue_dropped(write);
         }
         Ok(())
     })

@@ -19,6 +19,8 @@ pub(crate) struct LogIndex {
     vote_at: Place,
     purged: Option<LogId>,
     purged_at: Place,
+    dropped: Option<Dropped>,
+    dropped_at: Place,
     committed: Option<LogId>,
     /// Index of `slots[0]`.
     first: u64,
@@ -57,6 +59,15 @@ impl Place {
     }
 }
 
+/// What is left of a replica that was moved away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// The last entry of the greatest log that was dropped.
+    pub(crate) floor: LogId,
+    /// Whether its snapshots are gone as well.
+    pub(crate) whole: bool,
+}
+
 struct Slot {
     term: u64,
     place: Place,
@@ -89,6 +100,8 @@ impl LogIndex {
             vote_at: Place::Nowhere,
             purged: None,
             purged_at: Place::Nowhere,
+            dropped: None,
+            dropped_at: Place::Nowhere,
             committed: None,
             first: 0,
             slots: VecDeque::new(),
@@ -118,6 +131,46 @@ impl LogIndex {
 
     pub(crate) fn purged_at(&self) -> Place {
         self.purged_at
+    }
+
+    /// What is left of a replica that was here before this one.
+    pub(crate) fn dropped(&self) -> Option<Dropped> {
+        self.dropped
+    }
+
+    pub(crate) fn dropped_at(&self) -> Place {
+        self.dropped_at
+    }
+
+    /// The last entry of a log that was dropped here, as long as this log does not reach so far. Until then this node must neither stand
+    /// for election nor vote for who has less than that: the entries which it helped to commit with the old log would be outvoted.
+    pub(crate) fn floor(&self) -> Option<LogId> {
+        let floor = self.dropped.map(|dropped| dropped.floor);
+        floor.filter(|floor| self.last().is_none_or(|last| last < *floor))
+    }
+
+    /// Forgets all but the vote, and keeps in mind where the log ended. The numbers of writes go on: what is still on its way is none of
+    /// the new log's.
+    pub(crate) fn drop_all(&mut self, floor: LogId, place: Place) {
+        let dropped = self.dropped.map(|dropped| dropped.floor);
+        *self = Self {
+            vote: self.vote,
+            vote_at: self.vote_at,
+            dropped: Some(Dropped {
+                floor: dropped.max(Some(floor)).unwrap_or(floor),
+                whole: false,
+            }),
+            dropped_at: place,
+            writes: self.writes,
+            ..Self::new(self.cache_bytes_max)
+        };
+    }
+
+    /// Notes that the snapshots of what was dropped are gone, too.
+    pub(crate) fn set_dropped(&mut self, floor: LogId, place: Place) {
+        let floor = self.dropped.map_or(floor, |dropped| dropped.floor.max(floor));
+        self.dropped = Some(Dropped { floor, whole: true });
+        self.dropped_at = place;
     }
 
     pub(crate) fn committed(&self) -> Option<LogId> {
@@ -277,6 +330,15 @@ impl LogIndex {
 
     pub(crate) fn settle_purge(&mut self, write: u64, position: Position) {
         self.purged_at.settle(write, position);
+    }
+
+    pub(crate) fn settle_dropped(&mut self, write: u64, position: Position) {
+        self.dropped_at.settle(write, position);
+    }
+
+    /// Marks what was dropped as written once more.
+    pub(crate) fn requeue_dropped(&mut self, write: u64) {
+        self.dropped_at = Place::Queued(write);
     }
 
     /// Marks the newest vote as written once more.
@@ -482,6 +544,35 @@ mod tests {
         assert_eq!(log.oldest_entry(), Some(Place::Queued(second)));
         log.settle_entries(second, 0, &[Position::new(2, 0)]);
         assert_eq!(log.oldest_entry(), Some(at(2)));
+    }
+
+    #[test]
+    fn a_log_that_was_dropped_leaves_its_vote_and_the_length_that_it_had() {
+        let mut log = index_of(&[1, 2, 2], 1000);
+        log.set_vote(Vote::new(7, 3), at(4));
+        log.purge(log_id(1, 0), at(5));
+        let writes = log.begin_write();
+        log.drop_all(log_id(2, 2), at(6));
+        assert_eq!((log.last(), log.purged(), log.next()), (None, None, 0));
+        assert_eq!(
+            (log.vote(), log.floor()),
+            (Some(Vote::new(7, 3)), Some(log_id(2, 2)))
+        );
+        assert_eq!((log.cached_bytes(), log.oldest_entry()), (0, None));
+        assert!(log.begin_write() > writes);
+        log.set_dropped(log_id(2, 2), at(7));
+        // It counts until the new log is as long, and comes back with what is taken back.
+        for (index, term, floor) in [(0, 1, true), (1, 2, true), (2, 2, false)] {
+            log.push(blank(term, index), 10, at(8 + index)).unwrap();
+            assert_eq!(log.floor().is_some(), floor, "entry {index}");
+        }
+        log.truncate(1);
+        assert_eq!(log.floor(), Some(log_id(2, 2)));
+        // A shorter one that is dropped later asks for no less.
+        log.drop_all(log_id(1, 0), at(20));
+        assert_eq!(log.floor(), Some(log_id(2, 2)));
+        log.purge(log_id(3, 9), at(21));
+        assert_eq!(log.floor(), None);
     }
 
     #[test]

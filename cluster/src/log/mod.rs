@@ -1,6 +1,7 @@
 //! The replicated log of a group, kept in the node's one journal.
 
 mod cut;
+mod dropping;
 mod index;
 pub(crate) mod record;
 mod store;

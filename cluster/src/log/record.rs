@@ -13,13 +13,17 @@
 //!                      payload kind 0: blank, no bytes; 1: normal, the proposed bytes; 2: membership, JSON
 //!  kind 3, truncation  from u64        entries of this index and after are void
 //!  kind 4, purge       term u64 │ index u64        entries up to this one are in a snapshot
+//!  kind 5, drop        term u64 │ index u64        the replica was moved away: its entries, which ended with this one, its purges
+//!                                                  and its snapshots are void
+//!  kind 6, dropped     term u64 │ index u64        the snapshots are gone, too
 //! ```
 //!
 //! `committed_next` is how far the group knew its log to be committed when it wrote the entry: the index after the last committed one.
 //! It costs eight bytes and saves a record, and a sync, of its own; recovery applies that far while it reads.
 //!
 //! The newest vote and the newest purge of a group count, wherever they stand; both are written again before the journal is cut behind
-//! them.
+//! them. So does what says that a replica was dropped, for ever: its vote counts on, and must not be given to who has less than the log
+//! that it voted with (`floor` in `index.rs`). While the snapshots of a drop are not gone, snapshots are older than it; afterwards, younger.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -34,6 +38,8 @@ const VOTE: u8 = 1;
 const ENTRY: u8 = 2;
 const TRUNCATION: u8 = 3;
 const PURGE: u8 = 4;
+const DROP: u8 = 5;
+const DROPPED: u8 = 6;
 
 const BLANK: u8 = 0;
 const NORMAL: u8 = 1;
@@ -47,6 +53,10 @@ pub(crate) enum Record<'a> {
     /// Entries from this index on are void.
     Truncation(u64),
     Purge(LogId),
+    /// All of the replica here is void; its log ended with this entry.
+    Drop(LogId),
+    /// Its snapshots are gone, too.
+    Dropped(LogId),
 }
 
 /// An entry whose payload is still in the journal's bytes.
@@ -91,9 +101,23 @@ pub(crate) fn truncation(group: GroupId, from: u64) -> Bytes {
 }
 
 pub(crate) fn purge(group: GroupId, upto: &LogId) -> Bytes {
-    let mut record = head(group, PURGE, 16);
-    record.put_u64_le(term_of(upto));
-    record.put_u64_le(upto.index);
+    about(group, PURGE, upto)
+}
+
+/// `floor` is the last entry of the log that is dropped.
+pub(crate) fn drop(group: GroupId, floor: &LogId) -> Bytes {
+    about(group, DROP, floor)
+}
+
+/// `floor` is the last entry of the log that was dropped.
+pub(crate) fn dropped(group: GroupId, floor: &LogId) -> Bytes {
+    about(group, DROPPED, floor)
+}
+
+fn about(group: GroupId, kind: u8, id: &LogId) -> Bytes {
+    let mut record = head(group, kind, 16);
+    record.put_u64_le(term_of(id));
+    record.put_u64_le(id.index);
     record.freeze()
 }
 
@@ -154,10 +178,9 @@ pub(crate) fn decode(record: &[u8]) -> Result<(GroupId, Record<'_>), RecordError
             payload: fields.rest,
         }),
         TRUNCATION => Record::Truncation(fields.u64()?),
-        PURGE => Record::Purge({
-            let term = fields.u64()?;
-            log_id(term, fields.u64()?)
-        }),
+        PURGE => Record::Purge(fields.log_id()?),
+        DROP => Record::Drop(fields.log_id()?),
+        DROPPED => Record::Dropped(fields.log_id()?),
         unknown => return Err(RecordError::Kind(unknown)),
     };
     Ok((group, record))
@@ -214,6 +237,11 @@ impl Fields<'_> {
     fn u64(&mut self) -> Result<u64, RecordError> {
         self.take().map(u64::from_le_bytes)
     }
+
+    fn log_id(&mut self) -> Result<LogId, RecordError> {
+        let term = self.u64()?;
+        Ok(log_id(term, self.u64()?))
+    }
 }
 
 #[cfg(test)]
@@ -250,6 +278,14 @@ mod tests {
         assert_eq!(
             hex(purge(GROUP, &log_id(2, 4))),
             "01040700000002000000000000000400000000000000"
+        );
+        assert_eq!(
+            hex(drop(GROUP, &log_id(2, 4))),
+            "01050700000002000000000000000400000000000000"
+        );
+        assert_eq!(
+            hex(dropped(GROUP, &log_id(2, 4))),
+            "01060700000002000000000000000400000000000000"
         );
     }
 
@@ -292,6 +328,14 @@ mod tests {
         assert_eq!(
             decode(&purge(GROUP, &log_id(2, 4))).unwrap(),
             (GROUP, Record::Purge(log_id(2, 4)))
+        );
+        assert_eq!(
+            decode(&drop(GROUP, &log_id(2, 4))).unwrap(),
+            (GROUP, Record::Drop(log_id(2, 4)))
+        );
+        assert_eq!(
+            decode(&dropped(GROUP, &log_id(2, 4))).unwrap(),
+            (GROUP, Record::Dropped(log_id(2, 4)))
         );
     }
 

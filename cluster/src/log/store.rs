@@ -55,9 +55,14 @@ impl NodeJournal {
         }
     }
 
+    /// There is room again.
+    pub(super) fn wake(&self) {
+        self.room.notify_waiters();
+    }
+
     /// Queues records as soon as the journal's queue has room for them. `queue` is tried again each time something was committed, and
     /// must change nothing when the journal refuses.
-    async fn when_there_is_room(
+    pub(super) async fn when_there_is_room(
         &self,
         mut queue: impl FnMut() -> Result<(), JournalError> + Send,
     ) -> Result<(), io::Error> {
@@ -108,7 +113,11 @@ impl GroupLog {
         look(self.shared.group, &mut self.shared.index.lock())
     }
 
-    /// Whether no entry was ever written here.
+    pub(super) fn journal(&self) -> &NodeJournal {
+        &self.shared.journal
+    }
+
+    /// Whether no entry was ever written here, or what was is dropped.
     pub(crate) fn is_pristine(&self) -> bool {
         self.shared.index.lock().last().is_none()
     }

@@ -27,6 +27,7 @@ pub use ask::ManageError;
 pub(crate) use enter::{Standing, enter};
 use remembered::Remembered;
 
+use crate::limits::ALIVE_MS;
 use crate::peer::{Own, PeerError, Peers};
 use crate::progress::Stop;
 use crate::registry::{Ask, NodeState, Refusal, SharedRegistry};
@@ -147,6 +148,17 @@ impl Members {
         registry
             .node(node)
             .is_some_and(|node| node.state == NodeState::Removed)
+    }
+
+    /// Whether every other member has been heard of lately.
+    pub(crate) fn are_all_alive(&self) -> bool {
+        let registry = self.registry.now();
+        let mut others = registry.members().map(|(id, _)| id).filter(|id| *id != self.me());
+        let lately = Duration::from_millis(ALIVE_MS);
+        others.all(|node| {
+            let silence = self.peers.links(node).ok().and_then(|links| links.silence());
+            silence.is_some_and(|silence| silence < lately)
+        })
     }
 
     /// Says that this node is there, follows who else is, and notices when it is let in no more. Ends with `closing`.

@@ -58,7 +58,7 @@ struct Receiver {
 }
 
 struct Open {
-    group: u32,
+    group: Group,
     appends: mpsc::Sender<AppendEntriesRequest<TypeConfig>>,
 }
 
@@ -91,6 +91,12 @@ impl Receiver {
             }
             // What was on its way when its session ended is passed over.
             Action::Next(request) => match self.open.get(&session) {
+                Some(open) if open.group.is_leaving() => {
+                    let group = open.group.id();
+                    self.open.remove(&session);
+                    self.refuse(session, format!("the replica of {group} leaves this node"))
+                        .await
+                }
                 Some(open) => open.queue(request, self.from),
                 None => Ok(()),
             },
@@ -101,6 +107,13 @@ impl Receiver {
         }
     }
 
+    async fn refuse(&self, session: u64, why: String) -> Result<(), Status> {
+        let failed = wire::put_append_failure(why);
+        tell(&self.tell, session, failed)
+            .await
+            .map_err(|_| Status::cancelled("nobody listens"))
+    }
+
     async fn begin(&mut self, session: u64, request: AppendRequest) -> Result<(), Status> {
         if self.running.len() >= 2 * PEER_SESSIONS_MAX {
             return Err(Status::resource_exhausted(
@@ -108,14 +121,16 @@ impl Receiver {
             ));
         }
         let group = request.group;
-        let Ok(target) = self.groups.get(group) else {
-            let failed = wire::put_append_failure(format_args!("there is no group {group} here"));
-            return tell(&self.tell, session, failed)
-                .await
-                .map_err(|_| Status::cancelled("nobody listens"));
+        let Ok(target) = self.groups.replica(group) else {
+            return self
+                .refuse(session, format!("there is no replica of group {group} here now"))
+                .await;
         };
         let (appends, queue) = mpsc::channel(PEER_APPENDS_MAX);
-        let open = Open { group, appends };
+        let open = Open {
+            group: target.clone(),
+            appends,
+        };
         open.queue(request, self.from)?;
         self.open.insert(session, open);
         self.running
@@ -126,7 +141,7 @@ impl Receiver {
 
 impl Open {
     fn queue(&self, request: AppendRequest, from: NodeId) -> Result<(), Status> {
-        if request.group != self.group {
+        if request.group != self.group.id().0 {
             return Err(Status::invalid_argument("a session of two groups"));
         }
         let request =
@@ -148,7 +163,8 @@ async fn append_all(
     queue: mpsc::Receiver<AppendEntriesRequest<TypeConfig>>,
     tell_to: Tell,
 ) -> u64 {
-    let mut results = std::pin::pin!(group.raft().stream_append(ReceiverStream::new(queue)));
+    let raft = group.raft();
+    let mut results = std::pin::pin!(raft.stream_append(ReceiverStream::new(queue)));
     while let Some(result) = results.next().await {
         let reply = match &result {
             Ok(result) => wire::put_appended(result),

@@ -53,7 +53,9 @@ pub(crate) use listener::Listener;
 use net::Net;
 pub(crate) use pace::Pace;
 pub(crate) use pulse::pulse;
-pub(crate) use read_index::{put_read, put_who_leads, take_leader, take_read};
+pub(crate) use read_index::{
+    put_read, put_who_is_member, put_who_leads, take_leader, take_members, take_read,
+};
 pub(crate) use service::{EXPELLED, Served};
 pub(crate) use spool::{Spooled, Spools, Sum};
 pub use tls::{PeerTls, certificate_name};

@@ -1,10 +1,14 @@
 //! How a replica learns what it must have applied before a read of it is linearizable: it asks the leader, which makes its own check and
-//! says how far it has applied then. And how a node that has no replica learns who leads: it asks one that has.
+//! says how far it has applied then. And how a node that has no replica learns who leads: it asks one that has; and one that had, from
+//! the leader, whether it is none of the group's members any more.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use docket_proto::peer::call_read_index::Result as Index;
-use docket_proto::peer::{CallLeader, CallRead, CallReadIndex, CallReadReply};
-use futures::future::join_all;
+use docket_proto::peer::{CallLeader, CallMembers, CallRead, CallReadIndex, CallReadReply};
+use futures::future::{join, join_all};
+use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
 
 use super::service::Groups;
@@ -15,7 +19,8 @@ use crate::{Leader, Leadership, NodeId, ReadError};
 /// Answers a peer.
 pub(super) async fn answer(groups: Groups, body: Bytes) -> Result<Bytes, Declined> {
     let asked = CallRead::decode(body).map_err(|error| Declined(error.to_string()))?;
-    if asked.groups.len().max(asked.led.len()) > READ_GROUPS_MAX {
+    let most = asked.groups.len().max(asked.led.len());
+    if most.max(asked.members.len()) > READ_GROUPS_MAX {
         return Err(Declined("more groups than a cluster has".into()));
     }
     let indexes = asked.groups.iter().map(|group| async {
@@ -35,8 +40,43 @@ pub(super) async fn answer(groups: Groups, body: Bytes) -> Result<Bytes, Decline
         .iter()
         .map(|group| put_leader(&groups, *group))
         .collect();
-    let groups = join_all(indexes).await;
-    Ok(CallReadReply { groups, led }.encode_to_vec().into())
+    let members = asked.members.iter().map(|group| put_members(&groups, *group));
+    let (groups, members) = join(join_all(indexes), join_all(members)).await;
+    Ok(CallReadReply { groups, led, members }.encode_to_vec().into())
+}
+
+async fn put_members(groups: &Groups, group: u32) -> CallMembers {
+    let Ok(group) = groups.get(group) else {
+        return CallMembers::default();
+    };
+    // Looked at after the check: a member that had been added before it is seen.
+    if group.read_barrier().await.is_err() {
+        return CallMembers::default();
+    }
+    let metrics = group.raft().metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    let committed = metrics.local_committed.map(|id| id.index);
+    CallMembers {
+        known: membership.log_id().map(|id| id.index) <= committed,
+        nodes: membership.membership().nodes().map(|(id, _)| *id).collect(),
+    }
+}
+
+/// The question who is a member of a group, for its leader.
+pub(crate) fn put_who_is_member(group: u32) -> Bytes {
+    let asked = CallRead {
+        members: vec![group],
+        ..CallRead::default()
+    };
+    asked.encode_to_vec().into()
+}
+
+/// The answer, where whoever was asked leads, and knows.
+pub(crate) fn take_members(reply: Bytes) -> Option<BTreeSet<NodeId>> {
+    let members = CallReadReply::decode(reply).ok()?.members.into_iter().next()?;
+    let known = members.known && !members.nodes.is_empty();
+    known.then(|| members.nodes.into_iter().map(NodeId).collect())
 }
 
 fn put_leader(groups: &Groups, group: u32) -> CallLeader {
@@ -57,8 +97,8 @@ fn put_leader(groups: &Groups, group: u32) -> CallLeader {
 /// The question who leads a group.
 pub(crate) fn put_who_leads(group: u32) -> Bytes {
     let asked = CallRead {
-        groups: Vec::new(),
         led: vec![group],
+        ..CallRead::default()
     };
     asked.encode_to_vec().into()
 }
@@ -71,8 +111,11 @@ pub(crate) fn take_leader(reply: Bytes) -> Option<(NodeId, u64)> {
 
 /// The question about these groups.
 pub(crate) fn put_read(groups: Vec<u32>) -> Bytes {
-    let led = Vec::new();
-    CallRead { groups, led }.encode_to_vec().into()
+    let asked = CallRead {
+        groups,
+        ..CallRead::default()
+    };
+    asked.encode_to_vec().into()
 }
 
 /// The answers, one for each group that was asked about: the index after what must be applied.

@@ -37,6 +37,17 @@ impl Groups {
             .get(group as usize)
             .ok_or_else(|| Status::not_found(format!("there is no group {group} here")))
     }
+
+    /// A group for whoever replicates it. While the replica here is dropped there is none.
+    pub(super) fn replica(&self, group: u32) -> Result<&Group, Status> {
+        let found = self.get(group)?;
+        match found.is_leaving() {
+            true => Err(Status::unavailable(format!(
+                "the replica of group {group} leaves this node"
+            ))),
+            false => Ok(found),
+        }
+    }
 }
 
 /// What all connections share.
@@ -108,6 +119,10 @@ impl Handler {
 
     fn group(&self, group: u32) -> Result<&Group, Status> {
         self.served.groups.get(group)
+    }
+
+    fn replica(&self, group: u32) -> Result<&Group, Status> {
+        self.served.groups.replica(group)
     }
 
     /// Whether the caller may go on; the version that is spoken with it.
@@ -245,8 +260,13 @@ impl Peer for Handler {
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
         let (from, request) = (self.caller()?, request.into_inner());
-        let (group, pre_vote) = (self.group(request.group)?, request.pre_vote);
+        let (group, pre_vote) = (self.replica(request.group)?, request.pre_vote);
         let request = wire::take_vote(request, from).map_err(invalid)?;
+        if !group.may_vote_for(request.last_log_id) {
+            return Err(Status::failed_precondition(
+                "an earlier replica here had more of the log than the candidate",
+            ));
+        }
         let voted = if pre_vote {
             group.raft().pre_vote(request).await
         } else {
@@ -262,13 +282,14 @@ impl Peer for Handler {
         request: Request<pb::AppendRequest>,
     ) -> Result<Response<pb::AppendReply>, Status> {
         let (from, request) = (self.caller()?, request.into_inner());
-        let group = self.group(request.group)?;
+        let group = self.replica(request.group)?;
         if !request.entries.is_empty() {
             return Err(Status::invalid_argument("a heartbeat with entries"));
         }
         let request = wire::take_append(request, from).map_err(invalid)?;
         let once = futures::stream::iter([request]);
-        let mut results = std::pin::pin!(group.raft().stream_append(once));
+        let raft = group.raft();
+        let mut results = std::pin::pin!(raft.stream_append(once));
         let result = results.next().await.ok_or_else(|| stopped("no answer"))?;
         result
             .map(|result| Response::new(wire::put_appended(&result)))
@@ -298,7 +319,7 @@ impl Peer for Handler {
         let Part::Head(head) = next_part(&mut parts).await? else {
             return Err(Status::invalid_argument("a snapshot without its head"));
         };
-        let group = self.group(head.group)?;
+        self.replica(head.group)?;
         let (vote, meta) = wire::take_snapshot_head(&head, from).map_err(invalid)?;
         if let Some(free_bytes) = self.served.journal.disk_low() {
             self.served.spools.forget_all();
@@ -318,12 +339,14 @@ impl Peer for Handler {
             }
         };
         let mut snapshot = self.take_snapshot(&mut parts, arriving).await?;
-        snapshot.digest = head.digest.map(wire::take_digest);
+        snapshot.digest = wire::take_head_digest(&head);
         let snapshot = Snapshot {
             meta,
             snapshot: SnapshotData::Arrived(snapshot),
         };
-        let taken = group.raft().install_full_snapshot(vote, snapshot).await;
+        // It may have taken long.
+        let raft = self.replica(head.group)?.raft();
+        let taken = raft.install_full_snapshot(vote, snapshot).await;
         taken
             .map(|taken| Response::new(wire::put_snapshot_taken(&taken)))
             .map_err(stopped)
@@ -368,7 +391,12 @@ impl Peer for Handler {
         request: Request<pb::TransferLeaderRequest>,
     ) -> Result<Response<pb::TransferLeaderReply>, Status> {
         let (from, request) = (self.caller()?, request.into_inner());
-        let group = self.group(request.group)?;
+        let group = self.replica(request.group)?;
+        if !group.may_vote_for(None) {
+            return Err(Status::failed_precondition(
+                "an earlier replica here had more of the log than there is now",
+            ));
+        }
         let request = wire::take_transfer(request, from).map_err(invalid)?;
         let response = group.raft().handle_transfer_leader(request).await;
         response

@@ -26,6 +26,9 @@ use crate::limits::{
     PEER_CHUNK_BYTES, PEER_SNAPSHOTS_IN_MAX, PEER_SNAPSHOTS_KEPT_MAX, PEER_SNAPSHOTS_KEPT_MS,
 };
 
+/// How often to look whether what is held may stay, in milliseconds.
+const TIDY_EVERY_MS: u64 = 1_000;
+
 /// Where snapshots arrive.
 pub(crate) struct Spools {
     dir: PathBuf,
@@ -142,19 +145,29 @@ impl Spools {
         self.kept.lock().clear();
     }
 
-    /// Lets go of what broke off long ago, until `closing`.
-    pub(crate) async fn tidy(self: Arc<Self>, closing: CancellationToken) {
+    /// Lets go of what broke off long ago, and of everything that did while the disk is low; until `closing`.
+    pub(crate) async fn tidy(self: Arc<Self>, is_low: impl Fn() -> bool, closing: CancellationToken) {
         let age = Duration::from_millis(PEER_SNAPSHOTS_KEPT_MS);
+        let held = crate::metrics::snapshots_held();
         let tidying = async {
             loop {
-                tokio::time::sleep(age / 8).await;
+                tokio::time::sleep(Duration::from_millis(TIDY_EVERY_MS)).await;
+                if is_low() {
+                    self.forget_all();
+                }
                 self.forget_older(age);
+                held.set(self.bytes_held() as f64);
             }
         };
         tokio::select! {
             () = closing.cancelled() => {}
             () = tidying => {}
         }
+    }
+
+    /// Bytes of all that broke off and may be gone on with.
+    fn bytes_held(&self) -> u64 {
+        self.kept.lock().iter().map(|kept| kept.spool.sum.bytes).sum()
     }
 
     fn forget_older(&self, age: Duration) {
@@ -369,6 +382,27 @@ mod tests {
             .collect();
         assert_eq!(read, chunks);
         assert_eq!(spools.held(&source("a")), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_goes_when_the_disk_runs_low() {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path()));
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        arriving.write(&[1; 10]).unwrap();
+        drop(arriving);
+        let (low, closing) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let of_disk = Arc::clone(&low);
+        let is_low = move || of_disk.load(Ordering::Relaxed) != 0;
+        let tidying = tokio::spawn(Arc::clone(&spools).tidy(is_low, closing.clone()));
+        let look = Duration::from_millis(2 * TIDY_EVERY_MS);
+        tokio::time::sleep(look).await;
+        assert_eq!((spools.held(&source("a")), spools.bytes_held()), (10, 10));
+        low.store(1, Ordering::Relaxed);
+        tokio::time::sleep(look).await;
+        assert_eq!((spools.held(&source("a")), spools.bytes_held()), (0, 0));
+        closing.cancel();
+        tidying.await.unwrap();
     }
 
     #[test]

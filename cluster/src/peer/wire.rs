@@ -232,7 +232,8 @@ pub(crate) fn put_snapshot_head(
         ballot: Some(put_ballot(vote)),
         last_log_id: meta.last_log_id.as_ref().map(put_log_id),
         membership: put_json(&meta.last_membership)?,
-        digest: digest.map(put_digest),
+        digest: digest.filter(|digest| !digest.is_of_values()).map(put_digest),
+        digest_of_values: digest.filter(Digest::is_of_values).map(put_digest),
         id,
         behind: 0,
     })
@@ -243,6 +244,11 @@ pub(crate) fn put_digest(digest: Digest) -> pb::Digest {
         since: digest.since,
         value: digest.value,
     }
+}
+
+/// The digest of the state in a snapshot, where its sender knew it.
+pub(crate) fn take_head_digest(head: &pb::SnapshotHead) -> Option<Digest> {
+    head.digest_of_values.or(head.digest).map(take_digest)
 }
 
 pub(crate) fn take_digest(digest: pb::Digest) -> Digest {
@@ -405,9 +411,13 @@ mod tests {
             last_membership: StoredMembership::new(Some(log_id(1, 0)), Membership::default()),
         };
         let leader = Vote::new_committed(3, 2);
-        let digest = Digest { since: 5, value: 9 };
-        let head = put_snapshot_head(7, &leader, &meta, Some(digest), Bytes::from_static(b"s")).unwrap();
-        assert_eq!(head.digest.map(take_digest), Some(digest));
+        for digest in [Digest { since: 5, value: 9 }, Digest::begin(5)] {
+            let head = put_snapshot_head(7, &leader, &meta, Some(digest), Bytes::from_static(b"s")).unwrap();
+            assert_eq!(take_head_digest(&head), Some(digest));
+            assert_eq!(head.digest.is_some(), !digest.is_of_values());
+        }
+        let digest = Some(Digest::begin(5));
+        let head = put_snapshot_head(7, &leader, &meta, digest, Bytes::from_static(b"s")).unwrap();
         assert_eq!(take_snapshot_head(&head, LEADER).unwrap(), (leader, meta));
         let transfer = TransferLeaderRequest::new(leader, 1, Some(log_id(3, 9)));
         assert_eq!(

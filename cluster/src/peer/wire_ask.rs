@@ -40,7 +40,7 @@ pub(crate) fn put_ask(ask: &Ask) -> Option<pb::AskRequest> {
             to: to.0,
         }),
         Ask::Balance => Asked::Balance(pb::Blank {}),
-        Ask::Activate { .. } | Ask::Plan { .. } => return None,
+        Ask::Activate { .. } | Ask::Plan { .. } | Ask::EvenLeads { .. } => return None,
     };
     Some(pb::AskRequest { ask: Some(asked) })
 }

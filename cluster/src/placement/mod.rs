@@ -11,11 +11,13 @@
 //! ```
 //!
 //! Nothing is remembered between turns: the registry says what is wanted, the group's log what is. So whoever crashes, another one, or
-//! the same one after its start, does the step that is next.
+//! the same one after its start, does the step that is next. Only for how long nothing has moved is counted (`rest`): then leads are evened
+//! out, too.
 
+mod rest;
 mod step;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::members::{ManageError, Members};
 use crate::registry::{Ask, NodeState, Registry};
-use crate::{Group, GroupId, Leadership, NodeId};
+use crate::{Group, GroupId, Leader, Leadership, NodeId, NodeOptions};
 
+use rest::Rest;
 pub(crate) use step::{CATCH_UP_ENTRIES_MAX, hand_over};
 
 /// How long the controller rests between two turns, in milliseconds, unless the registry changes.
@@ -38,14 +41,17 @@ pub(crate) struct Controller {
     groups: Vec<Group>,
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
+    /// How long the cluster is at rest before leads are evened out, if they are.
+    balance_leads_after: Option<Duration>,
 }
 
 impl Controller {
-    pub(crate) fn new(members: Arc<Members>, groups: Vec<Group>, election_timeout_min_ms: u64) -> Self {
+    pub(crate) fn new(members: Arc<Members>, groups: Vec<Group>, options: &NodeOptions) -> Self {
         Self {
             members,
             groups,
-            alive: Duration::from_millis(election_timeout_min_ms),
+            alive: Duration::from_millis(options.election_timeout_min_ms),
+            balance_leads_after: options.balance_leads_after,
         }
     }
 
@@ -59,6 +65,7 @@ impl Controller {
 
     async fn turns(&self) {
         let mut changed = self.members.registry().watch();
+        let mut rest = Rest::default();
         loop {
             changed.mark_unchanged();
             for group in &self.groups {
@@ -69,6 +76,11 @@ impl Controller {
             }
             if self.groups.first().is_some_and(leads) {
                 self.plan().await;
+                if let Some(after) = self.balance_leads_after {
+                    self.even_leads(&mut rest, after).await;
+                }
+            } else {
+                rest = Rest::default();
             }
             tokio::select! {
                 () = sleep(Duration::from_millis(TURN_MS)) => {}
@@ -87,6 +99,27 @@ impl Controller {
         let groups = self.groups.len() as u32;
         if self.members.registry().now().plan(groups).is_some() {
             self.decide(&Ask::Plan { groups }).await;
+        }
+    }
+
+    /// Has the next lead go to another node, where all has been at rest for long enough.
+    async fn even_leads(&self, rest: &mut Rest, after: Duration) {
+        let registry = self.members.registry().now();
+        let groups = self.groups.len() as u32;
+        let quiet = registry.is_at_rest(groups) && self.members.are_all_alive();
+        if !rest.is_long(quiet, registry.version(), after) {
+            return;
+        }
+        let me = self.members.me();
+        let leader = |group: &Group| match group.leader() {
+            Leader::Here => Some((group.id(), me)),
+            Leader::Node { node, .. } => Some((group.id(), node)),
+            Leader::Unknown => None,
+        };
+        let leaders: BTreeMap<_, _> = self.groups.iter().filter_map(leader).collect();
+        if registry.even_leads(groups, &leaders).is_some() {
+            self.decide(&Ask::EvenLeads { groups, leaders }).await;
+            rest.go_on(self.members.registry().now().version(), after);
         }
     }
 

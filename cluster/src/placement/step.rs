@@ -85,7 +85,8 @@ pub(super) async fn step(group: &Group, registry: &Registry, members: &Members, 
     let unchanged = Precondition::LastMembershipLogId {
         last_membership_log_id: seen,
     };
-    let changing = group.raft().change_membership_if(change, retain, [unchanged]);
+    let raft = group.raft();
+    let changing = raft.change_membership_if(change, retain, [unchanged]);
     match timeout(Duration::from_millis(CHANGE_MS), changing).await {
         Ok(Ok(_)) => {}
         // Somebody else was faster, or leads: the next turn sees what has come of it.
@@ -109,6 +110,13 @@ fn numbers(nodes: &BTreeSet<NodeId>) -> impl Iterator<Item = u64> {
     nodes.iter().map(|node| node.0)
 }
 
+/// The voters, once their membership is committed: another leader may take back one that is not.
+fn report(metrics: &Metrics, voters: BTreeSet<NodeId>) -> Option<Step> {
+    let of = metrics.membership_config.log_id().map(|id| id.index);
+    let committed = metrics.local_committed.map(|id| id.index);
+    (of <= committed).then_some(Step::Report(voters))
+}
+
 /// The next step of a group that is led by `me`.
 fn next(group: &Group, registry: &Registry, me: NodeId, metrics: &Metrics, alive: Duration) -> Option<Step> {
     let membership = metrics.membership_config.membership();
@@ -119,7 +127,9 @@ fn next(group: &Group, registry: &Registry, me: NodeId, metrics: &Metrics, alive
     let learners: BTreeSet<_> = membership.learner_ids().map(NodeId).collect();
     // Before its group was heard of, everything stays as it is.
     let Some(placement) = registry.groups().get(&group.id()) else {
-        return (registry.version() > 0).then_some(Step::Report(voters));
+        return (registry.version() > 0)
+            .then(|| report(metrics, voters))
+            .flatten();
     };
     let Placement {
         wanted,
@@ -145,7 +155,7 @@ fn next(group: &Group, registry: &Registry, me: NodeId, metrics: &Metrics, alive
         };
     }
     if *placed != voters {
-        return Some(Step::Report(voters));
+        return report(metrics, voters);
     }
     let listen = wanted_learners(group.id(), registry, &voters);
     let unheard: BTreeSet<_> = listen.difference(&learners).copied().collect();

@@ -39,6 +39,11 @@ pub(crate) enum Ask {
     Balance,
     /// The next step towards the placement that there should be. Of the leader of the meta group itself.
     Plan { groups: u32 },
+    /// The next lead that should be another node's, with those that are known. Of the leader of the meta group itself.
+    EvenLeads {
+        groups: u32,
+        leaders: BTreeMap<GroupId, NodeId>,
+    },
 }
 
 /// Why something that was asked is not done. Final: the same would be refused again.
@@ -154,7 +159,10 @@ impl Registry {
             Ask::Remove { id, force } => self.remove(*id, force.as_deref()),
             Ask::Move { group, from, to } => self.relocate(*group, *from, *to),
             Ask::Balance => Ok(self.balance()),
-            Ask::Plan { groups } => Ok(self.plan(*groups).into_iter().collect()),
+            Ask::EvenLeads { groups, leaders } => Ok(self.even_leads(*groups, leaders).into_iter().collect()),
+            Ask::Plan { groups } => Ok(self
+                .plan(*groups)
+                .map_or_else(Vec::new, |change| self.with_doubt(change))),
         }
     }
 
@@ -296,7 +304,24 @@ impl Registry {
         nodes.remove(&from);
         nodes.insert(to);
         let pinned = true;
-        Ok(vec![Change::Wanted { group, nodes, pinned }])
+        Ok(self.with_doubt(Change::Wanted { group, nodes, pinned }))
+    }
+
+    /// Where replicas are to be again where they were before a move that is not over, nobody knows who votes until the group's leader has
+    /// brought it there and says so: until then the group is not at rest.
+    fn with_doubt(&self, change: Change) -> Vec<Change> {
+        let doubt = match &change {
+            Change::Wanted { group, nodes, .. } => {
+                let placement = self.groups.get(group);
+                let back = placement.is_some_and(|it| it.is_moving() && it.placed == *nodes);
+                back.then(|| Change::Placed {
+                    group: *group,
+                    nodes: BTreeSet::new(),
+                })
+            }
+            _ => None,
+        };
+        std::iter::once(change).chain(doubt).collect()
     }
 
     /// Prefers for each group the one of its voters that leads the fewest, the groups with the least choice first. Where replicas were

@@ -145,6 +145,11 @@ impl StateMachine for MetaMachine {
         self.registry.put(registry);
         Ok(())
     }
+
+    fn clear(&self) {
+        self.above.clear();
+        self.registry.put(Registry::default());
+    }
 }
 
 /// Reads on until there are this many bytes, or no more.

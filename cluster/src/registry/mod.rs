@@ -11,6 +11,7 @@
 //! it, because the votes of the first one count.
 
 mod decide;
+mod leads;
 mod machine;
 mod plan;
 mod record;

@@ -252,6 +252,8 @@ fn a_move_to_a_node_that_will_not_come_back_is_given_up() {
     ask(&mut registry, &Ask::Remove { id: to, force }).unwrap();
     ask(&mut registry, &Ask::Plan { groups: GROUPS }).unwrap();
     assert_eq!(registry.groups()[&group].wanted, before, "what was there stays");
+    // Once its leader has brought it there.
+    report_of(&mut registry, group, &before);
     settle(&mut registry);
     all_have(&registry, 3);
     assert!(registry.groups()[&group].placed.contains(&from));
@@ -290,9 +292,80 @@ fn a_move_may_be_taken_back_and_no_other_begun_meanwhile() {
         from: to,
         to: from,
     };
+    let before = registry.groups()[&group].placed.clone();
     ask(&mut registry, &back).unwrap();
+    assert_eq!(registry.groups()[&group].wanted, before);
+    // Its leader may be half-way: nothing else begins until that is undone.
+    assert!(registry.groups()[&group].is_moving());
+    assert_eq!(registry.plan(GROUPS), None);
+    assert_eq!(ask(&mut registry, &other_move), Err(Refusal::Moving { group }));
+    report_of(&mut registry, group, &before);
     assert!(!registry.groups()[&group].is_moving());
     ask(&mut registry, &other_move).unwrap();
+}
+
+/// Who leads, as far as the registry says so, and else the first node.
+fn leads(registry: &Registry) -> BTreeMap<NodeId, usize> {
+    let mut leads: BTreeMap<_, _> = registry.active().iter().map(|node| (*node, 0)).collect();
+    for placement in registry.groups().values() {
+        *leads.entry(placement.preferred.unwrap_or(id(1))).or_default() += 1;
+    }
+    leads
+}
+
+#[test]
+fn leads_are_evened_out_one_by_one_and_then_stay() {
+    let mut registry = founded(3);
+    settle(&mut registry);
+    let leaders: BTreeMap<_, _> = registry.groups().keys().map(|group| (*group, id(1))).collect();
+    let even = Ask::EvenLeads {
+        groups: GROUPS,
+        leaders: leaders.clone(),
+    };
+    let mut steps = 0;
+    while registry.even_leads(GROUPS, &leaders).is_some() {
+        let before = leads(&registry);
+        ask(&mut registry, &even).unwrap();
+        let after = leads(&registry);
+        let moved = after
+            .iter()
+            .filter(|(node, count)| before[node] < **count)
+            .count();
+        assert_eq!(moved, 1, "{before:?} {after:?}");
+        steps += 1;
+    }
+    let even_now = leads(&registry);
+    let (least, most) = (even_now.values().min().unwrap(), even_now.values().max().unwrap());
+    assert!(
+        most - least <= 1 && steps < GROUPS as usize,
+        "{even_now:?} after {steps}"
+    );
+    // The one who decides it all goes on leading what it decides by.
+    assert_eq!(registry.groups()[&GroupId(0)].preferred, None);
+    // Whoever leads meanwhile where it is said who should, that changes nothing.
+    let said = |group: &GroupId| registry.groups()[group].preferred.is_some();
+    let meanwhile = leaders
+        .iter()
+        .map(|(group, node)| (*group, if said(group) { id(3) } else { *node }));
+    assert_eq!(registry.even_leads(GROUPS, &meanwhile.collect()), None);
+}
+
+#[test]
+fn no_lead_is_moved_while_anything_else_is() {
+    let (mut registry, group, from, to) = moving();
+    let leaders: BTreeMap<_, _> = registry.groups().keys().map(|group| (*group, id(1))).collect();
+    assert_eq!(registry.even_leads(GROUPS, &leaders), None);
+    let back = Ask::Move {
+        group,
+        from: to,
+        to: from,
+    };
+    ask(&mut registry, &back).unwrap();
+    let voters = registry.groups()[&group].wanted.clone();
+    report_of(&mut registry, group, &voters);
+    assert!(registry.even_leads(GROUPS, &leaders).is_some());
+    ask(&mut registry, &Ask::Drain { id: id(4) }).unwrap();
+    assert_eq!(registry.even_leads(GROUPS, &leaders), None);
 }
 
 #[test]
@@ -445,6 +518,10 @@ impl StateMachine for Above {
         }
         *self.0.lock() = state;
         Ok(())
+    }
+
+    fn clear(&self) {
+        self.0.lock().clear();
     }
 }
 

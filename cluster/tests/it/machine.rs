@@ -111,6 +111,10 @@ impl StateMachine for Ledger {
         *self.state.lock() = state;
         Ok(())
     }
+
+    fn clear(&self) {
+        *self.state.lock() = State::default();
+    }
 }
 
 struct Frozen(State, Option<WhileWriting>);

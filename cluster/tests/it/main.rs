@@ -4,6 +4,7 @@
 mod calls;
 mod forming;
 mod kill;
+mod leftovers;
 mod machine;
 mod measure;
 mod node;

@@ -7,6 +7,7 @@
 //!     00000000000000000012/           a snapshot: a sled database of chunks (see `format`); the name is its id, rising by one
 //!     00000000000000000013/           the newest
 //!     00000000000000000014.new/       being written, or left by a crash: removed at the next start
+//!   9.dropped/                        the group has left, and a crash came before its files were gone: removed at the next start
 //! ```
 //!
 //! A snapshot becomes visible by a rename, after everything in it was synced to the platter. The newest [`SNAPSHOTS_KEPT`] of a
@@ -138,6 +139,8 @@ impl SnapshotStore {
         for path in files::entries(&dir)? {
             if let Some(group) = name_of(&path).parse().ok().filter(|_| path.is_dir()) {
                 groups.insert(group, open_group(&path, leftovers)?);
+            } else if leftovers == Leftovers::Remove && name_of(&path).ends_with(DROPPED_SUFFIX) {
+                files::remove_tree(&path)?;
             }
         }
         Ok(Self {
@@ -251,7 +254,7 @@ impl SnapshotStore {
         })
     }
 
-    /// Removes all snapshots of a group that has left this node.
+    /// Removes all snapshots of a group that has left this node. After a crash either all of them are there, or none.
     ///
     /// # Errors
     /// They cannot be removed.
@@ -260,8 +263,15 @@ impl SnapshotStore {
         if let Some(group) = self.inner.state.lock().groups.get_mut(&group) {
             group.finished.clear();
         }
-        files::remove_tree(&self.group_dir(group))?;
-        files::sync_dir(&self.inner.dir)
+        let dir = self.group_dir(group);
+        let away = with_suffix(&dir, DROPPED_SUFFIX);
+        // Of one that could not be removed before.
+        files::remove_tree(&away)?;
+        if dir.exists() {
+            files::rename_durably(&dir, &away)?;
+            files::remove_tree(&away)?;
+        }
+        Ok(())
     }
 
     /// Makes a written snapshot visible and lets the oldest go.

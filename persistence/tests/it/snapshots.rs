@@ -52,6 +52,27 @@ fn a_snapshot_comes_back_as_it_was_written_also_after_reopening() {
 }
 
 #[test]
+fn what_a_crash_left_of_a_group_that_has_left_is_removed_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    write(&store, 7, b"", &[record(1, 1_000)]);
+    write(&store, 8, b"", &[record(1, 1_000)]);
+    drop(store);
+    let away = dir.path().join("7.dropped");
+    std::fs::rename(dir.path().join("7"), &away).unwrap();
+    let store = SnapshotStore::open(dir.path()).unwrap();
+    assert_eq!((store.groups(), away.exists()), (vec![8], false));
+    // And removed once more it is no error.
+    store.remove_group(7).unwrap();
+    store.remove_group(8).unwrap();
+    assert_eq!(store.groups(), Vec::<u32>::new());
+    assert!(!dir.path().join("8").exists());
+    // Who writes one meanwhile finds its place taken away, and the next begins a new one.
+    write(&store, 8, b"", &[record(1, 1_000)]);
+    assert_eq!(store.groups(), [8]);
+}
+
+#[test]
 fn an_empty_state_is_a_snapshot_too() {
     let dir = tempfile::tempdir().unwrap();
     let store = SnapshotStore::open(dir.path()).unwrap();

@@ -287,13 +287,14 @@ impl Stage {
         let status: serde_json::Value = serde_json::from_str(&body).map_err(|cause| cause.to_string())?;
         let groups = status["groups"].as_array().ok_or("a node shows no groups")?;
         for placement in &cluster.placements {
-            // What has no replica here has nothing to say here.
-            if !placement.placed_ids.contains(&(node as u64)) {
-                continue;
-            }
             let group = groups
                 .iter()
                 .find(|group| group["group"] == placement.group.as_str());
+            // What has no replica here leaves nothing here.
+            if !placement.placed_ids.contains(&(node as u64)) {
+                self.is_gone(node, &placement.group, group)?;
+                continue;
+            }
             let group = group.ok_or_else(|| format!("node {node} has no {}", placement.group))?;
             let known = group["leader_id"].as_u64().is_some_and(|leader| leader > 0);
             let voters = group["voter_ids"] == serde_json::json!(placement.placed_ids);
@@ -308,6 +309,28 @@ impl Stage {
             Some(0) => Ok(()),
             Some(_) if under_load => Ok(()),
             open => Err(format!("node {node}: orders are open: {open:?}")),
+        }
+    }
+
+    /// Whether a node has nothing of a shard any more, neither in its log nor in snapshots.
+    fn is_gone(&self, node: usize, group: &str, status: Option<&serde_json::Value>) -> Result<(), String> {
+        // Every node hears the meta group.
+        let shard = group
+            .strip_prefix("shard-")
+            .and_then(|shard| shard.parse::<u32>().ok());
+        let (Some(shard), Some(status)) = (shard, status) else {
+            return Ok(());
+        };
+        let is_empty = status["voter_ids"] == serde_json::json!([]) && status["last_log_index"] == 0;
+        // The meta group is the first of the groups.
+        let snapshots = self
+            .home(node)
+            .data()
+            .join("snapshots")
+            .join((shard + 1).to_string());
+        match is_empty && !snapshots.exists() {
+            true => Ok(()),
+            false => Err(format!("node {node} has dropped nothing of {group}: {status}")),
         }
     }
 
