@@ -13,7 +13,7 @@ use docket_soak::{
     },
 };
 
-use super::{Working, assert_checks_out, histories, lasts, settle, stage::Servers};
+use super::{EPISODE, Working, assert_checks_out, histories, lasts, settle, stage::Servers};
 use crate::{
     environment::seed,
     server::{Home, Server, verify},
@@ -36,30 +36,36 @@ async fn what_one_node_answered_while_it_was_killed_is_linearizable() {
         // Snapshots are taken and the journal is cut within a run.
         .set("cluster.snapshot_bytes_min", "65536");
     let mut server = Server::start(&home);
-    let shop = Arc::new(Shop::open(&target(&server, &home), seed, 0).await.unwrap());
-    let mut clients: Vec<Client> = (1..=CLIENTS).map(|number| Client::new(&shop, number)).collect();
-
     let begun = Instant::now();
-    let mut kills = 0;
-    while begun.elapsed() < lasts {
-        let nodes = [Node::new(&target(&server, &home))];
-        let working = Working::begin(&shop, &nodes, clients);
-        tokio::time::sleep(Duration::from_millis(LIFE_MS + chance.below(2 * LIFE_MS))).await;
-        server.kill();
-        tokio::time::sleep(Duration::from_millis(DEAD_MS)).await;
-        clients = working.end().await;
-        kills += 1;
+    for episode in 0_u64.. {
+        let ends = lasts.min(begun.elapsed() + EPISODE);
+        let shop = Shop::open(&target(&server, &home), seed, episode).await.unwrap();
+        let shop = Arc::new(shop);
+        let mut clients: Vec<Client> = (1..=CLIENTS).map(|number| Client::new(&shop, number)).collect();
+        let mut kills = 0;
+        while begun.elapsed() < ends {
+            let nodes = [Node::new(&target(&server, &home))];
+            let working = Working::begin(&shop, &nodes, clients);
+            tokio::time::sleep(Duration::from_millis(LIFE_MS + chance.below(2 * LIFE_MS))).await;
+            server.kill();
+            tokio::time::sleep(Duration::from_millis(DEAD_MS)).await;
+            clients = working.end().await;
+            kills += 1;
 
-        server = Server::start(&home);
-        let target = target(&server, &home);
-        settle(&shop, &target, &[Node::new(&target)], &mut clients).await;
+            server = Server::start(&home);
+            let target = target(&server, &home);
+            settle(&shop, &target, &[Node::new(&target)], &mut clients).await;
+        }
+        let books = shop.books(&target(&server, &home)).await.unwrap();
+        println!("episode {episode}: {kills} kills, {} orders", books.orders.len());
+        let shop = Arc::into_inner(shop).unwrap();
+        assert_checks_out(seed, &shop.history(books));
+        if begun.elapsed() >= lasts {
+            break;
+        }
     }
-    let books = shop.books(&target(&server, &home)).await.unwrap();
     server.stop(&home);
     verify(&home);
-    println!("{kills} kills, {} orders", books.orders.len());
-    let shop = Arc::into_inner(shop).unwrap();
-    assert_checks_out(seed, &shop.history(books));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
