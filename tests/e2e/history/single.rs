@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a run takes, in seconds, where the environment does not say.
-const SECONDS: u64 = 4;
+const SECONDS: u64 = 3;
 const CLIENTS: u32 = 8;
 /// The process lives for at least this long and at most three times as long.
 const LIFE_MS: u64 = 300;

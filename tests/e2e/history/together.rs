@@ -7,7 +7,7 @@ use crate::environment::seed;
 
 /// How long a run takes, in seconds, where the environment does not say: beside the start and what comes behind each round, so that the
 /// tests of the whole program stay short.
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 5;
 const CLIENTS: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
