@@ -11,7 +11,7 @@ soak *ARGS:
     cargo build --release --package docket --bin docket --package docket-soak --bin docket-soak
     target/release/docket-soak run --out target/soak {{ARGS}}
 
-# An hour of histories under faults, checked; `just history 86400` is a day.
+# An hour of histories of one, three and five nodes under faults, checked; `just history 86400` is a day. DOCKET_SEED repeats one.
 history SECONDS="3600":
     DOCKET_HISTORY_SECONDS={{SECONDS}} cargo test --test e2e history -- --nocapture
 

@@ -30,7 +30,12 @@ pub fn start(log: &Log) -> Result<(), Failure> {
         LogFormat::Json => false,
     };
     let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = fmt().with_writer(io::stderr).with_env_filter(filter);
+    // What cannot be written, on a full disk, is lost. The default is to say so on stderr, which is the same place, and to panic where
+    // that fails: whoever logs is then gone, before it has told anybody what it logged.
+    let lines = fmt()
+        .with_writer(io::stderr)
+        .log_internal_errors(false)
+        .with_env_filter(filter);
     let started = if text {
         lines.with_ansi(colour).finish().try_init()
     } else {

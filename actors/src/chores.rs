@@ -11,10 +11,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use docket_cluster::ShardId;
+use docket_cluster::{ShardId, clock::wall_clock};
 use docket_engine::{Order, OrderId, Sku};
 use docket_proto::peer_call::Reservation;
 
@@ -39,7 +39,7 @@ const RESUMED_AFTER: Duration = Duration::from_secs(1);
 /// Whether an order is old enough to be taken up. One of the future is: a clock was set back.
 fn is_grown_up(order: &OrderId) -> bool {
     let placed = UNIX_EPOCH + Duration::from_millis(order.time_ms());
-    let age = SystemTime::now().duration_since(placed);
+    let age = wall_clock().duration_since(placed);
     age.map_or(true, |age| age >= RESUMED_AFTER)
 }
 

@@ -40,6 +40,7 @@ pub use call::{Call, CallError};
 pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder};
 pub use docket_cluster::{
     GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
+    clock::wall_clock,
 };
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};

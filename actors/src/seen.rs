@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus};
+use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus, clock::wall_clock};
 
 use crate::{
     Docket,
@@ -55,7 +55,7 @@ impl Docket {
         let inner = &self.inner;
         NodeStatus {
             started: inner.started,
-            uptime: inner.started.elapsed().unwrap_or_default(),
+            uptime: wall_clock().duration_since(inner.started).unwrap_or_default(),
             reasons: self.not_ready(),
             cluster: inner.node.status(),
             memory_bytes: memory_bytes(),

@@ -29,6 +29,7 @@ mod apply;
 mod call;
 mod calling;
 mod chores;
+pub mod clock;
 #[cfg(test)]
 mod conformance;
 mod digest;

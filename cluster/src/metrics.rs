@@ -30,6 +30,9 @@ const PEER_CONNECTS: &str = "docket_peer_connects_total";
 const PEER_CONNECT_FAILURES: &str = "docket_peer_connect_failures_total";
 const PEER_APPENDS: &str = "docket_peer_appends_sent_total";
 const PEER_APPEND_BYTES: &str = "docket_peer_append_bytes_sent_total";
+const PEER_HEARTBEATS: &str = "docket_peer_heartbeats_sent_total";
+const PEER_CALLS: &str = "docket_peer_calls_sent_total";
+const PEER_CALL_BYTES: &str = "docket_peer_call_bytes_sent_total";
 const PEER_SNAPSHOT_BYTES: &str = "docket_peer_snapshot_bytes_sent_total";
 const PEER_SNAPSHOTS_HELD: &str = "docket_peer_snapshot_bytes_held";
 const MOVES: &str = "docket_cluster_moves_in_progress";
@@ -143,6 +146,17 @@ fn describe_peers() {
         "Bytes on the disk of snapshots whose transfer broke off, kept so that their senders may go on."
     );
     describe_counter!(
+        PEER_HEARTBEATS,
+        Unit::Count,
+        "Messages to the other node that say who leads, and what is committed, without entries."
+    );
+    describe_counter!(
+        PEER_CALLS,
+        Unit::Count,
+        "Questions of actors, reads and clients' calls that were passed on to the other node, and whether it lives."
+    );
+    describe_counter!(PEER_CALL_BYTES, Unit::Bytes, "Bytes of their contents.");
+    describe_counter!(
         PEER_SNAPSHOT_BYTES,
         Unit::Bytes,
         "Bytes of snapshots that were sent to the other node."
@@ -195,6 +209,9 @@ impl PeerGauges {
             PEER_CONNECT_FAILURES,
             PEER_APPENDS,
             PEER_APPEND_BYTES,
+            PEER_HEARTBEATS,
+            PEER_CALLS,
+            PEER_CALL_BYTES,
             PEER_SNAPSHOT_BYTES,
         ] {
             counter!(name, "node" => node.to_string()).increment(0);
@@ -219,6 +236,7 @@ pub(crate) fn note_connect(node: NodeId, failed: bool) {
 pub(crate) struct Traffic {
     pub(crate) appends: Counter,
     pub(crate) append_bytes: Counter,
+    pub(crate) heartbeats: Counter,
     pub(crate) snapshot_bytes: Counter,
 }
 
@@ -227,6 +245,7 @@ impl Traffic {
         Self {
             appends: counter!(PEER_APPENDS, "node" => node.to_string()),
             append_bytes: counter!(PEER_APPEND_BYTES, "node" => node.to_string()),
+            heartbeats: counter!(PEER_HEARTBEATS, "node" => node.to_string()),
             snapshot_bytes: counter!(PEER_SNAPSHOT_BYTES, "node" => node.to_string()),
         }
     }
@@ -312,6 +331,22 @@ impl GroupMetrics {
             &self.replicas_equal_index,
         ] {
             gauge.set(0.0);
+        }
+    }
+}
+
+/// What one node calls the other for.
+#[derive(Clone)]
+pub(crate) struct Calls {
+    pub(crate) sent: Counter,
+    pub(crate) bytes: Counter,
+}
+
+impl Calls {
+    pub(crate) fn to(node: NodeId) -> Self {
+        Self {
+            sent: counter!(PEER_CALLS, "node" => node.to_string()),
+            bytes: counter!(PEER_CALL_BYTES, "node" => node.to_string()),
         }
     }
 }

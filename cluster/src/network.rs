@@ -145,6 +145,7 @@ impl Peer {
         let sent = async {
             let (link, connection) = self.urgent().await?;
             let request = peer::put_append(self.group.0, request).map_err(|error| self.unreachable(error))?;
+            self.traffic.heartbeats.increment(1);
             let reply = connection.client().heartbeat(request).await;
             let reply = reply.map_err(|status| self.failed(&link, &connection, &status))?;
             peer::take_appended(reply.into_inner()).map_err(|cause| self.unreachable(cause).into())

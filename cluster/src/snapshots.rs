@@ -16,12 +16,13 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes};
 use docket_persistence::{SnapshotError, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter};
 use parking_lot::{Mutex, RwLock};
 
+use crate::clock::wall_clock;
 use crate::digest::Digest;
 use crate::machine::{Capture, CaptureError};
 use crate::raft::{SnapshotMeta, log_id, term_of};
@@ -65,7 +66,7 @@ pub(crate) struct Taken(u64);
 
 impl Taken {
     pub(crate) fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(since.as_micros() as u64)
     }
 

@@ -7,13 +7,14 @@ use std::{
 
 use docket_actors::{
     Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode, Registry, ReplicaStatus,
+    wall_clock,
 };
 use docket_proto::v1;
 use prost_types::Timestamp;
 
 /// How the node is.
 pub(crate) fn node_status(docket: &Docket) -> v1::NodeStatus {
-    shown(&docket.status(), SystemTime::now())
+    shown(&docket.status(), wall_clock())
 }
 
 fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {

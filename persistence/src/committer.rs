@@ -324,7 +324,6 @@ impl Committer {
 
     /// Refuses everything from here on, completes all that waits with the failure, and tells whoever asked to be told.
     pub(crate) fn fail(&mut self, failure: Failure) {
-        tracing::error!(%failure, "the journal failed for good");
         self.telemetry.failed.set(1.0);
         self.telemetry.note_queue(0, 0);
         self.store.abandon();
@@ -347,6 +346,8 @@ impl Committer {
         for tell in on_failure {
             let _ = catch_unwind(AssertUnwindSafe(|| tell(failure.clone())));
         }
+        // Last, since a disk that is full may be the log's as well, and everybody must hear of it all the same.
+        tracing::error!(%failure, "the journal failed for good");
     }
 }
 

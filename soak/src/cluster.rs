@@ -139,6 +139,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// The process of a node that runs, and its folder.
+    pub fn process(&self, number: u8) -> Option<(&Server, &Path)> {
+        let node = self.nodes.get(usize::from(number).wrapping_sub(1))?;
+        Some((node.server.as_ref()?, &node.folder))
+    }
+
     /// Stops a node in order.
     ///
     /// # Errors

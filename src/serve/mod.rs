@@ -46,6 +46,7 @@ pub enum Lifetime {
 /// The server cannot be started, or could not go on.
 pub fn run(loaded: &Loaded, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
     logging::start(&loaded.config.log)?;
+    docket_cluster::clock::follow_variable().map_err(Failure::Other)?;
     for setting in loaded
         .settings
         .iter()

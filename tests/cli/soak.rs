@@ -4,7 +4,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use docket_soak::{
     report,
-    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene},
+    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene, sample::Gauges},
 };
 
 use crate::support::Shell;
@@ -123,12 +123,55 @@ async fn every_scenario_of_a_cluster_passes_on_every_node_and_its_events_are_on_
     ] {
         assert!(happened(what), "{what} is not on the time line");
     }
+    // Each node was looked at while it ran, and those that restarted are other processes since.
+    for node in 0..3 {
+        let seen = outcome.samples.iter().filter_map(|sample| sample.nodes[node]);
+        let seen: Vec<_> = seen.collect();
+        let is_seen =
+            |gauges: &Gauges| gauges.rss_bytes > 0.0 && gauges.open_files > 0.0 && gauges.data_bytes > 0.0;
+        assert!(
+            seen.len() > 10 && seen.iter().all(|node| is_seen(&node.gauges)),
+            "node {}: {seen:?}",
+            node + 1
+        );
+        assert!(
+            seen.iter().any(|node| node.life > 1),
+            "node {} has not restarted",
+            node + 1
+        );
+        let after = &outcome.nodes_settled[node];
+        assert!(
+            after.len() >= 4 && after.iter().all(|one| one.gauges.in_flight == 0.0),
+            "{after:?}"
+        );
+    }
+    let of_nodes = [
+        "memory of what nodes store",
+        "open files of nodes",
+        "drift of a cluster's median",
+    ];
+    for name in of_nodes {
+        assert!(
+            outcome.judgements.iter().any(|one| one.name == name),
+            "{name} is not judged"
+        );
+    }
     let page = report::write(&outcome, &shell.path().join("report")).unwrap();
-    assert!(
-        fs::read_to_string(&page)
-            .unwrap()
-            .contains("is cut off from the others")
-    );
+    let json = fs::read_to_string(page.with_file_name(report::JSON)).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["nodes_after_rounds"].as_array().unwrap().len() >= 12);
+    let is_of_three =
+        |sample: &serde_json::Value| sample["nodes"].as_array().is_some_and(|nodes| nodes.len() == 3);
+    assert!(json["samples"].as_array().unwrap().iter().any(is_of_three));
+    let page = fs::read_to_string(&page).unwrap();
+    for shown in [
+        "is cut off from the others",
+        "Memory of each node",
+        "Disk of each node",
+        "Open files of each node",
+    ] {
+        assert!(page.contains(shown), "{shown} is not shown");
+    }
     let left: Vec<_> = fs::read_dir(shell.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())

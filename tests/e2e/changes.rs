@@ -11,7 +11,7 @@
 //! `DOCKET_SEED=n` draws the same nodes and moments again.
 
 mod load;
-mod stage;
+pub mod stage;
 
 use std::time::{Duration, Instant};
 

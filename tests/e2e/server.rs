@@ -37,6 +37,20 @@ impl Home {
         }
     }
 
+    /// The same on another disk.
+    pub fn below(folder: &Path) -> Self {
+        Self {
+            folder: tempfile::tempdir_in(folder).unwrap(),
+            ..Self::new()
+        }
+    }
+
+    /// Sets a variable that is no configuration.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Sets a value of the configuration, `section.name`.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         let name = format!("DOCKET__{}", key.to_uppercase().replace('.', "__"));
@@ -173,8 +187,13 @@ impl Server {
 
     /// The status code and the body of an admin endpoint; none where nobody answers.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut tcp = TcpStream::connect(self.admin).ok()?;
-        tcp.set_read_timeout(Some(PATIENCE)).ok()?;
+        self.get_within(path, PATIENCE)
+    }
+
+    /// The same of a server that may stand still.
+    pub fn get_within(&self, path: &str, wait: Duration) -> Option<(u16, String)> {
+        let mut tcp = TcpStream::connect_timeout(&self.admin, wait).ok()?;
+        tcp.set_read_timeout(Some(wait)).ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: docket\r\nconnection: close\r\n\r\n");
         tcp.write_all(request.as_bytes()).ok()?;
         let mut answer = String::new();
@@ -222,6 +241,11 @@ impl Server {
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// The code that it has ended with; none while it runs.
+    pub fn code(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().and_then(|status| status.code())
     }
 
     /// SIGTERM.

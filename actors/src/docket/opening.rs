@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId};
+use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
 use parking_lot::Mutex;
 use ractor::Actor;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -153,7 +153,7 @@ impl Docket {
             client_addresses: OnceLock::new(),
             admission: Admission::new(options.admission),
             actors: options.actors,
-            started: SystemTime::now(),
+            started: wall_clock(),
             closing: CancellationToken::new(),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),

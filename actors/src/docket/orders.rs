@@ -2,10 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::UNIX_EPOCH,
 };
 
-use docket_cluster::slot_of;
+use docket_cluster::{clock::wall_clock, slot_of};
 use docket_engine::{Currency, CustomerId, Line, Order, OrderCommand, OrderId, Rejection, Version};
 
 use super::{
@@ -159,7 +159,7 @@ impl Docket {
     }
 
     fn order_id(&self, customer: &CustomerId) -> OrderId {
-        let now_ms = SystemTime::now()
+        let now_ms = wall_clock()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_millis() as u64;

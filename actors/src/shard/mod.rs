@@ -14,10 +14,10 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, UNIX_EPOCH},
 };
 
-use docket_cluster::{Group, ShardId};
+use docket_cluster::{Group, ShardId, clock::wall_clock};
 use docket_engine::{Broken, OrderId, Rejection, Request, Sku, Time};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -177,7 +177,7 @@ impl Shard {
 
     /// The time, never before one that was given out earlier or is in the log.
     pub(crate) fn now(&self) -> Time {
-        let wall = SystemTime::now()
+        let wall = wall_clock()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_micros() as i64;

@@ -15,14 +15,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use crate::NodeId;
 use crate::call::Lane;
 use crate::limits::{
     CALL_BYTES_IN_FLIGHT_MAX, CALL_BYTES_MAX, CALL_BYTES_MIN, CALL_QUEUE_MAX, CALLS_IN_FLIGHT_MAX,
 };
+use crate::metrics::Calls;
 
 /// The stream. It ends with its connection.
 pub(crate) struct CallStream {
     frames: mpsc::Sender<CallFrame>,
+    counted: Calls,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -99,12 +102,16 @@ pub(crate) enum StreamError {
 }
 
 impl CallStream {
-    pub(super) async fn open(mut client: PeerClient<Channel>) -> Result<Self, Status> {
+    pub(super) async fn open(mut client: PeerClient<Channel>, node: NodeId) -> Result<Self, Status> {
         let (frames, queue) = mpsc::channel(CALL_QUEUE_MAX);
         let replies = client.call(ReceiverStream::new(queue)).await?.into_inner();
         let waiting = Arc::<Mutex<Waiting>>::default();
         tokio::spawn(hand_out(replies, Arc::clone(&waiting)));
-        Ok(Self { frames, waiting })
+        Ok(Self {
+            frames,
+            counted: Calls::to(node),
+            waiting,
+        })
     }
 
     /// Sends a call and waits for what becomes of it.
@@ -146,6 +153,8 @@ impl CallStream {
             Lane::Request => CallLane::Request,
             Lane::Step => CallLane::Step,
         };
+        self.counted.sent.increment(1);
+        self.counted.bytes.increment(body.len() as u64);
         place.send(CallFrame {
             id: waits.id,
             lane: lane.into(),

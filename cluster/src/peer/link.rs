@@ -61,6 +61,7 @@ type Outcome = Result<Arc<Connection>, PeerError>;
 /// A connection whose Hello was answered well.
 pub(crate) struct Connection {
     client: PeerClient<Channel>,
+    node: NodeId,
     appends: OnceCell<AppendStream>,
     calls: OnceCell<CallStream>,
 }
@@ -70,6 +71,7 @@ impl Connection {
         let (client, _) = greet(own, node, address, channel).await?;
         Ok(Self {
             client,
+            node,
             appends: OnceCell::new(),
             calls: OnceCell::new(),
         })
@@ -89,7 +91,7 @@ impl Connection {
     /// The stream of calls, likewise.
     pub(crate) async fn calls(&self) -> Result<&CallStream, tonic::Status> {
         self.calls
-            .get_or_try_init(|| CallStream::open(self.client()))
+            .get_or_try_init(|| CallStream::open(self.client(), self.node))
             .await
     }
 }

@@ -701,3 +701,26 @@ fn a_snapshot_holds_everything() {
     let bytes = encode_snapshot(&registry);
     assert_eq!(decode_snapshot(&bytes[13..]).unwrap(), registry);
 }
+
+/// What `docs/scaling.md` reckons with.
+#[test]
+fn a_node_takes_some_hundred_bytes_of_the_registry_and_a_group_some_ten() {
+    let bytes = |nodes| encode_snapshot(&founded(nodes)).len();
+    let of_a_node = (bytes(1_064) - bytes(1_000)) / 64;
+    let mut registry = founded(3);
+    let without = encode_snapshot(&registry).len();
+    for group in GROUPS..GROUPS + 64 {
+        report(&mut registry, group, &[1, 2, 3]);
+    }
+    let of_a_group = (encode_snapshot(&registry).len() - without) / 64;
+    let changes = registry.decide(&join(1_000)).unwrap();
+    let record = Record {
+        version: registry.version(),
+        changes,
+    };
+    let of_a_record = encode_record(&record).len();
+    println!("a node {of_a_node} bytes, a group {of_a_group}, the record of a join {of_a_record}");
+    assert!((32..128).contains(&of_a_node), "{of_a_node}");
+    assert!((8..32).contains(&of_a_group), "{of_a_group}");
+    assert!((32..160).contains(&of_a_record), "{of_a_record}");
+}

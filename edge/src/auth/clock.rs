@@ -1,10 +1,8 @@
 //! What time it is.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::UNIX_EPOCH};
 
+use docket_actors::wall_clock;
 use docket_engine::Time;
 
 /// A clock that can be another in tests. Cloning it is cheap.
@@ -15,7 +13,7 @@ impl Clock {
     /// The machine's clock.
     pub fn system() -> Self {
         Self::new(|| {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
             Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
         })
     }

@@ -86,6 +86,9 @@ pub fn call(request_id: &str) -> Call {
     }
 }
 
+/// More items, and customers, than a simulation has.
+const LISTED_MAX: usize = 1_000;
+
 async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
     let order = |order: std::sync::Arc<_>| Reply::Order(Box::new(seen::order(order_to_proto(&order))));
     Ok(match ask {
@@ -162,6 +165,18 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
         Ask::GetCustomer { customer } => {
             let customer = docket.get_customer(call(""), customer_id(&customer)).await?;
             Reply::Customer(seen::customer(customer_to_proto(&customer)))
+        }
+        Ask::ListItems => {
+            let page = docket.list_items(call(""), None, LISTED_MAX).await?;
+            let shown = page.iter().map(|item| seen::item(item_to_proto(item)));
+            Reply::Items(shown.collect())
+        }
+        Ask::ListCustomers => {
+            let page = docket.list_customers(call(""), None, LISTED_MAX).await?;
+            let shown = page
+                .iter()
+                .map(|customer| seen::customer(customer_to_proto(customer)));
+            Reply::Customers(shown.collect())
         }
         Ask::ListOrders { customer } => {
             let asked = good(orders::list_orders(&v1::ListOrdersRequest {

@@ -40,8 +40,8 @@ fn line(sample: &Sample, name: &str, all_s: f64) -> String {
         .latency
         .map_or_else(String::new, |latency| format!(", p99 {}", micros(latency.p99)));
     let memory = sample
-        .gauges
-        .map_or_else(String::new, |gauges| format!(", {}", bytes(gauges.rss_bytes)));
+        .rss_bytes()
+        .map_or_else(String::new, |rss_bytes| format!(", {}", bytes(rss_bytes)));
     let refused = sample.refused + sample.failed;
     let refused = if refused > 0.0 {
         format!(", {} refused", count(refused))

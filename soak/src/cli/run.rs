@@ -210,8 +210,8 @@ fn table(outcome: &Outcome) -> String {
         lines.push(format!("{:<10} {}", "kept", folder.display()));
     }
     lines.push(String::new());
-    let peak = outcome.samples.iter().filter_map(|sample| sample.gauges);
-    let peak = peak.map(|gauges| gauges.rss_bytes).fold(0.0, f64::max);
+    let peak = outcome.samples.iter().filter_map(|sample| sample.rss_bytes());
+    let peak = peak.fold(0.0, f64::max);
     lines.push(format!(
         "{} after {}, {} of memory at most: {}",
         if outcome.passed() { "PASSED" } else { "FAILED" },

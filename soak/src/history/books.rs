@@ -28,8 +28,15 @@ pub fn check_books(history: &History, requests: &[Request<'_>], books: &Books) -
             faults.push(Fault::new(format!("{} is listed twice", order.name)));
         }
     }
-    if !books.orders.is_sorted_by(|one, next| one.name >= next.name) {
-        faults.push(Fault::new("orders are not listed newest first"));
+    let mut newest_first: HashMap<&str, &str> = HashMap::new();
+    for order in &books.orders {
+        let before = newest_first.insert(&order.customer, &order.name);
+        if before.is_some_and(|before| before < order.name.as_str()) {
+            faults.push(Fault::new(format!(
+                "the orders of {} are not listed newest first",
+                order.customer
+            )));
+        }
     }
     let acknowledged = check_acknowledged(history, requests, &listed, &mut faults);
     check_others(history, requests, books, &acknowledged, &mut faults);

@@ -135,6 +135,13 @@ pub fn check_within(history: &History, work_max: usize) -> Verdict {
     check_once(history, &requests)
         .into_iter()
         .for_each(|fault| verdict.fault(fault));
+    for (name, operation) in &keys.unlisted {
+        verdict.fault(Fault::of(
+            format!("{name} is there, and is not listed"),
+            history,
+            &[*operation],
+        ));
+    }
     for (name, seen_by) in &keys.unasked {
         let what = format!("{name} is there, and nobody asked for it");
         verdict.fault(Fault::of(what, history, seen_by.as_slice()));

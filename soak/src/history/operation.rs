@@ -74,6 +74,10 @@ pub enum Ask {
         /// `customers/…`.
         customer: String,
     },
+    /// All items, one page after the other.
+    ListItems,
+    /// All customers, one page after the other.
+    ListCustomers,
     /// The newest orders of a customer, in any state: the first page.
     ListOrders {
         /// `customers/…`.
@@ -125,6 +129,10 @@ pub enum Reply {
     Item(ItemSeen),
     /// A customer.
     Customer(CustomerSeen),
+    /// All items.
+    Items(Vec<ItemSeen>),
+    /// All customers.
+    Customers(Vec<CustomerSeen>),
     /// A page of orders, newest first.
     Orders {
         /// The orders.
@@ -225,7 +233,7 @@ pub struct Books {
     pub items: Vec<ItemSeen>,
     /// Every customer.
     pub customers: Vec<CustomerSeen>,
-    /// Every order, in the order in which they were listed.
+    /// Every order, each customer's in the order in which they were listed.
     pub orders: Vec<OrderSeen>,
 }
 
@@ -248,6 +256,8 @@ impl Ask {
             Self::GetOrder { .. }
             | Self::GetItem { .. }
             | Self::GetCustomer { .. }
+            | Self::ListItems
+            | Self::ListCustomers
             | Self::ListOrders { .. } => None,
         }
     }

@@ -59,6 +59,8 @@ impl fmt::Display for Ask {
             Self::GetOrder { order } => write!(f, "get {order}"),
             Self::GetItem { item } => write!(f, "get {item}"),
             Self::GetCustomer { customer } => write!(f, "get {customer}"),
+            Self::ListItems => f.write_str("list the items"),
+            Self::ListCustomers => f.write_str("list the customers"),
             Self::ListOrders { customer } => write!(f, "list the orders of {customer}"),
         }
     }
@@ -81,20 +83,27 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
+fn list(f: &mut fmt::Formatter<'_>, listed: &[impl fmt::Display]) -> fmt::Result {
+    f.write_str("[")?;
+    for (number, one) in listed.iter().enumerate() {
+        let comma = if number == 0 { "" } else { ", " };
+        write!(f, "{comma}{one}")?;
+    }
+    f.write_str("]")
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok(Reply::Order(order)) => write!(f, "{order}"),
             Self::Ok(Reply::Item(item)) => write!(f, "{item}"),
             Self::Ok(Reply::Customer(customer)) => write!(f, "{customer}"),
+            Self::Ok(Reply::Items(items)) => list(f, items),
+            Self::Ok(Reply::Customers(customers)) => list(f, customers),
             Self::Ok(Reply::Orders { orders, complete }) => {
                 let more = if *complete { "" } else { " and older ones" };
-                f.write_str("[")?;
-                for (number, order) in orders.iter().enumerate() {
-                    let comma = if number == 0 { "" } else { ", " };
-                    write!(f, "{comma}{order}")?;
-                }
-                write!(f, "]{more}")
+                list(f, orders)?;
+                f.write_str(more)
             }
             Self::Refused(refusal) => write!(f, "refused: {refusal}"),
             Self::Failed(why) => write!(f, "not done: {why}"),

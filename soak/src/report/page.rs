@@ -9,6 +9,7 @@ use super::{
 use crate::suite::{
     Outcome, PhaseReport,
     judge::{Judgement, Verdict},
+    sample::Sample,
 };
 
 /// Its looks. No font, image or script comes from anywhere.
@@ -54,8 +55,7 @@ fn verdict_of(page: &mut String, outcome: &Outcome, verdict: &str) {
     let peak = outcome
         .samples
         .iter()
-        .filter_map(|sample| sample.gauges)
-        .map(|gauges| gauges.rss_bytes)
+        .filter_map(Sample::rss_bytes)
         .fold(0.0, f64::max);
     let _ = write!(
         page,

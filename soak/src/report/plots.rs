@@ -47,6 +47,54 @@ fn of_server(name: &'static str, of: fn(&Gauges) -> f64) -> Drawn {
     }
 }
 
+/// The same of each node of a cluster.
+fn of_nodes(of: fn(&Gauges) -> f64) -> Vec<Drawn> {
+    let names = ["node 1", "node 2", "node 3"];
+    let drawn = names.into_iter().enumerate().map(|(at, name)| Drawn {
+        name,
+        dashed: false,
+        of: Box::new(move |sample| sample.nodes[at].as_ref().map(|node| of(&node.gauges))),
+    });
+    drawn.collect()
+}
+
+/// What is seen of the nodes of a cluster; nothing where there was none.
+fn nodes(outcome: &Outcome, plot: &Plotter<'_>) -> Vec<Plot> {
+    if !outcome
+        .samples
+        .iter()
+        .any(|sample| sample.nodes.iter().any(Option::is_some))
+    {
+        return Vec::new();
+    }
+    vec![
+        plot.plot(
+            "Memory of each node",
+            "grows with what the cluster stores; a line that ends is a node that is away, and comes back no larger",
+            (false, Unit::Bytes),
+            of_nodes(|gauges| gauges.rss_bytes),
+        ),
+        plot.plot(
+            "Disk of each node",
+            "journal and snapshots; a node that follows later takes as much in the end",
+            (false, Unit::Bytes),
+            of_nodes(|gauges| gauges.data_bytes),
+        ),
+        plot.plot(
+            "Open files of each node",
+            "after every event back to where they were",
+            (false, Unit::Count),
+            of_nodes(|gauges| gauges.open_files),
+        ),
+        plot.plot(
+            "Processor of each node, cores busy",
+            "who leads more does more",
+            (false, Unit::Count),
+            of_nodes(|gauges| gauges.cpu_cores),
+        ),
+    ]
+}
+
 /// All plots.
 pub fn all(outcome: &Outcome) -> Vec<Plot> {
     let latency = |name, of: fn(&Sample) -> Option<f64>| Drawn {
@@ -55,7 +103,7 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
         of: Box::new(of),
     };
     let plot = Plotter::of(outcome);
-    vec![
+    let mut plots = vec![
         plot.plot(
             "Throughput, a second",
             "orders where the load asks for them; refusals only where it asks for too much",
@@ -122,7 +170,9 @@ pub fn all(outcome: &Outcome) -> Vec<Plot> {
             (false, Unit::Count),
             vec![of_server("cores", |gauges| gauges.cpu_cores)],
         ),
-    ]
+    ];
+    plots.extend(nodes(outcome, &plot));
+    plots
 }
 
 /// What memory should be: where each process began, and what was stored since.

@@ -35,8 +35,8 @@ const KILLS_MAX: u32 = 24;
 /// Load before a kill, at most.
 const KILL_LOAD_MAX: Duration = Duration::from_secs(5);
 /// How long it may take until nothing is in flight when nothing is asked.
-const QUIET_MAX: Duration = Duration::from_secs(3);
-const QUIET_LOOK: Duration = Duration::from_millis(100);
+pub(super) const QUIET_MAX: Duration = Duration::from_secs(3);
+pub(super) const QUIET_LOOK: Duration = Duration::from_millis(100);
 /// How often somebody looks whether the server still runs.
 const DEATH_LOOK: Duration = Duration::from_millis(200);
 /// Rounds of reads without orders begin behind this share of the rounds.
@@ -336,12 +336,14 @@ impl Run {
     /// The judgement, and what becomes of the folder: whoever looks for a fault needs it.
     fn end(self, in_memory: bool) -> Outcome {
         let (samples, settled) = self.scene.recorded();
+        let nodes_settled = self.scene.nodes_settled();
         let judged = judge::Evidence {
             phases: &self.phases,
             samples: &samples,
             settled: &settled,
         };
-        let judgements = judge::all(&judged);
+        let mut judgements = judge::all(&judged);
+        judgements.extend(judge::nodes(&judged, &nodes_settled));
         let passed = self.model.faults.count == 0 && judgements.iter().all(judge::Judgement::is_fine);
         let kept: Option<PathBuf> = if passed {
             // What cannot be removed is in nobody's way.
@@ -363,6 +365,7 @@ impl Run {
             events: self.events,
             samples,
             settled,
+            nodes_settled,
             faults: self.model.faults,
             sums: self.model.sums,
             judgements,

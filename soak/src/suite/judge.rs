@@ -417,5 +417,8 @@ fn mib(bytes: f64) -> String {
     format!("{:.1} MiB", bytes / MIB)
 }
 
+mod nodes;
 #[cfg(test)]
 mod tests;
+
+pub use nodes::nodes;

@@ -41,7 +41,7 @@ pub use memory::{Memory, Remembered};
 pub use outcome::{Event, Kept, Outcome, PhaseReport, Restart, SCHEMA_VERSION, cores, grouped, word};
 pub use round::{Closing, Faults, Model, Sums};
 pub use scenario::Scenario;
-pub use scene::{Scene, Settled, order_bytes};
+pub use scene::{AfterRounds, Scene, Settled, order_bytes};
 pub use watch::{Probe, Told};
 
 /// A run.

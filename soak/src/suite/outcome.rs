@@ -8,6 +8,7 @@ use super::{
     Faults, Plan, Scenario, Settled, Sums,
     judge::{Judgement, Verdict},
     sample::{Gauges, Sample},
+    scene::AfterRounds,
 };
 use crate::{Latencies, Ledger, Tally};
 
@@ -134,6 +135,8 @@ pub struct Outcome {
     pub samples: Vec<Sample>,
     /// How the server was after each round.
     pub settled: Vec<Settled>,
+    /// How the nodes of a cluster were after each round.
+    pub nodes_settled: AfterRounds,
     /// What is wrong with the books.
     pub faults: Faults,
     /// What was checked.
@@ -240,11 +243,13 @@ impl Outcome {
                 "what": one.what,
             })).collect::<Vec<_>>(),
             "samples": self.samples.iter().map(|one| self.sample(one)).collect::<Vec<_>>(),
-            "after_rounds": self.settled.iter().map(|one| {
-                let mut settled = gauges(&one.gauges);
-                settled["at_seconds"] = json!(one.at_s);
-                settled["process"] = json!(one.life);
-                settled
+            "after_rounds": self.settled.iter().map(after_round).collect::<Vec<_>>(),
+            "nodes_after_rounds": (1..).zip(&self.nodes_settled).flat_map(|(node, settled): (u8, _)| {
+                settled.iter().map(move |one| {
+                    let mut settled = after_round(one);
+                    settled["node"] = json!(node);
+                    settled
+                })
             }).collect::<Vec<_>>(),
         })
     }
@@ -274,6 +279,17 @@ impl Outcome {
         }
         if let Some(of_server) = &sample.gauges {
             value["server"] = gauges(of_server);
+        }
+        let nodes = (1..).zip(&sample.nodes).filter_map(|(number, node): (u8, _)| {
+            let node = node.as_ref()?;
+            let mut of_node = gauges(&node.gauges);
+            of_node["node"] = json!(number);
+            of_node["process"] = json!(node.life);
+            Some(of_node)
+        });
+        let nodes: Vec<Value> = nodes.collect();
+        if !nodes.is_empty() {
+            value["nodes"] = nodes.into();
         }
         value
     }
@@ -338,6 +354,13 @@ fn phase(phase: &PhaseReport) -> Value {
         "errors": phase.errors,
         "never_started": phase.missed,
     })
+}
+
+fn after_round(one: &Settled) -> Value {
+    let mut settled = gauges(&one.gauges);
+    settled["at_seconds"] = json!(one.at_s);
+    settled["process"] = json!(one.life);
+    settled
 }
 
 fn gauges(gauges: &Gauges) -> Value {

@@ -1,5 +1,7 @@
 //! What is seen of a run while it runs: samples, however long it runs no more than some thousand.
 
+use crate::cluster::NODES;
+
 /// Samples that are kept. When there are so many, neighbours are merged in pairs, and each further one spans twice the time.
 pub const SAMPLES_MAX: usize = 4_096;
 
@@ -88,6 +90,18 @@ pub struct Gauges {
     pub orders_open: f64,
 }
 
+/// What a node of a cluster has and uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NodeGauges {
+    /// The number of its process: one more with every start.
+    pub life: u32,
+    /// That.
+    pub gauges: Gauges,
+}
+
+/// A cluster's nodes, in the order of their numbers; none of one that does not run.
+pub type OfNodes<T> = [Option<T>; NODES as usize];
+
 /// What was seen in a span of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
@@ -111,9 +125,19 @@ pub struct Sample {
     pub latency: Option<Quantiles>,
     /// The server; none while there is none.
     pub gauges: Option<Gauges>,
+    /// The nodes of a cluster; none while there is none.
+    pub nodes: OfNodes<NodeGauges>,
 }
 
 impl Sample {
+    /// Resident memory of the server, or of the cluster's largest node; none where nothing was seen.
+    pub fn rss_bytes(&self) -> Option<f64> {
+        let nodes = self.nodes.iter().flatten().map(|node| node.gauges.rss_bytes);
+        nodes
+            .chain(self.gauges.map(|gauges| gauges.rss_bytes))
+            .reduce(f64::max)
+    }
+
     /// This and the next one as one: sums and averages, latencies weighted by orders.
     pub fn merged(&self, next: &Self) -> Self {
         let (one, other) = (self.span_s, next.span_s);
@@ -135,6 +159,18 @@ impl Sample {
                 p99_9: weighted(a.p99_9, a.count, b.p99_9, b.count),
             }),
             gauges: either(self.gauges, next.gauges, |a, b| a.averaged(&b, &mean)),
+            nodes: std::array::from_fn(|node| {
+                // Of two processes the later one is seen.
+                either(self.nodes[node], next.nodes[node], |a, b| {
+                    match a.life == b.life {
+                        true => NodeGauges {
+                            life: b.life,
+                            gauges: a.gauges.averaged(&b.gauges, &mean),
+                        },
+                        false => b,
+                    }
+                })
+            }),
         }
     }
 }
@@ -267,6 +303,7 @@ pub(crate) mod tests {
             failed: 0.0,
             latency: None,
             gauges: None,
+            nodes: [None; NODES as usize],
         }
     }
 
@@ -295,6 +332,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn nodes_are_averaged_within_a_process_and_not_across() {
+        let node = |life, rss_bytes| {
+            Some(NodeGauges {
+                life,
+                gauges: Gauges {
+                    rss_bytes,
+                    ..Gauges::default()
+                },
+            })
+        };
+        let (mut one, mut other) = (second(1.0, 0), second(2.0, 0));
+        one.nodes = [node(1, 100.0), node(1, 100.0), None];
+        other.nodes = [node(1, 300.0), node(2, 300.0), node(4, 50.0)];
+        assert_eq!(
+            one.merged(&other).nodes,
+            [node(1, 200.0), node(2, 300.0), node(4, 50.0)]
+        );
+    }
+
+    #[test]
     fn latencies_are_weighted_by_orders_and_gauges_by_time() {
         let (mut one, mut other) = (second(1.0, 0), second(2.0, 0));
         let of = |count, p50| Quantiles {
@@ -310,6 +367,7 @@ pub(crate) mod tests {
         let merged = one.merged(&other);
         assert_eq!(merged.latency.map(|latency| latency.p50), Some(200.0));
         assert_eq!(merged.gauges.map(|gauges| gauges.rss_bytes), Some(8.0));
+        assert_eq!(merged.nodes, [None; 3]);
         assert_eq!(merged.span_s, 2.0);
     }
 }

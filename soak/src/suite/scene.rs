@@ -14,10 +14,10 @@ use tokio::{
 };
 
 use super::{
-    sample::{Activity, Gauges, Sample, Series, Stage},
+    sample::{Activity, Gauges, OfNodes, Sample, Series, Stage},
     watch::Probe,
 };
-use crate::Progress;
+use crate::{Progress, cluster::NODES};
 
 /// Memory of a stored order without its lines, as declared: what [`Scene::explained`] counts.
 const ORDER_BYTES: f64 = 430.0;
@@ -42,6 +42,9 @@ pub struct Settled {
     pub gauges: Gauges,
 }
 
+/// How each node of a cluster was after each round.
+pub type AfterRounds = [Vec<Settled>; NODES as usize];
+
 /// What all parts of a run see.
 #[derive(Debug)]
 pub struct Scene {
@@ -57,6 +60,10 @@ pub struct Scene {
 struct Seen {
     stage: Stage,
     probe: Option<Probe>,
+    /// Where each node can be seen that runs.
+    nodes: OfNodes<Probe>,
+    /// How often each was started.
+    lives: [u32; NODES as usize],
     /// Memory of each order that is stored now.
     order_bytes: f64,
     explained_bytes: f64,
@@ -64,6 +71,7 @@ struct Seen {
     counted: u64,
     series: Series,
     settled: Vec<Settled>,
+    nodes_settled: AfterRounds,
 }
 
 impl Scene {
@@ -79,11 +87,14 @@ impl Scene {
                     life: 0,
                 },
                 probe: None,
+                nodes: [const { None }; _],
+                lives: [0; _],
                 order_bytes: order_bytes(2),
                 explained_bytes: 0.0,
                 counted: 0,
                 series: Series::new(interval.as_secs_f64()),
                 settled: Vec::new(),
+                nodes_settled: [const { Vec::new() }; _],
             }),
             interrupted: AtomicBool::new(false),
             interrupt: Notify::new(),
@@ -130,6 +141,36 @@ impl Scene {
     /// What serves.
     pub fn probe(&self) -> Option<Probe> {
         self.seen().probe.clone()
+    }
+
+    /// Another process is node `number` of the cluster, counted from 1; none while it does not run.
+    pub fn node(&self, number: u8, probe: Option<Probe>) {
+        let mut seen = self.seen();
+        let at = usize::from(number).wrapping_sub(1);
+        if at >= seen.nodes.len() {
+            return;
+        }
+        seen.lives[at] += u32::from(probe.is_some());
+        seen.nodes[at] = probe;
+    }
+
+    /// The nodes that run: the number of the process of each, and where it can be seen.
+    pub fn nodes(&self) -> OfNodes<(u32, Probe)> {
+        let seen = self.seen();
+        std::array::from_fn(|at| Some((seen.lives[at], seen.nodes[at].clone()?)))
+    }
+
+    /// Adds how a node is while nothing is asked of the cluster.
+    pub fn node_settled(&self, at: usize, life: u32, gauges: Gauges) {
+        let at_s = self.at_s();
+        if let Some(settled) = self.seen().nodes_settled.get_mut(at) {
+            settled.push(Settled { at_s, life, gauges });
+        }
+    }
+
+    /// How the nodes were after each round.
+    pub fn nodes_settled(&self) -> AfterRounds {
+        self.seen().nodes_settled.clone()
     }
 
     /// A request is remembered that is no order.
@@ -217,6 +258,22 @@ mod tests {
         assert_eq!(explained, 10.0 * order_bytes(2) + order_bytes(50));
         scene.remembered();
         assert_eq!(scene.explained(), explained + REMEMBERED_BYTES);
+    }
+
+    #[test]
+    fn nodes_have_processes_of_their_own() {
+        let scene = Scene::new(Duration::from_secs(1));
+        assert!(scene.nodes().iter().all(Option::is_none));
+        let probe = || Some(Probe::at(1, "127.0.0.1:1".into(), "nowhere".into()));
+        for (number, probe) in [(1, probe()), (2, probe()), (1, None), (1, probe()), (4, probe())] {
+            scene.node(number, probe);
+        }
+        let lives = scene.nodes().map(|node| node.map(|(life, _)| life));
+        assert_eq!(lives, [Some(2), Some(1), None]);
+        scene.node_settled(1, 1, Gauges::default());
+        scene.node_settled(7, 1, Gauges::default());
+        let settled = scene.nodes_settled().map(|of_node| of_node.len());
+        assert_eq!(settled, [0, 1, 0]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use super::{
     Scenario,
-    conduct::Run,
+    conduct::{QUIET_LOOK, QUIET_MAX, Run},
     outcome::{Event, PhaseReport},
     round::{Closing, Model},
-    sample::Activity,
+    sample::{Activity, NodeGauges},
     scenario::{Phase, share},
     spread::Spread,
+    watch::{Probe, look_at_nodes},
 };
 use crate::{
     Error, Workload, books,
@@ -52,6 +53,7 @@ impl Run {
         let folder = self.folder.path().join("cluster");
         let mut cluster = Cluster::found(&self.plan.program, &folder, Net::new(self.plan.seed)).await?;
         self.event("three nodes are a cluster".to_owned());
+        (1..=NODES).for_each(|node| self.watch_node(&cluster, node));
         // Another shop: what was checked before stays counted.
         let shop = Arc::new(self.plan.validate()?);
         let (faults, sums) = (std::mem::take(&mut self.model.faults), self.model.sums);
@@ -72,7 +74,15 @@ impl Run {
             self.phase_together(&mut cluster, index, phase.scenario, time)
                 .await?;
         }
+        (1..=NODES).for_each(|node| self.scene.node(node, None));
         cluster.end().await
+    }
+
+    /// From now on this process of a node is sampled.
+    fn watch_node(&self, cluster: &Cluster, node: u8) {
+        let process = cluster.process(node);
+        self.scene
+            .node(node, process.map(|(server, folder)| Probe::of(server, folder)));
     }
 
     async fn phase_together(
@@ -105,6 +115,7 @@ impl Run {
             self.model
                 .close(&self.scene, &targets, closing, &mut self.chance)
                 .await?;
+            self.settle_nodes().await;
             if let Some(phase) = self.phases.last_mut() {
                 phase.to_s = self.scene.at_s();
             }
@@ -170,8 +181,10 @@ impl Run {
             Scenario::RollingRestart => {
                 for node in 1..=NODES {
                     self.event(format!("node {node} restarts"));
+                    self.scene.node(node, None);
                     cluster.stop(node).await?;
                     cluster.start(node).await?;
+                    self.watch_node(cluster, node);
                     self.event(format!("node {node} is back"));
                 }
             }
@@ -179,9 +192,11 @@ impl Run {
                 // Who leads is missed the most.
                 let node = cluster.leader().await?;
                 self.event(format!("node {node} is killed"));
+                self.scene.node(node, None);
                 cluster.kill(node)?;
                 self.away(cluster).await?;
                 cluster.start(node).await?;
+                self.watch_node(cluster, node);
                 self.event(format!("node {node} is back"));
             }
             Scenario::Rebalance => {
@@ -228,6 +243,28 @@ impl Run {
             self.scene.wait(end.min(Instant::now() + DEATH_LOOK)).await;
         }
         Ok(())
+    }
+
+    /// Waits until nothing is in flight, and notes how each node is then.
+    async fn settle_nodes(&self) {
+        let end = Instant::now() + QUIET_MAX;
+        loop {
+            let nodes = look_at_nodes(&self.scene)
+                .await
+                .map(|node| node.map(|(node, _)| node));
+            let is_busy = |node: &NodeGauges| node.gauges.in_flight > 0.0 || node.gauges.orders_open > 0.0;
+            if Instant::now() < end && nodes.iter().flatten().any(is_busy) {
+                tokio::time::sleep(QUIET_LOOK).await;
+                continue;
+            }
+            for (at, node) in nodes.into_iter().enumerate() {
+                if let Some(NodeGauges { life, mut gauges }) = node {
+                    gauges.explained_bytes = self.scene.explained();
+                    self.scene.node_settled(at, life, gauges);
+                }
+            }
+            return;
+        }
     }
 
     fn any_node(&mut self) -> u8 {

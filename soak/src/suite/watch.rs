@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    sample::{Gauges, Quantiles, Sample},
+    sample::{Gauges, NodeGauges, OfNodes, Quantiles, Sample},
     scene::Scene,
 };
 use crate::{Error, Latencies, Server, Usage, metric, metric_sum, process, server};
@@ -40,6 +41,11 @@ impl Probe {
             admin: server.announced().admin.clone(),
             data: Server::data_dir(folder),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(pid: u32, admin: String, data: PathBuf) -> Self {
+        Self { pid, admin, data }
     }
 
     /// The process.
@@ -104,6 +110,8 @@ struct Counts {
     failed: u64,
     refused: u64,
     cpu: Option<Duration>,
+    /// Of each node, with the number of its process.
+    nodes_cpu: OfNodes<(u32, Duration)>,
 }
 
 /// Samples until it is dropped.
@@ -111,7 +119,7 @@ pub async fn watch(scene: Arc<Scene>, every: Duration, told: Told) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    let mut before = counts(&scene, None);
+    let mut before = counts(&scene, None, [None; _]);
     loop {
         ticks.tick().await;
         // A server that does not answer is told by the load; here it only cannot be seen.
@@ -119,15 +127,29 @@ pub async fn watch(scene: Arc<Scene>, every: Duration, told: Told) {
             Some(probe) => probe.look().await.ok(),
             None => None,
         };
-        let now = counts(&scene, looked.map(|(_, cpu)| cpu));
-        let sample = sample(&scene, &before, &now, looked.map(|(gauges, _)| gauges));
+        let nodes = look_at_nodes(&scene).await;
+        let cpu = nodes.map(|node| node.map(|(node, cpu)| (node.life, cpu)));
+        let now = counts(&scene, looked.map(|(_, cpu)| cpu), cpu);
+        let nodes = nodes.map(|node| node.map(|(node, _)| node));
+        let sample = sample(&scene, &before, &now, looked.map(|(gauges, _)| gauges), nodes);
         before = now;
         told(&sample);
         scene.sampled(sample);
     }
 }
 
-fn counts(scene: &Scene, cpu: Option<Duration>) -> Counts {
+/// All nodes of the cluster that can be seen, and the time that each has used.
+pub async fn look_at_nodes(scene: &Scene) -> OfNodes<(NodeGauges, Duration)> {
+    let looks = scene.nodes().into_iter().map(async |node| {
+        let (life, probe) = node?;
+        let (gauges, cpu) = probe.look().await.ok()?;
+        Some((NodeGauges { life, gauges }, cpu))
+    });
+    let mut seen = join_all(looks).await.into_iter();
+    std::array::from_fn(|_| seen.next().flatten())
+}
+
+fn counts(scene: &Scene, cpu: Option<Duration>, nodes_cpu: OfNodes<(u32, Duration)>) -> Counts {
     let progress = &scene.progress;
     Counts {
         at: Instant::now(),
@@ -136,10 +158,17 @@ fn counts(scene: &Scene, cpu: Option<Duration>) -> Counts {
         failed: progress.failed.load(Relaxed),
         refused: progress.refused.load(Relaxed),
         cpu,
+        nodes_cpu,
     }
 }
 
-fn sample(scene: &Scene, before: &Counts, now: &Counts, gauges: Option<Gauges>) -> Sample {
+fn sample(
+    scene: &Scene,
+    before: &Counts,
+    now: &Counts,
+    gauges: Option<Gauges>,
+    nodes: OfNodes<NodeGauges>,
+) -> Sample {
     let span_s = now.at.duration_since(before.at).as_secs_f64().max(1e-6);
     let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / span_s;
     let taken = scene
@@ -147,9 +176,21 @@ fn sample(scene: &Scene, before: &Counts, now: &Counts, gauges: Option<Gauges>) 
         .watch()
         .map(|mut watched| std::mem::take(&mut watched.latencies));
     let refused = rate(now.refused, before.refused);
-    let cpu = now.cpu.zip(before.cpu);
+    let used = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / span_s;
     // A new process has used less than the one before it.
-    let cpu_s = cpu.map_or(0.0, |(now, before)| now.saturating_sub(before).as_secs_f64());
+    let cpu_cores = now
+        .cpu
+        .zip(before.cpu)
+        .map_or(0.0, |(now, before)| used(now, before));
+    let explained_bytes = scene.explained();
+    let node = |number: usize| {
+        let mut node = nodes[number]?;
+        let cpu = now.nodes_cpu[number].zip(before.nodes_cpu[number]);
+        let cpu = cpu.filter(|(now, before)| now.0 == before.0);
+        node.gauges.cpu_cores = cpu.map_or(0.0, |(now, before)| used(now.1, before.1));
+        node.gauges.explained_bytes = explained_bytes;
+        Some(node)
+    };
     Sample {
         at_s: scene.at_s(),
         span_s,
@@ -161,10 +202,11 @@ fn sample(scene: &Scene, before: &Counts, now: &Counts, gauges: Option<Gauges>) 
         failed: (rate(now.failed, before.failed) - refused).max(0.0),
         latency: taken.as_ref().and_then(quantiles),
         gauges: gauges.map(|gauges| Gauges {
-            explained_bytes: scene.explained(),
-            cpu_cores: cpu_s / span_s,
+            explained_bytes,
+            cpu_cores,
             ..gauges
         }),
+        nodes: std::array::from_fn(node),
     }
 }
 
@@ -194,16 +236,39 @@ mod tests {
     #[test]
     fn rates_are_of_what_came_since_the_last_sample() {
         let scene = Scene::new(Duration::from_secs(1));
-        let before = counts(&scene, None);
+        let before = counts(&scene, None, [None; _]);
         scene.progress.orders.store(500, Relaxed);
         scene.progress.failed.store(30, Relaxed);
         scene.progress.refused.store(20, Relaxed);
         let now = Counts {
             at: before.at + Duration::from_secs(2),
-            ..counts(&scene, None)
+            ..counts(&scene, None, [None; _])
         };
-        let sample = sample(&scene, &before, &now, None);
+        let sample = sample(&scene, &before, &now, None, [None; _]);
         assert_eq!((sample.orders, sample.refused, sample.failed), (250.0, 10.0, 5.0));
         assert_eq!(sample.latency, None);
+    }
+
+    #[test]
+    fn the_time_of_a_node_is_that_of_one_process() {
+        let scene = Scene::new(Duration::from_secs(1));
+        let cpu = |first: (u32, u64), second: (u32, u64)| {
+            let of = |(life, ms)| Some((life, Duration::from_millis(ms)));
+            [of(first), of(second), None]
+        };
+        let before = counts(&scene, None, cpu((1, 1_000), (1, 1_000)));
+        let now = Counts {
+            at: before.at + Duration::from_secs(2),
+            ..counts(&scene, None, cpu((1, 2_000), (2, 1_500)))
+        };
+        let node = |life| {
+            Some(NodeGauges {
+                life,
+                gauges: Gauges::default(),
+            })
+        };
+        let sample = sample(&scene, &before, &now, None, [node(1), node(2), None]);
+        let cores = sample.nodes.map(|node| node.map(|node| node.gauges.cpu_cores));
+        assert_eq!(cores, [Some(0.5), Some(0.0), None]);
     }
 }

@@ -52,6 +52,7 @@ pub fn outcome(model: Model, samples: Vec<Sample>) -> Outcome {
         }],
         samples,
         settled,
+        nodes_settled: Default::default(),
         faults: model.faults,
         sums: model.sums,
         judgements,
@@ -95,6 +96,7 @@ fn samples() -> Vec<Sample> {
             explained_bytes: 1e6 * at as f64,
             ..Gauges::default()
         }),
+        nodes: [None; 3],
     };
     (0..90).map(sample).collect()
 }

@@ -427,7 +427,7 @@ impl Stage {
 }
 
 /// Whether every replica is where it should be, and none on a node that should have none.
-fn is_at_rest(status: &ClusterStatus) -> Result<(), String> {
+pub fn is_at_rest(status: &ClusterStatus) -> Result<(), String> {
     if status.placements.len() != 1 + usize::from(SHARDS) {
         return Err(format!("groups are not known yet: {:?}", status.placements));
     }

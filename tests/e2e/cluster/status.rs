@@ -190,6 +190,9 @@ async fn metrics_tell_of_peers_and_groups(first: &Server) {
             "docket_peer_snapshot_bytes_sent_total",
             "docket_peer_appends_sent_total",
             "docket_peer_append_bytes_sent_total",
+            "docket_peer_heartbeats_sent_total",
+            "docket_peer_calls_sent_total",
+            "docket_peer_call_bytes_sent_total",
         ] {
             value(&format!("{name}{{node=\"{node}\"}}"));
         }

@@ -13,7 +13,7 @@ use std::{error::Error as _, io, time::Duration};
 
 use docket_proto::v1::{
     AdjustStockRequest, CancelOrderRequest, CreditAccountRequest, GetCustomerRequest, GetItemRequest,
-    GetOrderRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest,
+    GetOrderRequest, ListCustomersRequest, ListItemsRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest,
     customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient,
     order_service_client::OrderServiceClient,
 };
@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How many of a customer's newest orders are listed.
 pub const PAGE: i32 = 10;
+/// The largest page that the contract allows: of items and customers.
+const ACCOUNTS_PAGE: i32 = 1_000;
 
 /// A way to a node.
 #[derive(Clone, Debug)]
@@ -138,6 +140,42 @@ impl Node {
             Ask::GetCustomer { customer: name } => {
                 let request = self.request(GetCustomerRequest { name });
                 customers.get_customer(request).await.map(customer)
+            }
+            Ask::ListItems => {
+                let mut listed = Vec::new();
+                let mut request = ListItemsRequest {
+                    page_size: ACCOUNTS_PAGE,
+                    ..ListItemsRequest::default()
+                };
+                loop {
+                    let page = items
+                        .list_items(self.request(request.clone()))
+                        .await?
+                        .into_inner();
+                    listed.extend(page.items.into_iter().map(seen::item));
+                    request.page_token = page.next_page_token;
+                    if request.page_token.is_empty() {
+                        return Ok(Reply::Items(listed));
+                    }
+                }
+            }
+            Ask::ListCustomers => {
+                let mut listed = Vec::new();
+                let mut request = ListCustomersRequest {
+                    page_size: ACCOUNTS_PAGE,
+                    ..ListCustomersRequest::default()
+                };
+                loop {
+                    let page = customers
+                        .list_customers(self.request(request.clone()))
+                        .await?
+                        .into_inner();
+                    listed.extend(page.customers.into_iter().map(seen::customer));
+                    request.page_token = page.next_page_token;
+                    if request.page_token.is_empty() {
+                        return Ok(Reply::Customers(listed));
+                    }
+                }
             }
             Ask::ListOrders { customer } => {
                 let request = ListOrdersRequest {

@@ -1,6 +1,7 @@
 //! Clients whose calls become a history: they place, cancel, book, read and list at all nodes, a bounded number of calls, and
 //! send some of those again whose answers they lost.
 
+mod books;
 mod call;
 pub mod seen;
 
@@ -14,9 +15,8 @@ use std::{
 };
 
 use docket_proto::v1::{
-    CreateCustomerRequest, CreateItemRequest, Customer, Item, ListCustomersRequest, ListItemsRequest,
-    ListOrdersRequest, customer_service_client::CustomerServiceClient,
-    item_service_client::ItemServiceClient, order_service_client::OrderServiceClient,
+    CreateCustomerRequest, CreateItemRequest, Customer, Item, customer_service_client::CustomerServiceClient,
+    item_service_client::ItemServiceClient,
 };
 use tokio::time::{Instant, sleep};
 
@@ -33,12 +33,12 @@ const ITEMS: u64 = 6;
 const ON_HAND: i64 = 60;
 /// The orders that clients know of and read and cancel: the newest so many.
 const KNOWN_MAX: usize = 64;
-/// The largest page that the contract allows.
-const PAGE_MAX: i32 = 1_000;
 /// How long a request that was not done is asked for again at the end.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon.
 const RETRY: Duration = Duration::from_millis(50);
+/// Who has no answer waits twice as long each time, so often: up to 0.8 s.
+const RETRIES_SLOWER: u32 = 4;
 
 /// What all clients of a history share.
 #[derive(Debug)]
@@ -46,26 +46,31 @@ pub struct Shop {
     /// The history that they make.
     pub recorder: Recorder,
     seed: u64,
+    names: Names,
     known: Mutex<VecDeque<String>>,
 }
 
 impl Shop {
     /// Creates the customers and items, and begins the history.
     ///
+    /// A server can have one history after the other, each checked by itself, so that what a check takes does not grow with the time:
+    /// an `episode` has customers, items and request ids of its own.
+    ///
     /// # Errors
     /// The server refuses.
-    pub async fn open(target: &Target, seed: u64) -> Result<Self, Error> {
+    pub async fn open(target: &Target, seed: u64, episode: u64) -> Result<Self, Error> {
         let channel = target.connect().await?;
         let mut customers = CustomerServiceClient::new(channel.clone());
+        let names = Names(episode);
         for number in 0..CUSTOMERS {
             let request = CreateCustomerRequest {
-                customer_id: format!("c{number}"),
+                customer_id: names.customer_id(number),
                 customer: Some(Customer {
                     currency_code: CURRENCY.into(),
                     credit_limit: CREDIT_LIMIT,
                     ..Customer::default()
                 }),
-                request_id: format!("c{number}"),
+                request_id: names.customer_id(number),
             };
             let created =
                 patiently(async || customers.create_customer(target.call(request.clone())).await).await;
@@ -74,70 +79,40 @@ impl Shop {
         let mut items = ItemServiceClient::new(channel);
         for number in 0..ITEMS {
             let request = CreateItemRequest {
-                sku: format!("i{number}"),
+                sku: names.sku(number),
                 item: Some(Item {
                     currency_code: CURRENCY.into(),
                     unit_price: price(number),
                     on_hand: ON_HAND,
                     ..Item::default()
                 }),
-                request_id: format!("i{number}"),
+                request_id: names.sku(number),
             };
             let created = patiently(async || items.create_item(target.call(request.clone())).await).await;
             created.map_err(Error::refused("cannot create an item"))?;
         }
         Ok(Self {
             recorder: Recorder::new(
-                (0..ITEMS).map(|number| (item(number), ON_HAND)),
-                (0..CUSTOMERS).map(|number| (customer(number), CREDIT_LIMIT)),
+                (0..ITEMS).map(|number| (names.item(number), ON_HAND)),
+                (0..CUSTOMERS).map(|number| (names.customer(number), CREDIT_LIMIT)),
             ),
             seed,
+            names,
             known: Mutex::default(),
         })
     }
 
-    /// Everything that is listed, at one node.
+    /// Everything of this history that is listed, at one node.
     ///
     /// # Errors
     /// The node does not answer.
-    pub async fn books(target: &Target) -> Result<Books, Error> {
-        let channel = target.connect().await?;
-        let mut items = ItemServiceClient::new(channel.clone());
-        let all_items = ListItemsRequest {
-            page_size: PAGE_MAX,
-            ..ListItemsRequest::default()
-        };
-        let page = patiently(async || items.list_items(target.call(all_items.clone())).await).await;
-        let items = page.map_err(Error::refused("cannot list the items"))?.items;
-        let mut customers = CustomerServiceClient::new(channel.clone());
-        let all_customers = ListCustomersRequest {
-            page_size: PAGE_MAX,
-            ..ListCustomersRequest::default()
-        };
-        let page =
-            patiently(async || customers.list_customers(target.call(all_customers.clone())).await).await;
-        let customers = page
-            .map_err(Error::refused("cannot list the customers"))?
-            .customers;
-        let mut books = Books {
-            items: items.into_iter().map(seen::item).collect(),
-            customers: customers.into_iter().map(seen::customer).collect(),
-            orders: Vec::new(),
-        };
-        let mut client = OrderServiceClient::new(channel);
-        let mut request = ListOrdersRequest {
-            page_size: PAGE_MAX,
-            ..ListOrdersRequest::default()
-        };
-        loop {
-            let page = patiently(async || client.list_orders(target.call(request.clone())).await).await;
-            let page = page.map_err(Error::refused("cannot list the orders"))?;
-            books.orders.extend(page.orders.into_iter().map(seen::order));
-            request.page_token = page.next_page_token;
-            if request.page_token.is_empty() {
-                return Ok(books);
-            }
-        }
+    pub async fn books(&self, target: &Target) -> Result<Books, Error> {
+        self.names.books(target).await
+    }
+
+    /// What its customers and items are called: to look at its books when the history is over.
+    pub fn names(&self) -> Names {
+        self.names
     }
 
     /// The history that was made, with the books at its end.
@@ -163,12 +138,26 @@ impl Shop {
     }
 }
 
-fn customer(number: u64) -> String {
-    format!("customers/c{number}")
-}
+/// What the customers and items of an episode are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names(u64);
 
-fn item(number: u64) -> String {
-    format!("items/i{number}")
+impl Names {
+    fn customer_id(self, number: u64) -> String {
+        format!("c{}-{number}", self.0)
+    }
+
+    fn sku(self, number: u64) -> String {
+        format!("i{}-{number}", self.0)
+    }
+
+    fn customer(self, number: u64) -> String {
+        format!("customers/{}", self.customer_id(number))
+    }
+
+    fn item(self, number: u64) -> String {
+        format!("items/{}", self.sku(number))
+    }
 }
 
 /// The price of an item, in minor units.
@@ -184,6 +173,8 @@ pub struct Client {
     asked: u64,
     /// Requests whose answers were lost, and that may be sent again.
     lost: Vec<Ask>,
+    /// How many calls in a row came to nothing.
+    failures: u32,
 }
 
 impl Client {
@@ -191,9 +182,10 @@ impl Client {
     pub fn new(shop: &Shop, process: u32) -> Self {
         Self {
             process,
-            chance: Chance::new(shop.seed, u64::from(process)),
+            chance: Chance::new(shop.seed, (shop.names.0 << 32) | u64::from(process)),
             asked: 0,
             lost: Vec::new(),
+            failures: 0,
         }
     }
 
@@ -236,11 +228,54 @@ impl Client {
         Ok(())
     }
 
-    /// Makes one call; whether it was answered.
+    /// Places a small order for every customer at this node, again until each is decided, confirmed or refused; how long that took.
+    /// Customers and items are all over the ring, and so are the leaders that have to take part.
+    ///
+    /// # Errors
+    /// It takes longer than `at_most`.
+    pub async fn until_served(
+        &mut self,
+        shop: &Arc<Shop>,
+        node: &Node,
+        at_most: Duration,
+    ) -> Result<Duration, String> {
+        let begun = Instant::now();
+        for number in 0..CUSTOMERS {
+            self.asked += 1;
+            let item = (number + self.asked) % ITEMS;
+            let ask = Ask::Place {
+                request_id: format!("{}-{}-{}-{}", shop.seed, shop.names.0, self.process, self.asked),
+                customer: shop.names.customer(number),
+                lines: vec![Line {
+                    item: shop.names.item(item),
+                    quantity: 1,
+                    unit_price: price(item),
+                }],
+            };
+            while !self.call_at(shop, node, ask.clone()).await {
+                if begun.elapsed() > at_most {
+                    return Err(format!("is not decided within {at_most:?}: {ask}"));
+                }
+                sleep(RETRY).await;
+            }
+            self.lost.clear();
+        }
+        match begun.elapsed() {
+            took if took > at_most => Err(format!("it took {took:?}, longer than {at_most:?}")),
+            took => Ok(took),
+        }
+    }
+
+    /// Makes one call at any node; whether it was answered.
     async fn call(&mut self, shop: &Arc<Shop>, nodes: &[Node], ask: Ask) -> bool {
         let Some(node) = nodes.get(self.chance.below(nodes.len().max(1) as u64) as usize) else {
             return false;
         };
+        self.call_at(shop, node, ask).await
+    }
+
+    /// Makes one call; whether it was answered.
+    async fn call_at(&mut self, shop: &Arc<Shop>, node: &Node, ask: Ask) -> bool {
         let call = shop.recorder.begin(self.process, ask.clone());
         let outcome = node.ask(&ask).await;
         if let Outcome::Ok(super::Reply::Order(order)) = &outcome
@@ -259,24 +294,27 @@ impl Client {
         }
         let is_lost = matches!(outcome, Outcome::Failed(_) | Outcome::Unknown(_));
         shop.recorder.end(call, outcome);
+        self.failures = if is_lost { self.failures + 1 } else { 0 };
         if is_lost {
-            // Nobody is there, or there is no room: nobody is to be asked again at once.
-            sleep(RETRY).await;
+            // Nobody is there, or there is no room: nobody is to be asked again at once, and less and less. Of what many ask and nobody
+            // answers nothing could be checked.
+            sleep(RETRY * (1 << self.failures.min(RETRIES_SLOWER))).await;
         }
         is_answered
     }
 
     fn ask(&mut self, shop: &Shop) -> Ask {
         self.asked += 1;
-        let request_id = format!("{}-{}-{}", shop.seed, self.process, self.asked);
+        let names = shop.names;
+        let request_id = format!("{}-{}-{}-{}", shop.seed, names.0, self.process, self.asked);
         let chance = &mut self.chance;
-        let customer = customer(chance.below(CUSTOMERS));
+        let customer = names.customer(chance.below(CUSTOMERS));
         let any_item = chance.below(ITEMS);
         let order = shop.any_known(chance);
         match (chance.below(100), order) {
             (0..4, _) => Ask::Adjust {
                 request_id,
-                item: item(any_item),
+                item: names.item(any_item),
                 delta: not_zero(chance.below(12) as i64 - 5),
             },
             (4..8, _) => Ask::Credit {
@@ -284,11 +322,15 @@ impl Client {
                 customer,
                 amount: not_zero(chance.below(1_000) as i64 - 400),
             },
-            (8..20, _) => Ask::GetItem { item: item(any_item) },
+            (8..20, _) => Ask::GetItem {
+                item: names.item(any_item),
+            },
             (20..28, _) => Ask::GetCustomer { customer },
             (28..34, _) => Ask::ListOrders { customer },
+            (66, _) => Ask::ListItems,
+            (67, _) => Ask::ListCustomers,
             (34..46, Some(order)) => Ask::GetOrder { order },
-            (46..68, Some(order)) => Ask::Cancel {
+            (46..66, Some(order)) => Ask::Cancel {
                 request_id,
                 order,
                 etag: String::new(),
@@ -297,7 +339,7 @@ impl Client {
                 let lines = (0..1 + chance.below(3)).map(|n| (any_item + n) % ITEMS);
                 let lines: Vec<u64> = lines.collect();
                 let lines = lines.into_iter().map(|number| Line {
-                    item: item(number),
+                    item: names.item(number),
                     quantity: 1 + chance.below(4) as i64,
                     unit_price: price(number),
                 });

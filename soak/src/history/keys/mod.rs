@@ -7,7 +7,7 @@
 mod orders;
 mod placed;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::orders::Orders;
 use super::{
@@ -26,6 +26,8 @@ pub struct Keys {
     pub accounts: BTreeMap<String, Vec<Interval<account::Step>>>,
     /// Of orders.
     pub orders: BTreeMap<String, Vec<Interval<order::Step>>>,
+    /// Items and customers that were not listed, and were there, with the operation that listed.
+    pub unlisted: Vec<(String, usize)>,
     /// Orders that somebody saw and nobody asked for, with the operation that saw each; none where that is in the books.
     pub unasked: Vec<(String, Option<usize>)>,
     etags: HashMap<String, Etags>,
@@ -72,6 +74,7 @@ impl Keys {
         keys.cancels(history, requests, &orders);
         for (number, operation) in history.operations.iter().enumerate() {
             keys.read(number, operation, &orders);
+            keys.listed_accounts(history, number, operation);
         }
         keys
     }
@@ -231,6 +234,39 @@ impl Keys {
             }
             _ => {}
         }
+    }
+
+    /// A list of items or customers is a read of each, at moments of their own. All were there before the history began. What is listed
+    /// and not of this history is none of its business.
+    fn listed_accounts(&mut self, history: &History, number: usize, operation: &Operation) {
+        let span = Span::of(number, operation);
+        let missing: BTreeSet<&str> = match &operation.outcome {
+            Outcome::Ok(Reply::Items(listed)) => {
+                for seen in listed
+                    .iter()
+                    .filter(|seen| history.stock.contains_key(&seen.name))
+                {
+                    let etag = self.etag(&seen.name, &seen.etag);
+                    self.account(&seen.name, span, see_item(seen, etag));
+                }
+                let there: BTreeSet<&str> = history.stock.keys().map(String::as_str).collect();
+                &there - &listed.iter().map(|seen| seen.name.as_str()).collect()
+            }
+            Outcome::Ok(Reply::Customers(listed)) => {
+                for seen in listed
+                    .iter()
+                    .filter(|seen| history.credit.contains_key(&seen.name))
+                {
+                    let etag = self.etag(&seen.name, &seen.etag);
+                    self.account(&seen.name, span, see_customer(seen, etag));
+                }
+                let there: BTreeSet<&str> = history.credit.keys().map(String::as_str).collect();
+                &there - &listed.iter().map(|seen| seen.name.as_str()).collect()
+            }
+            _ => return,
+        };
+        self.unlisted
+            .extend(missing.into_iter().map(|name| (name.to_owned(), number)));
     }
 
     /// A page of the newest orders: each was there as it is shown, and what is not shown and not older was not there.

@@ -155,7 +155,7 @@ impl Keys {
                     Reply::Customer(customer) => {
                         (customer.balance, customer.held, self.etag(key, &customer.etag))
                     }
-                    Reply::Order(_) | Reply::Orders { .. } => return,
+                    Reply::Order(_) | Reply::Items(_) | Reply::Customers(_) | Reply::Orders { .. } => return,
                 };
                 account::Step::Book {
                     delta,

@@ -1,11 +1,12 @@
 //! Disks that are slow or full, without any right that a test has not got.
 //!
 //! A disk is slow because somebody else writes to it and syncs all the time. One is full because a ballast fills it; that is
-//! done to small file systems only (a tmpfs that was mounted for it), never to the machine's own.
+//! done to small file systems only, never to the machine's own. Who may mount gets one that nobody else sees ([`SmallDisk`]).
 
 use std::{
     fs::{self, File},
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Write as _},
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -14,7 +15,12 @@ use std::{
     thread::JoinHandle,
 };
 
-use rustix::fs::statvfs;
+use rustix::{
+    fs::statvfs,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    },
+};
 
 /// How many bytes are written between two syncs.
 const HOG_BYTES: usize = 4 * 1_024 * 1_024;
@@ -22,6 +28,41 @@ const HOG_BYTES: usize = 4 * 1_024 * 1_024;
 pub const FILL_BYTES_MAX: u64 = 512 * 1_024 * 1_024;
 /// How much is written at once where a disk is filled, and given up to leave nothing.
 const BALLAST_BYTES: usize = 64 * 1_024;
+
+/// A file system in memory that is mounted nowhere: it is reached through this process only, and gone with it.
+#[derive(Debug)]
+pub struct SmallDisk(OwnedFd);
+
+impl SmallDisk {
+    /// One of so many bytes.
+    ///
+    /// # Errors
+    /// Whoever runs this may not mount, or the kernel is older than 5.2.
+    pub fn new(bytes: u64) -> io::Result<Self> {
+        let made = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&made, "size", bytes.to_string())?;
+        fsconfig_create(&made)?;
+        let mounted = fsmount(&made, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+        Ok(Self(mounted))
+    }
+
+    /// Its root, for this process and for those that it starts.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd()).into()
+    }
+}
+
+/// The length of the largest file in a folder and those below it, in bytes; 0 where there is none.
+pub fn largest_file(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let lengths = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => largest_file(&entry.path()),
+        Ok(found) => found.len(),
+        // It is gone already.
+        Err(_) => 0,
+    });
+    lengths.max().unwrap_or(0)
+}
 
 /// Somebody who writes and syncs all the time; ends, and leaves nothing, when dropped.
 #[derive(Debug)]
@@ -88,7 +129,7 @@ impl Ballast {
             return Err(why);
         }
         let ballast = Self(folder.with_extension("ballast"));
-        let cannot = |cause: std::io::Error| format!("cannot write {}: {cause}", folder.display());
+        let cannot = |cause: io::Error| format!("cannot write {}: {cause}", folder.display());
         let mut file = File::create(&ballast.0).map_err(cannot)?;
         let bytes = vec![0x5a; BALLAST_BYTES];
         loop {

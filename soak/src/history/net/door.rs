@@ -1,6 +1,14 @@
 //! A door to a node, and the connections that go through it.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -24,6 +32,8 @@ const PIECE_BYTES_MAX: usize = 16 * 1_024;
 const PIECES_MAX: usize = 64;
 /// How long a door rests when the system has no more descriptors.
 const REST: Duration = Duration::from_millis(50);
+/// How long an address may be somebody else's that is to be opened again.
+const TAKEN_MAX: Duration = Duration::from_secs(10);
 
 /// Where a node is reached; closed, with all connections through it, when dropped.
 #[derive(Debug)]
@@ -33,6 +43,7 @@ pub struct Door {
     address: SocketAddr,
     pub(super) target: watch::Sender<SocketAddr>,
     accepting: JoinHandle<()>,
+    is_shut: AtomicBool,
 }
 
 impl Door {
@@ -52,6 +63,7 @@ impl Door {
             address,
             target,
             accepting,
+            is_shut: AtomicBool::new(false),
         })
     }
 
@@ -67,19 +79,32 @@ impl Door {
 
     /// Ends all connections through it, and refuses new ones as a dead process does.
     pub fn shut(&self) {
+        self.is_shut.store(true, Ordering::Relaxed);
         self.accepting.abort();
     }
 
-    /// Opens it again at the same address.
+    /// Opens it again at the same address, if it was shut; leads there in any case.
     ///
     /// # Errors
-    /// Somebody else listens there now.
+    /// Somebody else has that address, and keeps it.
     pub async fn reopen(&mut self, target: SocketAddr) -> io::Result<()> {
-        self.accepting.abort();
+        self.target.send_replace(target);
+        if !self.is_shut.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         // Its listener is closed when it has ended, in whatever way.
         let _ = (&mut self.accepting).await;
-        self.target.send_replace(target);
-        let listener = TcpListener::bind(self.address).await?;
+        // While it was shut the system may have given its port to somebody who called from there, and has gone since.
+        let end = Instant::now() + TAKEN_MAX;
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Err(cause) if cause.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                    sleep(REST).await;
+                }
+                bound => break bound?,
+            }
+        };
+        self.is_shut.store(false, Ordering::Relaxed);
         let targets = self.target.subscribe();
         self.accepting = tokio::spawn(accept(self.net.clone(), self.node, listener, targets));
         Ok(())

@@ -55,6 +55,34 @@ fn an_acknowledged_order_that_is_not_found_is_refused() {
 }
 
 #[test]
+fn a_stale_list_of_items_is_refused() {
+    let (tea, cup) = (item(TEA, 10, 0, "a"), item(CUP, 10, 0, "a"));
+    shop()
+        .then((0, 1), Ask::ListItems, is_items(&[tea.clone(), cup.clone()]))
+        .then((2, 3), adjust("r1", TEA, 5), is_item(TEA, 15, 0, "b"))
+        .by(2, (4, 5), Ask::ListItems, is_items(&[tea, cup]))
+        .is_refused("items/tea is not linearizable");
+}
+
+#[test]
+fn an_item_that_is_missing_in_a_list_is_refused() {
+    shop()
+        .then((0, 1), Ask::ListItems, is_items(&[item(TEA, 10, 0, "a")]))
+        .is_refused("items/cup is there, and is not listed");
+}
+
+#[test]
+fn a_customer_that_is_missing_in_a_list_is_refused() {
+    shop()
+        .then(
+            (0, 1),
+            Ask::ListCustomers,
+            Outcome::Ok(Reply::Customers(Vec::new())),
+        )
+        .is_refused("customers/ann is there, and is not listed");
+}
+
+#[test]
 fn an_acknowledged_order_that_is_missing_in_a_list_is_refused() {
     placed()
         .then((2, 3), list(), is_list(&[]))

@@ -3,6 +3,21 @@
 use super::*;
 
 #[test]
+fn a_list_reads_each_item_at_a_moment_of_its_own_and_minds_no_others() {
+    let (tea, cup) = (item(TEA, 10, 0, "a"), item(CUP, 13, 0, "b"));
+    shop()
+        .by(
+            1,
+            (0, 10),
+            Ask::ListItems,
+            is_items(&[tea, cup, item("items/of-others", 7, 3, "z")]),
+        )
+        .by(2, (1, 2), adjust("r1", TEA, 5), is_item(TEA, 15, 0, "b"))
+        .by(2, (3, 4), adjust("r2", CUP, 3), is_item(CUP, 13, 0, "b"))
+        .is_good();
+}
+
+#[test]
 fn a_history_in_turn_is_accepted() {
     let of = [(TEA, 2), (CUP, 1)];
     let confirmed = order("orders/1", Phase::Confirmed, "2", &of);

@@ -138,6 +138,10 @@ fn get_ann() -> Ask {
     Ask::GetCustomer { customer: ANN.into() }
 }
 
+fn is_items(items: &[ItemSeen]) -> Outcome {
+    Outcome::Ok(Reply::Items(items.to_vec()))
+}
+
 fn list() -> Ask {
     Ask::ListOrders { customer: ANN.into() }
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::{
     Chance, Latencies,
-    suite::sample::{Quantiles, Stage, tests::second},
+    suite::{
+        AfterRounds,
+        sample::{NodeGauges, Quantiles, Stage, tests::second},
+    },
 };
 
 /// A run as it is drawn.
@@ -280,4 +283,129 @@ fn where_there_is_nothing_nothing_is_judged() {
     let judged = nothing.judged();
     let open = judged.iter().filter(|one| one.verdict == Verdict::Open).count();
     assert_eq!(open, judged.len() - 1, "all but the actors: {judged:#?}");
+}
+
+/// The run of a cluster: each node has its own processes, and stores what `of` says.
+fn cluster(change: impl Fn(usize, &mut Gauges, f64)) -> (Drawn, AfterRounds) {
+    let sound = sound(1.0);
+    let mut run = drawn(1.0, 1_200, &sound);
+    run.phases
+        .iter_mut()
+        .for_each(|phase| phase.scenario = Scenario::NodeLoss);
+    for sample in &mut run.samples {
+        let at = sample.at_s / HOUR_S;
+        sample.gauges = None;
+        sample.nodes = std::array::from_fn(|node| {
+            let mut gauges = sound(at, 0.0);
+            change(node, &mut gauges, at);
+            // The second node has been away, and is another process since.
+            let away = node == 1 && (0.30..0.32).contains(&at);
+            let life = if node == 1 && at > 0.3 { 2 } else { 1 };
+            (!away).then_some(NodeGauges { life, gauges })
+        });
+    }
+    let after = std::array::from_fn(|node| {
+        let settled = run.samples.iter().step_by(60).filter_map(|sample| {
+            let node = sample.nodes[node]?;
+            Some(Settled {
+                at_s: sample.at_s,
+                life: node.life,
+                gauges: node.gauges,
+            })
+        });
+        settled.collect()
+    });
+    run.settled.clear();
+    (run, after)
+}
+
+/// What fails of the nodes, and what was found.
+fn failing((run, after): &(Drawn, AfterRounds)) -> Vec<(&'static str, String)> {
+    let evidence = Evidence {
+        phases: &run.phases,
+        samples: &run.samples,
+        settled: &run.settled,
+    };
+    let judged = nodes(&evidence, after);
+    assert_eq!(judged.len(), 6, "{judged:#?}");
+    let failed = judged.into_iter().filter(|one| !one.is_fine());
+    failed.map(|one| (one.name, one.found)).collect()
+}
+
+#[test]
+fn a_sound_cluster_passes_also_where_a_node_was_away() {
+    assert_eq!(failing(&cluster(|_, _, _| {})), []);
+}
+
+#[test]
+fn the_node_that_leaks_is_named() {
+    let leaks = cluster(|node, gauges, _| {
+        if node == 1 {
+            gauges.rss_bytes += gauges.explained_bytes;
+        }
+    });
+    let failed = failing(&leaks);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].0, "memory of what nodes store");
+    assert!(failed[0].1.starts_with("node 2: "), "{failed:?}");
+
+    let fills = cluster(|node, gauges, _| {
+        if node == 0 {
+            gauges.data_bytes += 6.0 * gauges.explained_bytes;
+        }
+    });
+    let failed = failing(&fills);
+    assert!(
+        failed.len() == 1 && failed[0].1.starts_with("node 1: "),
+        "{failed:?}"
+    );
+
+    let opens = cluster(|node, gauges, at| {
+        if node == 2 {
+            gauges.open_files += (400.0 * at).round();
+        }
+    });
+    let failed = failing(&opens);
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert_eq!(failed[0].0, "open files of nodes");
+    assert!(failed[0].1.starts_with("node 3: "), "{failed:?}");
+}
+
+#[test]
+fn a_cluster_that_gets_slower_and_slower_is_found_and_a_slow_event_is_not() {
+    let mut run = cluster(|_, _, _| {});
+    let each = run.0.samples.len() / 3;
+    for (n, sample) in run.0.samples.iter_mut().enumerate() {
+        // In each scenario anew, which is no drift.
+        let slow = if (n % each) < each / 8 { 20.0 } else { 1.0 };
+        if let Some(latency) = &mut sample.latency {
+            (latency.p50, latency.p99) = (latency.p50 * slow, latency.p99 * slow);
+        }
+    }
+    assert_eq!(failing(&run), []);
+    for (n, sample) in run.0.samples.iter_mut().enumerate() {
+        if let Some(latency) = &mut sample.latency {
+            let grown = 1.0 + 40.0 * (n % each) as f64 / each as f64;
+            (latency.p50, latency.p99) = (2_000.0 * grown, 20_000.0 * grown);
+        }
+    }
+    let failed: Vec<&str> = failing(&run).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        failed,
+        [
+            "drift of a cluster's median",
+            "drift of a cluster's 99th percentile"
+        ]
+    );
+}
+
+#[test]
+fn of_a_server_that_stands_alone_no_nodes_are_judged() {
+    let [run, _] = minutes_and_a_day(|_, _, _| {});
+    let evidence = Evidence {
+        phases: &run.phases,
+        samples: &run.samples,
+        settled: &run.settled,
+    };
+    assert_eq!(nodes(&evidence, &[const { Vec::new() }; 3]), []);
 }

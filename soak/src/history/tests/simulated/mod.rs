@@ -235,8 +235,10 @@ impl Simulated {
                 customer,
                 amount: self.chance.below(200) as i64 - 60,
             },
-            (2 | 3, _) => Ask::GetItem { item },
-            (4 | 5, _) => Ask::GetCustomer { customer },
+            (2, _) => Ask::GetItem { item },
+            (3, _) => Ask::ListItems,
+            (4, _) => Ask::GetCustomer { customer },
+            (5, _) => Ask::ListCustomers,
             (6 | 7, _) => Ask::ListOrders { customer },
             (8 | 9, Some(order)) => Ask::GetOrder { order },
             (10..13, Some(order)) => Ask::Cancel {
@@ -280,6 +282,8 @@ impl Simulated {
             Ask::GetItem { item } => Outcome::Ok(Reply::Item(self.items[&item].clone())),
             Ask::GetCustomer { customer } => Outcome::Ok(Reply::Customer(self.customers[&customer].clone())),
             Ask::GetOrder { order } => Outcome::Ok(Reply::Order(Box::new(self.orders[&order].clone()))),
+            Ask::ListItems => Outcome::Ok(Reply::Items(self.items.values().cloned().collect())),
+            Ask::ListCustomers => Outcome::Ok(Reply::Customers(self.customers.values().cloned().collect())),
             Ask::ListOrders { customer } => self.list(&customer),
             Ask::Adjust {
                 request_id,
