@@ -23,6 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
+    feed::{AsFeed, Feed, FeedLimits},
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
@@ -54,7 +55,9 @@ pub struct Committed {
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
     pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
     last_time: AtomicI64,
-    applied_index: AtomicU64,
+    /// Index after that of the last entry that was applied.
+    applied_next: AtomicU64,
+    feed: Feed,
     /// How often it was restored, twice; odd while it is being restored.
     restores: AtomicU64,
 }
@@ -70,6 +73,19 @@ pub enum Applied {
 
 impl Default for Committed {
     fn default() -> Self {
+        Self::new(FeedLimits::default())
+    }
+}
+
+impl AsFeed for Committed {
+    fn feed(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+impl Committed {
+    /// Nothing yet, to be filled from a log.
+    pub(crate) fn new(feed: FeedLimits) -> Self {
         Self {
             customers: Map::default(),
             items: Map::default(),
@@ -84,13 +100,12 @@ impl Default for Committed {
             skus: RwLock::default(),
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
-            applied_index: AtomicU64::new(0),
+            applied_next: AtomicU64::new(0),
+            feed: Feed::new(feed),
             restores: AtomicU64::new(0),
         }
     }
-}
 
-impl Committed {
     /// Applies one record: all of it, or, where an expected version does not fit or its request was done before, none.
     ///
     /// # Errors
@@ -107,6 +122,8 @@ impl Committed {
                 Fact::Item(sku, fact) => self.apply_item(sku, fact, record.time)?,
             }
         }
+        // Behind the state: whoever reads of a change finds its order.
+        self.feed.note(record);
         if let Some(request) = record.request
             && !planted!(ForgetRequest)
         {
@@ -169,6 +186,7 @@ impl Committed {
         self.customer_ids.write().clear();
         self.skus.write().clear();
         self.fences.lock().clear();
+        self.feed.clear();
         self.set_last_time(Time(0));
     }
 
@@ -354,8 +372,13 @@ impl Committed {
         self.last_time.store(time.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_applied_index(&self, index: u64) {
-        self.applied_index.store(index, Ordering::Release);
+    /// Index after that of the last entry that was applied: everything before it is in the state.
+    pub(crate) fn applied_next(&self) -> u64 {
+        self.applied_next.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_applied_next(&self, next: u64) {
+        self.applied_next.store(next, Ordering::Release);
     }
 
     /// Roughly the bytes of a snapshot.
@@ -363,7 +386,8 @@ impl Committed {
         let bytes = self.orders.len() * 170
             + self.requests.len() * 55
             + self.reservations.len() * 50
-            + (self.customers.len() + self.items.len()) * 110;
+            + (self.customers.len() + self.items.len()) * 110
+            + self.feed.len() * 35;
         bytes as u64
     }
 

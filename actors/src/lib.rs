@@ -17,6 +17,7 @@ mod chores;
 mod committed;
 mod docket;
 mod entity;
+mod feed;
 mod host;
 mod id_map;
 mod listing;
@@ -40,6 +41,7 @@ pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenEr
 pub use docket_cluster::{
     GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
 };
+pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
