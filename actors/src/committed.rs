@@ -24,6 +24,7 @@ use rapidhash::fast::RandomState;
 
 use crate::{
     effects::Effects,
+    feed::{AsFeed, Feed, FeedLimits},
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
@@ -58,9 +59,11 @@ pub struct Committed {
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
     pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
     last_time: AtomicI64,
-    applied_index: AtomicU64,
     /// What the entry that is applied now, or was last, has made of the state.
     pub(crate) effects: Effects,
+    /// Index after that of the last entry that was applied.
+    applied_next: AtomicU64,
+    feed: Feed,
     /// How often it was restored, twice; odd while it is being restored.
     restores: AtomicU64,
     /// Whether it is the first of the process: the replica that goes wrong by itself where that is planted.
@@ -78,6 +81,19 @@ pub enum Applied {
 
 impl Default for Committed {
     fn default() -> Self {
+        Self::new(FeedLimits::default())
+    }
+}
+
+impl AsFeed for Committed {
+    fn feed(&self) -> &Feed {
+        &self.feed
+    }
+}
+
+impl Committed {
+    /// Nothing yet, to be filled from a log.
+    pub(crate) fn new(feed: FeedLimits) -> Self {
         Self {
             customers: Map::default(),
             items: Map::default(),
@@ -92,15 +108,14 @@ impl Default for Committed {
             skus: RwLock::default(),
             fences: Mutex::default(),
             last_time: AtomicI64::new(0),
-            applied_index: AtomicU64::new(0),
             effects: Effects::default(),
+            applied_next: AtomicU64::new(0),
+            feed: Feed::new(feed),
             restores: AtomicU64::new(0),
             is_first: planted!(EvolveAlone) && FIRST.swap(false, Ordering::Relaxed),
         }
     }
-}
 
-impl Committed {
     /// Applies one record: all of it, or, where an expected version does not fit or its request was done before, none.
     ///
     /// # Errors
@@ -117,6 +132,8 @@ impl Committed {
                 Fact::Item(sku, fact) => self.apply_item(sku, fact, record.time)?,
             }
         }
+        // Behind the state: whoever reads of a change finds its order.
+        self.feed.note(record);
         if let Some(request) = record.request
             && !planted!(ForgetRequest)
         {
@@ -179,6 +196,7 @@ impl Committed {
         self.customer_ids.write().clear();
         self.skus.write().clear();
         self.fences.lock().clear();
+        self.feed.clear();
         self.set_last_time(Time(0));
     }
 
@@ -378,8 +396,13 @@ impl Committed {
         self.last_time.store(time.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_applied_index(&self, index: u64) {
-        self.applied_index.store(index, Ordering::Release);
+    /// Index after that of the last entry that was applied: everything before it is in the state.
+    pub(crate) fn applied_next(&self) -> u64 {
+        self.applied_next.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_applied_next(&self, next: u64) {
+        self.applied_next.store(next, Ordering::Release);
     }
 
     /// Roughly the bytes of a snapshot.
@@ -387,7 +410,8 @@ impl Committed {
         let bytes = self.orders.len() * 170
             + self.requests.len() * 55
             + self.reservations.len() * 50
-            + (self.customers.len() + self.items.len()) * 110;
+            + (self.customers.len() + self.items.len()) * 110
+            + self.feed.len() * 35;
         bytes as u64
     }
 

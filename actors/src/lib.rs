@@ -18,6 +18,7 @@ mod committed;
 mod docket;
 mod effects;
 mod entity;
+mod feed;
 mod host;
 mod id_map;
 mod listing;
@@ -42,6 +43,7 @@ pub use docket_cluster::{
     GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
     clock::wall_clock,
 };
+pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!   ┌─────┬───────────────────────┬─────┬──────────────────┬───
-//!   │ len │ head, customers …     │ len │ orders …         │ …
+//!   │ len │ head, customers …     │ len │ orders … changes │ …
 //!   └─────┴───────────────────────┴─────┴──────────────────┴───
 //! ```
 
@@ -23,12 +23,13 @@ use docket_engine::{
 use docket_proto::{
     Intern,
     record::{decode_term, encode_record, encode_term, records},
-    snapshot::{self, FORMAT, Head, SnapshotRecord, StoredReply},
+    snapshot::{self, FORMAT, FORMAT_OLDEST, Head, SnapshotRecord, StoredReply},
 };
 use rapidhash::fast::RandomState;
 
 use crate::{
     committed::{Applied, Committed},
+    feed::{AsFeed as _, Captured},
     remembered::{StoredRequest, Target},
 };
 
@@ -104,6 +105,7 @@ impl StateMachine for ShardMachine {
         // Proposed by who led in another term: what it believed may never have been committed.
         let stale = decode_term(entry.payload).is_ok_and(|term| term != entry.term)
             && !docket_cluster::planted!(NoFence);
+        self.committed.feed().begin(entry.index);
         for record in records(entry.payload, &*self.ids) {
             let applied = match &record {
                 Ok(record) if stale => {
@@ -120,7 +122,8 @@ impl StateMachine for ShardMachine {
             };
             outcomes.extend_from_slice(&[outcome]);
         }
-        self.committed.set_applied_index(entry.index);
+        self.committed.set_applied_next(entry.index.saturating_add(1));
+        self.committed.feed().end();
         outcomes.freeze()
     }
 
@@ -129,13 +132,15 @@ impl StateMachine for ShardMachine {
     }
 
     fn skip(&self, index: u64) {
-        self.committed.set_applied_index(index);
+        self.committed.feed().begin(index);
+        self.committed.set_applied_next(index.saturating_add(1));
     }
 
     fn capture(&self) -> Box<dyn Capture> {
         let committed = &self.committed;
         Box::new(View {
             last_time: committed.last_time(),
+            feed: committed.feed().capture(committed.applied_next()),
             customers: committed.customers.iter().map(|c| c.value().clone()).collect(),
             items: committed.items.iter().map(|i| i.value().clone()).collect(),
             orders: committed.orders.all(),
@@ -188,10 +193,15 @@ impl StateMachine for ShardMachine {
                     return Err(StateError::new("it does not begin with its head"));
                 }
                 match record {
-                    SnapshotRecord::Head(found) if found.format == FORMAT => head = Some(found),
+                    SnapshotRecord::Head(found) if (FORMAT_OLDEST..=FORMAT).contains(&found.format) => {
+                        if let Some(feed) = found.feed {
+                            self.committed.feed().restore(feed);
+                        }
+                        head = Some(found);
+                    }
                     SnapshotRecord::Head(found) => {
                         return Err(StateError::new(format_args!(
-                            "its format is {}, and this version reads {FORMAT}",
+                            "its format is {}, and this version reads {FORMAT_OLDEST} to {FORMAT}",
                             found.format
                         )));
                     }
@@ -201,7 +211,11 @@ impl StateMachine for ShardMachine {
         }
         let head = head.ok_or_else(|| StateError::new("it is empty"))?;
         self.committed.set_last_time(head.last_time);
+        if let Some(feed) = head.feed {
+            self.committed.set_applied_next(feed.next);
+        }
         self.committed.end_restoring();
+        self.committed.feed().end();
         Ok(())
     }
 
@@ -220,6 +234,7 @@ impl ShardMachine {
             SnapshotRecord::Fence(decider, time) => {
                 committed.fences.lock().insert(decider, time);
             }
+            SnapshotRecord::Changes(changes) => committed.feed().put(&changes),
             SnapshotRecord::Customer(customer) => committed.insert_customer(Arc::new(customer)),
             SnapshotRecord::Item(item) => committed.insert_item(Arc::new(item)),
             SnapshotRecord::Order(order) => {
@@ -255,6 +270,7 @@ impl ShardMachine {
 /// A shard's state at one point of its log.
 struct View {
     last_time: Time,
+    feed: Captured,
     customers: Vec<Arc<Customer>>,
     items: Vec<Arc<Item>>,
     orders: Vec<Arc<Order>>,
@@ -272,6 +288,7 @@ impl Capture for View {
             &Head {
                 format: FORMAT,
                 last_time: self.last_time,
+                feed: self.feed.start,
             },
             &mut piece,
         );
@@ -296,6 +313,10 @@ impl Capture for View {
         }
         for request in self.requests.drain(..) {
             snapshot::put_request(&request, &mut piece);
+            flush(&mut piece, PIECE_BYTES, sink)?;
+        }
+        for changes in self.feed.chunks() {
+            snapshot::put_changes(changes, &mut piece);
             flush(&mut piece, PIECE_BYTES, sink)?;
         }
         flush(&mut piece, 5, sink)

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
     CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-    PlaceOrdersResponse, order_service_server::OrderService, place_orders_response,
+    PlaceOrdersResponse, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
+    place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -189,6 +190,15 @@ impl OrderService for Service {
     }
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    type WatchOrdersStream = Pin<Box<dyn Stream<Item = Result<WatchOrdersResponse, Status>> + Send>>;
+
+    async fn watch_orders(
+        &self,
+        _: Request<WatchOrdersRequest>,
+    ) -> Result<Response<Self::WatchOrdersStream>, Status> {
         other()
     }
 }

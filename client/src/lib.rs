@@ -25,12 +25,14 @@
 //! # }
 //! ```
 //!
-//! Streams (`PlaceOrders`) are not wrapped: [`Client::channel`] gives a connection for the generated stub, and which of a stream's orders were
-//! answered only its reader knows.
+//! [`Client::watch_orders`] is a feed that resumes itself, over nodes and restarts; [`Client::place_orders`] a stream of orders that sends
+//! again what was not answered. For anything else [`Client::channel`] gives a connection for the generated stubs.
 
 mod back_off;
 mod endpoints;
 pub mod method;
+mod place;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +45,8 @@ use tonic_types::StatusExt;
 use back_off::BackOff;
 use endpoints::Endpoints;
 pub use method::Method;
+pub use place::OrderStream;
+pub use watch::OrderWatch;
 
 /// Where the leader serves clients.
 const LEADER_ADDRESS: &str = "docket-leader-address";

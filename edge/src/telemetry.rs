@@ -43,7 +43,7 @@ const COUNT_BUCKETS: [f64; 15] = [
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 15] = [
+const LIMITERS: [&str; 17] = [
     "address",
     "open",
     "probe",
@@ -57,6 +57,8 @@ const LIMITERS: [&str; 15] = [
     "open_streams",
     "bytes_in_flight",
     "reply_bytes_in_flight",
+    "watches",
+    "account_watches",
     ACTORS_IN_FLIGHT,
     DISK,
 ];
@@ -143,6 +145,21 @@ pub fn describe() {
         Unit::Seconds,
         "How long orders of PlaceOrders streams took, by status code."
     );
+    gauge!(
+        "docket_feed_watches",
+        Unit::Count,
+        "WatchOrders streams that are open now."
+    );
+    counter!(
+        "docket_feed_changes_total",
+        Unit::Count,
+        "Changes of orders that watches have taken."
+    );
+    counter!(
+        "docket_feed_cut_off_total",
+        Unit::Count,
+        "Watches that were ended or refused, by reason: too_slow, or too_old where the changes were not kept any more."
+    );
     counter!(
         "docket_forwarded_calls_total",
         Unit::Count,
@@ -203,6 +220,10 @@ pub(crate) struct Telemetry {
     pub(crate) orders_max: Gauge,
     pub(crate) buckets: Gauge,
     pub(crate) ready: Gauge,
+    /// Watches that are open.
+    pub(crate) watches: Gauge,
+    /// Changes that watches have taken.
+    pub(crate) watched: Counter,
     incidents: AtomicU64,
 }
 
@@ -245,6 +266,8 @@ impl Telemetry {
             orders_max: gauge!("docket_orders_in_flight_max"),
             buckets: gauge!("docket_limiter_buckets"),
             ready: gauge!("docket_ready"),
+            watches: gauge!("docket_feed_watches"),
+            watched: counter!("docket_feed_changes_total"),
             incidents: AtomicU64::new(1),
         }
     }
@@ -285,6 +308,11 @@ impl Telemetry {
             Some((_, counter)) => counter.increment(1),
             None => counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1),
         }
+    }
+
+    /// A watch was ended, or refused.
+    pub(crate) fn cut_off(&self, reason: &'static str) {
+        counter!("docket_feed_cut_off_total", "reason" => reason).increment(1);
     }
 
     /// A credential was missing or wrong.

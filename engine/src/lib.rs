@@ -16,6 +16,7 @@
 //! ```
 
 pub mod access;
+pub mod change;
 pub mod customer;
 pub mod id;
 pub mod item;
@@ -24,6 +25,7 @@ pub mod order;
 pub mod record;
 pub mod rejection;
 
+pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};

@@ -7,6 +7,7 @@ pub mod access;
 pub mod api;
 mod code;
 mod fact;
+pub mod feed;
 mod parts;
 pub mod peer_call;
 pub mod record;

@@ -3,6 +3,8 @@
 //! A chunk is its records one after the other: the `put_*` functions append one each, and [`records`] reads them back.
 //! The first record of a snapshot is its [`Head`]. Nothing about these bytes may change but by a new [`FORMAT`].
 
+mod changes;
+
 use std::sync::Arc;
 
 use docket_engine::{
@@ -16,8 +18,12 @@ use crate::{
     wire::{self, DecodeError, Field, Problem, fields},
 };
 
-/// The format that this version writes.
-pub const FORMAT: u32 = 1;
+pub use changes::{FeedStart, KeptChange, put_changes};
+
+/// The format that this version writes: 2, with the changes that the feed keeps.
+pub const FORMAT: u32 = 2;
+/// The oldest format that this version reads: 1, which is the same without those.
+pub const FORMAT_OLDEST: u32 = 1;
 
 /// One piece of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub enum SnapshotRecord {
     Request(StoredRequest),
     /// A life of an actor of which no event is taken any more, and since when.
     Fence(Decider, Time),
+    /// Changes of orders that are kept for the feed, oldest first.
+    Changes(Vec<KeptChange>),
 }
 
 /// What a snapshot is.
@@ -45,6 +53,8 @@ pub struct Head {
     pub format: u32,
     /// The newest time that the shard has applied.
     pub last_time: Time,
+    /// What is kept for the feed; `None` in format 1.
+    pub feed: Option<FeedStart>,
 }
 
 /// What an order has reserved of an item.
@@ -95,6 +105,7 @@ impl SnapshotRecord {
             }
             Self::Request(request) => put_request(request, chunk),
             Self::Fence(decider, time) => put_fence(*decider, *time, chunk),
+            Self::Changes(changes) => put_changes(changes.iter().copied(), chunk),
         }
     }
 }
@@ -104,6 +115,9 @@ pub fn put_head(head: &Head, chunk: &mut Vec<u8>) {
     record(chunk, 1, |out| {
         wire::number(out, 1, head.format.into());
         wire::signed(out, 2, head.last_time.0);
+        if let Some(feed) = &head.feed {
+            wire::nested(out, 3, |out| changes::start_fields(out, feed));
+        }
     });
 }
 
@@ -233,6 +247,7 @@ fn snapshot_record(field: Field<'_>, ids: &dyn Intern) -> Result<SnapshotRecord,
             5 => SnapshotRecord::Reservation(reservation(field, ids)?),
             6 => SnapshotRecord::Request(stored_request(field, ids)?),
             7 => fence(field)?,
+            8 => SnapshotRecord::Changes(changes::kept(field)?),
             _ => return Err(field.unknown()),
         });
     }
@@ -256,16 +271,18 @@ fn head(field: Field<'_>) -> Result<Head, DecodeError> {
     let mut head = Head {
         format: 0,
         last_time: Time(0),
+        feed: None,
     };
     for field in fields("SnapshotHead", field.bytes()?) {
         let field = field?;
         match field.number {
             1 => head.format = field.number32()?,
             2 => head.last_time = parts::time(field)?,
+            3 => head.feed = Some(changes::start(field)?),
             _ => return Err(field.unknown()),
         }
     }
-    if head.format != FORMAT {
+    if !(FORMAT_OLDEST..=FORMAT).contains(&head.format) {
         return Err(DecodeError {
             message: "SnapshotHead",
             problem: Problem::Value {

@@ -10,7 +10,7 @@ use std::{
 
 use docket_proto::v1::{
     CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
-    PlaceOrderRequest, PlaceOrdersResponse,
+    PlaceOrderRequest, PlaceOrdersResponse, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -188,6 +188,15 @@ impl OrderService for Bare {
         _: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
         Err(Status::unimplemented("the echo lists nothing"))
+    }
+
+    type WatchOrdersStream = Pin<Box<dyn Stream<Item = Result<WatchOrdersResponse, Status>> + Send>>;
+
+    async fn watch_orders(
+        &self,
+        _: Request<WatchOrdersRequest>,
+    ) -> Result<Response<Self::WatchOrdersStream>, Status> {
+        Err(Status::unimplemented("the echo watches nothing"))
     }
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {

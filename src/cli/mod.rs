@@ -15,6 +15,7 @@ mod node;
 mod order;
 mod secret;
 mod serve;
+mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
 

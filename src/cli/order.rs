@@ -1,4 +1,4 @@
-//! `docket order`: place, get, list, cancel.
+//! `docket order`: place, get, list, cancel; `watch` is beside it.
 
 use clap::Subcommand;
 use docket_proto::v1::{
@@ -6,7 +6,10 @@ use docket_proto::v1::{
     PlaceOrderRequest, order::State,
 };
 
-use super::args::{ClientArgs, Context, Link, PageArgs, RequestArgs};
+use super::{
+    args::{ClientArgs, Context, Link, PageArgs, RequestArgs},
+    watch::Watch,
+};
 use crate::{
     client::Refusal,
     failure::Failure,
@@ -19,7 +22,8 @@ use crate::{
 Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme --state confirmed
-  docket order cancel 01M83JXAHCC6MXR3EASG000000")]
+  docket order cancel 01M83JXAHCC6MXR3EASG000000
+  docket order watch --customer acme")]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -38,6 +42,8 @@ pub enum Command {
     List(List),
     /// Cancel a confirmed order: gives back its stock and its hold
     Cancel(Cancel),
+    /// Watch orders change, live, until Ctrl-C
+    Watch(Watch),
 }
 
 /// Place an order.
@@ -121,6 +127,7 @@ impl Command {
             Self::Get(args) => args.run(link).await,
             Self::List(args) => args.run(link).await,
             Self::Cancel(args) => args.run(link).await,
+            Self::Watch(args) => args.run(link).await,
         }
     }
 }
@@ -224,7 +231,7 @@ impl Cancel {
 }
 
 /// Reads a state in small or capital letters, for clap.
-fn state(text: &str) -> Result<State, String> {
+pub(super) fn state(text: &str) -> Result<State, String> {
     match State::from_str_name(&text.to_ascii_uppercase()) {
         Some(state) if state != State::Unspecified => Ok(state),
         _ => Err("write pending, confirmed, cancelled or rejected".to_owned()),

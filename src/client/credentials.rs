@@ -152,6 +152,14 @@ impl Credentials {
         }
     }
 
+    /// The same without any.
+    pub fn without_timeout(self) -> Self {
+        Self {
+            timeout: None,
+            ..self
+        }
+    }
+
     fn token(token: &str, source: Source) -> Result<Self, CredentialsError> {
         if token.trim().is_empty() {
             return Err(CredentialsError::Text { source_name: source });

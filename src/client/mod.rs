@@ -80,6 +80,14 @@ impl Client {
         })
     }
 
+    /// The same without a deadline, for what has no end.
+    pub fn unbounded(&self) -> Self {
+        Self {
+            channel: self.channel.clone(),
+            credentials: self.credentials.clone().without_timeout(),
+        }
+    }
+
     /// Orders.
     pub fn orders(&self) -> OrderServiceClient<Authenticated> {
         OrderServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())

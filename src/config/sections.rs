@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use docket_actors::{ActorLimits, AdmissionLimits, Options};
+use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options};
 use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
 use docket_edge::{
     ConfigError as EdgeConfigError, EdgeConfig,
     auth::AuthOptions,
     config::{
-        AdminConfig, AdmissionConfig, CallsConfig, ConnectionsConfig, Http2Config, LimitsConfig, TlsConfig,
+        AdminConfig, AdmissionConfig, CallsConfig, ConnectionsConfig, FeedConfig, Http2Config, LimitsConfig,
+        TlsConfig,
     },
 };
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
@@ -47,6 +48,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Sessions, API keys and passwords.
     pub auth: AuthOptions,
+    /// What is kept of orders' changes, and for how many watches.
+    pub feed: Feed,
     /// What the shards keep in memory and in flight.
     pub actors: Actors,
     /// The Raft groups.
@@ -88,6 +91,45 @@ pub struct Tls {
     pub certificate: Option<PathBuf>,
     /// A PEM file with the certificate's private key. Default none.
     pub key: Option<PathBuf>,
+}
+
+/// What is kept of orders' changes, and for how many watches (`docket order watch`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feed {
+    /// Changes of orders that are kept in each shard, at 40 bytes in memory: a watch can be resumed as long as what it
+    /// has missed is among them. Default 65,536.
+    pub retained_max: usize,
+    /// Watches on this node, each of which is one of the `admission.max_streams` as well. Default 512.
+    pub watches_max: usize,
+    /// Watches of one account. Default 64.
+    pub watches_per_account: usize,
+    /// What a watch may have queued that its client has not taken, in bytes. Default 262,144.
+    pub buffer_bytes: usize,
+    /// How long its client may take nothing when that is reached, before it is cut off, in milliseconds. Default 10,000.
+    pub stalled_ms: u64,
+    /// How long a watch says nothing before it sends a token without changes, in milliseconds. Default 5,000.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let FeedConfig {
+            watches_max,
+            watches_per_account,
+            buffer_bytes,
+            stalled_ms,
+            heartbeat_ms,
+        } = FeedConfig::default();
+        Self {
+            retained_max: FeedLimits::default().retained_max,
+            watches_max,
+            watches_per_account,
+            buffer_bytes,
+            stalled_ms,
+            heartbeat_ms,
+        }
+    }
 }
 
 /// What the shards keep in memory and in flight.
@@ -267,6 +309,9 @@ impl Config {
                 active_max: actors.active_max,
                 idle_s: actors.idle_s,
             },
+            feed: FeedLimits {
+                retained_max: self.feed.retained_max,
+            },
             before_decision: None,
         }
     }
@@ -319,6 +364,13 @@ impl Config {
             calls: self.calls,
             admission: self.admission,
             limits: self.limits,
+            feed: FeedConfig {
+                watches_max: self.feed.watches_max,
+                watches_per_account: self.feed.watches_per_account,
+                buffer_bytes: self.feed.buffer_bytes,
+                stalled_ms: self.feed.stalled_ms,
+                heartbeat_ms: self.feed.heartbeat_ms,
+            },
             admin: self.admin.clone(),
             drain_ms: self.server.drain_ms,
         }
@@ -350,6 +402,9 @@ impl Config {
         }
         if let Err(invalid) = self.auth.validate() {
             refuse(format!("auth.{}", invalid.option), invalid.requirement.into());
+        }
+        if self.feed.retained_max == 0 {
+            refuse("feed.retained_max".into(), "must be at least 1".into());
         }
         for (key, value) in [
             ("active_max", self.actors.active_max),

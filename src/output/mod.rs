@@ -4,6 +4,7 @@
 //! Colours appear only on a terminal, and not where `NO_COLOR` is set.
 
 mod access;
+mod changes;
 mod cluster;
 mod entities;
 mod node;

@@ -22,3 +22,4 @@ mod shop;
 mod soak;
 mod support;
 mod usage;
+mod watch;

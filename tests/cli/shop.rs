@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{server::Server, support::Shell};
 
 /// A server with a customer who has 100.00 EUR of credit and two items.
-fn shop() -> (Shell, Server, String) {
+pub fn shop() -> (Shell, Server, String) {
     let shell = Shell::new();
     let server = Server::start(&shell);
     let flags = server.flags();

@@ -11,6 +11,7 @@
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
 //! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
 //! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
+//! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -28,6 +29,7 @@ mod authorisation;
 mod changes;
 mod cluster;
 mod environment;
+mod feed;
 mod history;
 mod input;
 mod kill;

@@ -68,6 +68,12 @@ impl Docket {
         &self.inner.access
     }
 
+    /// The cluster's id, and how many shards it has: what positions of orders' changes belong to.
+    pub fn positions_of(&self) -> (String, usize) {
+        let id = self.inner.node.identity().cluster_id.clone();
+        (id, self.inner.router.shards.len())
+    }
+
     /// Checks every invariant that can be seen within a shard, and that every reservation has an order that wants it.
     /// For tests: it walks everything, and is exact only while nothing is in flight.
     ///

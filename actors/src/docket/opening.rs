@@ -18,6 +18,7 @@ use crate::{
     admission::Admission,
     chores,
     committed::Committed,
+    feed::{Feed, FeedLimits},
     machine::{Ids, ShardMachine},
     peers::Answering,
     proposer,
@@ -38,6 +39,8 @@ pub struct Options {
     pub admission: AdmissionLimits,
     /// What may be resident.
     pub actors: ActorLimits,
+    /// What is kept of orders' changes.
+    pub feed: FeedLimits,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -49,6 +52,7 @@ impl Options {
             node: NodeOptions::new(data_dir),
             admission: AdmissionLimits::default(),
             actors: ActorLimits::default(),
+            feed: FeedLimits::default(),
             before_decision: None,
         }
     }
@@ -109,7 +113,7 @@ impl Docket {
         let machine = |group: GroupId| -> Arc<dyn docket_cluster::StateMachine> {
             match group.shard() {
                 Some(shard) => {
-                    let committed = Arc::new(Committed::default());
+                    let committed = Arc::new(Committed::new(options.feed));
                     states.lock().push((shard, committed.clone()));
                     Arc::new(ShardMachine::new(committed, ids.clone()))
                 }
@@ -136,6 +140,7 @@ impl Docket {
                 among_peers: node.has_peers(),
             });
             tasks.push(tokio::spawn(proposer::run(shard.clone(), group, queue)));
+            tasks.push(tokio::spawn(Feed::dispatch(shard.committed().clone())));
             shards.push(shard);
         }
         let router = Arc::new(Router::new(node.clone(), shards));

@@ -11,8 +11,8 @@ use docket_engine::{ItemCommand, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
-        Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look, decode_status_ask,
-        decode_wanted, encode_forwarded, encode_orphaned, encode_status, kind,
+        ChangesAsk, Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look,
+        decode_status_ask, decode_wanted, encode_forwarded, encode_orphaned, encode_status, kind,
     },
 };
 use futures::{
@@ -78,6 +78,16 @@ impl AnswerCalls for Answering {
                 Ok(ask) => async move {
                     let page = router.answer_page(ask, call.deadline).await;
                     page.map(|page| page.encode())
+                        .map_err(|error| Declined(error.to_string()))
+                }
+                .boxed(),
+                Err(error) => declined(error),
+            },
+            kind::CHANGES => match ChangesAsk::decode(call.body) {
+                Ok(ask) => async move {
+                    let changes = router.answer_changes(ask, call.deadline).await;
+                    changes
+                        .map(|changes| changes.encode())
                         .map_err(|error| Declined(error.to_string()))
                 }
                 .boxed(),

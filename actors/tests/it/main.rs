@@ -11,6 +11,7 @@ mod access;
 mod cluster;
 mod counted;
 mod faults;
+mod feed;
 mod low_disk;
 mod orders;
 mod repeats;

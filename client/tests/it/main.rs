@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use docket_client::{Client, Credential, Options, OptionsError, method};
 use docket_proto::v1;
 use docket_proto::v1::order_service_server::{OrderService, OrderServiceServer};
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -70,7 +71,36 @@ impl Node {
 
 #[tonic::async_trait]
 impl OrderService for Node {
-    type PlaceOrdersStream = futures::stream::Empty<Result<v1::PlaceOrdersResponse, Status>>;
+    type PlaceOrdersStream =
+        std::pin::Pin<Box<dyn futures::Stream<Item = Result<v1::PlaceOrdersResponse, Status>> + Send>>;
+    type WatchOrdersStream =
+        futures::stream::Iter<std::vec::IntoIter<Result<v1::WatchOrdersResponse, Status>>>;
+
+    /// Sends two messages behind the token that it was given, which count on, and then does as it is told.
+    async fn watch_orders(
+        &self,
+        request: Request<v1::WatchOrdersRequest>,
+    ) -> Result<Response<Self::WatchOrdersStream>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(request.metadata().get("x-api-key").unwrap(), "key");
+        let token = request.into_inner().resume_token;
+        let from = if token.is_empty() {
+            0
+        } else {
+            token.parse::<u32>().unwrap()
+        };
+        let message = |number: u32| {
+            Ok(v1::WatchOrdersResponse {
+                changes: Vec::new(),
+                resume_token: number.to_string(),
+            })
+        };
+        let mut sent = vec![message(from + 1), message(from + 2)];
+        if let Some(Then::Refuse(status)) = self.script.lock().pop_front() {
+            sent.push(Err(status));
+        }
+        Ok(Response::new(futures::stream::iter(sent)))
+    }
 
     async fn place_order(
         &self,
@@ -79,11 +109,26 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    /// Answers orders as they come; where it is told to refuse, two, and with that.
     async fn place_orders(
         &self,
-        _: Request<Streaming<v1::PlaceOrderRequest>>,
+        request: Request<Streaming<v1::PlaceOrderRequest>>,
     ) -> Result<Response<Self::PlaceOrdersStream>, Status> {
-        Err(Status::unimplemented("not here"))
+        assert_eq!(request.metadata().get("x-api-key").unwrap(), "key");
+        let calls = Arc::clone(&self.calls);
+        let orders = request.into_inner().map(move |order| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            Ok(v1::PlaceOrdersResponse {
+                request_id: order?.request_id,
+                result: None,
+            })
+        });
+        Ok(Response::new(match self.script.lock().pop_front() {
+            Some(Then::Refuse(status)) => {
+                Box::pin(orders.take(2).chain(futures::stream::iter([Err(status)])))
+            }
+            _ => Box::pin(orders),
+        }))
     }
 
     async fn get_order(&self, request: Request<v1::GetOrderRequest>) -> Result<Response<v1::Order>, Status> {
@@ -127,7 +172,7 @@ fn order(customer: &str, request_id: &str) -> v1::PlaceOrderRequest {
 fn undone() -> Then {
     let mut details = ErrorDetails::new();
     details.set_retry_info(Some(Duration::from_millis(1)));
-    details.set_error_info("SHARD_UNAVAILABLE", "docket", std::collections::HashMap::new());
+    details.set_error_info("SHARD_UNAVAILABLE", "docket", HashMap::new());
     Then::Refuse(Status::with_error_details(
         Code::Unavailable,
         "no leader",
@@ -138,7 +183,7 @@ fn undone() -> Then {
 /// It may have been done.
 fn unknown() -> Then {
     let mut details = ErrorDetails::new();
-    details.set_error_info("OUTCOME_UNKNOWN", "docket", std::collections::HashMap::new());
+    details.set_error_info("OUTCOME_UNKNOWN", "docket", HashMap::new());
     Then::Refuse(Status::with_error_details(
         Code::Unavailable,
         "who knows",
@@ -249,7 +294,7 @@ async fn options_that_cannot_be_are_refused_by_name() {
 async fn a_node_that_stops_is_left_at_once_for_another_one() {
     let mut details = ErrorDetails::new();
     details.set_retry_info(Some(Duration::from_secs(3_600)));
-    details.set_error_info("NODE_STOPPING", "docket", std::collections::HashMap::new());
+    details.set_error_info("NODE_STOPPING", "docket", HashMap::new());
     let stopping = || {
         let details = details.clone();
         Then::Refuse(Status::with_error_details(
@@ -275,4 +320,85 @@ async fn a_node_that_stops_is_left_at_once_for_another_one() {
         .await
         .unwrap_err();
     assert_eq!((refused.code(), alone.calls()), (Code::Unavailable, 1));
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_at_other_nodes_behind_what_it_got_and_ends_where_none_can_help() {
+    let (one, two) = (Node::default(), Node::default());
+    let client = client(&[one.serve().await, two.serve().await]);
+    let stopping = ErrorDetails::with_error_info("NODE_STOPPING", "docket", HashMap::new());
+    let slow = ErrorDetails::with_error_info("WATCHER_TOO_SLOW", "docket", HashMap::new());
+    for node in [&one, &two] {
+        for (code, details) in [(Code::Unavailable, &stopping), (Code::ResourceExhausted, &slow)] {
+            node.then(Then::Refuse(Status::with_error_details(
+                code,
+                "over",
+                details.clone(),
+            )));
+        }
+    }
+    let mut watch = client.watch_orders(v1::WatchOrdersRequest::default());
+    for number in 1..=10 {
+        let message = watch.next().await.unwrap();
+        assert_eq!(message.resume_token, number.to_string());
+        assert_eq!(watch.resume_token(), message.resume_token);
+    }
+    assert!(
+        one.calls() > 1 && two.calls() > 1,
+        "{} and {}",
+        one.calls(),
+        two.calls()
+    );
+    let too_old = ErrorDetails::with_error_info("RESUME_TOKEN_TOO_OLD", "docket", HashMap::new());
+    for node in [&one, &two] {
+        let refused = Status::with_error_details(Code::OutOfRange, "too old", too_old.clone());
+        node.then(Then::Refuse(refused));
+    }
+    let mut last = 10;
+    let ended = loop {
+        match watch.next().await {
+            Ok(message) => {
+                last += 1;
+                assert_eq!(message.resume_token, last.to_string());
+            }
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn a_stream_of_orders_sends_again_what_was_not_answered_and_each_is_answered_once() {
+    let (one, two) = (Node::default(), Node::default());
+    let client = client(&[one.serve().await, two.serve().await]);
+    let stopping = ErrorDetails::with_error_info("NODE_STOPPING", "docket", HashMap::new());
+    for node in [&one, &two] {
+        for _ in 0..3 {
+            let status = Status::with_error_details(Code::Unavailable, "over", stopping.clone());
+            node.then(Then::Refuse(status));
+        }
+    }
+    let orders = (0..500).map(|number| order("ada", &number.to_string()));
+    let mut placing = client.place_orders(futures::stream::iter(orders));
+    let mut answered = std::collections::BTreeSet::new();
+    while let Some(answer) = placing.next().await.unwrap() {
+        assert!(answered.insert(answer.request_id), "answered twice");
+    }
+    assert_eq!(answered.len(), 500);
+    assert!(one.calls() + two.calls() >= 500 && one.calls() > 1 && two.calls() > 1);
+    // One that no node may do ends it.
+    let denied = ErrorDetails::with_error_info("SCOPE_MISSING", "docket", HashMap::new());
+    for node in [&one, &two] {
+        let status = Status::with_error_details(Code::PermissionDenied, "no", denied.clone());
+        node.then(Then::Refuse(status));
+    }
+    let orders = (0..10).map(|number| order("ada", &format!("more-{number}")));
+    let mut placing = client.place_orders(futures::stream::iter(orders));
+    let ended = loop {
+        match placing.next().await {
+            Ok(answer) => assert!(answer.is_some(), "all were answered"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(ended.code(), Code::PermissionDenied);
 }

@@ -61,6 +61,7 @@ impl EdgeConfig {
             calls,
             admission,
             limits,
+            feed,
             admin,
             ..
         } = self;
@@ -138,6 +139,11 @@ impl EdgeConfig {
             ),
             ("admission.retry_ms", admission.retry_ms, 1),
             ("limits.prune_ms", limits.prune_ms, 100),
+            ("feed.watches_max", feed.watches_max as u64, 1),
+            ("feed.watches_per_account", feed.watches_per_account as u64, 1),
+            ("feed.buffer_bytes", feed.buffer_bytes as u64, 1_024),
+            ("feed.stalled_ms", feed.stalled_ms, 1),
+            ("feed.heartbeat_ms", feed.heartbeat_ms, 10),
             ("admin.max_connections", admin.max_connections as u64, 1),
             ("admin.request_ms", admin.request_ms, 1),
         ];

@@ -37,6 +37,8 @@ pub struct EdgeConfig {
     pub admission: AdmissionConfig,
     /// How often a caller may call.
     pub limits: LimitsConfig,
+    /// Bounds of watches of orders.
+    pub feed: FeedConfig,
     /// The endpoints for operators.
     pub admin: AdminConfig,
     /// How long what is in flight may take to end when the node stops, in milliseconds. Default 15,000.
@@ -53,6 +55,7 @@ impl Default for EdgeConfig {
             calls: CallsConfig::default(),
             admission: AdmissionConfig::default(),
             limits: LimitsConfig::default(),
+            feed: FeedConfig::default(),
             admin: AdminConfig::default(),
             drain_ms: 15_000,
         }
@@ -293,6 +296,34 @@ impl Limit {
         per_second: 200_000,
         burst: 200_000,
     };
+}
+
+/// Bounds of watches of orders (`WatchOrders`), each of which is one of the `admission.max_streams` as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeedConfig {
+    /// Watches on this node. Default 512.
+    pub watches_max: usize,
+    /// Watches of one account. Default 64.
+    pub watches_per_account: usize,
+    /// What a watch may have queued that its client has not taken, in bytes. Default 262,144.
+    pub buffer_bytes: usize,
+    /// How long its client may take nothing when that is reached, before it is cut off, in milliseconds. Default 10,000.
+    pub stalled_ms: u64,
+    /// How long a watch says nothing before it sends a token without changes, in milliseconds. Default 5,000.
+    pub heartbeat_ms: u64,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self {
+            watches_max: 512,
+            watches_per_account: 64,
+            buffer_bytes: 256 * KIB,
+            stalled_ms: 10_000,
+            heartbeat_ms: 5_000,
+        }
+    }
 }
 
 /// The endpoints for operators.

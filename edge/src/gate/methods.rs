@@ -10,8 +10,9 @@ use tower::Service;
 use super::{RequestBody, admission::Kind, limits::Access};
 
 /// Methods whose requests or replies are streams.
-const STREAMS: [&str; 4] = [
+const STREAMS: [&str; 5] = [
     "/docket.v1.OrderService/PlaceOrders",
+    "/docket.v1.OrderService/WatchOrders",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",

@@ -47,7 +47,7 @@ use crate::{
     readiness::Readiness,
     services::{
         customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
-        place_orders::StreamBounds,
+        place_orders::StreamBounds, watch_orders::WatchBounds,
     },
     telemetry::Telemetry,
 };
@@ -212,7 +212,14 @@ impl Server {
             draining: readiness.draining().clone(),
             authenticator: Arc::clone(&parts.authenticator),
         };
-        let routes = routes(&config, parts.docket, parts.auth, &readiness, bounds)?;
+        let watch = WatchBounds {
+            feed: config.feed,
+            watches: Arc::default(),
+            telemetry: Arc::clone(&telemetry),
+            draining: readiness.draining().clone(),
+            authenticator: Arc::clone(&parts.authenticator),
+        };
+        let routes = routes(&config, parts.docket, parts.auth, &readiness, (bounds, watch))?;
         let gate = Gate::new(
             routes,
             parts.authenticator,
@@ -339,7 +346,7 @@ fn routes(
     docket: Docket,
     auth: Option<AuthApi>,
     readiness: &Readiness,
-    bounds: StreamBounds,
+    (bounds, watch): (StreamBounds, WatchBounds),
 ) -> Result<Vec<(&'static str, Route)>, EdgeError> {
     /// Sets the bounds of messages on a generated service.
     macro_rules! route {
@@ -362,7 +369,11 @@ fn routes(
     };
     let contract = |error: tonic_reflection::server::Error| EdgeError::Contract(error.to_string());
     let mut routes = vec![
-        route!(OrderServiceServer::new(OrderApi::new(docket.clone(), bounds))),
+        route!(OrderServiceServer::new(OrderApi::new(
+            docket.clone(),
+            bounds,
+            watch
+        ))),
         route!(CustomerServiceServer::new(CustomerApi::new(docket.clone()))),
         route!(ItemServiceServer::new(ItemApi::new(docket.clone()))),
         route!(NodeServiceServer::new(NodeApi::new(

@@ -6,10 +6,14 @@ use docket_engine::{
     access::{Denied, Owner},
 };
 use docket_proto::{
-    api::{orders, show::order_to_proto},
+    api::{
+        feed::{FeedOf, watch_orders},
+        orders,
+        show::order_to_proto,
+    },
     v1::{
         CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-        order_service_server::OrderService,
+        WatchOrdersRequest, order_service_server::OrderService,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -18,6 +22,7 @@ use super::{
     accept, allowed, context,
     customer::own,
     place_orders::{Answers, StreamBounds},
+    watch_orders::{WatchBounds, Watching},
 };
 use crate::errors::Refusal;
 
@@ -25,11 +30,20 @@ use crate::errors::Refusal;
 pub(crate) struct OrderApi {
     docket: Docket,
     bounds: StreamBounds,
+    watch: WatchBounds,
+    /// What resume tokens belong to.
+    feed: FeedOf,
 }
 
 impl OrderApi {
-    pub(crate) fn new(docket: Docket, bounds: StreamBounds) -> Self {
-        Self { docket, bounds }
+    pub(crate) fn new(docket: Docket, bounds: StreamBounds, watch: WatchBounds) -> Self {
+        let (cluster, shards) = docket.positions_of();
+        Self {
+            docket,
+            bounds,
+            watch,
+            feed: FeedOf { cluster, shards },
+        }
     }
 }
 
@@ -118,6 +132,20 @@ impl OrderService for OrderApi {
                 .map(|next| asked.next_page_token(next))
                 .unwrap_or_default(),
         }))
+    }
+
+    type WatchOrdersStream = Watching;
+
+    async fn watch_orders(&self, request: Request<WatchOrdersRequest>) -> Result<Response<Watching>, Status> {
+        let context = context(&request)?;
+        let asked = accept(watch_orders(request.get_ref(), &self.feed))?;
+        if asked.customer.is_none() {
+            allowed(&context, Owner::Everybody, || Denied::Role.into())?;
+        }
+        let headers = request.into_parts().0.into_headers();
+        let watching =
+            Watching::begin(&self.docket, &self.watch, context, headers, asked, &self.feed).await?;
+        Ok(Response::new(watching))
     }
 
     async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {

@@ -3,7 +3,8 @@
 use docket_edge::auth::{Clock, create_admin_key};
 use docket_proto::v1::{
     CreateApiKeyRequest, LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest, RevokeApiKeyRequest,
-    Role, Scope, auth_service_client::AuthServiceClient, order_service_client::OrderServiceClient,
+    Role, Scope, WatchOrdersRequest, auth_service_client::AuthServiceClient,
+    order_service_client::OrderServiceClient,
 };
 use secrecy::ExposeSecret;
 use tokio::sync::mpsc;
@@ -199,4 +200,48 @@ async fn a_stream_ends_with_the_key_that_opened_it() {
         }
     }
     panic!("the stream goes on without a key");
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_key_that_opened_it_though_nothing_happens() {
+    let server = start_with_accounts().await;
+    let admin = create_admin_key(server.docket.access(), Clock::system().now())
+        .await
+        .unwrap()
+        .unwrap();
+    let admin = admin.expose_secret();
+    let channel = server.connect().await;
+    let mut auth = AuthServiceClient::new(channel.clone());
+    let ask = CreateApiKeyRequest {
+        display_name: "for a watch".into(),
+        scopes: vec![Scope::Read.into()],
+        ..Default::default()
+    };
+    let key = auth
+        .create_api_key(with("x-api-key", admin, ask))
+        .await
+        .unwrap()
+        .into_inner();
+    let request = with("x-api-key", &key.secret, WatchOrdersRequest::default());
+    let mut orders = OrderServiceClient::new(channel);
+    let mut messages = orders.watch_orders(request).await.unwrap().into_inner();
+    assert_eq!(messages.message().await.unwrap().unwrap().changes, []);
+    let revoke = RevokeApiKeyRequest {
+        name: key.api_key.unwrap().name,
+    };
+    auth.revoke_api_key(with("x-api-key", admin, revoke))
+        .await
+        .unwrap();
+    // A message without changes may have been on its way.
+    let ended = loop {
+        match messages.message().await {
+            Ok(message) => assert_eq!(message.unwrap().changes, []),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(
+        (ended.code(), reason(&ended).as_str()),
+        (Code::Unauthenticated, "CREDENTIALS_INVALID")
+    );
+    server.stop().await;
 }

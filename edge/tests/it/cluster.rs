@@ -518,5 +518,36 @@ async fn a_node_without_replicas_takes_any_call() {
     }
     assert_eq!(all(&edges, 2).await.len(), 20);
     books_balance(&edges).await;
+    // What happened is told by a node that has none of it, and goes on at one that has, and back.
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    for at in [2, 0, 2, 1].into_iter().cycle() {
+        let request = v1::WatchOrdersRequest {
+            start: v1::watch_orders_request::Start::Oldest.into(),
+            resume_token: token.clone(),
+            ..Default::default()
+        };
+        let mut client = OrderServiceClient::new(edges[at].channel.clone());
+        let mut messages = client
+            .watch_orders(by("root", request))
+            .await
+            .unwrap()
+            .into_inner();
+        let before = seen.len();
+        while seen.len() == before {
+            let message = messages.message().await.unwrap().unwrap();
+            seen.extend(message.changes);
+            token = message.resume_token;
+        }
+        if seen.len() >= 40 {
+            break;
+        }
+    }
+    let mut steps: Vec<_> = seen.iter().map(|change| change.order.as_ref().unwrap()).collect();
+    steps.sort_by_key(|order| (order.name.clone(), order.etag.clone()));
+    assert_eq!(steps.len(), 40);
+    for of_order in steps.chunks(2) {
+        let etags: Vec<&str> = of_order.iter().map(|order| order.etag.as_str()).collect();
+        assert_eq!((etags, &of_order[0].name), (vec!["v1", "v2"], &of_order[1].name));
+    }
     end(three, edges).await;
 }

@@ -28,3 +28,4 @@ mod support;
 #[expect(dead_code, reason = "the tests of actors need more of it")]
 mod three;
 mod unread;
+mod watch;

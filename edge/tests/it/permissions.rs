@@ -357,6 +357,20 @@ impl Shop {
                     .collect();
                 Ok(Some(names.join(" ")))
             }
+            "WatchOrders" => {
+                let customer = name("customers");
+                let request = v1::WatchOrdersRequest {
+                    customer,
+                    ..Default::default()
+                };
+                let mut watching = OrderServiceClient::new(self.channel.clone())
+                    .watch_orders(with(key, request))
+                    .await?
+                    .into_inner();
+                let first = watching.message().await?.unwrap();
+                assert_eq!(first.changes, []);
+                Ok(None)
+            }
             "Login" => ask!(AuthServiceClient.login(v1::LoginRequest {
                 username: id.into(),
                 password: "x".into()
@@ -509,11 +523,11 @@ async fn every_method_answers_every_role_as_the_table_says() {
                     // Nothing is named: it is about what is the caller's own.
                     Reach::Own if target == Target::Others && !rule.path.ends_with("/ListApiKeys") => {
                         assert_eq!(answer, nobodys, "{what} and must not see that it is there");
-                        // Who has no orders has an empty list of them.
-                        let expected = if rule.path.ends_with("/ListOrders") {
-                            Code::Ok
-                        } else {
-                            Code::NotFound
+                        // Who has no orders has an empty list of them, and nothing happens to them.
+                        let of_none = ["/ListOrders", "/WatchOrders"];
+                        let expected = match of_none.iter().any(|method| rule.path.ends_with(method)) {
+                            true => Code::Ok,
+                            false => Code::NotFound,
                         };
                         assert_eq!(answer.code, expected, "{what}");
                     }
@@ -557,7 +571,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 27 * 3 * 2);
+    assert_eq!(cells, 28 * 3 * 2);
     shop.close().await;
 }
 

@@ -163,7 +163,7 @@ pub fn list_orders(request: &v1::ListOrdersRequest) -> Checked<ListOrders> {
     check.done(query)
 }
 
-fn states(check: &mut Check, numbers: &[i32]) -> Option<Vec<OrderState>> {
+pub(super) fn states(check: &mut Check, numbers: &[i32]) -> Option<Vec<OrderState>> {
     /// Far more than there are states.
     const STATES_MAX: usize = 32;
     if numbers.len() > STATES_MAX {

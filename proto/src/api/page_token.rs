@@ -12,7 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use docket_engine::id::ID_BYTES_MAX;
 
 const FORMAT: u8 = 1;
-const HASH_BYTES: usize = 8;
+pub(super) const HASH_BYTES: usize = 8;
 const TOKEN_BYTES_MAX: usize = 1 + HASH_BYTES + ID_BYTES_MAX + HASH_BYTES;
 /// Base 64 makes four characters of three bytes.
 const TOKEN_CHARS_MAX: usize = TOKEN_BYTES_MAX.div_ceil(3) * 4;
@@ -42,7 +42,7 @@ pub fn parse_page_token(query: &str, token: &str) -> Option<String> {
 
 /// FNV-1a with 64 bits (Fowler, Noll, Vo): stable across versions and nodes, and different for texts that differ in one
 /// byte, which is all that is asked of it.
-fn fnv1a(bytes: &[u8]) -> [u8; HASH_BYTES] {
+pub(super) fn fnv1a(bytes: &[u8]) -> [u8; HASH_BYTES] {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes()
 }

@@ -2,6 +2,7 @@
 //!
 //! A question that is not understood is declined: nothing of it was done. So a node of another version is told, and never half obeyed.
 
+mod changes;
 mod forward;
 mod page;
 mod step;
@@ -12,6 +13,7 @@ use prost::Message;
 
 use crate::peer as pb;
 
+pub use changes::{Changes, ChangesAsk, NoChanges, ShardChanges};
 pub use forward::{Forward, decode_forwarded, encode_forwarded};
 pub use page::{Page, PageAsk, PageOf};
 pub use step::{Step, StepAction, StepAnswer};
@@ -29,6 +31,8 @@ pub mod kind {
     pub const LOOK: u32 = 3;
     /// A page of what other shards have: [`PageAsk`](super::PageAsk).
     pub const PAGE: u32 = 4;
+    /// Changes of orders of other shards: [`ChangesAsk`](super::ChangesAsk).
+    pub const CHANGES: u32 = 5;
     /// A client's call: [`Forward`](super::Forward).
     pub const FORWARD: u32 = 16;
     /// How the node is: see [`encode_status`](super::encode_status).

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Item, ItemEvent, Line,
-    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged,
-    Version, order,
+    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Item,
+    ItemEvent, Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time,
+    Unchanged, Version, order,
 };
-use docket_proto::snapshot::{FORMAT, Head, Reservation, SnapshotRecord, StoredReply, StoredRequest};
+use docket_proto::feed::FeedPosition;
+use docket_proto::snapshot::{
+    FORMAT, FeedStart, Head, KeptChange, Reservation, SnapshotRecord, StoredReply, StoredRequest,
+};
 use proptest::{collection::vec, option, prelude::*};
 
 /// Numbers with a liking for the edges.
@@ -330,12 +333,37 @@ fn stored_request() -> BoxedStrategy<StoredRequest> {
         .boxed()
 }
 
+fn feed_position() -> BoxedStrategy<FeedPosition> {
+    (any::<u64>(), any::<u32>())
+        .prop_map(|(index, ordinal)| FeedPosition { index, ordinal })
+        .boxed()
+}
+
+fn kept_change() -> BoxedStrategy<KeptChange> {
+    let kind = prop::sample::select(ChangeKind::ALL.to_vec());
+    (feed_position(), order_id(), kind, any::<u64>(), time())
+        .prop_map(|(position, order, kind, version, at)| KeptChange {
+            position,
+            order,
+            change: Change {
+                kind,
+                version: Version(version),
+                at,
+            },
+        })
+        .boxed()
+}
+
 pub fn snapshot_record() -> BoxedStrategy<SnapshotRecord> {
     prop_oneof![
-        time().prop_map(|last_time| SnapshotRecord::Head(Head {
-            format: FORMAT,
-            last_time
-        })),
+        (time(), option::of((any::<u64>(), feed_position()))).prop_map(|(last_time, feed)| {
+            SnapshotRecord::Head(Head {
+                format: FORMAT,
+                last_time,
+                feed: feed.map(|(next, floor)| FeedStart { next, floor }),
+            })
+        }),
+        vec(kept_change(), 0..5).prop_map(SnapshotRecord::Changes),
         customer().prop_map(SnapshotRecord::Customer),
         item().prop_map(SnapshotRecord::Item),
         order().prop_map(SnapshotRecord::Order),

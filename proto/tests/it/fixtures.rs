@@ -4,20 +4,23 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent,
-    Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged,
-    Version,
+    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event,
+    Fact, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection,
+    Request, Sku, Time, Unchanged, Version,
 };
 use docket_proto::{
     NoIntern,
+    feed::FeedPosition,
     record::{decode_batch, encode_record},
-    snapshot::{self, Head, Reservation, SnapshotRecord, StoredReply, StoredRequest},
+    snapshot::{self, FeedStart, Head, KeptChange, Reservation, SnapshotRecord, StoredReply, StoredRequest},
 };
 
 const BATCH: &[u8] = include_bytes!("../fixtures/batch-1.bin");
 /// With records of requests that changed nothing.
 const UNCHANGED: &[u8] = include_bytes!("../fixtures/batch-2.bin");
 const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-1.bin");
+/// What format 2 has beside that: where the kept changes of orders begin, and the changes.
+const CHANGES: &[u8] = include_bytes!("../fixtures/snapshot-2.bin");
 
 #[test]
 fn a_batch_of_the_first_version_decodes() {
@@ -49,6 +52,47 @@ fn a_snapshot_of_the_first_version_decodes() {
         record.put(&mut bytes);
     }
     assert_eq!(bytes, SNAPSHOT);
+}
+
+#[test]
+fn a_snapshot_with_changes_of_orders_decodes() {
+    let position = |index, ordinal| FeedPosition { index, ordinal };
+    let kept = |(position, number): (FeedPosition, u64), version, at| KeptChange {
+        position,
+        order: id(),
+        change: Change {
+            kind: ChangeKind::from_number(number).unwrap(),
+            version: Version(version),
+            at: Time(at),
+        },
+    };
+    let expected = vec![
+        SnapshotRecord::Head(Head {
+            format: 2,
+            last_time: Time(1_795_000_000_123_456),
+            feed: Some(FeedStart {
+                next: 1_005,
+                floor: position(900, 2),
+            }),
+        }),
+        SnapshotRecord::Changes(vec![
+            kept((position(900, 2), 1), 1, 1_795_000_000_100_000),
+            kept((position(900, 3), 3), 2, 1_795_000_000_100_000),
+            kept((position(1_004, 0), 2), 2, 1_795_000_000_123_456),
+        ]),
+        // A leader's clock that goes back, and what comes after.
+        SnapshotRecord::Changes(vec![
+            kept((position(1_004, 1), 4), 3, 9),
+            kept((position(1_004, 300), 5), 4, 8),
+        ]),
+    ];
+    let decoded: Result<Vec<_>, _> = snapshot::records(CHANGES, &NoIntern).collect();
+    assert_eq!(decoded.unwrap(), expected);
+    let mut bytes = Vec::new();
+    for record in &expected {
+        record.put(&mut bytes);
+    }
+    assert_eq!(bytes, CHANGES);
 }
 
 fn id() -> OrderId {
@@ -299,6 +343,7 @@ fn snapshot() -> Vec<SnapshotRecord> {
         SnapshotRecord::Head(Head {
             format: 1,
             last_time: Time(1_795_000_000_123_456),
+            feed: None,
         }),
         SnapshotRecord::Fence(Decider(0xfeed_beef), Time(10)),
         SnapshotRecord::Customer(customer.clone()),

@@ -172,8 +172,9 @@ fn wrong_shapes_are_told_apart() {
 #[test]
 fn a_snapshot_of_another_format_is_refused() {
     let head = journal::SnapshotHead {
-        format: 2,
+        format: snapshot::FORMAT + 1,
         last_time: 5,
+        feed: None,
     };
     let chunk = journal::SnapshotChunk {
         records: vec![journal::SnapshotRecord {
@@ -181,7 +182,7 @@ fn a_snapshot_of_another_format_is_refused() {
         }],
     };
     let error = decode_snapshot(&chunk.encode_to_vec()).unwrap_err();
-    assert_eq!(error.problem, Problem::Value { field: 1, value: 2 });
+    assert_eq!(error.problem, Problem::Value { field: 1, value: 3 });
 }
 
 #[test]

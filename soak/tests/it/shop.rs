@@ -10,7 +10,8 @@ use docket_proto::v1::{
     AdjustStockRequest, CancelOrderRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
     Customer, GetCustomerRequest, GetItemRequest, GetOrderRequest, Item, ListCustomersRequest,
     ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, UpdateCustomerRequest, UpdateItemRequest,
+    PlaceOrderRequest, PlaceOrdersResponse, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -229,6 +230,15 @@ impl OrderService for Shop {
             orders,
             next_page_token,
         }))
+    }
+
+    type WatchOrdersStream = Pin<Box<dyn Stream<Item = Result<WatchOrdersResponse, Status>> + Send>>;
+
+    async fn watch_orders(
+        &self,
+        _: Request<WatchOrdersRequest>,
+    ) -> Result<Response<Self::WatchOrdersStream>, Status> {
+        Err(Status::unimplemented("this shop watches nothing"))
     }
 
     async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {

@@ -130,6 +130,7 @@ mod tests {
                 "/docket.v1.NodeService/UndrainNode",
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
+                "/docket.v1.OrderService/WatchOrders",
             ]
         );
         for (path, _) in &KEYED {

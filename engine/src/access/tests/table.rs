@@ -101,7 +101,7 @@ fn every_cell_of_the_table_answers_as_it_says() {
             }
         }
     }
-    assert_eq!(cells, 27 * 3 * 7);
+    assert_eq!(cells, 28 * 3 * 7);
 }
 
 #[test]
@@ -124,6 +124,10 @@ fn what_a_customer_may_do() {
     );
     assert_eq!(
         may("/docket.v1.OrderService/ListOrders", Owner::Everybody),
+        Err(Denied::Role)
+    );
+    assert_eq!(
+        may("/docket.v1.OrderService/WatchOrders", Owner::Everybody),
         Err(Denied::Role)
     );
     assert_eq!(

@@ -1,0 +1,378 @@
+//! A watch: a position in each shard, and what comes behind it.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use docket_engine::{CustomerId, OrderState};
+use docket_proto::{
+    feed::{FeedFrom, FeedPosition},
+    peer_call::NoChanges,
+};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
+use tokio::{sync::Notify, time::sleep_until};
+
+use super::{
+    AsFeed, Interest, OrderChange, WatchError, WatchOrders,
+    elsewhere::{Asked, ask_elsewhere},
+    ring::TooOld,
+};
+use crate::{
+    Call, Docket,
+    committed::Committed,
+    shard::{Router, Shard},
+};
+
+/// How long the leaders of the shards may be silent: then nobody knows whether something is missed.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A watch makes sure so often that it has heard of all that was committed, also where there is always something new.
+const SURE_EVERY: Duration = Duration::from_secs(5);
+/// What is waited for one shard after the other is looked at again after this.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Which changes are let through.
+#[derive(Debug, Clone)]
+pub(super) struct Filter {
+    pub(super) customer: Option<CustomerId>,
+    pub(super) slot: Option<u16>,
+    pub(super) states: Vec<OrderState>,
+    /// The customer is not one that the caller may see: it answers as one that has no orders.
+    pub(super) hidden: bool,
+}
+
+/// A position in a shard.
+struct Cursor {
+    shard: Arc<Shard>,
+    at: FeedPosition,
+    /// Another node is being asked for what comes.
+    asking: bool,
+    /// When one last answered, or was not needed.
+    heard: Instant,
+    _interest: Interest,
+}
+
+/// A running watch. Dropping it ends it.
+pub struct OrderWatch {
+    router: Arc<Router>,
+    filter: Filter,
+    cursors: Vec<Cursor>,
+    /// The shard that is looked at first.
+    turn: usize,
+    woken: Arc<Notify>,
+    asked: FuturesUnordered<BoxFuture<'static, Asked>>,
+    /// When the replicas here last had all that was committed.
+    sure: Instant,
+    /// Whether they have it now, while that is being found out, and since when it is not known.
+    finding_out: Option<BoxFuture<'static, bool>>,
+    unsure: Option<Instant>,
+}
+
+impl Docket {
+    /// Watches orders. The first changes are asked for with [`OrderWatch::next`].
+    ///
+    /// # Errors
+    /// Why it cannot begin there, or not now.
+    pub async fn watch_orders(&self, call: &Call, watch: WatchOrders) -> Result<OrderWatch, WatchError> {
+        let router = Arc::clone(&self.inner.router);
+        let shards: Vec<Arc<Shard>> = match &watch.customer {
+            Some(customer) => vec![Arc::clone(router.of_key(customer.as_str()))],
+            None => router.shards.clone(),
+        };
+        if shards.len() != watch.from.len() {
+            return Err(WatchError::Unknown);
+        }
+        let slot = watch
+            .customer
+            .as_ref()
+            .map(|customer| docket_cluster::slot_of(customer.as_str().as_bytes()).number());
+        let filter = Filter {
+            hidden: call.owner.is_some() && call.owner != watch.customer,
+            customer: watch.customer,
+            slot,
+            states: watch.states,
+        };
+        let deadline = Instant::now() + SURE_EVERY;
+        let deadline = call.deadline.map_or(deadline, |at| at.min(deadline));
+        let from = shards.iter().cloned().zip(watch.from).collect();
+        let begun = router.begin_feed(from, deadline).await?;
+        let woken = Arc::new(Notify::new());
+        let cursors = shards.into_iter().zip(begun).map(|(shard, at)| Cursor {
+            _interest: Interest::new(shard.committed().clone(), slot, Arc::clone(&woken)),
+            asking: false,
+            heard: Instant::now(),
+            shard,
+            at,
+        });
+        Ok(OrderWatch {
+            cursors: cursors.collect(),
+            router,
+            filter,
+            turn: 0,
+            woken,
+            asked: FuturesUnordered::new(),
+            sure: Instant::now(),
+            finding_out: None,
+            unsure: None,
+        })
+    }
+}
+
+impl OrderWatch {
+    /// The next changes, at most so many, as soon as there are some; none after `until`. Then all that is known here to be
+    /// committed has been looked at, which is all that was committed some seconds ago (`SURE_EVERY`), and
+    /// [`Self::positions`] are behind it.
+    ///
+    /// Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// Why the watch cannot go on. It can be begun anew at the positions that it had before this call.
+    pub async fn next(&mut self, limit: usize, until: Instant) -> Result<Vec<OrderChange>, WatchError> {
+        loop {
+            let is_over = Instant::now() >= until;
+            self.find_out()?;
+            let (found, more) = self.look(limit)?;
+            if !found.is_empty() || (is_over && !more) {
+                return Ok(found);
+            }
+            if more {
+                // Others have their turn.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.ask(limit);
+            let asked: OptionFuture<_> = (!self.asked.is_empty()).then(|| self.asked.next()).into();
+            tokio::select! {
+                () = self.woken.notified() => {}
+                Some(is_sure) = OptionFuture::from(self.finding_out.as_mut()) => self.found_out(is_sure)?,
+                Some(Some(answer)) = asked => {
+                    let found = self.take(answer)?;
+                    if !found.is_empty() {
+                        return Ok(found);
+                    }
+                }
+                () = sleep_until(until.into()) => {}
+            }
+        }
+    }
+
+    /// Where the watch is in each of its shards: behind all that [`Self::next`] has returned.
+    pub fn positions(&self) -> impl ExactSizeIterator<Item = FeedPosition> + '_ {
+        self.cursors.iter().map(|cursor| cursor.at)
+    }
+
+    /// Changes of the shards that have a replica here. True where there is more to be looked at.
+    fn look(&mut self, limit: usize) -> Result<(Vec<OrderChange>, bool), WatchError> {
+        let (mut found, mut more) = (Vec::new(), false);
+        let shards = self.cursors.len();
+        for i in 0..shards {
+            let at = (self.turn + i) % shards;
+            let cursor = &mut self.cursors[at];
+            if cursor.asking || !self.router.is_read_here(&cursor.shard) {
+                continue;
+            }
+            let left = limit.saturating_sub(found.len());
+            if left == 0 {
+                self.turn = at;
+                return Ok((found, true));
+            }
+            let read = read(cursor.shard.committed(), cursor.at, &self.filter, left);
+            let Some(read) = read? else {
+                // Its state is being replaced: look again in a moment.
+                let woken = Arc::clone(&self.woken);
+                tokio::spawn(async move {
+                    tokio::time::sleep(AGAIN).await;
+                    woken.notify_one();
+                });
+                continue;
+            };
+            found.extend(read.changes);
+            (cursor.at, cursor.heard) = (read.next, Instant::now());
+            more |= read.more;
+        }
+        self.turn = (self.turn + 1) % shards.max(1);
+        Ok((found, more))
+    }
+
+    /// Asks other nodes for what comes in the shards that have no replica here, a node once for all of its own.
+    fn ask(&mut self, limit: usize) {
+        let mut from = Vec::new();
+        for (i, cursor) in self.cursors.iter_mut().enumerate() {
+            if !cursor.asking && !self.router.is_read_here(&cursor.shard) {
+                cursor.asking = true;
+                from.push((i, Arc::clone(&cursor.shard), cursor.at));
+            }
+        }
+        if !from.is_empty() {
+            let asked = ask_elsewhere(Arc::clone(&self.router), from, self.filter.clone(), limit);
+            self.asked.extend(asked);
+        }
+    }
+
+    /// Takes an answer in.
+    fn take(&mut self, answer: Asked) -> Result<Vec<OrderChange>, WatchError> {
+        let mut found = Vec::new();
+        for (i, told) in answer.told {
+            let Some(cursor) = self.cursors.get_mut(i) else {
+                continue;
+            };
+            cursor.asking = false;
+            let Some(told) = told else {
+                if cursor.heard.elapsed() >= SILENCE_MAX {
+                    return Err(WatchError::Unavailable);
+                }
+                // It is asked again, of whoever leads by then.
+                continue;
+            };
+            cursor.heard = Instant::now();
+            cursor.at = told.next.map_err(|why| match why {
+                NoChanges::TooOld => WatchError::TooOld,
+                NoChanges::Unknown => WatchError::Unknown,
+            })?;
+            let shown = told.changes.into_iter().filter(|_| !self.filter.hidden);
+            found.extend(shown.map(|(change, order)| OrderChange { change, order }));
+        }
+        Ok(found)
+    }
+
+    /// Now and then begins to find out whether the replicas here have all that was committed, and looks whether it is known.
+    /// Meanwhile what comes goes on to be shown.
+    fn find_out(&mut self) -> Result<(), WatchError> {
+        if let Some(finding_out) = &mut self.finding_out {
+            return match finding_out.now_or_never() {
+                Some(is_sure) => self.found_out(is_sure),
+                None => Ok(()),
+            };
+        }
+        if self.sure.elapsed() < SURE_EVERY {
+            return Ok(());
+        }
+        self.unsure.get_or_insert_with(Instant::now);
+        let router = Arc::clone(&self.router);
+        let here = self.cursors.iter().map(|cursor| &cursor.shard);
+        let here = here.filter(|shard| router.is_read_here(shard)).cloned();
+        let here: Vec<Arc<Shard>> = here.collect();
+        let finding_out = async move {
+            let shards: Vec<&Arc<Shard>> = here.iter().collect();
+            let passed = router.barrier(&shards, Instant::now() + SURE_EVERY).await.is_ok();
+            if !passed {
+                tokio::time::sleep(AGAIN).await;
+            }
+            passed
+        };
+        self.finding_out = Some(finding_out.boxed());
+        Ok(())
+    }
+
+    fn found_out(&mut self, is_sure: bool) -> Result<(), WatchError> {
+        self.finding_out = None;
+        if is_sure {
+            (self.sure, self.unsure) = (Instant::now(), None);
+            return Ok(());
+        }
+        match self.unsure {
+            Some(since) if since.elapsed() >= SILENCE_MAX => Err(WatchError::Unavailable),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Changes of one shard, read from its state here.
+pub(super) struct Read {
+    pub(super) changes: Vec<OrderChange>,
+    pub(super) next: FeedPosition,
+    pub(super) more: bool,
+}
+
+/// Changes from a position on; `None` while the state is being replaced.
+pub(super) fn read(
+    committed: &Arc<Committed>,
+    from: FeedPosition,
+    filter: &Filter,
+    limit: usize,
+) -> Result<Option<Read>, WatchError> {
+    let Some(restores) = committed.restores() else {
+        return Ok(None);
+    };
+    // Before the changes: what was applied by then is among them.
+    let applied = FeedPosition::of_entry(committed.applied_next());
+    let found = committed.feed().read(from, filter.slot, limit);
+    let is_steady = || committed.restores() == Some(restores);
+    let (kept, next, more) = match found {
+        Ok(found) => found,
+        Err(TooOld) if is_steady() => return Err(WatchError::TooOld),
+        Err(TooOld) => return Ok(None),
+    };
+    let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
+    for kept in kept {
+        let change = kept.change().ok_or(WatchError::Broken("a change has no kind"))?;
+        let shown = |order: &docket_engine::Order| {
+            let is_theirs = filter
+                .customer
+                .as_ref()
+                .is_none_or(|customer| *customer == order.customer);
+            let state = change.state().unwrap_or(order.state);
+            let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
+            (is_shown && !filter.hidden).then(|| order.after(&change))
+        };
+        match committed.orders.see(kept.order(), shown) {
+            Some(order) => changes.extend(order.map(|order| OrderChange { change, order })),
+            None if is_steady() => return Err(WatchError::Broken("a change has no order")),
+            None => return Ok(None),
+        }
+    }
+    if !is_steady() {
+        return Ok(None);
+    }
+    let next = if more { next } else { next.max(applied) };
+    Ok(Some(Read { changes, next, more }))
+}
+
+impl Router {
+    /// Whether a shard's changes are read here.
+    pub(super) fn is_read_here(&self, shard: &Shard) -> bool {
+        !self.node().has_peers() || self.node().has_replica(shard.group().id())
+    }
+
+    /// Where watches of these shards begin, which have replicas here, behind all that was committed before.
+    pub(super) async fn begin_feed_here(
+        &self,
+        from: &[(Arc<Shard>, FeedFrom)],
+        deadline: Instant,
+    ) -> Result<Vec<Result<FeedPosition, NoChanges>>, WatchError> {
+        let shards: Vec<&Arc<Shard>> = from.iter().map(|(shard, _)| shard).collect();
+        self.barrier(&shards, deadline)
+            .await
+            .map_err(|_| WatchError::Unavailable)?;
+        let begin = || {
+            let begun = from.iter().map(|(shard, from)| {
+                let committed = shard.committed();
+                let applied = FeedPosition::of_entry(committed.applied_next());
+                match from {
+                    FeedFrom::Now => Ok(applied),
+                    FeedFrom::Oldest => Ok(committed.feed().floor().unwrap_or(applied)),
+                    // What was applied is all that was committed when the barrier was passed: nothing can be behind it.
+                    FeedFrom::At(at) if *at > applied => Err(NoChanges::Unknown),
+                    FeedFrom::At(at) if committed.feed().floor().is_some_and(|floor| *at < floor) => {
+                        Err(NoChanges::TooOld)
+                    }
+                    FeedFrom::At(at) => Ok(*at),
+                }
+            });
+            begun.collect()
+        };
+        let begun = self.steadily(deadline, begin).await;
+        begun.map_err(|_| WatchError::Unavailable)
+    }
+}
+
+/// Which shards are named more than once, or not at all here.
+pub(super) fn are_distinct(shards: &[u16], of: usize) -> bool {
+    let distinct: HashSet<u16> = shards.iter().copied().collect();
+    distinct.len() == shards.len() && shards.iter().all(|shard| usize::from(*shard) < of)
+}

@@ -1,0 +1,191 @@
+//! What happened to an order, without what is stored of the order anyway: enough, beside the order as it is now, to tell
+//! how it was right after any of its events.
+
+use std::fmt;
+
+use crate::{Order, OrderEvent, OrderState, Time, Version};
+
+/// Which of its events changed an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChangeKind {
+    /// It was placed.
+    Placed,
+    /// All of its stock is reserved.
+    Confirmed,
+    /// It was refused.
+    Rejected,
+    /// It was cancelled.
+    Cancelled,
+    /// Every item has given its stock back.
+    Released,
+}
+
+impl ChangeKind {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] = [
+        Self::Placed,
+        Self::Confirmed,
+        Self::Rejected,
+        Self::Cancelled,
+        Self::Released,
+    ];
+
+    /// Which kind an event is of.
+    pub fn of(event: &OrderEvent) -> Self {
+        match event {
+            OrderEvent::Placed { .. } => Self::Placed,
+            OrderEvent::Confirmed => Self::Confirmed,
+            OrderEvent::Rejected { .. } => Self::Rejected,
+            OrderEvent::Cancelled => Self::Cancelled,
+            OrderEvent::Released => Self::Released,
+        }
+    }
+
+    /// The kind's number, for ever: snapshots have it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Placed => 1,
+            Self::Confirmed => 2,
+            Self::Rejected => 3,
+            Self::Cancelled => 4,
+            Self::Released => 5,
+        }
+    }
+
+    /// The kind of this number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| u64::from(kind.number()) == number)
+    }
+}
+
+impl fmt::Display for ChangeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Placed => "PLACED",
+            Self::Confirmed => "CONFIRMED",
+            Self::Rejected => "REJECTED",
+            Self::Cancelled => "CANCELLED",
+            Self::Released => "RELEASED",
+        })
+    }
+}
+
+/// One change of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The order's version after it.
+    pub version: Version,
+    /// When.
+    pub at: Time,
+}
+
+impl Change {
+    /// In which state an order was left by this; `None` where it left the state what it was.
+    pub fn state(&self) -> Option<OrderState> {
+        match self.kind {
+            ChangeKind::Placed => Some(OrderState::Pending),
+            ChangeKind::Confirmed => Some(OrderState::Confirmed),
+            ChangeKind::Rejected => Some(OrderState::Rejected),
+            ChangeKind::Cancelled => Some(OrderState::Cancelled),
+            ChangeKind::Released => None,
+        }
+    }
+}
+
+impl Order {
+    /// The order as it was after one of its changes, of the order as it is now: its lines never change, a rejection is
+    /// never taken back, and after `Released` comes nothing more. What it still had to have released then is not told.
+    #[must_use]
+    pub fn after(&self, change: &Change) -> Self {
+        let state = change.state().unwrap_or(self.state);
+        let updated = match change.kind {
+            // As in `evolve`: a confirmation only records what was true already.
+            ChangeKind::Placed | ChangeKind::Confirmed => self.created,
+            _ => change.at,
+        };
+        Self {
+            rejection: match state {
+                OrderState::Rejected => self.rejection.clone(),
+                _ => None,
+            },
+            state,
+            releasing: Box::default(),
+            version: change.version,
+            updated,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Amount, CustomerId, Line, OrderId, Quantity, Rejection, Sku};
+
+    #[test]
+    fn an_order_as_it_is_now_tells_how_it_was_after_each_of_its_changes() {
+        let sku = Sku::new("tea").unwrap();
+        let placed = OrderEvent::Placed {
+            customer: CustomerId::new("ada").unwrap(),
+            currency: "EUR".parse().unwrap(),
+            lines: Box::new([Line {
+                sku: sku.clone(),
+                quantity: Quantity(2),
+                unit_price: Amount(350),
+            }]),
+        };
+        let rejected = OrderEvent::Rejected {
+            rejection: Box::new(Rejection::StaleEtag),
+            release: Box::new([sku]),
+        };
+        for life in [
+            vec![
+                placed.clone(),
+                OrderEvent::Confirmed,
+                OrderEvent::Cancelled,
+                OrderEvent::Released,
+            ],
+            vec![placed, rejected, OrderEvent::Released],
+        ] {
+            let mut now = Order::create(OrderId(9), &life[0], Time(1)).unwrap();
+            let mut then = vec![now.clone()];
+            for (event, at) in life[1..].iter().zip(2..) {
+                now.evolve(event, Time(at)).unwrap();
+                then.push(now.clone());
+            }
+            // Of every later state every earlier one is told.
+            for later in 0..then.len() {
+                for (i, event) in life[..=later].iter().enumerate() {
+                    let change = Change {
+                        kind: ChangeKind::of(event),
+                        version: then[i].version,
+                        at: Time(i as i64 + 1),
+                    };
+                    let expected = Order {
+                        releasing: Box::default(),
+                        ..then[i].clone()
+                    };
+                    if event != &OrderEvent::Released || later == i {
+                        assert_eq!(then[later].after(&change), expected, "{i} of {later}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_number() {
+        for (kind, number) in ChangeKind::ALL.into_iter().zip(1..) {
+            assert_eq!(
+                (u64::from(kind.number()), ChangeKind::from_number(number)),
+                (number, Some(kind))
+            );
+        }
+        assert_eq!(ChangeKind::from_number(0), None);
+        assert_eq!(ChangeKind::from_number(6), None);
+    }
+}
