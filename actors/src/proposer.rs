@@ -304,9 +304,13 @@ fn release_all(shard: &Arc<Shard>, barriers: Vec<Proposed>) {
     });
 }
 
-/// Lets a barrier's answer go, if what it rests on was committed.
+/// Lets a barrier's answer go, if what it rests on was committed: nothing of its life was refused, and the log has taken everything of
+/// its era. Also where the barrier rides on an entry that was: a node that begins to lead may be refused an entry and
+/// have the next one, which was on its way already, taken in the same term.
 fn release(shard: &Arc<Shard>, barrier: Proposed) {
-    if shard.committed().is_fenced(barrier.life.decider) {
+    if barrier.life.era != shard.era() {
+        barrier.after.fail(shard, barrier.life, Failure::NotLeader);
+    } else if shard.committed().is_fenced(barrier.life.decider) {
         barrier.after.fail(shard, barrier.life, Failure::Conflict);
     } else {
         barrier.after.complete(shard, barrier.life);
@@ -326,4 +330,50 @@ fn fail(shard: &Arc<Shard>, batch: Vec<Proposed>, error: &ProposeError) {
     batch
         .into_iter()
         .for_each(|s| s.after.fail(shard, s.life, failure));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Docket, Options};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_answer_that_rests_on_what_the_log_refused_is_not_let_go_with_a_later_entry() {
+        let dir = tempfile::tempdir().unwrap();
+        let docket = Docket::open(Options::new(dir.path())).await.unwrap();
+        docket.ready().await;
+        let shard = docket.inner.router.shards[0].clone();
+        let barrier = || {
+            let life = shard.begin_life();
+            let (ask, answer) = Ask::of_node(OrderId(1), life.era.term);
+            let after = After::Answered { ask, result: Ok(()) };
+            let is_barrier = true;
+            (
+                Proposed {
+                    life,
+                    is_barrier,
+                    after,
+                },
+                answer,
+            )
+        };
+        // The entry that it rides on is taken.
+        let taken = || Ok(Bytes::new());
+
+        let (good, answer) = barrier();
+        complete(&shard, vec![good], taken());
+        assert!(answer.await.unwrap().is_ok());
+
+        // What was on its way before that entry is refused: perhaps what the answer rests on.
+        let (late, answer) = barrier();
+        let refused = ProposeError::NotLeader { leader: None };
+        complete(&shard, Vec::new(), Err(refused));
+        complete(&shard, vec![late], taken());
+        let failed = answer.await.unwrap();
+        assert!(
+            matches!(failed, Err(StepError::Failed(Failure::NotLeader))),
+            "{failed:?}"
+        );
+        docket.close(Duration::from_secs(10)).await.unwrap();
+    }
 }

@@ -193,7 +193,12 @@ async fn a_run_that_is_ended_early_checks_what_it_did_and_reports_it() {
         scene.interrupt();
     });
     let outcome = outcome.unwrap();
-    assert!(outcome.passed() && outcome.interrupted, "{:#?}", outcome.faults);
+    assert!(
+        outcome.passed() && outcome.interrupted,
+        "{:#?} {:#?}",
+        outcome.faults,
+        outcome.judgements
+    );
     assert_eq!(outcome.phases.len(), 1);
     assert!(
         outcome.headline().contains("ended early"),
