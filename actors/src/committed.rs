@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -34,9 +34,6 @@ use crate::{
 
 /// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
 const FENCE_RETENTION_US: i64 = 60 * 60 * 1_000_000;
-
-/// Whether there is no state yet in this process.
-static FIRST: AtomicBool = AtomicBool::new(true);
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -66,8 +63,8 @@ pub struct Committed {
     feed: Feed,
     /// How often it was restored, twice; odd while it is being restored.
     restores: AtomicU64,
-    /// Whether it is the first of the process: the replica that goes wrong by itself where that is planted.
-    is_first: bool,
+    /// How often its replica was dropped.
+    drops: AtomicU64,
 }
 
 /// What became of a record.
@@ -112,7 +109,7 @@ impl Committed {
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
-            is_first: planted!(EvolveAlone) && FIRST.swap(false, Ordering::Relaxed),
+            drops: AtomicU64::new(0),
         }
     }
 
@@ -180,6 +177,21 @@ impl Committed {
     /// It is complete.
     pub(crate) fn end_restoring(&self) {
         self.restores.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often its replica was dropped: what was read behind a check that came before a drop may be nothing where there was something.
+    pub(crate) fn drops(&self) -> u64 {
+        self.drops.load(Ordering::SeqCst)
+    }
+
+    /// The replica is dropped: a new one, if there ever is one, begins from nothing.
+    pub(crate) fn begin_anew(&self) {
+        self.drops.fetch_add(1, Ordering::SeqCst);
+        self.begin_restoring();
+        self.clear();
+        self.set_applied_next(0);
+        self.feed.begin_anew();
+        self.end_restoring();
     }
 
     /// Forgets everything, and gives its memory back.
@@ -289,9 +301,6 @@ impl Committed {
             && let CustomerEvent::Released { amount, .. } = fact
         {
             changed.held = docket_engine::Amount((changed.held.0 - amount.0).max(0));
-        }
-        if planted!(EvolveAlone) && self.is_first {
-            changed.updated = Time(changed.updated.0 + 1);
         }
         self.effects.customer(changed);
         check(|| changed.validate())

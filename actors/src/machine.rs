@@ -220,9 +220,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn clear(&self) {
-        self.committed.begin_restoring();
-        self.committed.clear();
-        self.committed.end_restoring();
+        self.committed.begin_anew();
     }
 }
 

@@ -102,6 +102,8 @@ impl Applier {
 
     /// Forgets the state, and what Raft must know of it. Blocks where the state is large.
     pub(crate) fn clear(&mut self) -> Result<(), io::Error> {
+        // First: whoever waits for an entry to be applied must not find that it was, and nothing there.
+        self.progress.restart();
         let machine = &self.machine;
         guard(&self.stop, self.progress.group, "forgetting its state", || {
             machine.clear()
@@ -110,7 +112,6 @@ impl Applier {
         self.membership = StoredMembership::default();
         self.digest = Digest::default();
         self.snapshot_next = 0;
-        self.progress.restart();
         Ok(())
     }
 

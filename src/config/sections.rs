@@ -98,7 +98,7 @@ pub struct Tls {
 #[serde(default, deny_unknown_fields)]
 pub struct Feed {
     /// Changes of orders that are kept in each shard, at 40 bytes in memory: a watch can be resumed as long as what it
-    /// has missed is among them. Default 65,536.
+    /// has missed is among them. Default 65,536, which are 2.5 MiB for each shard.
     pub retained_max: usize,
     /// Watches on this node, each of which is one of the `admission.max_streams` as well. Default 512.
     pub watches_max: usize,

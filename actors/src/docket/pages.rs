@@ -69,6 +69,7 @@ impl Router {
         query: &ListOrders,
         deadline: Instant,
     ) -> Result<OrderPage, ReadError> {
+        let drops = self.drops();
         self.barrier(shards, deadline).await?;
         // Pending orders about which other nodes were asked.
         let mut known = HashMap::<OrderId, Arc<Order>>::new();
@@ -96,6 +97,7 @@ impl Router {
                 tokio::time::sleep(RESTORED_AGAIN).await;
                 continue;
             }
+            self.nothing_dropped_since(drops)?;
             let unknown = unknown.into_inner();
             if unknown.is_empty() {
                 return Ok(page);
@@ -117,9 +119,11 @@ impl Router {
         what: PageOf,
         deadline: Instant,
     ) -> Result<Behind, ReadError> {
+        let drops = self.drops();
         let (here, elsewhere) = self.by_replica(shards);
         self.barrier(&here, deadline).await?;
         let mut page = self.steadily(deadline, || behind_here(&here, &what)).await?;
+        self.nothing_dropped_since(drops)?;
         if !elsewhere.is_empty() {
             for other in self.pages_elsewhere(elsewhere, what.clone(), deadline).await? {
                 page.customers.extend(other.customers.into_iter().map(Arc::new));
@@ -168,8 +172,10 @@ impl Router {
                 })
             }
             what => {
+                let drops = self.drops();
                 self.barrier(&shards, deadline).await?;
                 let page = self.steadily(deadline, || behind_here(&shards, &what)).await?;
+                self.nothing_dropped_since(drops)?;
                 Ok(Page {
                     customers: page
                         .customers

@@ -146,12 +146,15 @@ impl Docket {
         look: impl FnMut() -> T,
     ) -> Result<T, CallError> {
         let router = &self.inner.router;
+        let drops = router.drops();
         router
             .barrier(shards, read_until(call))
             .await
             .map_err(unreadable)?;
         let steady = router.steadily(read_until(call), look).await;
-        steady.map_err(unreadable)
+        let found = steady.map_err(unreadable)?;
+        router.nothing_dropped_since(drops).map_err(unreadable)?;
+        Ok(found)
     }
 
     /// Pending orders as their caller is told of them, where other nodes have to be asked.

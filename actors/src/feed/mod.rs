@@ -11,7 +11,8 @@
 //!   shards there is no order. Only what is committed.
 //! - Positions are the log's: whoever goes on from one, on any node and after any restart, misses nothing and sees nothing again.
 //!   What is not kept any more is an error, never a gap.
-//! - The writer never waits: it puts 40 bytes into the ring and, where somebody watches, wakes one task.
+//! - The writer waits for no watch, but for the ring's lock, which nobody holds for longer than a look at [`SCANNED_MAX`] changes takes. It puts
+//!   40 bytes into the ring and, where somebody watches, wakes one task.
 
 mod elsewhere;
 mod ring;
@@ -39,7 +40,7 @@ use ring::{Kept, Ring, TooOld};
 pub(crate) use ring::Captured;
 pub use watching::OrderWatch;
 
-/// Changes of one shard that are kept where nothing else is configured: 2.5 MiB of memory.
+/// Changes of one shard that are kept where nothing else is configured: 2.5 MiB of memory for each shard.
 const RETAINED_MAX: usize = 65_536;
 /// Watches are woken so often at most, of one shard: what comes meanwhile is read at once.
 const WAKE_EVERY: Duration = Duration::from_millis(2);
@@ -165,6 +166,12 @@ impl Feed {
     /// Forgets everything, to be restored.
     pub(crate) fn clear(&self) {
         self.ring.lock().clear();
+    }
+
+    /// As of a log that begins here.
+    pub(crate) fn begin_anew(&self) {
+        self.ring.lock().begin_anew();
+        self.interests.lock().woken = FeedPosition::default();
     }
 
     /// Changes from here on will be put in.

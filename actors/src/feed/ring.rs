@@ -214,6 +214,11 @@ impl Ring {
         self.floor = None;
     }
 
+    /// As of a log that begins here.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self::new(self.retained_max);
+    }
+
     /// All changes from here on will be put in.
     pub(super) fn restore(&mut self, floor: FeedPosition) {
         self.floor = Some(floor);

@@ -346,6 +346,7 @@ impl Router {
         deadline: Instant,
     ) -> Result<Vec<Result<FeedPosition, NoChanges>>, WatchError> {
         let shards: Vec<&Arc<Shard>> = from.iter().map(|(shard, _)| shard).collect();
+        let drops = self.drops();
         self.barrier(&shards, deadline)
             .await
             .map_err(|_| WatchError::Unavailable)?;
@@ -367,6 +368,7 @@ impl Router {
             begun.collect()
         };
         let begun = self.steadily(deadline, begin).await;
+        let begun = begun.and_then(|begun| self.nothing_dropped_since(drops).map(|()| begun));
         begun.map_err(|_| WatchError::Unavailable)
     }
 }

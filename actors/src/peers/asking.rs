@@ -112,6 +112,7 @@ impl Router {
         orders: Vec<Arc<Order>>,
         deadline: Instant,
     ) -> Result<Vec<Arc<Order>>, ReadError> {
+        let drops = self.drops();
         let missing = |order: &Order| {
             let lines = order.lines.iter().filter(|line| !self.has_reserved(order, line));
             lines
@@ -135,14 +136,16 @@ impl Router {
             .filter_map(|(order, _)| Some(self.of_order(order.id)?.group().id()))
             .collect();
         self.node().read_barrier(homes, deadline).await?;
-        self.steadily(deadline, || {
+        let shown = self.steadily(deadline, || {
             let shown = |(order, reserved): (&Arc<Order>, &bool)| match *reserved {
                 true => Arc::new(order.confirmed()),
                 false => self.now(Arc::clone(order)),
             };
             orders.iter().zip(&reserved).map(shown).collect()
-        })
-        .await
+        });
+        let shown = shown.await?;
+        self.nothing_dropped_since(drops)?;
+        Ok(shown)
     }
 
     /// What a look finds while no shard's state is being replaced.
@@ -164,6 +167,23 @@ impl Router {
                 return Err(ReadError::NotLeader { leader: None });
             }
             tokio::time::sleep(RESTORE_POLL).await;
+        }
+    }
+
+    /// How often replicas were dropped here.
+    pub(crate) fn drops(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.committed().drops()).sum()
+    }
+
+    /// Whether what a look has found is to be believed, where it was first asked whether there are replicas here, and how many had been
+    /// dropped by then: a replica that is dropped behind a read check is empty, and as steady as any.
+    ///
+    /// # Errors
+    /// One was dropped meanwhile.
+    pub(crate) fn nothing_dropped_since(&self, drops: u64) -> Result<(), ReadError> {
+        match self.drops() == drops {
+            true => Ok(()),
+            false => Err(ReadError::NotLeader { leader: None }),
         }
     }
 
