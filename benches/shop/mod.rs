@@ -119,8 +119,9 @@ impl Shop {
 
     /// Closes it; its state keeps the invariants.
     pub async fn close(self) {
-        self.docket.validate().unwrap();
+        // What says that the last orders are confirmed is being applied until then.
         self.docket.close(GRACE).await.unwrap();
+        self.docket.validate().unwrap();
     }
 }
 

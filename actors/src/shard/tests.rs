@@ -103,3 +103,21 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
     docket.validate().unwrap();
     docket.close(Duration::from_secs(5)).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_dropped_behind_a_read_check_is_steady_and_yet_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (docket, customer, _) = shop(Options::new(dir.path())).await;
+    let router = docket.inner.router.clone();
+    let home = router.of_key(customer.as_str()).clone();
+    let drops = router.drops();
+    router.nothing_dropped_since(drops).unwrap();
+
+    home.committed().begin_anew();
+    assert!(home.committed().customers.get(&customer).is_none());
+    assert!(router.restores().is_some(), "nothing is being replaced any more");
+    router.nothing_dropped_since(drops).unwrap_err();
+    // Whoever watches goes on with what the next replica makes, and is not told that it is too late.
+    assert_eq!(home.committed().applied_next(), 0);
+    docket.close(Duration::from_secs(10)).await.unwrap();
+}
