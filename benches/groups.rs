@@ -2,15 +2,15 @@
 //! alone, and all of a node's, which share every sync.
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first surprise")]
 
+mod forgetful;
 mod setting;
 
-use std::{collections::VecDeque, io, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use docket_cluster::{
-    Capture, CaptureError, Entry, Group, Node, NodeOptions, Pending, SnapshotSink, StateError, StateMachine,
-};
+use docket_cluster::{Group, Node, NodeOptions, Pending};
+use forgetful::Forgetful;
 
 /// An entry holds what a shard's actors decided while the one before was on its way.
 const ENTRY_BYTES: usize = 4_096;
@@ -79,34 +79,5 @@ async fn propose_in(group: Group, entries: usize, in_flight: usize) {
     }
     for rest in pending {
         rest.await.unwrap();
-    }
-}
-
-/// A machine that costs nothing: what is measured is the way to it.
-struct Forgetful;
-
-impl StateMachine for Forgetful {
-    fn apply(&self, _: Entry<'_>) -> Bytes {
-        Bytes::new()
-    }
-
-    fn capture(&self) -> Box<dyn Capture> {
-        Box::new(Self)
-    }
-
-    fn state_bytes(&self) -> u64 {
-        0
-    }
-
-    fn restore(&self, _: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn clear(&self) {}
-}
-
-impl Capture for Forgetful {
-    fn write(self: Box<Self>, _: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
-        Ok(())
     }
 }

@@ -22,6 +22,8 @@
 
 #[path = "ladder/actors.rs"]
 mod actors;
+mod forgetful;
+
 #[path = "ladder/file.rs"]
 mod file;
 #[path = "ladder/groups.rs"]

@@ -2,18 +2,16 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
-    io,
     path::Path,
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
-use docket_cluster::{
-    Capture, CaptureError, Entry, Group, Node, NodeOptions, SnapshotSink, StateError, StateMachine,
-};
+use bytes::BytesMut;
+use docket_cluster::{Group, Node, NodeOptions};
 use futures::{StreamExt as _, stream::FuturesOrdered};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::forgetful::Forgetful;
 use crate::steps::{ORDER_BYTES, RECORDS};
 
 /// Entries of a group on their way, and records of one entry: as Docket has them.
@@ -87,34 +85,5 @@ async fn propose(group: Group, mut records: mpsc::UnboundedReceiver<Arc<Tally>>)
             }
             Some(applied) = in_flight.next() => drop(applied.unwrap()),
         }
-    }
-}
-
-/// A machine that costs nothing.
-struct Forgetful;
-
-impl StateMachine for Forgetful {
-    fn apply(&self, _: Entry<'_>) -> Bytes {
-        Bytes::new()
-    }
-
-    fn capture(&self) -> Box<dyn Capture> {
-        Box::new(Self)
-    }
-
-    fn state_bytes(&self) -> u64 {
-        0
-    }
-
-    fn restore(&self, _: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn clear(&self) {}
-}
-
-impl Capture for Forgetful {
-    fn write(self: Box<Self>, _: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tonic::Status;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-use crate::{Options, OptionsError};
+use crate::{Options, OptionsError, asked_for, is_stopping};
 
 /// What leaders are remembered by: keys that share a place cost each other a hop.
 const HINTS: usize = 4_096;
@@ -86,6 +86,15 @@ impl Endpoints {
     /// How many addresses were given.
     pub(crate) fn given(&self) -> usize {
         self.shared.given
+    }
+
+    /// How long the node that answered so asks to wait before the next attempt. One that stops speaks of itself: where there are others, the next
+    /// attempt goes to them at once.
+    pub(crate) fn asked_by(&self, status: &Status) -> Duration {
+        match is_stopping(status) && self.given() > 1 {
+            true => Duration::ZERO,
+            false => asked_for(status),
+        }
     }
 
     /// Where an attempt goes: first to who leads what it is about, as far as that is known, and then from node to node.

@@ -205,11 +205,7 @@ impl Client {
             if !(is_undone || repeatable && is_lost(&status)) {
                 return Err(status);
             }
-            let wait = back_off.next(match is_stopping(&status) && self.endpoints.given() > 1 {
-                // It speaks of itself, and the next try goes elsewhere.
-                true => Duration::ZERO,
-                false => asked_for(&status),
-            });
+            let wait = back_off.next(self.endpoints.asked_by(&status));
             tracing::debug!(method = method.path, ?wait, %status, "a call is tried again");
             last = Some(status);
             if Instant::now() + wait >= end {

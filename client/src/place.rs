@@ -1,9 +1,6 @@
 //! A stream of orders that goes on over nodes and restarts.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Instant};
 
 use docket_proto::v1::{PlaceOrderRequest, PlaceOrdersResponse, order_service_client::OrderServiceClient};
 use futures::{Stream, StreamExt};
@@ -11,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Status, Streaming};
 
-use crate::{Client, asked_for, back_off::BackOff, endpoints::Way, is_lost, is_stopping};
+use crate::{Client, back_off::BackOff, endpoints::Way, is_lost};
 
 /// Orders that are sent and not answered at most: as many as a node takes of one stream by default.
 const UNANSWERED_MAX: usize = 256;
@@ -89,12 +86,7 @@ impl<S: Stream<Item = PlaceOrderRequest> + Unpin> OrderStream<S> {
             if !is_lost(&status) {
                 return Err(status);
             }
-            let wait = self
-                .back_off
-                .next(match is_stopping(&status) && self.client.endpoints.given() > 1 {
-                    true => Duration::ZERO,
-                    false => asked_for(&status),
-                });
+            let wait = self.back_off.next(self.client.endpoints.asked_by(&status));
             if Instant::now() + wait >= end {
                 return Err(status);
             }

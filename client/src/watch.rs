@@ -1,12 +1,12 @@
 //! A watch of orders that goes on over nodes and restarts.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use docket_proto::v1::{WatchOrdersRequest, WatchOrdersResponse, order_service_client::OrderServiceClient};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_types::StatusExt;
 
-use crate::{Client, asked_for, back_off::BackOff, endpoints::Way, is_lost, is_stopping};
+use crate::{Client, back_off::BackOff, endpoints::Way, is_lost};
 
 /// A watch that begins anew, wherever it can, behind what it got last. Nothing is missed, nothing comes twice, and each
 /// customer's changes keep their order.
@@ -59,12 +59,7 @@ impl OrderWatch {
             if !can_be_resumed(&status) {
                 return Err(status);
             }
-            let wait = self
-                .back_off
-                .next(match is_stopping(&status) && self.client.endpoints.given() > 1 {
-                    true => Duration::ZERO,
-                    false => asked_for(&status),
-                });
+            let wait = self.back_off.next(self.client.endpoints.asked_by(&status));
             if Instant::now() + wait >= end {
                 return Err(status);
             }
