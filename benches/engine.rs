@@ -3,7 +3,7 @@
 
 mod setting;
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{BatchSize, Criterion, Throughput};
 use docket_engine::{
@@ -27,7 +27,7 @@ fn main() {
 struct Sample {
     id: OrderId,
     currency: Currency,
-    lines: Box<[Line]>,
+    lines: Arc<[Line]>,
     customer: Customer,
     items: [Item; 2],
 }

@@ -56,7 +56,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         }
         let router = &inner.router;
         for shard in &router.shards {
-            let (now_s, idle_s) = (shard.uptime_s(), inner.actors.idle_s);
+            let (now_s, idle_s) = (shard.count_uptime(), inner.actors.idle_s);
             shard.orders().passivate_idle(now_s, idle_s);
             shard.customers().passivate_idle(now_s, idle_s);
             shard.items().passivate_idle(now_s, idle_s);

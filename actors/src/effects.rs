@@ -48,7 +48,7 @@ impl Effects {
         }
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
-            for line in &order.lines {
+            for line in order.lines.iter() {
                 hash.text(line.sku.as_str())
                     .number(line.quantity.0 as u64)
                     .number(line.unit_price.0 as u64);
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_replica_that_was_restored_makes_the_same_of_what_comes_next() {
-        let machine = || ShardMachine::new(Arc::new(Committed::default()), Arc::default());
+        let machine = || ShardMachine::new(Arc::new(Committed::default()), Arc::default(), Arc::default());
         let (ours, theirs) = (machine(), machine());
         let created = ItemEvent::Created {
             display_name: "Tea".into(),

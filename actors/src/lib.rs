@@ -15,6 +15,7 @@ mod admission;
 mod call;
 mod chores;
 mod committed;
+mod decided;
 mod docket;
 mod effects;
 mod entity;
@@ -45,6 +46,7 @@ pub use docket_cluster::{
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
+pub use machine::KnownIds;
 pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

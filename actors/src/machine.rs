@@ -14,7 +14,7 @@
 
 use std::{io, sync::Arc};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use dashmap::DashSet;
 use docket_cluster::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
 use docket_engine::{
@@ -22,13 +22,14 @@ use docket_engine::{
 };
 use docket_proto::{
     Intern,
-    record::{decode_term, encode_record, encode_term, records},
+    record::{decode_batch, decode_term, encode_record, encode_term, records},
     snapshot::{self, FORMAT, FORMAT_OLDEST, Head, SnapshotRecord, StoredReply},
 };
 use rapidhash::fast::RandomState;
 
 use crate::{
     committed::{Applied, Committed},
+    decided::Decided,
     feed::{AsFeed as _, Captured},
     remembered::{StoredRequest, Target},
 };
@@ -82,22 +83,61 @@ impl Intern for Ids {
     }
 }
 
+/// The node's copies of ids, where it has them, and ids of their own where not: what a request names need not exist, and is not to be
+/// remembered for having been named.
+#[derive(Clone)]
+pub struct KnownIds(pub(crate) Arc<Ids>);
+
+impl Intern for KnownIds {
+    fn customer(&self, text: &str) -> Result<CustomerId, IdError> {
+        let known = self.0.customers.get(text).map(|id| id.clone());
+        known.map_or_else(|| CustomerId::new(text), Ok)
+    }
+
+    fn sku(&self, text: &str) -> Result<Sku, IdError> {
+        let known = self.0.skus.get(text).map(|sku| sku.clone());
+        known.map_or_else(|| Sku::new(text), Ok)
+    }
+}
+
 /// A shard's state machine.
 pub(crate) struct ShardMachine {
     committed: Arc<Committed>,
     ids: Arc<Ids>,
+    decided: Arc<Decided>,
 }
 
 impl ShardMachine {
-    pub(crate) fn new(committed: Arc<Committed>, ids: Arc<Ids>) -> Self {
-        Self { committed, ids }
+    pub(crate) fn new(committed: Arc<Committed>, ids: Arc<Ids>, decided: Arc<Decided>) -> Self {
+        Self {
+            committed,
+            ids,
+            decided,
+        }
+    }
+
+    /// Applies one record of an entry, which is `stale` where who proposed it led in another term.
+    #[expect(
+        clippy::panic,
+        reason = "an entry that was committed and cannot be applied must stop the group"
+    )]
+    fn apply_record(&self, index: u64, stale: bool, record: &Record) -> u8 {
+        if stale {
+            self.committed.refuse(record);
+            return CONFLICT;
+        }
+        match self.committed.apply(record) {
+            Ok(Applied::Done) => DONE,
+            Ok(Applied::Conflict) => CONFLICT,
+            Err(broken) => panic!("entry {index} cannot be applied: {broken}"),
+        }
     }
 }
 
 impl StateMachine for ShardMachine {
     #[expect(
         clippy::panic,
-        reason = "an entry that was committed and cannot be applied must stop the group"
+        reason = "an entry that was committed and cannot be read must stop the group"
     )]
     fn apply(&self, entry: Entry<'_>) -> Bytes {
         let mut outcomes = BytesMut::with_capacity(64);
@@ -106,21 +146,23 @@ impl StateMachine for ShardMachine {
         let stale = decode_term(entry.payload).is_ok_and(|term| term != entry.term)
             && !docket_cluster::planted!(NoFence);
         self.committed.feed().begin(entry.index);
-        for record in records(entry.payload, &*self.ids) {
-            let applied = match &record {
-                Ok(record) if stale => {
-                    self.committed.refuse(record);
-                    Ok(Applied::Conflict)
+        if let Some(decided) = self.decided.take(entry.payload) {
+            // What every other replica reads.
+            debug_assert_eq!(
+                decode_batch(entry.payload).as_ref(),
+                Ok(&decided),
+                "an entry's bytes say something else than what was decided"
+            );
+            for record in &decided {
+                outcomes.put_u8(self.apply_record(entry.index, stale, record));
+            }
+        } else {
+            for record in records(entry.payload, &*self.ids) {
+                match &record {
+                    Ok(record) => outcomes.put_u8(self.apply_record(entry.index, stale, record)),
+                    Err(error) => panic!("entry {} cannot be read: {error}", entry.index),
                 }
-                Ok(record) => self.committed.apply(record),
-                Err(error) => panic!("entry {} cannot be read: {error}", entry.index),
-            };
-            let outcome = match applied {
-                Ok(Applied::Done) => DONE,
-                Ok(Applied::Conflict) => CONFLICT,
-                Err(broken) => panic!("entry {} cannot be applied: {broken}", entry.index),
-            };
-            outcomes.extend_from_slice(&[outcome]);
+            }
         }
         self.committed.set_applied_next(entry.index.saturating_add(1));
         self.committed.feed().end();

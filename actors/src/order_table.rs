@@ -91,7 +91,7 @@ mod tests {
         let placed = OrderEvent::Placed {
             customer: CustomerId::new("alice").unwrap(),
             currency: "EUR".parse().unwrap(),
-            lines: Box::new([Line {
+            lines: Arc::new([Line {
                 sku: Sku::new("tea").unwrap(),
                 quantity: Quantity(1),
                 unit_price: docket_engine::Amount(1),

@@ -17,12 +17,14 @@ use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
 use docket_engine::{Decider, OrderId, OrderState, Record};
 use futures::{StreamExt, stream::FuturesOrdered};
+use metrics::Counter;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
 
 use crate::{
+    decided::{Decided, may_be_kept},
     entity::order::{Counted, OrderMessage, Tally},
     machine,
     reply::{Ask, Caller, Failure, Reply, StepError},
@@ -96,14 +98,16 @@ impl After {
                 reply,
                 settled,
             } => {
-                let outcome = outcome(&reply);
+                let counter = settled.and(Some(shard.settled().of(&reply)));
                 let mut callers = callers.into_iter();
                 if let Some(last) = callers.next_back() {
                     callers.for_each(|caller| caller.answer(reply.clone()));
                     last.answer(reply);
                 }
+                if let Some(counter) = counter {
+                    counter.increment(1);
+                }
                 if let Some(order) = settled {
-                    metrics::counter!("docket_orders_settled_total", "outcome" => outcome).increment(1);
                     let decider = life.decider;
                     shard.answer_order(order, OrderMessage::Settled { decider });
                 }
@@ -120,7 +124,7 @@ impl After {
                 Counted::BrokenUp => shard.answer_order(order, OrderMessage::Placed { decider }),
             },
             Self::Recorded => {
-                metrics::counter!("docket_orders_settled_total", "outcome" => "confirmed").increment(1);
+                shard.settled().confirmed.increment(1);
             }
         }
     }
@@ -153,12 +157,33 @@ impl After {
     }
 }
 
-/// How an order was settled, as a metric's label: there are three.
-fn outcome(reply: &Reply) -> &'static str {
-    match reply {
-        Reply::Order(order) if order.state == OrderState::Cancelled => "cancelled",
-        Reply::Order(_) => "confirmed",
-        _ => "rejected",
+/// How many orders were settled, by outcome. (To look a counter up costs more than to count.)
+pub(crate) struct SettledCounters {
+    confirmed: Counter,
+    cancelled: Counter,
+    rejected: Counter,
+}
+
+impl Default for SettledCounters {
+    fn default() -> Self {
+        let of =
+            |outcome: &'static str| metrics::counter!("docket_orders_settled_total", "outcome" => outcome);
+        Self {
+            confirmed: of("confirmed"),
+            cancelled: of("cancelled"),
+            rejected: of("rejected"),
+        }
+    }
+}
+
+impl SettledCounters {
+    /// Where an order belongs that was settled so.
+    fn of(&self, reply: &Reply) -> &Counter {
+        match reply {
+            Reply::Order(order) if order.state == OrderState::Cancelled => &self.cancelled,
+            Reply::Order(_) => &self.confirmed,
+            _ => &self.rejected,
+        }
     }
 }
 
@@ -167,7 +192,7 @@ pub(crate) type Queue = mpsc::UnboundedReceiver<Submission>;
 
 /// Runs until the shard's handle is gone. The queue has no bound of its own: everything in it belongs to an admitted call,
 /// or follows one within [`UNAWAITED_MAX`].
-pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
+pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
     let mut batches = VecDeque::<Vec<Proposed>>::new();
     let mut gathered = Vec::new();
@@ -206,6 +231,7 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
             propose(
                 &shard,
                 &group,
+                &decided,
                 &mut gathered,
                 &mut payload,
                 &mut in_flight,
@@ -220,6 +246,7 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, mut queue: Queue) {
 async fn propose(
     shard: &Arc<Shard>,
     group: &Group,
+    decided: &Decided,
     gathered: &mut Vec<Submission>,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
@@ -232,19 +259,22 @@ async fn propose(
         let era = shard.era();
         machine::begin(era.term, payload);
         let empty = payload.len();
+        let (mut records, mut all_kept) = (Vec::with_capacity(rest.len()), true);
         for submission in rest.by_ref() {
             if submission.life.era != era {
                 submission.after.fail(shard, submission.life, Failure::NotLeader);
                 continue;
-            }
-            if let Some(record) = &submission.record {
-                machine::encode(record, payload);
             }
             batch.push(Proposed {
                 life: submission.life,
                 is_barrier: submission.record.is_none(),
                 after: submission.after,
             });
+            if let Some(record) = submission.record {
+                machine::encode(&record, payload);
+                all_kept &= may_be_kept(&record);
+                records.push(record);
+            }
             if payload.len() >= BATCH_BYTES_MAX {
                 break;
             }
@@ -257,7 +287,11 @@ async fn propose(
             }
             continue;
         }
-        match group.submit(Bytes::copy_from_slice(payload)).await {
+        let entry = Bytes::copy_from_slice(payload);
+        if all_kept {
+            decided.keep(entry.clone(), records);
+        }
+        match group.submit(entry).await {
             Ok(pending) => {
                 in_flight.push_back(pending);
                 batches.push_back(batch);

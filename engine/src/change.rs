@@ -123,6 +123,8 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{Amount, CustomerId, Line, OrderId, Quantity, Rejection, Sku};
 
@@ -132,7 +134,7 @@ mod tests {
         let placed = OrderEvent::Placed {
             customer: CustomerId::new("ada").unwrap(),
             currency: "EUR".parse().unwrap(),
-            lines: Box::new([Line {
+            lines: Arc::new([Line {
                 sku: sku.clone(),
                 quantity: Quantity(2),
                 unit_price: Amount(350),

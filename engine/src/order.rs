@@ -1,7 +1,7 @@
 //! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
 //! customer and its items; the answers come back as commands.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::{
     Amount, Broken, Currency, CustomerId, Decision, LINES_MAX, OrderId, Quantity, Rejection, Sku, Time,
@@ -53,7 +53,7 @@ pub struct Order {
     /// Of all its amounts.
     pub currency: Currency,
     /// What was ordered: 1 to [`crate::LINES_MAX`] lines.
-    pub lines: Box<[Line]>,
+    pub lines: Arc<[Line]>,
     /// The sum of the lines.
     pub total: Amount,
     /// Where it stands.
@@ -80,7 +80,7 @@ pub enum OrderCommand {
         /// Of all its amounts.
         currency: Currency,
         /// What is ordered.
-        lines: Box<[Line]>,
+        lines: Arc<[Line]>,
     },
     /// Be placed and refused at once: the customer cannot pay for it.
     Refuse {
@@ -89,7 +89,7 @@ pub enum OrderCommand {
         /// Of all its amounts.
         currency: Currency,
         /// What was ordered.
-        lines: Box<[Line]>,
+        lines: Arc<[Line]>,
         /// Why not.
         rejection: Rejection,
     },
@@ -118,7 +118,7 @@ pub enum OrderEvent {
         /// Of all its amounts.
         currency: Currency,
         /// What was ordered.
-        lines: Box<[Line]>,
+        lines: Arc<[Line]>,
     },
     /// All of its stock is reserved.
     Confirmed,
@@ -182,8 +182,20 @@ pub fn total(lines: &[Line]) -> Result<Amount, Rejection> {
     })
 }
 
+/// So many lines are compared each with each other.
+const FEW_LINES: usize = 4;
+
+/// Whether each line is of an item of its own, and that is seen at a glance: as it is with most orders.
+fn are_few_and_distinct(lines: &[Line]) -> bool {
+    let is_first = |i: usize| lines[..i].iter().all(|line| line.sku != lines[i].sku);
+    lines.len() <= FEW_LINES && (1..lines.len()).all(is_first)
+}
+
 /// The distinct items of some lines, in the order of their first line.
 pub fn skus(lines: &[Line]) -> Vec<Sku> {
+    if are_few_and_distinct(lines) {
+        return lines.iter().map(|line| line.sku.clone()).collect();
+    }
     let sorted = sorted_by_item(lines);
     let items = items(lines, &sorted);
     items
@@ -224,11 +236,12 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             },
         ) => {
             let amount = total(lines)?;
-            let mut effects = vec![Effect::HoldCredit {
+            let mut effects = Vec::with_capacity(1 + lines.len());
+            effects.push(Effect::HoldCredit {
                 customer: customer.clone(),
                 amount,
-            }];
-            effects.extend(reserve_effects(*currency, lines));
+            });
+            reserve_effects(*currency, lines, &mut effects);
             Ok(Decision {
                 events: vec![placed(customer, *currency, lines)],
                 effects,
@@ -269,16 +282,20 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
 /// What an order still has to ask of others: what a new leader carries on with.
 pub fn open_effects(order: &Order) -> Vec<Effect> {
     match order.state {
-        OrderState::Pending => reserve_effects(order.currency, &order.lines),
+        OrderState::Pending => {
+            let mut effects = Vec::with_capacity(order.lines.len());
+            reserve_effects(order.currency, &order.lines, &mut effects);
+            effects
+        }
         _ => release_effects(&order.releasing),
     }
 }
 
-fn placed(customer: &CustomerId, currency: Currency, lines: &[Line]) -> OrderEvent {
+fn placed(customer: &CustomerId, currency: Currency, lines: &Arc<[Line]>) -> OrderEvent {
     OrderEvent::Placed {
         customer: customer.clone(),
         currency,
-        lines: lines.into(),
+        lines: lines.clone(),
     }
 }
 
@@ -290,6 +307,14 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
         .iter()
         .filter_map(|(_, answer)| answer.as_ref().err())
         .min_by_key(|r| r.line());
+    if refusal.is_none() && order.lines.len() <= FEW_LINES {
+        // As below, without sorting anything.
+        let is_answered = |line: &Line| answers.iter().any(|(sku, _)| *sku == line.sku);
+        return match order.lines.iter().all(is_answered) {
+            true => Decision::event(OrderEvent::Confirmed),
+            false => Decision::nothing(),
+        };
+    }
     let mut by_sku: Vec<_> = answers.iter().map(|(sku, answer)| (sku, answer)).collect();
     by_sku.sort_by_key(|(sku, _)| *sku);
     let answer_of = |sku: &Sku| {
@@ -351,21 +376,27 @@ fn release_effects(skus: &[Sku]) -> Vec<Effect> {
         .collect()
 }
 
-fn reserve_effects(currency: Currency, lines: &[Line]) -> Vec<Effect> {
-    let reserve = |of_item: &[usize]| {
-        let line = |i: &usize| ReserveLine {
-            line: *i as u16,
-            quantity: lines[*i].quantity,
-            unit_price: lines[*i].unit_price,
-        };
-        Effect::ReserveStock {
-            sku: lines[of_item[0]].sku.clone(),
+fn reserve_effects(currency: Currency, lines: &[Line], effects: &mut Vec<Effect>) {
+    let line = |i: usize| ReserveLine {
+        line: i as u16,
+        quantity: lines[i].quantity,
+        unit_price: lines[i].unit_price,
+    };
+    if are_few_and_distinct(lines) {
+        effects.extend(lines.iter().enumerate().map(|(i, of_item)| Effect::ReserveStock {
+            sku: of_item.sku.clone(),
             currency,
-            lines: of_item.iter().map(line).collect(),
-        }
+            lines: vec![line(i)],
+        }));
+        return;
+    }
+    let reserve = |of_item: &[usize]| Effect::ReserveStock {
+        sku: lines[of_item[0]].sku.clone(),
+        currency,
+        lines: of_item.iter().map(|i| line(*i)).collect(),
     };
     let sorted = sorted_by_item(lines);
-    items(lines, &sorted).into_iter().map(reserve).collect()
+    effects.extend(items(lines, &sorted).into_iter().map(reserve));
 }
 
 /// What lines must be, or why these are not.

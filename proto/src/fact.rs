@@ -102,7 +102,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
             } => {
                 wire::text(out, 2, customer.as_str());
                 wire::text(out, 3, currency.as_str());
-                for line in lines {
+                for line in lines.iter() {
                     parts::put_line(out, 4, line);
                 }
             }

@@ -204,7 +204,7 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     parts::put_order_id(out, 1, order.id);
     wire::text(out, 2, order.customer.as_str());
     wire::text(out, 3, order.currency.as_str());
-    for line in &order.lines {
+    for line in order.lines.iter() {
         parts::put_line(out, 4, line);
     }
     wire::number(out, 5, parts::state_number(order.state).into());

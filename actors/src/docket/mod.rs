@@ -27,6 +27,7 @@ use crate::{
     access::Access,
     admission::Admission,
     chores,
+    machine::KnownIds,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
 };
@@ -49,6 +50,7 @@ pub struct Docket {
 pub(crate) struct Inner {
     access: Access,
     pub(crate) node: Node,
+    ids: KnownIds,
     pub(crate) router: Arc<Router>,
     pub(crate) answering: Arc<Answering>,
     pub(crate) client_addresses: OnceLock<Arc<ClientAddresses>>,
@@ -66,6 +68,11 @@ impl Docket {
     /// Accounts, sessions and keys.
     pub fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    /// Makes the ids that a request names: those of customers and items that exist share one copy each.
+    pub fn ids(&self) -> &KnownIds {
+        &self.inner.ids
     }
 
     /// The cluster's id, and how many shards it has: what positions of orders' changes belong to.

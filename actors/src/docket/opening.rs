@@ -18,8 +18,9 @@ use crate::{
     admission::Admission,
     chores,
     committed::Committed,
+    decided::Decided,
     feed::{Feed, FeedLimits},
-    machine::{Ids, ShardMachine},
+    machine::{Ids, KnownIds, ShardMachine},
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
@@ -109,13 +110,14 @@ impl Docket {
     {
         let ids = Arc::new(Ids::default());
         let meta = AccessMachine::new();
-        let states = Mutex::new(Vec::<(ShardId, Arc<Committed>)>::new());
+        let states = Mutex::new(Vec::<(ShardId, Arc<Committed>, Arc<Decided>)>::new());
         let machine = |group: GroupId| -> Arc<dyn docket_cluster::StateMachine> {
             match group.shard() {
                 Some(shard) => {
                     let committed = Arc::new(Committed::new(options.feed));
-                    states.lock().push((shard, committed.clone()));
-                    Arc::new(ShardMachine::new(committed, ids.clone()))
+                    let decided = Arc::new(Decided::default());
+                    states.lock().push((shard, committed.clone(), decided.clone()));
+                    Arc::new(ShardMachine::new(committed, ids.clone(), decided))
                 }
                 None => Arc::new(meta.clone()),
             }
@@ -123,7 +125,7 @@ impl Docket {
         let node = open(options.node, &machine).await?;
         let mut shards = Vec::new();
         let mut tasks = Vec::new();
-        for (id, committed) in states.into_inner() {
+        for (id, committed, decided) in states.into_inner() {
             let Some(group) = node.shard(id) else { continue };
             let supervisor = Actor::spawn(None, Supervisor, id).await;
             let (supervisor, _) = supervisor.map_err(|error| OpenError::Supervisor(error.to_string()))?;
@@ -139,7 +141,7 @@ impl Docket {
                 decider: random_u64() as u32,
                 among_peers: node.has_peers(),
             });
-            tasks.push(tokio::spawn(proposer::run(shard.clone(), group, queue)));
+            tasks.push(tokio::spawn(proposer::run(shard.clone(), group, decided, queue)));
             tasks.push(tokio::spawn(Feed::dispatch(shard.committed().clone())));
             shards.push(shard);
         }
@@ -153,6 +155,7 @@ impl Docket {
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
             node,
+            ids: KnownIds(ids),
             router,
             answering,
             client_addresses: OnceLock::new(),

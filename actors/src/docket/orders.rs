@@ -30,7 +30,7 @@ pub struct PlaceOrder {
     /// Of all its amounts.
     pub currency: Currency,
     /// What is ordered.
-    pub lines: Box<[Line]>,
+    pub lines: Arc<[Line]>,
 }
 
 impl PlaceOrder {

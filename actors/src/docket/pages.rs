@@ -306,7 +306,7 @@ mod tests {
             let placed = OrderEvent::Placed {
                 customer: CustomerId::new("ada").unwrap(),
                 currency: "EUR".parse().unwrap(),
-                lines: Box::new([Line {
+                lines: Arc::new([Line {
                     sku: Sku::new("tea").unwrap(),
                     quantity: Quantity(1),
                     unit_price: Amount(1),

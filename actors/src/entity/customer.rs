@@ -4,8 +4,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use docket_engine::{
-    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, EntityId, Event, Fact, ItemCommand,
-    OrderId, Record, Rejection, Request, Sku, Time, Unchanged, Version, customer, order,
+    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, EntityId, Event, Fact, ItemCommand,
+    OrderId, Record, Rejection, Request, Time, Unchanged, Version, customer, order,
 };
 use rapidhash::fast::RandomState;
 
@@ -29,14 +29,8 @@ const OVERLAY_SWEEP: usize = 48;
 
 /// What a customer's actor is told.
 pub(crate) enum CustomerMessage {
-    /// An order asks for a hold, unless nobody waits for it any more; `record` has its own first event. Where it gets it, its items
-    /// are asked at once.
-    Hold {
-        ask: Ask,
-        deadline: Deadline,
-        hold: Hold,
-        record: Record,
-    },
+    /// An order asks for a hold. Where it gets it, its items are asked at once.
+    Hold(Box<Hold>),
     /// An order gives its hold back, unless nobody waits for that any more; `record` has its own event.
     Unhold {
         ask: Ask,
@@ -56,10 +50,15 @@ pub(crate) enum CustomerMessage {
 
 /// What an order asks of its customer, and of its items when the customer has agreed.
 pub(crate) struct Hold {
+    pub(crate) ask: Ask,
+    /// After this nobody waits for it any more.
+    pub(crate) deadline: Deadline,
     pub(crate) place: Arc<PlaceOrder>,
-    pub(crate) amount: Amount,
-    pub(crate) items: Vec<(Sku, ItemCommand)>,
+    /// As the order has decided: the hold, and what each item is to reserve.
+    pub(crate) effects: Vec<Effect>,
     pub(crate) tally: Arc<Tally>,
+    /// Has the order's own first event.
+    pub(crate) record: Record,
 }
 
 /// A customer with what is decided and not yet committed.
@@ -97,17 +96,13 @@ impl Entity for CustomerEntity {
         }
         match message {
             // The queue of a busy customer is where an order waits, and nothing of it is in the log yet.
-            CustomerMessage::Hold { ask, deadline, .. } | CustomerMessage::Unhold { ask, deadline, .. }
-                if deadline.has_passed() =>
-            {
+            CustomerMessage::Unhold { ask, deadline, .. } if deadline.has_passed() => {
                 ask.answer(Err(StepError::Failed(Failure::Expired)));
             }
-            CustomerMessage::Hold {
-                ask,
-                deadline: _,
-                hold,
-                record,
-            } => self.hold(shard, ask, hold, record),
+            CustomerMessage::Hold(hold) if hold.deadline.has_passed() => {
+                hold.ask.answer(Err(StepError::Failed(Failure::Expired)));
+            }
+            CustomerMessage::Hold(hold) => self.hold(shard, *hold),
             CustomerMessage::Unhold {
                 ask,
                 deadline: _,
@@ -164,14 +159,20 @@ impl CustomerEntity {
         self.committed_version(shard) > self.version() || shard.committed().is_fenced(self.life.decider)
     }
 
-    fn hold(&mut self, shard: &Arc<Shard>, ask: Ask, hold: Hold, record: Record) {
-        let (order, decider) = (ask.order(), ask.decider());
+    fn hold(&mut self, shard: &Arc<Shard>, hold: Hold) {
         let Hold {
+            ask,
+            deadline: _,
             place,
-            amount,
-            items,
+            effects,
             tally,
+            record,
         } = hold;
+        let (order, decider) = (ask.order(), ask.decider());
+        let amount = effects.iter().find_map(|effect| match effect {
+            Effect::HoldCredit { amount, .. } => Some(*amount),
+            _ => None,
+        });
         if let Some(request) = record.request
             && let Err(error) = self.requests.check_order(shard, request)
         {
@@ -186,21 +187,27 @@ impl CustomerEntity {
         }
         let command = CustomerCommand::Hold {
             order,
-            amount,
+            amount: amount.unwrap_or_default(),
             currency: place.currency,
         };
         match customer::decide(&self.id, self.customer.as_ref(), &command) {
             Ok(decision) => {
-                self.requests.begun_order(shard, record.request, order);
+                self.requests.begun_order(shard, &record, order);
                 // All questions are there before the record is on its way: one that is dropped says so to the order.
-                let asks: Vec<_> = items
-                    .into_iter()
-                    .map(|(sku, command)| {
-                        let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
-                        let ask = ask.counted(tally.clone());
-                        (sku, ItemMessage::Ask { ask, command })
-                    })
-                    .collect();
+                let mut asks = Vec::with_capacity(effects.len());
+                for effect in effects {
+                    let Effect::ReserveStock { sku, currency, lines } = effect else {
+                        continue;
+                    };
+                    let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
+                    let ask = ask.counted(tally.clone());
+                    let command = ItemCommand::Reserve {
+                        order,
+                        currency,
+                        lines,
+                    };
+                    asks.push((sku, ItemMessage::Ask { ask, command }));
+                }
                 let placed = After::Placed {
                     order,
                     decider,
@@ -248,7 +255,7 @@ impl CustomerEntity {
             Version::default(),
             events,
         );
-        self.requests.begun_order(shard, record.request, ask.order());
+        self.requests.begun_order(shard, &record, ask.order());
         let result = Err(StepError::Refused(rejection));
         shard.submit(self.life, record, After::Answered { ask, result });
     }
@@ -442,17 +449,19 @@ impl Requests {
 
     /// Notes that a request is on its way into the log.
     pub(crate) fn begun(&mut self, shard: &Arc<Shard>, request: Option<Request>) {
-        self.note(shard, request, None);
+        if let Some(request) = request {
+            self.note(shard, request, None, shard.now());
+        }
     }
 
-    fn begun_order(&mut self, shard: &Arc<Shard>, request: Option<Request>, order: OrderId) {
-        self.note(shard, request, Some(order));
+    fn begun_order(&mut self, shard: &Arc<Shard>, record: &Record, order: OrderId) {
+        if let Some(request) = record.request {
+            self.note(shard, request, Some(order), record.time);
+        }
     }
 
-    fn note(&mut self, shard: &Arc<Shard>, request: Option<Request>, order: Option<OrderId>) {
-        let Some(Request { key, fingerprint }) = request else {
-            return;
-        };
+    fn note(&mut self, shard: &Arc<Shard>, request: Request, order: Option<OrderId>, time: Time) {
+        let Request { key, fingerprint } = request;
         // Twice as many as were left: so that a sweep's cost is spread over as many requests.
         if self.begun.len() >= (2 * self.swept).max(OVERLAY_SWEEP) {
             let remembered = &shard.committed().requests;
@@ -460,7 +469,6 @@ impl Requests {
                 .retain(|key, begun| !remembered.contains_key(*key) && !remembered.has_forgotten(begun.time));
             self.swept = self.begun.len();
         }
-        let time = shard.now();
         let begun = Begun {
             fingerprint,
             order,

@@ -28,7 +28,7 @@ use crate::{
     docket::BeforeDecision,
     entity::{customer::CustomerEntity, item::ItemEntity, order::OrderEntity},
     host::Entity,
-    proposer::Submission,
+    proposer::{SettledCounters, Submission},
     remembered::Target,
     reply::Reply,
     residents::Residents,
@@ -85,6 +85,8 @@ pub(crate) struct Shard {
     /// The newest time that was given out, in microseconds: time does not go back within a shard.
     clock: AtomicI64,
     started: Instant,
+    uptime_s: AtomicU32,
+    settled: SettledCounters,
 }
 
 /// What a shard is made of.
@@ -125,6 +127,8 @@ impl Shard {
             refused: parts.among_peers.then(Refused::default),
             clock: AtomicI64::new(0),
             started: Instant::now(),
+            uptime_s: AtomicU32::new(0),
+            settled: SettledCounters::default(),
         })
     }
 
@@ -170,9 +174,17 @@ impl Shard {
         self.supervisor.stop(None);
     }
 
-    /// Whole seconds since the shard was opened.
+    /// Whole seconds since the shard was opened, as they were counted last: a look at a clock for each message costs more than it is
+    /// worth.
     pub(crate) fn uptime_s(&self) -> u32 {
-        self.started.elapsed().as_secs() as u32
+        self.uptime_s.load(Ordering::Relaxed)
+    }
+
+    /// Counts them, once a second.
+    pub(crate) fn count_uptime(&self) -> u32 {
+        let uptime_s = self.started.elapsed().as_secs() as u32;
+        self.uptime_s.store(uptime_s, Ordering::Relaxed);
+        uptime_s
     }
 
     /// The time, never before one that was given out earlier or is in the log.
@@ -230,6 +242,11 @@ impl Shard {
     /// What items refused lately; `None` on a node that stands alone.
     pub(crate) fn refused(&self) -> Option<&Refused> {
         self.refused.as_ref()
+    }
+
+    /// Orders that were settled here, by outcome.
+    pub(crate) fn settled(&self) -> &SettledCounters {
+        &self.settled
     }
 
     /// Orders that could not go on.

@@ -64,7 +64,7 @@ async fn books_balance(three: &Three) {
         let orders = all(docket).await;
         let (mut reserved, mut held) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
         for order in orders.iter().filter(|order| order.state == OrderState::Confirmed) {
-            for line in &order.lines {
+            for line in order.lines.iter() {
                 *reserved.entry(line.sku.to_string()).or_default() += line.quantity.0;
             }
             *held.entry(order.customer.to_string()).or_default() += order.total.0;

@@ -442,7 +442,7 @@ async fn check(seed: u64, docket: &Docket, requests: &[Request]) {
         let now = docket.get_order(Call::default(), order.id).await.unwrap();
         match (now.state, request.cancel) {
             (OrderState::Confirmed, (_, false)) => {
-                for line in &now.lines {
+                for line in now.lines.iter() {
                     *reserved.entry(line.sku.to_string()).or_default() += line.quantity.0;
                 }
                 *held.entry(now.customer.to_string()).or_default() += now.total.0;

@@ -69,7 +69,7 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
 impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::place_order(request.get_ref()))?;
+        let asked = accept(orders::place_order(request.get_ref(), self.docket.ids()))?;
         own(&context, &asked.customer, &[])?;
         let (request_id, order) = taken(asked);
         let order = self

@@ -342,7 +342,7 @@ impl Driver {
                 return self.end(Some(refusal.into()));
             }
             let is_late = read.started.elapsed() >= self.bounds.order_max;
-            let bytes = read.request.encoded_len();
+            let bytes = read.place.bytes - ANSWER_BYTES;
             let permit = match self.turn.poll(&self.bounds.admission, bytes, is_late, cx) {
                 Poll::Ready(Some(permit)) => permit,
                 Poll::Pending => {
@@ -426,7 +426,7 @@ impl Driver {
             telemetry.denied(empty.limiter);
             empty.refusal()
         })?;
-        let asked = accept(orders::streamed_order(request))?;
+        let asked = accept(orders::streamed_order(request, self.docket.ids()))?;
         own(&self.context, &asked.customer, &[])?;
         Ok(asked)
     }

@@ -1,5 +1,7 @@
 //! Single cases at the edges of what numbers can hold, and events that nobody could have decided.
 
+use std::sync::Arc;
+
 use docket_engine::{
     Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, Item, ItemCommand, ItemEvent, Line,
     Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku, Time, customer, item,
@@ -223,7 +225,7 @@ fn totals_that_overflow_are_refused() {
     let place = OrderCommand::Place {
         customer: ada(),
         currency: "EUR".parse().unwrap(),
-        lines: Box::new([line("nut", 2, i64::MAX)]),
+        lines: Arc::new([line("nut", 2, i64::MAX)]),
     };
     assert_eq!(
         order::decide(None, &place),

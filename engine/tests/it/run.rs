@@ -1,6 +1,9 @@
 //! Histories drawn at random, told to the engine and to the model: they must answer alike, step by step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use docket_engine::{
     Amount, Currency, CustomerCommand, CustomerId, Effect, ItemCommand, Line, OrderCommand, OrderId,
@@ -363,7 +366,7 @@ impl Run {
                 item.map_or(1, |item| i64::try_from(item.price).unwrap())
             }
         };
-        let lines: Box<[Line]> = ordered
+        let lines: Arc<[Line]> = ordered
             .iter()
             .map(|&(number, quantity, price)| Line {
                 sku: sku(number),

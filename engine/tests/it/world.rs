@@ -135,7 +135,7 @@ impl World {
             assert_eq!(reserved, i128::from(item.reserved.0), "reserved of {}", item.sku);
         }
         for order in self.orders.values().filter(|o| o.is_settled()) {
-            for line in &order.lines {
+            for line in order.lines.iter() {
                 let reserved = self.reservations.get(&(line.sku.clone(), order.id));
                 let wanted: i64 = match order.state {
                     OrderState::Confirmed => {

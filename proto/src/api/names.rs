@@ -2,6 +2,8 @@
 
 use docket_engine::{CustomerId, IdError, OrderId, Sku};
 
+use crate::parts::{Intern, NoIntern};
+
 /// Why a text is not the name of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -41,7 +43,7 @@ pub fn order_name(id: OrderId) -> String {
 /// # Errors
 /// Where the text has another form.
 pub fn parse_customer_name(name: &str) -> Result<CustomerId, NameError> {
-    CustomerId::new(id_in(name, "customers/", CUSTOMER)?).map_err(|e| NameError::Id(CUSTOMER, e))
+    customer_in(name, &NoIntern)
 }
 
 /// The sku in `items/{sku}`.
@@ -49,7 +51,19 @@ pub fn parse_customer_name(name: &str) -> Result<CustomerId, NameError> {
 /// # Errors
 /// Where the text has another form.
 pub fn parse_item_name(name: &str) -> Result<Sku, NameError> {
-    Sku::new(id_in(name, "items/", ITEM)?).map_err(|e| NameError::Id(ITEM, e))
+    item_in(name, &NoIntern)
+}
+
+/// As [`parse_customer_name`], with an id that `ids` makes.
+pub(crate) fn customer_in(name: &str, ids: &dyn Intern) -> Result<CustomerId, NameError> {
+    let id = ids.customer(id_in(name, "customers/", CUSTOMER)?);
+    id.map_err(|e| NameError::Id(CUSTOMER, e))
+}
+
+/// As [`parse_item_name`], with a sku that `ids` makes.
+pub(crate) fn item_in(name: &str, ids: &dyn Intern) -> Result<Sku, NameError> {
+    let sku = ids.sku(id_in(name, "items/", ITEM)?);
+    sku.map_err(|e| NameError::Id(ITEM, e))
 }
 
 /// The id in `orders/{id}`.

@@ -1,5 +1,7 @@
 //! Requests of `OrderService`.
 
+use std::sync::Arc;
+
 use docket_engine::{
     Amount, Currency, CustomerId, LINES_MAX, Line, OrderId, OrderState, Quantity, Version,
     money::QUANTITY_MAX,
@@ -7,11 +9,11 @@ use docket_engine::{
 
 use super::{
     check::{Check, Checked, PAGE_SIZE_DEFAULT},
-    names::{self, parse_customer_name, parse_item_name, parse_order_name},
+    names::{self, customer_in, item_in, parse_customer_name, parse_order_name},
     page_token::page_token,
     show,
 };
-use crate::v1;
+use crate::{Intern, v1};
 
 /// A `PlaceOrderRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub struct PlaceOrder {
     /// Of all its amounts.
     pub currency: Currency,
     /// What is ordered: 1 to [`LINES_MAX`] lines.
-    pub lines: Box<[Line]>,
+    pub lines: Arc<[Line]>,
 }
 
 /// A `ListOrdersRequest`.
@@ -50,34 +52,35 @@ pub struct CancelOrder {
     pub expected: Option<Version>,
 }
 
-/// Takes a `PlaceOrderRequest` of the unary call apart: its request id may be left out.
+/// Takes a `PlaceOrderRequest` of the unary call apart, with ids that `ids` makes: its request id may be left out.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn place_order(request: &v1::PlaceOrderRequest) -> Checked<PlaceOrder> {
+pub fn place_order(request: &v1::PlaceOrderRequest, ids: &dyn Intern) -> Checked<PlaceOrder> {
     let mut check = Check::default();
     let request_id = check.optional_request_id(&request.request_id);
-    place(check, request_id, request)
+    place(check, request_id, request, ids)
 }
 
-/// Takes a `PlaceOrderRequest` of a stream apart: its request id is required.
+/// Takes a `PlaceOrderRequest` of a stream apart, with ids that `ids` makes: its request id is required.
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn streamed_order(request: &v1::PlaceOrderRequest) -> Checked<PlaceOrder> {
+pub fn streamed_order(request: &v1::PlaceOrderRequest, ids: &dyn Intern) -> Checked<PlaceOrder> {
     let mut check = Check::default();
     let request_id = check.request_id(&request.request_id).map(Some);
-    place(check, request_id, request)
+    place(check, request_id, request, ids)
 }
 
 fn place(
     mut check: Check,
     request_id: Option<Option<String>>,
     request: &v1::PlaceOrderRequest,
+    ids: &dyn Intern,
 ) -> Checked<PlaceOrder> {
-    let customer = check.ok("customer", parse_customer_name(&request.customer));
+    let customer = check.ok("customer", customer_in(&request.customer, ids));
     let currency = check.currency("currency_code", &request.currency_code);
-    let lines = lines(&mut check, &request.lines);
+    let lines = lines(&mut check, &request.lines, ids);
     let order = || {
         Some(PlaceOrder {
             request_id: request_id?,
@@ -89,14 +92,14 @@ fn place(
     check.done(order())
 }
 
-fn lines(check: &mut Check, lines: &[v1::OrderLine]) -> Option<Box<[Line]>> {
+fn lines(check: &mut Check, lines: &[v1::OrderLine], ids: &dyn Intern) -> Option<Arc<[Line]>> {
     if lines.is_empty() || lines.len() > LINES_MAX {
         check.violation("lines", format!("must be 1 to {LINES_MAX} lines"));
         return None;
     }
     let mut good = Vec::with_capacity(lines.len());
     for (i, shown) in lines.iter().enumerate() {
-        good.extend(line(check, i, shown));
+        good.extend(line(check, i, shown, ids));
     }
     if good.len() < lines.len() {
         return None;
@@ -104,8 +107,8 @@ fn lines(check: &mut Check, lines: &[v1::OrderLine]) -> Option<Box<[Line]>> {
     Some(good.into())
 }
 
-fn line(check: &mut Check, i: usize, line: &v1::OrderLine) -> Option<Line> {
-    let sku = parse_item_name(&line.item)
+fn line(check: &mut Check, i: usize, line: &v1::OrderLine, ids: &dyn Intern) -> Option<Line> {
+    let sku = item_in(&line.item, ids)
         .map_err(|e| check.violation(format!("lines[{i}].item"), e))
         .ok();
     let quantity = (1..=QUANTITY_MAX).contains(&line.quantity);

@@ -208,6 +208,8 @@ fn take_position(at: &pb::FeedAt) -> FeedPosition {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use docket_engine::{Amount, Line, OrderEvent, OrderId, Quantity, Sku, Version};
 
     use super::*;
@@ -226,7 +228,7 @@ mod tests {
         let placed = OrderEvent::Placed {
             customer: CustomerId::new("ada").unwrap(),
             currency: "EUR".parse().unwrap(),
-            lines: Box::new([Line {
+            lines: Arc::new([Line {
                 sku: Sku::new("tea").unwrap(),
                 quantity: Quantity(1),
                 unit_price: Amount(1),

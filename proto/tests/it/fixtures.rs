@@ -111,13 +111,13 @@ fn currency(code: &str) -> Currency {
     code.parse().unwrap()
 }
 
-fn lines() -> Box<[Line]> {
+fn lines() -> Arc<[Line]> {
     let line = |text, quantity, price| Line {
         sku: sku(text),
         quantity: Quantity(quantity),
         unit_price: Amount(price),
     };
-    Box::new([line("nut", 2, 350), line("bolt.M8", 1_000_000_000, 0)])
+    Arc::new([line("nut", 2, 350), line("bolt.M8", 1_000_000_000, 0)])
 }
 
 /// One of every kind.

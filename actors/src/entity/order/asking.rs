@@ -3,11 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_engine::{Amount, Effect, ItemCommand, Record, Rejection, Sku, order};
+use docket_engine::{Decision, Effect, ItemCommand, OrderEvent, Record, Rejection, Sku, Version, order};
 
-use super::{Birth, OrderEntity, Stage, Tally};
+use super::{Birth, OrderEntity, Placing, Stage, Tally};
 use crate::{
-    docket::{PANICS_MAX, PlaceOrder},
+    docket::PANICS_MAX,
     entity::{
         customer::{CustomerMessage, Hold},
         item::ItemMessage,
@@ -66,44 +66,28 @@ impl OrderEntity {
     }
 
     /// Asks the customer for a hold, and to ask the items when it has it.
-    pub(super) fn ask_hold(
-        &mut self,
-        shard: &Arc<Shard>,
-        place: &Arc<PlaceOrder>,
-        record: Record,
-        effects: Vec<Effect>,
-    ) {
-        let (mut amount, mut items) = (Amount::ZERO, Vec::with_capacity(effects.len()));
-        for effect in effects {
-            match effect {
-                Effect::HoldCredit { amount: held, .. } => amount = held,
-                Effect::ReserveStock { sku, currency, lines } => {
-                    let order = self.id;
-                    items.push((
-                        sku,
-                        ItemCommand::Reserve {
-                            order,
-                            currency,
-                            lines,
-                        },
-                    ));
-                }
-                Effect::ReleaseCredit { .. } | Effect::ReleaseStock { .. } => {}
-            }
-        }
-        let tally = Arc::new(Tally::new(items.len()));
+    pub(super) fn ask_hold(&mut self, shard: &Arc<Shard>, placing: &Placing, decision: Decision<OrderEvent>) {
+        let mut record = Record {
+            time: placing.time,
+            // The customer's own comes behind it.
+            events: Vec::with_capacity(2),
+            request: placing.request,
+            unchanged: None,
+        };
+        self.push_events(&mut record, Version::default(), decision.events);
+        let effects = decision.effects;
+        let is_item = |effect: &&Effect| matches!(effect, Effect::ReserveStock { .. });
+        let tally = Arc::new(Tally::new(effects.iter().filter(is_item).count()));
         self.tally = Some(tally.clone());
-        let message = CustomerMessage::Hold {
+        let place = &placing.place;
+        let message = CustomerMessage::Hold(Box::new(Hold {
             ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
             deadline: Deadline::latest(&self.callers),
-            hold: Hold {
-                place: place.clone(),
-                amount,
-                items,
-                tally,
-            },
+            place: place.clone(),
+            effects,
+            tally,
             record,
-        };
+        }));
         shard.tell_customer(&place.customer, message);
     }
 
@@ -121,14 +105,14 @@ impl OrderEntity {
                 shard.tell_customer(&order.customer, CustomerMessage::Wake { ask });
             }
             Step::Hold => {
-                let Some((place, record)) = &self.placing else {
+                let Some(placing) = self.placing.take() else {
                     return;
                 };
-                let effects = order::decide(None, &place.command()).map(|decision| decision.effects);
                 // It was decided before, with the same outcome.
-                let Ok(effects) = effects else { return };
-                let (place, record) = (place.clone(), record.clone());
-                self.ask_hold(shard, &place, record, effects);
+                if let Ok(decision) = order::decide(None, &placing.place.command()) {
+                    self.ask_hold(shard, &placing, decision);
+                }
+                self.placing = Some(placing);
             }
             Step::Unhold => {
                 let (Some(order), Some(record)) = (&self.order, &self.unholding) else {
@@ -302,7 +286,7 @@ impl OrderEntity {
         let line = self
             .order
             .iter()
-            .flat_map(|order| &order.lines)
+            .flat_map(|order| order.lines.iter())
             .position(|line| line.sku == *sku);
         // What the item has put into the log before it panicked is to be seen first.
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step.clone());

@@ -44,7 +44,7 @@ impl OrderEntity {
                 .map(|stored| stored.fingerprint == request.fingerprint)
         });
         match stored {
-            Some(true) => return shard.answer(self.life, caller, Reply::Order(Arc::new(order.clone()))),
+            Some(true) => return shard.answer(self.life, caller, Reply::Order(order.clone())),
             Some(false) => {
                 return shard.answer(self.life, caller, Reply::Rejected(Rejection::RequestIdReused));
             }
@@ -53,7 +53,7 @@ impl OrderEntity {
         match order::decide(Some(order), &OrderCommand::Cancel { expected }) {
             Ok(decision) if decision.events.is_empty() => {
                 let of = (EntityId::Order(self.id), order.version);
-                let reply = Reply::Order(Arc::new(order.clone()));
+                let reply = Reply::Order(order.clone());
                 shard.answer_unchanged(self.life, of, request, caller, reply);
             }
             Ok(decision) => {

@@ -35,7 +35,8 @@ mod waking;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
-    CustomerId, Decider, Event, Fact, Order, OrderEvent, OrderId, Record, Rejection, Request, Sku, Version,
+    CustomerId, Decider, Event, Fact, Order, OrderEvent, OrderId, Record, Rejection, Request, Sku, Time,
+    Version,
 };
 
 use crate::{
@@ -116,13 +117,21 @@ enum Birth {
     Committed,
 }
 
+/// What an order is placed with.
+struct Placing {
+    place: Arc<PlaceOrder>,
+    /// When it was decided.
+    time: Time,
+    request: Option<Request>,
+}
+
 /// An order and what it is waiting for.
 pub(crate) struct OrderEntity {
     id: OrderId,
-    order: Option<Order>,
+    order: Option<Arc<Order>>,
     stage: Stage,
     /// What is being placed, while `order` is not there yet.
-    placing: Option<(Arc<PlaceOrder>, Record)>,
+    placing: Option<Placing>,
     /// Counts what a new order waits for, until something goes wrong.
     tally: Option<Arc<Tally>>,
     /// Who waits for the settlement.
@@ -247,11 +256,7 @@ impl OrderEntity {
             let Fact::Order(_, fact) = &event.fact else {
                 continue;
             };
-            let evolved = match &mut self.order {
-                Some(order) => order.evolve(fact, record.time),
-                None => Order::create(self.id, fact, record.time).map(|order| self.order = Some(order)),
-            };
-            evolved.unwrap_or_else(|broken| shard.broken(&broken));
+            self.evolve_by(shard, fact, record.time);
         }
         match &self.order {
             Some(order) => order,
@@ -260,6 +265,14 @@ impl OrderEntity {
                 why: "it has no first event",
             }),
         }
+    }
+
+    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time) {
+        let evolved = match &mut self.order {
+            Some(order) => Arc::make_mut(order).evolve(event, at),
+            None => Order::create(self.id, event, at).map(|order| self.order = Some(Arc::new(order))),
+        };
+        evolved.unwrap_or_else(|broken| shard.broken(&broken));
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use docket_engine::{Record, Request, Version, order};
+use docket_engine::{OrderEvent, Record, Request, Version, order};
 
-use super::{Birth, OrderEntity, Stage};
+use super::{Birth, OrderEntity, Placing, Stage};
 use crate::{
     docket::PlaceOrder,
     reply::{Caller, Failure, Reply, StepError},
@@ -25,43 +25,53 @@ impl OrderEntity {
         if caller.is_expired() {
             return caller.fail(Failure::Expired);
         }
-        match order::decide(None, &place.command()) {
+        let time = shard.now();
+        let placing = Placing { place, time, request };
+        match order::decide(None, &placing.place.command()) {
             Ok(decision) => {
-                let mut record = Record {
-                    time: shard.now(),
-                    events: Vec::with_capacity(2),
-                    request,
-                    unchanged: None,
-                };
-                self.push_events(&mut record, Version::default(), decision.events);
                 self.callers.push(caller);
                 self.birth = Birth::Decided;
                 self.stage = Stage::Holding;
-                self.ask_hold(shard, &place, record.clone(), decision.effects);
-                self.placing = Some((place, record));
+                self.ask_hold(shard, &placing, decision);
+                self.placing = Some(placing);
             }
             Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
         }
     }
 
+    /// Becomes what the first event makes, which is in the log or on its way there.
+    fn be_placed(&mut self, shard: &Arc<Shard>, placing: &Placing) {
+        let PlaceOrder {
+            customer,
+            currency,
+            lines,
+        } = &*placing.place;
+        let placed = OrderEvent::Placed {
+            customer: customer.clone(),
+            currency: *currency,
+            lines: lines.clone(),
+        };
+        self.evolve_by(shard, &placed, placing.time);
+    }
+
     /// The order's first event and all of its reservations are committed: so it is confirmed.
     pub(super) fn complete(&mut self, shard: &Arc<Shard>) {
-        let (Some(tally), Some((_, record))) = (self.tally.take(), self.placing.take()) else {
+        let (Some(tally), Some(placing)) = (self.tally.take(), self.placing.take()) else {
             return;
         };
-        self.evolve(shard, &record);
+        self.be_placed(shard, &placing);
         self.birth = Birth::Committed;
-        let (_, reserved) = tally.take();
-        self.answers = reserved.into_iter().map(|sku| (sku, Ok(()))).collect();
+        (_, self.answers) = tally.take();
         self.settle(shard);
     }
 
     /// Not all is well with an item: the order takes what was counted, and looks at every answer by itself from here on.
     pub(super) fn break_up(&mut self, shard: &Arc<Shard>) {
         let Some(tally) = self.tally.take() else { return };
-        if let Some((_, record)) = self.placing.take() {
+        if let Some(placing) = self.placing.take() {
             // An item was asked, so the customer has agreed.
-            self.awaiting = order::open_effects(self.evolve(shard, &record)).len();
+            self.be_placed(shard, &placing);
+            self.awaiting = order::skus(&placing.place.lines).len();
             self.answers.clear();
             self.repeats.clear();
             self.stage = Stage::Reserving;
@@ -70,15 +80,15 @@ impl OrderEntity {
         if placed {
             self.birth = Birth::Committed;
         }
-        for sku in reserved {
-            self.take_answer(sku, || Ok(()));
+        for (sku, answer) in reserved {
+            self.take_answer(sku, || answer);
         }
     }
 
     /// The customer does not hold what the order costs.
     pub(super) fn not_held(&mut self, shard: &Arc<Shard>, error: StepError) {
         self.tally = None;
-        let Some((place, mut record)) = self.placing.take() else {
+        let Some(Placing { place, time, request }) = self.placing.take() else {
             return;
         };
         let rejection = match error {
@@ -91,7 +101,12 @@ impl OrderEntity {
         // As the customer has recorded it.
         match order::decide(None, &place.refusal(rejection)) {
             Ok(decision) => {
-                record.events.clear();
+                let mut record = Record {
+                    time,
+                    events: Vec::with_capacity(2),
+                    request,
+                    unchanged: None,
+                };
                 self.push_events(&mut record, Version::default(), decision.events);
                 self.evolve(shard, &record);
                 let (reply, settled) = (self.reply(), Some(self.id));

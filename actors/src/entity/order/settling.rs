@@ -30,7 +30,7 @@ impl OrderEntity {
                 let settled = shard
                     .committed()
                     .first_settled(self.id)
-                    .unwrap_or_else(|| Arc::new(order.clone()));
+                    .unwrap_or_else(|| order.clone());
                 shard.answer(self.life, caller, placed_reply(&settled));
             }
             None => shard.answer(
@@ -136,8 +136,8 @@ impl OrderEntity {
 
     pub(super) fn reply(&self) -> Reply {
         match &self.order {
-            Some(order) if self.cancelling => Reply::Order(Arc::new(order.clone())),
-            Some(order) => placed_reply(&Arc::new(order.clone())),
+            Some(order) if self.cancelling => Reply::Order(order.clone()),
+            Some(order) => placed_reply(order),
             None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
         }
     }

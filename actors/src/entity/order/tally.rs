@@ -5,7 +5,7 @@
 //! When something is refused or goes wrong the tally is *broken up*: the order takes what was counted, and hears of every
 //! answer from then on by itself.
 
-use docket_engine::Sku;
+use docket_engine::{Rejection, Sku};
 use parking_lot::Mutex;
 
 /// The count of one asking. (A hold is asked for again, with a count of its own, only where the customer had done nothing.)
@@ -15,7 +15,7 @@ struct Count {
     /// Items that have not answered.
     open: usize,
     placed: bool,
-    reserved: Vec<Sku>,
+    reserved: Vec<(Sku, Result<(), Rejection>)>,
     broken_up: bool,
 }
 
@@ -58,7 +58,7 @@ impl Tally {
             return Counted::BrokenUp;
         }
         count.open = count.open.saturating_sub(1);
-        count.reserved.push(sku.clone());
+        count.reserved.push((sku.clone(), Ok(())));
         count.so_far()
     }
 
@@ -67,8 +67,9 @@ impl Tally {
         self.0.lock().broken_up = true;
     }
 
-    /// Ends the count, and takes what it had got to: whether the first event is committed, and the items that have reserved.
-    pub(crate) fn take(&self) -> (bool, Vec<Sku>) {
+    /// Ends the count, and takes what it had got to: whether the first event is committed, and the good answers of the items that have
+    /// reserved.
+    pub(crate) fn take(&self) -> (bool, Vec<(Sku, Result<(), Rejection>)>) {
         let mut count = self.0.lock();
         count.broken_up = true;
         (count.placed, std::mem::take(&mut count.reserved))
@@ -112,6 +113,6 @@ mod tests {
         tally.break_up();
         assert_eq!(tally.reserved(&sku("b")), Counted::BrokenUp);
         assert_eq!(tally.placed(), Counted::BrokenUp);
-        assert_eq!(tally.take(), (true, vec![sku("a")]));
+        assert_eq!(tally.take(), (true, vec![(sku("a"), Ok(()))]));
     }
 }

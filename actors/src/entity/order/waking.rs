@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use docket_engine::{Order, OrderId, OrderState, order};
+use docket_engine::{OrderId, OrderState, order};
 
 use super::{Birth, OrderEntity, OrderMessage, Stage};
 use crate::{
@@ -16,7 +16,7 @@ impl OrderEntity {
     pub(super) fn committed(shard: &Arc<Shard>, id: OrderId) -> Self {
         // Before the state is read: what changes in between ends the life.
         let life = shard.begin_life();
-        let order = shard.committed().orders.see(id, Order::clone);
+        let order = shard.committed().orders.get(id);
         Self {
             id,
             order,

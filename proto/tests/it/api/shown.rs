@@ -1,5 +1,7 @@
 //! Entities as replies show them.
 
+use std::sync::Arc;
+
 use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
 use docket_proto::{api::show, v1};
 
@@ -17,7 +19,7 @@ fn an_order_is_shown_in_full() {
         id: id(),
         customer: ada(),
         currency: "EUR".parse().unwrap(),
-        lines: Box::new([Line {
+        lines: Arc::new([Line {
             sku: nut(),
             quantity: Quantity(5),
             unit_price: Amount(3),
