@@ -28,6 +28,9 @@ const SECRET: [&str; 6] = [
     "docket.v1.CreateApiKeyResponse",
 ];
 
+/// How messages are read and written.
+const CODEC: &str = "crate::codec::MessageCodec";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
@@ -35,6 +38,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let public = protox::compile(PUBLIC, ["proto"])?;
     fs::write(out.join("docket.v1.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure()
+        .codec_path(CODEC)
+        // An answer is moved a dozen times on its way to its connection.
+        .boxed(".docket.v1.PlaceOrdersResponse.result.order")
         .extern_path(".google.rpc", "crate::google::rpc")
         .skip_debug(SECRET)
         .compile_fds(public)?;
@@ -47,6 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let peer = protox::compile(PEER, ["proto"])?;
     tonic_prost_build::configure()
+        .codec_path(CODEC)
         .bytes(".docket.peer.v1")
         .compile_fds(peer)?;
     Ok(())

@@ -35,7 +35,7 @@ pub(crate) trait Entity: Sized + Send + 'static {
     /// The entity from committed state.
     fn load(shard: &Arc<Shard>, key: Self::Key) -> Self;
     /// Does what a message says.
-    fn handle(&mut self, shard: &Arc<Shard>, message: Self::Message);
+    fn handle(&mut self, shard: &Arc<Shard>, message: Box<Self::Message>);
     /// Tells those who wait that the entity's actor has panicked. (The message that made it panic tells its own sender.)
     fn panicked(&mut self, _shard: &Arc<Shard>) {}
     /// True when nothing would be lost by forgetting the entity now.
@@ -46,12 +46,12 @@ pub(crate) trait Entity: Sized + Send + 'static {
     fn residents(shard: &Shard) -> &Residents<Self>;
 }
 
-/// What a host is told.
+/// What a host is told. (Messages are boxed: each is moved a dozen times on its way.)
 pub(crate) enum HostMessage<E: Entity> {
     /// Become this entity, and tell it.
-    Assume(E::Key, E::Message),
+    Assume(E::Key, Box<E::Message>),
     /// Tell the entity.
-    Deliver(E::Message),
+    Deliver(Box<E::Message>),
     /// Give the identity up, if nothing needs it.
     Passivate,
 }
@@ -113,7 +113,7 @@ impl<E: Entity> HostState<E> {
     fn deliver(
         &mut self,
         myself: &ActorRef<HostMessage<E>>,
-        message: E::Message,
+        message: Box<E::Message>,
     ) -> Result<(), ActorProcessingErr> {
         let Some((key, entity)) = &mut self.current else {
             // Cannot be: an identity is only given up when no message is on its way. Dropping it tells the caller.

@@ -41,20 +41,14 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How long a decision that nobody waits for may wait for company.
 const UNAWAITED_MAX: Duration = Duration::from_millis(10);
 
-/// A decision on its way into the log, and what follows once it is committed.
+/// A decision on its way into the log, and what follows once it is committed. (Always boxed: it passes a queue and two lists.)
 pub(crate) struct Submission {
     /// In which life of its actor, and in which of the shard's leaderships, it was decided.
     pub(crate) life: Life,
-    /// `None` for a barrier.
+    pub(crate) is_barrier: bool,
+    /// `None` for a barrier, and when it is in an entry.
     pub(crate) record: Option<Record>,
     pub(crate) after: After,
-}
-
-/// What is kept of a submission while its record is on its way: the record itself is in the entry.
-struct Proposed {
-    life: Life,
-    is_barrier: bool,
-    after: After,
 }
 
 /// What follows a commit.
@@ -187,14 +181,17 @@ impl SettledCounters {
     }
 }
 
+/// Submissions in the order in which they were decided.
+type Batch = Vec<Box<Submission>>;
+
 /// The proposer's side of the queue.
-pub(crate) type Queue = mpsc::UnboundedReceiver<Submission>;
+pub(crate) type Queue = mpsc::UnboundedReceiver<Box<Submission>>;
 
 /// Runs until the shard's handle is gone. The queue has no bound of its own: everything in it belongs to an admitted call,
 /// or follows one within [`UNAWAITED_MAX`].
 pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
-    let mut batches = VecDeque::<Vec<Proposed>>::new();
+    let mut batches = VecDeque::<Batch>::new();
     let mut gathered = Vec::new();
     let mut payload = Vec::new();
     // Whether something that was gathered must leave, and if not, when it must.
@@ -212,7 +209,7 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
                     break;
                 }
                 let new = gathered.len() - taken;
-                if !due && gathered[new..].iter().any(Submission::is_awaited) {
+                if !due && gathered[new..].iter().any(|submission| submission.is_awaited()) {
                     due = true;
                     // Whoever was woken by the same commit decides now, and what it decides comes along.
                     tokio::task::yield_now().await;
@@ -247,10 +244,10 @@ async fn propose(
     shard: &Arc<Shard>,
     group: &Group,
     decided: &Decided,
-    gathered: &mut Vec<Submission>,
+    gathered: &mut Batch,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
-    batches: &mut VecDeque<Vec<Proposed>>,
+    batches: &mut VecDeque<Batch>,
 ) {
     let mut rest = gathered.drain(..).peekable();
     while rest.peek().is_some() {
@@ -260,21 +257,17 @@ async fn propose(
         machine::begin(era.term, payload);
         let empty = payload.len();
         let (mut records, mut all_kept) = (Vec::with_capacity(rest.len()), true);
-        for submission in rest.by_ref() {
+        for mut submission in rest.by_ref() {
             if submission.life.era != era {
                 submission.after.fail(shard, submission.life, Failure::NotLeader);
                 continue;
             }
-            batch.push(Proposed {
-                life: submission.life,
-                is_barrier: submission.record.is_none(),
-                after: submission.after,
-            });
-            if let Some(record) = submission.record {
+            if let Some(record) = submission.record.take() {
                 machine::encode(&record, payload);
                 all_kept &= may_be_kept(&record);
                 records.push(record);
             }
+            batch.push(submission);
             if payload.len() >= BATCH_BYTES_MAX {
                 break;
             }
@@ -301,7 +294,7 @@ async fn propose(
     }
 }
 
-fn complete(shard: &Arc<Shard>, batch: Vec<Proposed>, result: Result<Bytes, ProposeError>) {
+fn complete(shard: &Arc<Shard>, batch: Batch, result: Result<Bytes, ProposeError>) {
     let outcomes = match result {
         Ok(outcomes) => outcomes,
         Err(error) => return fail(shard, batch, &error),
@@ -323,7 +316,7 @@ fn complete(shard: &Arc<Shard>, batch: Vec<Proposed>, result: Result<Bytes, Prop
 }
 
 /// Lets the answers of barriers go that nothing is in front of.
-fn release_all(shard: &Arc<Shard>, barriers: Vec<Proposed>) {
+fn release_all(shard: &Arc<Shard>, barriers: Batch) {
     if shard.group().leads_alone() || docket_cluster::planted!(RefuseWithoutCheck) {
         return barriers.into_iter().for_each(|barrier| release(shard, barrier));
     }
@@ -341,7 +334,7 @@ fn release_all(shard: &Arc<Shard>, barriers: Vec<Proposed>) {
 /// Lets a barrier's answer go, if what it rests on was committed: nothing of its life was refused, and the log has taken everything of
 /// its era. Also where the barrier rides on an entry that was: a node that begins to lead may be refused an entry and
 /// have the next one, which was on its way already, taken in the same term.
-fn release(shard: &Arc<Shard>, barrier: Proposed) {
+fn release(shard: &Arc<Shard>, barrier: Box<Submission>) {
     if barrier.life.era != shard.era() {
         barrier.after.fail(shard, barrier.life, Failure::NotLeader);
     } else if shard.committed().is_fenced(barrier.life.decider) {
@@ -352,7 +345,7 @@ fn release(shard: &Arc<Shard>, barrier: Proposed) {
 }
 
 /// The log did not take a batch: nothing that was decided since can be trusted.
-fn fail(shard: &Arc<Shard>, batch: Vec<Proposed>, error: &ProposeError) {
+fn fail(shard: &Arc<Shard>, batch: Batch, error: &ProposeError) {
     let failure = match error {
         ProposeError::NotLeader { .. } => Failure::NotLeader,
         _ => Failure::Unknown,
@@ -381,13 +374,13 @@ mod tests {
             let life = shard.begin_life();
             let (ask, answer) = Ask::of_node(OrderId(1), life.era.term);
             let after = After::Answered { ask, result: Ok(()) };
-            let is_barrier = true;
             (
-                Proposed {
+                Box::new(Submission {
                     life,
-                    is_barrier,
+                    is_barrier: true,
+                    record: None,
                     after,
-                },
+                }),
                 answer,
             )
         };

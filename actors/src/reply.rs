@@ -66,8 +66,11 @@ impl Deadline {
 
     /// When the last of several callers gives up; at once where there is none.
     pub(crate) fn latest(callers: &[Caller]) -> Self {
-        let mut deadlines = callers.iter().map(|caller| caller.deadline.0);
-        Self(deadlines.try_fold(Instant::now(), |latest, deadline| Some(latest.max(deadline?))))
+        let [first, others @ ..] = callers else {
+            return Self(Some(Instant::now()));
+        };
+        let latest = |latest: Option<Instant>, caller: &Caller| Some(latest?.max(caller.deadline.0?));
+        Self(others.iter().fold(first.deadline.0, latest))
     }
 }
 

@@ -132,7 +132,7 @@ mod tests {
             .about_customer(&customer, "r-1");
         // On disk in every journal: a new value here is a broken promise.
         assert_eq!(
-            format!("{:032x} {:016x}", request.key, request.fingerprint),
+            format!("{:032x} {:016x}", { request.key }, { request.fingerprint }),
             GOLDEN
         );
     }

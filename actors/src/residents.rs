@@ -75,7 +75,13 @@ impl<E: Entity> Residents<E> {
 
     /// Hands a message to the entity's actor, starting it where none runs. Where that cannot be (the node is stopping),
     /// the message is dropped, which tells its caller.
-    pub(crate) fn send(&self, shard: &Arc<Shard>, supervisor: &ActorCell, key: &E::Key, message: E::Message) {
+    pub(crate) fn send(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        key: &E::Key,
+        message: Box<E::Message>,
+    ) {
         let mut message = message;
         loop {
             if let Some(resident) = self.map.get(key) {
@@ -117,7 +123,7 @@ impl<E: Entity> Residents<E> {
     }
 
     /// Hands a message to the entity's actor, where one runs; drops it where none does.
-    pub(crate) fn send_to_running(&self, shard: &Shard, key: &E::Key, message: E::Message) {
+    pub(crate) fn send_to_running(&self, shard: &Shard, key: &E::Key, message: Box<E::Message>) {
         if let Some(resident) = self.map.get(key) {
             // One that has died forgets what it was told.
             let _ = resident.deliver(shard.uptime_s(), message);
@@ -214,15 +220,15 @@ impl<E: Entity> Residents<E> {
 
 impl<E: Entity> Resident<E> {
     /// Gives the host its identity with its first message.
-    fn begin(&self, now_s: u32, key: &E::Key, message: E::Message) -> Result<(), E::Message> {
+    fn begin(&self, now_s: u32, key: &E::Key, message: Box<E::Message>) -> Result<(), Box<E::Message>> {
         self.send(now_s, HostMessage::Assume(key.clone(), message))
     }
 
-    fn deliver(&self, now_s: u32, message: E::Message) -> Result<(), E::Message> {
+    fn deliver(&self, now_s: u32, message: Box<E::Message>) -> Result<(), Box<E::Message>> {
         self.send(now_s, HostMessage::Deliver(message))
     }
 
-    fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), E::Message> {
+    fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), Box<E::Message>> {
         self.used.store(now_s, Ordering::Relaxed);
         self.queued.fetch_add(1, Ordering::AcqRel);
         match self.actor.send_message(message) {

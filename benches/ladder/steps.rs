@@ -134,7 +134,9 @@ const STREAM_IN_FLIGHT_MAX: usize = 1_024;
 
 fn answer(mut request: PlaceOrderRequest) -> PlaceOrdersResponse {
     let request_id = std::mem::take(&mut request.request_id);
-    let result = Some(place_orders_response::Result::Order(echo::confirmed(request)));
+    let result = Some(place_orders_response::Result::Order(Box::new(echo::confirmed(
+        request,
+    ))));
     PlaceOrdersResponse { request_id, result }
 }
 

@@ -66,6 +66,8 @@ pub enum Fact {
 }
 
 /// A client request, as far as it must be remembered to answer its repeat.
+// As with order ids: a `u128` would have all that has one in it be aligned to 16 bytes, which allocators are slow at.
+#[repr(Rust, packed(8))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     /// A hash of its scope (the entity that it is about) and its request id.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod api;
 mod code;
+mod codec;
 mod fact;
 pub mod feed;
 mod parts;

@@ -158,7 +158,7 @@ impl OrderService for Bare {
         let answer = |request: Result<PlaceOrderRequest, Status>| {
             let mut request = request?;
             let request_id = std::mem::take(&mut request.request_id);
-            let result = Some(place_orders_response::Result::Order(confirmed(request)));
+            let result = Some(place_orders_response::Result::Order(Box::new(confirmed(request))));
             Ok(PlaceOrdersResponse { request_id, result })
         };
         Ok(Response::new(Box::pin(request.into_inner().map(answer))))

@@ -103,7 +103,7 @@ impl Docket {
                     request,
                     caller,
                 };
-                shard.tell_item(sku.clone(), message);
+                shard.tell_item(sku.clone(), Box::new(message));
             })
             .await?;
         match reply {

@@ -53,6 +53,15 @@ impl PlaceOrder {
     }
 }
 
+/// What the placing of an order has led to.
+fn placed(reply: Reply) -> Result<Arc<Order>, CallError> {
+    match reply {
+        Reply::Order(order) => Ok(order),
+        Reply::Rejected(rejection) => Err(rejection.into()),
+        _ => Err(CallError::Broken),
+    }
+}
+
 impl Docket {
     /// Places an order. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED.
     ///
@@ -69,8 +78,11 @@ impl Docket {
                 .about_customer(&place.customer, id)
         });
         if let Some(stored) = request.and_then(|request| shard.stored_reply(request)) {
-            barrier(shard).await?;
-            return self.follow(shard, &call, &permit, stored).await;
+            let repeated = async {
+                barrier(shard).await?;
+                self.follow(shard, &call, &permit, stored).await
+            };
+            return Box::pin(repeated).await;
         }
         self.has_room(shard, request)?;
         let id = self.order_id(&place.customer);
@@ -88,7 +100,12 @@ impl Docket {
                     );
                 })
                 .await?;
-            match self.follow(shard, &call, &permit, reply).await {
+            let followed = match reply {
+                // Boxed, so that what few orders need does not make the others larger.
+                Reply::Elsewhere(_) => Box::pin(self.follow(shard, &call, &permit, reply)).await,
+                reply => placed(reply),
+            };
+            match followed {
                 // The order that had the same request was not committed after all.
                 Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {}
                 result => return result,
@@ -114,11 +131,7 @@ impl Docket {
             }
             reply => reply,
         };
-        match reply {
-            Reply::Order(order) => Ok(order),
-            Reply::Rejected(rejection) => Err(rejection.into()),
-            _ => Err(CallError::Broken),
-        }
+        placed(reply)
     }
 
     /// Cancels an order, at this version of it where one is given. Answers when its stock and its hold are given back.

@@ -30,7 +30,7 @@ const OVERLAY_SWEEP: usize = 48;
 /// What a customer's actor is told.
 pub(crate) enum CustomerMessage {
     /// An order asks for a hold. Where it gets it, its items are asked at once.
-    Hold(Box<Hold>),
+    Hold(Hold),
     /// An order gives its hold back, unless nobody waits for that any more; `record` has its own event.
     Unhold {
         ask: Ask,
@@ -90,11 +90,11 @@ impl Entity for CustomerEntity {
         }
     }
 
-    fn handle(&mut self, shard: &Arc<Shard>, message: CustomerMessage) {
+    fn handle(&mut self, shard: &Arc<Shard>, message: Box<CustomerMessage>) {
         if self.is_stale(shard) {
             *self = Self::load(shard, self.id.clone());
         }
-        match message {
+        match *message {
             // The queue of a busy customer is where an order waits, and nothing of it is in the log yet.
             CustomerMessage::Unhold { ask, deadline, .. } if deadline.has_passed() => {
                 ask.answer(Err(StepError::Failed(Failure::Expired)));
@@ -102,7 +102,7 @@ impl Entity for CustomerEntity {
             CustomerMessage::Hold(hold) if hold.deadline.has_passed() => {
                 hold.ask.answer(Err(StepError::Failed(Failure::Expired)));
             }
-            CustomerMessage::Hold(hold) => self.hold(shard, *hold),
+            CustomerMessage::Hold(hold) => self.hold(shard, hold),
             CustomerMessage::Unhold {
                 ask,
                 deadline: _,
@@ -206,7 +206,7 @@ impl CustomerEntity {
                         currency,
                         lines,
                     };
-                    asks.push((sku, ItemMessage::Ask { ask, command }));
+                    asks.push((sku, Box::new(ItemMessage::Ask { ask, command })));
                 }
                 let placed = After::Placed {
                     order,
@@ -433,7 +433,8 @@ impl Requests {
     /// A request that was begun. One that was committed and is forgotten is none: it is decided anew. (Not so one that is
     /// committed: that may have come to be since it was looked for.)
     fn on_its_way(&self, shard: &Shard, request: Request) -> Option<Begun> {
-        let begun = self.begun.get(&request.key).copied();
+        let key = request.key;
+        let begun = self.begun.get(&key).copied();
         begun.filter(|begun| !shard.committed().requests.has_forgotten(begun.time))
     }
 

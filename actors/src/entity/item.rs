@@ -64,11 +64,11 @@ impl Entity for ItemEntity {
         }
     }
 
-    fn handle(&mut self, shard: &Arc<Shard>, message: ItemMessage) {
+    fn handle(&mut self, shard: &Arc<Shard>, message: Box<ItemMessage>) {
         if self.is_stale(shard) {
             *self = Self::load(shard, self.sku.clone());
         }
-        match message {
+        match *message {
             ItemMessage::Ask { ask, command } => self.ask(shard, ask, &command),
             // An order has asked for it since it was found to be nobody's.
             ItemMessage::ReleaseOrphan { order } if !shard.watched().take(order, &self.sku) => {}

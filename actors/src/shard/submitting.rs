@@ -12,11 +12,12 @@ impl Shard {
     /// Puts a record into the log's queue, decided in this life.
     pub(crate) fn submit(&self, life: Life, record: Record, after: After) {
         // The proposer only ends with the node; then dropping what was submitted tells whoever waits for it.
-        let _ = self.queue.send(Submission {
+        let _ = self.queue.send(Box::new(Submission {
             life,
+            is_barrier: false,
             record: Some(record),
             after,
-        });
+        }));
     }
 
     /// Answers a request that leaves its entity as it is, and has it remembered where it has an id.
@@ -51,11 +52,12 @@ impl Shard {
 
     /// Does something when all that was submitted before is committed.
     pub(crate) fn barrier(&self, life: Life, after: After) {
-        let _ = self.queue.send(Submission {
+        let _ = self.queue.send(Box::new(Submission {
             life,
+            is_barrier: true,
             record: None,
             after,
-        });
+        }));
     }
 
     /// Answers a caller when all that the answer may depend on is committed.

@@ -19,14 +19,14 @@ impl Shard {
     /// Tells an order of this shard. Where the shard is not led here the message is dropped, which tells its caller.
     pub(crate) fn tell_order(self: &Arc<Self>, id: OrderId, message: OrderMessage) {
         if self.is_leading() {
-            self.orders.send(self, &self.supervisor, &id, message);
+            self.orders.send(self, &self.supervisor, &id, Box::new(message));
         }
     }
 
     /// Answers an order. Only the life that asked knows what to make of it: where that is gone no other is started for it.
     pub(crate) fn answer_order(&self, id: OrderId, message: OrderMessage) {
         if self.is_leading() {
-            self.orders.send_to_running(self, &id, message);
+            self.orders.send_to_running(self, &id, Box::new(message));
         }
     }
 
@@ -48,28 +48,28 @@ impl Shard {
     /// Tells a customer of this shard.
     pub(crate) fn tell_customer(self: &Arc<Self>, id: &CustomerId, message: CustomerMessage) {
         if self.is_leading() {
-            self.customers.send(self, &self.supervisor, id, message);
+            self.customers.send(self, &self.supervisor, id, Box::new(message));
         }
     }
 
     /// Tells an item of this shard, which is led here or not at all.
     pub(crate) fn tell_own_item(self: &Arc<Self>, sku: &Sku, message: ItemMessage) {
         if self.is_leading() {
-            self.items.send(self, &self.supervisor, sku, message);
+            self.items.send(self, &self.supervisor, sku, Box::new(message));
         } else if let ItemMessage::Ask { ask, .. } = message {
             ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
     }
 
     /// Tells an item, wherever it is.
-    pub(crate) fn tell_item(&self, sku: Sku, message: ItemMessage) {
+    pub(crate) fn tell_item(&self, sku: Sku, message: Box<ItemMessage>) {
         let Some(router) = self.router.get().and_then(Weak::upgrade) else {
             return;
         };
         let shard = router.of_key(sku.as_str());
         if shard.is_leading() {
             shard.items.send(shard, &shard.supervisor, &sku, message);
-        } else if let ItemMessage::Ask { ask, command } = message {
+        } else if let ItemMessage::Ask { ask, command } = *message {
             match command {
                 ItemCommand::Reserve { currency, lines, .. } => {
                     router.ask_elsewhere(shard, ask, sku, StepAction::Reserve { currency, lines });

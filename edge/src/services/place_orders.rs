@@ -148,6 +148,8 @@ struct Turn {
 struct Read {
     request: PlaceOrderRequest,
     started: Instant,
+    /// It had to wait for its turn.
+    was_held: bool,
     place: Place,
 }
 
@@ -338,15 +340,24 @@ impl Driver {
             let Some(read) = self.next(cx) else {
                 return;
             };
-            if let Err(refusal) = self.authenticate() {
+            // One that was held was read long ago; to look at a clock costs something.
+            let now = if read.was_held {
+                Instant::now()
+            } else {
+                read.started
+            };
+            if let Err(refusal) = self.authenticate(now) {
                 return self.end(Some(refusal.into()));
             }
-            let is_late = read.started.elapsed() >= self.bounds.order_max;
+            let is_late = now.duration_since(read.started) >= self.bounds.order_max;
             let bytes = read.place.bytes - ANSWER_BYTES;
             let permit = match self.turn.poll(&self.bounds.admission, bytes, is_late, cx) {
                 Poll::Ready(Some(permit)) => permit,
                 Poll::Pending => {
-                    self.held = Some(read);
+                    self.held = Some(Read {
+                        was_held: true,
+                        ..read
+                    });
                     return;
                 }
                 Poll::Ready(None) => {
@@ -381,6 +392,7 @@ impl Driver {
                 return Some(Read {
                     request,
                     started: Instant::now(),
+                    was_held: false,
                     place,
                 });
             }
@@ -398,8 +410,7 @@ impl Driver {
     }
 
     /// Whether the stream's credential still holds, and what its owner may do by now.
-    fn authenticate(&mut self) -> Result<(), Refusal> {
-        let now = Instant::now();
+    fn authenticate(&mut self, now: Instant) -> Result<(), Refusal> {
         if now.duration_since(self.authenticated) < CREDENTIALS_HOLD {
             return Ok(());
         }
@@ -436,6 +447,7 @@ impl Driver {
         let Read {
             request,
             started,
+            was_held: _,
             place,
         } = read;
         permit.begin();
@@ -444,25 +456,27 @@ impl Driver {
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
         let docket = self.docket.clone();
-        let elsewhere = self.bounds.forwarder.clone().map(|forwarder| {
-            let asking = Asking {
-                principal: Arc::clone(&self.context.principal),
-                traceparent: forward::traceparent(&self.headers),
-                deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
-            };
-            (forwarder, asking)
-        });
-        let placing = async move {
-            let outcome = match elsewhere {
-                None => Outcome::Here(docket.place_order(call, order).await),
-                Some((forwarder, asking)) => {
-                    // Boxed, so that it costs an order nothing that does not go this way.
-                    Box::pin(place_where_led(
-                        &docket, &forwarder, asking, &request, call, order,
-                    ))
-                    .await
+        let Some(forwarder) = self.bounds.forwarder.clone() else {
+            let request_id = request.request_id;
+            let placing = async move {
+                let outcome = Outcome::Here(docket.place_order(call, order).await);
+                Settled {
+                    request_id,
+                    started,
+                    place,
+                    outcome,
+                    permit,
                 }
             };
+            return self.in_flight.push(placing.boxed());
+        };
+        let asking = Asking {
+            principal: Arc::clone(&self.context.principal),
+            traceparent: forward::traceparent(&self.headers),
+            deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
+        };
+        let placing = async move {
+            let outcome = place_where_led(&docket, &forwarder, asking, &request, call, order).await;
             Settled {
                 request_id: request.request_id,
                 started,
@@ -487,7 +501,7 @@ impl Driver {
             Outcome::Here(outcome) => {
                 return self.answer(request_id, started, place, outcome.map_err(Refusal::from));
             }
-            Outcome::There(order) => (Code::Ok, Answer::Order(*order)),
+            Outcome::There(order) => (Code::Ok, Answer::Order(order)),
             Outcome::Refused(status) => (status.code(), Answer::Status(rpc_status(&status))),
         };
         self.tell(request_id, started, place, (code, result));
@@ -502,7 +516,7 @@ impl Driver {
     ) {
         let code = outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
         let result = match outcome {
-            Ok(order) => Answer::Order(order_to_proto(&order)),
+            Ok(order) => Answer::Order(Box::new(order_to_proto(&order))),
             Err(refusal) => Answer::Status(refusal.into_rpc_status()),
         };
         self.tell(request_id, started, place, (code, result));

@@ -94,7 +94,7 @@ fn answered(lane: &Lane<'_>, answer: PlaceOrdersResponse) {
         ));
     };
     let answer = match answer.result {
-        Some(place_orders_response::Result::Order(order)) => Ok(order),
+        Some(place_orders_response::Result::Order(order)) => Ok(*order),
         Some(place_orders_response::Result::Status(status)) => Err(Code::from_i32(status.code)),
         None => Err(Code::Internal),
     };

@@ -188,7 +188,9 @@ impl OrderService for Shop {
         let answer = move |request: Result<PlaceOrderRequest, Status>| {
             let request = request?;
             let request_id = request.request_id.clone();
-            let result = Some(place_orders_response::Result::Order(shop.place(request)));
+            let result = Some(place_orders_response::Result::Order(Box::new(
+                shop.place(request),
+            )));
             Ok(PlaceOrdersResponse { request_id, result })
         };
         Ok(Response::new(Box::pin(request.into_inner().map(answer))))

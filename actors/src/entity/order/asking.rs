@@ -80,20 +80,20 @@ impl OrderEntity {
         let tally = Arc::new(Tally::new(effects.iter().filter(is_item).count()));
         self.tally = Some(tally.clone());
         let place = &placing.place;
-        let message = CustomerMessage::Hold(Box::new(Hold {
+        let message = CustomerMessage::Hold(Hold {
             ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
             deadline: Deadline::latest(&self.callers),
             place: place.clone(),
             effects,
             tally,
             record,
-        }));
+        });
         shard.tell_customer(&place.customer, message);
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
-        shard.tell_item(sku, ItemMessage::Ask { ask, command });
+        shard.tell_item(sku, Box::new(ItemMessage::Ask { ask, command }));
     }
 
     /// Asks one question, again or for the first time.

@@ -147,7 +147,8 @@ pub(crate) struct OrderEntity {
     repeats: Vec<Repeats>,
     /// What the customer puts into the log for the order, kept to ask again.
     unholding: Option<Record>,
-    stash: VecDeque<OrderMessage>,
+    /// What is to be done when the order has nothing under way.
+    stash: VecDeque<Box<OrderMessage>>,
     life: Life,
 }
 
@@ -169,16 +170,16 @@ impl Entity for OrderEntity {
         }
     }
 
-    fn handle(&mut self, shard: &Arc<Shard>, message: OrderMessage) {
+    fn handle(&mut self, shard: &Arc<Shard>, message: Box<OrderMessage>) {
         // Whoever wants something of the order has it carry on; an answer that comes too late has not.
         if let OrderMessage::Place { .. }
         | OrderMessage::Await { .. }
         | OrderMessage::Cancel { .. }
-        | OrderMessage::Resume = message
+        | OrderMessage::Resume = *message
         {
             self.resume(shard);
         }
-        match message {
+        match *message {
             OrderMessage::Place {
                 place,
                 request,
