@@ -5,6 +5,8 @@ use docket_engine::OrderId;
 
 /// The most entries in one chunk.
 const CHUNK_IDS: usize = 256;
+/// So many chunks at the end are looked at first.
+const NEAR_CHUNKS: usize = 4;
 
 /// A sorted set of ids.
 pub(crate) type IdSet = IdMap<()>;
@@ -102,13 +104,14 @@ impl<V: Copy> IdMap<V> {
 
     /// The last chunk that begins at this id or before it.
     fn chunk_of(&self, id: OrderId) -> Option<usize> {
-        // Nearly always the last one.
-        if self.chunks.last().is_some_and(|last| last[0].0 <= id) {
-            return Some(self.chunks.len() - 1);
+        let begins_before = |chunk: &Vec<(OrderId, V)>| chunk[0].0 <= id;
+        // Nearly always one of the last: the others, each of which is looked at somewhere else in memory, are only searched where it is not.
+        let near = self.chunks.iter().rev().take(NEAR_CHUNKS).position(begins_before);
+        if let Some(from_behind) = near {
+            return Some(self.chunks.len() - 1 - from_behind);
         }
-        self.chunks
-            .partition_point(|chunk| chunk[0].0 <= id)
-            .checked_sub(1)
+        let far = self.chunks.len().saturating_sub(NEAR_CHUNKS);
+        self.chunks[..far].partition_point(begins_before).checked_sub(1)
     }
 }
 
