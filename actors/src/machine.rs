@@ -82,6 +82,12 @@ impl Intern for Ids {
     }
 }
 
+/// The state machine of a shard by itself, with nothing in it and no actor that decides over it: for benchmarks, and for tools that read
+/// a snapshot.
+pub fn shard_state_machine() -> Arc<dyn StateMachine> {
+    Arc::new(ShardMachine::new(Arc::default(), Arc::default()))
+}
+
 /// A shard's state machine.
 pub(crate) struct ShardMachine {
     committed: Arc<Committed>,
