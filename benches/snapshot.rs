@@ -180,7 +180,11 @@ impl State {
     fn order(&mut self, n: u64) {
         // As ids come: their times rise, the rest of them is chance.
         let chance = chance_of(n);
-        let id = OrderId::compose((BEGUN / 1_000) as u64 + n / 50, (chance % 4_096) as u16, chance.into());
+        let id = OrderId::compose(
+            (BEGUN / 1_000) as u64 + n / 50,
+            (chance % 4_096) as u16,
+            chance.into(),
+        );
         let (who, of) = (chance % NAMES, |line| (chance / NAMES + line) % NAMES);
         let line = |line| Line {
             sku: sku(of(line)),

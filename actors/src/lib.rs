@@ -35,6 +35,7 @@ mod residents;
 mod seen;
 mod setbacks;
 mod shard;
+mod snapshot;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
