@@ -278,11 +278,11 @@ impl Committed {
 
     /// Keeps an order as it is for the snapshots in which it is still to come.
     fn keep_order(&self, id: OrderId) {
-        if self.captures.is_any() {
+        if self.captures.want_order(id) {
             self.captures.keep(|before| {
                 // What is newer than all that was there has nothing to be kept, and is passed over.
                 if id <= before.newest_order {
-                    before.orders.keep(id, || self.orders.get(id));
+                    before.orders.keep(&id, || self.orders.get(id));
                 }
             });
         }
@@ -290,28 +290,28 @@ impl Committed {
 
     /// The same of a customer.
     fn keep_customer(&self, id: &CustomerId) {
-        if self.captures.is_any() {
+        if self.captures.want_customers() {
             let as_it_is = || self.customers.get(id).map(|customer| customer.clone());
-            self.captures
-                .keep(|before| before.customers.keep(id.clone(), as_it_is));
+            self.captures.keep(|before| before.customers.keep(id, as_it_is));
         }
     }
 
     /// The same of an item, and of what an order has reserved of it where this event changes that.
     fn keep_item(&self, sku: &Sku, fact: &ItemEvent) {
-        if !self.captures.is_any() {
-            return;
+        if self.captures.want_items() {
+            let as_it_is = || self.items.get(sku).map(|item| item.clone());
+            self.captures.keep(|before| before.items.keep(sku, as_it_is));
         }
-        let as_it_is = || self.items.get(sku).map(|item| item.clone());
-        self.captures.keep(|before| {
-            before.items.keep(sku.clone(), as_it_is);
-            if let ItemEvent::Reserved { order, .. } | ItemEvent::Released { order, .. } = fact
-                && *order <= before.newest_reserved
-            {
-                let as_it_is = || self.reservations.get(sku, *order);
-                before.reservations.keep(sku, *order, as_it_is);
-            }
-        });
+        if let ItemEvent::Reserved { order, .. } | ItemEvent::Released { order, .. } = fact
+            && self.captures.want_reserved(*order)
+        {
+            self.captures.keep(|before| {
+                if *order <= before.newest_reserved {
+                    let as_it_is = || self.reservations.get(sku, *order);
+                    before.reservations.keep(sku, *order, as_it_is);
+                }
+            });
+        }
     }
 
     fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {

@@ -20,7 +20,10 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -28,10 +31,17 @@ use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Quantity, Sku};
 use parking_lot::{Mutex, MutexGuard};
 
 /// The snapshots of a shard that are being written: one, seldom two.
+///
+/// Beside them is what can be seen without their lock: whether any is still to write entities of a kind. Only the one thread that applies
+/// begins a snapshot, so that it misses none.
 #[derive(Default)]
 pub(crate) struct Captures {
-    /// How many there are. Only the one thread that applies begins any, so that it misses none.
-    running: AtomicUsize,
+    customers: AtomicBool,
+    items: AtomicBool,
+    /// Orders whose id's upper half is below this may be still to come.
+    orders: AtomicU64,
+    /// And the reservations of those.
+    reserved: AtomicU64,
     numbers: AtomicU64,
     all: Mutex<Vec<Before>>,
 }
@@ -50,13 +60,52 @@ impl Captures {
             orders: Kept::default(),
             reservations: KeptReservations::default(),
         });
-        self.running.store(all.len(), Relaxed);
+        self.show(&all);
         number
     }
 
-    /// Whether there is any to keep something for.
-    pub(crate) fn is_any(&self) -> bool {
-        self.running.load(Relaxed) > 0
+    /// Whether what customers are may have to be kept.
+    pub(crate) fn want_customers(&self) -> bool {
+        self.customers.load(Acquire)
+    }
+
+    /// Whether what items are may have to be kept.
+    pub(crate) fn want_items(&self) -> bool {
+        self.items.load(Acquire)
+    }
+
+    /// Whether what an order is may have to be kept.
+    pub(crate) fn want_order(&self, id: OrderId) -> bool {
+        id.halves().0 < self.orders.load(Acquire)
+    }
+
+    /// Whether what is reserved for an order may have to be kept.
+    pub(crate) fn want_reserved(&self, order: OrderId) -> bool {
+        order.halves().0 < self.reserved.load(Acquire)
+    }
+
+    /// Whether anything may have to be kept.
+    #[cfg(test)]
+    pub(crate) fn want_anything(&self) -> bool {
+        let first = OrderId(0);
+        self.want_customers() || self.want_items() || self.want_order(first) || self.want_reserved(first)
+    }
+
+    fn show(&self, all: &[Before]) {
+        let below = |ids: &mut dyn Iterator<Item = OrderId>| {
+            let highest = ids.map(|id| id.halves().0.saturating_add(1)).max();
+            highest.unwrap_or(0)
+        };
+        let orders = all.iter().filter(|before| !before.orders.is_all_done());
+        let reserved = all.iter().filter(|before| before.reservations.done != Done::All);
+        let is_customers_due = all.iter().any(|before| !before.customers.is_all_done());
+        let is_items_due = all.iter().any(|before| !before.items.is_all_done());
+        self.customers.store(is_customers_due, Release);
+        self.items.store(is_items_due, Release);
+        self.orders
+            .store(below(&mut orders.map(|before| before.newest_order)), Release);
+        self.reserved
+            .store(below(&mut reserved.map(|before| before.newest_reserved)), Release);
     }
 
     /// Has each keep what is about to change. No lock may be held that a slice takes.
@@ -67,7 +116,9 @@ impl Captures {
     /// Makes a slice of one; `None` where it is no more.
     pub(crate) fn slice<T>(&self, number: u64, slice: impl FnOnce(&mut Before) -> T) -> Option<T> {
         let mut all = self.all.lock();
-        let made = all.iter_mut().find(|before| before.number == number).map(slice);
+        let before = all.iter_mut().find(|before| before.number == number);
+        let made = before.map(slice);
+        self.show(&all);
         // Whoever waits goes first: the next slice would be begun before it woke.
         MutexGuard::unlock_fair(all);
         made
@@ -78,7 +129,7 @@ impl Captures {
         let mut all = self.all.lock();
         let found = all.iter().position(|before| before.number == number);
         let ended = found.map(|at| all.swap_remove(at));
-        self.running.store(all.len(), Relaxed);
+        self.show(&all);
         drop(all);
         ended.is_some()
     }
@@ -87,7 +138,7 @@ impl Captures {
     pub(crate) fn end_all(&self) {
         let mut all = self.all.lock();
         all.clear();
-        self.running.store(0, Relaxed);
+        self.show(&all);
     }
 }
 
@@ -152,16 +203,21 @@ pub(crate) enum Shown<L, V> {
     Was(V),
 }
 
-impl<K: Ord, V> Kept<K, V> {
+impl<K: Ord + Clone, V> Kept<K, V> {
+    /// Whether nothing is to come any more.
+    fn is_all_done(&self) -> bool {
+        matches!(self.done, Done::All)
+    }
+
     /// The last key that is written; `None` before the first.
     pub(crate) fn done(&self) -> Option<&K> {
         self.done.last()
     }
 
     /// Keeps what is there under a key, unless that is written or kept already.
-    pub(crate) fn keep(&mut self, key: K, was: impl FnOnce() -> Option<V>) {
-        if !self.done.has(&key) {
-            self.were.entry(key).or_insert_with(was);
+    pub(crate) fn keep(&mut self, key: &K, was: impl FnOnce() -> Option<V>) {
+        if !self.done.has(key) && !self.were.contains_key(key) {
+            self.were.insert(key.clone(), was());
         }
     }
 
@@ -236,7 +292,7 @@ impl KeptReservations {
     /// Keeps what is reserved, unless that is written or kept already.
     pub(crate) fn keep(&mut self, sku: &Sku, order: OrderId, was: impl FnOnce() -> Option<Quantity>) {
         if !self.done.has(sku) {
-            self.of(sku).keep(order, was);
+            self.of(sku).keep(&order, was);
         }
     }
 

@@ -405,7 +405,7 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             );
         }
         assert!(
-            !replica.committed.captures.is_any(),
+            !replica.committed.captures.want_anything(),
             "seed {seed}: something is kept for nobody"
         );
         // And who goes on from it ends where everybody does.
@@ -450,12 +450,12 @@ fn a_snapshot_of_a_state_that_is_replaced_meanwhile_is_given_up() {
 fn nothing_is_kept_any_more_for_a_snapshot_that_is_given_up() {
     let replica = Replica::of(&Log::new(5).entries);
     drop(replica.machine.capture());
-    assert!(!replica.committed.captures.is_any());
+    assert!(!replica.committed.captures.want_anything());
     let failed = replica
         .machine
         .capture()
         .write(&mut |_| Err(CaptureError::new("the disk is full")));
-    assert!(failed.is_err() && !replica.committed.captures.is_any());
+    assert!(failed.is_err() && !replica.committed.captures.want_anything());
 }
 
 proptest! {
@@ -470,7 +470,7 @@ proptest! {
         let (mut now, mut kept, mut shown) = (begin.clone(), Kept::default(), Vec::new());
         for changes in changes.into_iter().chain(std::iter::repeat(Vec::new())) {
             for (key, value) in changes {
-                kept.keep(key, || now.get(&key).copied());
+                kept.keep(&key, || now.get(&key).copied());
                 match value {
                     Some(value) => now.insert(key, value),
                     None => now.remove(&key),
