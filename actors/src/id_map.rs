@@ -92,6 +92,24 @@ impl<V: Copy> IdMap<V> {
         self.chunks.iter().flatten().copied()
     }
 
+    /// The highest id.
+    pub(crate) fn last(&self) -> Option<OrderId> {
+        Some(self.chunks.last()?.last()?.0)
+    }
+
+    /// Those behind this id (all, where it is `None`), from the lowest id up.
+    pub(crate) fn above(&self, behind: Option<OrderId>) -> impl Iterator<Item = (OrderId, V)> {
+        let is_before =
+            |chunk: &Vec<(OrderId, V)>| chunk.last().is_some_and(|(last, _)| Some(*last) <= behind);
+        let chunks = &self.chunks[self.chunks.partition_point(is_before)..];
+        let place = chunks
+            .first()
+            .map_or(0, |first| first.partition_point(|(id, _)| Some(*id) <= behind));
+        let (first, rest) = chunks.split_at(chunks.len().min(1));
+        let first = first.iter().flat_map(move |chunk| &chunk[place..]);
+        first.chain(rest.iter().flatten()).copied()
+    }
+
     /// Ids before this one, from the highest down.
     pub(crate) fn below(&self, before: OrderId) -> impl Iterator<Item = OrderId> {
         let chunks = self.chunks.partition_point(|chunk| chunk[0].0 < before);
@@ -147,12 +165,15 @@ mod tests {
             }
             prop_assert_eq!(map.len(), model.len());
             prop_assert_eq!(map.is_empty(), model.is_empty());
+            prop_assert_eq!(map.last(), model.keys().next_back().copied());
+            prop_assert!(map.above(None).eq(map.iter()));
             prop_assert!(map.iter().eq(model.iter().map(|(id, n)| (*id, *n))));
             prop_assert!(map.chunks.iter().all(|chunk| (1..=CHUNK_IDS).contains(&chunk.len())));
             for (_, number) in steps.iter().take(20) {
                 let id = OrderId(*number);
                 prop_assert_eq!(map.get(id), model.get(&id).copied());
                 prop_assert_eq!(map.contains(id), model.contains_key(&id));
+                prop_assert!(map.above(Some(id)).eq(model.range(OrderId(id.0 + 1)..).map(|(id, n)| (*id, *n))));
                 prop_assert!(map.below(id).eq(model.range(..id).rev().map(|(id, _)| *id)));
             }
         }

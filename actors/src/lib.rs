@@ -36,6 +36,7 @@ mod residents;
 mod seen;
 mod setbacks;
 mod shard;
+mod snapshot;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
@@ -46,7 +47,7 @@ pub use docket_cluster::{
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
-pub use machine::KnownIds;
+pub use machine::{KnownIds, shard_state_machine};
 pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

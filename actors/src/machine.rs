@@ -1,37 +1,27 @@
-//! The state machine of a shard's log: decodes entries, applies their records to [`Committed`], and writes and reads
-//! snapshots.
+//! The state machine of a shard's log: decodes entries, applies their records to [`Committed`], and reads snapshots
+//! (`snapshot/` writes them, and has their format).
 //!
 //! An entry is a `docket.journal.v1.Batch`; its answer has one byte per record: [`DONE`] or [`CONFLICT`].
-//!
-//! A snapshot is a sequence of pieces, each a length (u32, little-endian) and a `SnapshotChunk`; the first record of all
-//! is its head:
-//!
-//! ```text
-//!   ┌─────┬───────────────────────┬─────┬──────────────────┬───
-//!   │ len │ head, customers …     │ len │ orders … changes │ …
-//!   └─────┴───────────────────────┴─────┴──────────────────┴───
-//! ```
 
 use std::{io, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use dashmap::DashSet;
-use docket_cluster::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
-use docket_engine::{
-    Customer, CustomerId, Decider, IdError, Item, Order, OrderId, Quantity, Record, Request, Sku, Time,
-};
+use docket_cluster::{Capture, Entry, StateError, StateMachine};
+use docket_engine::{CustomerId, IdError, Record, Sku};
 use docket_proto::{
     Intern,
     record::{decode_batch, decode_term, encode_record, encode_term, records},
-    snapshot::{self, FORMAT, FORMAT_OLDEST, Head, SnapshotRecord, StoredReply},
+    snapshot::{self, FORMAT, FORMAT_OLDEST, SnapshotRecord, StoredReply},
 };
 use rapidhash::fast::RandomState;
 
 use crate::{
     committed::{Applied, Committed},
     decided::Decided,
-    feed::{AsFeed as _, Captured},
+    feed::AsFeed as _,
     remembered::{StoredRequest, Target},
+    snapshot::View,
 };
 
 /// A record that was applied.
@@ -39,8 +29,6 @@ pub(crate) const DONE: u8 = 0;
 /// A record that did not fit and changed nothing.
 pub(crate) const CONFLICT: u8 = 1;
 
-/// Pieces of a snapshot are cut at this size.
-const PIECE_BYTES: usize = 64 << 10;
 /// A larger piece is none of ours.
 const PIECE_BYTES_MAX: usize = 16 << 20;
 
@@ -98,6 +86,12 @@ impl Intern for KnownIds {
         let known = self.0.skus.get(text).map(|sku| sku.clone());
         known.map_or_else(|| Sku::new(text), Ok)
     }
+}
+
+/// The state machine of a shard by itself, with nothing in it and no actor that decides over it: for benchmarks, and for tools that read
+/// a snapshot.
+pub fn shard_state_machine() -> Arc<dyn StateMachine> {
+    Arc::new(ShardMachine::new(Arc::default(), Arc::default(), Arc::default()))
 }
 
 /// A shard's state machine.
@@ -179,40 +173,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn capture(&self) -> Box<dyn Capture> {
-        let committed = &self.committed;
-        Box::new(View {
-            last_time: committed.last_time(),
-            feed: committed.feed().capture(committed.applied_next()),
-            customers: committed.customers.iter().map(|c| c.value().clone()).collect(),
-            items: committed.items.iter().map(|i| i.value().clone()).collect(),
-            orders: committed.orders.all(),
-            reservations: committed.reservations.all(),
-            fences: committed
-                .fences
-                .lock()
-                .iter()
-                .map(|(decider, time)| (*decider, *time))
-                .collect(),
-            requests: committed.requests.collect(|time, key, stored| {
-                let reply = match &stored.target {
-                    Target::Order(id) => match committed.first_settled.get(id) {
-                        Some(then) => StoredReply::OrderThen(then.clone()),
-                        None => StoredReply::Order(*id),
-                    },
-                    Target::Customer(customer) => StoredReply::CustomerThen(customer.clone()),
-                    Target::Item(item) => StoredReply::ItemThen(item.clone()),
-                };
-                let request = Request {
-                    key,
-                    fingerprint: stored.fingerprint,
-                };
-                snapshot::StoredRequest {
-                    request,
-                    time,
-                    reply: Some(reply),
-                }
-            }),
-        })
+        Box::new(View::of(&self.committed))
     }
 
     fn state_bytes(&self) -> u64 {
@@ -288,7 +249,7 @@ impl ShardMachine {
                     Some(StoredReply::Order(id)) => Target::Order(id),
                     Some(StoredReply::OrderThen(then)) => {
                         let id = then.id;
-                        committed.insert_first_settled(stored.time, then);
+                        committed.insert_first_settled(stored.time, then, None);
                         Target::Order(id)
                     }
                     Some(StoredReply::CustomerThen(customer)) => Target::Customer(customer),
@@ -305,75 +266,6 @@ impl ShardMachine {
         }
         Ok(())
     }
-}
-
-/// A shard's state at one point of its log.
-struct View {
-    last_time: Time,
-    feed: Captured,
-    customers: Vec<Arc<Customer>>,
-    items: Vec<Arc<Item>>,
-    orders: Vec<Arc<Order>>,
-    reservations: Vec<(Sku, OrderId, Quantity)>,
-    fences: Vec<(Decider, Time)>,
-    requests: Vec<snapshot::StoredRequest>,
-}
-
-impl Capture for View {
-    fn write(mut self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
-        // Orders in the order of their ids load faster: their indexes only grow at the end.
-        self.orders.sort_unstable_by_key(|order| order.id);
-        let mut piece = vec![0; 4];
-        snapshot::put_head(
-            &Head {
-                format: FORMAT,
-                last_time: self.last_time,
-                feed: self.feed.start,
-            },
-            &mut piece,
-        );
-        for (decider, time) in self.fences.drain(..) {
-            snapshot::put_fence(decider, time, &mut piece);
-        }
-        for customer in self.customers.drain(..) {
-            snapshot::put_customer(&customer, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        for item in self.items.drain(..) {
-            snapshot::put_item(&item, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        for order in self.orders.drain(..) {
-            snapshot::put_order(&order, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        for (sku, order, quantity) in self.reservations.drain(..) {
-            snapshot::put_reservation(&sku, order, quantity, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        for request in self.requests.drain(..) {
-            snapshot::put_request(&request, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        for changes in self.feed.chunks() {
-            snapshot::put_changes(changes, &mut piece);
-            flush(&mut piece, PIECE_BYTES, sink)?;
-        }
-        flush(&mut piece, 5, sink)
-    }
-}
-
-/// Writes a piece that has reached this size, and begins the next.
-fn flush(piece: &mut Vec<u8>, at: usize, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
-    if piece.len() < at {
-        return Ok(());
-    }
-    let length = (piece.len() - 4) as u32;
-    piece[..4].copy_from_slice(&length.to_le_bytes());
-    sink(piece)?;
-    piece.clear();
-    piece.extend_from_slice(&[0; 4]);
-    Ok(())
 }
 
 /// Puts pieces together again, however they were cut.

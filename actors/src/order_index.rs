@@ -68,6 +68,24 @@ impl OrderIndex {
         ids
     }
 
+    /// Adds the ids of the oldest orders behind this one and up to `until`, oldest first, at most so many.
+    pub(crate) fn above(&self, behind: Option<OrderId>, until: OrderId, most: usize, ids: &mut Vec<OrderId>) {
+        let begin = ids.len();
+        for set in self.sets(&[]) {
+            let set = set.above(behind).map(|(id, ())| id);
+            ids.extend(set.take_while(|id| *id <= until).take(most));
+        }
+        // Runs that are sorted already.
+        ids[begin..].sort();
+        ids.truncate(begin + most);
+    }
+
+    /// The newest order; 0 where there is none.
+    pub(crate) fn newest(&self) -> OrderId {
+        let newest = self.sets(&[]).filter_map(IdSet::last).max();
+        newest.unwrap_or(OrderId(0))
+    }
+
     /// Orders that are not settled.
     pub(crate) fn open(&self) -> impl Iterator<Item = OrderId> {
         let pending = &self.by_state[OrderState::Pending as usize];

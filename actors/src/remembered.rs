@@ -117,13 +117,14 @@ impl Remembered {
         }
     }
 
-    /// All of them, oldest first.
-    pub(crate) fn collect<T>(&self, mut take: impl FnMut(Time, u128, &StoredRequest) -> T) -> Vec<T> {
-        let requests = self.requests.read();
-        let entries = requests.entries.iter();
-        entries
-            .map(|entry| take(entry.time, entry.key.0, &entry.stored))
-            .collect()
+    /// All of them, unmoved by what comes: what is full is shared, and the rest is small.
+    pub(crate) fn capture(&self) -> Captured {
+        let entries = &self.requests.read().entries;
+        Captured {
+            full: entries.full.iter().cloned().collect(),
+            tail: entries.tail.clone(),
+            gone: entries.gone,
+        }
     }
 
     pub(crate) fn clear(&self) {
@@ -137,6 +138,7 @@ impl Remembered {
 #[derive(Clone, Copy)]
 struct Key(u128);
 
+#[derive(Clone)]
 struct Entry {
     time: Time,
     key: Key,
@@ -196,11 +198,14 @@ fn table_of(hash: u64) -> usize {
 /// Entries in one piece of memory.
 const PIECE_ENTRIES: usize = 512;
 
-/// A queue in pieces of equal size, so that growing copies nothing and leaves no room for twice as many. Entries are numbered as
-/// they come; the numbers begin again after 2³² of them, which is far more than there are at a time.
+/// A queue in pieces of equal size, so that growing copies nothing and leaves no room for twice as many, and that what is full can be
+/// shared with a snapshot. Entries are numbered as they come; the numbers begin again after 2³² of them, which is far more than there are
+/// at a time.
 #[derive(Default)]
 struct Entries {
-    pieces: VecDeque<Vec<Entry>>,
+    full: VecDeque<Arc<Vec<Entry>>>,
+    /// The newest ones, until there are enough for a piece.
+    tail: Vec<Entry>,
     /// The number of the first one.
     first: u32,
     /// How many of the first piece are gone.
@@ -221,18 +226,20 @@ impl Entries {
 
     fn get(&self, number: u32) -> Option<&Entry> {
         let place = self.gone + number.wrapping_sub(self.first) as usize;
-        self.pieces.get(place / PIECE_ENTRIES)?.get(place % PIECE_ENTRIES)
+        let piece = self.full.get(place / PIECE_ENTRIES).map(|piece| &piece[..]);
+        // Nothing is behind the tail.
+        let tail = || (place / PIECE_ENTRIES == self.full.len()).then_some(&self.tail[..]);
+        piece.or_else(tail)?.get(place % PIECE_ENTRIES)
     }
 
     /// Puts one at the end, and says its number.
     fn push(&mut self, entry: Entry) -> u32 {
-        match self.pieces.back_mut() {
-            Some(last) if last.len() < PIECE_ENTRIES => last.push(entry),
-            _ => {
-                let mut piece = Vec::with_capacity(PIECE_ENTRIES);
-                piece.push(entry);
-                self.pieces.push_back(piece);
-            }
+        if self.tail.capacity() == 0 {
+            self.tail.reserve_exact(PIECE_ENTRIES);
+        }
+        self.tail.push(entry);
+        if self.tail.len() == PIECE_ENTRIES {
+            self.full.push_back(Arc::new(std::mem::take(&mut self.tail)));
         }
         self.count += 1;
         self.first.wrapping_add(self.count as u32 - 1)
@@ -248,12 +255,25 @@ impl Entries {
         self.gone += 1;
         if self.gone == PIECE_ENTRIES {
             self.gone = 0;
-            self.pieces.pop_front();
+            self.full.pop_front();
         }
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.pieces.iter().flatten().skip(self.gone)
+/// The requests that were remembered at one point of the log.
+pub(crate) struct Captured {
+    full: Vec<Arc<Vec<Entry>>>,
+    tail: Vec<Entry>,
+    /// How many of the first piece were gone.
+    gone: usize,
+}
+
+impl Captured {
+    /// All of them, oldest first: when each was stored, its key, what is answered.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Time, u128, &StoredRequest)> {
+        let pieces = self.full.iter().map(|piece| &piece[..]).chain([&self.tail[..]]);
+        let entries = pieces.flatten().skip(self.gone);
+        entries.map(|entry| (entry.time, entry.key.0, &entry.stored))
     }
 }
 
@@ -282,7 +302,13 @@ mod tests {
         for (time, key) in [(10, 9), (20, 8), (30, 7), (40, 6)] {
             remembered.insert(Time(time), key, about(1));
         }
-        let keys = || remembered.collect(|time, key, _| (time.0, key));
+        let keys = || {
+            let captured = remembered.capture();
+            captured
+                .iter()
+                .map(|(time, key, _)| (time.0, key))
+                .collect::<Vec<_>>()
+        };
         let table: [(i64, &[(i64, u128)]); 4] = [
             (0, &[(20, 8), (30, 7), (40, 6)]),
             (30, &[(30, 7), (40, 6)]),
@@ -317,11 +343,29 @@ mod tests {
             assert_eq!(order, (n >= kept).then_some(OrderId(n)), "{n}");
         }
         let requests = remembered.requests.read();
-        assert!(requests.entries.pieces.len() <= 4);
+        assert!(requests.entries.full.len() <= 3);
         assert_eq!(
             requests.index.iter().map(HashTable::len).sum::<usize>(),
             3 * PIECE_ENTRIES
         );
+    }
+
+    #[test]
+    fn what_was_captured_stays_while_requests_are_remembered_and_forgotten() {
+        let remembered = Remembered::at_most(2 * PIECE_ENTRIES);
+        let mut captured = Vec::new();
+        for n in 0..6 * PIECE_ENTRIES as u128 {
+            remembered.insert(Time(n as i64), n, about(n));
+            remembered.forget_before(Time(n as i64 / 2));
+            if n % 400 == 0 {
+                captured.push((n, remembered.len(), remembered.capture()));
+            }
+        }
+        for (n, len, captured) in captured {
+            let first = n + 1 - len as u128;
+            let keys = captured.iter().map(|(_, key, _)| key);
+            assert!(keys.eq(first..=n), "when there were {n}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What a shard's items have reserved for which orders: a sorted map an item, since that is smaller by half than one map
 //! of both ids, and most items have many.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 use dashmap::DashMap;
 use docket_engine::{OrderId, Quantity, Sku};
@@ -14,6 +17,8 @@ use crate::id_map::IdMap;
 pub(crate) struct Reservations {
     by_item: DashMap<Sku, IdMap<Quantity>, RandomState>,
     count: AtomicUsize,
+    /// The upper and lower half of the highest order that ever had one. One thread writes.
+    newest: [AtomicU64; 2],
 }
 
 impl Reservations {
@@ -27,6 +32,33 @@ impl Reservations {
         let before = of_item.len();
         of_item.insert(order, quantity);
         self.count.fetch_add(of_item.len() - before, Relaxed);
+        drop(of_item);
+        if order > self.newest() {
+            let (high, low) = order.halves();
+            self.newest[0].store(high, Release);
+            self.newest[1].store(low, Release);
+        }
+    }
+
+    /// No order behind this one has, or had, a reservation. Only for the thread that writes.
+    pub(crate) fn newest(&self) -> OrderId {
+        let [high, low] = &self.newest;
+        OrderId::from_halves(high.load(Acquire), low.load(Acquire))
+    }
+
+    /// Adds those of an item behind this order and up to `until`, oldest first, at most so many.
+    pub(crate) fn above(
+        &self,
+        sku: &Sku,
+        behind: Option<OrderId>,
+        until: OrderId,
+        most: usize,
+        found: &mut Vec<(OrderId, Quantity)>,
+    ) {
+        if let Some(of_item) = self.by_item.get(sku) {
+            let of_item = of_item.above(behind);
+            found.extend(of_item.take_while(|(order, _)| *order <= until).take(most));
+        }
     }
 
     pub(crate) fn remove(&self, sku: &Sku, order: OrderId) {
@@ -65,6 +97,9 @@ impl Reservations {
         self.by_item.clear();
         self.by_item.shrink_to_fit();
         self.count.store(0, Relaxed);
+        for half in &self.newest {
+            half.store(0, Release);
+        }
     }
 }
 

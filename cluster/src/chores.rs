@@ -6,20 +6,26 @@
 //! being cut. Groups that grow alike would all be due at the same time, and the node would do nothing else for seconds; so each has a
 //! smallest log of its own ([`bytes_min_of`]), and they come one after the other.
 //!
+//! A snapshot is written at its leisure (`snapshot_pace.rs`), and the more log there is, the faster.
+//!
 //! A snapshot keeps away from the disk's reserve: it is not begun where it would eat into the half of it that the journal needs to finish
 //! what was admitted, and given up when the disk runs low under it. The journal then keeps what the snapshot would have held.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use docket_persistence::Position;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::apply::{Frozen, blocking};
 use crate::leftovers::Leave;
 use crate::log::{GroupLog, NodeJournal, cut_journal};
 use crate::machine::{CaptureError, StateMachine};
+use crate::snapshot_pace::{SnapshotPace, Watched};
 use crate::snapshots::Snapshots;
 use crate::{Group, GroupId};
 
@@ -31,6 +37,9 @@ const SNAPSHOT_DISK_FACTOR: u64 = 2;
 
 /// How long a group whose snapshot failed waits for the next attempt, in milliseconds. The others have their turn meanwhile.
 const RETRY_AFTER_MS: u64 = 15_000;
+
+/// How often it is looked, while a snapshot is written, whether anything else waits for these chores, in milliseconds.
+const LOOK_WHILE_WRITING_MS: u64 = 100;
 
 /// The log that makes a group's snapshot due at least, for all groups at least `bytes_min`'s half and at most itself.
 ///
@@ -143,6 +152,11 @@ impl Space {
     fn needed(&self, state_bytes: u64) -> u64 {
         let snapshot = state_bytes.saturating_mul(SNAPSHOT_DISK_FACTOR);
         snapshot.saturating_add(self.reserve_bytes / 2)
+    }
+
+    /// Free bytes below which one that was begun is not paused any more: the journal behind it is to be cut.
+    fn short(&self) -> u64 {
+        self.reserve_bytes
     }
 
     /// Free bytes below which one that was begun is given up.
@@ -262,24 +276,44 @@ impl Chores {
         let (last_index, taken) = (meta.raft.last_log_id.map(|id| id.index), meta.taken);
         let (snapshots, group, closing) =
             (Arc::clone(&self.snapshots), ward.group.id(), self.closing.clone());
-        let (journal, floor) = (Arc::clone(&self.journal), self.space.floor());
-        blocking(move || {
+        let (journal, floor, short) = (Arc::clone(&self.journal), self.space.floor(), self.space.short());
+        let urgent = Arc::new(AtomicBool::new(false));
+        let groups = self.groups.iter().map(|ward| Watched {
+            progress: Arc::clone(ward.group.progress()),
+            due_at: ward.due_at(),
+        });
+        let (groups, urgently) = (groups.collect(), Arc::clone(&urgent));
+        // On a runtime of one thread it is written in place, and a pause would keep everybody waiting.
+        let is_paced = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
+        let mut writing = pin!(blocking(move || {
+            let pace = SnapshotPace::begin(groups, urgently);
             let may_go_on = || {
                 if *closing.borrow() {
                     return Err(CaptureError::new("the node is shutting down"));
                 }
-                match journal.journal.free_bytes().filter(|free| *free < floor) {
-                    Some(free) => Err(CaptureError::new(format_args!(
+                let free_bytes = journal.journal.free_bytes();
+                if let Some(free) = free_bytes.filter(|free| *free < floor) {
+                    return Err(CaptureError::new(format_args!(
                         "it is given up, since the disk has only {free} bytes left"
-                    ))),
-                    None => Ok(()),
+                    )));
                 }
+                if is_paced {
+                    pace.pause(free_bytes.is_some_and(|free| free < short));
+                }
+                Ok(())
             };
             snapshots
                 .write(group, &meta, capture, &may_go_on)
                 .map_err(io::Error::other)
-        })
-        .await?;
+        }));
+        loop {
+            tokio::select! {
+                written = &mut writing => break written?,
+                () = tokio::time::sleep(Duration::from_millis(LOOK_WHILE_WRITING_MS)) => {
+                    urgent.fetch_or(!self.leaves.is_empty(), Ordering::Relaxed);
+                }
+            }
+        }
         ward.group.progress().note_snapshot(log_bytes, taken);
         raft.trigger().snapshot().await.map_err(io::Error::other)?;
         if let Some(before) = ward.newest_snapshot {

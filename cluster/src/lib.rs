@@ -61,6 +61,7 @@ mod registry;
 mod replicas;
 mod ring;
 mod sampling;
+mod snapshot_pace;
 mod snapshots;
 mod verify;
 

@@ -40,8 +40,8 @@ pub trait StateMachine: Send + Sync + 'static {
         let _ = index;
     }
 
-    /// A view of the state as of the last applied entry, unmoved by what is applied after it. Called between two entries: it must be
-    /// cheap (clone `Arc`s, not data), because nothing is applied until it returns.
+    /// A view of the state as of the last applied entry, unmoved by what is applied after it. Called between two entries, on the thread
+    /// that applies: it must be cheap (clone `Arc`s, not data), because nothing is applied until it returns.
     fn capture(&self) -> Box<dyn Capture>;
 
     /// Roughly how many bytes a snapshot would weigh now. A snapshot is due when the log since the last one outweighs it.

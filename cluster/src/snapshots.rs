@@ -112,7 +112,7 @@ impl Snapshots {
             snapshots: Arc::clone(self),
             group,
             meta,
-            reader: Some(reader),
+            reader: Some(Box::new(reader)),
         }))
     }
 
@@ -230,16 +230,16 @@ pub(crate) struct StoredSnapshot {
     snapshots: Arc<Snapshots>,
     group: GroupId,
     pub(crate) meta: StoredMeta,
-    reader: Option<SnapshotReader>,
+    reader: Option<Box<SnapshotReader>>,
 }
 
 impl StoredSnapshot {
     fn opened(&mut self) -> Result<&mut SnapshotReader, io::Error> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => self.open()?,
+            None => Box::new(self.open()?),
         };
-        Ok(self.reader.insert(reader))
+        Ok(self.reader.insert(reader).as_mut())
     }
 
     fn open(&self) -> Result<SnapshotReader, io::Error> {

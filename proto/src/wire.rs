@@ -108,9 +108,16 @@ pub(crate) fn nested(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<
         out[at] = length as u8;
         return;
     }
-    let mut bytes = Vec::with_capacity(VARINT_BYTES_MAX);
-    varint(&mut bytes, length);
-    out.splice(at..=at, bytes);
+    let more = (length.ilog2() / 7) as usize;
+    let end = out.len();
+    out.resize(end + more, 0);
+    out.copy_within(at + 1..end, at + 1 + more);
+    let mut rest = length;
+    for byte in &mut out[at..at + more] {
+        *byte = rest as u8 | 0x80;
+        rest >>= 7;
+    }
+    out[at + more] = rest as u8;
 }
 
 fn key(out: &mut Vec<u8>, field: u32, wire_type: u64) {

@@ -1,7 +1,8 @@
-//! The chunks of a snapshot. This is a disk format; a fixture in `tests/fixtures/` must be readable for ever.
+//! The chunks of a snapshot. This is a disk format; fixtures in `tests/fixtures/` must be readable for ever.
 //!
 //! A snapshot is a sled database whose keys count from 0 (u64, big-endian) and whose values are chunks of at most
-//! [`CHUNK_BYTES_MAX`] bytes: first those of the meta bytes, then those of the data, then one end. Integers are little-endian.
+//! [`CHUNK_BYTES_MAX`] bytes: first those of the meta bytes, then one end; the data is in a file beside it (see `data`). Integers are
+//! little-endian. In version 1, which is still read, the data is in chunks before the end.
 //!
 //! ```text
 //!  0        4      5
@@ -9,11 +10,12 @@
 //!  | crc32c | kind | bytes ... |    kind: 1 meta, 2 data, 3 end
 //!  +--------+------+-----------+
 //!
-//!  end:  | version u8 = 1 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and data u64 |
+//!  end:  | version u8 = 2 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and the blocks' hashes u64 | blocks u64 |
+//!        | version u8 = 1 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and data u64 |
 //! ```
 //!
 //! The checksum covers the key and everything behind it, so that a chunk under another's key is found out; the end tells a
-//! snapshot that is cut short from a whole one.
+//! snapshot that is cut short from a whole one, and one version from another: a program that knows only version 1 says so.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -23,8 +25,10 @@ use crate::frame::FRAME_BYTES_MAX;
 pub(super) const CHUNK_BYTES_MAX: usize = FRAME_BYTES_MAX;
 /// Bytes in front of a chunk's own.
 pub(super) const HEADER_BYTES: usize = 5;
-const VERSION: u8 = 1;
-const END_BYTES: usize = 33;
+/// With the data in a file.
+const VERSION: u8 = 2;
+/// With the data in chunks.
+const VERSION_CHUNKS: u8 = 1;
 
 /// Why a snapshot is not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +45,12 @@ pub enum SnapshotDamage {
     /// A format that this program does not know.
     #[error("format version {0} is unknown; use the program that wrote it, or a newer one")]
     Version(u8),
+    /// The file with the data is absent.
+    #[error("its file `data` is missing")]
+    NoData,
+    /// A block of the data is cut short or not what was written.
+    #[error("block {0} of it is cut short, or its hash does not match its bytes")]
+    Block(u64),
     /// Counts or hash of the end do not match what is before it.
     #[error("what its end says does not match its {0} chunks")]
     End(u64),
@@ -93,7 +103,18 @@ pub(super) struct Sum {
     pub(super) chunks: u64,
     pub(super) meta_bytes: u64,
     pub(super) data_bytes: u64,
+    /// Of the file; 0 in version 1.
+    pub(super) blocks: u64,
     hash: Xxh3,
+}
+
+/// Where the data is, by the end that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In chunks: all of it was seen, and is right.
+    Chunks,
+    /// In the file, which is still to be checked.
+    File,
 }
 
 impl Sum {
@@ -106,24 +127,50 @@ impl Sum {
         self.hash.update(bytes);
     }
 
+    /// A block of the file.
+    pub(super) fn add_block(&mut self, hash: u64, bytes: usize) {
+        self.blocks += 1;
+        self.data_bytes += bytes as u64;
+        self.hash.update(&hash.to_le_bytes());
+    }
+
     /// The end's bytes, header left free.
     pub(super) fn encode_end(&self) -> Vec<u8> {
+        self.encode_version(VERSION)
+    }
+
+    fn encode_version(&self, version: u8) -> Vec<u8> {
         let mut chunk = vec![0; HEADER_BYTES];
-        chunk.push(VERSION);
+        chunk.push(version);
         for field in [self.chunks, self.meta_bytes, self.data_bytes, self.hash.digest()] {
             chunk.extend_from_slice(&field.to_le_bytes());
+        }
+        if version == VERSION {
+            chunk.extend_from_slice(&self.blocks.to_le_bytes());
         }
         chunk
     }
 
-    /// Compares with an end that was read, of which `bytes` are those behind the header.
-    pub(super) fn check_end(&self, bytes: &[u8]) -> Result<(), SnapshotDamage> {
+    /// Looks at an end that was read, of which `bytes` are those behind the header.
+    pub(super) fn place(&self, bytes: &[u8]) -> Result<Place, SnapshotDamage> {
         match bytes.first() {
-            Some(&VERSION) if bytes.len() == END_BYTES && bytes == &self.encode_end()[HEADER_BYTES..] => {
-                Ok(())
-            }
+            Some(&VERSION_CHUNKS) => self.check(VERSION_CHUNKS, bytes).map(|()| Place::Chunks),
+            // Data in chunks as well would be in no version.
+            Some(&VERSION) if self.data_bytes == 0 => Ok(Place::File),
             Some(&VERSION) | None => Err(SnapshotDamage::End(self.chunks)),
             Some(version) => Err(SnapshotDamage::Version(*version)),
+        }
+    }
+
+    /// Compares with an end that was read, once everything is seen.
+    pub(super) fn check_end(&self, bytes: &[u8]) -> Result<(), SnapshotDamage> {
+        self.check(VERSION, bytes)
+    }
+
+    fn check(&self, version: u8, bytes: &[u8]) -> Result<(), SnapshotDamage> {
+        match bytes == &self.encode_version(version)[HEADER_BYTES..] {
+            true => Ok(()),
+            false => Err(SnapshotDamage::End(self.chunks)),
         }
     }
 }

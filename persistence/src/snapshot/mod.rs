@@ -4,7 +4,8 @@
 //! snapshots/
 //!   lock                              held by the process that has the snapshots open
 //!   7/                                group 7
-//!     00000000000000000012/           a snapshot: a sled database of chunks (see `format`); the name is its id, rising by one
+//!     00000000000000000012/           a snapshot: a sled database (see `format`); the name is its id, rising by one
+//!       data                          the state's bytes (see `data`)
 //!     00000000000000000013/           the newest
 //!     00000000000000000014.new/       being written, or left by a crash: removed at the next start
 //!   9.dropped/                        the group has left, and a crash came before its files were gone: removed at the next start
@@ -14,6 +15,7 @@
 //! group are kept, so that one that turns out damaged has another behind it: whoever truncates the journal keeps what the *older*
 //! one needs.
 
+mod data;
 mod format;
 mod reader;
 mod writer;

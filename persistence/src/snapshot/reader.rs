@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::format::{self, HEADER_BYTES, Kind, Sum};
+use super::data::DataReader;
+use super::format::{self, HEADER_BYTES, Kind, Place, Sum};
 use super::{SnapshotDamage, SnapshotError, SnapshotInfo};
 use crate::durable_db::DurableDb;
 
@@ -16,10 +17,19 @@ pub struct SnapshotReader {
     path: PathBuf,
     info: SnapshotInfo,
     meta: Bytes,
-    next: u64,
-    /// Key of the end.
-    end: u64,
+    rest: Rest,
     rejected: Vec<String>,
+}
+
+/// What is still to be read.
+enum Rest {
+    /// Chunks, up to the end's.
+    Chunks {
+        next: u64,
+        end: u64,
+    },
+    File(DataReader),
+    Nothing,
 }
 
 impl SnapshotReader {
@@ -28,7 +38,17 @@ impl SnapshotReader {
         path: PathBuf,
         info: SnapshotInfo,
     ) -> Result<Self, SnapshotError> {
-        let checked = check(&db).map_err(|error| error.at(&path))?;
+        let mut checked = check(&db).map_err(|error| error.at(&path))?;
+        let rest = match checked.place {
+            Place::Chunks => Rest::Chunks {
+                next: checked.meta_chunks,
+                end: checked.sum.chunks,
+            },
+            Place::File => {
+                checked.check_file(&path)?;
+                Rest::File(DataReader::open(&path)?)
+            }
+        };
         Ok(Self {
             db,
             path,
@@ -37,8 +57,7 @@ impl SnapshotReader {
                 ..info
             },
             meta: checked.meta.freeze(),
-            next: checked.meta_chunks,
-            end: checked.sum.chunks,
+            rest,
             rejected: Vec::new(),
         })
     }
@@ -67,26 +86,32 @@ impl Iterator for SnapshotReader {
     type Item = Result<Bytes, SnapshotError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.end {
-            return None;
-        }
-        let key = self.next;
-        self.next += 1;
-        let chunk = match self.db.get(key) {
-            Ok(Some(chunk)) => format::open(key, &chunk).map(|_kind| chunk),
-            Ok(None) => Err(SnapshotDamage::Missing(key)),
-            Err(error) => {
-                self.next = self.end;
-                return Some(Err(error.into()));
+        let read = match &mut self.rest {
+            Rest::Nothing => return None,
+            Rest::File(data) => data.next().map(|block| block.map(|(_, bytes)| bytes)),
+            Rest::Chunks { next, end } if *next < *end => {
+                *next += 1;
+                let key = *next - 1;
+                self.chunk(key).map(Some)
             }
+            Rest::Chunks { .. } => Ok(None),
         };
-        Some(chunk.map(|chunk| chunk.slice(HEADER_BYTES..)).map_err(|damage| {
-            self.next = self.end;
-            SnapshotError::Damaged {
-                path: self.path.clone(),
-                damage,
-            }
-        }))
+        if !matches!(read, Ok(Some(_))) {
+            self.rest = Rest::Nothing;
+        }
+        read.transpose()
+    }
+}
+
+impl SnapshotReader {
+    /// A chunk of data of version 1.
+    fn chunk(&self, key: u64) -> Result<Bytes, SnapshotError> {
+        let chunk = match self.db.get(key)? {
+            Some(chunk) => format::open(key, &chunk).map(|_kind| chunk),
+            None => Err(SnapshotDamage::Missing(key)),
+        };
+        let chunk = chunk.map_err(|damage| CheckError::Damage(damage).at(&self.path))?;
+        Ok(chunk.slice(HEADER_BYTES..))
     }
 }
 
@@ -103,6 +128,9 @@ struct Checked {
     meta: BytesMut,
     meta_chunks: u64,
     sum: Sum,
+    place: Place,
+    /// The end's own bytes.
+    end: Vec<u8>,
 }
 
 enum CheckError {
@@ -122,12 +150,14 @@ impl CheckError {
     }
 }
 
-/// Walks the whole snapshot.
+/// Walks the whole database.
 fn check(db: &DurableDb) -> Result<Checked, CheckError> {
     let mut checked = Checked {
         meta: BytesMut::new(),
         meta_chunks: 0,
         sum: Sum::default(),
+        place: Place::Chunks,
+        end: Vec::new(),
     };
     let mut ended = false;
     let mut damage = None;
@@ -166,7 +196,8 @@ impl Checked {
         let bytes = &chunk[HEADER_BYTES..];
         match kind {
             Kind::End => {
-                self.sum.check_end(bytes)?;
+                self.place = self.sum.place(bytes)?;
+                self.end = bytes.to_vec();
                 return Ok(true);
             }
             Kind::Meta if self.meta_chunks < self.sum.chunks => return Err(SnapshotDamage::Misplaced(key)),
@@ -178,5 +209,15 @@ impl Checked {
         }
         self.sum.add(kind, bytes);
         Ok(false)
+    }
+
+    /// Walks the whole file.
+    fn check_file(&mut self, dir: &Path) -> Result<(), SnapshotError> {
+        let mut data = DataReader::open(dir)?;
+        while let Some((hash, bytes)) = data.next()? {
+            self.sum.add_block(hash, bytes.len());
+        }
+        let checked = self.sum.check_end(&self.end);
+        checked.map_err(|damage| CheckError::Damage(damage).at(dir))
     }
 }

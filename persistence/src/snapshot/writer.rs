@@ -1,7 +1,9 @@
-//! Writing a snapshot: bytes stream in, chunks go to sled, and nothing is visible before all of it is durable.
+//! Writing a snapshot: bytes stream in, blocks go to the file and what they add up to to sled, and nothing is visible before all of it is
+//! durable.
 
 use std::path::PathBuf;
 
+use super::data::DataWriter;
 use super::format::{CHUNK_BYTES_MAX, HEADER_BYTES, Kind, Sum, seal};
 use super::{SNAPSHOT_CACHE_BYTES, SnapshotInfo, SnapshotStore};
 use crate::durable_db::DurableDb;
@@ -16,7 +18,7 @@ pub struct SnapshotWriter {
     staged: PathBuf,
     /// `None` once finished.
     db: Option<DurableDb>,
-    chunk: Vec<u8>,
+    data: Option<DataWriter>,
     sum: Sum,
 }
 
@@ -29,19 +31,19 @@ impl SnapshotWriter {
         meta: &[u8],
     ) -> Result<Self, StoreError> {
         let db = DurableDb::make(&staged, SNAPSHOT_CACHE_BYTES)?;
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES_MAX);
-        chunk.resize(HEADER_BYTES, 0);
         let mut writer = Self {
             store,
             group,
             id,
             staged,
             db: Some(db),
-            chunk,
+            data: None,
             sum: Sum::default(),
         };
-        writer.put(Kind::Meta, meta)?;
-        writer.end_chunk(Kind::Meta)?;
+        for part in meta.chunks(CHUNK_BYTES_MAX - HEADER_BYTES) {
+            writer.put_meta(part)?;
+        }
+        writer.data = Some(DataWriter::create(&writer.staged)?);
         Ok(writer)
     }
 
@@ -50,12 +52,15 @@ impl SnapshotWriter {
     /// # Errors
     /// The disk failed or is full: drop the writer.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.put(Kind::Data, bytes)
+        match &mut self.data {
+            Some(data) => data.write(bytes, &mut self.sum),
+            None => Err(StoreError::other("write", &self.staged, "it is finished")),
+        }
     }
 
     /// Bytes of state written so far.
     pub fn bytes(&self) -> u64 {
-        self.sum.data_bytes + (self.chunk.len() - HEADER_BYTES) as u64
+        self.sum.data_bytes + self.data.as_ref().map_or(0, DataWriter::pending)
     }
 
     /// Makes the snapshot durable, then visible, and lets the group's oldest go.
@@ -63,7 +68,9 @@ impl SnapshotWriter {
     /// # Errors
     /// Something failed; the snapshot is not visible unless only letting go of an older one failed.
     pub fn finish(mut self) -> Result<SnapshotInfo, StoreError> {
-        self.end_chunk(Kind::Data)?;
+        if let Some(data) = self.data.take() {
+            data.finish(&mut self.sum)?;
+        }
         let mut end = self.sum.encode_end();
         seal(self.sum.chunks, Kind::End, &mut end);
         let db = self
@@ -84,32 +91,16 @@ impl SnapshotWriter {
         Ok(info)
     }
 
-    fn put(&mut self, kind: Kind, mut bytes: &[u8]) -> Result<(), StoreError> {
-        while !bytes.is_empty() {
-            if self.chunk.len() == CHUNK_BYTES_MAX {
-                self.end_chunk(kind)?;
-            }
-            let (now, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES_MAX - self.chunk.len()));
-            self.chunk.extend_from_slice(now);
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    fn end_chunk(&mut self, kind: Kind) -> Result<(), StoreError> {
-        if self.chunk.len() == HEADER_BYTES {
-            return Ok(());
-        }
+    fn put_meta(&mut self, part: &[u8]) -> Result<(), StoreError> {
         let key = self.sum.chunks;
-        self.sum.add(kind, &self.chunk[HEADER_BYTES..]);
-        seal(key, kind, &mut self.chunk);
-        let db = self
-            .db
-            .as_ref()
-            .ok_or_else(|| StoreError::other("write", &self.staged, "it is finished"))?;
-        db.insert(key, &self.chunk)?;
-        self.chunk.truncate(HEADER_BYTES);
-        Ok(())
+        self.sum.add(Kind::Meta, part);
+        let mut chunk = vec![0; HEADER_BYTES];
+        chunk.extend_from_slice(part);
+        seal(key, Kind::Meta, &mut chunk);
+        match &self.db {
+            Some(db) => db.insert(key, &chunk),
+            None => Err(StoreError::other("write", &self.staged, "it is finished")),
+        }
     }
 }
 

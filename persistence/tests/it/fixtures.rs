@@ -138,19 +138,8 @@ fn snapshots_of_format_1_are_read_for_ever() {
             .open()
             .unwrap()
     };
-    let file = fixture("snapshot-v1.bin", || {
-        let store = SnapshotStore::open(dir.path()).unwrap();
-        let mut writer = store.begin(1, &meta).unwrap();
-        parts.iter().for_each(|part| writer.write(part).unwrap());
-        writer.finish().unwrap();
-        let mut file = Vec::new();
-        for chunk in open("1").iter().values() {
-            let chunk = chunk.unwrap();
-            file.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
-            file.extend_from_slice(&chunk);
-        }
-        file
-    });
+    // No program writes it any more.
+    let file = fixture("snapshot-v1.bin", Vec::new);
     let db = open("2");
     for (key, chunk) in split(&file).into_iter().enumerate() {
         db.insert((key as u64).to_be_bytes(), chunk).unwrap();
@@ -161,6 +150,50 @@ fn snapshots_of_format_1_are_read_for_ever() {
         .latest(2)
         .unwrap()
         .unwrap();
+    assert_eq!(reader.meta(), &meta);
+    let content: Vec<Bytes> = reader.map(|chunk| chunk.unwrap()).collect();
+    assert_eq!(content.concat(), parts.concat());
+}
+
+#[test]
+fn snapshots_with_their_data_in_a_file_are_read_for_ever() {
+    let parts = [record(1, 3_000), record(2, 90_000)];
+    let meta = record(3, 40);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |group: &str| dir.path().join(format!("{group}/{:020}", 1));
+    let open = |group: &str| {
+        let config = sled::Config::new().path(path(group));
+        config.flush_every_ms(None).open().unwrap()
+    };
+    let write = || {
+        let store = SnapshotStore::open(dir.path()).unwrap();
+        let mut writer = store.begin(1, &meta).unwrap();
+        parts.iter().for_each(|part| writer.write(part).unwrap());
+        writer.finish().unwrap();
+        let mut file = Vec::new();
+        for chunk in open("1").iter().values() {
+            let chunk = chunk.unwrap();
+            file.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
+            file.extend_from_slice(&chunk);
+        }
+        let data = std::fs::read(path("1").join("data")).unwrap();
+        (file, data)
+    };
+    let written = write();
+    let chunks = fixture("snapshot-v2.bin", || written.0.clone());
+    let data = fixture("snapshot-v2-data.bin", || written.1.clone());
+    assert!(
+        (&chunks, &data) == (&written.0, &written.1),
+        "a changed format needs a new version and new fixtures"
+    );
+    let db = open("2");
+    for (key, chunk) in split(&chunks).into_iter().enumerate() {
+        db.insert((key as u64).to_be_bytes(), chunk).unwrap();
+    }
+    drop(db);
+    std::fs::write(path("2").join("data"), data).unwrap();
+    let reader = SnapshotStore::open(dir.path()).unwrap().latest(2).unwrap();
+    let reader = reader.unwrap();
     assert_eq!(reader.meta(), &meta);
     let content: Vec<Bytes> = reader.map(|chunk| chunk.unwrap()).collect();
     assert_eq!(content.concat(), parts.concat());

@@ -122,48 +122,112 @@ fn an_unfinished_snapshot_is_never_seen_and_leaves_nothing_behind() {
     assert!(write(&store, 1, b"next", &[]) > id);
 }
 
+/// Bytes of a block of the data, with its header.
+const BLOCK_BYTES: usize = 12 + 64 * 1024;
+
+/// How each kind of damage to the data is made, and what is said of it.
+type Damage = (&'static str, fn(&mut Vec<u8>), &'static str);
+
 #[test]
 fn a_damaged_snapshot_is_reported_and_the_older_one_taken_and_two_damaged_ones_are_an_error() {
+    let damages: [Damage; 8] = [
+        (
+            "a bit of a block",
+            |data| data[2 * BLOCK_BYTES + 700] ^= 4,
+            "block 2 of it",
+        ),
+        (
+            "a bit of a hash",
+            |data| data[3 * BLOCK_BYTES] ^= 1,
+            "block 3 of it",
+        ),
+        ("a length", |data| data[BLOCK_BYTES + 10] ^= 64, "block 1 of it"),
+        (
+            "cut within a block",
+            |data| data.truncate(5 * BLOCK_BYTES + 99),
+            "block 5 of it",
+        ),
+        (
+            "cut within a header",
+            |data| data.truncate(4 * BLOCK_BYTES + 7),
+            "block 4 of it",
+        ),
+        (
+            "cut between two blocks",
+            |data| data.truncate(4 * BLOCK_BYTES),
+            "what its end says does not match",
+        ),
+        (
+            "two blocks for each other",
+            |data| data[..2 * BLOCK_BYTES].rotate_left(BLOCK_BYTES),
+            "block 0 of it",
+        ),
+        (
+            "more of it",
+            |data| data.extend_from_slice(&[0; 12]),
+            "block 7 of it",
+        ),
+    ];
+    for (damage, make, expected) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SnapshotStore::open(dir.path()).unwrap();
+        let ids: Vec<u64> = (0..2)
+            .map(|number| write(&store, 9, &[number], &[record(number.into(), 400_000)]))
+            .collect();
+        let damaged = |id: u64| {
+            let file = store.path(9, id).join("data");
+            let mut data = std::fs::read(&file).unwrap();
+            make(&mut data);
+            std::fs::write(&file, data).unwrap();
+        };
+        damaged(ids[1]);
+        let reader = store.latest(9).unwrap().unwrap();
+        assert_eq!(reader.meta().as_ref(), [0]);
+        let rejected = reader.rejected();
+        assert!(rejected[0].contains(expected), "{damage}: {rejected:?}");
+        assert_eq!(content(reader), record(0, 400_000));
+        std::fs::remove_file(store.path(9, ids[0]).join("data")).unwrap();
+        let error = store.latest(9).map(|_| ()).unwrap_err();
+        assert!(
+            matches!(&error, SnapshotError::NoneGood { group: 9, rejected } if rejected.len() == 2),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("its file `data` is missing"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_snapshot_whose_end_is_lost_or_of_a_newer_program_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let store = SnapshotStore::open(dir.path()).unwrap();
-    let ids: Vec<u64> = (0..2)
-        .map(|number| write(&store, 9, &[number], &[record(number.into(), 400_000)]))
-        .collect();
+    let id = write(&store, 9, b"meta", &[record(1, 400_000)]);
     drop(store);
-    let open = |id: u64| {
-        sled::Config::new()
-            .path(dir.path().join(format!("9/{id:020}")))
-            .flush_every_ms(None)
-            .open()
-            .unwrap()
+    let change = |change: &dyn Fn(&sled::Db)| {
+        let path = dir.path().join(format!("9/{id:020}"));
+        change(
+            &sled::Config::new()
+                .path(path)
+                .flush_every_ms(None)
+                .open()
+                .unwrap(),
+        );
+        let store = SnapshotStore::open(dir.path()).unwrap();
+        store.latest(9).map(|_| ()).unwrap_err().to_string()
     };
-    // One chunk lost from the newest.
-    let db = open(ids[1]);
-    db.remove(17_u64.to_be_bytes()).unwrap();
-    drop(db);
-    let store = SnapshotStore::open(dir.path()).unwrap();
-    let reader = store.latest(9).unwrap().unwrap();
-    assert_eq!(reader.meta().as_ref(), [0]);
-    assert!(
-        reader.rejected()[0].contains("chunk 17 is missing"),
-        "{:?}",
-        reader.rejected()
-    );
-    assert_eq!(content(reader), record(0, 400_000));
-    drop(store);
-    // One bit flipped in the other.
-    let db = open(ids[0]);
-    let mut chunk = db.get(5_u64.to_be_bytes()).unwrap().unwrap().to_vec();
-    chunk[700] ^= 4;
-    db.insert(5_u64.to_be_bytes(), chunk).unwrap();
-    drop(db);
-    let store = SnapshotStore::open(dir.path()).unwrap();
-    let error = store.latest(9).map(|_| ()).unwrap_err();
-    assert!(
-        matches!(&error, SnapshotError::NoneGood { group: 9, rejected } if rejected.len() == 2),
-        "{error}"
-    );
-    assert!(error.to_string().contains("the checksum of chunk 5"), "{error}");
+    let end = 1_u64.to_be_bytes();
+    let newer = change(&|db| {
+        let mut chunk = db.get(end).unwrap().unwrap().to_vec();
+        chunk[5] = 3;
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&end), &chunk[4..]);
+        chunk[..4].copy_from_slice(&crc.to_le_bytes());
+        db.insert(end, chunk).unwrap();
+    });
+    assert!(newer.contains("format version 3 is unknown"), "{newer}");
+    let lost = change(&|db| drop(db.remove(end).unwrap()));
+    assert!(lost.contains("chunk 1 is missing"), "{lost}");
 }
 
 #[test]

@@ -1,0 +1,492 @@
+//! Snapshots of shards that go on meanwhile, from seeds. `DOCKET_SNAPSHOT_SEED` repeats one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
+use docket_engine::{
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Line, Order,
+    OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version,
+};
+use docket_proto::{
+    NoIntern,
+    snapshot::{self, SnapshotRecord},
+};
+use proptest::prelude::*;
+
+use super::before::{Kept, Shown};
+use crate::{
+    committed::Committed,
+    machine::{self, ShardMachine},
+};
+
+/// Seeds of one run.
+const SEEDS: u64 = 60;
+/// Entries of one log.
+const ENTRIES: usize = 300;
+
+/// splitmix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        (self.next() % most.max(1) as u64) as usize
+    }
+}
+
+/// A replica, and what it has applied.
+struct Replica {
+    committed: Arc<Committed>,
+    machine: ShardMachine,
+}
+
+impl Replica {
+    fn new() -> Self {
+        let committed = Arc::new(Committed::default());
+        let machine = ShardMachine::new(committed.clone(), Arc::default());
+        Self { committed, machine }
+    }
+
+    fn of(log: &[Bytes]) -> Self {
+        let replica = Self::new();
+        replica.apply(0, log);
+        replica
+    }
+
+    fn apply(&self, from: usize, log: &[Bytes]) {
+        for (at, payload) in log.iter().enumerate() {
+            self.machine.apply(Entry {
+                index: (from + at) as u64,
+                term: 1,
+                payload,
+            });
+        }
+    }
+
+    fn restored(snapshot: &[u8]) -> Self {
+        let replica = Self::new();
+        let chunk = Ok(Bytes::copy_from_slice(snapshot));
+        replica.machine.restore(&mut std::iter::once(chunk)).unwrap();
+        replica
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        written(self.machine.capture(), |_| {}).unwrap()
+    }
+}
+
+/// What a capture writes, while something is done between its pieces.
+fn written(capture: Box<dyn Capture>, mut meanwhile: impl FnMut(usize)) -> Result<Vec<u8>, CaptureError> {
+    let (mut bytes, mut pieces) = (Vec::new(), 0);
+    capture.write(&mut |piece| {
+        bytes.extend_from_slice(piece);
+        pieces += 1;
+        meanwhile(pieces);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+/// Makes a log, on a replica of its own.
+struct Log {
+    chance: Chance,
+    replica: Replica,
+    time: i64,
+    records: u64,
+    orders: Vec<OrderId>,
+    entries: Vec<Bytes>,
+}
+
+impl Log {
+    fn new(seed: u64) -> Self {
+        let mut log = Self {
+            chance: Chance(seed),
+            replica: Replica::new(),
+            time: 1_000,
+            records: 0,
+            orders: Vec::new(),
+            entries: Vec::new(),
+        };
+        for _ in 0..ENTRIES {
+            log.entry();
+        }
+        log
+    }
+
+    fn entry(&mut self) {
+        let mut payload = Vec::new();
+        machine::begin(1, &mut payload);
+        let record = match self.chance.below(20) {
+            0..2 => self.open_customer(),
+            2..4 => self.open_item(),
+            4 => self.adjust(),
+            5 => self.update(),
+            6 => self.stale(),
+            7..12 => self.place(),
+            12..16 => self.reserve(),
+            16..18 => self.confirm(),
+            _ => self.cancel(),
+        };
+        for record in record {
+            machine::encode(&record, &mut payload);
+        }
+        self.replica
+            .apply(self.entries.len(), &[Bytes::from(payload.clone())]);
+        self.entries.push(payload.into());
+    }
+
+    fn record(&mut self, facts: Vec<(u64, Fact)>, asked: bool) -> Vec<Record> {
+        self.time += self.chance.below(2) as i64;
+        self.records += 1;
+        let event = |(version, fact)| Event {
+            version: Version(version),
+            decider: Decider(self.records as u32),
+            fact,
+        };
+        let request = Request {
+            key: self.records.into(),
+            fingerprint: self.records,
+        };
+        vec![Record {
+            time: Time(self.time),
+            events: facts.into_iter().map(event).collect(),
+            request: asked.then_some(request),
+            unchanged: None,
+        }]
+    }
+
+    fn a_customer(&mut self) -> Option<Arc<Customer>> {
+        let ids = self.replica.committed.customer_ids.read();
+        let id = ids.iter().nth(self.chance.below(ids.len()))?;
+        self.replica.committed.customers.get(id).map(|it| it.clone())
+    }
+
+    fn an_item(&mut self) -> Option<Arc<Item>> {
+        let skus = self.replica.committed.skus.read();
+        let sku = skus.iter().nth(self.chance.below(skus.len()))?;
+        self.replica.committed.items.get(sku).map(|it| it.clone())
+    }
+
+    fn an_order(&mut self) -> Option<Arc<Order>> {
+        let id = self.orders.get(self.chance.below(self.orders.len()))?;
+        self.replica.committed.orders.get(*id)
+    }
+
+    fn open_customer(&mut self) -> Vec<Record> {
+        // Names come in any order.
+        let id = CustomerId::new(&format!("c{}", self.chance.next())).unwrap();
+        let created = CustomerEvent::Created {
+            display_name: "".into(),
+            currency: "EUR".parse().unwrap(),
+            credit_limit: Amount(1 << 40),
+        };
+        self.record(vec![(1, Fact::Customer(id, created))], true)
+    }
+
+    fn open_item(&mut self) -> Vec<Record> {
+        let sku = Sku::new(&format!("i{}", self.chance.next())).unwrap();
+        let created = ItemEvent::Created {
+            display_name: "".into(),
+            currency: "EUR".parse().unwrap(),
+            unit_price: Amount(3),
+            on_hand: Quantity(1 << 40),
+        };
+        self.record(vec![(1, Fact::Item(sku, created))], true)
+    }
+
+    fn adjust(&mut self) -> Vec<Record> {
+        let Some(item) = self.an_item() else {
+            return Vec::new();
+        };
+        let adjusted = ItemEvent::Adjusted { delta: Quantity(1) };
+        self.record(
+            vec![(item.version.0 + 1, Fact::Item(item.sku.clone(), adjusted))],
+            true,
+        )
+    }
+
+    fn update(&mut self) -> Vec<Record> {
+        let Some(customer) = self.a_customer() else {
+            return Vec::new();
+        };
+        let credited = CustomerEvent::Credited { amount: Amount(1) };
+        let fact = Fact::Customer(customer.id.clone(), credited);
+        self.record(vec![(customer.version.0 + 1, fact)], true)
+    }
+
+    /// What was decided on another state is refused, and its life with it.
+    fn stale(&mut self) -> Vec<Record> {
+        let Some(customer) = self.a_customer() else {
+            return Vec::new();
+        };
+        let credited = CustomerEvent::Credited { amount: Amount(1) };
+        let fact = Fact::Customer(customer.id.clone(), credited);
+        self.record(vec![(customer.version.0 + 7, fact)], false)
+    }
+
+    fn place(&mut self) -> Vec<Record> {
+        let (Some(customer), Some(item)) = (self.a_customer(), self.an_item()) else {
+            return Vec::new();
+        };
+        // Nearly in order.
+        let ms = 10 * self.entries.len() as u64 + self.chance.next() % 100;
+        let id = OrderId::compose(ms, 7, self.chance.next().into());
+        let lines = (0..=self.chance.below(3)).map(|_| Line {
+            sku: item.sku.clone(),
+            quantity: Quantity(1),
+            unit_price: item.unit_price,
+        });
+        let placed = OrderEvent::Placed {
+            customer: customer.id.clone(),
+            currency: "EUR".parse().unwrap(),
+            lines: lines.collect(),
+        };
+        let order = Order::create(id, &placed, Time(0)).unwrap();
+        let held = CustomerEvent::Held {
+            order: id,
+            amount: order.total,
+        };
+        self.orders.push(id);
+        self.record(
+            vec![
+                (1, Fact::Order(id, placed)),
+                (customer.version.0 + 1, Fact::Customer(customer.id.clone(), held)),
+            ],
+            true,
+        )
+    }
+
+    fn reserve(&mut self) -> Vec<Record> {
+        let Some(item) = self.an_item() else {
+            return Vec::new();
+        };
+        let order = match self.an_order() {
+            Some(order) if self.chance.below(2) == 0 => order.id,
+            // Of another shard, whose clock is another.
+            _ => OrderId::compose(self.chance.next() % 5_000, 9, self.chance.next().into()),
+        };
+        let fact = match self.replica.committed.reservations.get(&item.sku, order) {
+            Some(quantity) => ItemEvent::Released { order, quantity },
+            None => ItemEvent::Reserved {
+                order,
+                quantity: Quantity(2),
+            },
+        };
+        self.record(
+            vec![(item.version.0 + 1, Fact::Item(item.sku.clone(), fact))],
+            false,
+        )
+    }
+
+    fn confirm(&mut self) -> Vec<Record> {
+        match self.an_order() {
+            Some(order) if order.state == OrderState::Pending => {
+                self.record(vec![(2, Fact::Order(order.id, OrderEvent::Confirmed))], false)
+            }
+            _ => self.reserve(),
+        }
+    }
+
+    fn cancel(&mut self) -> Vec<Record> {
+        let Some(order) = self.an_order().filter(|order| order.state != OrderState::Pending) else {
+            return self.release();
+        };
+        let next = order.version.0 + 1;
+        if order.state == OrderState::Cancelled {
+            if order.is_settled() {
+                return self.release();
+            }
+            return self.record(vec![(next, Fact::Order(order.id, OrderEvent::Released))], false);
+        }
+        let customer = self.replica.committed.customers.get(&order.customer);
+        let version = customer.map_or(0, |customer| customer.version.0);
+        let released = CustomerEvent::Released {
+            order: order.id,
+            amount: order.held(),
+        };
+        self.record(
+            vec![
+                (next, Fact::Order(order.id, OrderEvent::Cancelled)),
+                (version + 1, Fact::Customer(order.customer.clone(), released)),
+            ],
+            true,
+        )
+    }
+
+    /// Takes any reservation back.
+    fn release(&mut self) -> Vec<Record> {
+        let all = self.replica.committed.reservations.all();
+        let Some((sku, order, quantity)) = all.get(self.chance.below(all.len())).cloned() else {
+            return Vec::new();
+        };
+        let version = self
+            .replica
+            .committed
+            .items
+            .get(&sku)
+            .map_or(0, |item| item.version.0);
+        let released = ItemEvent::Released { order, quantity };
+        self.record(vec![(version + 1, Fact::Item(sku, released))], false)
+    }
+}
+
+#[track_caller]
+fn check(snapshot: &[u8], expected: &[u8], what: &str) {
+    // Where its pieces are cut depends on what was passed over.
+    let (snapshot, expected) = (records(snapshot), records(expected));
+    if snapshot == expected {
+        return;
+    }
+    let differing = snapshot
+        .iter()
+        .zip(&expected)
+        .find(|(record, expected)| record != expected);
+    panic!(
+        "{what}: {} records for {}; {differing:#?}",
+        snapshot.len(),
+        expected.len()
+    );
+}
+
+/// The records of a snapshot, whatever its pieces.
+fn records(mut snapshot: &[u8]) -> Vec<SnapshotRecord> {
+    let mut all = Vec::new();
+    while let Some((length, rest)) = snapshot.split_first_chunk::<4>() {
+        let (piece, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        all.extend(snapshot::records(piece, &NoIntern).map(Result::unwrap));
+        snapshot = rest;
+    }
+    all
+}
+
+fn seeds() -> Vec<u64> {
+    let asked = std::env::var("DOCKET_SNAPSHOT_SEED").ok();
+    match asked.and_then(|seed| seed.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..SEEDS).collect(),
+    }
+}
+
+#[test]
+fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
+    for seed in seeds() {
+        let log = Log::new(seed);
+        let (log, mut chance) = (log.entries, log.chance);
+        let at = chance.below(ENTRIES);
+        let expected = Replica::of(&log[..at]).snapshot();
+        let replica = Replica::of(&log[..at]);
+        // Another one begins in the middle of it, and is written when that is.
+        let (mut applied, mut second) = (at, None);
+        let second_at = 2 + chance.below(20);
+        let bytes = written(replica.machine.capture(), |pieces| {
+            let more = chance.below(4).min(ENTRIES - applied);
+            replica.apply(applied, &log[applied..applied + more]);
+            applied += more;
+            if pieces == second_at {
+                second = Some((applied, replica.machine.capture()));
+            }
+        });
+        let what = format!("seed {seed}: not the state of entry {at}");
+        check(&bytes.unwrap(), &expected, &what);
+        if let Some((at, second)) = second {
+            let expected = Replica::of(&log[..at]).snapshot();
+            check(
+                &written(second, |_| {}).unwrap(),
+                &expected,
+                &format!("seed {seed}: the second is not the state of entry {at}"),
+            );
+        }
+        assert!(
+            !replica.committed.captures.want_anything(),
+            "seed {seed}: something is kept for nobody"
+        );
+        // And who goes on from it ends where everybody does.
+        let restored = Replica::restored(&expected);
+        restored.apply(at, &log[at..]);
+        let what = format!("seed {seed}: restored at {at} it is another");
+        check(&restored.snapshot(), &Replica::of(&log).snapshot(), &what);
+    }
+}
+
+#[test]
+fn many_pieces_are_written_so_that_much_is_applied_between_them() {
+    let log = Log::new(7).entries;
+    let mut pieces = 0;
+    written(Replica::of(&log).machine.capture(), |_| pieces += 1).unwrap();
+    assert!(pieces > 60, "{pieces}");
+}
+
+#[test]
+fn a_snapshot_of_a_state_that_is_replaced_meanwhile_is_given_up() {
+    let log = Log::new(3).entries;
+    let snapshot = Replica::of(&log).snapshot();
+    let pieces = {
+        let mut pieces = 0;
+        written(Replica::of(&log).machine.capture(), |_| pieces += 1).unwrap();
+        pieces
+    };
+    for at in 1..pieces {
+        let replica = Replica::of(&log);
+        let result = written(replica.machine.capture(), |piece| {
+            if piece == at {
+                let chunk = Ok(Bytes::copy_from_slice(&snapshot));
+                replica.machine.restore(&mut std::iter::once(chunk)).unwrap();
+            }
+        });
+        let error = result.expect_err("the state was replaced").to_string();
+        assert!(error.contains("replaced"), "at piece {at}: {error}");
+    }
+}
+
+#[test]
+fn nothing_is_kept_any_more_for_a_snapshot_that_is_given_up() {
+    let replica = Replica::of(&Log::new(5).entries);
+    drop(replica.machine.capture());
+    assert!(!replica.committed.captures.want_anything());
+    let failed = replica
+        .machine
+        .capture()
+        .write(&mut |_| Err(CaptureError::new("the disk is full")));
+    assert!(failed.is_err() && !replica.committed.captures.want_anything());
+}
+
+proptest! {
+    /// Whatever is changed between the slices, what is shown is what was there at the beginning, in order.
+    #[test]
+    fn what_is_kept_and_what_is_there_are_together_what_was_there(
+        begin in proptest::collection::btree_map(0..40_u8, 0..100_u8, 0..40),
+        changes in proptest::collection::vec(
+            proptest::collection::vec((0..40_u8, proptest::option::of(100..200_u8)), 0..6), 0..20),
+        most in 1..6_usize,
+    ) {
+        let (mut now, mut kept, mut shown) = (begin.clone(), Kept::default(), Vec::new());
+        for changes in changes.into_iter().chain(std::iter::repeat(Vec::new())) {
+            for (key, value) in changes {
+                kept.keep(&key, || now.get(&key).copied());
+                match value {
+                    Some(value) => now.insert(key, value),
+                    None => now.remove(&key),
+                };
+            }
+            let from = kept.done().map_or(0, |done| done + 1);
+            let live: Vec<_> = now.range(from..).take(most).map(|(key, value)| (*key, *value)).collect();
+            let until = live.last().filter(|_| live.len() == most).map(|(key, _)| *key);
+            let more = kept.slice(live.into_iter(), until, |key, value| {
+                let (Shown::Now(value) | Shown::Was(value)) = value;
+                shown.push((*key, value));
+            });
+            if !more {
+                break;
+            }
+        }
+        prop_assert!(shown.into_iter().eq(begin));
+    }
+}
