@@ -77,6 +77,10 @@ pub const PEER_KEEPALIVE_TIMEOUT_MS: u64 = 4_000;
 /// How long an append or a part of a snapshot may wait to be sent or answered, in milliseconds, before its connection is given up.
 pub const PEER_STALL_MS: u64 = 10_000;
 
+/// How long news of what is committed waits for entries that it can go with, in milliseconds. Most commits are followed by others: those
+/// that confirm what was just answered, if nothing else. A replica is so much later to show what it need not show yet.
+pub const PEER_NEWS_MS: u64 = 5;
+
 /// How long nothing of a snapshot is sent before the peer hears that there is more to come, in milliseconds.
 pub const PEER_ALIVE_MS: u64 = PEER_STALL_MS / 4;
 
