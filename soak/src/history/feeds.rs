@@ -42,7 +42,6 @@ pub fn check_feeds(history: &History, requests: &[Request<'_>]) -> Vec<Fault> {
             teller.check_life(name, life, &mut faults);
             teller.check_asked(name, life, &asked, &mut faults);
         }
-        teller.check_times(feed, &mut faults);
         teller.check_reads(&lives, &mut faults);
         if let Some(books) = &history.books {
             teller.check_end(books, &lives, &asked, &mut faults);
@@ -180,6 +179,9 @@ impl Teller<'_> {
                     "{name} is shown with a reason of refusal that its state does not have"
                 ));
             }
+            if before.is_some_and(|before| before.at > change.at) {
+                fault(format!("the time of {name} goes back"));
+            }
             if before.is_some_and(|before| !is_same(&before.order, &change.order)) {
                 fault(format!("{name} is told to be another order than it was"));
             }
@@ -209,23 +211,6 @@ impl Teller<'_> {
         {
             let what = format!("{name} is told to be cancelled, and by then nobody had asked for that");
             faults.push(self.fault(what, name, &[]));
-        }
-    }
-
-    /// The times of one customer's changes do not go back.
-    fn check_times(&self, feed: &Feed, faults: &mut Vec<Fault>) {
-        let mut newest: HashMap<&str, &Change> = HashMap::new();
-        for change in &feed.changes {
-            let before = newest.insert(&change.order.customer, change);
-            if let Some(before) = before
-                && before.at > change.at
-            {
-                let what = format!(
-                    "the time of {} goes back behind:\n    {before}",
-                    change.order.customer
-                );
-                faults.push(self.fault(what, &change.order.name, &[]));
-            }
         }
     }
 

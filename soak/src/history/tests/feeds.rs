@@ -214,10 +214,10 @@ fn one_etag_is_one_order() {
 }
 
 #[test]
-fn times_of_one_customer_that_go_back_are_refused() {
+fn times_of_one_order_that_go_back_are_refused() {
     let mut changes = right();
     changes[3].at = 0;
-    check(changes, "the time of customers/ann goes back");
+    check(changes, "the time of orders/1 goes back");
 }
 
 #[test]
