@@ -1,5 +1,5 @@
 //! What a node does beside its work, once a second: passivates idle actors, takes up orders that nobody drives, releases
-//! stock that was reserved for orders which never came to be, and counts.
+//! stock that was reserved for orders which never came to be, forgets changes that are too old for the feed, and counts.
 //!
 //! **Orphaned reservations.** An order's items are asked while its first event is still on its way to the disk. If that
 //! event is lost (a crash, a lost leadership), an item may hold a reservation of an order that does not exist. After a
@@ -15,12 +15,13 @@ use std::{
 };
 
 use docket_cluster::{ShardId, clock::wall_clock};
-use docket_engine::{Order, OrderId, Sku};
+use docket_engine::{Order, OrderId, Sku, Time};
 use docket_proto::peer_call::Reservation;
 
 use crate::{
     docket::Inner,
     entity::item::ItemMessage,
+    feed::AsFeed as _,
     shard::{Router, Shard},
 };
 
@@ -43,6 +44,12 @@ fn is_grown_up(order: &OrderId) -> bool {
     age.map_or(true, |age| age >= RESUMED_AFTER)
 }
 
+/// The time so long ago.
+fn before(age: Duration) -> Time {
+    let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(i64::try_from(since.saturating_sub(age).as_micros()).unwrap_or(i64::MAX))
+}
+
 /// Runs until the node closes.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rounds = tokio::time::interval(ROUND);
@@ -55,7 +62,11 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             () = inner.closing.cancelled() => return,
         }
         let router = &inner.router;
+        let too_old = inner.feed.retained_for.map(before);
         for shard in &router.shards {
+            if let Some(too_old) = too_old {
+                shard.committed().feed().forget_before(too_old);
+            }
             let (now_s, idle_s) = (shard.count_uptime(), inner.actors.idle_s);
             shard.orders().passivate_idle(now_s, idle_s);
             shard.customers().passivate_idle(now_s, idle_s);

@@ -29,6 +29,13 @@ pub(crate) const DONE: u8 = 0;
 /// A record that did not fit and changed nothing.
 pub(crate) const CONFLICT: u8 = 1;
 
+/// Since which version of the peer protocol nodes read snapshots of the format that is written.
+const SNAPSHOTS_SINCE: u32 = 2;
+const _: () = assert!(
+    FORMAT == 2,
+    "a new format of snapshots needs a new version of the peer protocol"
+);
+
 /// A larger piece is none of ours.
 const PIECE_BYTES_MAX: usize = 16 << 20;
 
@@ -178,6 +185,10 @@ impl StateMachine for ShardMachine {
 
     fn state_bytes(&self) -> u64 {
         self.committed.state_bytes()
+    }
+
+    fn snapshots_since(&self) -> u32 {
+        SNAPSHOTS_SINCE
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {

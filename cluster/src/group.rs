@@ -93,7 +93,7 @@ pub struct GroupStatus {
 }
 
 /// How far a member of a group is, as its leader knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaStatus {
     /// The node that it is on.
     pub node: NodeId,
@@ -103,6 +103,8 @@ pub struct ReplicaStatus {
     pub match_index: Option<u64>,
     /// Entries of the leader's log behind that.
     pub lag: u64,
+    /// Why its leader sends it nothing that it lacks; `None` where it does.
+    pub held_back: Option<Arc<str>>,
 }
 
 /// A proposal that has entered the log's queue and waits until it is durable, agreed and applied.
@@ -291,17 +293,21 @@ impl Group {
         let applied_index = self.progress().applied_index();
         let next = |index: Option<u64>| index.map_or(0, |index| index + 1);
         let membership = raft.membership_config.membership();
+        // Once it has all that the log says, it needs no snapshot any more.
+        let held_back = |node: u64, lag: u64| self.progress().held_back(node).filter(|_| lag > 0);
         let voters: Vec<_> = membership.voter_ids().map(NodeId).collect();
         let replicas = raft.replication.iter().flatten();
         let replicas = replicas
             .filter(|(node, _)| **node != raft.id)
             .map(|(node, matched)| {
                 let match_index = matched.as_ref().map(|id| id.index);
+                let lag = next(last_log_index).saturating_sub(next(match_index));
                 ReplicaStatus {
                     node: NodeId(*node),
                     votes: voters.contains(&NodeId(*node)),
                     match_index,
-                    lag: next(last_log_index).saturating_sub(next(match_index)),
+                    lag,
+                    held_back: held_back(*node, lag),
                 }
             });
         GroupStatus {

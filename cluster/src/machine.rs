@@ -5,6 +5,8 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::PROTOCOL_VERSION_OLDEST;
+
 /// One committed entry, handed to [`StateMachine::apply`].
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -46,6 +48,12 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Roughly how many bytes a snapshot would weigh now. A snapshot is due when the log since the last one outweighs it.
     fn state_bytes(&self) -> u64;
+
+    /// Since which version of the peer protocol nodes can read what [`capture`](Self::capture) writes. A node that speaks an older one is
+    /// not sent it: it would stop, and not start again.
+    fn snapshots_since(&self) -> u32 {
+        PROTOCOL_VERSION_OLDEST
+    }
 
     /// Replaces the whole state by a snapshot: the bytes that [`Capture::write`] wrote, in the same order. How they are cut into chunks
     /// may differ from how they were written.

@@ -48,6 +48,8 @@ pub(crate) struct Network {
     pub(crate) progress: Arc<Progress>,
     /// `None` on a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
+    /// Who speaks an older version of the peer protocol cannot read the group's snapshots.
+    pub(crate) snapshots_since: u32,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -59,6 +61,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             node: NodeId(target),
             progress: Arc::clone(&self.progress),
             peers: self.peers.clone(),
+            snapshots_since: self.snapshots_since,
             traffic: Traffic::to(NodeId(target)),
         }
     }
@@ -70,6 +73,7 @@ pub(crate) struct Peer {
     node: NodeId,
     progress: Arc<Progress>,
     peers: Option<Arc<Peers>>,
+    snapshots_since: u32,
     traffic: Traffic,
 }
 
@@ -207,6 +211,24 @@ impl Peer {
             && !self.progress.votes(self.node.0)
     }
 
+    /// Whether the peer can read the group's snapshots. Where it cannot it is sent none: that is told once, and shown while it is so.
+    fn is_read_by(&self, connection: &Connection) -> Result<(), Unreachable<TypeConfig>> {
+        let speaks = connection.version();
+        if speaks >= self.snapshots_since {
+            self.progress.send_again(self.node.0);
+            return Ok(());
+        }
+        let why = format!(
+            "it is sent no snapshot: it speaks version {speaks} of the peer protocol, and reads none of this format, which needs version {}: \
+             start it with the newer program",
+            self.snapshots_since
+        );
+        if self.progress.hold_back(self.node.0, &why) {
+            tracing::warn!(group = %self.group, to = %self.node, "a replica waits: {why}");
+        }
+        Err(self.unreachable(format_args!("node {}: {why}", self.node)))
+    }
+
     async fn send_snapshot(
         &self,
         vote: Vote,
@@ -215,6 +237,10 @@ impl Peer {
         let links = self.links().map_err(|error| self.unreachable(error))?;
         let connection = links.snapshot.connection().await;
         let connection = connection.map_err(|error| self.unreachable(error))?;
+        self.is_read_by(&connection).inspect_err(|_| {
+            // The next attempt says Hello again: to a newer program, perhaps, of which nothing would be heard on this connection.
+            links.snapshot.discard(&connection);
+        })?;
         let (digest, id) = (snapshot.snapshot.digest(), snapshot.snapshot.id());
         let mut head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, digest, id)
             .map_err(|error| self.unreachable(error))?;

@@ -1,6 +1,6 @@
 //! What the parts of a group tell one another without asking the Raft core: how far it has applied, what it has voted, why it stopped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Progress {
     /// Bytes in the log that no snapshot holds.
     bytes_since_snapshot: AtomicU64,
     snapshot: Mutex<SnapshotProgress>,
+    /// Members that are sent no snapshots by this node, and why.
+    held_back: Mutex<BTreeMap<u64, Arc<str>>>,
     /// How many appliers of the group there are: one, but while one core follows another.
     appliers: watch::Sender<usize>,
     /// Wakes whoever takes snapshots and cuts the journal.
@@ -63,6 +65,7 @@ impl Progress {
             voters: Mutex::default(),
             bytes_since_snapshot: AtomicU64::new(0),
             snapshot: Mutex::default(),
+            held_back: Mutex::default(),
             appliers: watch::Sender::new(0),
             chores,
             snapshot_bytes_min,
@@ -74,6 +77,7 @@ impl Progress {
         self.marks.restart(None);
         self.alone.store(false, Ordering::SeqCst);
         self.voters.lock().clear();
+        self.held_back.lock().clear();
         self.bytes_since_snapshot.store(0, Ordering::Relaxed);
         *self.snapshot.lock() = SnapshotProgress::default();
         self.applied_next.store(0, Ordering::Release);
@@ -130,6 +134,22 @@ impl Progress {
     /// Whether a node votes, by the newest membership in the log.
     pub(crate) fn votes(&self, node: u64) -> bool {
         self.voters.lock().contains(&node)
+    }
+
+    /// Notes why a member is sent no snapshots; whether that is news.
+    pub(crate) fn hold_back(&self, node: u64, why: &str) -> bool {
+        let before = self.held_back.lock().insert(node, why.into());
+        before.as_deref() != Some(why)
+    }
+
+    /// Notes that it is sent them.
+    pub(crate) fn send_again(&self, node: u64) {
+        self.held_back.lock().remove(&node);
+    }
+
+    /// Why a member is sent no snapshots.
+    pub(crate) fn held_back(&self, node: u64) -> Option<Arc<str>> {
+        self.held_back.lock().get(&node).cloned()
     }
 
     /// Notes that entries were taken back, a membership among them perhaps: whoever takes entries back follows another voter.

@@ -190,6 +190,7 @@ fn group(
                 match_index,
                 lag,
                 applied_index: told.get(&node_id).map_or(0, |group| group.applied_index),
+                held_back: of_leader.map(|one| one.held_back.clone()).unwrap_or_default(),
             }
         })
         .collect();
@@ -230,6 +231,16 @@ fn reasons(
     // Every node takes itself for the only one of what it is alone with; among others it is enough that somebody leads.
     for group in groups.iter().filter(|group| group.leader_id == 0) {
         reasons.push(format!("{} has no leader", group.group));
+    }
+    for group in groups {
+        for replica in group
+            .replicas
+            .iter()
+            .filter(|replica| !replica.held_back.is_empty())
+        {
+            let (node, name, why) = (replica.node_id, &group.group, &replica.held_back);
+            reasons.push(format!("node {node}: its replica of {name} waits: {why}"));
+        }
     }
     for node in nodes {
         for group in node.groups.iter().filter(|group| !group.stopped.is_empty()) {
@@ -272,6 +283,7 @@ mod tests {
             match_index,
             lag,
             applied_index: 0,
+            held_back: String::new(),
         }
     }
 
@@ -368,6 +380,19 @@ mod tests {
         // Also where only its follower is heard of.
         let status = of(node(1, 1, 5), vec![answers(node(3, 3, 6)), dead(2)]);
         assert_eq!(status.groups[0].leader_id, 3);
+    }
+
+    #[test]
+    fn a_replica_that_its_leader_sends_nothing_is_a_reason() {
+        let mut leader = node(1, 1, 5);
+        let replicas = &mut leader.groups[0].replicas;
+        let old = replicas.iter_mut().find(|one| one.node_id == 3).unwrap();
+        old.held_back = "its program is too old".into();
+        let status = of(leader, vec![answers(node(2, 1, 5)), answers(node(3, 1, 5))]);
+        assert_eq!(
+            status.reasons,
+            ["node 3: its replica of shard-0 waits: its program is too old"]
+        );
     }
 
     #[test]

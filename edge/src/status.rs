@@ -86,6 +86,7 @@ fn replica(replica: &ReplicaStatus) -> v1::ReplicaStatus {
         match_index: replica.match_index.unwrap_or(0),
         lag: replica.lag,
         applied_index: 0,
+        held_back: replica.held_back.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

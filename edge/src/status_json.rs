@@ -119,6 +119,7 @@ fn replica(replica: &v1::ReplicaStatus) -> Value {
         "match_index": replica.match_index,
         "lag": replica.lag,
         "applied_index": replica.applied_index,
+        "held_back": replica.held_back,
     })
 }
 

@@ -44,11 +44,14 @@ pub enum Bug {
     KeepActors,
     /// A refusal is answered without asking whether this node still leads.
     RefuseWithoutCheck,
+    /// Whoever applies a change of an item stamps it with its own clock, so that replicas make different things of one entry. No client is
+    /// shown that time: only the comparison of replicas can find it.
+    ApplyReadsClock,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::SkipSync,
         Self::AckBeforeSync,
         Self::FollowerAcksUnsynced,
@@ -65,6 +68,7 @@ impl Bug {
         Self::NoFence,
         Self::KeepActors,
         Self::RefuseWithoutCheck,
+        Self::ApplyReadsClock,
     ];
 }
 

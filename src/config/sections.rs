@@ -1,6 +1,6 @@
 //! What can be configured: plain structs, each field with its unit and default.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options};
 use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
@@ -100,6 +100,9 @@ pub struct Feed {
     /// Changes of orders that are kept in each shard, at 40 bytes in memory: a watch can be resumed as long as what it
     /// has missed is among them. Default 65,536, which are 2.5 MiB for each shard.
     pub retained_max: usize,
+    /// For how long a change is kept at most, in seconds, by the node's clock; 0 keeps each for as long as `retained_max` has room.
+    /// Default 0.
+    pub retained_s: u64,
     /// Watches on this node, each of which is one of the `admission.max_streams` as well. Default 512.
     pub watches_max: usize,
     /// Watches of one account. Default 64.
@@ -123,6 +126,7 @@ impl Default for Feed {
         } = FeedConfig::default();
         Self {
             retained_max: FeedLimits::default().retained_max,
+            retained_s: FeedLimits::default().retained_for.map_or(0, |age| age.as_secs()),
             watches_max,
             watches_per_account,
             buffer_bytes,
@@ -311,6 +315,7 @@ impl Config {
             },
             feed: FeedLimits {
                 retained_max: self.feed.retained_max,
+                retained_for: (self.feed.retained_s > 0).then(|| Duration::from_secs(self.feed.retained_s)),
             },
             before_decision: None,
         }

@@ -257,6 +257,7 @@ mod tests {
             match_index,
             lag,
             applied_index: 0,
+            held_back: String::new(),
         }
     }
 

@@ -4,10 +4,15 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use docket_soak::{
     report,
-    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene, sample::Gauges},
+    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene, Told, sample::Gauges},
 };
 
+use tokio::{sync::watch, time::timeout};
+
 use crate::support::Shell;
+
+/// How long a server and the first orders may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn plan(shell: &Shell) -> Plan {
     Plan {
@@ -188,8 +193,16 @@ async fn a_run_that_is_ended_early_checks_what_it_did_and_reports_it() {
         ..plan(&shell)
     };
     let scene = Arc::new(Scene::new(plan.sample));
-    let (outcome, ()) = tokio::join!(suite::run(plan, Arc::clone(&scene), Box::new(|_| {})), async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
+    // However long the server takes to start: before there is load there is nothing to end.
+    let (loads, mut loaded) = watch::channel(0);
+    let told: Told = Box::new(move |sample| {
+        if sample.orders > 0.0 {
+            loads.send_modify(|samples| *samples += 1);
+        }
+    });
+    let (outcome, ()) = tokio::join!(suite::run(plan, Arc::clone(&scene), told), async {
+        let enough = timeout(PATIENCE, loaded.wait_for(|samples| *samples >= 3));
+        enough.await.expect("orders are placed").unwrap();
         scene.interrupt();
     });
     let outcome = outcome.unwrap();

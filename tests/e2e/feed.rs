@@ -330,3 +330,83 @@ async fn consumers_of_three_nodes_see_the_same_though_each_node_is_killed_in_tur
         server.stop(nodes.home(node));
     }
 }
+
+/// The orders of which it is told until this one is confirmed.
+async fn told_until_confirmed(watch: &mut docket_client::OrderWatch, order: &str) -> BTreeSet<String> {
+    let mut told = BTreeSet::new();
+    loop {
+        for change in watch.next().await.unwrap().changes {
+            let (kind, name) = (change.kind(), change.order.unwrap().name);
+            let is_last = kind == Kind::Confirmed && name == order;
+            told.insert(name);
+            if is_last {
+                return told;
+            }
+        }
+    }
+}
+
+/// By the clock of the node, which is moved here: nobody waits for an hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_that_are_older_than_they_are_kept_for_are_forgotten_and_newer_ones_are_not() {
+    if !cfg!(debug_assertions) {
+        return println!("skipped: the program has no debug assertions, and does not move its clock");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    std::fs::write(&clock, "0").unwrap();
+    let home = Home::new()
+        .variable(docket_cluster::clock::VARIABLE, clock.to_str().unwrap())
+        .set("feed.retained_s", "3600");
+    let server = Server::start(&home);
+    let api = Api::admin(&server, &home).await;
+    stock(&api).await;
+    let options = Options {
+        credential: Credential::ApiKey(home.admin_key()),
+        ..Options::new([format!("http://{}", server.grpc)])
+    };
+    let client = Client::new(options).unwrap();
+    let watch = |resume_token: &str| {
+        client.watch_orders(WatchOrdersRequest {
+            start: Start::Oldest.into(),
+            resume_token: resume_token.to_owned(),
+            ..WatchOrdersRequest::default()
+        })
+    };
+    let at_first = watch("").next().await.unwrap().resume_token;
+    let place = async |id: &str| {
+        let placed = api.orders().place_order(order(id, "ada", &[("nut", 1, 0)])).await;
+        let placed = placed.unwrap().into_inner();
+        (placed.name, placed.create_time.unwrap().seconds)
+    };
+    let (old, placed_s) = place("old").await;
+    let mut goes_on = watch(&at_first);
+    told_until_confirmed(&mut goes_on, &old).await;
+
+    // Most of an hour is no matter; a little more than one is.
+    std::fs::write(&clock, "3500000").unwrap();
+    let begun = Instant::now();
+    let mut young = place("young").await;
+    while young.1 < placed_s + 3_000 {
+        assert!(begun.elapsed() < PATIENCE, "the clock is not moved");
+        tokio::time::sleep(LOOK_AGAIN).await;
+        young = place(&format!("young-{}", begun.elapsed().as_nanos())).await;
+    }
+    let (young, _) = young;
+    assert!(watch(&at_first).next().await.is_ok(), "it is kept for an hour");
+    std::fs::write(&clock, "3700000").unwrap();
+    let refused = loop {
+        match watch(&at_first).next().await {
+            Ok(_) => assert!(begun.elapsed() < PATIENCE, "it is kept for longer than an hour"),
+            Err(status) => break status,
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    // Who was there misses nothing, and who comes now has what is young enough.
+    for mut watch in [goes_on, watch("")] {
+        let seen = told_until_confirmed(&mut watch, &young).await;
+        assert!(!seen.contains(&old), "{old} is shown again");
+    }
+    server.stop(&home);
+}

@@ -1,6 +1,6 @@
 //! Histories that check out: clients place, cancel, book, read and list while faults are injected, several at a time, and nodes join,
 //! leave and give replicas away; every call is written down, and the whole is held against what a right server can have answered
-//! (`docket_soak::history`).
+//! (`docket_soak::history`). Consumers watch the feed all the while, at one node after the other, each behind its last token.
 //!
 //! Some seconds by themselves; longer so, or by `just history`:
 //!
@@ -16,21 +16,19 @@ mod clock;
 mod members;
 mod membership;
 mod single;
+mod staff;
 mod stage;
 mod together;
 mod unwritable;
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use docket_soak::{
-    Chance, Target,
+    Chance,
     history::{
         Books, History, Outcome,
         clients::{Client, Names, Node, Shop},
@@ -38,16 +36,14 @@ use docket_soak::{
     },
 };
 use futures::future::join_all;
-use tokio::task::JoinHandle;
 
-use self::{members::moves_clocks, stage::Servers};
-use crate::{
-    environment::number,
-    server::{LOOK_AGAIN, PATIENCE},
+use self::{
+    members::moves_clocks,
+    staff::{Staff, Working},
+    stage::Servers,
 };
+use crate::environment::number;
 
-/// A client rests for up to this long between two calls.
-const PAUSE: Duration = Duration::from_millis(8);
 /// A history is no longer than this and the round of faults in which that is over.
 const EPISODE: Duration = Duration::from_secs(60);
 /// Within this time after the last fault is over every node serves orders of everybody, also one that has to be started: an election
@@ -74,7 +70,7 @@ async fn histories(mut servers: Servers, seed: u64, clients: u32, lasts: Duratio
         let shop = Shop::open(&servers.target(1), seed, episode).await.unwrap();
         let shop = Arc::new(shop);
         println!("episode {episode}");
-        let mut staff: Vec<Client> = (1..=clients).map(|number| Client::new(&shop, number)).collect();
+        let mut staff = Staff::new(&shop, &servers.ways(), clients).await;
         let mut probes: BTreeMap<u8, Client> = BTreeMap::new();
         loop {
             staff = round(&mut servers, &shop, staff, &mut probes, &mut plan, &mut chance).await;
@@ -83,6 +79,7 @@ async fn histories(mut servers: Servers, seed: u64, clients: u32, lasts: Duratio
             }
         }
         let books = shop.books(&servers.target(1)).await.unwrap();
+        staff.catch_up(&shop, &servers.ways(), &books).await;
         // What one node lists, the others list as well.
         for node in servers.nodes() {
             assert_eq!(
@@ -117,11 +114,11 @@ async fn histories(mut servers: Servers, seed: u64, clients: u32, lasts: Duratio
 async fn round(
     servers: &mut Servers,
     shop: &Arc<Shop>,
-    staff: Vec<Client>,
+    staff: Staff,
     probes: &mut BTreeMap<u8, Client>,
     plan: &mut Plan,
     chance: &mut Chance,
-) -> Vec<Client> {
+) -> Staff {
     let (nodes, ways) = (servers.nodes(), servers.ways());
     let planned = plan
         .next(&nodes, |kind, node| servers.can(kind, node))
@@ -156,52 +153,8 @@ async fn round(
     }
     let mut staff = working.end().await;
     println!("               every node serves within {longest:.1?}, and all is well");
-    settle(shop, &servers.target(1), &servers.ways(), &mut staff).await;
+    staff.settle(shop, &servers.target(1), &servers.ways()).await;
     staff
-}
-
-/// Clients at work, until they are told to stop.
-struct Working {
-    stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Client>>,
-}
-
-impl Working {
-    fn begin(shop: &Arc<Shop>, nodes: &[Node], clients: Vec<Client>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let work = |mut client: Client| {
-            let (shop, nodes, stop) = (shop.clone(), nodes.to_vec(), stop.clone());
-            tokio::spawn(async move {
-                client.work(&shop, &nodes, &stop, PAUSE).await;
-                client
-            })
-        };
-        let clients = clients.into_iter().map(work).collect();
-        Self { stop, clients }
-    }
-
-    async fn end(self) -> Vec<Client> {
-        self.stop.store(true, Ordering::Release);
-        let ended = tokio::time::timeout(PATIENCE, join_all(self.clients)).await;
-        let ended = ended.expect("a call ends in time");
-        ended.into_iter().map(Result::unwrap).collect()
-    }
-}
-
-/// Waits until all that can be done is done: lost requests are sent again, and whatever was taken for orders that never came to
-/// be is given back.
-async fn settle(shop: &Arc<Shop>, target: &Target, nodes: &[Node], clients: &mut [Client]) {
-    let settled = join_all(clients.iter_mut().map(|client| client.settle(shop, nodes))).await;
-    settled.into_iter().for_each(|settled| settled.unwrap());
-    let begun = Instant::now();
-    while !shop.books(target).await.unwrap().is_settled() {
-        if begun.elapsed() > PATIENCE {
-            // The check says what is wrong with them.
-            break;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    shop.recorder.quiet();
 }
 
 /// The check of the whole.

@@ -27,6 +27,7 @@ use crate::{
     access::Access,
     admission::Admission,
     chores,
+    feed::FeedLimits,
     machine::KnownIds,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(crate) client_addresses: OnceLock<Arc<ClientAddresses>>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) actors: ActorLimits,
+    pub(crate) feed: FeedLimits,
     pub(crate) started: SystemTime,
     pub(crate) closing: CancellationToken,
     /// Makes order ids unique: random bits of this process above a counter.

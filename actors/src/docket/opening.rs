@@ -161,6 +161,7 @@ impl Docket {
             client_addresses: OnceLock::new(),
             admission: Admission::new(options.admission),
             actors: options.actors,
+            feed: options.feed,
             started: wall_clock(),
             closing: CancellationToken::new(),
             unique: AtomicU64::new(0),

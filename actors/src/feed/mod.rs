@@ -10,7 +10,8 @@
 //! - Every change of an order that its filter lets through, none twice, those of one customer in their order; between
 //!   shards there is no order. Only what is committed.
 //! - Positions are the log's: whoever goes on from one, on any node and after any restart, misses nothing and sees nothing again.
-//!   What is not kept any more is an error, never a gap.
+//!   What is not kept any more is an error, never a gap. It is bounded by number, and by age where that is configured: replicas may
+//!   keep different parts, since age goes by each node's clock.
 //! - The writer waits for no watch, but for the ring's lock, which nobody holds for longer than a look at [`SCANNED_MAX`] changes takes. It puts
 //!   40 bytes into the ring and, where somebody watches, wakes one task.
 
@@ -27,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use docket_engine::{Change, CustomerId, Order, OrderState, Record};
+use docket_engine::{Change, CustomerId, Order, OrderState, Record, Time};
 use docket_proto::{
     feed::{FeedFrom, FeedPosition},
     snapshot::{FeedStart, KeptChange},
@@ -52,12 +53,15 @@ const SCANNED_MAX: usize = 2_048;
 pub struct FeedLimits {
     /// Changes of orders that are kept in each shard, at 40 bytes. Default 65,536.
     pub retained_max: usize,
+    /// For how long a change is kept at most, by the node's clock. Default: for as long as there is room.
+    pub retained_for: Option<Duration>,
 }
 
 impl Default for FeedLimits {
     fn default() -> Self {
         Self {
             retained_max: RETAINED_MAX,
+            retained_for: None,
         }
     }
 }
@@ -188,6 +192,11 @@ impl Feed {
     /// What is kept now; the entry after the last one that was applied is `next`.
     pub(crate) fn capture(&self, next: u64) -> Captured {
         self.ring.lock().capture(next)
+    }
+
+    /// Forgets changes from before this time.
+    pub(crate) fn forget_before(&self, time: Time) {
+        while self.ring.lock().forget_before(time, SCANNED_MAX) {}
     }
 
     /// How many changes are kept.

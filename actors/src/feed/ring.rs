@@ -10,6 +10,8 @@
 //!     │ chunk (full) │ chunk (full) │ … │ tail, being filled  │
 //!     └─ forgotten whole, the oldest first
 //! ```
+//!
+//! What is forgotten because of its age alone goes one by one: the floor moves over it, and its chunk goes when it lies behind.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -160,8 +162,32 @@ impl Ring {
             && let Some(oldest) = self.full.pop_front()
         {
             self.len -= oldest.len();
-            self.floor = oldest.last().map(|last| last.position().next()).or(self.floor);
+            let behind = oldest.last().map(|last| last.position().next());
+            self.floor = self.floor.max(behind);
         }
+    }
+
+    /// Forgets, oldest first, changes from before this time, up to the first that is not: times of two orders need not be in order.
+    /// At most so many; true where there may be more.
+    pub(super) fn forget_before(&mut self, time: Time, most: usize) -> bool {
+        let is_old = |kept: &&Kept| kept.at < time.0;
+        let chunks = self.full.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
+        let oldest = chunks.flatten().skip_while(|kept| !self.has(kept.position()));
+        let (count, last) = oldest
+            .take(most)
+            .take_while(is_old)
+            .fold((0, None), |(count, _), kept| (count + 1, Some(kept.position())));
+        let Some(last) = last else { return false };
+        self.floor = Some(last.next());
+        let is_behind = |chunk: &[Kept]| chunk.last().is_some_and(|newest| newest.position() <= last);
+        let whole = self.full.iter().take_while(|chunk| is_behind(chunk)).count();
+        let is_all = whole == self.full.len() && is_behind(&self.tail);
+        self.len -= self.full.drain(..whole).map(|chunk| chunk.len()).sum::<usize>();
+        if is_all {
+            self.len -= self.tail.len();
+            self.tail = Vec::new();
+        }
+        count == most
     }
 
     fn chunk(&self) -> usize {
@@ -250,7 +276,12 @@ pub(crate) struct Captured {
 impl Captured {
     /// The changes, oldest first, some at a time.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = impl Iterator<Item = KeptChange> + '_> + '_ {
+        let floor = self.start.map_or(FeedPosition::default(), |start| start.floor);
         let chunks = self.full.iter().map(|chunk| &chunk[..]).chain([&self.tail[..]]);
+        let chunks = chunks.map(move |chunk| {
+            let begin = chunk.partition_point(|kept| kept.position() < floor);
+            &chunk[begin..]
+        });
         let chunks = chunks.filter(|chunk| !chunk.is_empty());
         chunks.map(|chunk| chunk.iter().filter_map(Kept::kept))
     }
@@ -365,6 +396,53 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_older_than_a_time_is_forgotten_one_by_one_and_nothing_else() {
+        // Changes have the times 0, 1, 2 and so on, in chunks of five.
+        let (mut ring, all) = of(&[3; 10], 40);
+        assert!(!ring.forget_before(Time(0), 99));
+        assert_eq!(read(&ring, FeedPosition::default(), 7).unwrap().0, all);
+        for before in [1, 4, 5, 6, 17, 17, 3, 29] {
+            while ring.forget_before(Time(before), 3) {}
+            let first = usize::try_from(before.max(if before == 3 { 17 } else { 0 })).unwrap();
+            let floor = ring.floor().unwrap();
+            assert_eq!(read(&ring, floor, 7).unwrap().0, all[first..], "{before}");
+            assert_eq!(read(&ring, all[first - 1].position, 7), Err(TooOld), "{before}");
+            assert!((30 - first..30 - first + 5).contains(&ring.len()), "{before}");
+            // Neither has a snapshot what was forgotten.
+            let restored = restored_of(&ring, 10, 40);
+            assert_eq!((restored.floor(), restored.len()), (Some(floor), 30 - first));
+        }
+        // Who has seen all of it goes on, also when all of it is forgotten.
+        let (_, behind_all) = read(&ring, ring.floor().unwrap(), 7).unwrap();
+        assert!(!ring.forget_before(Time(i64::MAX), 99));
+        assert_eq!((ring.len(), ring.floor()), (0, Some(behind_all)));
+        assert_eq!(read(&ring, behind_all, 7).unwrap().0, []);
+        ring.begin(10);
+        let newest = change(99, ring.next);
+        ring.push(&newest);
+        assert_eq!(read(&ring, behind_all, 7).unwrap().0, [newest]);
+    }
+
+    #[test]
+    fn a_change_that_is_younger_keeps_those_behind_it() {
+        let mut ring = Ring::new(40);
+        ring.begin(1);
+        for at in [1, 9, 2, 3] {
+            ring.push(&KeptChange {
+                change: Change {
+                    at: Time(at),
+                    ..change(1, ring.next).change
+                },
+                ..change(1, ring.next)
+            });
+        }
+        ring.forget_before(Time(5), 99);
+        let kept = read(&ring, ring.floor().unwrap(), 7).unwrap().0;
+        let times: Vec<i64> = kept.iter().map(|kept| kept.change.at.0).collect();
+        assert_eq!(times, [9, 2, 3]);
     }
 
     fn restored_of(ring: &Ring, next: u64, retained_max: usize) -> Ring {

@@ -51,7 +51,7 @@ struct Replica {
 impl Replica {
     fn new() -> Self {
         let committed = Arc::new(Committed::default());
-        let machine = ShardMachine::new(committed.clone(), Arc::default());
+        let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
         Self { committed, machine }
     }
 

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tonic::transport::Channel;
 
 use super::dial::dial_at;
-use super::link::{channel, greet};
+use super::link::{Greeted, channel, greet};
 use super::service::ANYBODY;
 use super::{Own, PeerError, tls};
 use crate::NodeId;
@@ -58,7 +58,7 @@ async fn connect(own: &Own, address: SocketAddr) -> Result<Met, PeerError> {
         let at = address.to_string();
         let wire = net.connect(&at).await.map_err(|error| nobody(&error))?;
         let channel = channel(wire).await.map_err(|error| nobody(&error))?;
-        let (client, node) = greet(own, NodeId(ANYBODY), &at, channel).await?;
+        let Greeted { client, node, .. } = greet(own, NodeId(ANYBODY), &at, channel).await?;
         return Ok(Met {
             node,
             address,
@@ -82,7 +82,7 @@ async fn connect(own: &Own, address: SocketAddr) -> Result<Met, PeerError> {
         .map(|first| first.clone().into_owned());
     let certificate = certificate.ok_or_else(|| nobody(&"it shows no certificate"))?;
     let channel = channel(stream).await.map_err(|error| nobody(&error))?;
-    let (client, node) = greet(own, NodeId(ANYBODY), &address.to_string(), channel).await?;
+    let Greeted { client, node, .. } = greet(own, NodeId(ANYBODY), &address.to_string(), channel).await?;
     tls::check_node(&certificate, &own.cluster_id, node)?;
     Ok(Met {
         node,

@@ -62,19 +62,26 @@ type Outcome = Result<Arc<Connection>, PeerError>;
 pub(crate) struct Connection {
     client: PeerClient<Channel>,
     node: NodeId,
+    version: u32,
     appends: OnceCell<AppendStream>,
     calls: OnceCell<CallStream>,
 }
 
 impl Connection {
     async fn greeted(own: &Own, node: NodeId, address: &str, channel: Channel) -> Result<Self, PeerError> {
-        let (client, _) = greet(own, node, address, channel).await?;
+        let greeted = greet(own, node, address, channel).await?;
         Ok(Self {
-            client,
+            client: greeted.client,
             node,
+            version: greeted.version,
             appends: OnceCell::new(),
             calls: OnceCell::new(),
         })
+    }
+
+    /// The version of the protocol that is spoken on it.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     pub(crate) fn client(&self) -> PeerClient<Channel> {
@@ -262,13 +269,22 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
     Connection::greeted(own, node, address, channel).await
 }
 
+/// Whoever has answered Hello.
+pub(super) struct Greeted {
+    pub(super) client: PeerClient<Channel>,
+    /// Who it is.
+    pub(super) node: NodeId,
+    /// The version of the protocol that it has chosen.
+    pub(super) version: u32,
+}
+
 /// Says Hello to a node, 0 for whoever is there, and hears who answers.
 pub(super) async fn greet(
     own: &Own,
     node: NodeId,
     address: &str,
     channel: Channel,
-) -> Result<(PeerClient<Channel>, NodeId), PeerError> {
+) -> Result<Greeted, PeerError> {
     use tonic::Code;
     let mut client = PeerClient::new(channel)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
@@ -309,7 +325,11 @@ pub(super) async fn greet(
             },
         }));
     }
-    Ok((client, NodeId(reply.node)))
+    Ok(Greeted {
+        client,
+        node: NodeId(reply.node),
+        version: reply.protocol_version,
+    })
 }
 
 /// HTTP/2 over this stream, and over no other: what would connect again by itself would not say Hello.

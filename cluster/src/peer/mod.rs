@@ -492,18 +492,20 @@ mod tests {
         let own = Versions::default();
         check(own, own, None).await;
         // An upgrade, and the way back.
-        check(versions(1, 2), own, None).await;
-        check(own, versions(1, 2), None).await;
+        for other in [versions(1, 1), versions(2, 3)] {
+            check(other, own, None).await;
+            check(own, other, None).await;
+        }
         check(
             versions(3, 4),
             own,
-            Some(["node 1 speaks versions 3 to 4", "node 2 version 1,"]),
+            Some(["node 1 speaks versions 3 to 4", "node 2 versions 1 to 2,"]),
         )
         .await;
         check(
             own,
-            versions(2, 3),
-            Some(["node 1 speaks version 1 of", "node 2 versions 2 to 3"]),
+            versions(3, 4),
+            Some(["node 1 speaks versions 1 to 2 of", "node 2 versions 3 to 4"]),
         )
         .await;
     }
@@ -600,8 +602,8 @@ mod tests {
             assert!(refused.message().contains(says), "{refused}");
         };
         check(
-            |hello| hello.protocol_version = 2,
-            "node 1 speaks version 2 of the peer protocol and node 2 version 1,",
+            |hello| hello.protocol_version = 3,
+            "node 1 speaks version 3 of the peer protocol and node 2 versions 1 to 2,",
         );
         check(|hello| hello.cluster_id = "c2".into(), "cluster c1, not to c2");
         check(|hello| hello.to_node = 5, "this is node 2, not node 5");

@@ -3,6 +3,11 @@
 //! Hello carries a range, so that a program that speaks a new version goes on speaking the one before it, and a cluster is upgraded one
 //! node at a time. Two nodes speak the newest version that both know. Where there is none, whoever is called refuses, and says who
 //! speaks what.
+//!
+//! | version | since then |
+//! |---|---|
+//! | 1 | all that the others do not name |
+//! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
 
 use std::fmt;
 
@@ -11,7 +16,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

@@ -119,6 +119,10 @@ impl StateMachine for MetaMachine {
         })
     }
 
+    fn snapshots_since(&self) -> u32 {
+        self.above.snapshots_since()
+    }
+
     fn state_bytes(&self) -> u64 {
         let registry = self.registry.now();
         let own = registry.nodes.len() as u64 * NODE_BYTES + registry.groups.len() as u64 * GROUP_BYTES;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use docket_cluster::{GroupId, ManageError, NodeId};
 use tokio::time::sleep;
 
-use crate::forming::{Cluster, GROUPS, placed};
+use crate::cluster::{Cluster, GROUPS, placed};
 use crate::machine::payload;
 use crate::peers::{PATIENCE, eventually};
 
@@ -140,7 +140,7 @@ async fn a_replica_is_not_dropped_while_its_group_has_no_leader_who_says_so() {
         cluster.place(*node).stop().await;
     }
     cluster.place(from).start().await;
-    let last = |place: &crate::forming::Place| place.node().group(GROUP).unwrap().status().last_log_index;
+    let last = |place: &crate::cluster::Place| place.node().group(GROUP).unwrap().status().last_log_index;
     let had = last(cluster.place(from));
     assert!(had.is_some());
     // A second look at least.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use docket_cluster::{
-    Capture, CaptureError, ClusterError, Entry, GroupId, Node, NodeOptions, SnapshotSink, StateError,
-    StateMachine,
+    Capture, CaptureError, ClusterError, Entry, GroupId, Node, NodeOptions, PROTOCOL_VERSION, SnapshotSink,
+    StateError, StateMachine,
 };
 use docket_persistence::mem::MemDisk;
 use parking_lot::{Mutex, RwLock};
@@ -71,6 +71,11 @@ impl StateMachine for Ledger {
     fn capture(&self) -> Box<dyn Capture> {
         self.captures.fetch_add(1, Ordering::Relaxed);
         Box::new(Frozen(self.state(), self.while_writing.lock().clone()))
+    }
+
+    fn snapshots_since(&self) -> u32 {
+        // As if they had changed with the newest version.
+        PROTOCOL_VERSION
     }
 
     fn state_bytes(&self) -> u64 {

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 
 mod calls;
+mod changing;
+mod cluster;
 mod forming;
 mod kill;
 mod leftovers;

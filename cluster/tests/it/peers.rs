@@ -49,7 +49,7 @@ impl Authority {
 /// One place in the cluster: its disk, and the node on it while it runs.
 pub struct Place {
     bed: Bed,
-    options: NodeOptions,
+    pub options: NodeOptions,
     running: Option<(Node, Ledgers)>,
     /// Where the others believe that it is, if that is not where it is.
     pub via: Option<SocketAddr>,

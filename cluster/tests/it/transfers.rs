@@ -1,4 +1,4 @@
-//! Snapshots on their way to a peer: at a pace, and from where they broke off.
+//! Snapshots on their way to a peer: at a pace, from where they broke off, and not to one that cannot read them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use docket_cluster::{PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, Versions};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::peers::{PATIENCE, Three};
+use crate::machine::payload;
+use crate::peers::{PATIENCE, Three, eventually};
 
 const MIB: usize = 1024 * 1024;
 const PAYLOAD: usize = 64 * 1024;
@@ -142,6 +144,55 @@ async fn a_snapshot_that_breaks_off_goes_on_behind_what_is_there_and_keeps_its_p
     );
     three.start(leader).await;
     three.equal().await;
+    three.end().await;
+}
+
+/// Whoever reads a snapshot that it does not know stops, and does not start again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_an_older_version_is_sent_no_snapshot_until_it_has_the_newer_program() {
+    let mut three = Three::form(|options| options.snapshot_bytes_min = 64 * 1024).await;
+    let leader = three.leader().await;
+    let (old, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    three.stop(old).await;
+    three.0[old].options.peer_versions = Versions {
+        oldest: PROTOCOL_VERSION_OLDEST,
+        newest: PROTOCOL_VERSION - 1,
+    };
+    // What it misses has to come by snapshot, of who did not lead when it went away.
+    let mut taken = Vec::new();
+    let asked = Instant::now();
+    while taken.len() < 4 {
+        assert!(asked.elapsed() < PATIENCE, "only the snapshots {taken:?}");
+        three.propose(Bytes::from(vec![7; 8 * 1024])).await;
+        let newest = indexes(&three, old);
+        if newest.iter().all(|index| *index > 0) && !taken.contains(&newest) {
+            taken.push(newest);
+        }
+    }
+    three.stop(leader).await;
+    three.start(old).await;
+    let has = three.0[old].payloads().len();
+    let held_back = |three: &Three| {
+        let replicas = three.0[other].group().status().replicas;
+        let of_old = replicas.into_iter().find(|one| one.node.0 == old as u64 + 1);
+        of_old.and_then(|one| one.held_back)
+    };
+    eventually("a replica that is held back", || held_back(&three).is_some()).await;
+    let why = held_back(&three).unwrap();
+    assert!(
+        why.contains("speaks version 1") && why.contains("newer program"),
+        "{why}"
+    );
+    // The others go on without it, and it stays what it was.
+    three.start(leader).await;
+    three.propose(payload("beside it")).await;
+    assert_eq!(three.0[old].payloads().len(), has);
+    assert!(three.0[old].node().status().failed.is_none(), "it has stopped");
+    three.stop(old).await;
+    three.0[old].options.peer_versions = Versions::default();
+    three.start(old).await;
+    three.equal().await;
+    eventually("nobody that is held back", || held_back(&three).is_none()).await;
     three.end().await;
 }
 

@@ -61,7 +61,7 @@ use self::{
 pub(crate) use self::{
     body::{ReplyBody, RequestBody},
     methods::{Route, ServedTwice},
-    unread::CallTasks,
+    unread::{CallTasks, call_cutter},
 };
 use crate::{
     auth::AuthError, authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry,

@@ -7,9 +7,10 @@
 //! - A call whose reply has not been taken by the call's deadline is dropped ([`CallTasks`]), and its stream reset.
 //! - A reply so short that HTTP/2 has all of it is out of the call's hands. Where it is still there a call's time later,
 //!   its connection ends ([`Unread`]).
+//! - A stream that has no deadline is dropped by who has found out that it is not read ([`call_cutter`]).
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::poll_fn,
     pin::{Pin, pin},
     sync::{
@@ -26,12 +27,21 @@ use std::{
 use bytes::{Buf, Bytes};
 use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{Peer, admission::Permit};
 
 tokio::task_local! {
-    /// When the call of this task is dropped.
-    static CUT_AT: Cell<Option<Instant>>;
+    /// What ends the call of this task.
+    static CUT: Cut;
+}
+
+/// What ends a call before its reply was taken.
+#[derive(Default)]
+struct Cut {
+    at: Cell<Option<Instant>>,
+    /// Of the few calls that somebody may end at any time.
+    by: OnceCell<CancellationToken>,
 }
 
 /// Runs every call of a connection in a task of its own.
@@ -40,25 +50,44 @@ pub(crate) struct CallTasks;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CallTasks {
     fn execute(&self, call: F) {
-        tokio::spawn(CUT_AT.scope(Cell::new(None), until_cut(call)));
+        tokio::spawn(CUT.scope(Cut::default(), until_cut(call)));
     }
 }
 
 /// Drops the call of this task then, if it is still under way.
 pub(super) fn cut_call_at(deadline: Instant) {
     // Outside of a call's task there is nothing to drop.
-    let _ = CUT_AT.try_with(|cut| cut.set(Some(deadline)));
+    let _ = CUT.try_with(|cut| cut.at.set(Some(deadline)));
+}
+
+/// Whoever cancels it has the call of this task dropped and its stream reset, with all of its reply that has not left.
+pub(crate) fn call_cutter() -> CancellationToken {
+    // Outside of a call's task nobody waits for it.
+    CUT.try_with(|cut| cut.by.get_or_init(CancellationToken::new).clone())
+        .unwrap_or_default()
 }
 
 async fn until_cut(call: impl Future<Output = ()>) {
     let mut call = pin!(call);
     let mut cut: Option<Pin<Box<Sleep>>> = None;
+    let mut cut_by: Option<Pin<Box<WaitForCancellationFutureOwned>>> = None;
     poll_fn(|cx| {
         if call.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if cut.is_none() {
-            cut = CUT_AT.with(Cell::get).map(|at| Box::pin(sleep_until(at.into())));
+            CUT.with(|found| {
+                cut = found.at.get().map(|at| Box::pin(sleep_until(at.into())));
+                if cut_by.is_none() {
+                    let by = found.by.get().cloned();
+                    cut_by = by.map(|by| Box::pin(by.cancelled_owned()));
+                }
+            });
+        }
+        if let Some(by) = &mut cut_by
+            && by.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
         }
         match &mut cut {
             Some(cut) => cut.as_mut().poll(cx),
@@ -163,10 +192,21 @@ mod tests {
             cut_call_at(cut_at);
             std::future::pending::<()>().await;
         };
-        CUT_AT.scope(Cell::new(None), until_cut(call)).await;
+        CUT.scope(Cut::default(), until_cut(call)).await;
         assert!(Instant::now() >= cut_at);
 
         let quick = async { cut_call_at(Instant::now() + std::time::Duration::from_secs(3_600)) };
-        CUT_AT.scope(Cell::new(None), until_cut(quick)).await;
+        CUT.scope(Cut::default(), until_cut(quick)).await;
+    }
+
+    #[tokio::test]
+    async fn a_call_is_dropped_by_who_has_its_cutter() {
+        let (sender, cutter) = tokio::sync::oneshot::channel();
+        let call = async {
+            sender.send(call_cutter()).unwrap();
+            std::future::pending::<()>().await;
+        };
+        let cut = async { cutter.await.unwrap().cancel() };
+        tokio::join!(CUT.scope(Cut::default(), until_cut(call)), cut);
     }
 }

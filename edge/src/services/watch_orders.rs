@@ -12,7 +12,8 @@
 //!
 //! What ends a watch: its credential (UNAUTHENTICATED), the node's stop (UNAVAILABLE), a client that does not take what is sent
 //! (RESOURCE_EXHAUSTED), or that falls behind what is kept (OUT_OF_RANGE). The token of the last message that the client
-//! got resumes it in any case: what was queued and not taken was never sent.
+//! got resumes it in any case: what was queued and not taken was never sent. A client that does not hear of the end either, since it
+//! reads nothing, has its stream reset: it keeps no place and no memory.
 
 use std::{
     collections::HashMap,
@@ -36,8 +37,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{Code, Status};
@@ -56,6 +57,8 @@ const CHANGES_MAX: usize = 64;
 const WATCH_ORDERS: &str = "/docket.v1.OrderService/WatchOrders";
 /// How long a watch may go on before it is asked again who watches.
 const CREDENTIALS_HOLD: Duration = Duration::from_secs(1);
+/// How long a client may take to hear why its watch has ended.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// When to come back where there are too many watches, or a shard cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -140,10 +143,11 @@ pub(crate) struct Watching {
     queue: mpsc::UnboundedReceiver<Queued>,
     /// What is queued is thrown away: its client was cut off.
     cut: Arc<AtomicBool>,
-    /// `None` when it has ended.
-    driver: Option<AbortOnDropHandle<Status>>,
+    /// Why it ends; `None` when the client was told.
+    ended: Option<oneshot::Receiver<Status>>,
     telemetry: Arc<Telemetry>,
-    /// Until the client has heard of the end: what is queued stays as long.
+    _driver: AbortOnDropHandle<()>,
+    /// Until the client has heard of the end, or its stream was reset: what is queued stays as long.
     _place: WatchPlace,
 }
 
@@ -162,6 +166,8 @@ struct Driver {
     room: Arc<Semaphore>,
     queue: mpsc::UnboundedSender<Queued>,
     cut: Arc<AtomicBool>,
+    /// Drops the call.
+    cutter: CancellationToken,
 }
 
 impl Watching {
@@ -200,11 +206,14 @@ impl Watching {
             room: Arc::new(Semaphore::new(room)),
             queue: sender,
             cut: Arc::clone(&cut),
+            cutter: gate::call_cutter(),
         };
+        let (ending, ended) = oneshot::channel();
         Ok(Self {
             queue,
             cut,
-            driver: Some(AbortOnDropHandle::new(tokio::spawn(driver.run()))),
+            ended: Some(ended),
+            _driver: AbortOnDropHandle::new(tokio::spawn(driver.run(ending))),
             telemetry: Arc::clone(&bounds.telemetry),
             _place: place,
         })
@@ -225,22 +234,28 @@ impl Stream for Watching {
             self.telemetry.watched.increment(message.changes.len() as u64);
             return Poll::Ready(Some(Ok(message)));
         }
-        let Some(driver) = &mut self.driver else {
+        let Some(ended) = &mut self.ended else {
             return Poll::Ready(None);
         };
-        let ended = ready!(driver.poll_unpin(cx));
-        self.driver = None;
+        let ended = ready!(ended.poll_unpin(cx));
+        self.ended = None;
         let status = ended.unwrap_or_else(|_| gate::panicked(&self.telemetry, WATCH_ORDERS).into());
         Poll::Ready(Some(Err(status)))
     }
 }
 
 impl Driver {
-    async fn run(mut self) -> Status {
-        match self.watch_on().await {
+    /// Watches until it ends, and drops the call if its client does not hear of that. It is aborted when it does.
+    async fn run(mut self, ending: oneshot::Sender<Status>) {
+        let refusal = match self.watch_on().await {
             Ok(never) => match never {},
-            Err(refusal) => refusal.into(),
-        }
+            Err(refusal) => refusal,
+        };
+        let Self { cutter, .. } = self;
+        // Where nobody is told any more, this task is about to be aborted.
+        let _ = ending.send(refusal.into());
+        sleep(FAREWELL).await;
+        cutter.cancel();
     }
 
     async fn watch_on(&mut self) -> Result<std::convert::Infallible, Refusal> {

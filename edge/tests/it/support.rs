@@ -209,6 +209,15 @@ impl Running {
         denials(&self.get("/metrics").await.1, limiter)
     }
 
+    /// How many watches were cut off because they were not read, of any server of this process.
+    pub async fn cut_off(&self) -> u64 {
+        let page = self.get("/metrics").await.1;
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix("docket_feed_cut_off_total{reason=\"too_slow\"} "));
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
     /// See [`seed`].
     pub async fn seed(&self) {
         seed(self.connect().await, "root").await;

@@ -6,13 +6,16 @@ use docket_proto::v1::{
     CancelOrderRequest, OrderChange, WatchOrdersRequest, WatchOrdersResponse, order::State,
     order_change::Kind, order_service_client::OrderServiceClient, watch_orders_request::Start,
 };
-use tokio::time::timeout;
+use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::support::{Running, by, fields, nuts, reason, start};
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Of all servers of this process together is counted how many watches were cut off: whoever counts does so alone.
+static COUNTS_CUT_OFF: Mutex<()> = Mutex::const_new(());
 
 struct Watch {
     messages: Streaming<WatchOrdersResponse>,
@@ -110,6 +113,12 @@ async fn cancel(orders: &mut OrderServiceClient<Channel>, name: &str) {
         ..CancelOrderRequest::default()
     };
     orders.cancel_order(by("root", request)).await.unwrap();
+}
+
+/// Waits until one more was cut off.
+async fn until_cut_off(server: &Running, before: u64) {
+    let cut_off = async { while server.cut_off().await == before {} };
+    timeout(PATIENCE, cut_off).await.expect("it is cut off");
 }
 
 #[tokio::test]
@@ -319,6 +328,7 @@ async fn there_are_so_many_watches_of_an_account_and_of_the_node() {
 #[tokio::test]
 async fn who_does_not_take_what_is_sent_is_cut_off_and_goes_on_with_its_last_token() {
     const ORDERS: usize = 400;
+    let _alone = COUNTS_CUT_OFF.lock().await;
     let server = start(|config| {
         config.feed.heartbeat_ms = 50;
         config.feed.buffer_bytes = 4 * 1_024;
@@ -345,14 +355,13 @@ async fn who_does_not_take_what_is_sent_is_cut_off_and_goes_on_with_its_last_tok
         token: String::new(),
     };
     slow.message().await.unwrap();
+    let before = server.cut_off().await;
     let mut placer = OrderServiceClient::new(server.connect().await);
     for i in 0..ORDERS {
         // Nobody waits for a watch.
         place(&mut placer, &format!("r{i}"), "ada", 1).await.unwrap();
     }
-    server
-        .until_measured("docket_feed_cut_off_total{reason=\"too_slow\"} 1")
-        .await;
+    until_cut_off(&server, before).await;
     let ended = loop {
         match slow.message().await {
             Ok(message) => slow.seen.extend(message.changes),
@@ -376,6 +385,67 @@ async fn who_does_not_take_what_is_sent_is_cut_off_and_goes_on_with_its_last_tok
         by_customer(&slow.seen),
         by_customer(whole.all().await),
         "{got} before it was cut off"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_never_reads_keeps_no_place_once_it_was_cut_off() {
+    const ORDERS: usize = 100;
+    let _alone = COUNTS_CUT_OFF.lock().await;
+    let server = start(|config| {
+        config.feed.watches_max = 1;
+        config.feed.heartbeat_ms = 50;
+        config.feed.buffer_bytes = 4 * 1_024;
+        config.feed.stalled_ms = 100;
+    })
+    .await;
+    server.seed().await;
+    let mut placer = OrderServiceClient::new(server.connect().await);
+    for i in 0..ORDERS {
+        place(&mut placer, &format!("r{i}"), "ada", 1).await.unwrap();
+    }
+    // It gives no window beyond this one, and its connection stays.
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", server.grpc))
+        .unwrap()
+        .initial_stream_window_size(1_024)
+        .connect()
+        .await
+        .unwrap();
+    let mut orders = OrderServiceClient::new(channel.clone());
+    let before = server.cut_off().await;
+    let unread = orders.watch_orders(by("root", oldest())).await.unwrap();
+    let refused = watch(&server, "root", oldest()).await.err().expect("a refusal");
+    assert_eq!(reason(&refused), "TOO_MANY_WATCHES");
+    until_cut_off(&server, before).await;
+    let free = async {
+        loop {
+            match watch(&server, "root", oldest()).await {
+                Ok(next) => return next,
+                Err(refused) => assert_eq!(reason(&refused), "TOO_MANY_WATCHES"),
+            }
+        }
+    };
+    let mut next = timeout(PATIENCE, free).await.unwrap();
+    next.until(2 * ORDERS).await;
+    // Its stream was reset: that it can go on elsewhere is what any client takes from that.
+    let mut unread = unread.into_inner();
+    let ended = loop {
+        match unread.message().await {
+            Ok(message) => assert!(message.is_some(), "it ended as if all was well"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(
+        (ended.code(), ended.details().len()),
+        (Code::Cancelled, 0),
+        "{ended}"
+    );
+    // Nothing else that is asked on its connection has heard of it.
+    assert!(
+        place(&mut OrderServiceClient::new(channel), "last", "ada", 1)
+            .await
+            .is_some()
     );
     server.stop().await;
 }

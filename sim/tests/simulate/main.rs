@@ -2,7 +2,7 @@
 //! disks in memory that lose what was not synced. Everything comes from one seed, and a seed repeats itself to the last byte.
 //!
 //! ```text
-//!   parent ── one process a seed ──▶ run: hosts n1 n2 n3 (seat), clients (shop), what goes wrong (nemesis), the trace's hash
+//!   parent ── one process a seed ──▶ run: hosts n1 n2 n3 (seat), clients (shop), consumers, what goes wrong (nemesis), the trace's hash
 //! ```
 //!
 //! | variable | means |
@@ -18,6 +18,7 @@
 mod ask;
 #[cfg(feature = "planted-bugs")]
 mod bugs;
+mod consumer;
 mod many;
 mod nemesis;
 mod net;

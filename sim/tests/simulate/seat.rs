@@ -26,7 +26,7 @@ use crate::net::{PORT, Simulated};
 /// Nodes of the cluster, all of them voters of every group.
 pub const NODES: usize = 3;
 /// Shards: enough that an order is one of several groups.
-const SHARDS: u16 = 3;
+pub const SHARDS: u16 = 3;
 pub const CLUSTER: &str = "simulated";
 /// The longest that a commit waits before it is written, and its sync takes on a disk that is well, in milliseconds.
 const GATHER_MS: u64 = 2;

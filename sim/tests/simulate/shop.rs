@@ -1,4 +1,5 @@
 //! The clients: they place, cancel, book, read and list at all nodes while things go wrong, and look at the end whether all is well.
+//! Consumers of the feed watch meanwhile.
 
 use std::{
     collections::VecDeque,
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     ask::{Told, ask, call},
+    consumer::{CONSUMERS, Consumer},
     seat::{Running, Seat},
 };
 
@@ -36,14 +38,14 @@ const KNOWN_MAX: usize = 24;
 /// The longest pause of a client between two calls, in milliseconds.
 const PAUSE_MS: u64 = 160;
 /// A client waits no longer than this for an answer.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How soon a client comes again that got no answer.
-const RETRY: Duration = Duration::from_millis(50);
+pub const RETRY: Duration = Duration::from_millis(50);
 /// How often a call is sent on to who is said to lead.
 const HOPS_MAX: usize = 2;
 /// How long it may take from when nothing is wrong any more until it serves again, and until nothing is left to do.
 const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(15);
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 
 /// How far a run is.
@@ -63,8 +65,15 @@ pub struct Shop {
     pub recorder: Mutex<Option<Arc<Recorder>>>,
     pub books: Mutex<Option<Books>>,
     pub faults: Mutex<Vec<String>>,
-    seed: u64,
+    pub seed: u64,
     known: Mutex<VecDeque<String>>,
+}
+
+impl Stage {
+    /// Whether nothing is wrong any more.
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Relaxed)
+    }
 }
 
 struct Client {
@@ -101,6 +110,10 @@ impl Shop {
             (0..CUSTOMERS).map(|n| (customer(n), CREDIT_LIMIT)),
         ));
         *self.recorder.lock() = Some(Arc::clone(&recorder));
+        let mut consumers = Vec::new();
+        for number in 0..CONSUMERS {
+            consumers.push(Consumer::begin(&self, &recorder, number).await);
+        }
         stage.open.store(true, Ordering::Relaxed);
         let mut clients: Vec<_> = (0..CLIENTS)
             .map(|process| Client {
@@ -112,7 +125,9 @@ impl Shop {
                 lost: Vec::new(),
             })
             .collect();
-        join_all(clients.iter_mut().map(|client| client.work(&stage))).await;
+        let calling = join_all(clients.iter_mut().map(|client| client.work(&stage)));
+        let watching = join_all(consumers.iter_mut().map(|consumer| consumer.work(&stage)));
+        tokio::join!(calling, watching);
 
         let healed = Instant::now();
         if !clients[0].serves().await {
@@ -129,6 +144,10 @@ impl Shop {
         if self.settled().await {
             recorder.quiet();
             self.look().await;
+            let books = self.books.lock().clone();
+            if let Some(books) = &books {
+                join_all(consumers.iter_mut().map(|consumer| consumer.catch_up(books))).await;
+            }
         }
     }
 
@@ -275,7 +294,7 @@ impl Shop {
 impl Client {
     /// Calls until everything is healed.
     async fn work(&mut self, stage: &Stage) {
-        while !stage.healed.load(Ordering::Relaxed) {
+        while !stage.is_healed() {
             let again = if self.chance.below(4) == 0 {
                 self.lost.pop()
             } else {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     books::check_books,
+    feeds::check_feeds,
     keys::Keys,
     linear::{self, Found, Interval, Model, Part, WORK_MAX},
     models::{
@@ -81,6 +82,8 @@ pub struct Verdict {
     pub operations: usize,
     /// How many items, customers and orders they concern.
     pub keys: usize,
+    /// How many changes all consumers of the feed were told of.
+    pub told: usize,
 }
 
 impl Verdict {
@@ -105,10 +108,11 @@ impl fmt::Display for Verdict {
             undecided,
             operations,
             keys,
+            told,
         } = self;
         write!(
             f,
-            "{operations} operations on {keys} keys: {fault_count} faults, {} undecided",
+            "{operations} operations on {keys} keys, {told} changes in feeds: {fault_count} faults, {} undecided",
             undecided.len()
         )?;
         faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))?;
@@ -118,7 +122,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Holds a history against all rules: each key linearizable, each request done once, and the books at the end exact.
+/// Holds a history against all rules: each key linearizable, each request done once, the feeds whole, and the books at the end exact.
 pub fn check(history: &History) -> Verdict {
     check_within(history, WORK_MAX)
 }
@@ -130,6 +134,7 @@ pub fn check_within(history: &History, work_max: usize) -> Verdict {
     let mut verdict = Verdict {
         operations: history.operations.len(),
         keys: keys.accounts.len() + keys.orders.len(),
+        told: history.feeds.iter().map(|feed| feed.changes.len()).sum(),
         ..Verdict::default()
     };
     check_once(history, &requests)
@@ -164,6 +169,9 @@ pub fn check_within(history: &History, work_max: usize) -> Verdict {
             &mut verdict,
         );
     }
+    check_feeds(history, &requests)
+        .into_iter()
+        .for_each(|fault| verdict.fault(fault));
     if let Some(books) = &history.books {
         let (faults, undecided) = check_books(history, &requests, books);
         faults.into_iter().for_each(|fault| verdict.fault(fault));

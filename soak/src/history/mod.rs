@@ -3,7 +3,8 @@
 //! ```text
 //!   clients ──▶ Recorder ──▶ History ──▶ Requests ──▶ Keys ──▶ linear: is each key linearizable?
 //!                               │           └──▶ once: is each request done once, and answered alike?
-//!                               └──────────────▶ books: are stock, money and orders at the end exact?
+//!                               ├──────────────▶ books: are stock, money and orders at the end exact?
+//!   consumers ──▶ Recorder ─────┴──────────────▶ feeds: is each change told once, in order, and none that was not?
 //! ```
 //!
 //! An outcome is one of four: done, refused by a rule of the shop, not done for certain, or *unknown*. What is unknown may take
@@ -12,8 +13,8 @@
 //! What is checked: every item, customer and order by itself is linearizable ([`linear`]), with bounded work and "undecided"
 //! where that does not do; a request id stands for one effect and one answer; at the end, stock and money are what was booked and
 //! what the confirmed orders take, every acknowledged order is listed, once, and none that nobody asked for. A list is
-//! checked as a read of each order in it, and of each that is missing in it. There is no feed of orders yet; that it has no gaps
-//! is not checked.
+//! checked as a read of each order in it, and of each that is missing in it. Of the feed every consumer is told of each order from its
+//! placing to what the books say of it, each change once and in order, nothing before it was asked for and nothing that was not.
 //!
 //! A fault is told with the smallest part of the history that shows it. [`clients`] make a history,
 //! [`nemesis`] plans what goes wrong meanwhile, and [`net`] is a network that can be made bad.
@@ -21,6 +22,7 @@
 mod books;
 mod check;
 pub mod clients;
+mod feeds;
 mod keys;
 pub mod linear;
 pub mod models;
@@ -35,7 +37,7 @@ mod text;
 
 pub use check::{Fault, Verdict, check, check_within};
 pub use operation::{
-    Ask, Books, CustomerSeen, History, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Phase, Refusal,
-    Reply,
+    Ask, Books, Change, ChangeKind, CustomerSeen, Feed, History, ItemSeen, Line, Micros, Operation,
+    OrderSeen, Outcome, Phase, Refusal, Reply,
 };
 pub use recorder::{Call, Recorder};

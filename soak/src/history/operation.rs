@@ -222,8 +222,49 @@ pub struct History {
     /// Moments at which nothing was on its way any more: whatever was asked before one of them and never answered is done by
     /// then, or never will be.
     pub quiet: Vec<Micros>,
+    /// What consumers of the feed were told, each from before the first operation on.
+    pub feeds: Vec<Feed>,
     /// The books at the end, read when all was quiet.
     pub books: Option<Books>,
+}
+
+/// What one consumer of the feed was told, over all of its resumptions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Feed {
+    /// In the order in which it came.
+    pub changes: Vec<Change>,
+    /// Why it does not go on; none while it can.
+    pub broken: Option<String>,
+}
+
+/// A change of an order, as the feed tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When the consumer had it.
+    pub seen: Micros,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The order as it was after it.
+    pub order: OrderSeen,
+    /// When it happened, by the server's clock, in nanoseconds.
+    pub at: i128,
+}
+
+/// What the feed tells of an order, in the order in which it can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChangeKind {
+    /// It was placed, and is pending.
+    Placed,
+    /// It holds its stock.
+    Confirmed,
+    /// It was refused.
+    Rejected,
+    /// It was cancelled.
+    Cancelled,
+    /// It was refused or cancelled before, and has given everything back.
+    Released,
+    /// None that the contract knows.
+    Odd,
 }
 
 /// Everything there is, as it was listed at the end.

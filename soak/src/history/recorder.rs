@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::operation::{Ask, History, Micros, Operation, Outcome};
+use super::operation::{Ask, Books, Change, Feed, History, Micros, Operation, Outcome};
 
 /// A history that is being made, by many clients at once.
 ///
@@ -73,6 +73,40 @@ impl Recorder {
     pub fn quiet(&self) {
         let now = self.now();
         self.write(|history| history.quiet.push(now));
+    }
+
+    /// One more consumer of the feed, which is told of everything from now on: its number.
+    pub fn consumer(&self) -> usize {
+        self.write(|history| {
+            history.feeds.push(Feed::default());
+            history.feeds.len() - 1
+        })
+    }
+
+    /// A consumer was told of these changes.
+    pub fn told(&self, consumer: usize, changes: impl IntoIterator<Item = Change>) {
+        self.write(|history| {
+            if let Some(feed) = history.feeds.get_mut(consumer) {
+                feed.changes.extend(changes);
+            }
+        });
+    }
+
+    /// Whether a consumer was told of each order as it is in these books.
+    pub fn has_told(&self, consumer: usize, books: &Books) -> bool {
+        self.write(|history| {
+            let feed = history.feeds.get(consumer);
+            feed.is_some_and(|feed| feed.has_all_of(books))
+        })
+    }
+
+    /// A consumer cannot go on behind what it was told.
+    pub fn broke(&self, consumer: usize, why: String) {
+        self.write(|history| {
+            if let Some(feed) = history.feeds.get_mut(consumer) {
+                feed.broken.get_or_insert(why);
+            }
+        });
     }
 
     /// What was written down.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::operation::{
-    Ask, CustomerSeen, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Refusal, Reply,
+    Ask, Change, CustomerSeen, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Refusal, Reply,
 };
 
 /// Milliseconds, with three digits behind the point.
@@ -24,6 +24,19 @@ impl fmt::Display for Operation {
             None => write!(f, "{:>10}   ", "…")?,
         }
         write!(f, "  p{:<3} {} → {}", self.process, self.ask, self.outcome)
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = format!("{:?}", self.kind).to_uppercase();
+        write!(
+            f,
+            "{:>10} ms  the feed: {kind} → {}, at {}",
+            Ms(self.seen),
+            self.order,
+            self.at
+        )
     }
 }
 

@@ -8,12 +8,16 @@ use std::{
 use docket_soak::{
     Chance, Credential, Target,
     history::{
-        clients::{Client, Node, Shop},
+        clients::{Node, Shop},
         net::Net,
     },
 };
 
-use super::{EPISODE, Working, assert_checks_out, histories, lasts, settle, stage::Servers};
+use super::{
+    EPISODE, assert_checks_out, histories, lasts,
+    staff::{Staff, Working},
+    stage::Servers,
+};
 use crate::{
     environment::seed,
     server::{Home, Server, verify},
@@ -41,22 +45,25 @@ async fn what_one_node_answered_while_it_was_killed_is_linearizable() {
         let ends = lasts.min(begun.elapsed() + EPISODE);
         let shop = Shop::open(&target(&server, &home), seed, episode).await.unwrap();
         let shop = Arc::new(shop);
-        let mut clients: Vec<Client> = (1..=CLIENTS).map(|number| Client::new(&shop, number)).collect();
+        let node = Node::new(&target(&server, &home));
+        let mut staff = Staff::new(&shop, &[node], CLIENTS).await;
         let mut kills = 0;
         while begun.elapsed() < ends {
             let nodes = [Node::new(&target(&server, &home))];
-            let working = Working::begin(&shop, &nodes, clients);
+            let working = Working::begin(&shop, &nodes, staff);
             tokio::time::sleep(Duration::from_millis(LIFE_MS + chance.below(2 * LIFE_MS))).await;
             server.kill();
             tokio::time::sleep(Duration::from_millis(DEAD_MS)).await;
-            clients = working.end().await;
+            staff = working.end().await;
             kills += 1;
 
             server = Server::start(&home);
             let target = target(&server, &home);
-            settle(&shop, &target, &[Node::new(&target)], &mut clients).await;
+            staff.settle(&shop, &target, &[Node::new(&target)]).await;
         }
-        let books = shop.books(&target(&server, &home)).await.unwrap();
+        let target = target(&server, &home);
+        let books = shop.books(&target).await.unwrap();
+        staff.catch_up(&shop, &[Node::new(&target)], &books).await;
         println!("episode {episode}: {kills} kills, {} orders", books.orders.len());
         let shop = Arc::into_inner(shop).unwrap();
         assert_checks_out(seed, &shop.history(books));

@@ -14,11 +14,11 @@ use std::{error::Error as _, io, time::Duration};
 use docket_proto::v1::{
     AdjustStockRequest, CancelOrderRequest, CreditAccountRequest, GetCustomerRequest, GetItemRequest,
     GetOrderRequest, ListCustomersRequest, ListItemsRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest,
-    customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient,
-    order_service_client::OrderServiceClient,
+    WatchOrdersRequest, WatchOrdersResponse, customer_service_client::CustomerServiceClient,
+    item_service_client::ItemServiceClient, order_service_client::OrderServiceClient,
 };
 use tokio::time::timeout;
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::seen;
@@ -59,6 +59,19 @@ impl Node {
             Ok(Err(status)) => outcome(&status),
             Err(_) => Outcome::Unknown(format!("no answer within {WAIT_MAX:?}")),
         }
+    }
+
+    /// Opens a watch of all orders behind this token, or behind all that is committed now where it is empty.
+    pub(super) async fn watch(&self, resume_token: &str) -> Result<Streaming<WatchOrdersResponse>, Status> {
+        let request = WatchOrdersRequest {
+            resume_token: resume_token.to_owned(),
+            ..WatchOrdersRequest::default()
+        };
+        let mut orders = OrderServiceClient::new(self.channel.clone());
+        // Without a deadline: it is to go on for as long as anybody reads.
+        let opened = timeout(WAIT_MAX, orders.watch_orders(self.target.call(request))).await;
+        let opened = opened.map_err(|_| Status::unavailable("no answer in time"))?;
+        opened.map(Response::into_inner)
     }
 
     async fn call(&self, ask: &Ask) -> Result<Reply, Status> {

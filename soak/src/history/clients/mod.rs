@@ -1,8 +1,9 @@
 //! Clients whose calls become a history: they place, cancel, book, read and list at all nodes, a bounded number of calls, and
-//! send some of those again whose answers they lost.
+//! send some of those again whose answers they lost. Consumers watch the feed meanwhile ([`Consumer`]).
 
 mod books;
 mod call;
+mod consumer;
 pub mod seen;
 
 use std::{
@@ -21,6 +22,7 @@ use docket_proto::v1::{
 use tokio::time::{Instant, sleep};
 
 pub use call::{Node, outcome};
+pub use consumer::Consumer;
 
 use super::{Ask, Books, History, Line, Outcome, Phase, Recorder};
 use crate::{CURRENCY, Chance, Error, Target, books::patiently};
@@ -149,6 +151,11 @@ impl Names {
 
     fn sku(self, number: u64) -> String {
         format!("i{}-{number}", self.0)
+    }
+
+    /// Whether a customer is one of these.
+    fn has_customer(self, name: &str) -> bool {
+        (0..CUSTOMERS).any(|number| self.customer(number) == name)
     }
 
     fn customer(self, number: u64) -> String {

@@ -1,8 +1,8 @@
 //! Replies as histories tell them.
 
-use docket_proto::v1::{self, order::State};
+use docket_proto::v1::{self, order::State, order_change::Kind};
 
-use crate::history::{CustomerSeen, ItemSeen, Line, OrderSeen, Phase};
+use crate::history::{Change, ChangeKind, CustomerSeen, ItemSeen, Line, Micros, OrderSeen, Phase};
 
 /// An order.
 pub fn order(order: v1::Order) -> OrderSeen {
@@ -13,7 +13,6 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Rejected => Phase::Rejected,
         State::Unspecified => Phase::Odd,
     };
-    let created = order.create_time.unwrap_or_default();
     OrderSeen {
         name: order.name,
         customer: order.customer,
@@ -21,12 +20,39 @@ pub fn order(order: v1::Order) -> OrderSeen {
         lines: order.lines.into_iter().map(line).collect(),
         total: order.total,
         etag: order.etag,
-        created: i128::from(created.seconds) * 1_000_000_000 + i128::from(created.nanos),
+        created: order
+            .create_time
+            .map(|created| nanos(created.seconds, created.nanos))
+            .unwrap_or_default(),
         rejection: order
             .rejection
             .map(|rejection| rejection.reason)
             .unwrap_or_default(),
     }
+}
+
+/// A change of an order, which a consumer of the feed had at this moment; none without an order, which no server tells.
+pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
+    let kind = match change.kind() {
+        Kind::Placed => ChangeKind::Placed,
+        Kind::Confirmed => ChangeKind::Confirmed,
+        Kind::Rejected => ChangeKind::Rejected,
+        Kind::Cancelled => ChangeKind::Cancelled,
+        Kind::Released => ChangeKind::Released,
+        Kind::Unspecified => ChangeKind::Odd,
+    };
+    let at = change.change_time;
+    Some(Change {
+        seen,
+        kind,
+        order: order(change.order?),
+        at: at.map(|at| nanos(at.seconds, at.nanos)).unwrap_or_default(),
+    })
+}
+
+/// Nanoseconds since 1970.
+fn nanos(seconds: i64, nanos: i32) -> i128 {
+    i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }
 
 fn line(line: v1::OrderLine) -> Line {

@@ -1,6 +1,7 @@
 //! The checker checked: histories that a right server can have made are accepted, and those that it cannot are refused.
 
 mod bad;
+mod feeds;
 mod good;
 mod random;
 mod simulated;

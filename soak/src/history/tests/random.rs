@@ -1,6 +1,10 @@
 //! Right histories of a simulated shop, many of them, and the same with one thing made wrong.
 
-use super::{simulated::history, *};
+use super::{
+    super::{Change, ChangeKind},
+    simulated::history,
+    *,
+};
 use crate::Chance;
 
 /// How many right histories are made, and how many are made wrong in every way; `DOCKET_HISTORY_SEEDS` makes more.
@@ -237,6 +241,80 @@ const SPOILS: &[(&str, Spoil)] = &[
         };
         at_the_end(history, ask, Outcome::Ok(Reply::Item(old)));
         true
+    }),
+    ("a feed has a gap", |history, chance| {
+        let feed = &mut history.feeds[0].changes;
+        let at = chance.below(feed.len() as u64) as usize;
+        feed.remove(at);
+        true
+    }),
+    ("a feed tells a change twice", |history, chance| {
+        let feed = &mut history.feeds[1].changes;
+        let at = chance.below(feed.len() as u64) as usize;
+        let again = at as u64 + 1 + chance.below((feed.len() - at) as u64);
+        let change = feed[at].clone();
+        feed.insert(again as usize, change);
+        true
+    }),
+    (
+        "a feed tells an order's changes out of order",
+        |history, chance| {
+            let feed = &mut history.feeds[0].changes;
+            let at = chance.below(feed.len() as u64) as usize;
+            let is_next = |later: &&Change| later.order.name == feed[at].order.name;
+            let Some(next) = feed[at + 1..].iter().position(|later| is_next(&later)) else {
+                return false;
+            };
+            feed.swap(at, at + 1 + next);
+            true
+        },
+    ),
+    ("a feed tells that a refused order is confirmed", |history, _| {
+        let feed = &mut history.feeds[0].changes;
+        let refused = feed.iter_mut().find(|change| change.kind == ChangeKind::Rejected);
+        let Some(refused) = refused else { return false };
+        refused.kind = ChangeKind::Confirmed;
+        refused.order.phase = Phase::Confirmed;
+        refused.order.rejection.clear();
+        true
+    }),
+    ("a feed tells of an order that is not there", |history, chance| {
+        let feed = &mut history.feeds[1].changes;
+        let at = chance.below(feed.len() as u64) as usize;
+        let name = feed[at].order.name.clone();
+        let renamed = feed.iter_mut().filter(|change| change.order.name == name);
+        renamed.for_each(|change| change.order.name = "orders/99999".into());
+        true
+    }),
+    ("a feed tells before it was asked", |history, chance| {
+        let feed = &mut history.feeds[0].changes;
+        let at = chance.below(feed.len() as u64) as usize;
+        let cancelled = feed[at..]
+            .iter_mut()
+            .find(|change| change.kind == ChangeKind::Cancelled);
+        cancelled.is_some_and(|change| {
+            change.seen = 0;
+            true
+        })
+    }),
+    ("a feed is not told in one order to all", |history, chance| {
+        // Two changes of one customer's two orders, beside each other, and at one time.
+        let feed = &mut history.feeds[1].changes;
+        let first = chance.below(feed.len() as u64) as usize;
+        for at in first..feed.len() {
+            let next = feed[at + 1..]
+                .iter()
+                .position(|later| later.order.customer == feed[at].order.customer);
+            if let Some(next) = next.map(|next| at + 1 + next)
+                && feed[next].order.name != feed[at].order.name
+            {
+                let time = feed[at].at;
+                feed[next].at = time;
+                feed.swap(at, next);
+                return true;
+            }
+        }
+        false
     }),
 ];
 

@@ -228,6 +228,17 @@ fn too_many_actors_and_calls_that_never_end_are_found() {
 }
 
 #[test]
+fn what_is_on_its_way_after_the_only_round_is_not_left_behind() {
+    for mut run in minutes_and_a_day(|_, _, _| {}) {
+        for rounds in [2, 1] {
+            run.settled.truncate(rounds);
+            run.settled.iter_mut().for_each(|one| one.gauges.in_flight = 1.0);
+            run.fails(&[]);
+        }
+    }
+}
+
+#[test]
 fn a_scenario_that_comes_to_nothing_is_found() {
     for mut run in minutes_and_a_day(|_, _, _| {}) {
         run.phases[2].orders = Latencies::default();

@@ -1,7 +1,8 @@
 //! A shop that answers one step after the other, whose steps come at random moments between a call and its answer.
 //!
 //! It does what the contract says and nothing else, so that its histories are right by construction: orders pass their
-//! customer and their items at moments of their own, answers are lost, and requests are sent again.
+//! customer and their items at moments of their own, answers are lost, and requests are sent again. Two consumers are told of
+//! all that becomes of orders, one of them late.
 
 mod shop;
 
@@ -10,7 +11,10 @@ use std::{
     collections::{BTreeMap, BinaryHeap, HashMap},
 };
 
-use super::*;
+use super::{
+    super::{Change, ChangeKind, Feed},
+    *,
+};
 use crate::Chance;
 
 const ITEMS: u64 = 4;
@@ -19,6 +23,8 @@ const CUSTOMERS: u64 = 3;
 const STEP_MAX: u64 = 3_000;
 /// So many calls are made between two moments at which all is quiet.
 const CALLS_BETWEEN: usize = 60;
+/// How long after a change each consumer is told of it, in microseconds.
+const TOLD_AFTER: [Micros; 2] = [0, 2_500];
 /// How many orders a page lists.
 const PAGE: usize = 5;
 
@@ -121,6 +127,7 @@ impl Simulated {
                 .values()
                 .map(|customer| (customer.name.clone(), customer.credit_limit))
                 .collect(),
+            feeds: vec![Feed::default(); TOLD_AFTER.len()],
             ..History::default()
         };
         Self {
@@ -320,6 +327,18 @@ impl Simulated {
             },
         };
         self.answer(call, outcome);
+    }
+
+    /// Tells the consumers what an order has become.
+    fn tell(&mut self, kind: ChangeKind, order: &OrderSeen) {
+        for (feed, after) in self.history.feeds.iter_mut().zip(TOLD_AFTER) {
+            feed.changes.push(Change {
+                seen: self.now + after,
+                kind,
+                order: order.clone(),
+                at: self.now.into(),
+            });
+        }
     }
 
     fn answer(&mut self, call: usize, outcome: Outcome) {

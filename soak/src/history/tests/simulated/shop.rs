@@ -1,7 +1,7 @@
 //! What the shop does: step by step, each at a moment of its own.
 
 use super::{super::*, Event, PAGE, Simulated, Way};
-use crate::history::operation::by_item;
+use crate::history::{ChangeKind, operation::by_item};
 
 impl Simulated {
     pub fn list(&self, customer: &str) -> Outcome {
@@ -57,21 +57,22 @@ impl Simulated {
             of.held += total;
             of.available -= total;
         }
-        let order = OrderSeen {
+        let mut order = OrderSeen {
             name: name.clone(),
             customer,
-            phase,
+            phase: Phase::Pending,
             lines,
             total,
             etag: "1".into(),
             created: self.now.into(),
-            rejection: if phase == Phase::Rejected {
-                "INSUFFICIENT_CREDIT".into()
-            } else {
-                String::new()
-            },
+            rejection: String::new(),
         };
+        self.tell(ChangeKind::Placed, &order);
         if phase == Phase::Rejected {
+            order.phase = phase;
+            order.etag = next(&order.etag);
+            order.rejection = "INSUFFICIENT_CREDIT".into();
+            self.tell(ChangeKind::Rejected, &order);
             let short = refused(
                 "INSUFFICIENT_CREDIT",
                 "",
@@ -121,7 +122,10 @@ impl Simulated {
         if order.phase != Phase::Pending {
             if order.phase == Phase::Cancelled || !way.reserved.is_empty() {
                 order.etag = next(&order.etag);
+                let order = order.clone();
+                self.tell(ChangeKind::Released, &order);
             }
+            let (order, way) = (&self.orders[name], self.ways.get_mut(name).unwrap());
             let outcome = match way.short.take() {
                 Some((_, item, wanted, available)) => refused(
                     "INSUFFICIENT_STOCK",
@@ -138,14 +142,15 @@ impl Simulated {
         if way.short.is_some() {
             order.phase = Phase::Rejected;
             order.rejection = "INSUFFICIENT_STOCK".into();
-            let (total, customer) = (order.total, order.customer.clone());
-            self.give_back(&customer, total);
+            let order = order.clone();
+            self.tell(ChangeKind::Rejected, &order);
+            self.give_back(&order.customer, order.total);
             self.release_all(name);
         } else {
             order.phase = Phase::Confirmed;
-            let outcome = Outcome::Ok(Reply::Order(Box::new(order.clone())));
-            let id = way.request_id.clone();
-            self.done(&id, outcome);
+            let (order, id) = (order.clone(), way.request_id.clone());
+            self.tell(ChangeKind::Confirmed, &order);
+            self.done(&id, Outcome::Ok(Reply::Order(Box::new(order))));
         }
     }
 
@@ -196,8 +201,9 @@ impl Simulated {
         }
         order.phase = Phase::Cancelled;
         order.etag = next(&order.etag);
-        let (total, customer) = (order.total, order.customer.clone());
-        self.give_back(&customer, total);
+        let order = order.clone();
+        self.tell(ChangeKind::Cancelled, &order);
+        self.give_back(&order.customer, order.total);
         self.waiting.insert(request_id.to_owned(), vec![call]);
         self.ways.get_mut(&name).unwrap().request_id = request_id.to_owned();
         self.release_all(&name);
