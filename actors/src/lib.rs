@@ -48,8 +48,6 @@ pub use docket_cluster::{
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
-pub use peers::{
-    AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, PeerAnswer, Place, TellStatus,
-};
+pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

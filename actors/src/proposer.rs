@@ -361,8 +361,6 @@ fn fail(shard: &Arc<Shard>, batch: Batch, error: &ProposeError) {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
     use crate::{Docket, Options};
 
@@ -374,12 +372,7 @@ mod tests {
         let shard = docket.inner.router.shards[0].clone();
         let barrier = || {
             let life = shard.begin_life();
-            let (tell, answer) = oneshot::channel();
-            let ask = Ask::of_node(
-                OrderId(1),
-                life.era.term,
-                Box::new(|result| drop(tell.send(result))),
-            );
+            let (ask, answer) = Ask::of_node(OrderId(1), life.era.term);
             let after = After::Answered { ask, result: Ok(()) };
             (
                 Box::new(Submission {

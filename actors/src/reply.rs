@@ -162,11 +162,11 @@ enum From {
         tally: Option<Arc<Tally>>,
     },
     /// An order whose shard is led elsewhere, of who leads the item's in this term.
-    Node { answer: AnswerNode, term: u64 },
+    Node {
+        answer: oneshot::Sender<Result<(), StepError>>,
+        term: u64,
+    },
 }
-
-/// Sends another node its answer.
-pub(crate) type AnswerNode = Box<dyn FnOnce(Result<(), StepError>) + Send>;
 
 impl Ask {
     /// A question of the order, which lives in this shard.
@@ -191,10 +191,11 @@ impl Ask {
         self
     }
 
-    /// A question of an order whose shard is led elsewhere.
-    pub(crate) fn of_node(order: OrderId, term: u64, answer: AnswerNode) -> Self {
+    /// A question of an order whose shard is led elsewhere, and its answer.
+    pub(crate) fn of_node(order: OrderId, term: u64) -> (Self, oneshot::Receiver<Result<(), StepError>>) {
+        let (answer, answered) = oneshot::channel();
         let from = Some(From::Node { answer, term });
-        Self { order, from }
+        (Self { order, from }, answered)
     }
 
     /// The life that asks.
@@ -234,7 +235,11 @@ impl Ask {
                 step,
                 tally,
             }) => (shard, decider, step, tally),
-            Some(From::Node { answer, .. }) => return answer(result),
+            Some(From::Node { answer, .. }) => {
+                // Who asked may not wait any longer.
+                let _ = answer.send(result);
+                return;
+            }
             None => return,
         };
         let message = match count(tally.as_deref(), &step, &result) {

@@ -12,9 +12,6 @@
 //! - The calls that one node sends another are handed over in the order in which they were sent on their connection.
 //! - What is in flight is bounded in number and bytes, on both ends, for each [`Lane`] by itself. Who answers a request may make steps
 //!   and wait for them; who answers a step makes no call. So no two nodes wait for each other for ever.
-//!
-//! Many orders make several calls each, so a call is a place in a map and a frame in a queue on either end, and no task: what
-//! becomes of it is told to a function, and who answers is given a [`CallReply`] that may be sent from anywhere.
 
 use std::time::Instant;
 
@@ -22,7 +19,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::NodeId;
-pub use crate::peer::CallReply;
 
 /// What a call may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,28 +38,17 @@ pub struct PeerCall {
     pub kind: u32,
     /// What it says.
     pub body: Bytes,
-    /// After this nobody waits for the answer.
+    /// After this nobody waits for the answer; its future is dropped then.
     pub deadline: Instant,
 }
 
 /// Answers the calls of other nodes.
 pub trait AnswerCalls: Send + Sync + 'static {
-    /// Answers a call, by `reply`: at once, later from wherever that was given to, or by the work that is returned. What is done before
-    /// this returns is done in the order in which calls of one connection arrive, and holds the next ones up: it must be quick.
+    /// Answers a call. What is done before the future is returned is done in the order in which calls of one connection arrive, and holds
+    /// the next ones up: it must be quick.
     ///
-    /// The answer is [`Declined`] only if nothing was done. A reply that is dropped says that it is not known what was.
-    fn answer(&self, call: PeerCall, reply: CallReply) -> CallWork;
-}
-
-/// What is left to do for the answer of a call.
-pub enum CallWork {
-    /// Nothing here: whoever was given the reply sends it.
-    None,
-    /// Little between its waits, and it ends by itself soon after the call's deadline. The task that reads the calls does it beside them,
-    /// which costs a call the least.
-    Short(BoxFuture<'static, ()>),
-    /// Anything else: it has a task of its own, and is dropped at the call's deadline.
-    Long(BoxFuture<'static, ()>),
+    /// The answer is [`Declined`] only if nothing was done.
+    fn answer(&self, call: PeerCall) -> BoxFuture<'static, Result<Bytes, Declined>>;
 }
 
 /// A call that was not taken on, and why. Nothing was done.
@@ -99,9 +84,6 @@ pub enum PeerCallError {
         cause: String,
     },
 }
-
-/// Is told what became of a call. It must be quick: other answers wait behind it.
-pub type CallTold = Box<dyn FnOnce(Result<Bytes, PeerCallError>) + Send>;
 
 impl PeerCallError {
     /// Whether the other node may have done what it was asked.

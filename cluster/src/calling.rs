@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use docket_proto::peer::call_frame_reply::Result as Outcome;
 use futures::future::{try_join, try_join_all};
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
-use crate::call::{AnswerCalls, CallTold, Lane, Leader, PeerCallError};
-use crate::limits::{ALIVE_MS, CALL_BYTES_MAX, CALL_WAIT_MAX_MS};
+use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
+use crate::limits::{ALIVE_MS, CALL_WAIT_MAX_MS};
 use crate::node::Node;
-use crate::peer::{
-    Question, READ, StreamError, Then, answer, put_read, put_who_leads, take_leader, take_read,
-};
+use crate::peer::{READ, StreamError, put_read, put_who_leads, take_leader, take_read};
 use crate::sampling::others;
 use crate::{Group, GroupId, Leadership, NodeId, ReadError};
 
@@ -48,21 +47,6 @@ impl PeerStatus {
         let lately = |silence: Duration| silence < Duration::from_millis(ALIVE_MS);
         self.silence.is_some_and(lately)
     }
-}
-
-/// A question to one other node.
-#[derive(Clone, Debug)]
-pub struct CallTo<'a> {
-    /// Which.
-    pub node: NodeId,
-    /// What may wait for it, and what it is: 1 or more.
-    pub to: (Lane, u32),
-    /// What it says.
-    pub body: Bytes,
-    /// How long it is waited for.
-    pub deadline: Instant,
-    /// As whose leader the node is asked.
-    pub leads: Option<&'a Group>,
 }
 
 impl Node {
@@ -104,81 +88,7 @@ impl Node {
     pub async fn call(
         &self,
         node: NodeId,
-        to: (Lane, u32),
-        body: Bytes,
-        deadline: Instant,
-    ) -> Result<Bytes, PeerCallError> {
-        let leads = None;
-        let call = CallTo {
-            node,
-            to,
-            body,
-            deadline,
-            leads,
-        };
-        self.call_to(call).await
-    }
-
-    /// The same, of a node that may be asked because it leads a group: then it is not waited for longer than for a moment when that is over,
-    /// since who led may be gone without a word.
-    ///
-    /// # Errors
-    /// Why there is no answer, and whether the other node may have done what it was asked.
-    pub async fn call_to(&self, call: CallTo<'_>) -> Result<Bytes, PeerCallError> {
-        let CallTo { node, to, body, .. } = call;
-        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
-        let deadline = call.deadline.min(latest);
-        self.ask(node, call.leads.cloned(), to, body, deadline).await
-    }
-
-    /// The same without a future: `told` is told what becomes of it, from any task, and at the latest soon after the deadline. What was sent
-    /// when this returns is handed over there in that order.
-    pub fn tell_call(&self, call: CallTo<'_>, told: CallTold) {
-        let CallTo { node, to, body, .. } = call;
-        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
-        let (deadline, leads) = (call.deadline.min(latest), call.leads.cloned());
-        let question = Question {
-            to,
-            body: body.clone(),
-            deadline,
-            leads: leads.clone(),
-        };
-        let Err(told) = self.try_tell(node, question, told) else {
-            return;
-        };
-        // There is no connection yet, or no room in it.
-        let this = self.clone();
-        tokio::spawn(async move { told(this.ask(node, leads, to, body, deadline).await) });
-    }
-
-    /// Sends a call if that can be done at once; else gives back who is to be told.
-    fn try_tell(&self, node: NodeId, question: Question, told: CallTold) -> Result<(), CallTold> {
-        let links = self.peering().and_then(|peering| peering.peers.links(node).ok());
-        let Some(links) = links else { return Err(told) };
-        let Some(connection) = links.calls.link.standing() else {
-            return Err(told);
-        };
-        let Some(stream) = connection.open_calls() else {
-            return Err(told);
-        };
-        let bytes = question.body.len();
-        let share = links.calls.of(question.to.0).try_share(bytes);
-        let Some(share) = share.filter(|_| bytes <= CALL_BYTES_MAX) else {
-            return Err(told);
-        };
-        let over = (links.calls.link.clone(), Arc::clone(&connection));
-        let then = Then::Run { told, node, over };
-        match stream.begin(share, node, question, then) {
-            Err((_, Then::Run { told, .. })) => Err(told),
-            _ => Ok(()),
-        }
-    }
-
-    async fn ask(
-        &self,
-        node: NodeId,
-        leads: Option<Group>,
-        to: (Lane, u32),
+        (lane, kind): (Lane, u32),
         body: Bytes,
         deadline: Instant,
     ) -> Result<Bytes, PeerCallError> {
@@ -186,25 +96,27 @@ impl Node {
             node,
             cause: cause.to_string(),
         };
+        let unknown = |cause: &dyn std::fmt::Display| PeerCallError::Unknown {
+            node,
+            cause: cause.to_string(),
+        };
         let peering = self.peering();
         let peering = peering.ok_or_else(|| not_sent(&"this node stands alone"))?;
         let links = peering.peers.links(node).map_err(|error| not_sent(&error))?;
-        let (link, bounds) = (&links.calls.link, links.calls.of(to.0));
+        let (link, bounds) = match lane {
+            Lane::Request => (&links.calls.link, &links.calls.requests),
+            Lane::Step => (&links.calls.link, &links.calls.steps),
+        };
+        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
+        let deadline = deadline.min(latest);
         let mut ended = StreamError::Ended;
         for _ in 0..CONNECTIONS_MAX {
-            let connection = match link.standing() {
-                Some(connection) => connection,
-                None => timeout_at(deadline.into(), link.connection())
-                    .await
-                    .map_err(|_elapsed| not_sent(&"it was not reached in time"))?
-                    .map_err(|error| not_sent(&error))?,
-            };
-            let opening = match connection.open_calls() {
-                Some(stream) => Ok(stream),
-                None => timeout_at(deadline.into(), connection.calls())
-                    .await
-                    .map_err(|_elapsed| not_sent(&"it was not reached in time"))?,
-            };
+            let connecting = timeout_at(deadline.into(), link.connection()).await;
+            let connection = connecting
+                .map_err(|_elapsed| not_sent(&"it was not reached in time"))?
+                .map_err(|error| not_sent(&error))?;
+            let opening = timeout_at(deadline.into(), connection.calls()).await;
+            let opening = opening.map_err(|_elapsed| not_sent(&"it was not reached in time"))?;
             let stream = match opening {
                 Ok(stream) => stream,
                 Err(status) => {
@@ -212,27 +124,23 @@ impl Node {
                     return Err(not_sent(&status.message()));
                 }
             };
-            let question = Question {
-                to,
-                body: body.clone(),
-                deadline,
-                leads: leads.clone(),
-            };
-            match stream.call(bounds, node, question).await {
-                Ok(outcome) => return answer(node, outcome),
+            match stream.call(bounds, (lane, kind), body.clone(), deadline).await {
+                Ok(Outcome::Answered(answer)) => return Ok(answer),
+                Ok(Outcome::Declined(cause)) => return Err(PeerCallError::Declined { node, cause }),
+                Ok(Outcome::Failed(cause)) => return Err(PeerCallError::Unknown { node, cause }),
                 Err(error @ StreamError::Ended) => {
                     link.discard(&connection);
                     ended = error;
                 }
-                Err(error) => {
-                    if matches!(error, StreamError::Lost) {
-                        link.discard(&connection);
-                    }
-                    return Err(error.of(node));
+                Err(error @ StreamError::Lost) => {
+                    link.discard(&connection);
+                    return Err(unknown(&error));
                 }
+                Err(error @ StreamError::Late) => return Err(unknown(&error)),
+                Err(error) => return Err(not_sent(&error)),
             }
         }
-        Err(ended.of(node))
+        Err(not_sent(&ended))
     }
 
     /// Where a group is led, as far as this node knows: of a group that it has no replica of, what [`Node::find_leader`] has found lately.

@@ -279,11 +279,6 @@ impl Group {
         self.inner.starter.leadership.subscribe()
     }
 
-    /// Whether this node follows that one as the group's leader, as far as it has heard.
-    pub(crate) fn follows(&self, node: NodeId) -> bool {
-        *self.inner.starter.leadership.borrow() == Leadership::Follower { leader: Some(node) }
-    }
-
     /// What the group is doing now.
     pub fn status(&self) -> GroupStatus {
         let inner = &*self.inner;

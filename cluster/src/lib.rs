@@ -67,8 +67,7 @@ mod verify;
 
 pub use docket_persistence::planted;
 
-pub use call::{AnswerCalls, CallReply, CallTold, CallWork, Declined, Lane, Leader, PeerCall, PeerCallError};
-pub use calling::CallTo;
+pub use call::{AnswerCalls, Declined, Lane, Leader, PeerCall, PeerCallError};
 pub use calling::PeerStatus;
 pub use error::{ClusterError, ProposeError, ReadError};
 pub use group::{Group, GroupStatus, Leadership, Pending, ReplicaStatus};

@@ -77,10 +77,6 @@ pub const PEER_KEEPALIVE_TIMEOUT_MS: u64 = 4_000;
 /// How long an append or a part of a snapshot may wait to be sent or answered, in milliseconds, before its connection is given up.
 pub const PEER_STALL_MS: u64 = 10_000;
 
-/// How long news of what is committed waits for entries that it can go with, in milliseconds. Most commits are followed by others: those
-/// that confirm what was just answered, if nothing else. A replica is so much later to show what it need not show yet.
-pub const PEER_NEWS_MS: u64 = 5;
-
 /// How long nothing of a snapshot is sent before the peer hears that there is more to come, in milliseconds.
 pub const PEER_ALIVE_MS: u64 = PEER_STALL_MS / 4;
 
@@ -125,20 +121,8 @@ pub const CALL_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a call counts beside its body, in bytes.
 pub const CALL_BYTES_MIN: usize = 128;
 
-/// Answers in front of one connection that decline calls beyond these bounds, which no correct peer makes. Behind that many the stream ends.
-pub const CALLS_DECLINED_MAX: usize = 256;
-
-/// How often it is looked which calls are late, in milliseconds; so much later than its deadline one may be given up.
-pub const CALL_LOOK_MS: u64 = 20;
-
-/// How long a leader that leads no more may still answer what it was asked as one, in milliseconds.
-pub const CALL_GRACE_MS: u64 = 250;
-
-/// How often who answers looks for calls whose callers have given up, in milliseconds.
-pub const CALL_FORGET_MS: u64 = 1_000;
-
-/// Calls that are taken from one connection before those in hand are looked at again.
-pub const CALLS_PER_TURN_MAX: usize = 256;
+/// Calls, and answers, in front of one connection.
+pub const CALL_QUEUE_MAX: usize = 256;
 
 /// How long a call may wait for its answer when its deadline is later, in milliseconds.
 pub const CALL_WAIT_MAX_MS: u64 = 600_000;
@@ -195,11 +179,6 @@ const _: () = assert!(
     CALL_BYTES_MAX + CALL_BYTES_MIN < PEER_MESSAGE_BYTES_MAX
         && CALL_BYTES_MAX + CALL_BYTES_MIN <= CALL_BYTES_IN_FLIGHT_MAX,
     "every call must fit a message, and what may be on its way"
-);
-const _: () = assert!(
-    CALL_BYTES_IN_FLIGHT_MAX.is_multiple_of(CALLS_IN_FLIGHT_MAX)
-        && CALL_BYTES_MIN <= CALL_BYTES_IN_FLIGHT_MAX / CALLS_IN_FLIGHT_MAX,
-    "a call's place is a share of the bytes"
 );
 const _: () = assert!(
     CALL_BYTES_IN_FLIGHT_MAX <= u32::MAX as usize,

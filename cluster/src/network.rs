@@ -3,9 +3,7 @@
 //! What a node cannot reach is *unreachable*, whatever the reason: openraft then waits before it tries again. A node that stands alone
 //! has no peers, and every other is unreachable to it.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,19 +24,19 @@ use openraft::type_config::alias::SnapshotOf;
 use openraft::{EmptyNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::apply::SnapshotData;
 use crate::limits::{
     PEER_ALIVE_MS, PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX,
-    PEER_NEWS_MS, PEER_SNAPSHOT_MS, PEER_STALL_MS,
+    PEER_SNAPSHOT_MS, PEER_STALL_MS,
 };
 use crate::metrics::Traffic;
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
 use crate::placement::CATCH_UP_ENTRIES_MAX;
 use crate::progress::Progress;
-use crate::raft::{LogId, TypeConfig, Vote};
+use crate::raft::{TypeConfig, Vote};
 use crate::{GroupId, NodeId};
 
 type Reply<T> = Result<T, RPCError<TypeConfig>>;
@@ -372,8 +370,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             input: Some(input),
             session: None,
             waiting: None,
-            news: None,
-            riders: Riders::default(),
         };
         // No task of its own: when openraft drops the stream, nothing goes on to take from its input.
         let results = stream::unfold(Some(run), |run| async {
@@ -450,73 +446,27 @@ struct Run<'s, S> {
     /// What waits for its turn, because it is in no hurry. Answers to what is on its way are taken meanwhile, and give back their share of
     /// what may be: others want to use it.
     waiting: Option<Waiting>,
-    /// News of what is committed, which waits for an append with entries that tells it as well.
-    news: Option<News>,
-    riders: Riders,
 }
 
 /// An append that waits for its turn: ready with it.
 type Waiting = BoxFuture<'static, pb::AppendRequest>;
 
-/// News that waits, and how long.
-struct News {
-    request: AppendEntriesRequest<TypeConfig>,
-    until: Pin<Box<Sleep>>,
-}
-
-/// News that was not sent, since an append behind it says as much: what accepts that has accepted it, and it is answered first.
-#[derive(Default)]
-struct Riders {
-    /// The entries that such news named as the ones before it.
-    riding: VecDeque<Option<LogId>>,
-    /// What is accepted, and not told yet.
-    accepted: VecDeque<Option<LogId>>,
-}
-
-impl Riders {
-    /// News of a log that ends here goes with what is sent next, before which nothing else is on its way.
-    fn ride(&mut self, before: Option<LogId>) {
-        self.riding.push_back(before);
-    }
-
-    /// The append is accepted on which they ride.
-    fn accepted(&mut self, upto: Option<LogId>) {
-        self.accepted.append(&mut self.riding);
-        self.accepted.push_back(upto);
-    }
-
-    /// The next answer that is known.
-    fn next(&mut self) -> Option<Option<LogId>> {
-        self.accepted.pop_front()
-    }
-}
-
 impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
     /// The next answer; `None` when everything was sent and answered.
     async fn next(&mut self) -> Option<Reply<StreamAppendResult<TypeConfig>>> {
         loop {
-            if let Some(accepted) = self.riders.next() {
-                return Some(Ok(Ok(accepted)));
-            }
             let idle = self.session.as_ref().is_none_or(Session::is_idle);
             let room = self.session.as_ref().is_none_or(Session::has_room) && self.waiting.is_none();
-            if idle && self.input.is_none() && self.waiting.is_none() && self.news.is_none() {
+            if idle && self.input.is_none() && self.waiting.is_none() {
                 return None;
             }
             let (input, session, waiting) = (&mut self.input, &mut self.session, &mut self.waiting);
             tokio::select! {
                 biased;
-                answer = answer(session) => {
-                    let answer = match answer {
-                        Ok(reply) => peer::take_appended(reply).map_err(|cause| self.peer.unreachable(cause)),
-                        Err(error) => Err(self.peer.unreachable(error)),
-                    };
-                    match answer {
-                        Ok(Ok(upto)) => self.riders.accepted(upto),
-                        Ok(answer) => return Some(Ok(answer)),
-                        Err(error) => return Some(Err(error.into())),
-                    }
-                }
+                answer = answer(session) => return Some(match answer {
+                    Ok(reply) => peer::take_appended(reply).map_err(|cause| self.peer.unreachable(cause).into()),
+                    Err(error) => Err(self.peer.unreachable(error).into()),
+                }),
                 request = turn(waiting) => {
                     self.waiting = None;
                     if let Err(error) = self.send(request).await {
@@ -525,18 +475,12 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
                 }
                 request = next(input), if room => match request {
                     None => self.input = None,
-                    // A heartbeat: it need not wait for other groups' entries. With nothing in front of it, it overtakes nothing.
-                    Some(request) if request.entries.is_empty() && self.session.is_none() => {
+                    // A heartbeat, or news of what is committed: it need not wait for other groups' entries. With nothing in
+                    // front of it, it overtakes nothing.
+                    Some(request) if idle && request.entries.is_empty() => {
                         return Some(self.peer.append_alone(request, STALL).await);
                     }
-                    Some(request) if request.entries.is_empty() && idle && self.news.is_none() => {
-                        let until = Box::pin(sleep(Duration::from_millis(PEER_NEWS_MS)));
-                        self.news = Some(News { request, until });
-                    }
                     Some(request) => {
-                        if let Some(News { request, .. }) = self.news.take() {
-                            self.riders.ride(request.prev_log_id);
-                        }
                         let last = request.entries.last().map(|entry| entry.log_id);
                         if let Err(error) = self.take(request).await {
                             return Some(Err(error));
@@ -546,13 +490,6 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
                         }
                     }
                 },
-                () = over(&mut self.news) => {
-                    if let Some(News { request, .. }) = self.news.take()
-                        && let Err(error) = self.take(request).await
-                    {
-                        return Some(Err(error));
-                    }
-                }
             }
         }
     }
@@ -579,15 +516,10 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Run<'_, S> {
             Some(session) => session,
             none => none.insert(self.peer.begin().await?),
         };
-        let is_news = request.entries.is_empty();
         let sent = session.send(request).await;
         let bytes = sent.map_err(|error| self.peer.unreachable(error))?;
-        if is_news {
-            self.peer.traffic.heartbeats.increment(1);
-        } else {
-            self.peer.traffic.appends.increment(1);
-            self.peer.traffic.append_bytes.increment(bytes as u64);
-        }
+        self.peer.traffic.appends.increment(1);
+        self.peer.traffic.append_bytes.increment(bytes as u64);
         Ok(())
     }
 }
@@ -606,13 +538,6 @@ async fn turn(waiting: &mut Option<Waiting>) -> pb::AppendRequest {
     }
 }
 
-async fn over(news: &mut Option<News>) {
-    match news {
-        Some(news) => news.until.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn next<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
     match input {
         Some(input) => input.next().await,
@@ -625,20 +550,6 @@ const STALL: Duration = Duration::from_millis(PEER_STALL_MS);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn news_that_rides_on_an_append_is_answered_before_it_and_by_it() {
-        let id = |index| Some(crate::raft::log_id(1, index));
-        let mut riders = Riders::default();
-        riders.accepted(id(4));
-        assert_eq!((riders.next(), riders.next()), (Some(id(4)), None));
-        riders.ride(id(4));
-        assert_eq!(riders.next(), None, "nobody has accepted it yet");
-        riders.accepted(id(6));
-        riders.accepted(id(7));
-        let told: Vec<_> = std::iter::from_fn(|| riders.next()).collect();
-        assert_eq!(told, [id(4), id(6), id(7)]);
-    }
 
     fn part(part: Part) -> pb::SnapshotPart {
         pb::SnapshotPart { part: Some(part) }
@@ -657,7 +568,7 @@ mod tests {
             .unwrap();
         assert!(matches!(sent.next().await.unwrap().part, Some(Part::Head(_))));
         let reading = tokio::spawn(async move {
-            sleep(Duration::from_millis(3 * PEER_STALL_MS)).await;
+            tokio::time::sleep(Duration::from_millis(3 * PEER_STALL_MS)).await;
             parts
                 .send(part(Part::Chunk(Bytes::from_static(b"x"))))
                 .await

@@ -91,14 +91,9 @@ pub(crate) fn text(out: &mut Vec<u8>, field: u32, value: &str) {
 
 /// Writes a text that is an element of a repeated field: also where it is empty.
 pub(crate) fn element(out: &mut Vec<u8>, field: u32, value: &str) {
-    bytes(out, field, value.as_bytes());
-}
-
-/// Writes bytes, also where there are none.
-pub(crate) fn bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
     key(out, field, BYTES);
     varint(out, value.len() as u64);
-    out.extend_from_slice(value);
+    out.extend_from_slice(value.as_bytes());
 }
 
 /// Writes a message, empty or not. Its length is known only after it, and nearly always fits the one byte that is left

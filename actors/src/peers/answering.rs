@@ -6,28 +6,30 @@ use std::{
 };
 
 use bytes::Bytes;
-use docket_cluster::{AnswerCalls, CallReply, CallWork, Declined, PeerCall};
+use docket_cluster::{AnswerCalls, Declined, PeerCall};
 use docket_engine::{ItemCommand, Rejection};
 use docket_proto::{
-    peer::{StepFailure, forward_reply::Result as Forwarded},
+    peer::StepFailure,
     peer_call::{
-        ChangesAsk, Forward, PageAsk, Principals, Reservation, Step, StepAction, StepAnswer, decode_look,
+        ChangesAsk, Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look,
         decode_status_ask, decode_wanted, encode_forwarded, encode_orphaned, encode_status, kind,
     },
 };
-use futures::future::{BoxFuture, join_all};
-
-use super::{
-    forwarding::{AnswerForwarded, Forwarding},
-    telling::TellStatus,
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all, ready},
 };
+
+use super::{forwarding::AnswerForwarded, telling::TellStatus};
 use crate::{
     chores,
     entity::item::ItemMessage,
     proposer::After,
-    reply::{AnswerNode, Ask, Failure, StepError},
+    reply::{Ask, Failure, StepError},
     shard::Router,
 };
+
+type Answer = BoxFuture<'static, Result<Bytes, Declined>>;
 
 /// Answers the calls of other nodes.
 pub(crate) struct Answering {
@@ -35,7 +37,6 @@ pub(crate) struct Answering {
     router: Weak<Router>,
     forwarded: OnceLock<Arc<dyn AnswerForwarded>>,
     status: OnceLock<Arc<TellStatus>>,
-    principals: Principals,
 }
 
 impl Answering {
@@ -44,7 +45,6 @@ impl Answering {
             router: Arc::downgrade(router),
             forwarded: OnceLock::new(),
             status: OnceLock::new(),
-            principals: Principals::default(),
         }
     }
 
@@ -60,73 +60,70 @@ impl Answering {
 }
 
 impl AnswerCalls for Answering {
-    fn answer(&self, call: PeerCall, reply: CallReply) -> CallWork {
+    fn answer(&self, call: PeerCall) -> Answer {
         let Some(router) = self.router.upgrade() else {
-            return decline(reply, "the node is stopping");
+            return declined("the node is stopping");
         };
         match call.kind {
-            kind::STEP => step(&router, call.body, reply),
-            kind::WANTED => wanted(router, call.body, reply),
+            kind::STEP => step(&router, call.body),
+            kind::WANTED => wanted(router, call.body),
             kind::LOOK => match decode_look(call.body) {
                 Ok(()) => {
                     router.shards.iter().for_each(|shard| shard.look_for_orphans());
-                    reply.send(Ok(Bytes::new()));
-                    CallWork::None
+                    ready(Ok(Bytes::new())).boxed()
                 }
-                Err(error) => decline(reply, error),
+                Err(error) => declined(error),
             },
             kind::PAGE => match PageAsk::decode(call.body) {
-                Ok(ask) => CallWork::Long(reply.after(async move {
+                Ok(ask) => async move {
                     let page = router.answer_page(ask, call.deadline).await;
                     page.map(|page| page.encode())
                         .map_err(|error| Declined(error.to_string()))
-                })),
-                Err(error) => decline(reply, error),
+                }
+                .boxed(),
+                Err(error) => declined(error),
             },
             kind::CHANGES => match ChangesAsk::decode(call.body) {
-                Ok(ask) => CallWork::Long(reply.after(async move {
+                Ok(ask) => async move {
                     let changes = router.answer_changes(ask, call.deadline).await;
                     changes
                         .map(|changes| changes.encode())
                         .map_err(|error| Declined(error.to_string()))
-                })),
-                Err(error) => decline(reply, error),
+                }
+                .boxed(),
+                Err(error) => declined(error),
             },
-            kind::FORWARD => match (self.forwarded.get(), Forward::decode(call.body, &self.principals)) {
-                (Some(answers), Ok(forward)) => match answers.answer(forward, call.deadline) {
-                    Forwarding::Short(answer) => CallWork::Short(forwarded(reply, answer)),
-                    Forwarding::Long(answer) => CallWork::Long(forwarded(reply, answer)),
-                },
-                (None, _) => decline(reply, "clients are not served here yet"),
-                (_, Err(error)) => decline(reply, error),
+            kind::FORWARD => match (self.forwarded.get(), Forward::decode(call.body)) {
+                (Some(answers), Ok(forward)) => {
+                    let answer = answers.answer(forward, call.deadline);
+                    async move { Ok(encode_forwarded(answer.await)) }.boxed()
+                }
+                (None, _) => declined("clients are not served here yet"),
+                (_, Err(error)) => declined(error),
             },
             kind::STATUS => match (self.status.get().cloned(), decode_status_ask(call.body)) {
-                (Some(tell), Ok(())) => CallWork::Long(reply.after(async move {
+                (Some(tell), Ok(())) => async move {
                     let status = tell().ok_or_else(|| Declined("the node is stopping".to_owned()));
                     Ok(encode_status(&status?))
-                })),
-                (None, _) => decline(reply, "it is not told here yet how the node is"),
-                (_, Err(error)) => decline(reply, error),
+                }
+                .boxed(),
+                (None, _) => declined("it is not told here yet how the node is"),
+                (_, Err(error)) => declined(error),
             },
-            other => decline(reply, format_args!("calls of kind {other} are not known here")),
+            other => declined(format_args!("calls of kind {other} are not known here")),
         }
     }
 }
 
-fn forwarded(reply: CallReply, answer: BoxFuture<'static, Forwarded>) -> BoxFuture<'static, ()> {
-    reply.after(async move { Ok(encode_forwarded(answer.await)) })
+fn declined(why: impl std::fmt::Display) -> Answer {
+    ready(Err(Declined(why.to_string()))).boxed()
 }
 
-fn decline(reply: CallReply, why: impl std::fmt::Display) -> CallWork {
-    reply.send(Err(Declined(why.to_string())));
-    CallWork::None
-}
-
-/// An order asks an item. What is asked is handed to the item's actor before this returns, and the reply with it.
-fn step(router: &Arc<Router>, body: Bytes, reply: CallReply) -> CallWork {
+/// An order asks an item. What is asked is handed to the item's actor before this returns.
+fn step(router: &Arc<Router>, body: Bytes) -> Answer {
     let step = match Step::decode(body) {
         Ok(step) => step,
-        Err(error) => return decline(reply, error),
+        Err(error) => return declined(error),
     };
     let Step {
         term,
@@ -138,18 +135,15 @@ fn step(router: &Arc<Router>, body: Bytes, reply: CallReply) -> CallWork {
     // Before it is asked who leads: what changes in between ends the life.
     let life = shard.begin_life();
     if !shard.is_leading() || life.era.term != term {
-        let shard = shard.id();
-        return decline(
-            reply,
-            format_args!("shard {shard} is not led here in term {term}"),
-        );
+        return declined(format_args!(
+            "shard {} is not led here in term {term}",
+            shard.id()
+        ));
     }
-    let plainly = |reply: CallReply| -> AnswerNode {
-        Box::new(move |result| reply.send(Ok(step_answer(result).encode())))
-    };
+    let (ask, answered) = Ask::of_node(order, term);
+    let gives_up = matches!(action, StepAction::GiveUp { .. });
     match action {
         StepAction::Reserve { currency, lines } => {
-            let ask = Ask::of_node(order, term, plainly(reply));
             let command = ItemCommand::Reserve {
                 order,
                 currency,
@@ -158,36 +152,30 @@ fn step(router: &Arc<Router>, body: Bytes, reply: CallReply) -> CallWork {
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
         StepAction::Release => {
-            let ask = Ask::of_node(order, term, plainly(reply));
             let command = ItemCommand::Release { order };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
         StepAction::GiveUp { line } => {
-            let (home, item) = (Arc::clone(&shard), sku.clone());
-            let answer: AnswerNode = Box::new(move |result| {
-                let answer = match result {
-                    // It panicked, but after it had reserved: then the order has what it asked for.
-                    Err(StepError::Rejected(_)) if home.holds_reservation(order, &item) => StepAnswer::Done,
-                    result => step_answer(result),
-                };
-                reply.send(Ok(answer.encode()));
-            });
-            let ask = Ask::of_node(order, term, answer);
+            let sku = sku.clone();
             let result = Err(StepError::Rejected(Rejection::ItemFailed { line, sku }));
             shard.barrier(life, After::Answered { ask, result });
         }
     }
-    CallWork::None
-}
-
-fn step_answer(result: Result<(), StepError>) -> StepAnswer {
-    match result {
-        Ok(()) => StepAnswer::Done,
-        Err(StepError::Rejected(rejection)) => StepAnswer::Rejected(rejection),
-        Err(StepError::Failed(failure)) => StepAnswer::Failed(failed(failure)),
-        // Only customers say so.
-        Err(StepError::Duplicate(_) | StepError::Refused(_)) => StepAnswer::Failed(StepFailure::Unknown),
+    async move {
+        let answer = match answered.await.unwrap_or(Err(StepError::Failed(Failure::Gone))) {
+            Ok(()) => StepAnswer::Done,
+            // It panicked, but after it had reserved: then the order has what it asked for.
+            Err(StepError::Rejected(_)) if gives_up && shard.holds_reservation(order, &sku) => {
+                StepAnswer::Done
+            }
+            Err(StepError::Rejected(rejection)) => StepAnswer::Rejected(rejection),
+            Err(StepError::Failed(failure)) => StepAnswer::Failed(failed(failure)),
+            // Only customers say so.
+            Err(StepError::Duplicate(_) | StepError::Refused(_)) => StepAnswer::Failed(StepFailure::Unknown),
+        };
+        Ok(answer.encode())
     }
+    .boxed()
 }
 
 fn failed(failure: Failure) -> StepFailure {
@@ -201,12 +189,12 @@ fn failed(failure: Failure) -> StepFailure {
 }
 
 /// Which of these reservations nothing wants. Only who leads an order's shard can say that it does not exist and is not on its way.
-fn wanted(router: Arc<Router>, body: Bytes, reply: CallReply) -> CallWork {
+fn wanted(router: Arc<Router>, body: Bytes) -> Answer {
     let asked = match decode_wanted(body) {
         Ok(asked) => asked,
-        Err(error) => return decline(reply, error),
+        Err(error) => return declined(error),
     };
-    CallWork::Long(reply.after(async move {
+    async move {
         let mut homes = BTreeMap::new();
         for Reservation { order, .. } in &asked {
             if let Some(home) = router.of_order(*order) {
@@ -225,5 +213,6 @@ fn wanted(router: Arc<Router>, body: Bytes, reply: CallReply) -> CallWork {
             led && chores::is_orphan(&router, *order, sku)
         });
         Ok(encode_orphaned(orphaned.collect()))
-    }))
+    }
+    .boxed()
 }

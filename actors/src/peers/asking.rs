@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use docket_cluster::{CallTo, GroupId, Lane, Leader, NodeId, PeerCallError, ReadError};
+use docket_cluster::{Group, GroupId, Lane, Leader, Leadership, NodeId, ReadError};
 use docket_engine::{Order, Sku};
 use docket_proto::{
     peer::StepFailure,
@@ -41,24 +41,19 @@ impl Router {
             sku,
             action,
         };
-        let router = Arc::clone(self);
-        let call = CallTo {
-            node,
-            to: (Lane::Step, kind::STEP),
-            body: step.encode(),
-            deadline: Instant::now() + STEP_MAX,
-            leads: Some(shard.group()),
-        };
-        // No task and no future: orders have a question for most of their lines.
-        let told = Box::new(move |answer| {
-            let answer = answered(node, answer);
+        let (router, group) = (Arc::clone(self), shard.group().clone());
+        tokio::spawn(async move {
+            let answer = tokio::select! {
+                answer = router.step(node, step.encode()) => answer,
+                // Who led may be gone without a word; the order asks the next one.
+                () = led_otherwise(group, node) => Err(StepError::Failed(Failure::Unknown)),
+            };
             if matches!(answer, Err(StepError::Failed(Failure::Unknown))) {
                 // What is done there later, if it is, may find no order that wants it.
                 router.needs_reconciling();
             }
             ask.answer(answer);
         });
-        self.node().tell_call(call, told);
     }
 
     /// Has the order ask again, once it is looked for who leads where that is to be asked of others.
@@ -76,6 +71,36 @@ impl Router {
     /// Where a shard is led.
     pub(crate) fn leader(&self, shard: &Shard) -> Leader {
         self.node().leader_of(shard.group().id())
+    }
+
+    async fn step(&self, node: NodeId, step: Bytes) -> Result<(), StepError> {
+        let deadline = Instant::now() + STEP_MAX;
+        let answer = self
+            .node()
+            .call(node, (Lane::Step, kind::STEP), step, deadline)
+            .await;
+        let answer = answer.map_err(|error| {
+            tracing::debug!(%error, "an item was not asked");
+            StepError::Failed(match error.may_be_done() {
+                true => Failure::Unknown,
+                false => Failure::NotLeader,
+            })
+        })?;
+        match StepAnswer::decode(answer) {
+            Ok(StepAnswer::Done) => Ok(()),
+            Ok(StepAnswer::Rejected(rejection)) => Err(StepError::Rejected(rejection)),
+            Ok(StepAnswer::Failed(failure)) => Err(StepError::Failed(match failure {
+                StepFailure::Unknown => Failure::Unknown,
+                StepFailure::Gone => Failure::Gone,
+                StepFailure::Panicked => Failure::Panicked,
+                StepFailure::Conflict => Failure::Conflict,
+                StepFailure::NotLeader => Failure::NotLeader,
+            })),
+            Err(error) => {
+                tracing::warn!(%node, %error, "an item's answer is not understood");
+                Err(StepError::Failed(Failure::Unknown))
+            }
+        }
     }
 
     /// Pending orders as whoever asks is told of them, where it takes a look at items that are led elsewhere.
@@ -222,31 +247,24 @@ impl Router {
     }
 }
 
-/// An item's answer, as its order takes it.
-fn answered(node: NodeId, answer: Result<Bytes, PeerCallError>) -> Result<(), StepError> {
-    let answer = answer.map_err(|error| {
-        tracing::debug!(%error, "an item was not asked");
-        StepError::Failed(match error.may_be_done() {
-            true => Failure::Unknown,
-            false => Failure::NotLeader,
-        })
-    })?;
-    match StepAnswer::decode(answer) {
-        Ok(StepAnswer::Done) => Ok(()),
-        Ok(StepAnswer::Rejected(rejection)) => Err(StepError::Rejected(rejection)),
-        Ok(StepAnswer::Failed(failure)) => Err(StepError::Failed(match failure {
-            StepFailure::Unknown => Failure::Unknown,
-            StepFailure::Gone => Failure::Gone,
-            StepFailure::Panicked => Failure::Panicked,
-            StepFailure::Conflict => Failure::Conflict,
-            StepFailure::NotLeader => Failure::NotLeader,
-        })),
-        Err(error) => {
-            tracing::warn!(%node, %error, "an item's answer is not understood");
-            Err(StepError::Failed(Failure::Unknown))
-        }
+/// Returns when somebody else leads a group than this node, and whoever waits for an answer of it has waited for a while longer.
+pub(super) async fn led_otherwise(group: Group, node: NodeId) {
+    let mut leadership = group.leadership();
+    let led = Leadership::Follower { leader: Some(node) };
+    if *leadership.borrow() != led {
+        // Nothing is heard here of who leads: the group has no replica here.
+        return std::future::pending().await;
     }
+    let other = |now: &Leadership| *now != led;
+    let changed = leadership.wait_for(other).await.is_ok();
+    if !changed {
+        // The group has ended: the answer says so, or its time.
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(ANSWER_GRACE).await;
 }
 
+/// How long an answer may still come from a node that does not lead any more.
+const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a state has been replaced.
 const RESTORE_POLL: Duration = Duration::from_millis(5);

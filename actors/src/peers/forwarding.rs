@@ -5,8 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use docket_cluster::{CallTo, Group, GroupId, Lane, Leader, NodeId};
+use docket_cluster::{Group, GroupId, Lane, Leader, NodeId, PeerCallError};
 use docket_engine::{CustomerId, OrderId, Sku};
 use docket_proto::{
     peer::forward_reply::Result as Forwarded,
@@ -14,6 +13,7 @@ use docket_proto::{
 };
 use futures::future::BoxFuture;
 
+use super::asking::led_otherwise;
 use crate::{Docket, shard::Shard};
 
 /// How long a node waits until it knows of accounts what their leader has just done.
@@ -47,15 +47,7 @@ pub enum Place {
 pub trait AnswerForwarded: Send + Sync + 'static {
     /// Does what a call asks, until `deadline`. It is not forwarded again: where this node does not lead what it is about, that is the
     /// answer.
-    fn answer(&self, call: Forward, deadline: Instant) -> Forwarding;
-}
-
-/// What comes of a forwarded call.
-pub enum Forwarding {
-    /// After little work between its waits, soon after its deadline at the latest. Many of these cost less.
-    Short(BoxFuture<'static, Forwarded>),
-    /// After any work, as long as its deadline lets it.
-    Long(BoxFuture<'static, Forwarded>),
+    fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded>;
 }
 
 /// Where a node serves clients, as `host:port`, where that is known.
@@ -118,7 +110,7 @@ impl Docket {
         }
     }
 
-    /// Has another node, which leads what a call is about, do what a client asks: an encoded [`Forward`].
+    /// Has another node, which leads what a call is about, do what a client asks.
     ///
     /// # Errors
     /// Why there is no answer, and whether it may have been done.
@@ -126,18 +118,22 @@ impl Docket {
         &self,
         key: &Key,
         node: u64,
-        call: Bytes,
+        call: Forward,
         deadline: Instant,
     ) -> Result<Forwarded, ForwardError> {
-        let group = self.group_of(key);
-        let call = CallTo {
-            node: NodeId(node),
-            to: (Lane::Request, kind::FORWARD),
-            body: call,
-            deadline,
-            leads: group.as_ref(),
+        let (to, node) = ((Lane::Request, kind::FORWARD), NodeId(node));
+        let asked = self.inner.node.call(node, to, call.encode(), deadline);
+        let answer = match self.group_of(key) {
+            None => asked.await,
+            Some(group) => tokio::select! {
+                answer = asked => answer,
+                // Who led may be gone without a word.
+                () = led_otherwise(group, node) => Err(PeerCallError::Unknown {
+                    node,
+                    cause: "it leads no more, and has not answered".into(),
+                }),
+            },
         };
-        let answer = self.inner.node.call_to(call).await;
         let answer = answer.map_err(|error| ForwardError {
             why: error.to_string(),
             may_be_done: error.may_be_done(),

@@ -1,117 +1,87 @@
 //! The sending end of the one stream that carries the calls of the layer above to a peer.
-//!
-//! A call that is in flight is an entry of one map, with whom to tell. Answers are told by the task that reads them; one other task looks
-//! now and then for calls that are late, or whose node leads no more what it was asked about as its leader, and rests while there are none.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use docket_proto::peer::call_frame_reply::Result as Outcome;
 use docket_proto::peer::peer_client::PeerClient;
 use docket_proto::peer::{CallFrame, CallFrameReply, CallLane};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout_at;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::{Connection, Link};
-use crate::call::{CallTold, Lane, PeerCallError};
+use crate::NodeId;
+use crate::call::Lane;
 use crate::limits::{
-    CALL_BYTES_IN_FLIGHT_MAX, CALL_BYTES_MAX, CALL_BYTES_MIN, CALL_GRACE_MS, CALL_LOOK_MS,
-    CALLS_IN_FLIGHT_MAX,
+    CALL_BYTES_IN_FLIGHT_MAX, CALL_BYTES_MAX, CALL_BYTES_MIN, CALL_QUEUE_MAX, CALLS_IN_FLIGHT_MAX,
 };
 use crate::metrics::Calls;
-use crate::{Group, NodeId};
 
 /// The stream. It ends with its connection.
 pub(crate) struct CallStream {
-    /// Each frame in it has its share of the bounds.
-    frames: mpsc::UnboundedSender<CallFrame>,
+    frames: mpsc::Sender<CallFrame>,
     counted: Calls,
-    waiting: Arc<Waiting>,
-}
-
-struct Waiting {
-    calls: Mutex<InFlight>,
-    /// Told when there is something to look after again, or nothing ever more.
-    look: Notify,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 #[derive(Default)]
-struct InFlight {
+struct Waiting {
     next: u64,
     ended: bool,
-    /// Nobody looks for late calls, since there was none in flight.
-    rests: bool,
-    calls: HashMap<u64, InHand>,
+    calls: HashMap<u64, oneshot::Sender<Outcome>>,
 }
 
-/// A call that is in flight.
-struct InHand {
-    then: Then,
-    deadline: Instant,
-    heeds: Option<Heeds>,
-    _share: Share,
+/// What may be in flight in one lane, in number and in bytes.
+pub(crate) struct Bounds {
+    calls: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
 }
-
-/// The group that the node was asked about as its leader.
-struct Heeds {
-    group: Group,
-    node: NodeId,
-    /// Since when it is known not to lead any more.
-    lost: Option<Instant>,
-}
-
-/// Who is told.
-pub(crate) enum Then {
-    /// A future that waits.
-    Tell(oneshot::Sender<Result<Outcome, StreamError>>),
-    /// A function.
-    Run {
-        told: CallTold,
-        node: NodeId,
-        /// Let go of, should it break.
-        over: (Link, Arc<Connection>),
-    },
-}
-
-/// What may be in flight in one lane, in number and in bytes: a small call takes as many bytes as make both bounds one.
-pub(crate) struct Bounds(Arc<Semaphore>);
 
 /// A call's share of its lane; given back when dropped.
 pub(crate) struct Share {
+    _call: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
 
 impl Bounds {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(CALL_BYTES_IN_FLIGHT_MAX)))
+        Self {
+            calls: Arc::new(Semaphore::new(CALLS_IN_FLIGHT_MAX)),
+            bytes: Arc::new(Semaphore::new(CALL_BYTES_IN_FLIGHT_MAX)),
+        }
     }
 
     /// A share, when it is this call's turn; `None` only at the end.
     async fn share(&self, bytes: usize) -> Option<Share> {
-        let bytes = Arc::clone(&self.0).acquire_many_owned(weight(bytes)).await;
-        bytes.ok().map(|_bytes| Share { _bytes })
+        let bytes = Arc::clone(&self.bytes).acquire_many_owned(weight(bytes));
+        let bytes = bytes.await.ok()?;
+        let call = Arc::clone(&self.calls).acquire_owned().await.ok()?;
+        Some(Share {
+            _call: call,
+            _bytes: bytes,
+        })
     }
 
     /// A share, if there is one now.
-    pub(crate) fn try_share(&self, bytes: usize) -> Option<Share> {
-        let bytes = Arc::clone(&self.0).try_acquire_many_owned(weight(bytes));
-        bytes.ok().map(|_bytes| Share { _bytes })
+    pub(super) fn try_share(&self, bytes: usize) -> Option<Share> {
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(weight(bytes));
+        let bytes = bytes.ok()?;
+        let call = Arc::clone(&self.calls).try_acquire_owned().ok()?;
+        Some(Share {
+            _call: call,
+            _bytes: bytes,
+        })
     }
 }
 
-/// The place of one call in bytes.
-const PLACE_BYTES: usize = CALL_BYTES_IN_FLIGHT_MAX / CALLS_IN_FLIGHT_MAX;
-
 fn weight(bytes: usize) -> u32 {
     // No longer than a message, which the limits keep far below 4 GiB.
-    (bytes.min(CALL_BYTES_MAX) + CALL_BYTES_MIN).max(PLACE_BYTES) as u32
+    (bytes.min(CALL_BYTES_MAX) + CALL_BYTES_MIN) as u32
 }
 
 /// Why a call has no outcome.
@@ -129,32 +99,14 @@ pub(crate) enum StreamError {
     Lost,
     #[error("no answer came within its time")]
     Late,
-    #[error("it leads no more, and has not answered")]
-    LeadLost,
-}
-
-/// What is asked, and until when.
-pub(crate) struct Question {
-    pub(crate) to: (Lane, u32),
-    pub(crate) body: Bytes,
-    pub(crate) deadline: Instant,
-    /// Which group the node is asked about as its leader.
-    pub(crate) leads: Option<Group>,
 }
 
 impl CallStream {
     pub(super) async fn open(mut client: PeerClient<Channel>, node: NodeId) -> Result<Self, Status> {
-        let (frames, queue) = mpsc::unbounded_channel();
-        let replies = client
-            .call(UnboundedReceiverStream::new(queue))
-            .await?
-            .into_inner();
-        let waiting = Arc::new(Waiting {
-            calls: Mutex::default(),
-            look: Notify::new(),
-        });
+        let (frames, queue) = mpsc::channel(CALL_QUEUE_MAX);
+        let replies = client.call(ReceiverStream::new(queue)).await?.into_inner();
+        let waiting = Arc::<Mutex<Waiting>>::default();
         tokio::spawn(hand_out(replies, Arc::clone(&waiting)));
-        tokio::spawn(look_after(Arc::clone(&waiting)));
         Ok(Self {
             frames,
             counted: Calls::to(node),
@@ -166,167 +118,80 @@ impl CallStream {
     pub(crate) async fn call(
         &self,
         bounds: &Bounds,
-        node: NodeId,
-        question: Question,
+        (lane, kind): (Lane, u32),
+        body: Bytes,
+        deadline: Instant,
     ) -> Result<Outcome, StreamError> {
-        let bytes = question.body.len();
-        if bytes > CALL_BYTES_MAX {
-            return Err(StreamError::TooLarge(bytes));
+        if body.len() > CALL_BYTES_MAX {
+            return Err(StreamError::TooLarge(body.len()));
         }
-        let share = match bounds.try_share(bytes) {
-            Some(share) => share,
-            None => {
-                let share = timeout_at(question.deadline.into(), bounds.share(bytes)).await;
-                share
-                    .map_err(|_elapsed| StreamError::NoRoom)?
-                    .ok_or(StreamError::Ended)?
-            }
+        let until = tokio::time::Instant::from_std(deadline);
+        let sending = async {
+            let share = bounds.share(body.len()).await.ok_or(StreamError::Ended)?;
+            let place = self.frames.reserve().await.map_err(|_| StreamError::Ended)?;
+            Ok((share, place))
         };
-        let (tell, told) = oneshot::channel();
-        let begun = self.begin(share, node, question, Then::Tell(tell));
-        let mut waits = Waits {
-            stream: self,
-            id: Some(begun.map_err(|(error, _)| error)?),
-        };
-        let outcome = told.await.unwrap_or(Err(StreamError::Lost));
-        waits.id = None;
-        outcome
-    }
-
-    /// Sends a call; `then` is told what becomes of it, and is given back with the reason where the call is not sent.
-    pub(crate) fn begin(
-        &self,
-        share: Share,
-        node: NodeId,
-        question: Question,
-        then: Then,
-    ) -> Result<u64, (StreamError, Then)> {
-        let Question {
-            to: (lane, kind),
-            body,
-            deadline,
-            leads,
-        } = question;
+        let (_share, place) = timeout_at(until, sending)
+            .await
+            .map_err(|_elapsed| StreamError::NoRoom)??;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err((StreamError::NoRoom, then));
+            return Err(StreamError::NoRoom);
         }
-        let heeds = leads.filter(|group| group.follows(node)).map(|group| Heeds {
-            group,
-            node,
-            lost: None,
-        });
-        let bytes = body.len() as u64;
-        let in_hand = InHand {
-            then,
-            deadline,
-            heeds,
-            _share: share,
-        };
-        let id = {
-            let mut waiting = self.waiting.calls.lock();
+        let (answer, answered) = oneshot::channel();
+        let waits = {
+            let mut waiting = self.waiting.lock();
             if waiting.ended {
-                return Err((StreamError::Ended, in_hand.then));
+                return Err(StreamError::Ended);
             }
             let id = waiting.next;
             waiting.next += 1;
-            waiting.calls.insert(id, in_hand);
-            if std::mem::take(&mut waiting.rests) {
-                self.waiting.look.notify_one();
-            }
-            id
+            waiting.calls.insert(id, answer);
+            Waits { stream: self, id }
         };
         let lane = match lane {
             Lane::Request => CallLane::Request,
             Lane::Step => CallLane::Step,
         };
-        let sent = self.frames.send(CallFrame {
-            id,
+        self.counted.sent.increment(1);
+        self.counted.bytes.increment(body.len() as u64);
+        place.send(CallFrame {
+            id: waits.id,
             lane: lane.into(),
             kind,
             body,
             wait_us: u64::try_from(left.as_micros()).unwrap_or(u64::MAX),
         });
-        if sent.is_err()
-            && let Some(in_hand) = self.waiting.calls.lock().calls.remove(&id)
-        {
-            return Err((StreamError::Ended, in_hand.then));
+        match timeout_at(until, answered).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(_)) => Err(StreamError::Lost),
+            Err(_elapsed) => Err(StreamError::Late),
         }
-        self.counted.sent.increment(1);
-        self.counted.bytes.increment(bytes);
-        Ok(id)
     }
 }
 
-/// Somebody waits for a call, and may go.
+/// A call that is in flight; whoever waits for it may go.
 struct Waits<'a> {
     stream: &'a CallStream,
-    /// `None` once it is told.
-    id: Option<u64>,
+    id: u64,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            let gone = self.stream.waiting.calls.lock().calls.remove(&id);
-            drop(gone);
-        }
-    }
-}
-
-impl Then {
-    fn tell(self, outcome: Result<Outcome, StreamError>) {
-        match self {
-            // Whoever asked may have gone.
-            Self::Tell(tell) => drop(tell.send(outcome)),
-            Self::Run {
-                told,
-                node,
-                over: (link, connection),
-            } => {
-                if matches!(outcome, Err(StreamError::Ended | StreamError::Lost)) {
-                    link.discard(&connection);
-                }
-                let outcome =
-                    outcome.map_or_else(|error| Err(error.of(node)), |outcome| answer(node, outcome));
-                // Who is told of others must hear of them, whatever this one does.
-                if catch_unwind(AssertUnwindSafe(|| told(outcome))).is_err() {
-                    tracing::error!(%node, "whoever was told of a call panicked");
-                }
-            }
-        }
-    }
-}
-
-impl StreamError {
-    /// The same as whoever called is told it.
-    pub(crate) fn of(&self, node: NodeId) -> PeerCallError {
-        let cause = self.to_string();
-        match self {
-            Self::Ended | Self::NoRoom | Self::TooLarge(_) => PeerCallError::NotSent { node, cause },
-            Self::Lost | Self::Late | Self::LeadLost => PeerCallError::Unknown { node, cause },
-        }
-    }
-}
-
-/// What a node has said.
-pub(crate) fn answer(node: NodeId, outcome: Outcome) -> Result<Bytes, PeerCallError> {
-    match outcome {
-        Outcome::Answered(answer) => Ok(answer),
-        Outcome::Declined(cause) => Err(PeerCallError::Declined { node, cause }),
-        Outcome::Failed(cause) => Err(PeerCallError::Unknown { node, cause }),
+        self.stream.waiting.lock().calls.remove(&self.id);
     }
 }
 
 /// Gives each answer to its call, until the stream ends.
-async fn hand_out(mut replies: Streaming<CallFrameReply>, waiting: Arc<Waiting>) {
+async fn hand_out(mut replies: Streaming<CallFrameReply>, waiting: Arc<Mutex<Waiting>>) {
     let ended = loop {
         match replies.message().await {
             Ok(Some(CallFrameReply { id, result })) => {
-                let call = waiting.calls.lock().calls.remove(&id);
+                let call = waiting.lock().calls.remove(&id);
                 if let Some(call) = call {
                     let missing = || Outcome::Failed("the answer is empty".into());
-                    call.then.tell(Ok(result.unwrap_or_else(missing)));
+                    // Whoever asked may have gone.
+                    let _ = call.send(result.unwrap_or_else(missing));
                 }
             }
             Ok(None) => break None,
@@ -336,70 +201,7 @@ async fn hand_out(mut replies: Streaming<CallFrameReply>, waiting: Arc<Waiting>)
     if let Some(status) = ended {
         tracing::debug!(%status, "a stream of calls ended");
     }
-    let lost = {
-        let mut waiting = waiting.calls.lock();
-        waiting.ended = true;
-        std::mem::take(&mut waiting.calls)
-    };
-    waiting.look.notify_one();
-    // In the order in which they were sent.
-    let mut lost: Vec<_> = lost.into_iter().collect();
-    lost.sort_unstable_by_key(|(id, _)| *id);
-    for (_, call) in lost {
-        call.then.tell(Err(StreamError::Lost));
-    }
-}
-
-/// Gives calls up that are late, and those whose node does not lead any more, until the stream ends.
-async fn look_after(waiting: Arc<Waiting>) {
-    let every = Duration::from_millis(CALL_LOOK_MS);
-    loop {
-        let (given_up, rests) = {
-            let mut waiting = waiting.calls.lock();
-            if waiting.ended {
-                return;
-            }
-            let given_up = waiting.give_up(Instant::now());
-            waiting.rests = waiting.calls.is_empty();
-            (given_up, waiting.rests)
-        };
-        for (call, error) in given_up {
-            call.then.tell(Err(error));
-        }
-        match rests {
-            true => waiting.look.notified().await,
-            false => tokio::time::sleep(every).await,
-        }
-    }
-}
-
-impl InFlight {
-    /// Takes out what is not waited for any longer, and why, in the order in which it was sent.
-    fn give_up(&mut self, now: Instant) -> Vec<(InHand, StreamError)> {
-        let mut ids: Vec<u64> = Vec::new();
-        for (id, call) in &mut self.calls {
-            if call.deadline <= now || call.heeds.as_mut().is_some_and(|heeds| heeds.is_over(now)) {
-                ids.push(*id);
-            }
-        }
-        ids.sort_unstable();
-        let given_up = ids.into_iter().filter_map(|id| self.calls.remove(&id));
-        given_up
-            .map(|call| match call.deadline <= now {
-                true => (call, StreamError::Late),
-                false => (call, StreamError::LeadLost),
-            })
-            .collect()
-    }
-}
-
-impl Heeds {
-    /// Whether the node has led no more for so long that no answer is waited for: who led may be gone without a word.
-    fn is_over(&mut self, now: Instant) -> bool {
-        if self.lost.is_none() && !self.group.follows(self.node) {
-            self.lost = Some(now);
-        }
-        self.lost
-            .is_some_and(|lost| now.duration_since(lost) >= Duration::from_millis(CALL_GRACE_MS))
-    }
+    let mut waiting = waiting.lock();
+    waiting.ended = true;
+    waiting.calls.clear();
 }

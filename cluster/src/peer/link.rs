@@ -101,11 +101,6 @@ impl Connection {
             .get_or_try_init(|| CallStream::open(self.client(), self.node))
             .await
     }
-
-    /// The stream of calls, where it is open.
-    pub(crate) fn open_calls(&self) -> Option<&CallStream> {
-        self.calls.get()
-    }
 }
 
 impl Link {
@@ -118,11 +113,6 @@ impl Link {
         Self {
             shared: Arc::new(Shared { own, node, state }),
         }
-    }
-
-    /// To whom it is.
-    pub(crate) fn node(&self) -> NodeId {
-        self.shared.node
     }
 
     pub(super) fn set_address(&self, address: &Arc<str>) {
@@ -161,14 +151,6 @@ impl Link {
                 cause: "the attempt to connect was cut short".into(),
             })
         })
-    }
-
-    /// The connection, where it stands, as far as is known.
-    pub(crate) fn standing(&self) -> Option<Arc<Connection>> {
-        match &self.shared.state.lock().phase {
-            Phase::Open(connection) => Some(Arc::clone(connection)),
-            _ => None,
-        }
     }
 
     /// Whether it stands, as far as is known.

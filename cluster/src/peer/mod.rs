@@ -45,8 +45,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use append_client::{Session, SessionError};
-pub(crate) use call_client::{Bounds, Question, StreamError, Then, answer};
-pub use call_server::CallReply;
+pub(crate) use call_client::{Bounds, StreamError};
 pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
@@ -65,7 +64,6 @@ pub(crate) use wire::*;
 pub(crate) use wire_ask::{put_ask, take_ask};
 
 use crate::NodeId;
-use crate::call::Lane;
 
 /// How a node among others is reached, and reaches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,16 +247,6 @@ pub(crate) struct Calls {
     pub(crate) link: Link,
     pub(crate) requests: Bounds,
     pub(crate) steps: Bounds,
-}
-
-impl Calls {
-    /// What may be in flight in this lane.
-    pub(crate) fn of(&self, lane: Lane) -> &Bounds {
-        match lane {
-            Lane::Request => &self.requests,
-            Lane::Step => &self.steps,
-        }
-    }
 }
 
 impl Peers {

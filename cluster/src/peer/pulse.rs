@@ -12,7 +12,7 @@ use futures::future::join_all;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{PeerLinks, Peers, Question, READ, StreamError};
+use super::{PeerLinks, Peers, READ, StreamError};
 use crate::NodeId;
 use crate::call::Lane;
 use crate::limits::{PULSE_EVERY_MS, PULSE_MS};
@@ -54,18 +54,14 @@ async fn feel(links: &PeerLinks) {
     let Ok(stream) = connection.calls().await else {
         return link.discard(&connection);
     };
+    let deadline = Instant::now() + Duration::from_millis(PULSE_MS);
     // A read of no groups.
-    let question = Question {
-        to: (Lane::Step, READ),
-        body: Bytes::new(),
-        deadline: Instant::now() + Duration::from_millis(PULSE_MS),
-        leads: None,
-    };
-    match stream.call(&links.calls.steps, link.node(), question).await {
+    let asked = stream.call(&links.calls.steps, (Lane::Step, READ), Bytes::new(), deadline);
+    match asked.await {
         Ok(Outcome::Answered(_) | Outcome::Declined(_) | Outcome::Failed(_)) => {
             *links.heard.lock() = Some(Instant::now());
         }
         Err(StreamError::Ended | StreamError::Lost) => link.discard(&connection),
-        Err(StreamError::Late | StreamError::LeadLost | StreamError::NoRoom | StreamError::TooLarge(_)) => {}
+        Err(StreamError::Late | StreamError::NoRoom | StreamError::TooLarge(_)) => {}
     }
 }

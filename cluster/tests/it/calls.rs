@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_cluster::limits::{CALL_BYTES_MAX, CALLS_IN_FLIGHT_MAX};
-use docket_cluster::{
-    AnswerCalls, CallReply, CallTo, CallWork, Declined, Lane, Leader, Leadership, NodeId, PeerCall,
-    PeerCallError,
-};
-use futures::future::join_all;
+use docket_cluster::{AnswerCalls, Declined, Lane, Leader, NodeId, PeerCall, PeerCallError};
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
 
 use crate::machine::payload;
 use crate::peers::{GROUP, Three, eventually};
@@ -23,7 +21,7 @@ struct Echo {
 }
 
 impl AnswerCalls for Echo {
-    fn answer(&self, call: PeerCall, reply: CallReply) -> CallWork {
+    fn answer(&self, call: PeerCall) -> BoxFuture<'static, Result<Bytes, Declined>> {
         self.answered.fetch_add(1, Ordering::SeqCst);
         if let Some(number) = call.body.strip_prefix(b"in order ") {
             let number = std::str::from_utf8(number).unwrap().parse().unwrap();
@@ -31,30 +29,18 @@ impl AnswerCalls for Echo {
             assert!(before < number, "{number} came behind {before}");
         }
         assert_ne!(&call.body[..], b"panic", "told to panic");
-        match &call.body[..] {
-            b"at once" => {
-                reply.send(Ok(Bytes::from_static(b"done")));
-                return CallWork::None;
-            }
-            b"let go" => return CallWork::None,
-            _ => {}
-        }
-        let short = call.body.starts_with(b"short ");
-        let work = reply.after(async move {
+        async move {
             match &call.body[..] {
                 b"no" => Err(Declined("told not to".into())),
-                b"panic later" | b"short panic" => {
+                b"panic later" => {
                     assert!(call.body.is_empty(), "told to panic");
                     Ok(Bytes::new())
                 }
                 b"never" => std::future::pending().await,
                 body => Ok([&[call.from.0 as u8, call.kind as u8], body].concat().into()),
             }
-        });
-        match short {
-            true => CallWork::Short(work),
-            false => CallWork::Long(work),
         }
+        .boxed()
     }
 }
 
@@ -116,7 +102,7 @@ async fn an_error_says_whether_the_call_may_have_been_executed() {
         }
     );
     assert!(!declined.may_be_done());
-    for body in [&b"panic"[..], b"panic later", b"short panic", b"let go"] {
+    for body in [&b"panic"[..], b"panic later"] {
         assert!(call(2, body, soon()).await.may_be_done());
     }
     let late = call(2, b"never", Instant::now() + Duration::from_millis(50)).await;
@@ -155,123 +141,6 @@ async fn an_error_says_whether_the_call_may_have_been_executed() {
         .call(NodeId(3), REQUEST, Bytes::from_static(b"x"), soon())
         .await;
     assert_eq!(again.unwrap(), b"\x01\x07x"[..]);
-    three.end().await;
-}
-
-/// What becomes of a call whose teller is a function.
-async fn told(
-    three: &Three,
-    node: u64,
-    body: &'static [u8],
-    within: Duration,
-) -> Result<Bytes, PeerCallError> {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let group = three.0[0].group();
-    let call = CallTo {
-        node: NodeId(node),
-        to: (Lane::Step, 3),
-        body: Bytes::from_static(body),
-        deadline: Instant::now() + within,
-        leads: Some(&group),
-    };
-    let told_of = Box::new(move |answer| drop(tell.send(answer)));
-    three.0[0].node().tell_call(call, told_of);
-    told.await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_function_is_told_what_becomes_of_a_call_whatever_that_is() {
-    let (mut three, echoes) = echoing().await;
-    let long = Duration::from_secs(30);
-    // The first makes the connection.
-    for _ in 0..3 {
-        assert_eq!(told(&three, 2, b"at once", long).await.unwrap(), b"done"[..]);
-        assert_eq!(
-            told(&three, 2, b"short x", long).await.unwrap(),
-            b"\x01\x03short x"[..]
-        );
-    }
-    let declined = told(&three, 2, b"no", long).await.unwrap_err();
-    assert!(matches!(declined, PeerCallError::Declined { .. }), "{declined}");
-    let late = told(&three, 2, b"never", Duration::from_millis(50))
-        .await
-        .unwrap_err();
-    assert!(late.may_be_done(), "{late}");
-    for over in [told(&three, 2, b"x", Duration::ZERO), told(&three, 9, b"x", long)] {
-        let over = over.await.unwrap_err();
-        assert!(matches!(over, PeerCallError::NotSent { .. }), "{over}");
-    }
-    let under_way = told(&three, 3, b"never", long);
-    let arrived = eventually("the call to arrive", || {
-        echoes[2].answered.load(Ordering::SeqCst) == 1
-    });
-    let mut under_way = Box::pin(under_way);
-    tokio::select! {
-        answer = &mut under_way => panic!("{answer:?}"),
-        () = arrived => {}
-    }
-    drop(under_way);
-    let (tell, told_of) = tokio::sync::oneshot::channel();
-    let call = CallTo {
-        node: NodeId(3),
-        to: REQUEST,
-        body: Bytes::from_static(b"never"),
-        deadline: soon(),
-        leads: None,
-    };
-    three.0[0]
-        .node()
-        .tell_call(call, Box::new(move |answer| drop(tell.send(answer))));
-    three.stop(2).await;
-    assert!(told_of.await.unwrap().unwrap_err().may_be_done());
-    three.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_leads_no_more_is_not_waited_for_to_the_end() {
-    let (three, echoes) = echoing().await;
-    let leader = three.leader().await;
-    let (asking, node) = (
-        three.0[(leader + 1) % 3].node().clone(),
-        NodeId(leader as u64 + 1),
-    );
-    let group = three.0[(leader + 1) % 3].group();
-    let call = |leads| {
-        let (asking, group) = (asking.clone(), group.clone());
-        tokio::spawn(async move {
-            let call = CallTo {
-                node,
-                to: REQUEST,
-                body: Bytes::from_static(b"never"),
-                deadline: soon(),
-                leads: Some(&group).filter(|_| leads),
-            };
-            asking.call_to(call).await
-        })
-    };
-    let follows = Leadership::Follower { leader: Some(node) };
-    eventually("it to follow", || *group.leadership().borrow() == follows).await;
-    let (heeds, other) = (call(true), call(false));
-    eventually("both calls to arrive", || {
-        echoes[leader].answered.load(Ordering::SeqCst) == 2
-    })
-    .await;
-    let heir = (leader + 2) % 3;
-    while !three.0[heir].leads() {
-        // It may be refused where the heir is not up to date.
-        let _ = three.0[leader]
-            .group()
-            .transfer_lead(NodeId(heir as u64 + 1))
-            .await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let lost = heeds.await.unwrap().unwrap_err();
-    assert!(
-        lost.may_be_done() && lost.to_string().contains("leads no more"),
-        "{lost}"
-    );
-    assert!(!other.is_finished(), "who asks anybody goes on waiting");
-    other.abort();
     three.end().await;
 }
 

@@ -72,7 +72,7 @@ impl Place {
         self.running.as_ref().unwrap().1.of(GROUP)
     }
 
-    pub fn leads(&self) -> bool {
+    fn leads(&self) -> bool {
         let leads = |(node, _): &(Node, _)| {
             let leadership = *node.group(GROUP).unwrap().leadership().borrow();
             matches!(leadership, Leadership::Leader { .. })

@@ -24,7 +24,7 @@ use super::{
     place_orders::{Answers, StreamBounds},
     watch_orders::{WatchBounds, Watching},
 };
-use crate::{errors::Refusal, gate::CallContext};
+use crate::errors::Refusal;
 
 /// The service.
 pub(crate) struct OrderApi {
@@ -65,25 +65,19 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
     )
 }
 
-/// Places an order that a client has asked for, here or at another node.
-pub(crate) async fn place_order(
-    docket: &Docket,
-    context: &CallContext,
-    request: &PlaceOrderRequest,
-) -> Result<Order, Refusal> {
-    let asked = accept(orders::place_order(request, docket.ids()))?;
-    own(context, &asked.customer, &[])?;
-    let (request_id, order) = taken(asked);
-    let order = docket.place_order(context.call(request_id), order).await?;
-    Ok(order_to_proto(&order))
-}
-
 #[tonic::async_trait]
 impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
-        let order = place_order(&self.docket, &context, request.get_ref()).await?;
-        Ok(Response::new(order))
+        let asked = accept(orders::place_order(request.get_ref(), self.docket.ids()))?;
+        own(&context, &asked.customer, &[])?;
+        let (request_id, order) = taken(asked);
+        let order = self
+            .docket
+            .place_order(context.call(request_id), order)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(order_to_proto(&order)))
     }
 
     type PlaceOrdersStream = Answers;

@@ -1,10 +1,5 @@
 //! A client's call on its way to the node that does it, and what became of it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
-
 use bytes::Bytes;
 use docket_engine::{
     CustomerId,
@@ -13,7 +8,7 @@ use docket_engine::{
 use prost::Message;
 
 use super::{BadCall, VERSION, known, malformed};
-use crate::{peer as pb, wire};
+use crate::peer as pb;
 
 /// A client's call on its way to where it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,93 +18,41 @@ pub struct Forward {
     /// The request.
     pub message: Bytes,
     /// Who calls; `None` for methods that need no credentials.
-    pub principal: Option<Arc<Principal>>,
+    pub principal: Option<Principal>,
     /// The client's IP address.
     pub address: String,
     /// W3C trace context; empty where there is none.
     pub traceparent: String,
 }
 
-/// The same before it is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Forwardable<'a> {
-    /// The method's path.
-    pub method: &'a str,
-    /// The request.
-    pub message: &'a [u8],
-    /// Who calls; `None` for methods that need no credentials.
-    pub principal: Option<&'a Principal>,
-    /// The client's IP address.
-    pub address: &'a str,
-    /// W3C trace context; empty where there is none.
-    pub traceparent: &'a str,
-}
-
-impl Forwardable<'_> {
-    /// The call's bytes: a `ForwardRequest`, written at once, since most orders of a cluster come to another node than their leader.
-    pub fn encode(&self) -> Bytes {
-        let texts = self.method.len() + self.address.len() + self.traceparent.len();
-        let mut out = Vec::with_capacity(self.message.len() + texts + HEAD_BYTES);
-        wire::number(&mut out, 1, u64::from(VERSION));
-        wire::text(&mut out, 2, self.method);
-        if !self.message.is_empty() {
-            wire::bytes(&mut out, 3, self.message);
-        }
-        if let Some(principal) = self.principal {
-            wire::nested(&mut out, 4, |out| put_principal(principal, out));
-        }
-        wire::text(&mut out, 5, self.address);
-        wire::text(&mut out, 6, self.traceparent);
-        out.into()
-    }
-}
-
-/// What a call has beside its message and its texts, in bytes, with a principal of usual length.
-const HEAD_BYTES: usize = 160;
-
 impl Forward {
+    /// The call's bytes.
+    pub fn encode(self) -> Bytes {
+        let request = pb::ForwardRequest {
+            version: VERSION,
+            method: self.method,
+            message: self.message,
+            principal: self.principal.as_ref().map(put_principal),
+            address: self.address,
+            traceparent: self.traceparent,
+        };
+        request.encode_to_vec().into()
+    }
+
     /// The call in these bytes.
     ///
     /// # Errors
     /// Where there is none that this program knows.
-    pub fn decode(body: Bytes, principals: &Principals) -> Result<Self, BadCall> {
+    pub fn decode(body: Bytes) -> Result<Self, BadCall> {
         let request = pb::ForwardRequest::decode(body).map_err(malformed)?;
         known(request.version)?;
         Ok(Self {
             method: request.method,
             message: request.message,
-            principal: match request.principal.is_empty() {
-                true => None,
-                false => Some(principals.of(&request.principal)?),
-            },
+            principal: request.principal.as_ref().map(take_principal).transpose()?,
             address: request.address,
             traceparent: request.traceparent,
         })
-    }
-}
-
-/// Who has called lately, by the bytes that say so: few make many calls. It says nothing of whether they still may.
-#[derive(Debug, Default)]
-pub struct Principals(Mutex<HashMap<Bytes, Arc<Principal>>>);
-
-/// How many are remembered before all are forgotten.
-const PRINCIPALS_MAX: usize = 1_024;
-
-impl Principals {
-    fn of(&self, bytes: &Bytes) -> Result<Arc<Principal>, BadCall> {
-        // Nobody panics while it is held, and a map that is half changed has no wrong entry.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(principal) = known.get(bytes) {
-            return Ok(Arc::clone(principal));
-        }
-        let taken = pb::ForwardPrincipal::decode(bytes.clone()).map_err(malformed)?;
-        let principal = Arc::new(take_principal(&taken)?);
-        if known.len() >= PRINCIPALS_MAX {
-            known.clear();
-        }
-        // A copy, which does not keep all that arrived with it.
-        known.insert(Bytes::copy_from_slice(bytes), Arc::clone(&principal));
-        Ok(principal)
     }
 }
 
@@ -128,19 +71,25 @@ pub fn decode_forwarded(body: Bytes) -> Result<pb::forward_reply::Result, BadCal
     reply.result.ok_or(BadCall::Field("result"))
 }
 
-/// Writes a `ForwardPrincipal`.
-fn put_principal(principal: &Principal, out: &mut Vec<u8>) {
-    wire::text(out, 1, principal.account.as_str());
-    wire::text(out, 2, principal.role.as_str());
-    if let Some(customer) = &principal.customer {
-        wire::text(out, 3, customer.as_str());
-    }
-    for scope in principal.scopes.iter() {
-        wire::element(out, 4, scope.as_str());
-    }
-    match principal.credential {
-        Credential::Session(SessionId(id)) => wire::bytes(out, 5, &id),
-        Credential::ApiKey(ApiKeyId(id)) => wire::bytes(out, 6, &id),
+fn put_principal(principal: &Principal) -> pb::ForwardPrincipal {
+    use pb::forward_principal::Credential as C;
+    let credential = match principal.credential {
+        Credential::Session(SessionId(id)) => C::Session(Bytes::copy_from_slice(&id)),
+        Credential::ApiKey(ApiKeyId(id)) => C::ApiKey(Bytes::copy_from_slice(&id)),
+    };
+    pb::ForwardPrincipal {
+        account: principal.account.as_str().to_owned(),
+        role: principal.role.as_str().to_owned(),
+        customer: principal
+            .customer
+            .as_ref()
+            .map_or_else(String::new, |customer| customer.as_str().to_owned()),
+        scopes: principal
+            .scopes
+            .iter()
+            .map(|scope| scope.as_str().to_owned())
+            .collect(),
+        credential: Some(credential),
     }
 }
 

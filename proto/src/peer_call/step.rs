@@ -4,8 +4,8 @@ use bytes::Bytes;
 use docket_engine::{Amount, Currency, OrderId, Quantity, Rejection, Sku, item::ReserveLine};
 use prost::Message;
 
-use super::{BadCall, VERSION, known, malformed, take_order, take_sku};
-use crate::{NoIntern, peer as pb, refusal, wire};
+use super::{BadCall, VERSION, known, malformed, put_order, take_order, take_sku};
+use crate::{NoIntern, peer as pb, refusal};
 
 /// What an order asks of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,26 +51,27 @@ pub enum StepAnswer {
 }
 
 impl Step {
-    /// The question's bytes: a `StepRequest`, written at once, since most lines of a cluster's orders are asked for on another node.
+    /// The question's bytes.
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(STEP_BYTES + self.sku.as_str().len());
-        wire::number(&mut out, 1, u64::from(VERSION));
-        wire::number(&mut out, 2, self.term);
-        wire::bytes(&mut out, 3, &self.order.0.to_be_bytes());
-        wire::text(&mut out, 4, self.sku.as_str());
-        match &self.action {
-            StepAction::Reserve { currency, lines } => wire::nested(&mut out, 5, |out| {
-                wire::text(out, 1, currency.as_str());
-                lines
-                    .iter()
-                    .for_each(|line| wire::nested(out, 2, |out| put_line(line, out)));
+        use pb::step_request::Action;
+        let action = match &self.action {
+            StepAction::Reserve { currency, lines } => Action::Reserve(pb::StepReserve {
+                currency: currency.as_str().to_owned(),
+                lines: lines.iter().map(put_line).collect(),
             }),
-            StepAction::Release => wire::nested(&mut out, 6, |_| {}),
-            StepAction::GiveUp { line } => {
-                wire::nested(&mut out, 7, |out| wire::number(out, 1, u64::from(*line)));
-            }
-        }
-        out.into()
+            StepAction::Release => Action::Release(pb::StepNothing {}),
+            StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
+                line: u32::from(*line),
+            }),
+        };
+        let request = pb::StepRequest {
+            version: VERSION,
+            term: self.term,
+            order: put_order(self.order),
+            sku: self.sku.as_str().to_owned(),
+            action: Some(action),
+        };
+        request.encode_to_vec().into()
     }
 
     /// The question in these bytes.
@@ -112,9 +113,6 @@ impl StepAnswer {
     /// The answer's bytes.
     pub fn encode(&self) -> Bytes {
         use pb::step_reply::Result as R;
-        if *self == Self::Done {
-            return Bytes::from_static(DONE);
-        }
         let result = match self {
             Self::Done => R::Done(pb::StepNothing {}),
             Self::Rejected(rejection) => R::Rejected(refusal::encode(rejection).into()),
@@ -130,9 +128,6 @@ impl StepAnswer {
     /// Where there is none that this program knows.
     pub fn decode(body: Bytes) -> Result<Self, BadCall> {
         use pb::step_reply::Result as R;
-        if body == DONE {
-            return Ok(Self::Done);
-        }
         let reply = pb::StepReply::decode(body).map_err(malformed)?;
         Ok(match reply.result.ok_or(BadCall::Field("result"))? {
             R::Done(_) => Self::Done,
@@ -143,16 +138,12 @@ impl StepAnswer {
     }
 }
 
-/// What nearly every answer is: a reply whose field 1 is an empty message.
-const DONE: &[u8] = b"\x0a\x00";
-
-/// What a question about one line has beside its item, in bytes.
-const STEP_BYTES: usize = 64;
-
-fn put_line(line: &ReserveLine, out: &mut Vec<u8>) {
-    wire::number(out, 1, u64::from(line.line));
-    wire::signed(out, 2, line.quantity.0);
-    wire::signed(out, 3, line.unit_price.0);
+fn put_line(line: &ReserveLine) -> pb::StepLine {
+    pb::StepLine {
+        line: u32::from(line.line),
+        quantity: line.quantity.0,
+        unit_price: line.unit_price.0,
+    }
 }
 
 fn take_line(taken: &pb::StepLine) -> Result<ReserveLine, BadCall> {

@@ -6,15 +6,11 @@ use std::{
     time::Instant,
 };
 
-use docket_actors::{AnswerForwarded, Forwarding, Key, Place};
-use docket_proto::{
-    api::names::parse_customer_name, peer::forward_reply::Result as Forwarded, peer_call::Forward,
-    v1::PlaceOrderRequest,
-};
-use futures::FutureExt;
+use docket_actors::{AnswerForwarded, Place};
+use docket_proto::{peer::forward_reply::Result as Forwarded, peer_call::Forward};
+use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
 use http_body_util::BodyExt;
-use prost::Message;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
@@ -24,9 +20,8 @@ use crate::{
     gate::{
         CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
         body::code_of,
-        methods::{Flow, Method, PLACE_ORDER},
+        methods::{Flow, Method},
     },
-    services::order::place_order,
 };
 
 /// Answers clients' calls that other nodes have let in.
@@ -44,72 +39,17 @@ impl Answering {
 }
 
 impl AnswerForwarded for Answering {
-    fn answer(&self, call: Forward, deadline: Instant) -> Forwarding {
+    fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded> {
         let gate = self.gate.upgrade();
-        let is_order = call.method == PLACE_ORDER;
-        let answer = async move {
+        async move {
             let Some(gate) = gate else {
                 return refused(Refusal::stopping());
             };
             let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
-            match is_order {
-                true => place(&gate, call, deadline).instrument(span).await,
-                // Boxed, so that an order's future is no larger than it need be.
-                false => Box::pin(answer(&gate, call, deadline)).instrument(span).await,
-            }
+            answer(&gate, call, deadline).instrument(span).await
         }
-        .boxed();
-        match is_order {
-            true => Forwarding::Short(answer),
-            false => Forwarding::Long(answer),
-        }
+        .boxed()
     }
-}
-
-/// Places an order, as its service would: most of what nodes pass on to each other are orders, and a request and a reply of HTTP for each
-/// cost as much as all the rest of the way.
-async fn place(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
-    let found = gate.methods.find(PLACE_ORDER).map(|(_, method)| method);
-    let (Some(method), Some(forwarder)) = (found, &gate.forwarder) else {
-        return answer(gate, call, deadline).await;
-    };
-    let (Some(grant), Some(principal)) = (&method.rule.grant, call.principal) else {
-        return refused(no_credentials());
-    };
-    let request = match PlaceOrderRequest::decode(call.message.clone()) {
-        Ok(request) => request,
-        Err(error) => return refused(Refusal::unreadable(&Status::internal(error.to_string()))),
-    };
-    // Never passed on: whoever asked knows better by now, or asks again.
-    if let Ok(customer) = parse_customer_name(&request.customer) {
-        match forwarder.docket.place_of(&Key::Customer(customer)) {
-            Place::Here => {}
-            Place::Node(node) => return Forwarded::NotLeader(node),
-            Place::Unknown => return Forwarded::NotLeader(0),
-        }
-    }
-    let permit = match gate.admission.admit(method.kind(), call.message.len()) {
-        Ok(permit) => permit,
-        Err(full) => {
-            gate.telemetry.denied(full.limiter());
-            return refused(gate.admission.refusal(full));
-        }
-    };
-    permit.begin();
-    let context = CallContext {
-        principal,
-        grant,
-        deadline: Some(deadline),
-    };
-    match place_order(&forwarder.docket, &context, &request).await {
-        Ok(order) => Forwarded::Message(order.encode_to_vec().into()),
-        Err(refusal) => refused(refusal),
-    }
-}
-
-fn no_credentials() -> Refusal {
-    let message = "this method needs credentials";
-    Refusal::new(Code::Unauthenticated, "CREDENTIALS_MISSING", message)
 }
 
 async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
@@ -171,13 +111,20 @@ fn request(
     match (&method.rule.grant, call.principal) {
         (Some(grant), Some(principal)) => {
             let context = CallContext {
-                principal,
+                principal: Arc::new(principal),
                 grant,
                 deadline: Some(deadline),
             };
             request.extensions_mut().insert(context);
         }
-        (Some(_), None) => return Err(no_credentials()),
+        (Some(_), None) => {
+            let message = "this method needs credentials";
+            return Err(Refusal::new(
+                Code::Unauthenticated,
+                "CREDENTIALS_MISSING",
+                message,
+            ));
+        }
         // Who has no name is told apart by address.
         (None, _) => {
             let address: IpAddr = call.address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());

@@ -28,7 +28,7 @@ use docket_actors::{CallError, Docket, Key, Place};
 use docket_engine::access::Principal;
 use docket_proto::{
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
-    peer_call::Forwardable,
+    peer_call::Forward,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -250,15 +250,14 @@ impl Forwarder {
 }
 
 impl Asked {
-    fn forward(&self) -> Bytes {
-        let call = Forwardable {
-            method: self.method,
-            message: &self.message,
-            principal: self.principal.as_deref(),
-            address: &self.address,
-            traceparent: &self.traceparent,
-        };
-        call.encode()
+    fn forward(&self) -> Forward {
+        Forward {
+            method: self.method.to_owned(),
+            message: self.message.clone(),
+            principal: self.principal.as_deref().cloned(),
+            address: self.address.clone(),
+            traceparent: self.traceparent.clone(),
+        }
     }
 }
 
