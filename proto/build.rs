@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let peer = protox::compile(PEER, ["proto"])?;
     tonic_prost_build::configure()
-        .codec_path(CODEC)
+        // tonic's own: large payloads are taken out of its buffer without a copy.
         .bytes(".docket.peer.v1")
         .compile_fds(peer)?;
     Ok(())

@@ -50,11 +50,32 @@ fn before(age: Duration) -> Time {
     Time(i64::try_from(since.saturating_sub(age).as_micros()).unwrap_or(i64::MAX))
 }
 
+/// How much further a round forgets than time has passed since the one before.
+const FORGETS_AHEAD: Duration = Duration::from_secs(60);
+
+/// Before which time the feed's changes are forgotten: as old as they may become, but never much more at once than time has passed, so that
+/// a clock which is wrong for a moment does not empty it.
+#[derive(Default)]
+struct Cutoff(Option<(Time, Instant)>);
+
+impl Cutoff {
+    fn advance(&mut self, wanted: Time, now: Instant) -> Time {
+        let furthest = self.0.map(|(last, at)| {
+            let passed = now.duration_since(at) + FORGETS_AHEAD;
+            Time(last.0.saturating_add(passed.as_micros() as i64))
+        });
+        let cutoff = furthest.map_or(wanted, |furthest| wanted.min(furthest));
+        self.0 = Some((cutoff, now));
+        cutoff
+    }
+}
+
 /// Runs until the node closes.
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut suspects = BTreeSet::new();
+    let mut cutoff = Cutoff::default();
     let (mut looks_left, mut last_look) = (0_u32, Instant::now());
     loop {
         tokio::select! {
@@ -62,7 +83,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             () = inner.closing.cancelled() => return,
         }
         let router = &inner.router;
-        let too_old = inner.feed.retained_for.map(before);
+        let wanted = inner.feed.retained_for.map(before);
+        let too_old = wanted.map(|wanted| cutoff.advance(wanted, Instant::now()));
         for shard in &router.shards {
             if let Some(too_old) = too_old {
                 shard.committed().feed().forget_before(too_old);
@@ -191,4 +213,27 @@ pub(crate) fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
     }
     let wants = |o: &Order| o.wants(sku) || !o.is_settled();
     home.committed().orders.see(order, wants) != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_for_a_moment_makes_little_be_forgotten() {
+        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+        let (mut cutoff, begun) = (Cutoff::default(), Instant::now());
+        let at = |s: u64| begun + Duration::from_secs(s);
+        assert_eq!(cutoff.advance(Time(DAY), at(0)), Time(DAY));
+        assert_eq!(
+            cutoff.advance(Time(DAY + 1_000_000), at(1)),
+            Time(DAY + 1_000_000)
+        );
+        // A day ahead.
+        assert_eq!(cutoff.advance(Time(2 * DAY), at(2)), Time(DAY + 62_000_000));
+        assert_eq!(
+            cutoff.advance(Time(DAY + 3_000_000), at(3)),
+            Time(DAY + 3_000_000)
+        );
+    }
 }

@@ -25,6 +25,7 @@ use rapidhash::fast::RandomState;
 use crate::{
     effects::Effects,
     feed::{AsFeed, Feed, FeedLimits},
+    fences::Fences,
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
@@ -32,9 +33,6 @@ use crate::{
     reservations::Reservations,
     snapshot::before::Captures,
 };
-
-/// How long a fence is kept, in microseconds of logged time: 1 hour, far longer than anything is on its way to the log.
-const FENCE_RETENTION_US: i64 = 60 * 60 * 1_000_000;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -55,7 +53,7 @@ pub struct Committed {
     pub(crate) customer_ids: RwLock<BTreeSet<CustomerId>>,
     pub(crate) skus: RwLock<BTreeSet<Sku>>,
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
-    pub(crate) fences: Mutex<BTreeMap<Decider, Time>>,
+    pub(crate) fences: Fences,
     last_time: AtomicI64,
     /// What the entry that is applied now, or was last, has made of the state.
     pub(crate) effects: Effects,
@@ -113,7 +111,7 @@ impl Committed {
             order_index: RwLock::default(),
             customer_ids: RwLock::default(),
             skus: RwLock::default(),
-            fences: Mutex::default(),
+            fences: Fences::default(),
             last_time: AtomicI64::new(0),
             effects: Effects::default(),
             applied_next: AtomicU64::new(0),
@@ -163,17 +161,12 @@ impl Committed {
         if planted!(NoFence) {
             return;
         }
-        let mut fences = self.fences.lock();
-        fences.retain(|_, since| since.0 >= record.time.0 - FENCE_RETENTION_US);
-        for decider in deciders(record) {
-            fences.insert(decider, record.time);
-        }
+        self.fences.put_up(deciders(record), record.time);
     }
 
     /// Whether nothing of this life of an actor is taken any more.
     pub fn is_fenced(&self, decider: Decider) -> bool {
-        let fences = self.fences.lock();
-        !fences.is_empty() && fences.contains_key(&decider)
+        self.fences.has_any([decider].into_iter())
     }
 
     /// A number that is another after the state was restored from a snapshot; `None` while that goes on, and for good where it failed.
@@ -225,7 +218,7 @@ impl Committed {
         self.order_index.write().clear();
         self.customer_ids.write().clear();
         self.skus.write().clear();
-        self.fences.lock().clear();
+        self.fences.clear();
         self.feed.clear();
         self.set_last_time(Time(0));
     }
@@ -238,11 +231,9 @@ impl Committed {
         {
             return false;
         }
-        let fences = self.fences.lock();
-        if !fences.is_empty() && deciders(record).any(|decider| fences.contains_key(&decider)) {
+        if self.fences.has_any(deciders(record)) {
             return false;
         }
-        drop(fences);
         let rests_on = |unchanged: &Unchanged| unchanged.version == self.version(&unchanged.entity);
         if !record.unchanged.as_ref().is_none_or(rests_on) {
             return false;

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use docket_engine::{CustomerEvent, Fact, ItemEvent, Record};
 use parking_lot::Mutex;
 
-/// So many entries of a shard are kept, the newest: more than are on their way to the disk at a time. (One that was not taken by the log
-/// is never asked for.)
-const ENTRIES_MAX: usize = 4;
+/// So many entries of a shard are kept, the newest. Two are on their way to the disk at a time, unless what was gathered at once is more
+/// than fits one entry.
+const ENTRIES_MAX: usize = 32;
 
 /// The records of entries that were proposed here.
 #[derive(Default)]
@@ -42,6 +42,11 @@ impl Decided {
         let mut kept = self.0.lock();
         let at = kept.iter().position(is_same)?;
         kept.remove(at).map(|(_, records)| records)
+    }
+
+    /// The log did not take something: what is on its way may never come back.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
     }
 }
 
@@ -97,5 +102,8 @@ mod tests {
         for (n, entry) in entries.iter().enumerate().skip(1) {
             assert_eq!(decided.take(entry), Some(records(n as i64)));
         }
+        decided.keep(entries[0].clone(), records(0));
+        decided.clear();
+        assert_eq!(decided.take(&entries[0]), None);
     }
 }

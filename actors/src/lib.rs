@@ -20,6 +20,7 @@ mod docket;
 mod effects;
 mod entity;
 mod feed;
+mod fences;
 mod host;
 mod id_map;
 mod listing;

@@ -244,7 +244,7 @@ impl ShardMachine {
         match record {
             SnapshotRecord::Head(_) => {}
             SnapshotRecord::Fence(decider, time) => {
-                committed.fences.lock().insert(decider, time);
+                committed.fences.restore(decider, time);
             }
             SnapshotRecord::Changes(changes) => committed.feed().put(&changes),
             SnapshotRecord::Customer(customer) => committed.insert_customer(Arc::new(customer)),

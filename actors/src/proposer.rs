@@ -202,6 +202,9 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
             biased;
             Some(result) = in_flight.next(), if !in_flight.is_empty() => {
                 let batch = batches.pop_front().unwrap_or_default();
+                if result.is_err() {
+                    decided.clear();
+                }
                 complete(&shard, batch, result);
             }
             taken = queue.recv_many(&mut gathered, BATCH_RECORDS_MAX), if gathered.len() < BATCH_RECORDS_MAX => {
@@ -289,7 +292,10 @@ async fn propose(
                 in_flight.push_back(pending);
                 batches.push_back(batch);
             }
-            Err(error) => fail(shard, batch, &error),
+            Err(error) => {
+                decided.clear();
+                fail(shard, batch, &error);
+            }
         }
     }
 }

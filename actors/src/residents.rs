@@ -111,7 +111,7 @@ impl<E: Entity> Residents<E> {
                             vacant.insert(resident);
                             self.started.fetch_add(1, Ordering::Relaxed);
                             if self.active.fetch_add(1, Ordering::Relaxed) >= self.active_max {
-                                self.evict(shard.uptime_s());
+                                self.evict(shard.count_uptime());
                             }
                             return;
                         }

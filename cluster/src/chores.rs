@@ -173,13 +173,19 @@ impl Chores {
         loop {
             while let Some(due) = self.next_due().filter(|_| !*closing.borrow()) {
                 self.take_snapshot(due).await;
+                // Each by itself: where one is always due the journal is cut all the same, and who leaves is not kept waiting for all.
+                self.cut(&mut cut_for).await;
+                if !self.leaves.is_empty() {
+                    break;
+                }
             }
             self.cut(&mut cut_for).await;
             let leave = tokio::select! {
-                () = self.call.notified() => None,
-                Some(leave) = self.leaves.recv() => Some(leave),
-                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => None,
+                biased;
                 _ = closing.wait_for(|closing| *closing) => return,
+                Some(leave) = self.leaves.recv() => Some(leave),
+                () = self.call.notified() => None,
+                () = tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)) => None,
             };
             if let Some(leave) = leave {
                 self.drop_replica(leave).await;

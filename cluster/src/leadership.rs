@@ -52,6 +52,7 @@ pub(crate) fn follow(
             publish.send_if_modified(|last| {
                 let changed = *last != now;
                 if changed {
+                    progress.hold_nobody_back();
                     progress.metrics.leader_changes.increment(1);
                     progress
                         .metrics

@@ -147,6 +147,11 @@ impl Progress {
         self.held_back.lock().remove(&node);
     }
 
+    /// Notes that another leads, or this node anew: what it knew of others is of no worth.
+    pub(crate) fn hold_nobody_back(&self) {
+        self.held_back.lock().clear();
+    }
+
     /// Why a member is sent no snapshots.
     pub(crate) fn held_back(&self, node: u64) -> Option<Arc<str>> {
         self.held_back.lock().get(&node).cloned()

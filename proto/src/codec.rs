@@ -1,6 +1,6 @@
 //! How messages are put into gRPC's frames and taken out of them: as tonic's codec for prost does it, but that a message which has arrived
 //! in one piece, as all but very large ones have, is read from that piece. To read a byte from a slice costs a fraction of what it costs
-//! from tonic's buffer, which keeps account of every step.
+//! from tonic's buffer, which keeps account of every step. (Nodes among themselves use tonic's own, which takes large payloads without a copy.)
 
 use std::marker::PhantomData;
 
@@ -12,7 +12,7 @@ use tonic::{
 };
 use tonic_prost::ProstEncoder;
 
-/// The codec of all services.
+/// The codec of the public services.
 #[derive(Debug, Clone)]
 pub struct MessageCodec<T, U>(PhantomData<(T, U)>);
 

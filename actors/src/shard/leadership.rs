@@ -28,7 +28,13 @@ pub(crate) struct Life {
 
 impl Shard {
     pub(crate) fn is_leading(&self) -> bool {
-        *self.leading.borrow()
+        self.leads.load(Ordering::SeqCst)
+    }
+
+    /// Lets actors be told things, or no more; whether they were before.
+    pub(super) fn set_leading(&self, leads: bool) -> bool {
+        self.leads.store(leads, Ordering::SeqCst);
+        self.leading.send_replace(leads)
     }
 
     /// Waits until the shard is led here.
@@ -62,7 +68,7 @@ impl Shard {
                 // Before anybody is let in: whoever begins to live now lives in the new era.
                 self.discard_all(term);
             }
-            if self.leading.send_replace(leads) != leads {
+            if self.set_leading(leads) != leads {
                 tracing::info!(shard = %self.id, leads, "leadership changed");
                 if !leads {
                     self.discard_all(None);
@@ -77,7 +83,7 @@ impl Shard {
                 self.orphans_may_be_here();
             }
             if leadership.changed().await.is_err() {
-                self.leading.send_replace(false);
+                self.set_leading(false);
                 return;
             }
         }

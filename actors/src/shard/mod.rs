@@ -72,6 +72,8 @@ pub(crate) struct Shard {
     before_decision: Option<BeforeDecision>,
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
+    /// The same: it is asked for every message, and to look into a watch is to take a lock.
+    leads: AtomicBool,
     era: Mutex<Era>,
     setbacks: Setbacks,
     /// The next life of an actor.
@@ -119,6 +121,7 @@ impl Shard {
             before_decision: parts.before_decision,
             router: OnceLock::new(),
             leading: watch::Sender::new(false),
+            leads: AtomicBool::new(false),
             era: Mutex::default(),
             setbacks: Setbacks::default(),
             decider: AtomicU32::new(parts.decider),
@@ -170,7 +173,7 @@ impl Shard {
 
     /// Stops the shard's actors: its supervisor takes them along.
     pub(crate) fn close(&self) {
-        self.leading.send_replace(false);
+        self.set_leading(false);
         self.supervisor.stop(None);
     }
 

@@ -53,7 +53,7 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
         };
         // With the last panic that it takes to be refused, the shard is led elsewhere.
         if panics.fetch_add(1, Ordering::AcqRel) + 1 == PANICS_MAX {
-            shard.leading.send_replace(false);
+            shard.set_leading(false);
         }
         panic!("a test made the item panic");
     };
@@ -93,7 +93,7 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
     assert_eq!(state(), [OrderState::Pending]);
 
     disarmed.store(true, Ordering::Release);
-    shard.leading.send_replace(true);
+    shard.set_leading(true);
     let asked = Instant::now();
     while state() != [OrderState::Confirmed] {
         assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", state());

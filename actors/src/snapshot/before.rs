@@ -178,6 +178,9 @@ impl<K: Ord> Done<K> {
     }
 }
 
+/// About so many entries that were kept are shown in one slice.
+const KEPT_MAX: usize = super::SLICE_RESERVATIONS;
+
 /// One kind of entities.
 pub(crate) struct Kept<K, V> {
     done: Done<K>,
@@ -222,13 +225,21 @@ impl<K: Ord + Clone, V> Kept<K, V> {
     }
 
     /// Shows the next slice in the order of keys: of what is `live` now, which is everything behind what is done and up to `until` (to the
-    /// end where that is `None`), and of what was kept. Says whether more is to come.
+    /// end where that is `None`), and of what was kept: of that [`KEPT_MAX`] and one at most. Says whether more is to come.
     pub(crate) fn slice<L>(
         &mut self,
         live: impl Iterator<Item = (K, L)>,
         until: Option<K>,
         mut show: impl FnMut(&K, Shown<L, V>),
     ) -> bool {
+        // What was kept may be far more than what is there still. Then the slice ends where there is enough of it.
+        let enough = self.were.keys().nth(KEPT_MAX).cloned();
+        let until = match (enough, until) {
+            (Some(enough), Some(until)) => Some(enough.min(until)),
+            (enough, until) => enough.or(until),
+        };
+        let end = until.clone();
+        let live = live.take_while(|(key, _)| end.as_ref().is_none_or(|end| key <= end));
         let mut were = match &until {
             None => std::mem::take(&mut self.were),
             Some(_) if self.were.is_empty() => BTreeMap::new(),

@@ -9,8 +9,8 @@
 //!   └─────┴───────────────────────┴─────┴──────────────────┴───
 //! ```
 //!
-//! Customers, items, orders and reservations come in the order of their keys, requests and changes in the order of the log. So replicas
-//! that are equal write the same records; where their pieces are cut may differ.
+//! Customers, items, orders and reservations come in the order of their keys, requests and changes in the order of the log. Replicas
+//! that are equal write the same of the former; what is remembered of requests and changes, and where pieces are cut, may differ.
 //!
 //! Guarantees: all of it is of the entry that was applied last when the [`View`] was made, whatever is applied while it is written. To make
 //! one takes microseconds and a pointer for every 512 requests. While it is written `apply` waits for one slice at most: see [`before`].
@@ -61,7 +61,6 @@ impl View {
     /// The state as it is now, between two entries.
     pub(crate) fn of(committed: &Arc<Committed>) -> Self {
         let next = committed.applied_next();
-        let fences = committed.fences.lock();
         Self {
             committed: committed.clone(),
             capture: committed.begin_capture(),
@@ -69,7 +68,7 @@ impl View {
             restores: committed.restores(),
             last_time: committed.last_time(),
             feed: committed.feed().capture(next),
-            fences: fences.iter().map(|(decider, time)| (*decider, *time)).collect(),
+            fences: committed.fences.all(),
             requests: committed.requests.capture(),
         }
     }
@@ -205,11 +204,15 @@ impl View {
                 committed
                     .reservations
                     .above(&sku, of_item.done().copied(), newest, left, live);
-                left -= live.len();
-                let until = live.last().filter(|_| left == 0).map(|(order, _)| *order);
+                let until = live
+                    .last()
+                    .filter(|_| live.len() == left)
+                    .map(|(order, _)| *order);
+                let mut shown_of_item = 0;
                 let more = of_item.slice(live.drain(..), until, |order, shown| match shown {
                     Shown::Now(quantity) | Shown::Was(quantity) => {
                         snapshot::put_reservation(&sku, *order, quantity, piece);
+                        shown_of_item += 1;
                     }
                 });
                 if more {
@@ -217,6 +220,10 @@ impl View {
                     return true;
                 }
                 before.reservations.end_item(sku);
+                left = left.saturating_sub(shown_of_item);
+                if left == 0 {
+                    return true;
+                }
             }
             true
         })

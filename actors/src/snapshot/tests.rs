@@ -14,7 +14,10 @@ use docket_proto::{
 };
 use proptest::prelude::*;
 
-use super::before::{Kept, Shown};
+use super::{
+    SLICE_RESERVATIONS,
+    before::{Kept, Shown},
+};
 use crate::{
     committed::Committed,
     machine::{self, ShardMachine},
@@ -489,4 +492,23 @@ proptest! {
         }
         prop_assert!(shown.into_iter().eq(begin));
     }
+}
+
+#[test]
+fn what_was_kept_and_is_all_gone_is_shown_in_slices_too() {
+    let (were, mut kept) = (0..1_000_u32, Kept::default());
+    for key in were.clone() {
+        kept.keep(&key, || Some(key));
+    }
+    let (mut shown, mut slices) = (Vec::new(), 0);
+    loop {
+        let before = shown.len();
+        let more = kept.slice(std::iter::empty::<(u32, ())>(), None, |key, _| shown.push(*key));
+        slices += 1;
+        assert!(shown.len() - before <= SLICE_RESERVATIONS + 1);
+        if !more {
+            break;
+        }
+    }
+    assert!(shown.into_iter().eq(were) && slices > 70);
 }

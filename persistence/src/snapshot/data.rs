@@ -77,12 +77,15 @@ impl DataWriter {
         Ok(())
     }
 
-    /// Writes what is left. It is durable when the folder's files are synced.
+    /// Writes what is left and makes it durable, through the descriptor that wrote it: an error that closing swallowed would be lost to
+    /// who syncs later. The file is there for good when its folder is synced.
     pub(super) fn finish(mut self, sum: &mut Sum) -> Result<(), StoreError> {
         if self.pending() > 0 {
             self.end_block(sum)?;
         }
-        Ok(())
+        self.file
+            .sync_all()
+            .map_err(|error| StoreError::io("sync", &self.path, &error))
     }
 
     fn end_block(&mut self, sum: &mut Sum) -> Result<(), StoreError> {

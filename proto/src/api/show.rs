@@ -12,7 +12,7 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
         name: order_name(order.id),
         customer: customer_name(&order.customer),
         state: state_to_proto(order.state).into(),
-        currency_code: order.currency.to_string(),
+        currency_code: order.currency.as_str().to_owned(),
         lines: order.lines.iter().map(line_to_proto).collect(),
         total: order.total.0,
         rejection: order.rejection.as_deref().map(rejection_to_proto),

@@ -15,9 +15,12 @@ struct Count {
     /// Items that have not answered.
     open: usize,
     placed: bool,
-    reserved: Vec<(Sku, Result<(), Rejection>)>,
+    reserved: Vec<ItemAnswer>,
     broken_up: bool,
 }
+
+/// What an item has answered to an order.
+pub(crate) type ItemAnswer = (Sku, Result<(), Rejection>);
 
 /// What follows from an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Tally {
 
     /// Ends the count, and takes what it had got to: whether the first event is committed, and the good answers of the items that have
     /// reserved.
-    pub(crate) fn take(&self) -> (bool, Vec<(Sku, Result<(), Rejection>)>) {
+    pub(crate) fn take(&self) -> (bool, Vec<ItemAnswer>) {
         let mut count = self.0.lock();
         count.broken_up = true;
         (count.placed, std::mem::take(&mut count.reserved))
