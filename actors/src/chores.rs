@@ -4,14 +4,16 @@
 //! **Orphaned reservations.** An order's items are asked while its first event is still on its way to the disk. If that
 //! event is lost (a crash, a lost leadership), an item may hold a reservation of an order that does not exist. After a
 //! start, and after every incident that can leave one, the reservations are compared with the orders: one whose order
-//! does not exist and has no actor, or does not want it any more, is released when two looks in a row have found it. Whoever
+//! does not exist and has no actor, or does not want it any more, is released when two looks in a row have found it. Later looks
+//! leave out what was placed since: with millions of orders a look takes seconds of a core. Whoever
 //! leads the item's shard looks; where the order's is led elsewhere, what the replica here knows is a suspicion, and who leads
 //! it is asked before anything is released. Nodes tell each other of incidents; that a leader has changed all see by themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use docket_cluster::{ShardId, clock::wall_clock};
@@ -29,6 +31,8 @@ use crate::{
 const ROUND: Duration = Duration::from_secs(1);
 /// How often the reservations are looked at after an incident.
 const LOOKS: u32 = 3;
+/// An order that was placed so long after an incident was noticed has nothing to do with it, also where its node's clock goes before ours.
+const PLACED_AFTER: Duration = Duration::from_secs(5);
 /// The time between two looks that found nothing.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
 /// The most orders that one round takes up, per shard.
@@ -77,6 +81,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut suspects = BTreeSet::new();
     let mut cutoff = Cutoff::default();
     let (mut looks_left, mut last_look) = (0_u32, Instant::now());
+    let mut noticed = wall_clock();
     loop {
         tokio::select! {
             _ = rounds.tick() => {}
@@ -118,6 +123,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         if asked {
             // Orders that had an actor at the first look are looked at again when that has long ended.
             looks_left = LOOKS;
+            noticed = wall_clock();
         }
         let due =
             looks_left > 0 && (asked || !suspects.is_empty() || last_look.elapsed() >= LOOK_AGAIN_AFTER);
@@ -127,8 +133,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         looks_left -= 1;
         last_look = Instant::now();
         let all = router.clone();
-        // It walks every reservation.
-        let Ok(found) = docket_cluster::off_thread(move || orphans(&all)).await else {
+        // It walks every reservation; later looks leave out what was placed since.
+        let since = (!asked).then(|| placed_since(noticed + PLACED_AFTER)).flatten();
+        let Ok(found) = docket_cluster::off_thread(move || orphans(&all, since.as_ref())).await else {
             continue;
         };
         let found: BTreeSet<_> = found.into_iter().collect();
@@ -138,6 +145,16 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         }
         suspects = found;
     }
+}
+
+/// The ids of orders that are placed from then on and before now; `None` where that is no time at all.
+fn placed_since(then: SystemTime) -> Option<Range<OrderId>> {
+    let id_of = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        OrderId::compose(since.as_millis() as u64, 0, 0)
+    };
+    let span = id_of(then)..id_of(wall_clock());
+    (!span.is_empty()).then_some(span)
 }
 
 /// Whether something may have left reservations that no order wants, with items of a shard that is led here.
@@ -189,11 +206,12 @@ async fn release(router: &Arc<Router>, suspects: Vec<Reservation>) {
 }
 
 /// Reservations of items that are led here (or, alone, of all) whose order does not exist and is not on its way, or does not want them
-/// any more: as far as is known here, and only a suspicion where the order's shard is led elsewhere.
-pub(crate) fn orphans(router: &Router) -> Vec<Reservation> {
+/// any more: as far as is known here, and only a suspicion where the order's shard is led elsewhere. Without those of `span`, where one is
+/// given.
+pub(crate) fn orphans(router: &Router, span: Option<&Range<OrderId>>) -> Vec<Reservation> {
     let mut orphans = Vec::new();
     for shard in router.shards.iter().filter(|shard| shard.is_leading()) {
-        for (sku, order, _) in shard.committed().reservations.all() {
+        for (sku, order) in shard.committed().reservations.orders_outside(span) {
             if is_orphan(router, order, &sku) {
                 orphans.push(Reservation { order, sku });
             }
@@ -218,6 +236,22 @@ pub(crate) fn is_orphan(router: &Router, order: OrderId, sku: &Sku) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_later_look_leaves_out_what_was_placed_since_and_nothing_else() {
+        let now = wall_clock();
+        let id_at = |time: SystemTime| {
+            let ms = time.duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+            OrderId::compose(ms, 7, 7)
+        };
+        let minute = Duration::from_secs(60);
+        let span = placed_since(now - minute).unwrap();
+        assert!(!span.contains(&id_at(now - minute - PLACED_AFTER)));
+        assert!(span.contains(&id_at(now - minute / 2)));
+        // A clock that goes before ours.
+        assert!(!span.contains(&id_at(now + minute)));
+        assert_eq!(placed_since(now + minute), None);
+    }
 
     #[test]
     fn a_clock_that_is_wrong_for_a_moment_makes_little_be_forgotten() {

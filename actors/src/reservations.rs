@@ -1,9 +1,12 @@
 //! What a shard's items have reserved for which orders: a sorted map an item, since that is smaller by half than one map
 //! of both ids, and most items have many.
 
-use std::sync::atomic::{
-    AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
+use std::{
+    ops::Range,
+    sync::atomic::{
+        AtomicU64, AtomicUsize,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 
 use dashmap::DashMap;
@@ -93,6 +96,24 @@ impl Reservations {
         all
     }
 
+    /// The orders that have some, item after item; without those of `span`, where one is given.
+    pub(crate) fn orders_outside(&self, span: Option<&Range<OrderId>>) -> Vec<(Sku, OrderId)> {
+        let mut found = Vec::new();
+        for of_item in &self.by_item {
+            let mut add = |order| found.push((of_item.key().clone(), order));
+            let all = of_item.iter().map(|(order, _)| order);
+            match span {
+                None => all.for_each(add),
+                Some(span) => {
+                    all.take_while(|order| *order < span.start).for_each(&mut add);
+                    let behind = of_item.above(Some(span.end));
+                    behind.for_each(|(order, _)| add(order));
+                }
+            }
+        }
+        found
+    }
+
     pub(crate) fn clear(&self) {
         self.by_item.clear();
         self.by_item.shrink_to_fit();
@@ -133,6 +154,15 @@ mod tests {
         reservations.remove(&jam, first);
         reservations.remove(&tea, second);
         check(&[(&tea, first, 3)]);
+        let outside = |from: u128, to: u128| {
+            let mut found = reservations.orders_outside(Some(&(OrderId(from)..OrderId(to))));
+            found.sort();
+            found
+        };
+        assert_eq!(outside(1, 9), []);
+        assert_eq!(outside(2, 9), [(tea.clone(), first)]);
+        assert_eq!(outside(0, 0), [(tea.clone(), first)]);
+        assert_eq!(reservations.orders_outside(None), [(tea.clone(), first)]);
         // Nothing is kept of an item that has none.
         assert_eq!(reservations.by_item.len(), 1);
         reservations.clear();

@@ -92,7 +92,7 @@ impl Docket {
         for shard in &self.inner.router.shards {
             shard.committed().validate()?;
         }
-        match chores::orphans(&self.inner.router).first() {
+        match chores::orphans(&self.inner.router, None).first() {
             Some(orphan) => Err(docket_engine::Broken {
                 entity: orphan.order.to_string(),
                 why: "stock is reserved for it, and it does not want it",
