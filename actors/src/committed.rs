@@ -6,7 +6,7 @@
 //! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -19,13 +19,14 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
 use crate::{
     effects::Effects,
     feed::{AsFeed, Feed, FeedLimits},
     fences::Fences,
+    first_settled::FirstSettled,
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
@@ -44,9 +45,7 @@ pub struct Committed {
     pub(crate) reservations: Reservations,
     pub(crate) requests: Remembered,
     /// Orders as they were when they were first settled, where they have changed since: what a repeated request gets.
-    first_settled: Map<OrderId, FirstSettled>,
-    /// When each of them changed, oldest first: the order in which they are forgotten.
-    first_settled_times: Mutex<VecDeque<(Time, OrderId)>>,
+    pub(crate) first_settled: FirstSettled,
     pub(crate) customer_orders: Map<CustomerId, IdSet>,
     /// Taken last: whoever holds it takes no other lock.
     pub(crate) order_index: RwLock<OrderIndex>,
@@ -66,13 +65,6 @@ pub struct Committed {
     drops: AtomicU64,
     /// The snapshots of it that are being written.
     pub(crate) captures: Captures,
-}
-
-/// An order as it was when it was first settled.
-struct FirstSettled {
-    order: Arc<Order>,
-    /// The entry of the log that changed it; `None` where that was before the snapshot that was restored.
-    changed: Option<u64>,
 }
 
 /// What became of a record.
@@ -105,8 +97,7 @@ impl Committed {
             orders: OrderTable::default(),
             reservations: Reservations::default(),
             requests: Remembered::default(),
-            first_settled: Map::default(),
-            first_settled_times: Mutex::default(),
+            first_settled: FirstSettled::default(),
             customer_orders: Map::default(),
             order_index: RwLock::default(),
             customer_ids: RwLock::default(),
@@ -212,8 +203,7 @@ impl Committed {
         self.orders.clear();
         self.reservations.clear();
         self.requests.clear();
-        emptied(&self.first_settled);
-        *self.first_settled_times.lock() = VecDeque::new();
+        self.first_settled.clear();
         emptied(&self.customer_orders);
         self.order_index.write().clear();
         self.customer_ids.write().clear();
@@ -314,7 +304,8 @@ impl Committed {
         self.keep_order(id);
         let changed = self.orders.change(id, |order| {
             if order.state == OrderState::Confirmed && order.version == Version(2) {
-                self.insert_first_settled(at, order.clone(), Some(self.applied_next()));
+                self.first_settled
+                    .insert(at, order.clone(), Some(self.applied_next()));
             }
             let from = order.state;
             let changed = Arc::make_mut(order);
@@ -432,35 +423,12 @@ impl Committed {
     fn forget_requests(&self) {
         let oldest = Time(self.last_time.load(Ordering::Relaxed) - RETENTION_US);
         self.requests.forget_before(oldest);
-        let mut times = self.first_settled_times.lock();
-        while let Some((_, id)) = times.pop_front_if(|(time, _)| *time < oldest) {
-            self.first_settled.remove(&id);
-        }
-    }
-
-    /// Remembers an order as it was when it was first settled; `changed` is the entry that changes it since.
-    pub(crate) fn insert_first_settled(&self, time: Time, order: Arc<Order>, changed: Option<u64>) {
-        self.first_settled_times.lock().push_back((time, order.id));
-        self.first_settled
-            .insert(order.id, FirstSettled { order, changed });
-    }
-
-    /// Whether any order has changed since it was first settled, as far as that is remembered.
-    pub(crate) fn has_first_settled(&self) -> bool {
-        !self.first_settled_times.lock().is_empty()
-    }
-
-    /// An order as it was when it was first settled, where an entry before this one has changed it since.
-    pub(crate) fn first_settled_before(&self, id: OrderId, next: u64) -> Option<Arc<Order>> {
-        let first = self.first_settled.get(&id)?;
-        let before = first.changed.is_none_or(|changed| changed < next);
-        before.then(|| first.order.clone())
+        self.first_settled.forget_before(oldest);
     }
 
     /// The order as it was when it was first settled; `None` while it is not, or where there is none.
     pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
-        let earlier = self.first_settled.get(&id).map(|first| first.order.clone());
-        earlier.or_else(|| {
+        self.first_settled.get(id).or_else(|| {
             let order = self.orders.get(id);
             order.filter(|order| order.is_settled())
         })

@@ -21,6 +21,7 @@ mod effects;
 mod entity;
 mod feed;
 mod fences;
+mod first_settled;
 mod host;
 mod id_map;
 mod listing;

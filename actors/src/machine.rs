@@ -260,7 +260,7 @@ impl ShardMachine {
                     Some(StoredReply::Order(id)) => Target::Order(id),
                     Some(StoredReply::OrderThen(then)) => {
                         let id = then.id;
-                        committed.insert_first_settled(stored.time, then, None);
+                        committed.first_settled.insert(stored.time, then, None);
                         Target::Order(id)
                     }
                     Some(StoredReply::CustomerThen(customer)) => Target::Customer(customer),

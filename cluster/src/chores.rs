@@ -171,15 +171,15 @@ impl Chores {
         let mut cut_for = Vec::new();
         let mut closing = self.closing.clone();
         loop {
-            while let Some(due) = self.next_due().filter(|_| !*closing.borrow()) {
+            let due = self.next_due().filter(|_| !*closing.borrow());
+            if let Some(due) = due {
                 self.take_snapshot(due).await;
-                // Each by itself: where one is always due the journal is cut all the same, and who leaves is not kept waiting for all.
-                self.cut(&mut cut_for).await;
-                if !self.leaves.is_empty() {
-                    break;
-                }
             }
+            // Behind each snapshot: where one is always due the journal is cut all the same, and who leaves is not kept waiting for all.
             self.cut(&mut cut_for).await;
+            if due.is_some() && self.leaves.is_empty() {
+                continue;
+            }
             let leave = tokio::select! {
                 biased;
                 _ = closing.wait_for(|closing| *closing) => return,

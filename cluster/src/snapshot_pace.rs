@@ -1,11 +1,12 @@
-//! How fast a snapshot of this node's own state is written: with a part of one core, so that it costs those who write a little for some
-//! seconds rather than a core for a moment.
+//! How fast a snapshot of this node's own state is written: for a part of the time on one thread, what it waits for the disk included, so
+//! that it costs those who write a little for some seconds rather than a core for a moment.
 //!
 //! It goes faster the more the log has grown beyond what made a snapshot due, of this group or of another that waits for its turn; and
-//! without any pause where somebody waits for it, or the disk is short. So the log that is kept has a bound, however slow this is:
+//! without any pause where somebody waits for it, or the disk is short. So it is never for the pauses that more log is kept than twice what
+//! makes a snapshot due, and what a group writes while one is made:
 //!
 //! ```text
-//!  share of a core
+//!  share of the time
 //!   1    │                    ╭────────
 //!        │                 ╱
 //!   1/8  │──────────────╯
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::progress::Progress;
 
-/// The part of a core that a snapshot takes where nothing presses.
+/// The part of the time that is worked on a snapshot where nothing presses.
 const SHARE: f64 = 1.0 / 8.0;
 /// From here on it goes faster: the log since the last snapshot, for what makes one due.
 const HASTEN_AT: f64 = 1.5;

@@ -232,9 +232,9 @@ impl View {
     fn put_requests(&self, out: &mut Pieces<'_, '_>) -> Result<(), CaptureError> {
         let committed = &self.committed;
         // Where there is none now, none that comes is of an entry before this snapshot's end.
-        let has_first_settled = committed.has_first_settled();
+        let has_first_settled = !committed.first_settled.is_empty();
         let first_settled = |id| {
-            let before = || committed.first_settled_before(id, self.next);
+            let before = || committed.first_settled.before(id, self.next);
             has_first_settled.then(before).flatten()
         };
         for (time, key, stored) in self.requests.iter() {

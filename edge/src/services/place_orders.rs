@@ -147,6 +147,8 @@ struct Turn {
 /// An order that was read.
 struct Read {
     request: PlaceOrderRequest,
+    /// Of the request.
+    bytes: usize,
     started: Instant,
     /// It had to wait for its turn.
     was_held: bool,
@@ -350,8 +352,7 @@ impl Driver {
                 return self.end(Some(refusal.into()));
             }
             let is_late = now.duration_since(read.started) >= self.bounds.order_max;
-            let bytes = read.place.bytes - ANSWER_BYTES;
-            let permit = match self.turn.poll(&self.bounds.admission, bytes, is_late, cx) {
+            let permit = match self.turn.poll(&self.bounds.admission, read.bytes, is_late, cx) {
                 Poll::Ready(Some(permit)) => permit,
                 Poll::Pending => {
                     self.held = Some(Read {
@@ -388,9 +389,11 @@ impl Driver {
                 if let Some(stream) = &self.stream {
                     stream.read();
                 }
-                let place = self.window.take(request.encoded_len() + ANSWER_BYTES);
+                let bytes = request.encoded_len();
+                let place = self.window.take(bytes + ANSWER_BYTES);
                 return Some(Read {
                     request,
+                    bytes,
                     started: Instant::now(),
                     was_held: false,
                     place,
@@ -446,6 +449,7 @@ impl Driver {
     fn begin(&mut self, read: Read, asked: orders::PlaceOrder, permit: Permit) {
         let Read {
             request,
+            bytes: _,
             started,
             was_held: _,
             place,
