@@ -76,9 +76,13 @@ impl Spread {
                 // Again from 1 after a run that was not killed: sled's threads share their work differently every time.
                 goes_on.then(|| so_far.last_killed.map_or(1, |nth| nth + 1))
             }
-            // From the middles of as many equal parts.
-            Self::Some(some) => (so_far.runs < some)
-                .then(|| 1 + watched.most_of_one_thread * (2 * so_far.runs + 1) / (2 * some)),
+            // From the middles of as many equal parts. Which thread of a pool makes a call is different every time, and strace
+            // counts per thread: after runs that came to their end, the first call of whichever thread is met by any run that
+            // makes one at all.
+            Self::Some(some) if so_far.runs < some => {
+                Some(1 + watched.most_of_one_thread * (2 * so_far.runs + 1) / (2 * some))
+            }
+            Self::Some(some) => (so_far.kills == 0 && so_far.runs == some).then_some(1),
         }
     }
 }
