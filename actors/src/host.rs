@@ -50,10 +50,24 @@ pub(crate) trait Entity: Sized + Send + 'static {
 pub(crate) enum HostMessage<E: Entity> {
     /// Become this entity, and tell it.
     Assume(E::Key, Box<E::Message>),
+    /// Take over this entity, which has begun without a host, and tell it.
+    TakeOver(E::Key, Box<E>, Box<E::Message>),
     /// Tell the entity.
     Deliver(Box<E::Message>),
     /// Give the identity up, if nothing needs it.
     Passivate,
+}
+
+impl<E: Entity> HostMessage<E> {
+    /// What the entity is told.
+    pub(crate) fn message(self) -> Option<Box<E::Message>> {
+        match self {
+            Self::Assume(_, message) | Self::TakeOver(_, _, message) | Self::Deliver(message) => {
+                Some(message)
+            }
+            Self::Passivate => None,
+        }
+    }
 }
 
 /// The actor.
@@ -102,6 +116,10 @@ impl<E: Entity> Actor for Host<E> {
                 state.current = Some((key, None));
                 return state.deliver(&myself, message);
             }
+            HostMessage::TakeOver(key, entity, message) => {
+                state.current = Some((key, Some(*entity)));
+                return state.deliver(&myself, message);
+            }
             HostMessage::Deliver(message) => return state.deliver(&myself, message),
             HostMessage::Passivate => state.passivate(&myself),
         }
@@ -144,9 +162,7 @@ impl<E: Entity> HostState<E> {
                 if let Some(entity) = entity {
                     entity.panicked(shard);
                 }
-                metrics::counter!("docket_actor_panics_total", "kind" => E::KIND).increment(1);
-                tracing::error!(kind = E::KIND, %key, shard = %shard.id(), "an actor panicked; it is rebuilt from committed state");
-                shard.needs_reconciling();
+                report::<E>(shard, &key);
                 // An error, not the panic again: the messages that wait behind this one are not to blame.
                 return Err(panic_text(panic.as_ref()).into());
             }
@@ -168,6 +184,31 @@ impl<E: Entity> HostState<E> {
             myself.stop(None);
         }
     }
+}
+
+/// Has an entity begin that has no host yet, as its host would: a panic of it is reported, and is not the caller's task's. Who waits for
+/// what panicked is told when that is dropped.
+pub(crate) fn guarded<E: Entity, T>(
+    shard: &Arc<Shard>,
+    key: &E::Key,
+    begin: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    let began = catch_unwind(AssertUnwindSafe(|| {
+        shard.before_decision(LOADING, key);
+        shard.before_decision(E::KIND, key);
+        begin()
+    }));
+    began.unwrap_or_else(|_| {
+        report::<E>(shard, key);
+        None
+    })
+}
+
+/// Says that an entity has panicked, and that what it left half-way is to be looked for.
+fn report<E: Entity>(shard: &Arc<Shard>, key: &E::Key) {
+    metrics::counter!("docket_actor_panics_total", "kind" => E::KIND).increment(1);
+    tracing::error!(kind = E::KIND, %key, shard = %shard.id(), "an actor panicked; it is rebuilt from committed state");
+    shard.needs_reconciling();
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -2,6 +2,9 @@
 //!
 //! A message is handed over while its entry is locked for reading, and an identity is given up while it is locked for
 //! writing and no message is on its way, so no message ever reaches a host that is somebody else by then.
+//!
+//! An entity that begins where nobody else knows its name yet (a new order) may be *settled in* as it is, without a host: its actor takes
+//! it over with the first message that anybody sends it. A host is needed for as long as messages must queue, not before.
 
 use std::sync::{
     Arc,
@@ -23,7 +26,13 @@ const PARKED_MAX: usize = 256;
 /// How many residents are looked at to find one to passivate, and how many may go at once.
 const EVICTION_SAMPLE: usize = 64;
 
-struct Resident<E: Entity> {
+enum Resident<E: Entity> {
+    Hosted(Hosted<E>),
+    /// It has got no message yet.
+    Unhosted(Box<E>),
+}
+
+struct Hosted<E: Entity> {
     actor: ActorRef<HostMessage<E>>,
     queued: Arc<AtomicUsize>,
     /// When it last got a message, in seconds of the shard's uptime.
@@ -73,6 +82,17 @@ impl<E: Entity> Residents<E> {
         self.map.contains_key(key)
     }
 
+    /// Keeps an entity that nobody has a message for yet, without a host. Gives it back where one of its name is there.
+    pub(crate) fn settle_in(&self, key: &E::Key, entity: Box<E>) -> Result<(), Box<E>> {
+        match self.map.entry(key.clone()) {
+            Entry::Occupied(_) => Err(entity),
+            Entry::Vacant(vacant) => {
+                vacant.insert(Resident::Unhosted(entity));
+                Ok(())
+            }
+        }
+    }
+
     /// Hands a message to the entity's actor, starting it where none runs. Where that cannot be (the node is stopping),
     /// the message is dropped, which tells its caller.
     pub(crate) fn send(
@@ -84,56 +104,134 @@ impl<E: Entity> Residents<E> {
     ) {
         let mut message = message;
         loop {
-            if let Some(resident) = self.map.get(key) {
-                let id = resident.actor.get_id();
-                match resident.deliver(shard.uptime_s(), message) {
-                    Ok(()) => return,
-                    Err(back) => message = back,
-                }
-                drop(resident);
-                // It died and has not been forgotten yet.
-                self.forget(key, id);
+            match self.send_to_resident(shard, supervisor, key, message) {
+                Ok(()) => return,
+                Err(back) => message = back,
             }
             match self.map.entry(key.clone()) {
                 // Somebody was faster: look again.
                 Entry::Occupied(_) => {}
                 Entry::Vacant(vacant) => {
-                    let Some((actor, queued)) = self.host(shard, supervisor) else {
+                    let Some(host) = self.host(shard, supervisor) else {
                         return;
                     };
-                    let resident = Resident {
-                        actor,
-                        queued,
-                        used: AtomicU32::new(0),
-                    };
-                    match resident.begin(shard.uptime_s(), key, message) {
+                    match host.send(shard.uptime_s(), HostMessage::Assume(key.clone(), message)) {
                         Ok(()) => {
-                            vacant.insert(resident);
-                            self.started.fetch_add(1, Ordering::Relaxed);
-                            if self.active.fetch_add(1, Ordering::Relaxed) >= self.active_max {
-                                self.evict(shard.count_uptime());
-                            }
+                            vacant.insert(Resident::Hosted(host));
+                            self.began(shard);
                             return;
                         }
-                        Err(back) => message = back,
+                        Err(back) => match back.message() {
+                            Some(back) => message = back,
+                            None => return,
+                        },
                     }
                 }
             }
         }
     }
 
-    /// Hands a message to the entity's actor, where one runs; drops it where none does.
-    pub(crate) fn send_to_running(&self, shard: &Shard, key: &E::Key, message: Box<E::Message>) {
-        if let Some(resident) = self.map.get(key) {
-            // One that has died forgets what it was told.
-            let _ = resident.deliver(shard.uptime_s(), message);
+    /// Hands a message to the entity's actor, where the entity is resident; drops it where it is not.
+    pub(crate) fn send_to_running(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        key: &E::Key,
+        message: Box<E::Message>,
+    ) {
+        // One whose actor has died forgets what it was told.
+        let _ = self.send_to_resident(shard, supervisor, key, message);
+    }
+
+    /// Hands a message to a resident, and takes it back where there is none, or its actor has died: then it is forgotten.
+    fn send_to_resident(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        key: &E::Key,
+        message: Box<E::Message>,
+    ) -> Result<(), Box<E::Message>> {
+        let Some(resident) = self.map.get(key) else {
+            return Err(message);
+        };
+        let Resident::Hosted(host) = resident.value() else {
+            drop(resident);
+            return self.take_over(shard, supervisor, key, message);
+        };
+        let id = host.actor.get_id();
+        let sent = host.send(shard.uptime_s(), HostMessage::Deliver(message));
+        drop(resident);
+        let Err(back) = sent else { return Ok(()) };
+        self.forget(key, id);
+        back.message().map_or(Ok(()), Err)
+    }
+
+    /// Has an actor take an entity over that has none, with its first message. Where none can be started the entity goes, and what waits
+    /// for it is told.
+    fn take_over(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        key: &E::Key,
+        mut message: Box<E::Message>,
+    ) -> Result<(), Box<E::Message>> {
+        loop {
+            let Some(mut resident) = self.map.get_mut(key) else {
+                return Err(message);
+            };
+            if let Resident::Hosted(_) = *resident {
+                // Somebody was faster.
+                drop(resident);
+                return self.send_to_resident(shard, supervisor, key, message);
+            }
+            let Some(host) = self.host(shard, supervisor) else {
+                drop(resident);
+                // What goes tells others, for which nothing may be locked.
+                drop(self.map.remove_if(key, |_, r| !r.is_hosted()));
+                return Ok(());
+            };
+            let unhosted = std::mem::replace(resident.value_mut(), Resident::Hosted(host));
+            let (Resident::Hosted(host), Resident::Unhosted(entity)) = (resident.value(), unhosted) else {
+                // Cannot be: it was looked at above, and is locked since.
+                return Err(message);
+            };
+            match host.send(
+                shard.uptime_s(),
+                HostMessage::TakeOver(key.clone(), entity, message),
+            ) {
+                Ok(()) => {
+                    drop(resident);
+                    self.began(shard);
+                    return Ok(());
+                }
+                // A parked host that has died.
+                Err(HostMessage::TakeOver(_, entity, back)) => {
+                    *resident = Resident::Unhosted(entity);
+                    message = back;
+                }
+                Err(other) => return other.message().map_or(Ok(()), Err),
+            }
+        }
+    }
+
+    /// Counts an identity that was assumed.
+    fn began(&self, shard: &Shard) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        if self.active.fetch_add(1, Ordering::Relaxed) >= self.active_max {
+            self.evict(shard.count_uptime());
         }
     }
 
     /// A parked host, or a new one.
-    fn host(&self, shard: &Arc<Shard>, supervisor: &ActorCell) -> Option<Idle<E>> {
+    fn host(&self, shard: &Arc<Shard>, supervisor: &ActorCell) -> Option<Hosted<E>> {
+        let hosted = |(actor, queued)| Hosted {
+            actor,
+            queued,
+            used: AtomicU32::new(0),
+        };
+        // Who was parked last is first: what it is made of is in the caches still.
         if let Some(parked) = self.parked.lock().pop() {
-            return Some(parked);
+            return Some(hosted(parked));
         }
         let queued = Arc::new(AtomicUsize::new(0));
         let arguments = (shard.clone(), queued.clone());
@@ -143,7 +241,7 @@ impl<E: Entity> Residents<E> {
             arguments,
             supervisor.clone(),
         ) {
-            Ok((actor, _)) => Some((actor, queued)),
+            Ok((actor, _)) => Some(hosted((actor, queued))),
             Err(error) => {
                 tracing::error!(kind = E::KIND, %error, "an actor could not be started");
                 None
@@ -153,8 +251,7 @@ impl<E: Entity> Residents<E> {
 
     /// Gives an identity up, unless a message is on its way to it. True when it is given up.
     pub(crate) fn release(&self, key: &E::Key, actor: ActorId) -> bool {
-        let unused =
-            |_: &E::Key, r: &Resident<E>| r.actor.get_id() == actor && r.queued.load(Ordering::Acquire) == 0;
+        let unused = |_: &E::Key, r: &Resident<E>| r.is_hosted_by(actor) && r.is_without_messages();
         let released = self.map.remove_if(key, unused).is_some();
         if released {
             self.active.fetch_sub(1, Ordering::Relaxed);
@@ -175,22 +272,33 @@ impl<E: Entity> Residents<E> {
 
     /// Takes a dead actor out of the registry.
     pub(crate) fn forget(&self, key: &E::Key, actor: ActorId) {
-        if self
-            .map
-            .remove_if(key, |_, r| r.actor.get_id() == actor)
-            .is_some()
-        {
+        if self.map.remove_if(key, |_, r| r.is_hosted_by(actor)).is_some() {
             self.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Throws all of them away.
     pub(crate) fn discard_all(&self) {
-        self.map.retain(|_, resident| {
-            resident.actor.stop(None);
-            self.active.fetch_sub(1, Ordering::Relaxed);
-            false
+        self.discard_unhosted();
+        self.map.retain(|_, resident| match resident {
+            Resident::Hosted(host) => {
+                host.actor.stop(None);
+                self.active.fetch_sub(1, Ordering::Relaxed);
+                false
+            }
+            // It has come since: see `Shard::place_order`.
+            Resident::Unhosted(_) => true,
         });
+    }
+
+    /// Throws those away that have no host.
+    pub(crate) fn discard_unhosted(&self) {
+        let unhosted = self.map.iter().filter(|resident| !resident.is_hosted());
+        let names: Vec<E::Key> = unhosted.map(|resident| resident.key().clone()).collect();
+        for name in names {
+            // What goes tells others, for which nothing may be locked.
+            drop(self.map.remove_if(&name, |_, r| !r.is_hosted()));
+        }
     }
 
     /// Asks those that got no message for this many seconds to give up their identity; where there are too many, all that
@@ -202,48 +310,54 @@ impl<E: Entity> Residents<E> {
             idle_s
         };
         for resident in &self.map {
-            if now_s.saturating_sub(resident.used.load(Ordering::Relaxed)) >= idle_s {
-                resident.ask_to_passivate();
-            }
+            resident.ask_to_passivate(|used| now_s.saturating_sub(used) >= idle_s);
         }
     }
 
     /// Asks some that got no message in this second, among a sample, to give up their identity.
     fn evict(&self, now_s: u32) {
         for resident in self.map.iter().take(EVICTION_SAMPLE) {
-            if resident.used.load(Ordering::Relaxed) < now_s {
-                resident.ask_to_passivate();
-            }
+            resident.ask_to_passivate(|used| used < now_s);
         }
     }
 }
 
 impl<E: Entity> Resident<E> {
-    /// Gives the host its identity with its first message.
-    fn begin(&self, now_s: u32, key: &E::Key, message: Box<E::Message>) -> Result<(), Box<E::Message>> {
-        self.send(now_s, HostMessage::Assume(key.clone(), message))
+    fn is_hosted(&self) -> bool {
+        matches!(self, Self::Hosted(_))
     }
 
-    fn deliver(&self, now_s: u32, message: Box<E::Message>) -> Result<(), Box<E::Message>> {
-        self.send(now_s, HostMessage::Deliver(message))
+    fn is_hosted_by(&self, actor: ActorId) -> bool {
+        matches!(self, Self::Hosted(host) if host.actor.get_id() == actor)
     }
 
-    fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), Box<E::Message>> {
+    fn is_without_messages(&self) -> bool {
+        matches!(self, Self::Hosted(host) if host.queued.load(Ordering::Acquire) == 0)
+    }
+
+    /// Asks it to give up its identity, if it was used last at such a time. (One without a host waits for an answer, and is not idle.)
+    fn ask_to_passivate(&self, is_due: impl FnOnce(u32) -> bool) {
+        if let Self::Hosted(host) = self
+            && is_due(host.used.load(Ordering::Relaxed))
+        {
+            // One that has died needs not be asked.
+            let _ = host.actor.send_message(HostMessage::Passivate);
+        }
+    }
+}
+
+impl<E: Entity> Hosted<E> {
+    /// Gives the message back where the actor has died.
+    fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), HostMessage<E>> {
         self.used.store(now_s, Ordering::Relaxed);
         self.queued.fetch_add(1, Ordering::AcqRel);
         match self.actor.send_message(message) {
-            Ok(()) => Ok(()),
-            Err(MessagingErr::SendErr(HostMessage::Assume(_, message) | HostMessage::Deliver(message))) => {
+            Err(MessagingErr::SendErr(message)) => {
                 self.queued.fetch_sub(1, Ordering::AcqRel);
                 Err(message)
             }
-            // Only for typed handles of other actors, which these are not.
-            Err(_) => Ok(()),
+            // Other errors are only for typed handles of other actors, which these are not.
+            _ => Ok(()),
         }
-    }
-
-    fn ask_to_passivate(&self) {
-        // One that has died needs not be asked.
-        let _ = self.actor.send_message(HostMessage::Passivate);
     }
 }

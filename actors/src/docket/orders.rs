@@ -1,7 +1,10 @@
 //! The commands about orders: they are placed and cancelled.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::UNIX_EPOCH,
 };
 
@@ -87,17 +90,20 @@ impl Docket {
         self.has_room(shard, request)?;
         let id = self.order_id(&place.customer);
         let place = Arc::new(place);
+        let is_new = AtomicBool::new(true);
         for _ in 0..TRIES_MAX {
             let reply = self
                 .run(shard, &call, &permit, Steps::Several, |caller| {
-                    shard.tell_order(
-                        id,
-                        OrderMessage::Place {
-                            place: place.clone(),
-                            request,
-                            caller,
-                        },
-                    );
+                    let place = place.clone();
+                    if is_new.swap(false, Ordering::Relaxed) {
+                        return shard.place_order(id, place, request, caller);
+                    }
+                    let again = OrderMessage::Place {
+                        place,
+                        request,
+                        caller,
+                    };
+                    shard.tell_order(id, again);
                 })
                 .await?;
             let followed = match reply {

@@ -1,7 +1,10 @@
 //! A customer's actor: credit and holds. It also puts its orders' own events into the log, in one record with what they
 //! do to its account, so that the two cannot come apart.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use docket_engine::{
     Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, EntityId, Event, Fact, ItemCommand,
@@ -23,8 +26,8 @@ use crate::{
     shard::{Life, Shard},
 };
 
-/// When this many requests are remembered on top of committed state, those that are committed by now are dropped. Every
-/// resident customer keeps the room for so many.
+/// When this many requests that changed nothing are remembered on top of committed state, those that are committed by now are dropped.
+/// Room for so many is kept while there are none.
 const OVERLAY_SWEEP: usize = 48;
 
 /// What a customer's actor is told.
@@ -91,8 +94,11 @@ impl Entity for CustomerEntity {
     }
 
     fn handle(&mut self, shard: &Arc<Shard>, message: Box<CustomerMessage>) {
-        if self.is_stale(shard) {
+        let committed = self.committed_version(shard);
+        if self.is_stale(shard, committed) {
             *self = Self::load(shard, self.id.clone());
+        } else {
+            self.requests.sweep(committed);
         }
         match *message {
             // The queue of a busy customer is where an order waits, and nothing of it is in the log yet.
@@ -122,9 +128,9 @@ impl Entity for CustomerEntity {
     }
 
     fn is_idle(&self, shard: &Arc<Shard>) -> bool {
-        let is_committed =
-            || self.committed_version(shard) == self.version() && self.requests.are_committed(shard);
-        self.is_stale(shard) || is_committed()
+        let committed = self.committed_version(shard);
+        let is_committed = || committed == self.version() && self.requests.are_committed(shard);
+        self.is_stale(shard, committed) || is_committed()
     }
 
     fn is_done(&self) -> bool {
@@ -155,8 +161,8 @@ impl CustomerEntity {
 
     /// True when this life rests on a state that is not the committed one: another life's records were on their way when
     /// it began, or one of its own was refused.
-    fn is_stale(&self, shard: &Shard) -> bool {
-        self.committed_version(shard) > self.version() || shard.committed().is_fenced(self.life.decider)
+    fn is_stale(&self, shard: &Shard, committed: Version) -> bool {
+        committed > self.version() || shard.committed().is_fenced(self.life.decider)
     }
 
     fn hold(&mut self, shard: &Arc<Shard>, hold: Hold) {
@@ -192,7 +198,8 @@ impl CustomerEntity {
         };
         match customer::decide(&self.id, self.customer.as_ref(), &command) {
             Ok(decision) => {
-                self.requests.begun_order(shard, &record, order);
+                let version = Version(self.version().0 + decision.events.len() as u64);
+                self.requests.begun_order(shard, &record, order, Some(version));
                 // All questions are there before the record is on its way: one that is dropped says so to the order.
                 let mut asks = Vec::with_capacity(effects.len());
                 for effect in effects {
@@ -255,7 +262,7 @@ impl CustomerEntity {
             Version::default(),
             events,
         );
-        self.requests.begun_order(shard, &record, ask.order());
+        self.requests.begun_order(shard, &record, ask.order(), None);
         let result = Err(StepError::Refused(rejection));
         shard.submit(self.life, record, After::Answered { ask, result });
     }
@@ -303,13 +310,14 @@ impl CustomerEntity {
                 Some(customer) => {
                     let of = (EntityId::Customer(self.id.clone()), customer.version);
                     let reply = Reply::Customer(Arc::new(customer.clone()));
-                    self.requests.begun(shard, request);
+                    self.requests.begun(shard, request, None);
                     shard.answer_unchanged(self.life, of, request, caller, reply);
                 }
                 None => drop(caller),
             },
             Ok(decision) => {
-                self.requests.begun(shard, request);
+                let version = Version(self.version().0 + decision.events.len() as u64);
+                self.requests.begun(shard, request, Some(version));
                 let record = Record {
                     time: shard.now(),
                     events: Vec::with_capacity(1),
@@ -361,8 +369,10 @@ impl CustomerEntity {
 #[derive(Default)]
 pub(crate) struct Requests {
     begun: HashMap<u128, Begun, RandomState>,
-    /// How many there were left after the last sweep.
-    swept: usize,
+    /// Those that are committed with a version of the entity, oldest first.
+    versions: VecDeque<(Version, u128)>,
+    /// How many of the others there were left when they were looked through last.
+    left: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -371,6 +381,8 @@ struct Begun {
     order: Option<OrderId>,
     /// When it was decided, or later.
     time: Time,
+    /// What the entity is of when it is committed, where it changes the entity.
+    version: Option<Version>,
 }
 
 /// Whether a request is new.
@@ -448,32 +460,62 @@ impl Requests {
         self.begun.iter().all(is_committed)
     }
 
-    /// Notes that a request is on its way into the log.
-    pub(crate) fn begun(&mut self, shard: &Arc<Shard>, request: Option<Request>) {
+    /// Drops what is committed with this version of the entity, or an earlier one.
+    pub(crate) fn sweep(&mut self, committed: Version) {
+        while let Some((version, key)) = self.versions.pop_front_if(|(version, _)| *version <= committed) {
+            if self
+                .begun
+                .get(&key)
+                .is_some_and(|begun| begun.version == Some(version))
+            {
+                self.begun.remove(&key);
+            }
+        }
+        if self.begun.is_empty() && self.begun.capacity() > 2 * OVERLAY_SWEEP {
+            *self = Self::default();
+        }
+    }
+
+    /// Notes that a request is on its way into the log; with the version that the entity is of when it is committed, where it changes the
+    /// entity.
+    pub(crate) fn begun(&mut self, shard: &Arc<Shard>, request: Option<Request>, version: Option<Version>) {
         if let Some(request) = request {
-            self.note(shard, request, None, shard.now());
+            self.note(shard, request, None, shard.now(), version);
         }
     }
 
-    fn begun_order(&mut self, shard: &Arc<Shard>, record: &Record, order: OrderId) {
+    fn begun_order(&mut self, shard: &Arc<Shard>, record: &Record, order: OrderId, version: Option<Version>) {
         if let Some(request) = record.request {
-            self.note(shard, request, Some(order), record.time);
+            self.note(shard, request, Some(order), record.time, version);
         }
     }
 
-    fn note(&mut self, shard: &Arc<Shard>, request: Request, order: Option<OrderId>, time: Time) {
+    fn note(
+        &mut self,
+        shard: &Arc<Shard>,
+        request: Request,
+        order: Option<OrderId>,
+        time: Time,
+        version: Option<Version>,
+    ) {
         let Request { key, fingerprint } = request;
-        // Twice as many as were left: so that a sweep's cost is spread over as many requests.
-        if self.begun.len() >= (2 * self.swept).max(OVERLAY_SWEEP) {
-            let remembered = &shard.committed().requests;
-            self.begun
-                .retain(|key, begun| !remembered.contains_key(*key) && !remembered.has_forgotten(begun.time));
-            self.swept = self.begun.len();
+        match version {
+            Some(version) => self.versions.push_back((version, key)),
+            // Twice as many as were left: so that what looking through them costs is spread over as many requests.
+            None if self.begun.len() >= self.versions.len() + (2 * self.left).max(OVERLAY_SWEEP) => {
+                let remembered = &shard.committed().requests;
+                self.begun.retain(|key, begun| {
+                    !remembered.contains_key(*key) && !remembered.has_forgotten(begun.time)
+                });
+                self.left = self.begun.len().saturating_sub(self.versions.len());
+            }
+            None => {}
         }
         let begun = Begun {
             fingerprint,
             order,
             time,
+            version,
         };
         self.begun.insert(key, begun);
     }

@@ -20,8 +20,8 @@ use crate::{
     shard::{Life, Shard},
 };
 
-/// When this many reservations are remembered on top of committed state, those that are committed by now are dropped.
-const OVERLAY_SWEEP: usize = 64;
+/// Room for so many reservations on top of committed state is kept while there are none.
+const OVERLAY_KEPT: usize = 64;
 
 /// What an item's actor is told.
 pub(crate) enum ItemMessage {
@@ -65,8 +65,13 @@ impl Entity for ItemEntity {
     }
 
     fn handle(&mut self, shard: &Arc<Shard>, message: Box<ItemMessage>) {
-        if self.is_stale(shard) {
+        let committed = self.committed_version(shard);
+        if self.is_stale(shard, committed) {
             *self = Self::load(shard, self.sku.clone());
+        } else {
+            // At once: an item is told something next when all this is in no cache any more, and there are many items.
+            self.overlay.sweep(committed);
+            self.requests.sweep(committed);
         }
         match *message {
             ItemMessage::Ask { ask, command } => self.ask(shard, ask, &command),
@@ -92,9 +97,9 @@ impl Entity for ItemEntity {
     }
 
     fn is_idle(&self, shard: &Arc<Shard>) -> bool {
-        let is_committed =
-            || self.committed_version(shard) == self.version() && self.requests.are_committed(shard);
-        self.is_stale(shard) || is_committed()
+        let committed = self.committed_version(shard);
+        let is_committed = || committed == self.version() && self.requests.are_committed(shard);
+        self.is_stale(shard, committed) || is_committed()
     }
 
     fn is_done(&self) -> bool {
@@ -121,8 +126,8 @@ impl ItemEntity {
     }
 
     /// As a customer's.
-    fn is_stale(&self, shard: &Shard) -> bool {
-        self.committed_version(shard) > self.version() || shard.committed().is_fenced(self.life.decider)
+    fn is_stale(&self, shard: &Shard, committed: Version) -> bool {
+        committed > self.version() || shard.committed().is_fenced(self.life.decider)
     }
 
     fn ask(&mut self, shard: &Arc<Shard>, ask: Ask, command: &ItemCommand) {
@@ -201,7 +206,7 @@ impl ItemEntity {
         };
         let of = (EntityId::Item(self.sku.clone()), item.version);
         let reply = Reply::Item(Arc::new(item.clone()));
-        self.requests.begun(shard, request);
+        self.requests.begun(shard, request, None);
         shard.answer_unchanged(self.life, of, request, caller, reply);
     }
 
@@ -222,8 +227,8 @@ impl ItemEntity {
         let version = item.version;
         let after = after(item);
         match event {
-            ItemEvent::Reserved { order, quantity } => self.note(shard, version, order, Some(quantity)),
-            ItemEvent::Released { order, .. } => self.note(shard, version, order, None),
+            ItemEvent::Reserved { order, quantity } => self.overlay.note(version, order, Some(quantity)),
+            ItemEvent::Released { order, .. } => self.overlay.note(version, order, None),
             _ => {}
         }
         let events = vec![Event {
@@ -231,7 +236,7 @@ impl ItemEntity {
             decider: self.life.decider,
             fact: Fact::Item(self.sku.clone(), event),
         }];
-        self.requests.begun(shard, request);
+        self.requests.begun(shard, request, Some(version));
         shard.submit(
             self.life,
             Record {
@@ -242,14 +247,6 @@ impl ItemEntity {
             },
             after,
         );
-    }
-
-    fn note(&mut self, shard: &Arc<Shard>, version: Version, order: OrderId, reservation: Option<Quantity>) {
-        self.overlay.note(version, order, reservation);
-        if self.overlay.is_due() {
-            let committed = self.committed_version(shard);
-            self.overlay.sweep(committed);
-        }
     }
 }
 
@@ -273,11 +270,6 @@ impl Overlay {
         self.decided.push_back((version, order));
     }
 
-    /// Whether it is worth looking what is committed by now.
-    fn is_due(&self) -> bool {
-        self.decided.len() >= OVERLAY_SWEEP
-    }
-
     /// Drops what is committed.
     fn sweep(&mut self, committed: Version) {
         while let Some((version, order)) = self.decided.pop_front_if(|(version, _)| *version <= committed) {
@@ -285,6 +277,9 @@ impl Overlay {
             if self.last.get(&order).is_some_and(|(last, _)| *last == version) {
                 self.last.remove(&order);
             }
+        }
+        if self.decided.is_empty() && self.last.capacity() > OVERLAY_KEPT {
+            *self = Self::default();
         }
     }
 }

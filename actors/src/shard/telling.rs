@@ -5,14 +5,20 @@ use std::{
     time::Duration,
 };
 
-use docket_engine::{CustomerId, Decider, ItemCommand, OrderId, Rejection, Sku};
+use docket_engine::{CustomerId, Decider, ItemCommand, OrderId, Rejection, Request, Sku};
 use docket_proto::peer_call::StepAction;
 
 use super::Shard;
 use crate::{
-    entity::{customer::CustomerMessage, item::ItemMessage, order::OrderMessage},
+    docket::PlaceOrder,
+    entity::{
+        customer::CustomerMessage,
+        item::ItemMessage,
+        order::{OrderEntity, OrderMessage},
+    },
+    host,
     proposer::After,
-    reply::{Ask, Failure, Step, StepError},
+    reply::{Ask, Caller, Failure, Step, StepError},
 };
 
 impl Shard {
@@ -23,10 +29,39 @@ impl Shard {
         }
     }
 
+    /// Places an order whose id nobody else knows yet: it begins here, and its actor takes it over when somebody has something to tell it. Where
+    /// the shard is not led here the caller is told so.
+    pub(crate) fn place_order(
+        self: &Arc<Self>,
+        id: OrderId,
+        place: Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        if !self.is_leading() {
+            return;
+        }
+        let Some((entity, hold)) = host::guarded::<OrderEntity, _>(self, &id, || {
+            OrderEntity::begin(self, id, &place, request, caller)
+        }) else {
+            return;
+        };
+        if self.orders.settle_in(&id, Box::new(entity)).is_err() {
+            // Cannot be: the id is new. Dropping them tells the caller.
+            return;
+        }
+        self.tell_customer(&place.customer, hold);
+        if !self.is_leading() {
+            // Whoever threw the shard's actors away may have done so before this one was there.
+            self.orders.discard_unhosted();
+        }
+    }
+
     /// Answers an order. Only the life that asked knows what to make of it: where that is gone no other is started for it.
-    pub(crate) fn answer_order(&self, id: OrderId, message: OrderMessage) {
+    pub(crate) fn answer_order(self: &Arc<Self>, id: OrderId, message: OrderMessage) {
         if self.is_leading() {
-            self.orders.send_to_running(self, &id, Box::new(message));
+            self.orders
+                .send_to_running(self, &self.supervisor, &id, Box::new(message));
         }
     }
 

@@ -133,7 +133,11 @@ async fn a_refused_order_that_is_sent_again_at_once_is_not_decided_anew() {
             }
         };
         let (one, _, other) = tokio::join!(
-            shop.place("r", &customer, &lines),
+            async {
+                // In the midst of when the credit comes.
+                later(STEPS / 2).await;
+                shop.place("r", &customer, &lines).await
+            },
             async {
                 later(credit).await;
                 let id = CustomerId::new(&customer).unwrap();

@@ -67,6 +67,17 @@ impl OrderEntity {
 
     /// Asks the customer for a hold, and to ask the items when it has it.
     pub(super) fn ask_hold(&mut self, shard: &Arc<Shard>, placing: &Placing, decision: Decision<OrderEvent>) {
+        let hold = self.hold(shard, placing, decision);
+        shard.tell_customer(&placing.place.customer, hold);
+    }
+
+    /// The question for a hold.
+    pub(super) fn hold(
+        &mut self,
+        shard: &Arc<Shard>,
+        placing: &Placing,
+        decision: Decision<OrderEvent>,
+    ) -> CustomerMessage {
         let mut record = Record {
             time: placing.time,
             // The customer's own comes behind it.
@@ -79,16 +90,14 @@ impl OrderEntity {
         let is_item = |effect: &&Effect| matches!(effect, Effect::ReserveStock { .. });
         let tally = Arc::new(Tally::new(effects.iter().filter(is_item).count()));
         self.tally = Some(tally.clone());
-        let place = &placing.place;
-        let message = CustomerMessage::Hold(Hold {
+        CustomerMessage::Hold(Hold {
             ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
             deadline: Deadline::latest(&self.callers),
-            place: place.clone(),
+            place: placing.place.clone(),
             effects,
             tally,
             record,
-        });
-        shard.tell_customer(&place.customer, message);
+        })
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {

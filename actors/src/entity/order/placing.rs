@@ -2,16 +2,35 @@
 
 use std::sync::Arc;
 
-use docket_engine::{OrderEvent, Record, Request, Version, order};
+use docket_engine::{OrderEvent, OrderId, Record, Request, Version, order};
 
 use super::{Birth, OrderEntity, Placing, Stage};
 use crate::{
     docket::PlaceOrder,
+    entity::customer::CustomerMessage,
     reply::{Caller, Failure, Reply, StepError},
     shard::Shard,
 };
 
 impl OrderEntity {
+    /// The begin of an order that is new, and what is to be asked of its customer once the order can be told the answer. `None` where it
+    /// does not begin: then the caller was told why.
+    pub(crate) fn begin(
+        shard: &Arc<Shard>,
+        id: OrderId,
+        place: &Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    ) -> Option<(Self, CustomerMessage)> {
+        let mut order = Self::new(id, None, shard.begin_life());
+        if caller.is_expired() {
+            caller.fail(Failure::Expired);
+            return None;
+        }
+        let hold = order.begin_placing(shard, place.clone(), request, caller)?;
+        Some((order, hold))
+    }
+
     pub(super) fn place(
         &mut self,
         shard: &Arc<Shard>,
@@ -25,6 +44,20 @@ impl OrderEntity {
         if caller.is_expired() {
             return caller.fail(Failure::Expired);
         }
+        let customer = place.customer.clone();
+        if let Some(hold) = self.begin_placing(shard, place, request, caller) {
+            shard.tell_customer(&customer, hold);
+        }
+    }
+
+    /// Decides the first event. Gives what the customer is to be asked; or answers the caller, where the order cannot be.
+    fn begin_placing(
+        &mut self,
+        shard: &Arc<Shard>,
+        place: Arc<PlaceOrder>,
+        request: Option<Request>,
+        caller: Caller,
+    ) -> Option<CustomerMessage> {
         let time = shard.now();
         let placing = Placing { place, time, request };
         match order::decide(None, &placing.place.command()) {
@@ -32,10 +65,14 @@ impl OrderEntity {
                 self.callers.push(caller);
                 self.birth = Birth::Decided;
                 self.stage = Stage::Holding;
-                self.ask_hold(shard, &placing, decision);
+                let hold = self.hold(shard, &placing, decision);
                 self.placing = Some(placing);
+                Some(hold)
             }
-            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+            Err(rejection) => {
+                shard.answer(self.life, caller, Reply::Rejected(rejection));
+                None
+            }
         }
     }
 

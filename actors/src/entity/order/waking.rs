@@ -3,12 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use docket_engine::{OrderId, OrderState, order};
+use docket_engine::{Order, OrderId, OrderState, order};
 
 use super::{Birth, OrderEntity, OrderMessage, Stage};
 use crate::{
     reply::{Failure, Step},
-    shard::Shard,
+    shard::{Life, Shard},
 };
 
 impl OrderEntity {
@@ -17,6 +17,11 @@ impl OrderEntity {
         // Before the state is read: what changes in between ends the life.
         let life = shard.begin_life();
         let order = shard.committed().orders.get(id);
+        Self::new(id, order, life)
+    }
+
+    /// The order, with nothing under way.
+    pub(super) fn new(id: OrderId, order: Option<Arc<Order>>, life: Life) -> Self {
         Self {
             id,
             order,
