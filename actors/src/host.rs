@@ -31,6 +31,8 @@ pub(crate) trait Entity: Sized + Send + 'static {
     type Message: Send + 'static;
     /// For logs and metrics: `order`, `customer` or `item`.
     const KIND: &'static str;
+    /// Whether most of them begin without a host.
+    const BEGINS_UNHOSTED: bool = false;
 
     /// The entity from committed state.
     fn load(shard: &Arc<Shard>, key: Self::Key) -> Self;

@@ -15,6 +15,8 @@ pub(crate) type IdSet = IdMap<()>;
 pub(crate) struct IdMap<V> {
     chunks: Vec<Vec<(OrderId, V)>>,
     ids: usize,
+    /// No id that is in it, or ever was, is higher: so that a new one is known as such without a look at any chunk.
+    highest: Option<OrderId>,
 }
 
 impl<V> Default for IdMap<V> {
@@ -22,6 +24,7 @@ impl<V> Default for IdMap<V> {
         Self {
             chunks: Vec::new(),
             ids: 0,
+            highest: None,
         }
     }
 }
@@ -29,6 +32,14 @@ impl<V> Default for IdMap<V> {
 impl<V: Copy> IdMap<V> {
     /// Puts an id in, or another value where it is there already.
     pub(crate) fn insert(&mut self, id: OrderId, value: V) {
+        if Some(id) > self.highest {
+            self.highest = Some(id);
+            self.ids += 1;
+            return match self.chunks.last_mut() {
+                Some(last) if last.len() < CHUNK_IDS => last.push((id, value)),
+                _ => self.chunks.push(vec![(id, value)]),
+            };
+        }
         let Some(at) = self.chunk_of(id) else {
             match self.chunks.first_mut() {
                 Some(first) if first.len() < CHUNK_IDS => first.insert(0, (id, value)),
@@ -71,6 +82,9 @@ impl<V: Copy> IdMap<V> {
     }
 
     pub(crate) fn get(&self, id: OrderId) -> Option<V> {
+        if Some(id) > self.highest {
+            return None;
+        }
         let chunk = &self.chunks[self.chunk_of(id)?];
         place_in(chunk, id).ok().map(|place| chunk[place].1)
     }

@@ -39,6 +39,7 @@ mod seen;
 mod setbacks;
 mod shard;
 mod snapshot;
+mod uneven;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};

@@ -10,10 +10,10 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
-/// So many parts: a power of two.
+use crate::uneven::Uneven;
+
 const PARTS: usize = 32;
-/// These bits of a hash say which part; a table goes by the lowest ones and the uppermost seven.
-const PART_SHIFT: u32 = 40;
+static UNEVEN: Uneven<PARTS> = Uneven::new();
 
 type Part = HashTable<Arc<Order>>;
 
@@ -77,7 +77,7 @@ impl OrderTable {
 
     fn part(&self, id: OrderId) -> (&RwLock<Part>, u64) {
         let hash = self.hasher.hash_one(id);
-        (&self.parts[(hash >> PART_SHIFT) as usize % PARTS], hash)
+        (&self.parts[UNEVEN.part_of(hash)], hash)
     }
 }
 

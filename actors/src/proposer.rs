@@ -45,10 +45,17 @@ const UNAWAITED_MAX: Duration = Duration::from_millis(10);
 pub(crate) struct Submission {
     /// In which life of its actor, and in which of the shard's leaderships, it was decided.
     pub(crate) life: Life,
-    pub(crate) is_barrier: bool,
-    /// `None` for a barrier, and when it is in an entry.
+    /// `None` for a barrier.
     pub(crate) record: Option<Record>,
     pub(crate) after: After,
+}
+
+/// What is left of a submission when its record is in an entry. (In one piece with those of the rest of the entry: when that comes back it
+/// is in no cache any more, and one piece is read faster than many.)
+struct Following {
+    life: Life,
+    is_barrier: bool,
+    after: After,
 }
 
 /// What follows a commit.
@@ -181,8 +188,8 @@ impl SettledCounters {
     }
 }
 
-/// Submissions in the order in which they were decided.
-type Batch = Vec<Box<Submission>>;
+/// What follows an entry, in the order in which it was decided.
+type Batch = Vec<Following>;
 
 /// The proposer's side of the queue.
 pub(crate) type Queue = mpsc::UnboundedReceiver<Box<Submission>>;
@@ -247,7 +254,7 @@ async fn propose(
     shard: &Arc<Shard>,
     group: &Group,
     decided: &Decided,
-    gathered: &mut Batch,
+    gathered: &mut Vec<Box<Submission>>,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
     batches: &mut VecDeque<Batch>,
@@ -260,17 +267,23 @@ async fn propose(
         machine::begin(era.term, payload);
         let empty = payload.len();
         let (mut records, mut all_kept) = (Vec::with_capacity(rest.len()), true);
-        for mut submission in rest.by_ref() {
-            if submission.life.era != era {
-                submission.after.fail(shard, submission.life, Failure::NotLeader);
+        for submission in rest.by_ref() {
+            let Submission { life, record, after } = *submission;
+            if life.era != era {
+                after.fail(shard, life, Failure::NotLeader);
                 continue;
             }
-            if let Some(record) = submission.record.take() {
+            let is_barrier = record.is_none();
+            if let Some(record) = record {
                 machine::encode(&record, payload);
                 all_kept &= may_be_kept(&record);
                 records.push(record);
             }
-            batch.push(submission);
+            batch.push(Following {
+                life,
+                is_barrier,
+                after,
+            });
             if payload.len() >= BATCH_BYTES_MAX {
                 break;
             }
@@ -340,7 +353,7 @@ fn release_all(shard: &Arc<Shard>, barriers: Batch) {
 /// Lets a barrier's answer go, if what it rests on was committed: nothing of its life was refused, and the log has taken everything of
 /// its era. Also where the barrier rides on an entry that was: a node that begins to lead may be refused an entry and
 /// have the next one, which was on its way already, taken in the same term.
-fn release(shard: &Arc<Shard>, barrier: Box<Submission>) {
+fn release(shard: &Arc<Shard>, barrier: Following) {
     if barrier.life.era != shard.era() {
         barrier.after.fail(shard, barrier.life, Failure::NotLeader);
     } else if shard.committed().is_fenced(barrier.life.decider) {
@@ -381,12 +394,11 @@ mod tests {
             let (ask, answer) = Ask::of_node(OrderId(1), life.era.term);
             let after = After::Answered { ask, result: Ok(()) };
             (
-                Box::new(Submission {
+                Following {
                     life,
                     is_barrier: true,
-                    record: None,
                     after,
-                }),
+                },
                 answer,
             )
         };

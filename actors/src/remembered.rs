@@ -24,6 +24,8 @@ use hashbrown::HashTable;
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
+use crate::uneven::Uneven;
+
 /// How long a request is remembered, in microseconds of logged time: 24 hours.
 pub(crate) const RETENTION_US: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -147,8 +149,7 @@ struct Entry {
 
 /// So many tables: one that grows keeps all others waiting, so each is small.
 const TABLES: usize = 16;
-/// These bits of a hash say which table; a table goes by the lowest ones and the uppermost seven.
-const TABLE_SHIFT: u32 = 40;
+static UNEVEN: Uneven<TABLES> = Uneven::new();
 
 #[derive(Default)]
 struct Requests {
@@ -162,7 +163,7 @@ impl Requests {
     fn find(&self, key: u128) -> Option<&Entry> {
         let hash = self.hasher.hash_one(key);
         let is_it = |number: &u32| self.entries.get(*number).is_some_and(|entry| entry.key.0 == key);
-        let number = self.index[table_of(hash)].find(hash, is_it)?;
+        let number = self.index[UNEVEN.part_of(hash)].find(hash, is_it)?;
         self.entries.get(*number)
     }
 
@@ -174,7 +175,7 @@ impl Requests {
             let key = entries.get(*number).map(|entry| entry.key.0);
             hasher.hash_one(key.unwrap_or_default())
         };
-        self.index[table_of(hash)].insert_unique(hash, number, hash_of);
+        self.index[UNEVEN.part_of(hash)].insert_unique(hash, number, hash_of);
     }
 
     /// Forgets the oldest.
@@ -184,15 +185,11 @@ impl Requests {
         };
         let hash = self.hasher.hash_one(entry.key.0);
         let oldest = self.entries.first;
-        if let Ok(found) = self.index[table_of(hash)].find_entry(hash, |number| *number == oldest) {
+        if let Ok(found) = self.index[UNEVEN.part_of(hash)].find_entry(hash, |number| *number == oldest) {
             found.remove();
         }
         self.entries.pop();
     }
-}
-
-fn table_of(hash: u64) -> usize {
-    (hash >> TABLE_SHIFT) as usize % TABLES
 }
 
 /// Entries in one piece of memory.

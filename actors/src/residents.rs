@@ -151,6 +151,10 @@ impl<E: Entity> Residents<E> {
         key: &E::Key,
         message: Box<E::Message>,
     ) -> Result<(), Box<E::Message>> {
+        if E::BEGINS_UNHOSTED {
+            // To look for reading first would be to look twice.
+            return self.take_over(shard, supervisor, key, message);
+        }
         let Some(resident) = self.map.get(key) else {
             return Err(message);
         };
@@ -158,16 +162,24 @@ impl<E: Entity> Residents<E> {
             drop(resident);
             return self.take_over(shard, supervisor, key, message);
         };
-        let id = host.actor.get_id();
-        let sent = host.send(shard.uptime_s(), HostMessage::Deliver(message));
+        let sent = host.deliver(shard.uptime_s(), message);
         drop(resident);
-        let Err(back) = sent else { return Ok(()) };
-        self.forget(key, id);
+        self.or_forget(key, sent)
+    }
+
+    /// Forgets a host that has died, and gives back what it was sent.
+    fn or_forget(
+        &self,
+        key: &E::Key,
+        sent: Result<(), (ActorId, HostMessage<E>)>,
+    ) -> Result<(), Box<E::Message>> {
+        let Err((died, back)) = sent else { return Ok(()) };
+        self.forget(key, died);
         back.message().map_or(Ok(()), Err)
     }
 
-    /// Has an actor take an entity over that has none, with its first message. Where none can be started the entity goes, and what waits
-    /// for it is told.
+    /// The same, and has an actor take the entity over if it has none. Where none can be started the entity goes, and what waits for it is
+    /// told.
     fn take_over(
         &self,
         shard: &Arc<Shard>,
@@ -179,10 +191,10 @@ impl<E: Entity> Residents<E> {
             let Some(mut resident) = self.map.get_mut(key) else {
                 return Err(message);
             };
-            if let Resident::Hosted(_) = *resident {
-                // Somebody was faster.
+            if let Resident::Hosted(host) = &*resident {
+                let sent = host.deliver(shard.uptime_s(), message);
                 drop(resident);
-                return self.send_to_resident(shard, supervisor, key, message);
+                return self.or_forget(key, sent);
             }
             let Some(host) = self.host(shard, supervisor) else {
                 drop(resident);
@@ -347,6 +359,12 @@ impl<E: Entity> Resident<E> {
 }
 
 impl<E: Entity> Hosted<E> {
+    /// Gives the message back where the actor has died, and which that was.
+    fn deliver(&self, now_s: u32, message: Box<E::Message>) -> Result<(), (ActorId, HostMessage<E>)> {
+        self.send(now_s, HostMessage::Deliver(message))
+            .map_err(|back| (self.actor.get_id(), back))
+    }
+
     /// Gives the message back where the actor has died.
     fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), HostMessage<E>> {
         self.used.store(now_s, Ordering::Relaxed);

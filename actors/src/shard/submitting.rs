@@ -14,7 +14,6 @@ impl Shard {
         // The proposer only ends with the node; then dropping what was submitted tells whoever waits for it.
         let _ = self.queue.send(Box::new(Submission {
             life,
-            is_barrier: false,
             record: Some(record),
             after,
         }));
@@ -54,7 +53,6 @@ impl Shard {
     pub(crate) fn barrier(&self, life: Life, after: After) {
         let _ = self.queue.send(Box::new(Submission {
             life,
-            is_barrier: true,
             record: None,
             after,
         }));

@@ -157,6 +157,7 @@ impl Entity for OrderEntity {
     type Key = OrderId;
     type Message = OrderMessage;
     const KIND: &'static str = "order";
+    const BEGINS_UNHOSTED: bool = true;
 
     fn load(shard: &Arc<Shard>, id: OrderId) -> Self {
         Self::committed(shard, id)
