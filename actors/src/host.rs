@@ -1,7 +1,7 @@
 //! The ractor actor around an entity.
 //!
 //! A host has an identity only while it is needed: [`HostMessage::Assume`] gives it one with its first message, which loads
-//! the entity from committed state, and when the entity is done or has been idle, the host gives it up and is parked for the next
+//! the entity from committed state ([`HostMessage::TakeOver`] brings it along), and when the entity is done or has been idle, the host gives it up and is parked for the next
 //! (starting an actor costs ten times what re-using one does). A panic ends the host: its supervisor reports it, its
 //! waiting messages say to their callers that they are gone, and the next message to the entity finds a new host with
 //! the committed state.

@@ -41,7 +41,7 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 /// How long a decision that nobody waits for may wait for company.
 const UNAWAITED_MAX: Duration = Duration::from_millis(10);
 
-/// A decision on its way into the log, and what follows once it is committed. (Always boxed: it passes a queue and two lists.)
+/// A decision on its way into the log, and what follows once it is committed. (Always boxed: it passes a queue and a list.)
 pub(crate) struct Submission {
     /// In which life of its actor, and in which of the shard's leaderships, it was decided.
     pub(crate) life: Life,
@@ -285,6 +285,8 @@ async fn propose(
                 after,
             });
             if payload.len() >= BATCH_BYTES_MAX {
+                // There was room for all.
+                batch.shrink_to_fit();
                 break;
             }
         }

@@ -1,9 +1,9 @@
 //! The registry of running actors of one kind in one shard: started on demand, passivated when idle or too many.
 //!
-//! A message is handed over while its entry is locked for reading, and an identity is given up while it is locked for
+//! A message is handed over while its entry is locked, and an identity is given up while it is locked for
 //! writing and no message is on its way, so no message ever reaches a host that is somebody else by then.
 //!
-//! An entity that begins where nobody else knows its name yet (a new order) may be *settled in* as it is, without a host: its actor takes
+//! An entity that begins where hardly anybody can know its name yet (a new order) may be *settled in* as it is, without a host: its actor takes
 //! it over with the first message that anybody sends it. A host is needed for as long as messages must queue, not before.
 
 use std::sync::{
@@ -28,8 +28,8 @@ const EVICTION_SAMPLE: usize = 64;
 
 enum Resident<E: Entity> {
     Hosted(Hosted<E>),
-    /// It has got no message yet.
-    Unhosted(Box<E>),
+    /// It has got no message yet. (`None` while it is handed over, and where that cannot be, until it is forgotten.)
+    Unhosted(Option<Box<E>>),
 }
 
 struct Hosted<E: Entity> {
@@ -77,7 +77,7 @@ impl<E: Entity> Residents<E> {
         )
     }
 
-    /// Whether an actor runs for this entity.
+    /// Whether this entity is resident: an actor runs for it, or it has begun and waits for one.
     pub(crate) fn contains(&self, key: &E::Key) -> bool {
         self.map.contains_key(key)
     }
@@ -87,7 +87,7 @@ impl<E: Entity> Residents<E> {
         match self.map.entry(key.clone()) {
             Entry::Occupied(_) => Err(entity),
             Entry::Vacant(vacant) => {
-                vacant.insert(Resident::Unhosted(entity));
+                vacant.insert(Resident::Unhosted(Some(entity)));
                 Ok(())
             }
         }
@@ -112,20 +112,19 @@ impl<E: Entity> Residents<E> {
                 // Somebody was faster: look again.
                 Entry::Occupied(_) => {}
                 Entry::Vacant(vacant) => {
-                    let Some(host) = self.host(shard, supervisor) else {
-                        return;
-                    };
-                    match host.send(shard.uptime_s(), HostMessage::Assume(key.clone(), message)) {
-                        Ok(()) => {
+                    let begin = HostMessage::Assume(key.clone(), message);
+                    match self.host(shard, supervisor, begin) {
+                        Ok(host) => {
                             vacant.insert(Resident::Hosted(host));
-                            self.began(shard);
-                            return;
+                            self.evict_if_many(shard);
                         }
-                        Err(back) => match back.message() {
-                            Some(back) => message = back,
-                            None => return,
-                        },
+                        Err(begin) => {
+                            // What goes tells others, for which nothing may be locked.
+                            drop(vacant);
+                            drop(begin);
+                        }
                     }
+                    return;
                 }
             }
         }
@@ -185,65 +184,89 @@ impl<E: Entity> Residents<E> {
         shard: &Arc<Shard>,
         supervisor: &ActorCell,
         key: &E::Key,
-        mut message: Box<E::Message>,
+        message: Box<E::Message>,
     ) -> Result<(), Box<E::Message>> {
-        loop {
-            let Some(mut resident) = self.map.get_mut(key) else {
-                return Err(message);
-            };
-            if let Resident::Hosted(host) = &*resident {
+        let Some(mut resident) = self.map.get_mut(key) else {
+            return Err(message);
+        };
+        let entity = match resident.value_mut() {
+            Resident::Hosted(host) => {
                 let sent = host.deliver(shard.uptime_s(), message);
                 drop(resident);
                 return self.or_forget(key, sent);
             }
-            let Some(host) = self.host(shard, supervisor) else {
+            Resident::Unhosted(entity) => entity.take(),
+        };
+        let Some(entity) = entity else {
+            return Err(message);
+        };
+        match self.host(
+            shard,
+            supervisor,
+            HostMessage::TakeOver(key.clone(), entity, message),
+        ) {
+            Ok(host) => {
+                *resident = Resident::Hosted(host);
                 drop(resident);
-                // What goes tells others, for which nothing may be locked.
-                drop(self.map.remove_if(key, |_, r| !r.is_hosted()));
-                return Ok(());
-            };
-            let unhosted = std::mem::replace(resident.value_mut(), Resident::Hosted(host));
-            let (Resident::Hosted(host), Resident::Unhosted(entity)) = (resident.value(), unhosted) else {
-                // Cannot be: it was looked at above, and is locked since.
-                return Err(message);
-            };
-            match host.send(
-                shard.uptime_s(),
-                HostMessage::TakeOver(key.clone(), entity, message),
-            ) {
-                Ok(()) => {
-                    drop(resident);
-                    self.began(shard);
-                    return Ok(());
-                }
-                // A parked host that has died.
-                Err(HostMessage::TakeOver(_, entity, back)) => {
-                    *resident = Resident::Unhosted(entity);
-                    message = back;
-                }
-                Err(other) => return other.message().map_or(Ok(()), Err),
+                self.evict_if_many(shard);
+            }
+            Err(back) => {
+                drop(resident);
+                self.discard_if_unhosted(key);
+                drop(back);
             }
         }
+        Ok(())
     }
 
-    /// Counts an identity that was assumed.
-    fn began(&self, shard: &Shard) {
-        self.started.fetch_add(1, Ordering::Relaxed);
-        if self.active.fetch_add(1, Ordering::Relaxed) >= self.active_max {
+    /// Behind an identity that was assumed.
+    fn evict_if_many(&self, shard: &Shard) {
+        if self.active() > self.active_max {
             self.evict(shard.count_uptime());
         }
     }
 
-    /// A parked host, or a new one.
-    fn host(&self, shard: &Arc<Shard>, supervisor: &ActorCell) -> Option<Hosted<E>> {
+    /// Gives an identity to a parked host, or to a new one. Gives it back where a new one cannot be started, or does not even take its first
+    /// message: both are so while the node stops.
+    fn host(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        begin: HostMessage<E>,
+    ) -> Result<Hosted<E>, HostMessage<E>> {
+        // First: who begins may be done, and counted off, before this goes on.
+        self.active.fetch_add(1, Ordering::Relaxed);
+        let host = self.begin(shard, supervisor, begin);
+        if host.is_ok() {
+            self.started.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        host
+    }
+
+    fn begin(
+        &self,
+        shard: &Arc<Shard>,
+        supervisor: &ActorCell,
+        mut begin: HostMessage<E>,
+    ) -> Result<Hosted<E>, HostMessage<E>> {
         let hosted = |(actor, queued)| Hosted {
             actor,
             queued,
             used: AtomicU32::new(0),
         };
-        // Who was parked last is first: what it is made of is in the caches still.
-        if let Some(parked) = self.parked.lock().pop() {
-            return Some(hosted(parked));
+        loop {
+            // Who was parked last is first: what it is made of is in the caches still.
+            let Some(parked) = self.parked.lock().pop() else {
+                break;
+            };
+            let host = hosted(parked);
+            match host.send(shard.uptime_s(), begin) {
+                Ok(()) => return Ok(host),
+                // It has died.
+                Err(back) => begin = back,
+            }
         }
         let queued = Arc::new(AtomicUsize::new(0));
         let arguments = (shard.clone(), queued.clone());
@@ -253,10 +276,13 @@ impl<E: Entity> Residents<E> {
             arguments,
             supervisor.clone(),
         ) {
-            Ok((actor, _)) => Some(hosted((actor, queued))),
+            Ok((actor, _)) => {
+                let host = hosted((actor, queued));
+                host.send(shard.uptime_s(), begin).map(|()| host)
+            }
             Err(error) => {
                 tracing::error!(kind = E::KIND, %error, "an actor could not be started");
-                None
+                Err(begin)
             }
         }
     }
@@ -289,7 +315,7 @@ impl<E: Entity> Residents<E> {
         }
     }
 
-    /// Throws all of them away.
+    /// Throws all of them away that are there. (One that settles in meanwhile sees to itself: `Shard::place_order`.)
     pub(crate) fn discard_all(&self) {
         self.discard_unhosted();
         self.map.retain(|_, resident| match resident {
@@ -298,9 +324,15 @@ impl<E: Entity> Residents<E> {
                 self.active.fetch_sub(1, Ordering::Relaxed);
                 false
             }
-            // It has come since: see `Shard::place_order`.
+            // It has come since.
             Resident::Unhosted(_) => true,
         });
+    }
+
+    /// Throws one away, if it has no host.
+    pub(crate) fn discard_if_unhosted(&self, key: &E::Key) {
+        // What goes tells others, for which nothing may be locked.
+        drop(self.map.remove_if(key, |_, r| !r.is_hosted()));
     }
 
     /// Throws those away that have no host.
@@ -308,8 +340,7 @@ impl<E: Entity> Residents<E> {
         let unhosted = self.map.iter().filter(|resident| !resident.is_hosted());
         let names: Vec<E::Key> = unhosted.map(|resident| resident.key().clone()).collect();
         for name in names {
-            // What goes tells others, for which nothing may be locked.
-            drop(self.map.remove_if(&name, |_, r| !r.is_hosted()));
+            self.discard_if_unhosted(&name);
         }
     }
 

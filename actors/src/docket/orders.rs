@@ -188,3 +188,120 @@ impl Docket {
         OrderId::compose(now_ms, slot_of(customer.as_str().as_bytes()).number(), unique)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use docket_engine::{Amount, OrderState, Quantity, Sku};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{
+        NewCustomer, NewItem, Options,
+        reply::{Caller, Failure},
+    };
+
+    type Answer = oneshot::Receiver<Result<Reply, Failure>>;
+
+    /// A node, and an order that can be placed there.
+    async fn shop(dir: &std::path::Path) -> (Docket, PlaceOrder) {
+        let docket = Docket::open(Options::new(dir)).await.unwrap();
+        docket.ready().await;
+        let (currency, customer) = ("EUR".parse().unwrap(), CustomerId::new("alice").unwrap());
+        let alice = NewCustomer {
+            id: customer.clone(),
+            display_name: "Alice".into(),
+            currency,
+            credit_limit: Amount(100),
+        };
+        docket.create_customer(Call::default(), alice).await.unwrap();
+        let tea = NewItem {
+            sku: Sku::new("tea").unwrap(),
+            display_name: "Tea".into(),
+            currency,
+            unit_price: Amount(1),
+            on_hand: Quantity(10),
+        };
+        docket.create_item(Call::default(), tea).await.unwrap();
+        let lines = [Line {
+            sku: Sku::new("tea").unwrap(),
+            quantity: Quantity(2),
+            unit_price: Amount(1),
+        }];
+        let place = PlaceOrder {
+            customer,
+            currency,
+            lines: lines.into(),
+        };
+        (docket, place)
+    }
+
+    /// Begins an order, and gives what is not awaited yet: whatever is done before the next await is done before any actor's turn.
+    fn begin(docket: &Docket, place: PlaceOrder) -> (OrderId, Arc<Shard>, Answer) {
+        let id = docket.order_id(&place.customer);
+        let (shard, caller, answer) = caller(docket, &place.customer);
+        shard.place_order(id, Arc::new(place), None, caller);
+        (id, shard, answer)
+    }
+
+    fn caller(docket: &Docket, customer: &CustomerId) -> (Arc<Shard>, Caller, Answer) {
+        let shard = docket.inner.router.of_key(customer.as_str()).clone();
+        let permit = docket.admit(&shard, 0).unwrap();
+        let (caller, answer) = Caller::new(None, permit);
+        (shard, caller, answer)
+    }
+
+    fn state(answered: Result<Result<Reply, Failure>, oneshot::error::RecvError>) -> OrderState {
+        match answered.unwrap().unwrap() {
+            Reply::Order(order) => order.state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // On one thread, so that no actor has a turn in between.
+    #[tokio::test]
+    async fn an_order_that_is_told_something_before_its_actor_has_begun_takes_it_in_its_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docket, place) = shop(dir.path()).await;
+        let customer = place.customer.clone();
+        let (id, shard, placed) = begin(&docket, place.clone());
+        assert!(shard.orders().contains(&id) && shard.orders().active() == 0);
+
+        let (_, waits, awaited) = caller(&docket, &customer);
+        shard.tell_order(id, OrderMessage::Await { caller: waits });
+        let (_, cancels, cancelled) = caller(&docket, &customer);
+        let cancel = OrderMessage::Cancel {
+            owner: None,
+            expected: None,
+            request: None,
+            caller: cancels,
+        };
+        shard.tell_order(id, cancel);
+        assert_eq!(shard.orders().active(), 1);
+        assert_eq!(state(placed.await), OrderState::Confirmed);
+        assert_eq!(state(awaited.await), OrderState::Confirmed);
+        assert_eq!(state(cancelled.await), OrderState::Cancelled);
+
+        // And one that nobody tells anything has one turn, and is gone again.
+        let (id, shard, placed) = begin(&docket, place);
+        assert_eq!(state(placed.await), OrderState::Confirmed);
+        while shard.orders().contains(&id) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(shard.orders().active(), 0);
+        docket.validate().unwrap();
+        docket.close(Duration::from_secs(10)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_order_that_is_thrown_away_before_its_actor_has_begun_tells_its_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docket, place) = shop(dir.path()).await;
+        let (id, shard, placed) = begin(&docket, place);
+        shard.orders().discard_all();
+        assert!(!shard.orders().contains(&id));
+        assert_eq!(placed.await.unwrap().unwrap_err(), Failure::Gone);
+        docket.close(Duration::from_secs(10)).await.unwrap();
+    }
+}

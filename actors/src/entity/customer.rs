@@ -460,9 +460,10 @@ impl Requests {
         self.begun.iter().all(is_committed)
     }
 
-    /// Drops what is committed with this version of the entity, or an earlier one.
+    /// Drops what is committed with a version of the entity before this one, which is committed. (Not what is with this one: a record's
+    /// version is seen before its request is remembered, and in between it would be found nowhere.)
     pub(crate) fn sweep(&mut self, committed: Version) {
-        while let Some((version, key)) = self.versions.pop_front_if(|(version, _)| *version <= committed) {
+        while let Some((version, key)) = self.versions.pop_front_if(|(version, _)| *version < committed) {
             if self
                 .begun
                 .get(&key)
@@ -471,8 +472,9 @@ impl Requests {
                 self.begun.remove(&key);
             }
         }
-        if self.begun.is_empty() && self.begun.capacity() > 2 * OVERLAY_SWEEP {
-            *self = Self::default();
+        if self.begun.len() <= 1 && self.begun.capacity() > 2 * OVERLAY_SWEEP {
+            self.begun.shrink_to_fit();
+            self.versions.shrink_to_fit();
         }
     }
 
@@ -518,5 +520,47 @@ impl Requests {
             version,
         };
         self.begun.insert(key, begun);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Docket, Options};
+
+    #[tokio::test]
+    async fn requests_are_dropped_behind_the_version_that_has_them_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let docket = Docket::open(Options::new(dir.path())).await.unwrap();
+        let shard = docket.inner.router.shards[0].clone();
+        let (now, mut requests) = (shard.now(), Requests::default());
+        let request = |key| Request { key, fingerprint: 7 };
+        let is_there = |requests: &Requests, key| requests.on_its_way(&shard, request(key)).is_some();
+        requests.note(&shard, request(1), None, now, Some(Version(2)));
+        requests.note(&shard, request(2), Some(OrderId(1)), now, Some(Version(3)));
+        requests.note(&shard, request(3), None, now, None);
+
+        requests.sweep(Version(2));
+        assert!(
+            [1, 2, 3].into_iter().all(|key| is_there(&requests, key)),
+            "the version is seen before the request is remembered"
+        );
+        requests.sweep(Version(3));
+        assert!(!is_there(&requests, 1) && is_there(&requests, 2));
+        requests.sweep(Version(9));
+        assert!(!is_there(&requests, 2));
+        // Nothing but committed state can tell of one that changed nothing.
+        assert!(is_there(&requests, 3) && !requests.are_committed(&shard));
+
+        // Decided anew, since its first decision was forgotten: the earlier version is not this one's.
+        requests.note(&shard, request(4), None, now, Some(Version(10)));
+        requests.note(&shard, request(4), None, now, Some(Version(12)));
+        requests.sweep(Version(12));
+        assert!(is_there(&requests, 4));
+        requests.sweep(Version(13));
+        assert!(!is_there(&requests, 4) && requests.versions.is_empty());
+        docket.close(Duration::from_secs(10)).await.unwrap();
     }
 }

@@ -171,9 +171,10 @@ impl Shard {
         &self.items
     }
 
-    /// Stops the shard's actors: its supervisor takes them along.
+    /// Stops the shard's actors: its supervisor takes them along. What has no actor yet is nobody's child.
     pub(crate) fn close(&self) {
         self.set_leading(false);
+        self.orders.discard_unhosted();
         self.supervisor.stop(None);
     }
 

@@ -29,7 +29,7 @@ impl Shard {
         }
     }
 
-    /// Places an order whose id nobody else knows yet: it begins here, and its actor takes it over when somebody has something to tell it. Where
+    /// Places an order whose id is new: it begins here, and its actor takes it over when somebody has something to tell it. Where
     /// the shard is not led here the caller is told so.
     pub(crate) fn place_order(
         self: &Arc<Self>,
@@ -41,19 +41,21 @@ impl Shard {
         if !self.is_leading() {
             return;
         }
+        // Before it begins: what changes in between is seen at the end.
+        let era = self.era();
         let Some((entity, hold)) = host::guarded::<OrderEntity, _>(self, &id, || {
             OrderEntity::begin(self, id, &place, request, caller)
         }) else {
             return;
         };
         if self.orders.settle_in(&id, Box::new(entity)).is_err() {
-            // Cannot be: the id is new. Dropping them tells the caller.
+            // Somebody has guessed the id. Dropping them tells the caller, who tries again with what is there.
             return;
         }
         self.tell_customer(&place.customer, hold);
-        if !self.is_leading() {
+        if !self.is_leading() || self.era() != era {
             // Whoever threw the shard's actors away may have done so before this one was there.
-            self.orders.discard_unhosted();
+            self.orders.discard_if_unhosted(&id);
         }
     }
 

@@ -12,8 +12,8 @@
 //!
 //! The order's first event goes into the log together with its customer's hold, and the customer asks the items while that is on
 //! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`). As long as all is well the
-//! order hears nothing until everything is committed (`tally`). And it begins without a host (`begin`): its id is new, so nobody but who
-//! places it could send it anything. Its actor takes it over with the first message, and of a placing in which all is well that is the only one.
+//! order hears nothing until everything is committed (`tally`). And it begins without a host (`begin`): its id is new, so hardly anybody but who
+//! places it can send it anything. Its actor takes it over with the first message, and of a placing in which all is well that is the only one.
 //!
 //! **When an order is confirmed.** As soon as its first event and all of its reservations are committed: from then on
 //! nothing can refuse it, since whoever decides for it next finds every reservation made. So its caller is answered then,
