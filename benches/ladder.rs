@@ -24,6 +24,8 @@
 mod actors;
 mod forgetful;
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 #[path = "ladder/file.rs"]
 mod file;
 #[path = "ladder/groups.rs"]
@@ -48,7 +50,7 @@ use steps::Step;
 
 /// The allocator that the program has.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 /// With this argument, a step's name and a folder this program is the step.
 const STEP: &str = "--step";

@@ -1,5 +1,6 @@
 //! Docket, the order engine: the server and its clients in one program.
 
+mod allocator;
 mod bench;
 mod certs;
 mod cli;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 /// Spawning and stopping actors is mostly allocation; mimalloc is the faster there.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() -> ExitCode {
     cli::run(std::env::args_os())

@@ -10,6 +10,8 @@
 //!
 //! Actors decide on speculative state and never wait for the disk; what they decided is answered when it is committed.
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 mod admission;
 mod call;

@@ -28,6 +28,8 @@
 //! [`Client::watch_orders`] is a feed that resumes itself, over nodes and restarts; [`Client::place_orders`] a stream of orders that sends
 //! again what was not answered. For anything else [`Client::channel`] gives a connection for the generated stubs.
 
+#![forbid(unsafe_code)]
+
 mod back_off;
 mod endpoints;
 pub mod method;

@@ -25,6 +25,8 @@
 //! - After a failed write nothing is acknowledged any more, and [`Node::failed`] says why.
 //! - Every queue and cache is bounded: see [`limits`].
 
+#![forbid(unsafe_code)]
+
 mod apply;
 mod call;
 mod calling;

@@ -11,6 +11,8 @@
 //!
 //! It knows nothing of Raft or of storage: it asks [`docket_actors::Docket`].
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod auth;
 pub mod authenticate;

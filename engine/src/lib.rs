@@ -15,6 +15,8 @@
 //!      └── no credit ──────────────────▶ REJECTED
 //! ```
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod change;
 pub mod customer;

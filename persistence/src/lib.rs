@@ -11,6 +11,8 @@
 //! Guarantees: what is acknowledged is on the platter; what is recovered was submitted, in order, without holes; what is
 //! acknowledged is recovered, or the journal refuses to open and says which frame is wrong.
 
+#![forbid(unsafe_code)]
+
 mod committer;
 mod disk;
 mod durable_db;

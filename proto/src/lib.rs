@@ -3,6 +3,8 @@
 //!
 //! Nothing here does I/O. Wire types stay at the edges of the program; the engine never sees them.
 
+#![forbid(unsafe_code)]
+
 pub mod access;
 pub mod api;
 mod code;

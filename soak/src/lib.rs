@@ -15,6 +15,8 @@
 //! with many calls in flight, one allocation less where it was easy; and the echo is driven by the same code, so that the ratio
 //! of the two tells about the server alone.
 
+#![forbid(unsafe_code)]
+
 pub mod books;
 mod chance;
 pub mod cli;
