@@ -7,7 +7,7 @@
 //!
 //! This is the one module with unsafe code: a global allocator cannot be written without.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "see above")]
 
 use std::{
     alloc::{GlobalAlloc, Layout},
@@ -76,11 +76,11 @@ unsafe impl GlobalAlloc for Mimalloc {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     /// Pieces of all sizes and alignments, moved to other sizes: each is aligned, and keeps what was written to it.
     #[test]
     fn pieces_are_aligned_and_keep_what_is_in_them() {
+        use super::*;
+
         for align in [1, 2, 4, 8, 16, 32, 64, 128, 4096] {
             let mut pieces = Vec::new();
             for size in (1..200).chain([255, 256, 1000, 1024, 1025, 4000, 65_536, 1 << 20]) {

@@ -188,6 +188,9 @@ impl SettledCounters {
     }
 }
 
+/// Submissions in the order in which they were decided.
+type Gathered = Vec<Box<Submission>>;
+
 /// What follows an entry, in the order in which it was decided.
 type Batch = Vec<Following>;
 
@@ -199,7 +202,7 @@ pub(crate) type Queue = mpsc::UnboundedReceiver<Box<Submission>>;
 pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
     let mut batches = VecDeque::<Batch>::new();
-    let mut gathered = Vec::new();
+    let mut gathered = Gathered::new();
     let mut payload = Vec::new();
     // Whether something that was gathered must leave, and if not, when it must.
     let (mut due, mut due_at) = (false, Instant::now());
@@ -254,7 +257,7 @@ async fn propose(
     shard: &Arc<Shard>,
     group: &Group,
     decided: &Decided,
-    gathered: &mut Vec<Box<Submission>>,
+    gathered: &mut Gathered,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
     batches: &mut VecDeque<Batch>,
