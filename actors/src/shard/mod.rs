@@ -35,9 +35,7 @@ use crate::{
     setbacks::Setbacks,
 };
 
-use leadership::Era;
-
-pub(crate) use leadership::Life;
+pub(crate) use leadership::{Era, Life};
 pub(crate) use refused::{Refused, Watched};
 pub(crate) use router::Router;
 

@@ -41,20 +41,19 @@ impl Shard {
         if !self.is_leading() {
             return;
         }
-        // Before it begins: what changes in between is seen at the end.
-        let era = self.era();
         let Some((entity, hold)) = host::guarded::<OrderEntity, _>(self, &id, || {
             OrderEntity::begin(self, id, &place, request, caller)
         }) else {
             return;
         };
+        let era = entity.era();
         if self.orders.settle_in(&id, Box::new(entity)).is_err() {
             // Somebody has guessed the id. Dropping them tells the caller, who tries again with what is there.
             return;
         }
         self.tell_customer(&place.customer, hold);
         if !self.is_leading() || self.era() != era {
-            // Whoever threw the shard's actors away may have done so before this one was there.
+            // Since it began. Whoever threw the shard's actors away may have done so before this one was there.
             self.orders.discard_if_unhosted(&id);
         }
     }

@@ -45,7 +45,7 @@ use crate::{
     host::Entity,
     reply::{Caller, Failure, Step, StepError},
     residents::Residents,
-    shard::{Life, Shard},
+    shard::{Era, Life, Shard},
 };
 
 use asking::Repeats;
@@ -249,6 +249,11 @@ impl Entity for OrderEntity {
 }
 
 impl OrderEntity {
+    /// Of the shard's leaderships, the one in which its life began.
+    pub(crate) fn era(&self) -> Era {
+        self.life.era
+    }
+
     fn push_events(&self, record: &mut Record, from: Version, events: Vec<OrderEvent>) {
         push_order_events(record, (self.id, self.life.decider), from, events);
     }
