@@ -40,6 +40,8 @@ mod residents;
 mod seen;
 mod setbacks;
 mod shard;
+#[cfg(test)]
+mod shop;
 mod snapshot;
 mod uneven;
 

@@ -193,49 +193,17 @@ impl Docket {
 mod tests {
     use std::time::Duration;
 
-    use docket_engine::{Amount, OrderState, Quantity, Sku};
+    use docket_engine::OrderState;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::{
-        NewCustomer, NewItem, Options,
+        Options,
         reply::{Caller, Failure},
+        shop::shop,
     };
 
     type Answer = oneshot::Receiver<Result<Reply, Failure>>;
-
-    /// A node, and an order that can be placed there.
-    async fn shop(dir: &std::path::Path) -> (Docket, PlaceOrder) {
-        let docket = Docket::open(Options::new(dir)).await.unwrap();
-        docket.ready().await;
-        let (currency, customer) = ("EUR".parse().unwrap(), CustomerId::new("alice").unwrap());
-        let alice = NewCustomer {
-            id: customer.clone(),
-            display_name: "Alice".into(),
-            currency,
-            credit_limit: Amount(100),
-        };
-        docket.create_customer(Call::default(), alice).await.unwrap();
-        let tea = NewItem {
-            sku: Sku::new("tea").unwrap(),
-            display_name: "Tea".into(),
-            currency,
-            unit_price: Amount(1),
-            on_hand: Quantity(10),
-        };
-        docket.create_item(Call::default(), tea).await.unwrap();
-        let lines = [Line {
-            sku: Sku::new("tea").unwrap(),
-            quantity: Quantity(2),
-            unit_price: Amount(1),
-        }];
-        let place = PlaceOrder {
-            customer,
-            currency,
-            lines: lines.into(),
-        };
-        (docket, place)
-    }
 
     /// Begins an order, and gives what is not awaited yet: whatever is done before the next await is done before any actor's turn.
     fn begin(docket: &Docket, place: PlaceOrder) -> (OrderId, Arc<Shard>, Answer) {
@@ -263,7 +231,7 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_is_told_something_before_its_actor_has_begun_takes_it_in_its_turn() {
         let dir = tempfile::tempdir().unwrap();
-        let (docket, place) = shop(dir.path()).await;
+        let (docket, place) = shop(Options::new(dir.path())).await;
         let customer = place.customer.clone();
         let (id, shard, placed) = begin(&docket, place.clone());
         assert!(shard.orders().contains(&id) && shard.orders().active() == 0);
@@ -297,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_is_thrown_away_before_its_actor_has_begun_tells_its_caller() {
         let dir = tempfile::tempdir().unwrap();
-        let (docket, place) = shop(dir.path()).await;
+        let (docket, place) = shop(Options::new(dir.path())).await;
         let (id, shard, placed) = begin(&docket, place);
         shard.orders().discard_all();
         assert!(!shard.orders().contains(&id));

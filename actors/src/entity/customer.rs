@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// When this many requests that changed nothing are remembered on top of committed state, those that are committed by now are dropped.
-/// Room for so many is kept while there are none.
+/// Room for twice as many is kept while there are none.
 const OVERLAY_SWEEP: usize = 48;
 
 /// What a customer's actor is told.

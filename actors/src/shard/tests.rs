@@ -2,41 +2,10 @@
 
 use std::time::Duration;
 
-use docket_engine::{Amount, Currency, CustomerId, Line, OrderState, Quantity};
+use docket_engine::{OrderState, Quantity};
 
 use super::*;
-use crate::{Call, CallError, Docket, NewCustomer, NewItem, Options, PlaceOrder, docket::PANICS_MAX};
-
-fn euro() -> Currency {
-    "EUR".parse().unwrap()
-}
-
-/// A shop with a customer who can pay for everything and an item of another shard.
-async fn shop(options: Options) -> (Docket, CustomerId, Sku) {
-    let docket = Docket::open(options).await.unwrap();
-    docket.ready().await;
-    let customer = CustomerId::new("alice").unwrap();
-    let router = &docket.inner.router;
-    let home = router.of_key(customer.as_str()).id();
-    let mut skus = (0..).map(|n| Sku::new(&format!("i{n}")).unwrap());
-    let sku = skus.find(|sku| router.of_key(sku.as_str()).id() != home).unwrap();
-    let alice = NewCustomer {
-        id: customer.clone(),
-        display_name: "Alice".into(),
-        currency: euro(),
-        credit_limit: Amount(1_000_000),
-    };
-    docket.create_customer(Call::default(), alice).await.unwrap();
-    let item = NewItem {
-        sku: sku.clone(),
-        display_name: "An item".into(),
-        currency: euro(),
-        unit_price: Amount(1),
-        on_hand: Quantity(10),
-    };
-    docket.create_item(Call::default(), item).await.unwrap();
-    (docket, customer, sku)
-}
+use crate::{Call, CallError, Options, PlaceOrder, docket::PANICS_MAX, shop::shop};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_has_no_leader() {
@@ -57,23 +26,14 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
         }
         panic!("a test made the item panic");
     };
-    let (docket, customer, sku) = shop(Options {
+    let (docket, order) = shop(Options {
         before_decision: Some(BeforeDecision(Arc::new(before))),
         ..Options::new(dir.path())
     })
     .await;
+    let (customer, sku) = (order.customer.clone(), order.lines[0].sku.clone());
     let shard = docket.inner.router.of_key(sku.as_str()).clone();
     assert!(armed.set(shard.clone()).is_ok());
-    let order = PlaceOrder {
-        customer: customer.clone(),
-        currency: euro(),
-        lines: [Line {
-            sku: sku.clone(),
-            quantity: Quantity(2),
-            unit_price: Amount(1),
-        }]
-        .into(),
-    };
     let call = Call {
         deadline: Some(Instant::now() + Duration::from_millis(500)),
         ..Call::default()
@@ -107,7 +67,7 @@ async fn an_order_is_not_refused_for_an_item_that_panics_while_the_item_s_shard_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_dropped_behind_a_read_check_is_steady_and_yet_not_believed() {
     let dir = tempfile::tempdir().unwrap();
-    let (docket, customer, _) = shop(Options::new(dir.path())).await;
+    let (docket, PlaceOrder { customer, .. }) = shop(Options::new(dir.path())).await;
     let router = docket.inner.router.clone();
     let home = router.of_key(customer.as_str()).clone();
     let drops = router.drops();
