@@ -4,8 +4,9 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 
+const ORDERS: &str = "docket/v1/order.proto";
 const PUBLIC: [&str; 5] = [
-    "docket/v1/order.proto",
+    ORDERS,
     "docket/v1/customer.proto",
     "docket/v1/item.proto",
     "docket/v1/auth.proto",
@@ -44,6 +45,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.rpc", "crate::google::rpc")
         .skip_debug(SECRET)
         .compile_fds(public)?;
+
+    // Orders once more, as a server takes and gives them.
+    let server = out.join("server");
+    fs::create_dir_all(&server)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .codec_path(CODEC)
+        .extern_path(".docket.v1", "crate::v1")
+        .extern_path(".docket.v1.PlaceOrderRequest", "crate::ReceivedOrder")
+        .extern_path(".docket.v1.PlaceOrdersResponse", "crate::PlaceOrdersAnswer")
+        .out_dir(server)
+        .compile_fds(protox::compile([ORDERS], ["proto"])?)?;
 
     let journal = protox::compile(JOURNAL, ["proto"])?;
     tonic_prost_build::configure()

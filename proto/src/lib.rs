@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod answer;
 pub mod api;
 mod code;
 mod codec;
@@ -13,13 +14,16 @@ mod fact;
 pub mod feed;
 mod parts;
 pub mod peer_call;
+mod received;
 pub mod record;
 mod refusal;
 pub mod snapshot;
 mod wire;
 
+pub use answer::PlaceOrdersAnswer;
 pub use code::code_name;
 pub use parts::{Intern, NoIntern};
+pub use received::{LineView, ReceivedOrder};
 pub use wire::{DecodeError, Problem};
 
 /// The public API, package `docket.v1`.
@@ -32,6 +36,19 @@ pub mod v1 {
         reason = "generated code; the proto files document it"
     )]
     tonic::include_proto!("docket.v1");
+}
+
+/// `docket.v1.OrderService` for a server that has tens of thousands of orders a second: what is said for each of them is read and written
+/// without the messages of [`v1`].
+pub mod server {
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated code; the proto files document it"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/server/docket.v1.rs"));
 }
 
 /// The journal's records, package `docket.journal.v1`.

@@ -1,5 +1,5 @@
-//! Protobuf's wire format, as far as the journal's records need it: written straight from the engine's types and read
-//! without copies, since every order passes here several times. The generated code of [`crate::journal`] describes the
+//! Protobuf's wire format, as far as the journal's records and the answers of streams need it: written straight from the engine's types
+//! and read without copies, since every order passes here several times. The generated code of [`crate::journal`] describes the
 //! same bytes; the tests hold the two against each other.
 //!
 //! As in proto3, a number that is 0 and a text that is empty are not written. Unlike proto3 readers, this one refuses a
@@ -94,6 +94,14 @@ pub(crate) fn element(out: &mut Vec<u8>, field: u32, value: &str) {
     key(out, field, BYTES);
     varint(out, value.len() as u64);
     out.extend_from_slice(value.as_bytes());
+}
+
+/// Writes a text of two parts, not both empty.
+pub(crate) fn name(out: &mut Vec<u8>, field: u32, collection: &str, id: &[u8]) {
+    key(out, field, BYTES);
+    varint(out, (collection.len() + id.len()) as u64);
+    out.extend_from_slice(collection.as_bytes());
+    out.extend_from_slice(id);
 }
 
 /// Writes a message, empty or not. Its length is known only after it, and nearly always fits the one byte that is left

@@ -18,10 +18,12 @@ use std::{
 };
 
 use docket_actors::Docket;
-use docket_proto::v1::{
-    auth_service_server::AuthServiceServer, customer_service_server::CustomerServiceServer,
-    item_service_server::ItemServiceServer, node_service_server::NodeServiceServer,
-    order_service_server::OrderServiceServer,
+use docket_proto::{
+    server::order_service_server::OrderServiceServer,
+    v1::{
+        auth_service_server::AuthServiceServer, customer_service_server::CustomerServiceServer,
+        item_service_server::ItemServiceServer, node_service_server::NodeServiceServer,
+    },
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, time::MissedTickBehavior};

@@ -6,14 +6,15 @@ use docket_engine::{
     access::{Denied, Owner},
 };
 use docket_proto::{
+    ReceivedOrder,
     api::{
         feed::{FeedOf, watch_orders},
         orders,
         show::order_to_proto,
     },
+    server::order_service_server::OrderService,
     v1::{
-        CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-        WatchOrdersRequest, order_service_server::OrderService,
+        CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -67,7 +68,7 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
 
 #[tonic::async_trait]
 impl OrderService for OrderApi {
-    async fn place_order(&self, request: Request<PlaceOrderRequest>) -> Result<Response<Order>, Status> {
+    async fn place_order(&self, request: Request<ReceivedOrder>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
         let asked = accept(orders::place_order(request.get_ref(), self.docket.ids()))?;
         own(&context, &asked.customer, &[])?;
@@ -84,7 +85,7 @@ impl OrderService for OrderApi {
 
     async fn place_orders(
         &self,
-        request: Request<Streaming<PlaceOrderRequest>>,
+        request: Request<Streaming<ReceivedOrder>>,
     ) -> Result<Response<Answers>, Status> {
         let context = context(&request)?;
         let answers = Answers::new(self.docket.clone(), self.bounds.clone(), context, request);

@@ -36,12 +36,12 @@ use docket_engine::{
     access::{Owner, permit},
 };
 use docket_proto::{
-    api::{orders, show::order_to_proto},
-    v1::{PlaceOrderRequest, PlaceOrdersResponse, place_orders_response::Result as Answer},
+    PlaceOrdersAnswer, ReceivedOrder,
+    api::orders,
+    v1::{PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
 use futures::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
 use http::HeaderMap;
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
@@ -92,7 +92,7 @@ const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
 
 /// The answers to a stream of orders, as the client takes them.
 pub(crate) struct Answers {
-    queue: mpsc::UnboundedReceiver<Result<(PlaceOrdersResponse, Place), Status>>,
+    queue: mpsc::UnboundedReceiver<Result<(PlaceOrdersAnswer, Place), Status>>,
     /// `None` when it has ended.
     driver: Option<AbortOnDropHandle<()>>,
     telemetry: Arc<Telemetry>,
@@ -123,7 +123,7 @@ struct Driver {
     /// The headers of the call, with its credential.
     headers: HeaderMap,
     authenticated: Instant,
-    incoming: Streaming<PlaceOrderRequest>,
+    incoming: Streaming<ReceivedOrder>,
     /// An order that was read when the node was full.
     held: Option<Read>,
     /// For room for it.
@@ -131,7 +131,7 @@ struct Driver {
     in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     reading: Reading,
-    answers: mpsc::UnboundedSender<Result<(PlaceOrdersResponse, Place), Status>>,
+    answers: mpsc::UnboundedSender<Result<(PlaceOrdersAnswer, Place), Status>>,
     window: Arc<Window>,
     /// What the stream itself was admitted with.
     stream: Option<Arc<Permit>>,
@@ -146,7 +146,7 @@ struct Turn {
 
 /// An order that was read.
 struct Read {
-    request: PlaceOrderRequest,
+    request: ReceivedOrder,
     /// Of the request.
     bytes: usize,
     started: Instant,
@@ -254,7 +254,7 @@ impl Answers {
         docket: Docket,
         bounds: StreamBounds,
         context: CallContext,
-        request: Request<Streaming<PlaceOrderRequest>>,
+        request: Request<Streaming<ReceivedOrder>>,
     ) -> Self {
         let (metadata, extensions, incoming) = request.into_parts();
         let window = Arc::new(Window {
@@ -291,7 +291,7 @@ impl Answers {
 }
 
 impl Stream for Answers {
-    type Item = Result<PlaceOrdersResponse, Status>;
+    type Item = Result<PlaceOrdersAnswer, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(answer) = ready!(self.queue.poll_recv(cx)) {
@@ -364,13 +364,23 @@ impl Driver {
                 Poll::Ready(None) => {
                     self.bounds.telemetry.denied(Bound::Orders.limiter());
                     let refusal = self.bounds.admission.refusal(Bound::Orders);
-                    self.answer(read.request.request_id, read.started, read.place, Err(refusal));
+                    self.answer(
+                        read.request.into_request_id(),
+                        read.started,
+                        read.place,
+                        Err(refusal),
+                    );
                     continue;
                 }
             };
             match self.check(&read.request) {
                 Ok(asked) => self.begin(read, asked, permit),
-                Err(refusal) => self.answer(read.request.request_id, read.started, read.place, Err(refusal)),
+                Err(refusal) => self.answer(
+                    read.request.into_request_id(),
+                    read.started,
+                    read.place,
+                    Err(refusal),
+                ),
             }
         }
     }
@@ -389,7 +399,7 @@ impl Driver {
                 if let Some(stream) = &self.stream {
                     stream.read();
                 }
-                let bytes = request.encoded_len();
+                let bytes = request.bytes();
                 let place = self.window.take(bytes + ANSWER_BYTES);
                 return Some(Read {
                     request,
@@ -432,7 +442,7 @@ impl Driver {
     }
 
     /// What the gate checks of a unary call, for one message.
-    fn check(&self, request: &PlaceOrderRequest) -> Result<orders::PlaceOrder, Refusal> {
+    fn check(&self, request: &ReceivedOrder) -> Result<orders::PlaceOrder, Refusal> {
         let StreamBounds {
             limits, telemetry, ..
         } = &self.bounds;
@@ -461,7 +471,7 @@ impl Driver {
         call.deadline = call.deadline.into_iter().chain(deadline).min();
         let docket = self.docket.clone();
         let Some(forwarder) = self.bounds.forwarder.clone() else {
-            let request_id = request.request_id;
+            let request_id = request.into_request_id();
             let placing = async move {
                 let outcome = Outcome::Here(docket.place_order(call, order).await);
                 Settled {
@@ -482,7 +492,7 @@ impl Driver {
         let placing = async move {
             let outcome = place_where_led(&docket, &forwarder, asking, &request, call, order).await;
             Settled {
-                request_id: request.request_id,
+                request_id: request.into_request_id(),
                 started,
                 place,
                 outcome,
@@ -501,14 +511,17 @@ impl Driver {
             permit,
         } = settled;
         drop(permit);
-        let (code, result) = match outcome {
-            Outcome::Here(outcome) => {
-                return self.answer(request_id, started, place, outcome.map_err(Refusal::from));
+        match outcome {
+            Outcome::Here(outcome) => self.answer(request_id, started, place, outcome.map_err(Refusal::from)),
+            Outcome::There(order) => {
+                let answer = message(request_id, Answer::Order(order));
+                self.tell(answer, started, place, Code::Ok);
             }
-            Outcome::There(order) => (Code::Ok, Answer::Order(order)),
-            Outcome::Refused(status) => (status.code(), Answer::Status(rpc_status(&status))),
-        };
-        self.tell(request_id, started, place, (code, result));
+            Outcome::Refused(status) => {
+                let answer = message(request_id, Answer::Status(rpc_status(&status)));
+                self.tell(answer, started, place, status.code());
+            }
+        }
     }
 
     fn answer(
@@ -518,27 +531,33 @@ impl Driver {
         place: Place,
         outcome: Result<Arc<Order>, Refusal>,
     ) {
-        let code = outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok);
-        let result = match outcome {
-            Ok(order) => Answer::Order(Box::new(order_to_proto(&order))),
-            Err(refusal) => Answer::Status(refusal.into_rpc_status()),
-        };
-        self.tell(request_id, started, place, (code, result));
+        match outcome {
+            Ok(order) => {
+                let answer = PlaceOrdersAnswer::Placed { request_id, order };
+                self.tell(answer, started, place, Code::Ok);
+            }
+            Err(refusal) => {
+                let code = refusal.code();
+                let answer = message(request_id, Answer::Status(refusal.into_rpc_status()));
+                self.tell(answer, started, place, code);
+            }
+        }
     }
 
-    fn tell(&self, request_id: String, started: Instant, place: Place, (code, result): (Code, Answer)) {
+    fn tell(&self, answer: PlaceOrdersAnswer, started: Instant, place: Place, code: Code) {
         self.bounds.telemetry.stream_order(code, started.elapsed());
-        let answer = PlaceOrdersResponse {
-            request_id,
-            result: Some(result),
-        };
         self.send(Ok((answer, place)));
     }
 
-    fn send(&self, answer: Result<(PlaceOrdersResponse, Place), Status>) {
+    fn send(&self, answer: Result<(PlaceOrdersAnswer, Place), Status>) {
         // Where nobody takes answers any more, this task is about to be aborted.
         let _ = self.answers.send(answer);
     }
+}
+
+fn message(request_id: String, result: Answer) -> PlaceOrdersAnswer {
+    let result = Some(result);
+    PlaceOrdersResponse { request_id, result }.into()
 }
 
 /// How a stream ends that cannot be read further. What the edge itself has to say of it has details already.

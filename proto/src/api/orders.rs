@@ -13,7 +13,7 @@ use super::{
     page_token::page_token,
     show,
 };
-use crate::{Intern, v1};
+use crate::{Intern, LineView, ReceivedOrder, v1};
 
 /// A `PlaceOrderRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +56,9 @@ pub struct CancelOrder {
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn place_order(request: &v1::PlaceOrderRequest, ids: &dyn Intern) -> Checked<PlaceOrder> {
+pub fn place_order(request: &ReceivedOrder, ids: &dyn Intern) -> Checked<PlaceOrder> {
     let mut check = Check::default();
-    let request_id = check.optional_request_id(&request.request_id);
+    let request_id = check.optional_request_id(request.request_id());
     place(check, request_id, request, ids)
 }
 
@@ -66,21 +66,21 @@ pub fn place_order(request: &v1::PlaceOrderRequest, ids: &dyn Intern) -> Checked
 ///
 /// # Errors
 /// Everything that is wrong with it.
-pub fn streamed_order(request: &v1::PlaceOrderRequest, ids: &dyn Intern) -> Checked<PlaceOrder> {
+pub fn streamed_order(request: &ReceivedOrder, ids: &dyn Intern) -> Checked<PlaceOrder> {
     let mut check = Check::default();
-    let request_id = check.request_id(&request.request_id).map(Some);
+    let request_id = check.request_id(request.request_id()).map(Some);
     place(check, request_id, request, ids)
 }
 
 fn place(
     mut check: Check,
     request_id: Option<Option<String>>,
-    request: &v1::PlaceOrderRequest,
+    request: &ReceivedOrder,
     ids: &dyn Intern,
 ) -> Checked<PlaceOrder> {
-    let customer = check.ok("customer", customer_in(&request.customer, ids));
-    let currency = check.currency("currency_code", &request.currency_code);
-    let lines = lines(&mut check, &request.lines, ids);
+    let customer = check.ok("customer", customer_in(request.customer(), ids));
+    let currency = check.currency("currency_code", request.currency_code());
+    let lines = lines(&mut check, request.lines(), ids);
     let order = || {
         Some(PlaceOrder {
             request_id: request_id?,
@@ -92,23 +92,28 @@ fn place(
     check.done(order())
 }
 
-fn lines(check: &mut Check, lines: &[v1::OrderLine], ids: &dyn Intern) -> Option<Arc<[Line]>> {
-    if lines.is_empty() || lines.len() > LINES_MAX {
+fn lines<'a>(
+    check: &mut Check,
+    lines: impl ExactSizeIterator<Item = LineView<'a>>,
+    ids: &dyn Intern,
+) -> Option<Arc<[Line]>> {
+    let count = lines.len();
+    if count == 0 || count > LINES_MAX {
         check.violation("lines", format!("must be 1 to {LINES_MAX} lines"));
         return None;
     }
-    let mut good = Vec::with_capacity(lines.len());
-    for (i, shown) in lines.iter().enumerate() {
+    let mut good = Vec::with_capacity(count);
+    for (i, shown) in lines.enumerate() {
         good.extend(line(check, i, shown, ids));
     }
-    if good.len() < lines.len() {
+    if good.len() < count {
         return None;
     }
     Some(good.into())
 }
 
-fn line(check: &mut Check, i: usize, line: &v1::OrderLine, ids: &dyn Intern) -> Option<Line> {
-    let sku = item_in(&line.item, ids)
+fn line(check: &mut Check, i: usize, line: LineView<'_>, ids: &dyn Intern) -> Option<Line> {
+    let sku = item_in(line.item, ids)
         .map_err(|e| check.violation(format!("lines[{i}].item"), e))
         .ok();
     let quantity = (1..=QUANTITY_MAX).contains(&line.quantity);

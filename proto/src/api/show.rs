@@ -27,9 +27,13 @@ fn line_to_proto(line: &Line) -> v1::OrderLine {
         item: item_name(&line.sku),
         quantity: line.quantity.0,
         unit_price: line.unit_price.0,
-        // An order whose lines overflow cannot be placed.
-        amount: line.unit_price.0.saturating_mul(line.quantity.0),
+        amount: line_amount(line),
     }
+}
+
+/// What a line comes to. (An order whose lines overflow cannot be placed.)
+pub(crate) fn line_amount(line: &Line) -> i64 {
+    line.unit_price.0.saturating_mul(line.quantity.0)
 }
 
 /// A rejection as an order shows it.

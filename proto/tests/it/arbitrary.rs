@@ -286,7 +286,7 @@ fn item() -> BoxedStrategy<Item> {
 }
 
 /// Orders whose total fits, as it does of every order that was placed.
-fn order() -> BoxedStrategy<Order> {
+pub fn order() -> BoxedStrategy<Order> {
     let line = (sku(), 1..=1_000_000_000i64, 0..=10_000_000i64).prop_map(|(sku, quantity, price)| Line {
         sku,
         quantity: Quantity(quantity),

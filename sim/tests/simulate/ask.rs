@@ -109,7 +109,7 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                 currency_code: CURRENCY.into(),
                 lines: lines.into_iter().map(line).collect(),
             };
-            let asked = good(orders::place_order(&request, &docket_proto::NoIntern));
+            let asked = good(orders::place_order(&(&request).into(), &docket_proto::NoIntern));
             let place = PlaceOrder {
                 customer: asked.customer,
                 currency: asked.currency,

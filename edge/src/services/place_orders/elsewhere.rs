@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use docket_actors::{Call, CallError, Docket, Key, Place, PlaceOrder};
 use docket_engine::{Order, access::Principal};
-use docket_proto::v1::{self, PlaceOrderRequest};
+use docket_proto::{ReceivedOrder, v1};
 use prost::Message as _;
 use tonic::Status;
 
@@ -38,7 +38,7 @@ pub(super) async fn place_where_led(
     docket: &Docket,
     forwarder: &Forwarder,
     asking: Asking,
-    request: &PlaceOrderRequest,
+    request: &ReceivedOrder,
     call: Call,
     order: PlaceOrder,
 ) -> Outcome {
@@ -64,7 +64,7 @@ pub(super) async fn place_where_led(
     let asked = Asked {
         key,
         method: PLACE_ORDER,
-        message: request.encode_to_vec().into(),
+        message: request.encode().into(),
         principal: Some(principal),
         address: String::new(),
         traceparent,

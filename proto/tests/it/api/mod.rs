@@ -2,6 +2,7 @@
 
 mod entities;
 mod orders;
+mod received;
 mod shown;
 
 use docket_engine::{CustomerId, OrderId, Sku};

@@ -2,7 +2,7 @@
 
 use docket_engine::{Amount, Line, Quantity};
 use docket_proto::{
-    NoIntern,
+    NoIntern, ReceivedOrder,
     api::{
         customers, items,
         names::{parse_customer_name, parse_item_name, parse_order_name},
@@ -18,7 +18,7 @@ fn a_good_order_is_taken_apart() {
     let mut request = place(vec![line("items/nut", 1, 0), line("items/nut", 1_000_000_000, 3)]);
     // What the client says of amounts is ignored.
     request.lines[0].amount = -5;
-    let order = orders::place_order(&request, &NoIntern).unwrap();
+    let order = orders::place_order(&ReceivedOrder::from(&request), &NoIntern).unwrap();
     let lines = [(1, 0), (1_000_000_000, 3)].map(|(quantity, price)| Line {
         sku: nut(),
         quantity: Quantity(quantity),
@@ -44,7 +44,7 @@ fn everything_wrong_with_an_order_is_said_at_once() {
         ],
     };
     refused(
-        orders::place_order(&request, &NoIntern),
+        orders::place_order(&ReceivedOrder::from(&request), &NoIntern),
         &[
             "request_id",
             "customer",
@@ -65,7 +65,7 @@ fn everything_wrong_with_an_order_is_said_at_once() {
 fn an_empty_order_lacks_everything() {
     let fields = ["customer", "currency_code", "lines"];
     refused(
-        orders::place_order(&v1::PlaceOrderRequest::default(), &NoIntern),
+        orders::place_order(&ReceivedOrder::from(&v1::PlaceOrderRequest::default()), &NoIntern),
         &fields,
     );
 }
@@ -74,8 +74,16 @@ fn an_empty_order_lacks_everything() {
 fn a_request_id_is_required_where_a_repeat_would_hurt() {
     let mut request = place(vec![line("items/nut", 1, 1)]);
     request.request_id.clear();
-    assert_eq!(orders::place_order(&request, &NoIntern).unwrap().request_id, None);
-    refused(orders::streamed_order(&request, &NoIntern), &["request_id"]);
+    assert_eq!(
+        orders::place_order(&ReceivedOrder::from(&request), &NoIntern)
+            .unwrap()
+            .request_id,
+        None
+    );
+    refused(
+        orders::streamed_order(&ReceivedOrder::from(&request), &NoIntern),
+        &["request_id"],
+    );
     let credit = v1::CreditAccountRequest::default();
     refused(
         customers::credit_account(&credit),
@@ -92,7 +100,7 @@ fn request_ids_are_1_to_64_printable_ascii_characters() {
         let mut request = place(vec![line("items/nut", 1, 1)]);
         request.request_id = good.to_owned();
         assert_eq!(
-            orders::streamed_order(&request, &NoIntern)
+            orders::streamed_order(&ReceivedOrder::from(&request), &NoIntern)
                 .unwrap()
                 .request_id
                 .as_deref(),
@@ -102,7 +110,10 @@ fn request_ids_are_1_to_64_printable_ascii_characters() {
     for bad in [&"x".repeat(65), "ä", "a\0", "\x7f", "\t"] {
         let mut request = place(vec![line("items/nut", 1, 1)]);
         request.request_id = bad.to_owned();
-        refused(orders::place_order(&request, &NoIntern), &["request_id"]);
+        refused(
+            orders::place_order(&ReceivedOrder::from(&request), &NoIntern),
+            &["request_id"],
+        );
     }
 }
 
@@ -110,22 +121,28 @@ fn request_ids_are_1_to_64_printable_ascii_characters() {
 fn orders_have_1_to_100_lines() {
     let lines = |n| vec![line("items/nut", 1, 1); n];
     assert_eq!(
-        orders::place_order(&place(lines(100)), &NoIntern)
+        orders::place_order(&ReceivedOrder::from(&place(lines(100))), &NoIntern)
             .unwrap()
             .lines
             .len(),
         100
     );
-    refused(orders::place_order(&place(lines(101)), &NoIntern), &["lines"]);
+    refused(
+        orders::place_order(&ReceivedOrder::from(&place(lines(101))), &NoIntern),
+        &["lines"],
+    );
     // However many lines there are and whatever is wrong with them: one answer.
     refused(
-        orders::place_order(&place(vec![line("", 0, -1); 50_000]), &NoIntern),
+        orders::place_order(
+            &ReceivedOrder::from(&place(vec![line("", 0, -1); 50_000])),
+            &NoIntern,
+        ),
         &["lines"],
     );
 
     // Whether they add up is not a matter of shape: it has a reason of its own.
     let most = line("items/nut", 1_000_000_000, i64::MAX);
-    assert!(orders::place_order(&place(vec![most; 2]), &NoIntern).is_ok());
+    assert!(orders::place_order(&ReceivedOrder::from(&place(vec![most; 2])), &NoIntern).is_ok());
 }
 
 #[test]
@@ -133,12 +150,18 @@ fn currencies_are_those_that_money_is_in() {
     for good in ["EUR", "USD", "JPY", "KWD", "CLF"] {
         let mut request = place(vec![line("items/nut", 1, 1)]);
         request.currency_code = good.into();
-        assert!(orders::place_order(&request, &NoIntern).is_ok(), "{good}");
+        assert!(
+            orders::place_order(&ReceivedOrder::from(&request), &NoIntern).is_ok(),
+            "{good}"
+        );
     }
     for bad in ["eur", "EU", "ZZZ", "XXX", "XAU", "€", "ÄÖ", " EUR", "EUR "] {
         let mut request = place(vec![line("items/nut", 1, 1)]);
         request.currency_code = bad.into();
-        refused(orders::place_order(&request, &NoIntern), &["currency_code"]);
+        refused(
+            orders::place_order(&ReceivedOrder::from(&request), &NoIntern),
+            &["currency_code"],
+        );
     }
 }
 
@@ -147,7 +170,7 @@ fn names_say_what_they_should_look_like() {
     let check = |customer: &str| {
         let mut request = place(vec![line("items/nut", 1, 1)]);
         request.customer = customer.into();
-        description(orders::place_order(&request, &NoIntern))
+        description(orders::place_order(&ReceivedOrder::from(&request), &NoIntern))
     };
     assert_eq!(
         check(""),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
-use docket_proto::{api::show, v1};
+use docket_proto::{PlaceOrdersAnswer, api::show, v1};
+use proptest::prelude::*;
+use prost::Message as _;
 
 use super::{ada, id, nut};
+use crate::arbitrary::order;
 
 #[test]
 fn an_order_is_shown_in_full() {
@@ -108,5 +111,22 @@ fn every_state_has_a_name_in_the_api() {
         let shown = show::state_to_proto(state);
         assert_eq!(shown.as_str_name(), state.to_string());
         assert_eq!(show::state_of(shown), Some(state));
+    }
+}
+
+proptest! {
+    /// What a stream's server writes is what its client's generated code reads and would have written.
+    #[test]
+    fn an_answer_of_a_stream_has_the_bytes_of_its_message(request_id in "[!-~]{0,64}", order in order()) {
+        let message = v1::PlaceOrdersResponse {
+            request_id: request_id.clone(),
+            result: Some(v1::place_orders_response::Result::Order(Box::new(show::order_to_proto(&order)))),
+        };
+        let mut bytes = Vec::new();
+        PlaceOrdersAnswer::Placed { request_id, order: Arc::new(order) }.put(&mut bytes);
+        prop_assert_eq!(&bytes, &message.encode_to_vec());
+        let mut again = Vec::new();
+        PlaceOrdersAnswer::from(message).put(&mut again);
+        prop_assert_eq!(bytes, again);
     }
 }
