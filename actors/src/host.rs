@@ -10,10 +10,7 @@ use std::{
     hash::Hash,
     marker::PhantomData,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -84,25 +81,25 @@ impl<E> Host<E> {
 /// What a host knows.
 pub(crate) struct HostState<E: Entity> {
     shard: Arc<Shard>,
-    /// Messages on their way here: while there are any the identity is kept.
-    queued: Arc<AtomicUsize>,
+    /// How many messages have been taken since the identity was assumed: while more were sent it is kept.
+    handled: u32,
     /// Loaded with the first message, so that a panic of loading is that message's.
-    current: Option<(E::Key, Option<E>)>,
+    current: Option<(E::Key, Option<Box<E>>)>,
 }
 
 impl<E: Entity> Actor for Host<E> {
     type Msg = HostMessage<E>;
     type State = HostState<E>;
-    type Arguments = (Arc<Shard>, Arc<AtomicUsize>);
+    type Arguments = Arc<Shard>;
 
     async fn pre_start(
         &self,
         _myself: ActorRef<Self::Msg>,
-        (shard, queued): Self::Arguments,
+        shard: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         Ok(HostState {
             shard,
-            queued,
+            handled: 0,
             current: None,
         })
     }
@@ -115,11 +112,11 @@ impl<E: Entity> Actor for Host<E> {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             HostMessage::Assume(key, message) => {
-                state.current = Some((key, None));
+                (state.handled, state.current) = (0, Some((key, None)));
                 return state.deliver(&myself, message);
             }
             HostMessage::TakeOver(key, entity, message) => {
-                state.current = Some((key, Some(*entity)));
+                (state.handled, state.current) = (0, Some((key, Some(entity))));
                 return state.deliver(&myself, message);
             }
             HostMessage::Deliver(message) => return state.deliver(&myself, message),
@@ -135,9 +132,9 @@ impl<E: Entity> HostState<E> {
         myself: &ActorRef<HostMessage<E>>,
         message: Box<E::Message>,
     ) -> Result<(), ActorProcessingErr> {
+        self.handled = self.handled.wrapping_add(1);
         let Some((key, entity)) = &mut self.current else {
             // Cannot be: an identity is only given up when no message is on its way. Dropping it tells the caller.
-            self.queued.fetch_sub(1, Ordering::AcqRel);
             return Ok(());
         };
         let shard = &self.shard;
@@ -146,14 +143,13 @@ impl<E: Entity> HostState<E> {
                 Some(entity) => entity,
                 None => {
                     shard.before_decision(LOADING, key);
-                    entity.insert(E::load(shard, key.clone()))
+                    entity.insert(Box::new(E::load(shard, key.clone())))
                 }
             };
             shard.before_decision(E::KIND, key);
             entity.handle(shard, message);
             entity.is_done()
         }));
-        self.queued.fetch_sub(1, Ordering::AcqRel);
         match handled {
             Ok(true) => self.passivate(myself),
             Ok(false) => {}
@@ -178,11 +174,11 @@ impl<E: Entity> HostState<E> {
             return;
         };
         let is_idle = entity.as_ref().is_none_or(|entity| entity.is_idle(&self.shard));
-        if !is_idle || !residents.release(key, myself.get_id()) {
+        if !is_idle || !residents.release(key, myself.get_id(), self.handled) {
             return;
         }
         self.current = None;
-        if !residents.park(myself.clone(), self.queued.clone()) {
+        if !residents.park(myself.clone()) {
             myself.stop(None);
         }
     }

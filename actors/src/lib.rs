@@ -47,7 +47,9 @@ mod uneven;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
-pub use docket::{BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder};
+pub use docket::{
+    BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder, Placing,
+};
 pub use docket_cluster::{
     GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
     clock::wall_clock,

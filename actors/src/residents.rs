@@ -34,18 +34,16 @@ enum Resident<E: Entity> {
 
 struct Hosted<E: Entity> {
     actor: ActorRef<HostMessage<E>>,
-    queued: Arc<AtomicUsize>,
+    /// How many messages it was sent since it has this identity. Its actor counts those that it has handled: no memory is shared.
+    sent: AtomicU32,
     /// When it last got a message, in seconds of the shard's uptime.
     used: AtomicU32,
 }
 
-/// A host and how many messages are on their way to it.
-type Idle<E> = (ActorRef<HostMessage<E>>, Arc<AtomicUsize>);
-
 /// The running actors of one kind.
 pub(crate) struct Residents<E: Entity> {
     map: DashMap<E::Key, Resident<E>, RandomState>,
-    parked: Mutex<Vec<Idle<E>>>,
+    parked: Mutex<Vec<ActorRef<HostMessage<E>>>>,
     active: AtomicUsize,
     active_max: usize,
     started: AtomicU64,
@@ -251,9 +249,9 @@ impl<E: Entity> Residents<E> {
         supervisor: &ActorCell,
         mut begin: HostMessage<E>,
     ) -> Result<Hosted<E>, HostMessage<E>> {
-        let hosted = |(actor, queued)| Hosted {
+        let hosted = |actor| Hosted {
             actor,
-            queued,
+            sent: AtomicU32::new(0),
             used: AtomicU32::new(0),
         };
         loop {
@@ -268,16 +266,14 @@ impl<E: Entity> Residents<E> {
                 Err(back) => begin = back,
             }
         }
-        let queued = Arc::new(AtomicUsize::new(0));
-        let arguments = (shard.clone(), queued.clone());
         match ractor::ActorRuntime::spawn_linked_instant(
             None,
             Host::<E>::new(),
-            arguments,
+            shard.clone(),
             supervisor.clone(),
         ) {
             Ok((actor, _)) => {
-                let host = hosted((actor, queued));
+                let host = hosted(actor);
                 host.send(shard.uptime_s(), begin).map(|()| host)
             }
             Err(error) => {
@@ -287,9 +283,9 @@ impl<E: Entity> Residents<E> {
         }
     }
 
-    /// Gives an identity up, unless a message is on its way to it. True when it is given up.
-    pub(crate) fn release(&self, key: &E::Key, actor: ActorId) -> bool {
-        let unused = |_: &E::Key, r: &Resident<E>| r.is_hosted_by(actor) && r.is_without_messages();
+    /// Gives an identity up, unless a message is on its way to it that is not among those `handled`. True when it is given up.
+    pub(crate) fn release(&self, key: &E::Key, actor: ActorId, handled: u32) -> bool {
+        let unused = |_: &E::Key, r: &Resident<E>| r.is_hosted_by(actor) && r.was_sent(handled);
         let released = self.map.remove_if(key, unused).is_some();
         if released {
             self.active.fetch_sub(1, Ordering::Relaxed);
@@ -299,11 +295,11 @@ impl<E: Entity> Residents<E> {
     }
 
     /// Keeps a host without identity for the next entity; false where there are enough.
-    pub(crate) fn park(&self, actor: ActorRef<HostMessage<E>>, queued: Arc<AtomicUsize>) -> bool {
+    pub(crate) fn park(&self, actor: ActorRef<HostMessage<E>>) -> bool {
         let mut parked = self.parked.lock();
         let room = parked.len() < PARKED_MAX;
         if room {
-            parked.push((actor, queued));
+            parked.push(actor);
         }
         room
     }
@@ -374,8 +370,8 @@ impl<E: Entity> Resident<E> {
         matches!(self, Self::Hosted(host) if host.actor.get_id() == actor)
     }
 
-    fn is_without_messages(&self) -> bool {
-        matches!(self, Self::Hosted(host) if host.queued.load(Ordering::Acquire) == 0)
+    fn was_sent(&self, count: u32) -> bool {
+        matches!(self, Self::Hosted(host) if host.sent.load(Ordering::Relaxed) == count)
     }
 
     /// Asks it to give up its identity, if it was used last at such a time. (One without a host waits for an answer, and is not idle.)
@@ -399,10 +395,11 @@ impl<E: Entity> Hosted<E> {
     /// Gives the message back where the actor has died.
     fn send(&self, now_s: u32, message: HostMessage<E>) -> Result<(), HostMessage<E>> {
         self.used.store(now_s, Ordering::Relaxed);
-        self.queued.fetch_add(1, Ordering::AcqRel);
+        // Wraps around, as its actor's count does. Whoever gives the identity up has locked it for writing.
+        self.sent.fetch_add(1, Ordering::Relaxed);
         match self.actor.send_message(message) {
             Err(MessagingErr::SendErr(message)) => {
-                self.queued.fetch_sub(1, Ordering::AcqRel);
+                self.sent.fetch_sub(1, Ordering::Relaxed);
                 Err(message)
             }
             // Other errors are only for typed handles of other actors, which these are not.

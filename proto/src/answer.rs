@@ -23,12 +23,12 @@ pub enum PlaceOrdersAnswer {
         order: Arc<Order>,
     },
     /// Anything else: a message that is there already.
-    Message(v1::PlaceOrdersResponse),
+    Message(Box<v1::PlaceOrdersResponse>),
 }
 
 impl From<v1::PlaceOrdersResponse> for PlaceOrdersAnswer {
     fn from(message: v1::PlaceOrdersResponse) -> Self {
-        Self::Message(message)
+        Self::Message(Box::new(message))
     }
 }
 

@@ -1,13 +1,13 @@
 //! What every command goes through, whatever it is: a permit, then an actor, again where the first was thrown away, and the
 //! committed answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use docket_engine::Request;
 
 use super::{Docket, NO_LEADER, RETRY_AFTER};
 use crate::{
-    Call, CallError,
+    CallError,
     admission::Permit,
     reply::{Caller, Failure, Reply},
     shard::Shard,
@@ -52,19 +52,16 @@ impl Docket {
     pub(super) async fn run(
         &self,
         shard: &Shard,
-        call: &Call,
+        deadline: Option<Instant>,
         permit: &Arc<Permit>,
-        steps: Steps,
+        mut tries: Tries,
         send: impl Fn(Caller),
     ) -> Result<Reply, CallError> {
-        let mut panics = 0;
-        for tried in 0..TRIES_MAX {
-            if !shard.is_leading() {
-                return Err(steps.given_up(tried, NO_LEADER));
-            }
-            let (caller, answer) = Caller::new(call.deadline, permit.clone());
+        loop {
+            tries.begin(shard)?;
+            let (caller, answer) = Caller::new(deadline, permit.clone());
             send(caller);
-            let answer = match call.deadline {
+            let answer = match deadline {
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
                     .await
                     .map_err(|_| CallError::DeadlineExceeded)?,
@@ -72,22 +69,67 @@ impl Docket {
             };
             match answer.unwrap_or(Err(Failure::Gone)) {
                 Ok(reply) => return Ok(reply),
-                Err(Failure::Gone | Failure::Conflict) => {}
-                Err(Failure::Panicked) => {
-                    panics += 1;
-                    if panics == PANICS_MAX {
-                        metrics::counter!("docket_poison_commands_total").increment(1);
-                        return Err(CallError::Poison);
-                    }
-                }
-                // Counted where it was given up.
-                Err(Failure::Poison) => return Err(CallError::Poison),
-                Err(Failure::NotLeader) => return Err(steps.given_up(tried, NO_LEADER)),
-                Err(Failure::Unknown) => return Err(CallError::OutcomeUnknown),
-                Err(Failure::Expired) => return Err(CallError::DeadlineExceeded),
+                Err(failure) => tries.failed(failure)?,
             }
         }
-        Err(steps.given_up(TRIES_MAX, UNSETTLED))
+    }
+}
+
+/// How often a command was sent, and what came of it.
+pub(super) struct Tries {
+    steps: Steps,
+    begun: u32,
+    panics: u32,
+}
+
+impl Tries {
+    /// None yet.
+    pub(super) fn new(steps: Steps) -> Self {
+        Self {
+            steps,
+            begun: 0,
+            panics: 0,
+        }
+    }
+
+    /// The first, which was begun elsewhere.
+    pub(super) fn begun(steps: Steps) -> Self {
+        Self {
+            begun: 1,
+            ..Self::new(steps)
+        }
+    }
+
+    /// The next one, unless there have been enough.
+    fn begin(&mut self, shard: &Shard) -> Result<(), CallError> {
+        if self.begun == TRIES_MAX {
+            return Err(self.steps.given_up(TRIES_MAX, UNSETTLED));
+        }
+        if !shard.is_leading() {
+            return Err(self.steps.given_up(self.begun, NO_LEADER));
+        }
+        self.begun += 1;
+        Ok(())
+    }
+
+    /// The last one has failed like this: whether that is the answer.
+    pub(super) fn failed(&mut self, failure: Failure) -> Result<(), CallError> {
+        match failure {
+            Failure::Gone | Failure::Conflict => Ok(()),
+            Failure::Panicked => {
+                self.panics += 1;
+                if self.panics == PANICS_MAX {
+                    metrics::counter!("docket_poison_commands_total").increment(1);
+                    return Err(CallError::Poison);
+                }
+                Ok(())
+            }
+            // Counted where it was given up.
+            Failure::Poison => Err(CallError::Poison),
+            Failure::NotLeader => Err(self.steps.given_up(self.begun.saturating_sub(1), NO_LEADER)),
+            Failure::Unknown => Err(CallError::OutcomeUnknown),
+            Failure::Expired => Err(CallError::DeadlineExceeded),
+        }
     }
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use docket_engine::{Amount, Currency, Customer, CustomerCommand, CustomerId, Rejection};
 
-use super::{Docket, command::Steps, not_hidden};
+use super::{
+    Docket,
+    command::{Steps, Tries},
+    not_hidden,
+};
 use crate::{Call, CallError, entity::customer::CustomerMessage, reply::Reply, request::Content};
 
 /// A new customer.
@@ -96,7 +100,7 @@ impl Docket {
             .map(|request_id| content.about_customer(&id, request_id));
         self.has_room(shard, request)?;
         let reply = self
-            .run(shard, &call, &permit, Steps::One, |caller| {
+            .run(shard, call.deadline, &permit, Tries::new(Steps::One), |caller| {
                 let message = CustomerMessage::Command {
                     command: command.clone(),
                     request,

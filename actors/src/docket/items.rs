@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use docket_engine::{Amount, Currency, Item, ItemCommand, Quantity, Sku};
 
-use super::{Docket, command::Steps};
+use super::{
+    Docket,
+    command::{Steps, Tries},
+};
 use crate::{Call, CallError, entity::item::ItemMessage, reply::Reply, request::Content};
 
 /// A new item.
@@ -97,7 +100,7 @@ impl Docket {
             .map(|request_id| content.about_item(&sku, request_id));
         self.has_room(shard, request)?;
         let reply = self
-            .run(shard, &call, &permit, Steps::One, |caller| {
+            .run(shard, call.deadline, &permit, Tries::new(Steps::One), |caller| {
                 let message = ItemMessage::Command {
                     command: command.clone(),
                     request,

@@ -9,6 +9,7 @@ mod membership;
 mod opening;
 mod orders;
 mod pages;
+mod placing;
 mod reading;
 
 use std::{
@@ -38,6 +39,7 @@ pub use customers::NewCustomer;
 pub use items::NewItem;
 pub use opening::{BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;
+pub use placing::Placing;
 
 /// What a client is told to wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);

@@ -1,26 +1,22 @@
 //! The commands about orders: they are placed and cancelled.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::UNIX_EPOCH,
 };
 
 use docket_cluster::{clock::wall_clock, slot_of};
 use docket_engine::{Currency, CustomerId, Line, Order, OrderCommand, OrderId, Rejection, Version};
+use futures::FutureExt as _;
 
 use super::{
     Docket,
-    command::{Steps, TRIES_MAX},
+    command::{Steps, Tries},
     not_hidden,
+    placing::{Asked, Placing},
     reading::barrier,
 };
-use crate::{
-    Call, CallError, admission::Permit, entity::order::OrderMessage, reply::Reply, request::Content,
-    shard::Shard,
-};
+use crate::{Call, CallError, entity::order::OrderMessage, reply::Reply, request::Content};
 
 /// What a line's question to its item weighs while it waits for the customer.
 const QUESTION_BYTES: usize = 128;
@@ -56,21 +52,28 @@ impl PlaceOrder {
     }
 }
 
-/// What the placing of an order has led to.
-fn placed(reply: Reply) -> Result<Arc<Order>, CallError> {
-    match reply {
-        Reply::Order(order) => Ok(order),
-        Reply::Rejected(rejection) => Err(rejection.into()),
-        _ => Err(CallError::Broken),
-    }
-}
-
 impl Docket {
-    /// Places an order. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED.
+    /// Places an order: it is begun when this returns, and the future says what became of it, the order CONFIRMED, or the rejection with
+    /// which it was recorded as REJECTED.
     ///
     /// # Errors
     /// The rejection; or why there is no result.
-    pub async fn place_order(&self, call: Call, place: PlaceOrder) -> Result<Arc<Order>, CallError> {
+    pub fn place_order(&self, call: Call, place: PlaceOrder) -> Placing {
+        match self.asked(call, place) {
+            Err(error) => Placing::refused(error),
+            Ok((asked, Some(stored))) => {
+                let repeated = async move {
+                    barrier(&asked.shard).await?;
+                    asked.follow(stored).await
+                };
+                Placing::repeated(repeated.boxed())
+            }
+            Ok((asked, None)) => Placing::begin(asked),
+        }
+    }
+
+    /// What is asked for, and the answer that the same request has got already.
+    fn asked(&self, call: Call, place: PlaceOrder) -> Result<(Asked, Option<Reply>), CallError> {
         not_hidden(&call, &place.customer)?;
         let shard = self.inner.router.of_key(place.customer.as_str());
         let bytes = place.lines.len() * (size_of::<Line>() + QUESTION_BYTES);
@@ -80,64 +83,20 @@ impl Docket {
                 .order(place.currency, &place.lines)
                 .about_customer(&place.customer, id)
         });
-        if let Some(stored) = request.and_then(|request| shard.stored_reply(request)) {
-            let repeated = async {
-                barrier(shard).await?;
-                self.follow(shard, &call, &permit, stored).await
-            };
-            return Box::pin(repeated).await;
+        let stored = request.and_then(|request| shard.stored_reply(request));
+        if stored.is_none() {
+            self.has_room(shard, request)?;
         }
-        self.has_room(shard, request)?;
-        let id = self.order_id(&place.customer);
-        let place = Arc::new(place);
-        let is_new = AtomicBool::new(true);
-        for _ in 0..TRIES_MAX {
-            let reply = self
-                .run(shard, &call, &permit, Steps::Several, |caller| {
-                    let place = place.clone();
-                    if is_new.swap(false, Ordering::Relaxed) {
-                        return shard.place_order(id, place, request, caller);
-                    }
-                    let again = OrderMessage::Place {
-                        place,
-                        request,
-                        caller,
-                    };
-                    shard.tell_order(id, again);
-                })
-                .await?;
-            let followed = match reply {
-                // Boxed, so that what few orders need does not make the others larger.
-                Reply::Elsewhere(_) => Box::pin(self.follow(shard, &call, &permit, reply)).await,
-                reply => placed(reply),
-            };
-            match followed {
-                // The order that had the same request was not committed after all.
-                Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {}
-                result => return result,
-            }
-        }
-        Err(CallError::OutcomeUnknown)
-    }
-
-    /// The order that a reply is about, or that it says to wait for.
-    async fn follow(
-        &self,
-        shard: &Arc<Shard>,
-        call: &Call,
-        permit: &Arc<Permit>,
-        reply: Reply,
-    ) -> Result<Arc<Order>, CallError> {
-        let reply = match reply {
-            Reply::Elsewhere(id) => {
-                self.run(shard, call, permit, Steps::Several, |caller| {
-                    shard.tell_order(id, OrderMessage::Await { caller })
-                })
-                .await?
-            }
-            reply => reply,
+        let asked = Asked {
+            docket: self.clone(),
+            shard: shard.clone(),
+            deadline: call.deadline,
+            permit,
+            id: self.order_id(&place.customer),
+            place: Arc::new(place),
+            request,
         };
-        placed(reply)
+        Ok((asked, stored))
     }
 
     /// Cancels an order, at this version of it where one is given. Answers when its stock and its hold are given back.
@@ -160,15 +119,21 @@ impl Docket {
         self.has_room(shard, request)?;
         let owner = call.owner.clone();
         let reply = self
-            .run(shard, &call, &permit, Steps::Several, |caller| {
-                let message = OrderMessage::Cancel {
-                    owner: owner.clone(),
-                    expected,
-                    request,
-                    caller,
-                };
-                shard.tell_order(id, message);
-            })
+            .run(
+                shard,
+                call.deadline,
+                &permit,
+                Tries::new(Steps::Several),
+                |caller| {
+                    let message = OrderMessage::Cancel {
+                        owner: owner.clone(),
+                        expected,
+                        request,
+                        caller,
+                    };
+                    shard.tell_order(id, message);
+                },
+            )
             .await?;
         match reply {
             Reply::Order(order) => Ok(order),
@@ -200,6 +165,7 @@ mod tests {
     use crate::{
         Options,
         reply::{Caller, Failure},
+        shard::Shard,
         shop::shop,
     };
 

@@ -19,18 +19,18 @@
 //! (UNAUTHENTICATED), or the node stops (UNAVAILABLE). Whatever was not answered by then was not done.
 
 mod elsewhere;
+mod in_flight;
+mod turn;
+mod window;
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use docket_actors::Docket;
+use docket_actors::{CallError, Docket};
 use docket_engine::{
     Order,
     access::{Owner, permit},
@@ -40,9 +40,9 @@ use docket_proto::{
     api::orders,
     v1::{PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
-use futures::{FutureExt, Stream, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker};
+use futures::{FutureExt, Stream, stream::FuturesUnordered};
 use http::HeaderMap;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Sleep};
 use tokio_util::{
     sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::AbortOnDropHandle,
@@ -55,13 +55,16 @@ use crate::{
     errors::{Refusal, rpc_status},
     gate::{
         self, CallContext,
-        admission::{Admission, Bound, Kind, Permit, Waiting},
+        admission::{Admission, Bound, Permit},
         forward::{self, Forwarder},
         limits::Limits,
     },
     telemetry::Telemetry,
 };
 use elsewhere::{Asking, Outcome, place_where_led};
+use in_flight::{About, InFlight, Settled, timer};
+use turn::Turn;
+use window::{Place, Window};
 
 /// What bounds every stream.
 #[derive(Clone)]
@@ -98,23 +101,6 @@ pub(crate) struct Answers {
     telemetry: Arc<Telemetry>,
 }
 
-/// How many orders were read and their answers not taken, and how many bytes those may have: what bounds both the orders
-/// in flight and the queue.
-struct Window {
-    taken: AtomicUsize,
-    max: usize,
-    bytes: AtomicUsize,
-    bytes_max: usize,
-    /// The driver, when it waits for room.
-    room: AtomicWaker,
-}
-
-/// A place in the window, from when an order is read until its answer is taken.
-struct Place {
-    window: Arc<Window>,
-    bytes: usize,
-}
-
 /// Reads a stream and places its orders.
 struct Driver {
     docket: Docket,
@@ -128,20 +114,15 @@ struct Driver {
     held: Option<Read>,
     /// For room for it.
     turn: Turn,
-    in_flight: FuturesUnordered<BoxFuture<'static, Settled>>,
+    in_flight: FuturesUnordered<InFlight>,
+    /// For the first of them that will be late.
+    late: Option<Pin<Box<Sleep>>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     reading: Reading,
     answers: mpsc::UnboundedSender<Result<(PlaceOrdersAnswer, Place), Status>>,
     window: Arc<Window>,
     /// What the stream itself was admitted with.
     stream: Option<Arc<Permit>>,
-}
-
-/// Whose turn it is where the node is full.
-#[derive(Default)]
-struct Turn {
-    /// This stream waits.
-    waiting: Option<Waiting>,
 }
 
 /// An order that was read.
@@ -163,91 +144,6 @@ enum Reading {
     Over(Option<Status>),
 }
 
-/// An order that the node has answered.
-struct Settled {
-    request_id: String,
-    started: Instant,
-    place: Place,
-    outcome: Outcome,
-    permit: Permit,
-}
-
-impl Window {
-    fn is_full(&self) -> bool {
-        self.taken.load(SeqCst) >= self.max || self.bytes.load(SeqCst) >= self.bytes_max
-    }
-
-    /// Whether there is a place; wakes this task when there is one.
-    fn has_room(&self, cx: &Context<'_>) -> bool {
-        if !self.is_full() {
-            return true;
-        }
-        self.room.register(cx.waker());
-        // It may have been given back in between.
-        !self.is_full()
-    }
-
-    /// Takes a place. One order may go beyond the bytes: how many it has is known when it has been read.
-    fn take(self: &Arc<Self>, bytes: usize) -> Place {
-        self.taken.fetch_add(1, SeqCst);
-        self.bytes.fetch_add(bytes, SeqCst);
-        Place {
-            window: Arc::clone(self),
-            bytes,
-        }
-    }
-}
-
-impl Turn {
-    /// Room for one more order, when it is this stream's turn; none where there is none and the order is late. Then the
-    /// stream waits no more: it may have nothing else to ask for, and what it is told another would not hear.
-    fn poll(
-        &mut self,
-        admission: &Arc<Admission>,
-        bytes: usize,
-        is_late: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Permit>> {
-        if self.waiting.is_none()
-            && !admission.is_waited_for()
-            && let Ok(permit) = admission.admit(Kind::Order, bytes)
-        {
-            return Poll::Ready(Some(permit));
-        }
-        loop {
-            let new = self.waiting.is_none();
-            let waiting = self.waiting.get_or_insert_with(|| admission.wait());
-            let woken = Pin::new(waiting).poll(cx).is_ready();
-            // There may have been room between looking and waiting; later on, only who is woken has a turn.
-            if (woken || new)
-                && let Ok(permit) = admission.admit(Kind::Order, bytes)
-            {
-                self.waiting = None;
-                return Poll::Ready(Some(permit));
-            }
-            if is_late {
-                self.waiting = None;
-                return Poll::Ready(None);
-            }
-            if !woken {
-                return Poll::Pending;
-            }
-            self.waiting = None;
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let window = &self.window;
-        let taken = window.taken.fetch_sub(1, SeqCst);
-        let bytes = window.bytes.fetch_sub(self.bytes, SeqCst);
-        if taken >= window.max || bytes >= window.bytes_max {
-            window.room.wake();
-        }
-    }
-}
-
 impl Answers {
     /// Begins to read.
     pub(crate) fn new(
@@ -257,13 +153,7 @@ impl Answers {
         request: Request<Streaming<ReceivedOrder>>,
     ) -> Self {
         let (metadata, extensions, incoming) = request.into_parts();
-        let window = Arc::new(Window {
-            taken: AtomicUsize::new(0),
-            max: bounds.window,
-            bytes: AtomicUsize::new(0),
-            bytes_max: bounds.window.saturating_mul(ORDER_BYTES),
-            room: AtomicWaker::new(),
-        });
+        let window = Window::new(bounds.window, bounds.window.saturating_mul(ORDER_BYTES));
         let (answers, queue) = mpsc::unbounded_channel();
         let telemetry = Arc::clone(&bounds.telemetry);
         let driver = Driver {
@@ -277,6 +167,7 @@ impl Answers {
             held: None,
             turn: Turn::default(),
             in_flight: FuturesUnordered::new(),
+            late: None,
             reading: Reading::On,
             answers,
             window,
@@ -315,6 +206,7 @@ impl Future for Driver {
         let this = &mut *self;
         loop {
             this.read(cx);
+            this.give_up(cx);
             match Pin::new(&mut this.in_flight).poll_next(cx) {
                 Poll::Ready(Some(settled)) => this.settle(settled),
                 Poll::Pending => return Poll::Pending,
@@ -469,21 +361,23 @@ impl Driver {
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
-        let docket = self.docket.clone();
         let Some(forwarder) = self.bounds.forwarder.clone() else {
-            let request_id = request.into_request_id();
-            let placing = async move {
-                let outcome = Outcome::Here(docket.place_order(call, order).await);
-                Settled {
-                    request_id,
-                    started,
-                    place,
-                    outcome,
-                    permit,
-                }
+            let about = About {
+                request_id: request.into_request_id(),
+                started,
+                place,
+                permit,
             };
-            return self.in_flight.push(placing.boxed());
+            let placing = self.docket.place_order(call, order).untimed();
+            if self.late.is_none() {
+                self.late = placing.deadline().map(timer);
+            }
+            return self.in_flight.push(InFlight::Here {
+                placing,
+                about: Some(about),
+            });
         };
+        let docket = self.docket.clone();
         let asking = Asking {
             principal: Arc::clone(&self.context.principal),
             traceparent: forward::traceparent(&self.headers),
@@ -491,25 +385,49 @@ impl Driver {
         };
         let placing = async move {
             let outcome = place_where_led(&docket, &forwarder, asking, &request, call, order).await;
-            Settled {
+            let about = About {
                 request_id: request.into_request_id(),
                 started,
                 place,
-                outcome,
                 permit,
-            }
+            };
+            Settled { about, outcome }
         };
-        self.in_flight.push(placing.boxed());
+        self.in_flight.push(InFlight::Routed(placing.boxed()));
+    }
+
+    /// Answers those that are late. There is one timer for all, since they are late in the order in which they were begun.
+    fn give_up(&mut self, cx: &mut Context<'_>) {
+        while let Some(late) = &mut self.late {
+            if late.poll_unpin(cx).is_pending() {
+                return;
+            }
+            let now = Instant::now();
+            for in_flight in std::mem::take(&mut self.in_flight) {
+                match in_flight {
+                    InFlight::Here {
+                        placing,
+                        about: Some(about),
+                    } if placing.deadline().is_some_and(|deadline| deadline <= now) => {
+                        let outcome = Outcome::Here(Err(CallError::DeadlineExceeded));
+                        self.settle(Settled { about, outcome });
+                    }
+                    other => self.in_flight.push(other),
+                }
+            }
+            let next = self.in_flight.iter().filter_map(InFlight::deadline).min();
+            self.late = next.map(timer);
+        }
     }
 
     fn settle(&mut self, settled: Settled) {
-        let Settled {
+        let Settled { about, outcome } = settled;
+        let About {
             request_id,
             started,
             place,
-            outcome,
             permit,
-        } = settled;
+        } = about;
         drop(permit);
         match outcome {
             Outcome::Here(outcome) => self.answer(request_id, started, place, outcome.map_err(Refusal::from)),
@@ -566,35 +484,5 @@ fn broken_off(status: Status) -> Status {
         Refusal::unreadable(&status).into()
     } else {
         status
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::AdmissionConfig;
-
-    #[tokio::test]
-    async fn a_stream_whose_order_is_refused_for_being_late_takes_no_turn_from_another() {
-        let admission = Admission::new(AdmissionConfig {
-            max_calls: 1,
-            ..AdmissionConfig::default()
-        });
-        let in_flight = admission.admit(Kind::Order, 0).unwrap();
-        let (mut first, mut second) = (Turn::default(), Turn::default());
-        let check = |turn: &mut Turn, is_late: bool| {
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            turn.poll(&admission, 1, is_late, &mut cx)
-                .map(|permit| permit.is_some())
-        };
-        assert_eq!(check(&mut first, false), Poll::Pending);
-        assert_eq!(check(&mut second, false), Poll::Pending);
-        assert_eq!(check(&mut first, true), Poll::Ready(false));
-        drop(in_flight);
-        assert_eq!(check(&mut second, false), Poll::Ready(true));
-        assert!(
-            !admission.is_waited_for(),
-            "nobody waits who has nothing to place"
-        );
     }
 }

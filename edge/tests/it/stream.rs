@@ -1,8 +1,16 @@
 //! `PlaceOrders`: many orders on one stream.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
+use docket_actors::BeforeDecision;
 use docket_proto::v1::{
     ListOrdersRequest, PlaceOrderRequest, PlaceOrdersResponse, order,
     order_service_client::OrderServiceClient, place_orders_response::Result as Answer,
@@ -13,7 +21,7 @@ use tonic::{Code, Status};
 
 use crate::{
     calls::{head, http2},
-    support::{Running, by, nuts, reason, start},
+    support::{Running, by, nuts, reason, start, start_on},
 };
 
 /// Sends all and collects every answer.
@@ -226,5 +234,62 @@ async fn a_stream_ends_when_its_client_s_time_is_up() {
         (status.code(), reason(&status).as_str()),
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED")
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_takes_too_long_is_answered_as_late_and_the_others_as_they_are() {
+    /// Long enough that the test fails by what it looks at, should nobody ever let go.
+    const HELD_MAX: Duration = Duration::from_secs(20);
+    let held = Arc::new(AtomicBool::new(true));
+    let holds = Arc::clone(&held);
+    let hold = move |_kind: &str, id: &str| {
+        let begun = Instant::now();
+        while id == "bolt" && holds.load(Ordering::SeqCst) && begun.elapsed() < HELD_MAX {
+            std::thread::yield_now();
+        }
+    };
+    let server = start_on(
+        |options| options.before_decision = Some(BeforeDecision(Arc::new(hold))),
+        |config| config.calls.max_ms = 1_000,
+    )
+    .await;
+    server.seed().await;
+    let bolts = |request_id: &str| {
+        let mut order = nuts(request_id, "ada", 1);
+        order.lines[0].item = "items/bolt".into();
+        order
+    };
+    let requests = vec![
+        nuts("r0", "ada", 1),
+        bolts("r1"),
+        bolts("r2"),
+        nuts("r3", "bob", 1),
+    ];
+    let mut client = OrderServiceClient::new(server.connect().await);
+    let answers = client.place_orders(by("shop", futures::stream::iter(requests)));
+    let mut answers = answers.await.unwrap().into_inner();
+    let mut outcomes = HashMap::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        let outcome = match answer.result.unwrap() {
+            Answer::Order(order) => order.state().as_str_name().to_owned(),
+            Answer::Status(status) => format!("{:?}", Code::from(status.code)),
+        };
+        outcomes.insert(answer.request_id, outcome);
+    }
+    let expected = [
+        ("r0", "CONFIRMED"),
+        ("r1", "DeadlineExceeded"),
+        ("r2", "DeadlineExceeded"),
+        ("r3", "CONFIRMED"),
+    ];
+    let expected = expected.map(|(id, outcome)| (id.to_owned(), outcome.to_owned()));
+    assert_eq!(outcomes, HashMap::from(expected));
+
+    // They were begun, and run to their end: nobody has such bolts.
+    held.store(false, Ordering::SeqCst);
+    let mut again = client.clone();
+    let refused = again.place_order(by("shop", bolts("r1"))).await.unwrap_err();
+    assert_eq!(reason(&refused), "ITEM_NOT_FOUND");
     server.stop().await;
 }

@@ -109,9 +109,14 @@ pub fn config() -> EdgeConfig {
 
 /// A node of its own that is ready, and the directory that it lives in.
 pub async fn node() -> (Docket, TempDir) {
+    node_with(|_| {}).await
+}
+
+async fn node_with(change: impl FnOnce(&mut Options)) -> (Docket, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::new(dir.path());
     options.node.shards = Some(2);
+    change(&mut options);
     let docket = Docket::open(options).await.unwrap();
     docket.ready().await;
     (docket, dir)
@@ -133,7 +138,12 @@ pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeErro
 
 /// Starts a server over a node of its own, for the callers of [`Keys`].
 pub async fn start(change: impl FnOnce(&mut EdgeConfig)) -> Running {
-    let (docket, dir) = node().await;
+    start_on(|_| {}, change).await
+}
+
+/// The same over a node that is made otherwise.
+pub async fn start_on(options: impl FnOnce(&mut Options), change: impl FnOnce(&mut EdgeConfig)) -> Running {
+    let (docket, dir) = node_with(options).await;
     let mut config = config();
     change(&mut config);
     let server = bind(config, docket.clone()).await.unwrap();

@@ -1,0 +1,221 @@
+//! An order on its way: begun by its first try, whose answer is all that nearly every order needs. What few need, to be tried again or to
+//! follow another, is a future of its own, so that it makes the others no larger: tens of thousands of these are made in a second.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use docket_engine::{Order, OrderId, Rejection, Request};
+use futures::{FutureExt as _, future::BoxFuture};
+use tokio::{sync::oneshot, time::Sleep};
+
+use super::{
+    Docket, PlaceOrder,
+    command::{Steps, TRIES_MAX, Tries},
+};
+use crate::{
+    CallError,
+    admission::Permit,
+    entity::order::OrderMessage,
+    reply::{Caller, Failure, Reply},
+    shard::Shard,
+};
+
+/// An order that was begun. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED.
+#[must_use = "nobody is told what becomes of the order"]
+pub struct Placing(State);
+
+enum State {
+    Asked {
+        asked: Asked,
+        answer: oneshot::Receiver<Result<Reply, Failure>>,
+        late: Late,
+    },
+    Again(BoxFuture<'static, Result<Arc<Order>, CallError>>),
+    Refused(CallError),
+    /// It has answered.
+    Done,
+}
+
+/// Who says when it is too late.
+enum Late {
+    Never,
+    /// A timer, from the first poll on.
+    Timer(Instant),
+    Running(Pin<Box<Sleep>>),
+    /// Whoever polls this.
+    Poller(Instant),
+}
+
+/// What is asked for, and for whom.
+pub(super) struct Asked {
+    pub(super) docket: Docket,
+    pub(super) shard: Arc<Shard>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) permit: Arc<Permit>,
+    pub(super) place: Arc<PlaceOrder>,
+    pub(super) request: Option<Request>,
+    pub(super) id: OrderId,
+}
+
+impl Placing {
+    /// One that was not begun.
+    pub(super) fn refused(error: CallError) -> Self {
+        Self(State::Refused(error))
+    }
+
+    /// One whose request may have been done already: this answers.
+    pub(super) fn repeated(answer: BoxFuture<'static, Result<Arc<Order>, CallError>>) -> Self {
+        Self(State::Again(answer))
+    }
+
+    /// Begins it.
+    pub(super) fn begin(asked: Asked) -> Self {
+        let (caller, answer) = Caller::new(asked.deadline, asked.permit.clone());
+        asked
+            .shard
+            .place_order(asked.id, asked.place.clone(), asked.request, caller);
+        let late = asked.deadline.map_or(Late::Never, Late::Timer);
+        Self(State::Asked { asked, answer, late })
+    }
+
+    /// The same without a timer: whoever polls this looks at [`Placing::deadline`], and takes an order that is late for
+    /// [`CallError::DeadlineExceeded`]. One timer for many orders costs less than one each.
+    pub fn untimed(mut self) -> Self {
+        if let State::Asked { late, .. } = &mut self.0
+            && let Late::Timer(deadline) = *late
+        {
+            *late = Late::Poller(deadline);
+        }
+        self
+    }
+
+    /// After this it is too late, where whoever polls this is to say so.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.0 {
+            State::Asked {
+                late: Late::Poller(deadline),
+                ..
+            } => Some(*deadline),
+            _ => None,
+        }
+    }
+}
+
+impl Future for Placing {
+    type Output = Result<Arc<Order>, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let state = &mut self.0;
+        if let State::Asked { answer, late, .. } = state {
+            let answer = match answer.poll_unpin(cx) {
+                Poll::Ready(answer) => answer.unwrap_or(Err(Failure::Gone)),
+                Poll::Pending => {
+                    ready!(late.poll(cx));
+                    *state = State::Done;
+                    return Poll::Ready(Err(CallError::DeadlineExceeded));
+                }
+            };
+            let State::Asked { asked, .. } = std::mem::replace(state, State::Done) else {
+                return Poll::Pending;
+            };
+            match answer {
+                Ok(Reply::Order(order)) => return Poll::Ready(Ok(order)),
+                answer => *state = State::Again(asked.again(answer).boxed()),
+            }
+        }
+        match state {
+            State::Again(again) => {
+                let answer = ready!(again.poll_unpin(cx));
+                *state = State::Done;
+                Poll::Ready(answer)
+            }
+            State::Refused(_) => match std::mem::replace(state, State::Done) {
+                State::Refused(error) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            },
+            // As futures say of themselves that are polled when they have answered.
+            State::Asked { .. } | State::Done => Poll::Pending,
+        }
+    }
+}
+
+impl Late {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Timer(deadline) = *self {
+            *self = Self::Running(Box::pin(tokio::time::sleep_until(deadline.into())));
+        }
+        match self {
+            Self::Running(sleep) => sleep.poll_unpin(cx),
+            Self::Never | Self::Timer(_) | Self::Poller(_) => Poll::Pending,
+        }
+    }
+}
+
+impl Asked {
+    /// What becomes of an order whose first try came to this.
+    async fn again(self, first: Result<Reply, Failure>) -> Result<Arc<Order>, CallError> {
+        let mut tries = Tries::begun(Steps::Several);
+        let mut answer = Some(first);
+        for _ in 0..TRIES_MAX {
+            let reply = match answer.take() {
+                Some(Ok(reply)) => reply,
+                failed => {
+                    if let Some(Err(failure)) = failed {
+                        tries.failed(failure)?;
+                    }
+                    let send = |caller| {
+                        let again = OrderMessage::Place {
+                            place: self.place.clone(),
+                            request: self.request,
+                            caller,
+                        };
+                        self.shard.tell_order(self.id, again);
+                    };
+                    self.run(tries, send).await?
+                }
+            };
+            let followed = match reply {
+                Reply::Elsewhere(_) => self.follow(reply).await,
+                reply => placed(reply),
+            };
+            match followed {
+                // The order that had the same request was not committed after all.
+                Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {}
+                result => return result,
+            }
+            tries = Tries::new(Steps::Several);
+        }
+        Err(CallError::OutcomeUnknown)
+    }
+
+    async fn run(&self, tries: Tries, send: impl Fn(Caller)) -> Result<Reply, CallError> {
+        self.docket
+            .run(&self.shard, self.deadline, &self.permit, tries, send)
+            .await
+    }
+
+    /// The order that a reply is about, or that it says to wait for.
+    pub(super) async fn follow(&self, reply: Reply) -> Result<Arc<Order>, CallError> {
+        let reply = match reply {
+            Reply::Elsewhere(id) => {
+                let send = |caller| self.shard.tell_order(id, OrderMessage::Await { caller });
+                self.run(Tries::new(Steps::Several), send).await?
+            }
+            reply => reply,
+        };
+        placed(reply)
+    }
+}
+
+/// What the placing of an order has led to.
+fn placed(reply: Reply) -> Result<Arc<Order>, CallError> {
+    match reply {
+        Reply::Order(order) => Ok(order),
+        Reply::Rejected(rejection) => Err(rejection.into()),
+        _ => Err(CallError::Broken),
+    }
+}
