@@ -36,7 +36,8 @@ pub struct JournalOptions {
     /// How long a commit waits for company at most once it has something to write, in microseconds. What is decided at one
     /// moment reaches the journal by way of several groups, a few dozen microseconds apart: without the wait the first of
     /// them would be synced alone, and the others wait for that. Where nobody says when there is nothing more to come
-    /// (`lull`), it waits no longer than 200, but always that long. Default 1,000.
+    /// (`lull`), it waits no longer than 200, but always that long; and where every thread is at work all the while it waits up to three times
+    /// as long. Default 1,000.
     pub gather_us: u64,
     /// Says when nothing more is to come. Default none.
     pub lull: Option<Lull>,

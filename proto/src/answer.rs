@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use docket_engine::{Line, Order, Time};
 use prost::Message as _;
 
@@ -21,6 +22,13 @@ pub enum PlaceOrdersAnswer {
         request_id: String,
         /// What it became.
         order: Arc<Order>,
+    },
+    /// Another node has placed it.
+    Elsewhere {
+        /// The request's id.
+        request_id: String,
+        /// The bytes of the `docket.v1.Order` that it became.
+        order: Bytes,
     },
     /// Anything else: a message that is there already.
     Message(Box<v1::PlaceOrdersResponse>),
@@ -40,10 +48,23 @@ impl PlaceOrdersAnswer {
                 wire::text(out, 1, request_id);
                 wire::nested(out, 2, |out| put_order(out, order));
             }
+            Self::Elsewhere { request_id, order } => {
+                wire::text(out, 1, request_id);
+                wire::name(out, 2, "", order);
+            }
             // A vector has room for whatever is put into it.
             Self::Message(message) => message.encode_raw(out),
         }
     }
+}
+
+/// The bytes of an order's `docket.v1.Order`.
+pub fn encode_order(order: &Order) -> Vec<u8> {
+    /// Of an order of a few lines.
+    const BYTES: usize = 256;
+    let mut out = Vec::with_capacity(BYTES);
+    put_order(&mut out, order);
+    out
 }
 
 /// A `docket.v1.Order`: [`crate::api::show::order_to_proto`], in bytes.

@@ -105,10 +105,13 @@ where
     }
 }
 
+/// What a call keeps at most of the memory that its answers were written in.
+const SCRATCH_MAX: usize = 16 << 10;
+
 /// Writes messages.
 #[derive(Debug, Clone)]
 pub struct MessageEncoder<T> {
-    /// As large as the largest answer that the connection was given.
+    /// Of the last answer of the call, where it was no larger than [`SCRATCH_MAX`].
     scratch: Vec<u8>,
     message: PhantomData<T>,
 }
@@ -119,9 +122,11 @@ impl<T: Encode> Encoder for MessageEncoder<T> {
 
     fn encode(&mut self, message: T, frame: &mut EncodeBuf<'_>) -> Result<(), Status> {
         self.scratch.clear();
-        message
-            .encode(frame, &mut self.scratch)
-            .map_err(|error| Status::internal(error.to_string()))
+        let encoded = message.encode(frame, &mut self.scratch);
+        if self.scratch.capacity() > SCRATCH_MAX {
+            self.scratch = Vec::new();
+        }
+        encoded.map_err(|error| Status::internal(error.to_string()))
     }
 }
 

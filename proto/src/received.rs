@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// An order that is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ReceivedOrder {
     /// All texts, one behind the other.
     texts: String,
@@ -24,13 +24,13 @@ pub struct ReceivedOrder {
 }
 
 /// Where a text is among the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Text {
     from: u32,
     to: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct ReceivedLine {
     item: Text,
     quantity: i64,

@@ -1,9 +1,10 @@
 //! Protobuf's wire format, as far as the journal's records and the answers of streams need it: written straight from the engine's types
-//! and read without copies, since every order passes here several times. The generated code of [`crate::journal`] describes the
+//! and read without copies, since every order passes here several times. The generated code describes the
 //! same bytes; the tests hold the two against each other.
 //!
 //! As in proto3, a number that is 0 and a text that is empty are not written. Unlike proto3 readers, this one refuses a
-//! field that it does not know: on a replica, leaving out a part of a fact means another state than the others have.
+//! field that it does not know: on a replica, leaving out a part of a fact means another state than the others have. (What clients send is left to
+//! the generated code then.)
 
 use docket_engine::IdError;
 
@@ -96,7 +97,7 @@ pub(crate) fn element(out: &mut Vec<u8>, field: u32, value: &str) {
     out.extend_from_slice(value.as_bytes());
 }
 
-/// Writes a text of two parts, not both empty.
+/// Writes a text of two parts, also where both are empty.
 pub(crate) fn name(out: &mut Vec<u8>, field: u32, collection: &str, id: &[u8]) {
     key(out, field, BYTES);
     varint(out, (collection.len() + id.len()) as u64);

@@ -177,8 +177,8 @@ pub struct Journal {
     pub queue_bytes_max: usize,
     /// Records that may wait to be written. Default 262,144.
     pub queue_records_max: usize,
-    /// How long a commit waits for company at most, in microseconds: it ends when there is nothing left to decide.
-    /// Default 1,000.
+    /// How long a commit waits for company at most, in microseconds: it ends when there is nothing left to decide. While every
+    /// thread is at work it may take three times that. Default 1,000.
     pub gather_us: u64,
 }
 

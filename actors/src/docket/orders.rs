@@ -54,10 +54,13 @@ impl PlaceOrder {
 
 impl Docket {
     /// Places an order: it is begun when this returns, and the future says what became of it, the order CONFIRMED, or the rejection with
-    /// which it was recorded as REJECTED.
+    /// which it was recorded as REJECTED. Where nobody polls it the order runs to its end all the same.
     ///
     /// # Errors
     /// The rejection; or why there is no result.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn place_order(&self, call: Call, place: PlaceOrder) -> Placing {
         match self.asked(call, place) {
             Err(error) => Placing::refused(error),

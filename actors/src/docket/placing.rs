@@ -13,7 +13,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
-    Docket, PlaceOrder,
+    Docket, NO_LEADER, PlaceOrder,
     command::{Steps, TRIES_MAX, Tries},
 };
 use crate::{
@@ -74,6 +74,10 @@ impl Placing {
 
     /// Begins it.
     pub(super) fn begin(asked: Asked) -> Self {
+        // Nothing was done yet, which is known only here.
+        if !asked.shard.is_leading() {
+            return Self::refused(NO_LEADER);
+        }
         let (caller, answer) = Caller::new(asked.deadline, asked.permit.clone());
         asked
             .shard

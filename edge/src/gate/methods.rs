@@ -18,7 +18,7 @@ const STREAMS: [&str; 5] = [
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 /// The order as a call.
-const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
+pub(crate) const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// Services that must answer when the node has more to do than it can, since they tell how it is.
 const PROBES: [&str; 2] = ["/grpc.health.v1.Health/", "/docket.v1.NodeService/"];
 

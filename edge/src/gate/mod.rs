@@ -16,7 +16,7 @@ pub(crate) mod brake;
 mod deadline;
 pub(crate) mod forward;
 pub(crate) mod limits;
-mod methods;
+pub(crate) mod methods;
 mod pace;
 mod unread;
 

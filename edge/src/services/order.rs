@@ -1,6 +1,6 @@
 //! `OrderService`.
 
-use docket_actors::{Docket, ListOrders, PlaceOrder};
+use docket_actors::{Docket, ListOrders, PlaceOrder, Placing};
 use docket_engine::{
     Rejection,
     access::{Denied, Owner},
@@ -12,6 +12,7 @@ use docket_proto::{
         orders,
         show::order_to_proto,
     },
+    encode_order,
     server::order_service_server::OrderService,
     v1::{
         CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, WatchOrdersRequest,
@@ -25,7 +26,7 @@ use super::{
     place_orders::{Answers, StreamBounds},
     watch_orders::{WatchBounds, Watching},
 };
-use crate::errors::Refusal;
+use crate::{errors::Refusal, gate::CallContext};
 
 /// The service.
 pub(crate) struct OrderApi {
@@ -66,18 +67,33 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
     )
 }
 
+/// Begins an order for whom the context says.
+fn placing(docket: &Docket, context: &CallContext, request: &ReceivedOrder) -> Result<Placing, Refusal> {
+    let asked = accept(orders::place_order(request, docket.ids()))?;
+    own(context, &asked.customer, &[])?;
+    let (request_id, order) = taken(asked);
+    Ok(docket.place_order(context.call(request_id), order))
+}
+
+/// What the service does with a `PlaceOrderRequest` that another node has let in, without the service: of a stream's orders that
+/// are led here, each comes as such a call. Answers with the bytes of an `Order`.
+pub(crate) async fn place_forwarded(
+    docket: &Docket,
+    context: &CallContext,
+    message: &[u8],
+) -> Result<Vec<u8>, Refusal> {
+    let request = ReceivedOrder::decode(message);
+    let request = request.map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())))?;
+    let order = placing(docket, context, &request)?.await.map_err(Refusal::from)?;
+    Ok(encode_order(&order))
+}
+
 #[tonic::async_trait]
 impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<ReceivedOrder>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::place_order(request.get_ref(), self.docket.ids()))?;
-        own(&context, &asked.customer, &[])?;
-        let (request_id, order) = taken(asked);
-        let order = self
-            .docket
-            .place_order(context.call(request_id), order)
-            .await
-            .map_err(Refusal::from)?;
+        let placing = placing(&self.docket, &context, request.get_ref())?;
+        let order = placing.await.map_err(Refusal::from)?;
         Ok(Response::new(order_to_proto(&order)))
     }
 

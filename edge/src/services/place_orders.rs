@@ -30,7 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{CallError, Docket};
+use docket_actors::Docket;
 use docket_engine::{
     Order,
     access::{Owner, permit},
@@ -90,6 +90,8 @@ const ORDER_BYTES: usize = 1_024;
 const ANSWER_BYTES: usize = 256;
 /// What is logged of a stream that panicked.
 const PLACE_ORDERS: &str = "/docket.v1.OrderService/PlaceOrders";
+/// How often at most it is looked which orders are late.
+const LATE_EVERY: Duration = Duration::from_millis(10);
 /// How long a stream may go on before it is asked again who sends it.
 const CREDENTIALS_HOLD: Duration = Duration::from_millis(100);
 
@@ -402,21 +404,17 @@ impl Driver {
             if late.poll_unpin(cx).is_pending() {
                 return;
             }
-            let now = Instant::now();
-            for in_flight in std::mem::take(&mut self.in_flight) {
-                match in_flight {
-                    InFlight::Here {
-                        placing,
-                        about: Some(about),
-                    } if placing.deadline().is_some_and(|deadline| deadline <= now) => {
-                        let outcome = Outcome::Here(Err(CallError::DeadlineExceeded));
-                        self.settle(Settled { about, outcome });
-                    }
-                    other => self.in_flight.push(other),
+            // By the timer's clock.
+            let now = tokio::time::Instant::now().into_std();
+            for mut in_flight in std::mem::take(&mut self.in_flight) {
+                match in_flight.give_up(now, cx) {
+                    Some(settled) => self.settle(settled),
+                    None => self.in_flight.push(in_flight),
                 }
             }
             let next = self.in_flight.iter().filter_map(InFlight::deadline).min();
-            self.late = next.map(timer);
+            // To look at all of them for each that is late would be to look without end.
+            self.late = next.map(|next| timer(next.max(now + LATE_EVERY)));
         }
     }
 
@@ -432,7 +430,7 @@ impl Driver {
         match outcome {
             Outcome::Here(outcome) => self.answer(request_id, started, place, outcome.map_err(Refusal::from)),
             Outcome::There(order) => {
-                let answer = message(request_id, Answer::Order(order));
+                let answer = PlaceOrdersAnswer::Elsewhere { request_id, order };
                 self.tell(answer, started, place, Code::Ok);
             }
             Outcome::Refused(status) => {

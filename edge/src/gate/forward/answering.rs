@@ -7,6 +7,7 @@ use std::{
 };
 
 use docket_actors::{AnswerForwarded, Place};
+use docket_engine::access::Principal;
 use docket_proto::{peer::forward_reply::Result as Forwarded, peer_call::Forward};
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
@@ -20,8 +21,9 @@ use crate::{
     gate::{
         CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
         body::code_of,
-        methods::{Flow, Method},
+        methods::{Flow, Method, PLACE_ORDER},
     },
+    services::order::place_forwarded,
 };
 
 /// Answers clients' calls that other nodes have let in.
@@ -75,6 +77,16 @@ async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
         }
     };
     permit.begin();
+    if method.rule.path == PLACE_ORDER {
+        let placed = async {
+            let context = context(method, call.principal, deadline)?;
+            place_forwarded(&forwarder.docket, &context, &call.message).await
+        };
+        return match placed.await {
+            Ok(order) => Forwarded::Message(order.into()),
+            Err(refusal) => refused(refusal),
+        };
+    }
     let body = RequestBody::whole(
         frame(&call.message),
         Arc::clone(&permit),
@@ -87,6 +99,25 @@ async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
     match method.route.call(request).await {
         Ok(response) => taken(response).await,
         Err(never) => match never {},
+    }
+}
+
+/// As whom a call is done that asks for credentials.
+fn context(method: &Method, principal: Option<Principal>, deadline: Instant) -> Result<CallContext, Refusal> {
+    match (&method.rule.grant, principal) {
+        (Some(grant), Some(principal)) => Ok(CallContext {
+            principal: Arc::new(principal),
+            grant,
+            deadline: Some(deadline),
+        }),
+        _ => {
+            let message = "this method needs credentials";
+            Err(Refusal::new(
+                Code::Unauthenticated,
+                "CREDENTIALS_MISSING",
+                message,
+            ))
+        }
     }
 }
 
@@ -108,31 +139,16 @@ fn request(
     {
         headers.insert(TRACEPARENT, trace);
     }
-    match (&method.rule.grant, call.principal) {
-        (Some(grant), Some(principal)) => {
-            let context = CallContext {
-                principal: Arc::new(principal),
-                grant,
-                deadline: Some(deadline),
-            };
-            request.extensions_mut().insert(context);
-        }
-        (Some(_), None) => {
-            let message = "this method needs credentials";
-            return Err(Refusal::new(
-                Code::Unauthenticated,
-                "CREDENTIALS_MISSING",
-                message,
-            ));
-        }
+    if method.rule.grant.is_some() {
+        let context = context(method, call.principal, deadline)?;
+        request.extensions_mut().insert(context);
+    } else {
         // Who has no name is told apart by address.
-        (None, _) => {
-            let address: IpAddr = call.address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-            request.extensions_mut().insert(TcpConnectInfo {
-                local_addr: None,
-                remote_addr: Some(SocketAddr::new(address, 0)),
-            });
-        }
+        let address: IpAddr = call.address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        request.extensions_mut().insert(TcpConnectInfo {
+            local_addr: None,
+            remote_addr: Some(SocketAddr::new(address, 0)),
+        });
     }
     Ok(request)
 }

@@ -5,6 +5,7 @@
 use docket_actors::Key;
 use docket_engine::{CustomerId, Sku};
 use docket_proto::{
+    ReceivedOrder,
     api::names::{parse_customer_name, parse_item_name, parse_order_name},
     v1,
 };
@@ -56,7 +57,7 @@ static KEYED: [(&str, Find); 19] = [
         order(&decode::<v1::GetOrderRequest>(message)?.name)
     }),
     ("/docket.v1.OrderService/PlaceOrder", |message| {
-        customer(&decode::<v1::PlaceOrderRequest>(message)?.customer)
+        customer(ReceivedOrder::decode(message).ok()?.customer())
     }),
 ];
 

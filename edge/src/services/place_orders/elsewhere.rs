@@ -2,26 +2,23 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use docket_actors::{Call, CallError, Docket, Key, Place, PlaceOrder};
 use docket_engine::{Order, access::Principal};
-use docket_proto::{ReceivedOrder, v1};
-use prost::Message as _;
+use docket_proto::ReceivedOrder;
 use tonic::Status;
 
-use crate::{
-    errors::Refusal,
-    gate::forward::{Asked, Forwarder, Here, Routed},
+use crate::gate::{
+    forward::{Asked, Forwarder, Here, Routed},
+    methods::PLACE_ORDER,
 };
-
-/// What one order of a stream is to another node.
-const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 
 /// What became of an order.
 pub(super) enum Outcome {
     /// This node has answered it.
     Here(Result<Arc<Order>, CallError>),
-    /// The node that leads its customer has placed it.
-    There(Box<v1::Order>),
+    /// The node that leads its customer has placed it: the bytes of its `Order`.
+    There(Bytes),
     /// That node refused it, or could not be asked.
     Refused(Status),
 }
@@ -72,13 +69,7 @@ pub(super) async fn place_where_led(
     };
     match forwarder.route(&asked, here).await {
         Routed::Here(answer) => Outcome::Here(answer),
-        Routed::There { message, leader } => match v1::Order::decode(message) {
-            Ok(order) => Outcome::There(Box::new(order)),
-            Err(error) => {
-                tracing::error!(%leader, %error, "what a node says of an order is not understood");
-                Outcome::Refused(Refusal::from(CallError::OutcomeUnknown).into())
-            }
-        },
+        Routed::There { message, .. } => Outcome::There(message),
         Routed::Refused { status, .. } => Outcome::Refused(status),
     }
 }

@@ -6,9 +6,12 @@ use std::{
     time::Instant,
 };
 
-use docket_actors::Placing;
+use docket_actors::{CallError, Placing};
 use futures::{FutureExt as _, future::BoxFuture};
-use tokio::time::{Sleep, sleep_until};
+use tokio::{
+    task::unconstrained,
+    time::{Sleep, sleep_until},
+};
 
 use super::{elsewhere::Outcome, window::Place};
 use crate::gate::admission::Permit;
@@ -51,6 +54,25 @@ impl InFlight {
             Self::Routed(_) => None,
         }
     }
+
+    /// Answers it, if it is late by now. What the node has said of it in time, and nobody has heard yet, counts.
+    pub(super) fn give_up(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Settled> {
+        let Self::Here { placing, about } = self else {
+            return None;
+        };
+        if placing.deadline().is_none_or(|deadline| deadline > now) {
+            return None;
+        }
+        // Also where this task has polled so much that it is to let others go first: then nothing would seem to be said.
+        let outcome = match unconstrained(&mut *placing).poll_unpin(cx) {
+            Poll::Ready(outcome) => outcome,
+            // It is tried again, which has a time limit of its own.
+            Poll::Pending if placing.deadline().is_none() => return None,
+            Poll::Pending => Err(CallError::DeadlineExceeded),
+        };
+        let (about, outcome) = (about.take()?, Outcome::Here(outcome));
+        Some(Settled { about, outcome })
+    }
 }
 
 impl Future for InFlight {
@@ -72,4 +94,68 @@ impl Future for InFlight {
 
 pub(super) fn timer(until: Instant) -> Pin<Box<Sleep>> {
     Box::pin(sleep_until(until.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, task::Waker, time::Duration};
+
+    use docket_actors::{Call, Docket, Options, PlaceOrder};
+    use docket_engine::{Amount, CustomerId, Line, Quantity, Sku};
+
+    use super::{super::window::Window, *};
+    use crate::{
+        config::AdmissionConfig,
+        gate::admission::{Admission, Kind},
+    };
+
+    #[tokio::test]
+    async fn what_was_said_in_time_counts_also_where_it_is_heard_too_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let docket = Docket::open(Options::new(dir.path())).await.unwrap();
+        docket.ready().await;
+        let nobody = PlaceOrder {
+            customer: CustomerId::new("nobody").unwrap(),
+            currency: "EUR".parse().unwrap(),
+            lines: Arc::new([Line {
+                sku: Sku::new("nut").unwrap(),
+                quantity: Quantity(1),
+                unit_price: Amount(1),
+            }]),
+        };
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let call = Call {
+            deadline: Some(deadline),
+            ..Call::default()
+        };
+        let admission = Admission::new(AdmissionConfig::default());
+        let mut in_flight = InFlight::Here {
+            placing: docket.place_order(call, nobody.clone()).untimed(),
+            about: Some(About {
+                request_id: "r".to_owned(),
+                started: Instant::now(),
+                place: Window::new(1, 1).take(1),
+                permit: admission.admit(Kind::Order, 0).unwrap(),
+            }),
+        };
+        // Whoever comes later is answered later.
+        while Instant::now() <= deadline {
+            docket
+                .place_order(Call::default(), nobody.clone())
+                .await
+                .unwrap_err();
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(
+            in_flight
+                .give_up(deadline - Duration::from_millis(1), &mut cx)
+                .is_none()
+        );
+        let settled = in_flight.give_up(Instant::now(), &mut cx).unwrap();
+        assert!(
+            matches!(settled.outcome, Outcome::Here(Err(CallError::Rejected(_)))),
+            "it was refused, and not late"
+        );
+        docket.close(Duration::from_secs(10)).await.unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
-use docket_proto::{PlaceOrdersAnswer, api::show, v1};
+use docket_proto::{PlaceOrdersAnswer, api::show, encode_order, v1};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -122,11 +122,16 @@ proptest! {
             request_id: request_id.clone(),
             result: Some(v1::place_orders_response::Result::Order(Box::new(show::order_to_proto(&order)))),
         };
-        let mut bytes = Vec::new();
-        PlaceOrdersAnswer::Placed { request_id, order: Arc::new(order) }.put(&mut bytes);
-        prop_assert_eq!(&bytes, &message.encode_to_vec());
-        let mut again = Vec::new();
-        PlaceOrdersAnswer::from(message).put(&mut again);
-        prop_assert_eq!(bytes, again);
+        let elsewhere = encode_order(&order).into();
+        let expected = message.encode_to_vec();
+        for answer in [
+            PlaceOrdersAnswer::Placed { request_id: request_id.clone(), order: Arc::new(order) },
+            PlaceOrdersAnswer::Elsewhere { request_id, order: elsewhere },
+            PlaceOrdersAnswer::from(message),
+        ] {
+            let mut bytes = Vec::new();
+            answer.put(&mut bytes);
+            prop_assert_eq!(&bytes, &expected);
+        }
     }
 }
