@@ -54,6 +54,8 @@ pub struct Committed {
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
     pub(crate) fences: Fences,
     last_time: AtomicI64,
+    /// The request of the record that is applied now ([`mark`]), or 0: what it changes is seen a moment before it is remembered.
+    remembering: AtomicU64,
     /// What the entry that is applied now, or was last, has made of the state.
     pub(crate) effects: Effects,
     /// Index after that of the last entry that was applied.
@@ -65,6 +67,11 @@ pub struct Committed {
     drops: AtomicU64,
     /// The snapshots of it that are being written.
     pub(crate) captures: Captures,
+}
+
+/// What stands for a request that is being remembered. Another with the same mark is looked at once more, for nothing.
+fn mark(request: Request) -> u64 {
+    request.key as u64 | 1
 }
 
 /// What became of a record.
@@ -104,6 +111,7 @@ impl Committed {
             skus: RwLock::default(),
             fences: Fences::default(),
             last_time: AtomicI64::new(0),
+            remembering: AtomicU64::new(0),
             effects: Effects::default(),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
@@ -122,6 +130,7 @@ impl Committed {
             self.refuse(record);
             return Ok(Applied::Conflict);
         }
+        self.begin_remembering(record.request);
         for event in &record.events {
             match &event.fact {
                 Fact::Order(id, fact) => self.apply_order(*id, fact, record.time)?,
@@ -141,9 +150,21 @@ impl Committed {
         {
             self.remember(request, record);
         }
+        self.begin_remembering(None);
         self.last_time.fetch_max(record.time.0, Ordering::Relaxed);
         self.forget_requests();
         Ok(Applied::Done)
+    }
+
+    pub(crate) fn begin_remembering(&self, request: Option<Request>) {
+        let mark = request.map_or(0, mark);
+        self.remembering.store(mark, Ordering::SeqCst);
+    }
+
+    /// Whether a request was done, or is being done at this moment. Who has seen what it changed is told so.
+    pub(crate) fn has_done(&self, request: Request) -> bool {
+        // In this order: it is remembered before it is no longer being remembered.
+        self.remembering.load(Ordering::SeqCst) == mark(request) || self.requests.contains_key(request.key)
     }
 
     /// Takes nothing more from the lives that decided a record which did not fit: what they decided after it rests on it,

@@ -241,4 +241,39 @@ mod tests {
         assert_eq!(placed.await.unwrap().unwrap_err(), Failure::Gone);
         docket.close(Duration::from_secs(10)).await.unwrap();
     }
+
+    #[tokio::test]
+    async fn who_refuses_what_is_being_done_looks_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docket, place) = shop(Options::new(dir.path())).await;
+        let customer = place.customer.clone();
+        let request = Content::of("PlaceOrder")
+            .order(place.currency, &place.lines)
+            .about_customer(&customer, "r");
+        let refuse = |request| {
+            let (shard, caller, answer) = caller(&docket, &customer);
+            let rejection = Rejection::CustomerNotFound {
+                customer: customer.clone(),
+            };
+            shard.refuse(shard.begin_life(), Some(request), caller, rejection);
+            answer
+        };
+        let is_refused = |answered| matches!(answered, Ok(Ok(Reply::Rejected(_))));
+        assert!(is_refused(refuse(request).await));
+
+        // Its change may be seen, and it is not remembered yet.
+        let (shard, ..) = caller(&docket, &customer);
+        shard.committed().begin_remembering(Some(request));
+        assert_eq!(refuse(request).await.unwrap().unwrap_err(), Failure::Gone);
+        shard.committed().begin_remembering(None);
+        assert!(is_refused(refuse(request).await));
+
+        let call = Call {
+            request_id: Some("r".to_owned()),
+            ..Call::default()
+        };
+        docket.place_order(call, place).await.unwrap();
+        assert_eq!(refuse(request).await.unwrap().unwrap_err(), Failure::Gone);
+        docket.close(Duration::from_secs(10)).await.unwrap();
+    }
 }

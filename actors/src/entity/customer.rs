@@ -330,7 +330,7 @@ impl CustomerEntity {
                     settled: None,
                 });
             }
-            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+            Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
     }
 

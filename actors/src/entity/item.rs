@@ -196,7 +196,7 @@ impl ItemEntity {
                 }
                 None => self.unchanged(shard, request, caller),
             },
-            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+            Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a shard's actors hand to its proposer: records, and the answers that wait for those before them.
 
-use docket_engine::{EntityId, Record, Request, Unchanged, Version};
+use docket_engine::{EntityId, Record, Rejection, Request, Unchanged, Version};
 
 use super::{Life, Shard};
 use crate::{
@@ -47,6 +47,15 @@ impl Shard {
             settled: None,
         };
         self.submit(life, record, after);
+    }
+
+    /// Answers a request that its entity refuses. If it was done the entity was loaded behind that, and a moment before it was remembered:
+    /// then its caller tries again, and finds the answer.
+    pub(crate) fn refuse(&self, life: Life, request: Option<Request>, caller: Caller, rejection: Rejection) {
+        match request {
+            Some(request) if self.committed.has_done(request) => self.retry_behind_barrier(life, caller),
+            _ => self.answer(life, caller, Reply::Rejected(rejection)),
+        }
     }
 
     /// Does something when all that was submitted before is committed.

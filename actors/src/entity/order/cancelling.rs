@@ -61,7 +61,7 @@ impl OrderEntity {
                 self.cancelling = true;
                 self.unhold(shard, decision.events, request);
             }
-            Err(rejection) => shard.answer(self.life, caller, Reply::Rejected(rejection)),
+            Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
     }
 
