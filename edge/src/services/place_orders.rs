@@ -33,11 +33,12 @@ use std::{
 use docket_actors::Docket;
 use docket_engine::{
     Order,
-    access::{Owner, permit},
+    access::{Owner, Principal, permit},
 };
 use docket_proto::{
     PlaceOrdersAnswer, ReceivedOrder,
     api::orders,
+    peer_call::ForwardedPrincipal,
     v1::{PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
 use futures::{FutureExt, Stream, stream::FuturesUnordered};
@@ -111,6 +112,8 @@ struct Driver {
     /// The headers of the call, with its credential.
     headers: HeaderMap,
     authenticated: Instant,
+    /// Who sends it, as other nodes are told.
+    written: Option<(Arc<Principal>, ForwardedPrincipal)>,
     incoming: Streaming<ReceivedOrder>,
     /// An order that was read when the node was full.
     held: Option<Read>,
@@ -165,6 +168,7 @@ impl Answers {
             context,
             headers: metadata.into_headers(),
             authenticated: Instant::now(),
+            written: None,
             incoming,
             held: None,
             turn: Turn::default(),
@@ -335,6 +339,19 @@ impl Driver {
         Ok(())
     }
 
+    /// Whose orders these are, for other nodes: written anew only when it may have changed.
+    fn forwarded_principal(&mut self) -> ForwardedPrincipal {
+        let principal = &self.context.principal;
+        match &self.written {
+            Some((of, written)) if Arc::ptr_eq(of, principal) => written.clone(),
+            _ => {
+                let written = ForwardedPrincipal::of(principal);
+                self.written = Some((Arc::clone(principal), written.clone()));
+                written
+            }
+        }
+    }
+
     /// What the gate checks of a unary call, for one message.
     fn check(&self, request: &ReceivedOrder) -> Result<orders::PlaceOrder, Refusal> {
         let StreamBounds {
@@ -381,7 +398,7 @@ impl Driver {
         };
         let docket = self.docket.clone();
         let asking = Asking {
-            principal: Arc::clone(&self.context.principal),
+            principal: self.forwarded_principal(),
             traceparent: forward::traceparent(&self.headers),
             deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
         };

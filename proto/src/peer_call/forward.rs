@@ -18,11 +18,36 @@ pub struct Forward {
     /// The request.
     pub message: Bytes,
     /// Who calls; `None` for methods that need no credentials.
-    pub principal: Option<Principal>,
+    pub principal: Option<ForwardedPrincipal>,
     /// The client's IP address.
     pub address: String,
     /// W3C trace context; empty where there is none.
     pub traceparent: String,
+}
+
+/// A principal on its way to another node. Whoever makes many calls is written once, and read once by who remembers what the bytes were.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ForwardedPrincipal(Bytes);
+
+impl ForwardedPrincipal {
+    /// Writes a principal.
+    pub fn of(principal: &Principal) -> Self {
+        Self(put_principal(principal).encode_to_vec().into())
+    }
+
+    /// The principal.
+    ///
+    /// # Errors
+    /// Where there is none that this program knows.
+    pub fn decode(&self) -> Result<Principal, BadCall> {
+        let taken = pb::ForwardPrincipal::decode(&*self.0).map_err(malformed)?;
+        take_principal(&taken)
+    }
+
+    /// The same in memory of its own: what was received holds on to all that came with it.
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
 }
 
 impl Forward {
@@ -32,7 +57,7 @@ impl Forward {
             version: VERSION,
             method: self.method,
             message: self.message,
-            principal: self.principal.as_ref().map(put_principal),
+            principal: self.principal.map(|principal| principal.0).unwrap_or_default(),
             address: self.address,
             traceparent: self.traceparent,
         };
@@ -49,7 +74,8 @@ impl Forward {
         Ok(Self {
             method: request.method,
             message: request.message,
-            principal: request.principal.as_ref().map(take_principal).transpose()?,
+            principal: Some(ForwardedPrincipal(request.principal))
+                .filter(|principal| !principal.0.is_empty()),
             address: request.address,
             traceparent: request.traceparent,
         })

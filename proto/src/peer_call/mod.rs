@@ -14,7 +14,7 @@ use prost::Message;
 use crate::peer as pb;
 
 pub use changes::{Changes, ChangesAsk, NoChanges, ShardChanges};
-pub use forward::{Forward, decode_forwarded, encode_forwarded};
+pub use forward::{Forward, ForwardedPrincipal, decode_forwarded, encode_forwarded};
 pub use page::{Page, PageAsk, PageOf};
 pub use step::{Step, StepAction, StepAnswer};
 
@@ -300,20 +300,28 @@ mod tests {
                 Credential::Session(SessionId([8; 16])),
             ),
         ] {
+            let principal = Principal {
+                account: Username::new("root").unwrap(),
+                role,
+                customer: customer.map(|id| CustomerId::new(id).unwrap()),
+                scopes: Scopes::of(&[Scope::Read, Scope::Operations]),
+                credential,
+            };
             let forward = Forward {
                 method: "/docket.v1.OrderService/GetOrder".into(),
                 message: Bytes::from_static(b"message"),
-                principal: Some(Principal {
-                    account: Username::new("root").unwrap(),
-                    role,
-                    customer: customer.map(|id| CustomerId::new(id).unwrap()),
-                    scopes: Scopes::of(&[Scope::Read, Scope::Operations]),
-                    credential,
-                }),
+                principal: Some(ForwardedPrincipal::of(&principal)),
                 address: "::1".into(),
                 traceparent: String::new(),
             };
-            assert_eq!(Forward::decode(forward.clone().encode()).unwrap(), forward);
+            let decoded = Forward::decode(forward.clone().encode()).unwrap();
+            assert_eq!(decoded, forward);
+            assert_eq!(decoded.principal.unwrap().detached().decode().unwrap(), principal);
+            let open = Forward {
+                principal: None,
+                ..forward
+            };
+            assert_eq!(Forward::decode(open.clone().encode()).unwrap(), open);
         }
     }
 

@@ -8,10 +8,14 @@ use std::{
 
 use docket_actors::{AnswerForwarded, Place};
 use docket_engine::access::Principal;
-use docket_proto::{peer::forward_reply::Result as Forwarded, peer_call::Forward};
+use docket_proto::{
+    peer::forward_reply::Result as Forwarded,
+    peer_call::{BadCall, Forward, ForwardedPrincipal},
+};
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
@@ -30,31 +34,55 @@ use crate::{
 pub(crate) struct Answering {
     /// Weak, since the gate has the node, and the node this.
     gate: Weak<Gate>,
+    callers: Arc<Callers>,
+}
+
+/// Who has called last: whoever makes many calls is read once.
+#[derive(Default)]
+struct Callers(Mutex<Vec<(ForwardedPrincipal, Arc<Principal>)>>);
+
+/// So many are remembered.
+const CALLERS_MAX: usize = 16;
+
+impl Callers {
+    fn read(&self, forwarded: &ForwardedPrincipal) -> Result<Arc<Principal>, BadCall> {
+        let mut known = self.0.lock();
+        if let Some((_, principal)) = known.iter().find(|(bytes, _)| bytes == forwarded) {
+            return Ok(Arc::clone(principal));
+        }
+        let principal = Arc::new(forwarded.decode()?);
+        if known.len() == CALLERS_MAX {
+            known.clear();
+        }
+        known.push((forwarded.detached(), Arc::clone(&principal)));
+        Ok(principal)
+    }
 }
 
 impl Answering {
     pub(crate) fn new(gate: &Arc<Gate>) -> Self {
         Self {
             gate: Arc::downgrade(gate),
+            callers: Arc::default(),
         }
     }
 }
 
 impl AnswerForwarded for Answering {
     fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded> {
-        let gate = self.gate.upgrade();
+        let (gate, callers) = (self.gate.upgrade(), Arc::clone(&self.callers));
         async move {
             let Some(gate) = gate else {
                 return refused(Refusal::stopping());
             };
             let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
-            answer(&gate, call, deadline).instrument(span).await
+            answer(&gate, &callers, call, deadline).instrument(span).await
         }
         .boxed()
     }
 }
 
-async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
+async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant) -> Forwarded {
     let found = gate.methods.find(&call.method).map(|(_, method)| method);
     let found = found.filter(|method| method.flow == Flow::Unary);
     let (Some(method), Some(forwarder)) = (found, &gate.forwarder) else {
@@ -79,7 +107,7 @@ async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
     permit.begin();
     if method.rule.path == PLACE_ORDER {
         let placed = async {
-            let context = context(method, call.principal, deadline)?;
+            let context = context(method, callers, call.principal.as_ref(), deadline)?;
             place_forwarded(&forwarder.docket, &context, &call.message).await
         };
         return match placed.await {
@@ -92,7 +120,7 @@ async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
         Arc::clone(&permit),
         Arc::clone(&gate.telemetry),
     );
-    let request = match request(method, call, body, deadline) {
+    let request = match request(method, callers, call, body, deadline) {
         Ok(request) => request,
         Err(refusal) => return refused(refusal),
     };
@@ -103,10 +131,17 @@ async fn answer(gate: &Gate, call: Forward, deadline: Instant) -> Forwarded {
 }
 
 /// As whom a call is done that asks for credentials.
-fn context(method: &Method, principal: Option<Principal>, deadline: Instant) -> Result<CallContext, Refusal> {
+fn context(
+    method: &Method,
+    callers: &Callers,
+    principal: Option<&ForwardedPrincipal>,
+    deadline: Instant,
+) -> Result<CallContext, Refusal> {
     match (&method.rule.grant, principal) {
         (Some(grant), Some(principal)) => Ok(CallContext {
-            principal: Arc::new(principal),
+            principal: callers
+                .read(principal)
+                .map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())))?,
             grant,
             deadline: Some(deadline),
         }),
@@ -124,6 +159,7 @@ fn context(method: &Method, principal: Option<Principal>, deadline: Instant) -> 
 /// The call as it would have arrived here.
 fn request(
     method: &Method,
+    callers: &Callers,
     call: Forward,
     body: RequestBody,
     deadline: Instant,
@@ -140,7 +176,7 @@ fn request(
         headers.insert(TRACEPARENT, trace);
     }
     if method.rule.grant.is_some() {
-        let context = context(method, call.principal, deadline)?;
+        let context = context(method, callers, call.principal.as_ref(), deadline)?;
         request.extensions_mut().insert(context);
     } else {
         // Who has no name is told apart by address.
@@ -185,4 +221,32 @@ fn failed(status: Option<Status>) -> Forwarded {
 
 fn refused(refusal: Refusal) -> Forwarded {
     Forwarded::Status(put_status(&refusal.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::access::{ApiKeyId, Credential, Role, Username};
+
+    use super::*;
+
+    #[test]
+    fn who_calls_again_is_read_once_and_not_so_many_are_remembered() {
+        let callers = Callers::default();
+        let principal = |id: u8| Principal {
+            account: Username::new("shop").unwrap(),
+            role: Role::Service,
+            customer: None,
+            scopes: Role::Service.scopes(),
+            credential: Credential::ApiKey(ApiKeyId([id; 12])),
+        };
+        let read = |id| callers.read(&ForwardedPrincipal::of(&principal(id))).unwrap();
+        let first = read(0);
+        assert_eq!(*first, principal(0));
+        assert!(Arc::ptr_eq(&first, &read(0)));
+        for id in 1..=100 {
+            assert_eq!(*read(id), principal(id));
+            assert!(callers.0.lock().len() <= CALLERS_MAX);
+        }
+        assert_eq!(*read(0), principal(0));
+    }
 }

@@ -19,16 +19,14 @@ mod keys;
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use docket_actors::{CallError, Docket, Key, Place};
-use docket_engine::access::Principal;
 use docket_proto::{
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
-    peer_call::Forward,
+    peer_call::{Forward, ForwardedPrincipal},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -73,7 +71,7 @@ pub(crate) struct Asked {
     pub(crate) key: Key,
     pub(crate) method: &'static str,
     pub(crate) message: Bytes,
-    pub(crate) principal: Option<Arc<Principal>>,
+    pub(crate) principal: Option<ForwardedPrincipal>,
     pub(crate) address: String,
     pub(crate) traceparent: String,
     pub(crate) deadline: Instant,
@@ -194,7 +192,7 @@ impl Forwarder {
                 key: keys::key_of(method, &message)?,
                 method,
                 message,
-                principal: context.map(|context| Arc::clone(&context.principal)),
+                principal: context.map(|context| ForwardedPrincipal::of(&context.principal)),
                 address: client.ip().to_string(),
                 traceparent: traceparent(&parts.headers),
                 deadline,
@@ -254,7 +252,7 @@ impl Asked {
         Forward {
             method: self.method.to_owned(),
             message: self.message.clone(),
-            principal: self.principal.as_deref().cloned(),
+            principal: self.principal.clone(),
             address: self.address.clone(),
             traceparent: self.traceparent.clone(),
         }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use docket_actors::{Call, CallError, Docket, Key, Place, PlaceOrder};
-use docket_engine::{Order, access::Principal};
-use docket_proto::ReceivedOrder;
+use docket_engine::Order;
+use docket_proto::{ReceivedOrder, peer_call::ForwardedPrincipal};
 use tonic::Status;
 
 use crate::gate::{
@@ -25,7 +25,7 @@ pub(super) enum Outcome {
 
 /// As whom, how long, and in which trace another node is asked.
 pub(super) struct Asking {
-    pub(super) principal: Arc<Principal>,
+    pub(super) principal: ForwardedPrincipal,
     pub(super) traceparent: String,
     pub(super) deadline: Instant,
 }
