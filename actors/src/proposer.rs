@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
-use docket_engine::{Decider, OrderId, OrderState, Record};
+use docket_engine::{Decider, OrderId, OrderState, Record, Rejection, Request};
 use futures::{StreamExt, stream::FuturesOrdered};
 use metrics::Counter;
 use tokio::{
@@ -70,6 +70,12 @@ pub(crate) enum After {
     Answered { ask: Ask, result: Result<(), StepError> },
     /// A caller tries again.
     Retry { caller: Caller },
+    /// A caller is refused; unless the same request has been done meanwhile: then it tries again, and finds the answer.
+    Refuse {
+        caller: Caller,
+        request: Request,
+        rejection: Rejection,
+    },
     /// It counts for the order, as its first event.
     Placed {
         order: OrderId,
@@ -85,7 +91,9 @@ impl Submission {
     fn is_awaited(&self) -> bool {
         match &self.after {
             After::Answer { callers, settled, .. } => !callers.is_empty() || settled.is_none(),
-            After::Answered { .. } | After::Retry { .. } | After::Placed { .. } => true,
+            After::Answered { .. } | After::Retry { .. } | After::Refuse { .. } | After::Placed { .. } => {
+                true
+            }
             After::Recorded => false,
         }
     }
@@ -115,6 +123,14 @@ impl After {
             }
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
+            Self::Refuse {
+                caller,
+                request,
+                rejection,
+            } => match shard.committed().has_done(request) {
+                true => caller.fail(Failure::Gone),
+                false => caller.answer(Reply::Rejected(rejection)),
+            },
             Self::Placed {
                 order,
                 decider,
@@ -148,7 +164,7 @@ impl After {
                 }
             }
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
-            Self::Retry { caller } => caller.fail(failure),
+            Self::Retry { caller } | Self::Refuse { caller, .. } => caller.fail(failure),
             Self::Placed { order, decider, .. } => {
                 shard.answer_order(order, OrderMessage::Failed { decider, failure });
             }

@@ -66,7 +66,13 @@ impl Docket {
             Err(error) => Placing::refused(error),
             Ok((asked, Some(stored))) => {
                 let repeated = async move {
-                    barrier(&asked.shard).await?;
+                    let led = barrier(&asked.shard);
+                    match asked.deadline {
+                        None => led.await,
+                        Some(deadline) => tokio::time::timeout_at(deadline.into(), led)
+                            .await
+                            .map_err(|_elapsed| CallError::DeadlineExceeded)?,
+                    }?;
                     asked.follow(stored).await
                 };
                 Placing::repeated(repeated.boxed())
@@ -265,6 +271,11 @@ mod tests {
         let (shard, ..) = caller(&docket, &customer);
         shard.committed().begin_remembering(Some(request));
         assert_eq!(refuse(request).await.unwrap().unwrap_err(), Failure::Gone);
+        shard.committed().begin_remembering(None);
+        // Nothing is known of it when it is refused, and it is done before anybody hears of that.
+        let answer = refuse(request);
+        shard.committed().begin_remembering(Some(request));
+        assert_eq!(answer.await.unwrap().unwrap_err(), Failure::Gone);
         shard.committed().begin_remembering(None);
         assert!(is_refused(refuse(request).await));
 

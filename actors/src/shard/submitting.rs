@@ -49,12 +49,19 @@ impl Shard {
         self.submit(life, record, after);
     }
 
-    /// Answers a request that its entity refuses. If it was done the entity was loaded behind that, and a moment before it was remembered:
-    /// then its caller tries again, and finds the answer.
+    /// Answers a request that its entity refuses, when all that the answer may depend on is committed. It may have been done all the same: by
+    /// an earlier life of the entity, of which this one does not know, or a moment before it was remembered.
     pub(crate) fn refuse(&self, life: Life, request: Option<Request>, caller: Caller, rejection: Rejection) {
         match request {
-            Some(request) if self.committed.has_done(request) => self.retry_behind_barrier(life, caller),
-            _ => self.answer(life, caller, Reply::Rejected(rejection)),
+            None => self.answer(life, caller, Reply::Rejected(rejection)),
+            Some(request) => self.barrier(
+                life,
+                After::Refuse {
+                    caller,
+                    request,
+                    rejection,
+                },
+            ),
         }
     }
 

@@ -75,8 +75,8 @@ fn placing(docket: &Docket, context: &CallContext, request: &ReceivedOrder) -> R
     Ok(docket.place_order(context.call(request_id), order))
 }
 
-/// What the service does with a `PlaceOrderRequest` that another node has let in, without the service: of a stream's orders that
-/// are led here, each comes as such a call. Answers with the bytes of an `Order`.
+/// What the service does with a `PlaceOrderRequest` that another node has let in, as a call or from a stream, without the service: a request
+/// and a response of HTTP for each would cost more than the order. Answers with the bytes of an `Order`.
 pub(crate) async fn place_forwarded(
     docket: &Docket,
     context: &CallContext,

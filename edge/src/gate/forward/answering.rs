@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use docket_actors::{AnswerForwarded, Place};
+use docket_actors::{AnswerForwarded, CallError, Place};
 use docket_engine::access::Principal;
 use docket_proto::{
     peer::forward_reply::Result as Forwarded,
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
-use super::{FRAME_HEAD, TRACEPARENT, frame, keys, put_status};
+use super::{FRAME_HEAD, RETRY, TRACEPARENT, frame, keys, put_status};
 use crate::{
     errors::Refusal,
     gate::{
@@ -46,15 +46,20 @@ const CALLERS_MAX: usize = 16;
 
 impl Callers {
     fn read(&self, forwarded: &ForwardedPrincipal) -> Result<Arc<Principal>, BadCall> {
+        let known = |known: &[(ForwardedPrincipal, Arc<Principal>)]| {
+            let found = known.iter().find(|(bytes, _)| bytes == forwarded);
+            found.map(|(_, principal)| Arc::clone(principal))
+        };
+        if let Some(principal) = known(&self.0.lock()) {
+            return Ok(principal);
+        }
+        let read = (forwarded.detached(), Arc::new(forwarded.decode()?));
+        let principal = Arc::clone(&read.1);
         let mut known = self.0.lock();
-        if let Some((_, principal)) = known.iter().find(|(bytes, _)| bytes == forwarded) {
-            return Ok(Arc::clone(principal));
-        }
-        let principal = Arc::new(forwarded.decode()?);
         if known.len() == CALLERS_MAX {
-            known.clear();
+            known.remove(0);
         }
-        known.push((forwarded.detached(), Arc::clone(&principal)));
+        known.push(read);
         Ok(principal)
     }
 }
@@ -108,6 +113,11 @@ async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant
     if method.rule.path == PLACE_ORDER {
         let placed = async {
             let context = context(method, callers, call.principal.as_ref(), deadline)?;
+            let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
+            if bytes > most {
+                let larger = format!("it has {bytes} bytes, and may have {most}");
+                return Err(Refusal::unreadable(&Status::out_of_range(larger)));
+            }
             place_forwarded(&forwarder.docket, &context, &call.message).await
         };
         return match placed.await {
@@ -139,9 +149,14 @@ fn context(
 ) -> Result<CallContext, Refusal> {
     match (&method.rule.grant, principal) {
         (Some(grant), Some(principal)) => Ok(CallContext {
-            principal: callers
-                .read(principal)
-                .map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())))?,
+            // A newer node says of it what this one does not know: nothing was done, and that is not the client's fault.
+            principal: callers.read(principal).map_err(|error| {
+                tracing::error!(%error, "who calls by way of another node is not understood");
+                Refusal::from(CallError::Unavailable {
+                    reason: "this node does not understand who calls",
+                    retry_after: RETRY,
+                })
+            })?,
             grant,
             deadline: Some(deadline),
         }),

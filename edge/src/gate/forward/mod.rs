@@ -3,7 +3,7 @@
 //! ```text
 //!   gate ─▶ Forwarder ─▶ led here: service
 //!                │
-//!                └─────▶ led elsewhere: method, message, principal ─▶ Answering on that node ─▶ service there
+//!                └─────▶ led elsewhere: method, message, principal ─▶ Answering on that node ─▶ service there (an order: at once)
 //! ```
 //!
 //! What it guarantees:

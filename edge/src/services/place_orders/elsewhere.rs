@@ -8,9 +8,12 @@ use docket_engine::Order;
 use docket_proto::{ReceivedOrder, peer_call::ForwardedPrincipal};
 use tonic::Status;
 
-use crate::gate::{
-    forward::{Asked, Forwarder, Here, Routed},
-    methods::PLACE_ORDER,
+use crate::{
+    errors::Refusal,
+    gate::{
+        forward::{Asked, Forwarder, Here, Routed},
+        methods::PLACE_ORDER,
+    },
 };
 
 /// What became of an order.
@@ -69,7 +72,12 @@ pub(super) async fn place_where_led(
     };
     match forwarder.route(&asked, here).await {
         Routed::Here(answer) => Outcome::Here(answer),
-        Routed::There { message, .. } => Outcome::There(message),
+        Routed::There { message, leader } if message.is_empty() => {
+            tracing::error!(%leader, "a node says nothing of an order");
+            Outcome::Refused(Refusal::from(CallError::OutcomeUnknown).into())
+        }
+        // What was received holds on to all that came with it.
+        Routed::There { message, .. } => Outcome::There(Bytes::copy_from_slice(&message)),
         Routed::Refused { status, .. } => Outcome::Refused(status),
     }
 }
