@@ -158,13 +158,14 @@ impl Committed {
 
     pub(crate) fn begin_remembering(&self, request: Option<Request>) {
         let mark = request.map_or(0, mark);
-        self.remembering.store(mark, Ordering::SeqCst);
+        // Who sees what the record changes has taken a lock that was let go behind this.
+        self.remembering.store(mark, Ordering::Release);
     }
 
     /// Whether a request was done, or is being done at this moment. Who has seen what it changed is told so.
     pub(crate) fn has_done(&self, request: Request) -> bool {
         // In this order: it is remembered before it is no longer being remembered.
-        self.remembering.load(Ordering::SeqCst) == mark(request) || self.requests.contains_key(request.key)
+        self.remembering.load(Ordering::Acquire) == mark(request) || self.requests.contains_key(request.key)
     }
 
     /// Takes nothing more from the lives that decided a record which did not fit: what they decided after it rests on it,
