@@ -61,17 +61,24 @@ impl Docket {
             tries.begin(shard)?;
             let (caller, answer) = Caller::new(deadline, permit.clone());
             send(caller);
-            let answer = match deadline {
-                Some(deadline) => tokio::time::timeout_at(deadline.into(), answer)
-                    .await
-                    .map_err(|_| CallError::DeadlineExceeded)?,
-                None => answer.await,
-            };
-            match answer.unwrap_or(Err(Failure::Gone)) {
+            match within(deadline, answer).await?.unwrap_or(Err(Failure::Gone)) {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => tries.failed(failure)?,
             }
         }
+    }
+}
+
+/// What comes of something, if that is in time.
+pub(super) async fn within<T>(
+    deadline: Option<Instant>,
+    future: impl Future<Output = T>,
+) -> Result<T, CallError> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), future)
+            .await
+            .map_err(|_elapsed| CallError::DeadlineExceeded),
+        None => Ok(future.await),
     }
 }
 

@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 
 use super::{
     Docket,
-    command::{Steps, Tries},
+    command::{Steps, Tries, within},
     not_hidden,
     placing::{Asked, Placing},
     reading::barrier,
@@ -66,13 +66,7 @@ impl Docket {
             Err(error) => Placing::refused(error),
             Ok((asked, Some(stored))) => {
                 let repeated = async move {
-                    let led = barrier(&asked.shard);
-                    match asked.deadline {
-                        None => led.await,
-                        Some(deadline) => tokio::time::timeout_at(deadline.into(), led)
-                            .await
-                            .map_err(|_elapsed| CallError::DeadlineExceeded)?,
-                    }?;
+                    within(asked.deadline, barrier(&asked.shard)).await??;
                     asked.follow(stored).await
                 };
                 Placing::repeated(repeated.boxed())
