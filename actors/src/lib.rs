@@ -51,12 +51,15 @@ pub use docket::{
     BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder, Placing,
 };
 pub use docket_cluster::{
-    GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
+    Answer, GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
     clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
-pub use peers::{AnswerForwarded, ClientAddresses, ForwardError, Key, PeerAnswer, Place, TellStatus};
+pub use peers::{
+    ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, PeerAnswer, Place,
+    TellStatus,
+};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

@@ -16,6 +16,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::NodeId;
@@ -44,11 +45,32 @@ pub struct PeerCall {
 
 /// Answers the calls of other nodes.
 pub trait AnswerCalls: Send + Sync + 'static {
-    /// Answers a call. What is done before the future is returned is done in the order in which calls of one connection arrive, and holds
+    /// Answers a call. What is done before this returns is done in the order in which calls of one connection arrive, and holds
     /// the next ones up: it must be quick.
-    ///
-    /// The answer is [`Declined`] only if nothing was done.
-    fn answer(&self, call: PeerCall) -> BoxFuture<'static, Result<Bytes, Declined>>;
+    fn answer(&self, call: PeerCall) -> Answer;
+}
+
+/// What a call has come to. [`Declined`] only if nothing was done.
+pub type Answered = Result<Bytes, Declined>;
+
+/// How a call is answered.
+pub enum Answer {
+    /// By waiting for others: to poll it is quick. All such answers of a connection are polled by one task.
+    Waits(BoxFuture<'static, Answered>),
+    /// By work, in a task of its own.
+    Works(BoxFuture<'static, Answered>),
+}
+
+impl Answer {
+    /// Says no at once.
+    pub fn declined(why: impl std::fmt::Display) -> Self {
+        Self::ready(Err(Declined(why.to_string())))
+    }
+
+    /// What is known at once.
+    pub fn ready(answered: Answered) -> Self {
+        Self::Waits(std::future::ready(answered).boxed())
+    }
 }
 
 /// A call that was not taken on, and why. Nothing was done.

@@ -1,7 +1,9 @@
 //! A node's calls of others: questions of the layer above, and reads of groups that are led elsewhere.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use tokio::time::timeout_at;
 use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
 use crate::limits::{ALIVE_MS, CALL_WAIT_MAX_MS};
 use crate::node::Node;
-use crate::peer::{READ, StreamError, put_read, put_who_leads, take_leader, take_read};
+use crate::peer::{Called, READ, StreamError, put_read, put_who_leads, take_leader, take_read};
 use crate::sampling::others;
 use crate::{Group, GroupId, Leadership, NodeId, ReadError};
 
@@ -47,6 +49,46 @@ impl PeerStatus {
         let lately = |silence: Duration| silence < Duration::from_millis(ALIVE_MS);
         self.silence.is_some_and(lately)
     }
+}
+
+/// A call that was sent. Dropped, it is forgotten here, and may be done there all the same.
+#[must_use = "nobody is told what comes of the call"]
+pub struct Calling {
+    node: NodeId,
+    called: Called,
+}
+
+impl Calling {
+    /// The node that is asked.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// What comes of it by then.
+    async fn until(self, deadline: Instant) -> Result<Bytes, PeerCallError> {
+        let Self { node, called } = self;
+        outcome(node, called.until(deadline).await)
+    }
+}
+
+impl Future for Calling {
+    type Output = Result<Bytes, PeerCallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = ready!(Pin::new(&mut self.called).poll(cx));
+        Poll::Ready(outcome(self.node, ended))
+    }
+}
+
+/// What a call that was sent has come to.
+fn outcome(node: NodeId, ended: Result<Outcome, StreamError>) -> Result<Bytes, PeerCallError> {
+    let cause = match ended {
+        Ok(Outcome::Answered(answer)) => return Ok(answer),
+        Ok(Outcome::Declined(cause)) => return Err(PeerCallError::Declined { node, cause }),
+        Ok(Outcome::Failed(cause)) => cause,
+        Err(error) => error.to_string(),
+    };
+    Err(PeerCallError::Unknown { node, cause })
 }
 
 impl Node {
@@ -96,19 +138,15 @@ impl Node {
             node,
             cause: cause.to_string(),
         };
-        let unknown = |cause: &dyn std::fmt::Display| PeerCallError::Unknown {
-            node,
-            cause: cause.to_string(),
-        };
+        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
+        let deadline = deadline.min(latest);
+        if let Some(calling) = self.begin_call(node, (lane, kind), body.clone(), deadline) {
+            return calling.until(deadline).await;
+        }
         let peering = self.peering();
         let peering = peering.ok_or_else(|| not_sent(&"this node stands alone"))?;
         let links = peering.peers.links(node).map_err(|error| not_sent(&error))?;
-        let (link, bounds) = match lane {
-            Lane::Request => (&links.calls.link, &links.calls.requests),
-            Lane::Step => (&links.calls.link, &links.calls.steps),
-        };
-        let latest = Instant::now() + Duration::from_millis(CALL_WAIT_MAX_MS);
-        let deadline = deadline.min(latest);
+        let (link, bounds) = links.calls.of(lane);
         let mut ended = StreamError::Ended;
         for _ in 0..CONNECTIONS_MAX {
             let connecting = timeout_at(deadline.into(), link.connection()).await;
@@ -125,22 +163,33 @@ impl Node {
                 }
             };
             match stream.call(bounds, (lane, kind), body.clone(), deadline).await {
-                Ok(Outcome::Answered(answer)) => return Ok(answer),
-                Ok(Outcome::Declined(cause)) => return Err(PeerCallError::Declined { node, cause }),
-                Ok(Outcome::Failed(cause)) => return Err(PeerCallError::Unknown { node, cause }),
+                // A connection that ends with it is noticed by whoever needs one next.
+                Ok(called) => return Calling { node, called }.until(deadline).await,
                 Err(error @ StreamError::Ended) => {
                     link.discard(&connection);
                     ended = error;
                 }
-                Err(error @ StreamError::Lost) => {
-                    link.discard(&connection);
-                    return Err(unknown(&error));
-                }
-                Err(error @ StreamError::Late) => return Err(unknown(&error)),
                 Err(error) => return Err(not_sent(&error)),
             }
         }
         Err(not_sent(&ended))
+    }
+
+    /// Asks another node at once; `None` where nothing was sent, since that would have to wait: for a connection, or for room. Who gets
+    /// no answer by `deadline` is told so by nobody: whoever makes many calls has one timer for them, and drops those that are late.
+    pub fn begin_call(
+        &self,
+        node: NodeId,
+        (lane, kind): (Lane, u32),
+        body: Bytes,
+        deadline: Instant,
+    ) -> Option<Calling> {
+        let links = self.peering()?.peers.links(node).ok()?;
+        let (link, bounds) = links.calls.of(lane);
+        let connection = link.open()?;
+        let stream = connection.open_calls()?;
+        let called = stream.try_call(bounds, (lane, kind), body, deadline).ok()?;
+        Some(Calling { node, called })
     }
 
     /// Where a group is led, as far as this node knows: of a group that it has no replica of, what [`Node::find_leader`] has found lately.

@@ -279,6 +279,11 @@ impl Group {
         self.inner.starter.leadership.subscribe()
     }
 
+    /// Whether this node follows another one in it. False also where nothing is heard here of who leads, since there is no replica here.
+    pub fn follows(&self, node: NodeId) -> bool {
+        *self.inner.starter.leadership.borrow() == Leadership::Follower { leader: Some(node) }
+    }
+
     /// What the group is doing now.
     pub fn status(&self) -> GroupStatus {
         let inner = &*self.inner;

@@ -69,8 +69,8 @@ mod verify;
 
 pub use docket_persistence::planted;
 
-pub use call::{AnswerCalls, Declined, Lane, Leader, PeerCall, PeerCallError};
-pub use calling::PeerStatus;
+pub use call::{Answer, AnswerCalls, Answered, Declined, Lane, Leader, PeerCall, PeerCallError};
+pub use calling::{Calling, PeerStatus};
 pub use error::{ClusterError, ProposeError, ReadError};
 pub use group::{Group, GroupStatus, Leadership, Pending, ReplicaStatus};
 pub use identity::{CLUSTER_ID_RULE, Identity, Membership, is_cluster_id};

@@ -58,13 +58,13 @@ impl PlaceOrdersAnswer {
     }
 }
 
-/// The bytes of an order's `docket.v1.Order`.
-pub fn encode_order(order: &Order) -> Vec<u8> {
+/// The bytes of the answer to another node that an order was placed: a `docket.peer.v1.ForwardReply` with its `docket.v1.Order`.
+pub fn encode_forwarded_order(order: &Order) -> Bytes {
     /// Of an order of a few lines.
     const BYTES: usize = 256;
     let mut out = Vec::with_capacity(BYTES);
-    put_order(&mut out, order);
-    out
+    wire::nested(&mut out, 1, |out| put_order(out, order));
+    out.into()
 }
 
 /// A `docket.v1.Order`: [`crate::api::show::order_to_proto`], in bytes.

@@ -20,7 +20,7 @@ mod refusal;
 pub mod snapshot;
 mod wire;
 
-pub use answer::{PlaceOrdersAnswer, encode_order};
+pub use answer::{PlaceOrdersAnswer, encode_forwarded_order};
 pub use code::code_name;
 pub use parts::{Intern, NoIntern};
 pub use received::{LineView, ReceivedOrder};

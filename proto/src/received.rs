@@ -180,18 +180,22 @@ impl ReceivedOrder {
     /// The message, for another node.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes);
-        wire::text(&mut out, 1, self.request_id());
-        wire::text(&mut out, 2, self.customer());
-        wire::text(&mut out, 3, self.currency_code());
+        self.write(&mut out);
+        out
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        wire::text(out, 1, self.request_id());
+        wire::text(out, 2, self.customer());
+        wire::text(out, 3, self.currency_code());
         for line in &self.lines {
-            wire::nested(&mut out, 4, |out| {
+            wire::nested(out, 4, |out| {
                 wire::text(out, 1, self.at(line.item));
                 wire::signed(out, 2, line.quantity);
                 wire::signed(out, 3, line.unit_price);
                 wire::signed(out, 4, line.amount);
             });
         }
-        out
     }
 
     fn at(&self, text: Text) -> &str {

@@ -90,6 +90,15 @@ pub(crate) fn text(out: &mut Vec<u8>, field: u32, value: &str) {
     }
 }
 
+/// Writes bytes, unless there are none.
+pub(crate) fn data(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    if !value.is_empty() {
+        key(out, field, BYTES);
+        varint(out, value.len() as u64);
+        out.extend_from_slice(value);
+    }
+}
+
 /// Writes a text that is an element of a repeated field: also where it is empty.
 pub(crate) fn element(out: &mut Vec<u8>, field: u32, value: &str) {
     key(out, field, BYTES);

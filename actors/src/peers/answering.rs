@@ -6,19 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use docket_cluster::{AnswerCalls, Declined, PeerCall};
+use docket_cluster::{Answer, AnswerCalls, Declined, PeerCall};
 use docket_engine::{ItemCommand, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
         ChangesAsk, Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look,
-        decode_status_ask, decode_wanted, encode_forwarded, encode_orphaned, encode_status, kind,
+        decode_status_ask, decode_wanted, encode_orphaned, encode_status, kind,
     },
 };
-use futures::{
-    FutureExt,
-    future::{BoxFuture, join_all, ready},
-};
+use futures::{FutureExt, future::join_all};
 
 use super::{forwarding::AnswerForwarded, telling::TellStatus};
 use crate::{
@@ -28,8 +25,6 @@ use crate::{
     reply::{Ask, Failure, StepError},
     shard::Router,
 };
-
-type Answer = BoxFuture<'static, Result<Bytes, Declined>>;
 
 /// Answers the calls of other nodes.
 pub(crate) struct Answering {
@@ -62,7 +57,7 @@ impl Answering {
 impl AnswerCalls for Answering {
     fn answer(&self, call: PeerCall) -> Answer {
         let Some(router) = self.router.upgrade() else {
-            return declined("the node is stopping");
+            return Answer::declined("the node is stopping");
         };
         match call.kind {
             kind::STEP => step(&router, call.body),
@@ -70,60 +65,53 @@ impl AnswerCalls for Answering {
             kind::LOOK => match decode_look(call.body) {
                 Ok(()) => {
                     router.shards.iter().for_each(|shard| shard.look_for_orphans());
-                    ready(Ok(Bytes::new())).boxed()
+                    Answer::ready(Ok(Bytes::new()))
                 }
-                Err(error) => declined(error),
+                Err(error) => Answer::declined(error),
             },
             kind::PAGE => match PageAsk::decode(call.body) {
-                Ok(ask) => async move {
+                Ok(ask) => works(async move {
                     let page = router.answer_page(ask, call.deadline).await;
                     page.map(|page| page.encode())
-                        .map_err(|error| Declined(error.to_string()))
-                }
-                .boxed(),
-                Err(error) => declined(error),
+                }),
+                Err(error) => Answer::declined(error),
             },
             kind::CHANGES => match ChangesAsk::decode(call.body) {
-                Ok(ask) => async move {
+                Ok(ask) => works(async move {
                     let changes = router.answer_changes(ask, call.deadline).await;
-                    changes
-                        .map(|changes| changes.encode())
-                        .map_err(|error| Declined(error.to_string()))
-                }
-                .boxed(),
-                Err(error) => declined(error),
+                    changes.map(|changes| changes.encode())
+                }),
+                Err(error) => Answer::declined(error),
             },
             kind::FORWARD => match (self.forwarded.get(), Forward::decode(call.body)) {
-                (Some(answers), Ok(forward)) => {
-                    let answer = answers.answer(forward, call.deadline);
-                    async move { Ok(encode_forwarded(answer.await)) }.boxed()
-                }
-                (None, _) => declined("clients are not served here yet"),
-                (_, Err(error)) => declined(error),
+                (Some(answers), Ok(forward)) => answers.answer(forward, call.deadline),
+                (None, _) => Answer::declined("clients are not served here yet"),
+                (_, Err(error)) => Answer::declined(error),
             },
             kind::STATUS => match (self.status.get().cloned(), decode_status_ask(call.body)) {
-                (Some(tell), Ok(())) => async move {
-                    let status = tell().ok_or_else(|| Declined("the node is stopping".to_owned()));
-                    Ok(encode_status(&status?))
-                }
-                .boxed(),
-                (None, _) => declined("it is not told here yet how the node is"),
-                (_, Err(error)) => declined(error),
+                (Some(tell), Ok(())) => works(async move {
+                    let status = tell().ok_or("the node is stopping");
+                    status.map(|status| encode_status(&status))
+                }),
+                (None, _) => Answer::declined("it is not told here yet how the node is"),
+                (_, Err(error)) => Answer::declined(error),
             },
-            other => declined(format_args!("calls of kind {other} are not known here")),
+            other => Answer::declined(format_args!("calls of kind {other} are not known here")),
         }
     }
 }
 
-fn declined(why: impl std::fmt::Display) -> Answer {
-    ready(Err(Declined(why.to_string()))).boxed()
+/// Whatever goes wrong in it, nothing was done.
+fn works<E: std::fmt::Display>(answer: impl Future<Output = Result<Bytes, E>> + Send + 'static) -> Answer {
+    let answer = answer.map(|answer| answer.map_err(|error| Declined(error.to_string())));
+    Answer::Works(answer.boxed())
 }
 
 /// An order asks an item. What is asked is handed to the item's actor before this returns.
 fn step(router: &Arc<Router>, body: Bytes) -> Answer {
     let step = match Step::decode(body) {
         Ok(step) => step,
-        Err(error) => return declined(error),
+        Err(error) => return Answer::declined(error),
     };
     let Step {
         term,
@@ -135,7 +123,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
     // Before it is asked who leads: what changes in between ends the life.
     let life = shard.begin_life();
     if !shard.is_leading() || life.era.term != term {
-        return declined(format_args!(
+        return Answer::declined(format_args!(
             "shard {} is not led here in term {term}",
             shard.id()
         ));
@@ -161,7 +149,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             shard.barrier(life, After::Answered { ask, result });
         }
     }
-    async move {
+    let answer = async move {
         let answer = match answered.await.unwrap_or(Err(StepError::Failed(Failure::Gone))) {
             Ok(()) => StepAnswer::Done,
             // It panicked, but after it had reserved: then the order has what it asked for.
@@ -174,8 +162,8 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             Err(StepError::Duplicate(_) | StepError::Refused(_)) => StepAnswer::Failed(StepFailure::Unknown),
         };
         Ok(answer.encode())
-    }
-    .boxed()
+    };
+    Answer::Waits(answer.boxed())
 }
 
 fn failed(failure: Failure) -> StepFailure {
@@ -192,9 +180,9 @@ fn failed(failure: Failure) -> StepFailure {
 fn wanted(router: Arc<Router>, body: Bytes) -> Answer {
     let asked = match decode_wanted(body) {
         Ok(asked) => asked,
-        Err(error) => return declined(error),
+        Err(error) => return Answer::declined(error),
     };
-    async move {
+    let answer = async move {
         let mut homes = BTreeMap::new();
         for Reservation { order, .. } in &asked {
             if let Some(home) = router.of_order(*order) {
@@ -213,6 +201,6 @@ fn wanted(router: Arc<Router>, body: Bytes) -> Answer {
             led && chores::is_orphan(&router, *order, sku)
         });
         Ok(encode_orphaned(orphaned.collect()))
-    }
-    .boxed()
+    };
+    Answer::Works(answer.boxed())
 }

@@ -249,14 +249,12 @@ impl Router {
 
 /// Returns when somebody else leads a group than this node, and whoever waits for an answer of it has waited for a while longer.
 pub(super) async fn led_otherwise(group: Group, node: NodeId) {
-    let mut leadership = group.leadership();
-    let led = Leadership::Follower { leader: Some(node) };
-    if *leadership.borrow() != led {
-        // Nothing is heard here of who leads: the group has no replica here.
+    if !group.follows(node) {
+        // Nothing is heard here of who leads.
         return std::future::pending().await;
     }
-    let other = |now: &Leadership| *now != led;
-    let changed = leadership.wait_for(other).await.is_ok();
+    let other = |now: &Leadership| *now != Leadership::Follower { leader: Some(node) };
+    let changed = group.leadership().wait_for(other).await.is_ok();
     if !changed {
         // The group has ended: the answer says so, or its time.
         return std::future::pending().await;
@@ -265,6 +263,6 @@ pub(super) async fn led_otherwise(group: Group, node: NodeId) {
 }
 
 /// How long an answer may still come from a node that does not lead any more.
-const ANSWER_GRACE: Duration = Duration::from_millis(250);
+pub const ANSWER_GRACE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a state has been replaced.
 const RESTORE_POLL: Duration = Duration::from_millis(5);

@@ -1,17 +1,19 @@
 //! Clients' calls that came to one node and are done by another: where that is, and the way there.
 
 use std::{
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use docket_cluster::{Group, GroupId, Lane, Leader, NodeId, PeerCallError};
+use bytes::Bytes;
+use docket_cluster::{Answer, Calling, Group, GroupId, Lane, Leader, NodeId, PeerCallError};
 use docket_engine::{CustomerId, OrderId, Sku};
 use docket_proto::{
     peer::forward_reply::Result as Forwarded,
     peer_call::{Forward, decode_forwarded, kind},
 };
-use futures::future::BoxFuture;
 
 use super::asking::led_otherwise;
 use crate::{Docket, shard::Shard};
@@ -45,9 +47,9 @@ pub enum Place {
 
 /// Answers clients' calls that came to other nodes, and that they have let in.
 pub trait AnswerForwarded: Send + Sync + 'static {
-    /// Does what a call asks, until `deadline`. It is not forwarded again: where this node does not lead what it is about, that is the
-    /// answer.
-    fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded>;
+    /// Does what a call asks, until `deadline`, and says what became of it, as [`encode_forwarded`](docket_proto::peer_call::encode_forwarded)
+    /// writes it. It is not forwarded again: where this node does not lead what it is about, that is the answer.
+    fn answer(&self, call: Forward, deadline: Instant) -> Answer;
 }
 
 /// Where a node serves clients, as `host:port`, where that is known.
@@ -61,6 +63,48 @@ pub struct ForwardError {
     pub why: String,
     /// Whether it may have been done all the same.
     pub may_be_done: bool,
+}
+
+/// An order that another node places. It has no timer, and nobody tells it that the other leads no more: whoever has many of these looks at
+/// [`Forwarding::is_led`] now and then.
+#[must_use = "nobody is told what becomes of the order"]
+pub struct Forwarding {
+    calling: Calling,
+    shard: Arc<Shard>,
+    /// It is heard here who leads.
+    is_heard: bool,
+}
+
+impl Forwarding {
+    /// The node that is asked.
+    pub fn node(&self) -> u64 {
+        self.calling.node().0
+    }
+
+    /// Whether that node leads the order's shard, as far as is known here. Where it does not, it may be gone without a word, and its answer counts
+    /// only if it comes within [`ANSWER_GRACE`].
+    pub fn is_led(&self) -> bool {
+        !self.is_heard || self.shard.group().follows(self.calling.node())
+    }
+}
+
+impl Future for Forwarding {
+    type Output = Result<Forwarded, ForwardError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.calling).poll(cx).map(forwarded)
+    }
+}
+
+fn forwarded(answer: Result<Bytes, PeerCallError>) -> Result<Forwarded, ForwardError> {
+    let answer = answer.map_err(|error| ForwardError {
+        why: error.to_string(),
+        may_be_done: error.may_be_done(),
+    })?;
+    decode_forwarded(answer).map_err(|error| ForwardError {
+        why: error.to_string(),
+        may_be_done: true,
+    })
 }
 
 impl Docket {
@@ -134,13 +178,25 @@ impl Docket {
                 }),
             },
         };
-        let answer = answer.map_err(|error| ForwardError {
-            why: error.to_string(),
-            may_be_done: error.may_be_done(),
-        })?;
-        decode_forwarded(answer).map_err(|error| ForwardError {
-            why: error.to_string(),
-            may_be_done: true,
+        forwarded(answer)
+    }
+
+    /// Has another node place an order, at once: `order` is the call, as [`Forward::encode_order`] writes it. `None` where nothing was
+    /// sent, since that would have to wait: then [`Docket::forward`] does.
+    pub fn begin_forward(
+        &self,
+        customer: &CustomerId,
+        node: u64,
+        order: Bytes,
+        deadline: Instant,
+    ) -> Option<Forwarding> {
+        let (to, node) = ((Lane::Request, kind::FORWARD), NodeId(node));
+        let calling = self.inner.node.begin_call(node, to, order, deadline)?;
+        let shard = Arc::clone(self.inner.router.of_key(customer.as_str()));
+        Some(Forwarding {
+            is_heard: shard.group().follows(node),
+            calling,
+            shard,
         })
     }
 

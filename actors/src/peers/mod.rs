@@ -19,5 +19,6 @@ mod forwarding;
 mod telling;
 
 pub(crate) use answering::Answering;
-pub use forwarding::{AnswerForwarded, ClientAddresses, ForwardError, Key, Place};
+pub use asking::ANSWER_GRACE;
+pub use forwarding::{AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, Place};
 pub use telling::{PeerAnswer, TellStatus};

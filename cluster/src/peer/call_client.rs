@@ -1,7 +1,9 @@
 //! The sending end of the one stream that carries the calls of the layer above to a peer.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use docket_proto::peer::call_frame_reply::Result as Outcome;
 use docket_proto::peer::peer_client::PeerClient;
 use docket_proto::peer::{CallFrame, CallFrameReply, CallLane};
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout_at;
 use tokio_stream::wrappers::ReceiverStream;
@@ -114,32 +117,61 @@ impl CallStream {
         })
     }
 
-    /// Sends a call and waits for what becomes of it.
+    /// Sends a call, when there is room for it.
     pub(crate) async fn call(
         &self,
         bounds: &Bounds,
-        (lane, kind): (Lane, u32),
+        to: (Lane, u32),
         body: Bytes,
         deadline: Instant,
-    ) -> Result<Outcome, StreamError> {
+    ) -> Result<Called, StreamError> {
         if body.len() > CALL_BYTES_MAX {
             return Err(StreamError::TooLarge(body.len()));
         }
-        let until = tokio::time::Instant::from_std(deadline);
         let sending = async {
             let share = bounds.share(body.len()).await.ok_or(StreamError::Ended)?;
             let place = self.frames.reserve().await.map_err(|_| StreamError::Ended)?;
             Ok((share, place))
         };
-        let (_share, place) = timeout_at(until, sending)
+        let (share, place) = timeout_at(deadline.into(), sending)
             .await
             .map_err(|_elapsed| StreamError::NoRoom)??;
+        self.send(share, place, to, body, deadline)
+    }
+
+    /// Sends a call, if there is room for it now.
+    pub(crate) fn try_call(
+        &self,
+        bounds: &Bounds,
+        to: (Lane, u32),
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Called, StreamError> {
+        if body.len() > CALL_BYTES_MAX {
+            return Err(StreamError::TooLarge(body.len()));
+        }
+        let share = bounds.try_share(body.len()).ok_or(StreamError::NoRoom)?;
+        let place = self.frames.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => StreamError::NoRoom,
+            TrySendError::Closed(()) => StreamError::Ended,
+        })?;
+        self.send(share, place, to, body, deadline)
+    }
+
+    fn send(
+        &self,
+        share: Share,
+        place: mpsc::Permit<'_, CallFrame>,
+        (lane, kind): (Lane, u32),
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Called, StreamError> {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(StreamError::NoRoom);
         }
         let (answer, answered) = oneshot::channel();
-        let waits = {
+        let id = {
             let mut waiting = self.waiting.lock();
             if waiting.ended {
                 return Err(StreamError::Ended);
@@ -147,7 +179,7 @@ impl CallStream {
             let id = waiting.next;
             waiting.next += 1;
             waiting.calls.insert(id, answer);
-            Waits { stream: self, id }
+            id
         };
         let lane = match lane {
             Lane::Request => CallLane::Request,
@@ -156,29 +188,53 @@ impl CallStream {
         self.counted.sent.increment(1);
         self.counted.bytes.increment(body.len() as u64);
         place.send(CallFrame {
-            id: waits.id,
+            id,
             lane: lane.into(),
             kind,
             body,
             wait_us: u64::try_from(left.as_micros()).unwrap_or(u64::MAX),
         });
-        match timeout_at(until, answered).await {
-            Ok(Ok(outcome)) => Ok(outcome),
-            Ok(Err(_)) => Err(StreamError::Lost),
-            Err(_elapsed) => Err(StreamError::Late),
-        }
+        Ok(Called {
+            id,
+            answered,
+            waiting: Some(Arc::clone(&self.waiting)),
+            _share: share,
+        })
     }
 }
 
-/// A call that is in flight; whoever waits for it may go.
-struct Waits<'a> {
-    stream: &'a CallStream,
+/// A call that is in flight; whoever waits for it may go. It has no timer.
+pub(crate) struct Called {
     id: u64,
+    answered: oneshot::Receiver<Outcome>,
+    /// `None` once it is answered.
+    waiting: Option<Arc<Mutex<Waiting>>>,
+    _share: Share,
 }
 
-impl Drop for Waits<'_> {
+impl Called {
+    /// What becomes of it by then.
+    pub(crate) async fn until(self, deadline: Instant) -> Result<Outcome, StreamError> {
+        let ended = timeout_at(deadline.into(), self).await;
+        ended.unwrap_or(Err(StreamError::Late))
+    }
+}
+
+impl Future for Called {
+    type Output = Result<Outcome, StreamError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answered = ready!(Pin::new(&mut self.answered).poll(cx));
+        self.waiting = None;
+        Poll::Ready(answered.map_err(|_| StreamError::Lost))
+    }
+}
+
+impl Drop for Called {
     fn drop(&mut self) {
-        self.stream.waiting.lock().calls.remove(&self.id);
+        if let Some(waiting) = &self.waiting {
+            waiting.lock().calls.remove(&self.id);
+        }
     }
 }
 

@@ -101,6 +101,11 @@ impl Connection {
             .get_or_try_init(|| CallStream::open(self.client(), self.node))
             .await
     }
+
+    /// The same, if it was opened.
+    pub(crate) fn open_calls(&self) -> Option<&CallStream> {
+        self.calls.get()
+    }
 }
 
 impl Link {
@@ -151,6 +156,14 @@ impl Link {
                 cause: "the attempt to connect was cut short".into(),
             })
         })
+    }
+
+    /// The connection, if it stands, as far as is known.
+    pub(crate) fn open(&self) -> Option<Arc<Connection>> {
+        match &self.shared.state.lock().phase {
+            Phase::Open(connection) => Some(Arc::clone(connection)),
+            _ => None,
+        }
     }
 
     /// Whether it stands, as far as is known.

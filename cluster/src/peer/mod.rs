@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 pub(crate) use append_client::{Session, SessionError};
-pub(crate) use call_client::{Bounds, StreamError};
+pub(crate) use call_client::{Bounds, Called, StreamError};
 pub(crate) use call_server::{Answering, READ};
 pub(crate) use knock::meet;
 pub(crate) use link::{Connection, Link};
@@ -64,6 +64,7 @@ pub(crate) use wire::*;
 pub(crate) use wire_ask::{put_ask, take_ask};
 
 use crate::NodeId;
+use crate::call::Lane;
 
 /// How a node among others is reached, and reaches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,8 +246,18 @@ impl PeerLinks {
 /// The way of calls to one peer.
 pub(crate) struct Calls {
     pub(crate) link: Link,
-    pub(crate) requests: Bounds,
-    pub(crate) steps: Bounds,
+    requests: Bounds,
+    steps: Bounds,
+}
+
+impl Calls {
+    /// The way of a lane's, and what bounds it.
+    pub(crate) fn of(&self, lane: Lane) -> (&Link, &Bounds) {
+        match lane {
+            Lane::Request => (&self.link, &self.requests),
+            Lane::Step => (&self.link, &self.steps),
+        }
+    }
 }
 
 impl Peers {

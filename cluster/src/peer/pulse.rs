@@ -56,8 +56,13 @@ async fn feel(links: &PeerLinks) {
     };
     let deadline = Instant::now() + Duration::from_millis(PULSE_MS);
     // A read of no groups.
-    let asked = stream.call(&links.calls.steps, (Lane::Step, READ), Bytes::new(), deadline);
-    match asked.await {
+    let to = (Lane::Step, READ);
+    let asked = stream.call(&links.calls.steps, to, Bytes::new(), deadline).await;
+    let ended = match asked {
+        Ok(called) => called.until(deadline).await,
+        Err(error) => Err(error),
+    };
+    match ended {
         Ok(Outcome::Answered(_) | Outcome::Declined(_) | Outcome::Failed(_)) => {
             *links.heard.lock() = Some(Instant::now());
         }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_cluster::limits::{CALL_BYTES_MAX, CALLS_IN_FLIGHT_MAX};
-use docket_cluster::{AnswerCalls, Declined, Lane, Leader, NodeId, PeerCall, PeerCallError};
+use docket_cluster::{Answer, AnswerCalls, Declined, Lane, Leader, NodeId, PeerCall, PeerCallError};
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 
 use crate::machine::payload;
 use crate::peers::{GROUP, Three, eventually};
@@ -21,7 +21,7 @@ struct Echo {
 }
 
 impl AnswerCalls for Echo {
-    fn answer(&self, call: PeerCall) -> BoxFuture<'static, Result<Bytes, Declined>> {
+    fn answer(&self, call: PeerCall) -> Answer {
         self.answered.fetch_add(1, Ordering::SeqCst);
         if let Some(number) = call.body.strip_prefix(b"in order ") {
             let number = std::str::from_utf8(number).unwrap().parse().unwrap();
@@ -29,7 +29,12 @@ impl AnswerCalls for Echo {
             assert!(before < number, "{number} came behind {before}");
         }
         assert_ne!(&call.body[..], b"panic", "told to panic");
-        async move {
+        // Either way is the same for who asks.
+        let way = match call.kind % 2 {
+            0 => Answer::Waits,
+            _ => Answer::Works,
+        };
+        let answer = async move {
             match &call.body[..] {
                 b"no" => Err(Declined("told not to".into())),
                 b"panic later" => {
@@ -39,8 +44,8 @@ impl AnswerCalls for Echo {
                 b"never" => std::future::pending().await,
                 body => Ok([&[call.from.0 as u8, call.kind as u8], body].concat().into()),
             }
-        }
-        .boxed()
+        };
+        way(answer.boxed())
     }
 }
 
@@ -58,7 +63,9 @@ async fn echoing() -> (Three, Vec<Arc<Echo>>) {
     (three, echoes)
 }
 
+/// Which is worked on, and which is waited for.
 const REQUEST: (Lane, u32) = (Lane::Request, 7);
+const WAITED: (Lane, u32) = (Lane::Request, 8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_answered_by_the_node_that_is_asked_and_many_are_in_flight() {
@@ -67,10 +74,14 @@ async fn a_call_is_answered_by_the_node_that_is_asked_and_many_are_in_flight() {
     let calls = (0..5_000u32).map(|n| async move {
         let lane = if n % 2 == 0 { Lane::Request } else { Lane::Step };
         let body = Bytes::from(n.to_string());
+        let kind = 8 + n / 2 % 2;
         let answer = first
-            .call(NodeId(2 + u64::from(n % 2)), (lane, 9), body, soon())
+            .call(NodeId(2 + u64::from(n % 2)), (lane, kind), body, soon())
             .await;
-        assert_eq!(answer.unwrap(), [&[1, 9], n.to_string().as_bytes()].concat());
+        assert_eq!(
+            answer.unwrap(),
+            [&[1, kind as u8], n.to_string().as_bytes()].concat()
+        );
     });
     join_all(calls).await;
     let large = Bytes::from(vec![1; CALL_BYTES_MAX - 2]);
@@ -83,30 +94,31 @@ async fn a_call_is_answered_by_the_node_that_is_asked_and_many_are_in_flight() {
 async fn an_error_says_whether_the_call_may_have_been_executed() {
     let (mut three, echoes) = echoing().await;
     let first = three.0[0].node().clone();
-    let call = |node: u64, body: &'static [u8], deadline| {
+    let call_as = |to, node: u64, body: &'static [u8], deadline| {
         let first = first.clone();
         async move {
             let body = Bytes::from_static(body);
-            first
-                .call(NodeId(node), REQUEST, body, deadline)
-                .await
-                .unwrap_err()
+            let answer = first.call(NodeId(node), to, body, deadline).await;
+            answer.unwrap_err()
         }
     };
-    let declined = call(2, b"no", soon()).await;
-    assert_eq!(
-        declined,
-        PeerCallError::Declined {
-            node: NodeId(2),
-            cause: "told not to".into()
+    let call = |node, body, deadline| call_as(REQUEST, node, body, deadline);
+    for to in [REQUEST, WAITED] {
+        let declined = call_as(to, 2, b"no", soon()).await;
+        assert_eq!(
+            declined,
+            PeerCallError::Declined {
+                node: NodeId(2),
+                cause: "told not to".into()
+            }
+        );
+        assert!(!declined.may_be_done());
+        for body in [&b"panic"[..], b"panic later"] {
+            assert!(call_as(to, 2, body, soon()).await.may_be_done());
         }
-    );
-    assert!(!declined.may_be_done());
-    for body in [&b"panic"[..], b"panic later"] {
-        assert!(call(2, body, soon()).await.may_be_done());
+        let late = call_as(to, 2, b"never", Instant::now() + Duration::from_millis(50)).await;
+        assert!(late.may_be_done(), "{late}");
     }
-    let late = call(2, b"never", Instant::now() + Duration::from_millis(50)).await;
-    assert!(late.may_be_done(), "{late}");
     let nobody = call(9, b"x", soon()).await;
     assert!(matches!(nobody, PeerCallError::NotSent { .. }), "{nobody}");
     let over = call(2, b"x", Instant::now()).await;
@@ -171,6 +183,81 @@ async fn calls_are_handed_over_in_the_order_in_which_they_were_sent() {
         }
     }
     drop(calls);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_begins_at_once_where_nothing_is_to_be_waited_for_and_ends_with_its_connection() {
+    let (mut three, echoes) = echoing().await;
+    let first = three.0[0].node().clone();
+    let begin = |body: &'static [u8]| first.begin_call(NodeId(2), WAITED, Bytes::from_static(body), soon());
+    assert!(
+        first
+            .begin_call(NodeId(9), WAITED, Bytes::new(), soon())
+            .is_none(),
+        "nobody is there"
+    );
+    let over = first.begin_call(NodeId(2), WAITED, Bytes::new(), Instant::now());
+    assert!(over.is_none(), "its time is over");
+    // The stream of calls is opened by the first that waits for it.
+    first.call(NodeId(2), WAITED, Bytes::new(), soon()).await.unwrap();
+    assert_eq!(begin(b"x").unwrap().await.unwrap(), b"\x01\x08x"[..]);
+
+    // Those that nobody waits for any more free their places here at once.
+    let before = echoes[1].answered.load(Ordering::SeqCst);
+    let mut waiting = Vec::new();
+    while let Some(calling) = begin(b"never") {
+        waiting.push(calling);
+        if waiting.len() == CALLS_IN_FLIGHT_MAX {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let begun = waiting.len();
+    eventually("all to arrive", || {
+        echoes[1].answered.load(Ordering::SeqCst) == before + begun as u64
+    })
+    .await;
+    let kept = waiting.split_off(begun - 1);
+    drop(waiting);
+    eventually("room for one more", || begin(b"y").is_some()).await;
+
+    three.stop(1).await;
+    for calling in kept {
+        assert!(calling.await.unwrap_err().may_be_done());
+    }
+    assert!(begin(b"x").is_none(), "the connection has ended");
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_no_more_is_forgotten_by_who_was_asked() {
+    let (three, echoes) = echoing().await;
+    let first = three.0[0].node().clone();
+    let soon_over = || Instant::now() + Duration::from_millis(300);
+    let never = Bytes::from_static(b"never");
+    // Twice as many as may be in flight, half of them when the others are over.
+    for round in 1..=2 {
+        let calls =
+            (0..CALLS_IN_FLIGHT_MAX).map(|_| first.call(NodeId(2), WAITED, never.clone(), soon_over()));
+        for late in join_all(calls).await {
+            late.unwrap_err();
+        }
+        let step = first.call(NodeId(2), (Lane::Step, 2), Bytes::new(), soon()).await;
+        assert_eq!(step.unwrap(), [1, 2][..], "round {round}");
+    }
+    eventually("there is room again", || {
+        echoes[1].answered.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    let declined = |error: &PeerCallError| matches!(error, PeerCallError::Declined { .. });
+    let asked = Instant::now();
+    while let Err(error) = first.call(NodeId(2), WAITED, Bytes::new(), soon()).await {
+        assert!(
+            declined(&error) && asked.elapsed() < Duration::from_secs(30),
+            "{error}"
+        );
+    }
     three.end().await;
 }
 

@@ -12,7 +12,6 @@ use docket_proto::{
         orders,
         show::order_to_proto,
     },
-    encode_order,
     server::order_service_server::OrderService,
     v1::{
         CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, WatchOrdersRequest,
@@ -75,17 +74,16 @@ fn placing(docket: &Docket, context: &CallContext, request: &ReceivedOrder) -> R
     Ok(docket.place_order(context.call(request_id), order))
 }
 
-/// What the service does with a `PlaceOrderRequest` that another node has let in, as a call or from a stream, without the service: a request
-/// and a response of HTTP for each would cost more than the order. Answers with the bytes of an `Order`.
-pub(crate) async fn place_forwarded(
+/// Begins what the service does with a `PlaceOrderRequest` that another node has let in, as a call or from a stream, without the service: a request
+/// and a response of HTTP for each would cost more than the order.
+pub(crate) fn place_forwarded(
     docket: &Docket,
     context: &CallContext,
     message: &[u8],
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Placing, Refusal> {
     let request = ReceivedOrder::decode(message);
     let request = request.map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())))?;
-    let order = placing(docket, context, &request)?.await.map_err(Refusal::from)?;
-    Ok(encode_order(&order))
+    placing(docket, context, &request)
 }
 
 #[tonic::async_trait]

@@ -41,7 +41,7 @@ use docket_proto::{
     peer_call::ForwardedPrincipal,
     v1::{PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
-use futures::{FutureExt, Stream, stream::FuturesUnordered};
+use futures::{FutureExt as _, Stream, stream::FuturesUnordered};
 use http::HeaderMap;
 use tokio::{sync::mpsc, time::Sleep};
 use tokio_util::{
@@ -62,7 +62,7 @@ use crate::{
     },
     telemetry::Telemetry,
 };
-use elsewhere::{Asking, Outcome, place_where_led};
+use elsewhere::{Anywhere, Outcome, Way};
 use in_flight::{About, InFlight, Settled, timer};
 use turn::Turn;
 use window::{Place, Window};
@@ -112,8 +112,8 @@ struct Driver {
     /// The headers of the call, with its credential.
     headers: HeaderMap,
     authenticated: Instant,
-    /// Who sends it, as other nodes are told.
-    written: Option<(Arc<Principal>, ForwardedPrincipal)>,
+    /// How other nodes are asked for this principal.
+    way: Option<(Arc<Principal>, Arc<Way>)>,
     incoming: Streaming<ReceivedOrder>,
     /// An order that was read when the node was full.
     held: Option<Read>,
@@ -168,7 +168,7 @@ impl Answers {
             context,
             headers: metadata.into_headers(),
             authenticated: Instant::now(),
-            written: None,
+            way: None,
             incoming,
             held: None,
             turn: Turn::default(),
@@ -339,17 +339,23 @@ impl Driver {
         Ok(())
     }
 
-    /// Whose orders these are, for other nodes: written anew only when it may have changed.
-    fn forwarded_principal(&mut self) -> ForwardedPrincipal {
+    /// How other nodes are asked, where there may be some: made anew only when it may have changed whose orders these are.
+    fn way(&mut self) -> Option<Arc<Way>> {
+        let forwarder = self.bounds.forwarder.as_ref()?;
         let principal = &self.context.principal;
-        match &self.written {
-            Some((of, written)) if Arc::ptr_eq(of, principal) => written.clone(),
-            _ => {
-                let written = ForwardedPrincipal::of(principal);
-                self.written = Some((Arc::clone(principal), written.clone()));
-                written
-            }
+        if let Some((of, way)) = &self.way
+            && Arc::ptr_eq(of, principal)
+        {
+            return Some(Arc::clone(way));
         }
+        let way = Arc::new(Way {
+            docket: self.docket.clone(),
+            forwarder: Arc::clone(forwarder),
+            principal: ForwardedPrincipal::of(principal),
+            traceparent: forward::traceparent(&self.headers),
+        });
+        self.way = Some((Arc::clone(principal), Arc::clone(&way)));
+        Some(way)
     }
 
     /// What the gate checks of a unary call, for one message.
@@ -380,39 +386,32 @@ impl Driver {
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
-        let Some(forwarder) = self.bounds.forwarder.clone() else {
-            let about = About {
-                request_id: request.into_request_id(),
+        let in_flight = match self.way() {
+            None => InFlight::Here {
+                placing: self.docket.place_order(call, order).untimed(),
+                about: Some(About {
+                    request_id: request.into_request_id(),
+                    started,
+                    place,
+                    permit,
+                }),
+            },
+            Some(way) => Anywhere {
+                way,
+                request,
+                deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
+                call,
+                order,
                 started,
                 place,
                 permit,
-            };
-            let placing = self.docket.place_order(call, order).untimed();
-            if self.late.is_none() {
-                self.late = placing.deadline().map(timer);
             }
-            return self.in_flight.push(InFlight::Here {
-                placing,
-                about: Some(about),
-            });
+            .begin(),
         };
-        let docket = self.docket.clone();
-        let asking = Asking {
-            principal: self.forwarded_principal(),
-            traceparent: forward::traceparent(&self.headers),
-            deadline: call.deadline.unwrap_or(started + self.bounds.order_max),
-        };
-        let placing = async move {
-            let outcome = place_where_led(&docket, &forwarder, asking, &request, call, order).await;
-            let about = About {
-                request_id: request.into_request_id(),
-                started,
-                place,
-                permit,
-            };
-            Settled { about, outcome }
-        };
-        self.in_flight.push(InFlight::Routed(placing.boxed()));
+        if self.late.is_none() {
+            self.late = in_flight.look_at(started).map(timer);
+        }
+        self.in_flight.push(in_flight);
     }
 
     /// Answers those that are late. There is one timer for all, since they are late in the order in which they were begun.
@@ -423,13 +422,16 @@ impl Driver {
             }
             // By the timer's clock.
             let now = tokio::time::Instant::now().into_std();
-            for mut in_flight in std::mem::take(&mut self.in_flight) {
-                match in_flight.give_up(now, cx) {
-                    Some(settled) => self.settle(settled),
-                    None => self.in_flight.push(in_flight),
+            if self.in_flight.iter_mut().any(|in_flight| in_flight.is_over(now)) {
+                for mut in_flight in std::mem::take(&mut self.in_flight) {
+                    match in_flight.give_up(now, cx) {
+                        Some(settled) => self.settle(settled),
+                        None => self.in_flight.push(in_flight),
+                    }
                 }
             }
-            let next = self.in_flight.iter().filter_map(InFlight::deadline).min();
+            let look_at = |in_flight: &InFlight| in_flight.look_at(now);
+            let next = self.in_flight.iter().filter_map(look_at).min();
             // To look at all of them for each that is late would be to look without end.
             self.late = next.map(|next| timer(next.max(now + LATE_EVERY)));
         }

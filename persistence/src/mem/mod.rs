@@ -172,6 +172,11 @@ impl MemDisk {
         state.come_back();
     }
 
+    /// Whether there is something that a crash of the machine may lose.
+    pub fn has_unsynced(&self) -> bool {
+        !self.state.lock().frames_unsynced.is_empty()
+    }
+
     /// Another disk with the same content, synced and unsynced, and without faults: to try several crashes from one point.
     pub fn fork(&self) -> Self {
         let state = self.state.lock();

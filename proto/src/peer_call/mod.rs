@@ -326,6 +326,42 @@ mod tests {
     }
 
     #[test]
+    fn an_order_is_forwarded_as_any_other_call() {
+        let principal = Principal {
+            account: Username::new("shop").unwrap(),
+            role: Role::Service,
+            customer: None,
+            scopes: Role::Service.scopes(),
+            credential: Credential::ApiKey(ApiKeyId([7; 12])),
+        };
+        let line = crate::v1::OrderLine {
+            item: "items/tea".into(),
+            quantity: 2,
+            unit_price: 1_250,
+            amount: 0,
+        };
+        let method = "/docket.v1.OrderService/PlaceOrder";
+        for (lines, traceparent) in [(1, ""), (2, "00-4bf9-00f0-01"), (500, "")] {
+            let order = crate::ReceivedOrder::from(&crate::v1::PlaceOrderRequest {
+                request_id: "r-1".into(),
+                customer: "customers/ada".into(),
+                currency_code: "EUR".into(),
+                lines: vec![line.clone(); lines],
+            });
+            let principal = ForwardedPrincipal::of(&principal);
+            let short = Forward::encode_order(method, &order, &principal, traceparent);
+            let forward = Forward {
+                method: method.into(),
+                message: order.encode().into(),
+                principal: Some(principal),
+                address: String::new(),
+                traceparent: traceparent.into(),
+            };
+            assert_eq!(short, forward.encode());
+        }
+    }
+
+    #[test]
     fn what_another_version_asks_is_not_half_understood() {
         let request = pb::StepRequest {
             version: 2,

@@ -17,6 +17,12 @@ const PAUSE_MS: u64 = 1_500;
 pub const LATENCY_MS: u64 = 4;
 const SLOW_LATENCY_MS: u64 = 150;
 const SLOW_SYNC_MS: u64 = 400;
+/// How long a failure of power waits for something to be written, at most.
+const AMBUSH_MS: u64 = 1_000;
+/// For how many milliseconds of something being written and not synced it waits on average.
+const STRIKES_IN_MS: u64 = 4;
+/// How long a lead is lent, at most.
+const LENT_MS: u64 = 400;
 
 /// Something that is wrong, and until when.
 struct Trouble {
@@ -42,6 +48,20 @@ enum What {
     Held(usize, usize),
     Slow(usize, usize),
     SlowDisk(usize),
+    /// The leads that a node had are with another, which is to give them back.
+    Lent {
+        from: usize,
+        to: usize,
+    },
+}
+
+/// A node whose power is to fail while something is written and not synced: most of the time nothing is.
+struct Ambush {
+    at: usize,
+    silent: bool,
+    /// It strikes then, whatever there is.
+    latest: u64,
+    for_ms: u64,
 }
 
 pub struct Nemesis {
@@ -50,6 +70,7 @@ pub struct Nemesis {
     began: Option<u64>,
     next: u64,
     troubles: Vec<Trouble>,
+    ambush: Option<Ambush>,
     pub faults: u64,
 }
 
@@ -61,6 +82,7 @@ impl Nemesis {
             began: None,
             next: 0,
             troubles: Vec::new(),
+            ambush: None,
             faults: 0,
         }
     }
@@ -76,11 +98,39 @@ impl Nemesis {
         for Trouble { what, .. } in ended {
             self.end(sim, what);
         }
+        if !over {
+            self.strike(sim, now);
+        }
         if !over && now >= self.next {
             self.next = now + 20 + self.chance.below(PAUSE_MS);
             self.trouble(sim, now);
         }
         over
+    }
+
+    /// Lets the power fail that is to fail, in one of the moments that something is written in.
+    fn strike(&mut self, sim: &mut Sim<'_>, now: u64) {
+        let Some(ambush) = &self.ambush else { return };
+        let seat = &self.seats[ambush.at];
+        let may_lose = seat.running().is_some() && seat.disk.has_unsynced();
+        let strikes = may_lose && self.chance.below(STRIKES_IN_MS) == 0;
+        if !strikes && now < ambush.latest {
+            return;
+        }
+        if let Some(Ambush {
+            at, silent, for_ms, ..
+        }) = self.ambush.take()
+        {
+            self.begin(
+                sim,
+                now + for_ms,
+                What::Down {
+                    at,
+                    power: true,
+                    silent,
+                },
+            );
+        }
     }
 
     fn trouble(&mut self, sim: &mut Sim<'_>, now: u64) {
@@ -103,7 +153,17 @@ impl Nemesis {
             0..=3 => {
                 let (power, silent) = (self.chance.below(3) > 0, self.chance.below(3) == 0);
                 let for_ms = 100 + self.chance.below(3_000);
-                self.begin(sim, now + for_ms, What::Down { at, power, silent });
+                match power && self.ambush.is_none() {
+                    true => {
+                        self.ambush = Some(Ambush {
+                            at,
+                            silent,
+                            latest: now + AMBUSH_MS,
+                            for_ms,
+                        });
+                    }
+                    false => self.begin(sim, now + for_ms, What::Down { at, power, silent }),
+                }
             }
             4 | 5 => {
                 for to in [other, third] {
@@ -152,7 +212,14 @@ impl Nemesis {
             9 => self.begin(sim, now + short, What::Held(at, other)),
             10 => self.begin(sim, now + long, What::Slow(at, other)),
             11 => self.begin(sim, now + long, What::SlowDisk(at)),
-            _ => self.move_lead(at, other),
+            _ => {
+                self.move_lead(at, other);
+                // What was decided at the old leader and not committed comes back to it while it is remembered there.
+                if self.chance.below(2) == 0 {
+                    let for_ms = 1 + self.chance.below(LENT_MS);
+                    self.begin(sim, now + for_ms, What::Lent { from: at, to: other });
+                }
+            }
         }
     }
 
@@ -215,6 +282,7 @@ impl Nemesis {
                 sim.set_link_max_message_latency(name(from), name(to), latency);
             }
             What::SlowDisk(at) => self.seats[at].slow_ms.store(SLOW_SYNC_MS, Ordering::Relaxed),
+            What::Lent { .. } => {}
         }
         self.troubles.push(Trouble { until, what });
     }
@@ -242,6 +310,7 @@ impl Nemesis {
                 sim.set_link_max_message_latency(name(from), name(to), latency);
             }
             What::SlowDisk(at) => self.seats[at].slow_ms.store(0, Ordering::Relaxed),
+            What::Lent { from, to } => self.move_lead(to, from),
         }
     }
 }
@@ -249,6 +318,10 @@ impl Nemesis {
 impl What {
     /// Whether both change the same.
     fn touches(self, other: Self) -> bool {
+        let is_lent = |what| matches!(what, Self::Lent { .. });
+        if is_lent(self) || is_lent(other) {
+            return is_lent(self) && is_lent(other);
+        }
         match (self.pair(), other.pair()) {
             (Some(this), Some(other)) => this == other,
             // A silent crash cuts the node's pairs, and their repair would heal another's cut.
@@ -263,7 +336,7 @@ impl What {
             Self::Cut { from, to, .. } | Self::Held(from, to) | Self::Slow(from, to) => {
                 Some((from.min(to), from.max(to)))
             }
-            Self::Down { .. } | Self::SlowDisk(_) => None,
+            Self::Down { .. } | Self::SlowDisk(_) | Self::Lent { .. } => None,
         }
     }
 

@@ -6,24 +6,26 @@ use std::{
     time::Instant,
 };
 
-use docket_actors::{AnswerForwarded, CallError, Place};
+use docket_actors::{Answer, AnswerForwarded, CallError, Place};
 use docket_engine::access::Principal;
 use docket_proto::{
+    encode_forwarded_order,
     peer::forward_reply::Result as Forwarded,
-    peer_call::{BadCall, Forward, ForwardedPrincipal},
+    peer_call::{BadCall, Forward, ForwardedPrincipal, encode_forwarded},
 };
-use futures::{FutureExt, future::BoxFuture};
+use futures::FutureExt;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
-use super::{FRAME_HEAD, RETRY, TRACEPARENT, frame, keys, put_status};
+use super::{FRAME_HEAD, Forwarder, RETRY, TRACEPARENT, frame, keys, put_status};
 use crate::{
     errors::Refusal,
     gate::{
         CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
+        admission::Permit,
         body::code_of,
         methods::{Flow, Method, PLACE_ORDER},
     },
@@ -74,57 +76,105 @@ impl Answering {
 }
 
 impl AnswerForwarded for Answering {
-    fn answer(&self, call: Forward, deadline: Instant) -> BoxFuture<'static, Forwarded> {
-        let (gate, callers) = (self.gate.upgrade(), Arc::clone(&self.callers));
-        async move {
-            let Some(gate) = gate else {
-                return refused(Refusal::stopping());
-            };
-            let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
-            answer(&gate, &callers, call, deadline).instrument(span).await
+    fn answer(&self, call: Forward, deadline: Instant) -> Answer {
+        let Some(gate) = self.gate.upgrade() else {
+            return answered(refused(Refusal::stopping()));
+        };
+        let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
+        if call.method == PLACE_ORDER {
+            let _entered = span.enter();
+            return place(&gate, &self.callers, &call, deadline);
         }
-        .boxed()
+        let callers = Arc::clone(&self.callers);
+        let answer = async move {
+            let forwarded = answer(&gate, &callers, call, deadline).await;
+            Ok(encode_forwarded(forwarded))
+        };
+        Answer::Works(answer.instrument(span).boxed())
     }
 }
 
-async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant) -> Forwarded {
+/// Begins an order. Whoever asked knows its deadline.
+fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> Answer {
+    let begun = admit(gate, call).and_then(
+        |Admitted {
+             method,
+             forwarder,
+             permit,
+         }| {
+            let placing = context(method, callers, call.principal.as_ref(), deadline).and_then(|context| {
+                let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
+                if bytes > most {
+                    let larger = format!("it has {bytes} bytes, and may have {most}");
+                    return Err(Refusal::unreadable(&Status::out_of_range(larger)));
+                }
+                place_forwarded(&forwarder.docket, &context, &call.message)
+            });
+            Ok((placing.map_err(refused)?.untimed(), permit))
+        },
+    );
+    let (placing, permit) = match begun {
+        Ok(begun) => begun,
+        Err(not_begun) => return answered(not_begun),
+    };
+    let answer = placing.map(move |placed| {
+        drop(permit);
+        Ok(match placed {
+            Ok(order) => encode_forwarded_order(&order),
+            Err(error) => encode_forwarded(refused(error.into())),
+        })
+    });
+    Answer::Waits(answer.boxed())
+}
+
+/// What is known at once.
+fn answered(forwarded: Forwarded) -> Answer {
+    Answer::ready(Ok(encode_forwarded(forwarded)))
+}
+
+/// A call that this node does.
+struct Admitted<'a> {
+    method: &'a Method,
+    forwarder: &'a Forwarder,
+    permit: Permit,
+}
+
+/// Whether this node does a call, and has room for it.
+fn admit<'a>(gate: &'a Gate, call: &Forward) -> Result<Admitted<'a>, Forwarded> {
     let found = gate.methods.find(&call.method).map(|(_, method)| method);
     let found = found.filter(|method| method.flow == Flow::Unary);
     let (Some(method), Some(forwarder)) = (found, &gate.forwarder) else {
         let refusal = Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method");
-        return refused(refusal.with("method", call.method));
+        return Err(refused(refusal.with("method", &call.method)));
     };
     // Never passed on: whoever asked knows better by now, or asks again.
     if let Some(key) = keys::key_of(&call.method, &call.message) {
         match forwarder.docket.place_of(&key) {
             Place::Here => {}
-            Place::Node(node) => return Forwarded::NotLeader(node),
-            Place::Unknown => return Forwarded::NotLeader(0),
+            Place::Node(node) => return Err(Forwarded::NotLeader(node)),
+            Place::Unknown => return Err(Forwarded::NotLeader(0)),
         }
     }
     let permit = match gate.admission.admit(method.kind(), call.message.len()) {
-        Ok(permit) => Arc::new(permit),
+        Ok(permit) => permit,
         Err(full) => {
             gate.telemetry.denied(full.limiter());
-            return refused(gate.admission.refusal(full));
+            return Err(refused(gate.admission.refusal(full)));
         }
     };
     permit.begin();
-    if method.rule.path == PLACE_ORDER {
-        let placed = async {
-            let context = context(method, callers, call.principal.as_ref(), deadline)?;
-            let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
-            if bytes > most {
-                let larger = format!("it has {bytes} bytes, and may have {most}");
-                return Err(Refusal::unreadable(&Status::out_of_range(larger)));
-            }
-            place_forwarded(&forwarder.docket, &context, &call.message).await
-        };
-        return match placed.await {
-            Ok(order) => Forwarded::Message(order.into()),
-            Err(refusal) => refused(refusal),
-        };
-    }
+    Ok(Admitted {
+        method,
+        forwarder,
+        permit,
+    })
+}
+
+async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant) -> Forwarded {
+    let (method, permit) = match admit(gate, &call) {
+        Ok(Admitted { method, permit, .. }) => (method, Arc::new(permit)),
+        Err(not_begun) => return not_begun,
+    };
     let body = RequestBody::whole(
         frame(&call.message),
         Arc::clone(&permit),

@@ -275,7 +275,7 @@ fn no_leader() -> Refusal {
 }
 
 /// Whether a service says that it has done nothing, since what the call is about is not led there.
-fn is_not_led(status: &Status) -> bool {
+pub(crate) fn is_not_led(status: &Status) -> bool {
     status.code() == Code::Unavailable
         && status
             .get_details_error_info()
@@ -354,7 +354,7 @@ fn put_status(status: &Status) -> ForwardStatus {
     }
 }
 
-fn take_status(status: ForwardStatus) -> Status {
+pub(crate) fn take_status(status: ForwardStatus) -> Status {
     Status::with_details(Code::from(status.code), status.message, status.details)
 }
 

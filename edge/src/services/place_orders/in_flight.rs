@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use docket_actors::{CallError, Placing};
@@ -13,7 +13,10 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::{elsewhere::Outcome, window::Place};
+use super::{
+    elsewhere::{Next, Outcome, There},
+    window::Place,
+};
 use crate::gate::admission::Permit;
 
 /// What an answer needs to know of its order.
@@ -31,34 +34,51 @@ pub(super) struct Settled {
 }
 
 /// An order that it has not.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a node has either the one kind or the other, and a box is what is spared here"
-)]
+#[allow(clippy::large_enum_variant, reason = "a box is what is spared here")]
 pub(super) enum InFlight {
-    /// On a node that stands alone.
+    /// Placed by this node.
     Here {
         placing: Placing,
         /// `None` when it is answered.
         about: Option<About>,
     },
-    /// In a cluster.
+    /// Placed by another one.
+    There(There),
+    /// By whichever leads it.
     Routed(BoxFuture<'static, Settled>),
 }
 
 impl InFlight {
-    /// After this it is too late, where nothing else says so.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When it is to be looked whether it is over, where nothing else says so.
+    pub(super) fn look_at(&self, now: Instant) -> Option<Instant> {
         match self {
             Self::Here { placing, .. } => placing.deadline(),
+            Self::There(there) => Some(there.deadline().min(now + LEAD_EVERY)),
             Self::Routed(_) => None,
         }
     }
 
-    /// Answers it, if it is late by now. What the node has said of it in time, and nobody has heard yet, counts.
+    /// Whether nobody has to wait for it any more.
+    pub(super) fn is_over(&mut self, now: Instant) -> bool {
+        match self {
+            Self::Here { placing, .. } => placing.deadline().is_some_and(|deadline| deadline <= now),
+            Self::There(there) => there.is_over(now),
+            Self::Routed(_) => false,
+        }
+    }
+
+    /// Answers it, if it is over. What the node has said of it in time, and nobody has heard yet, counts.
     pub(super) fn give_up(&mut self, now: Instant, cx: &mut Context<'_>) -> Option<Settled> {
-        let Self::Here { placing, about } = self else {
-            return None;
+        let (placing, about) = match self {
+            Self::Here { placing, about } => (placing, about),
+            Self::There(there) => match there.give_up(now, cx)? {
+                Next::Settled(settled) => return Some(settled),
+                Next::Again(again) => {
+                    *self = again;
+                    return None;
+                }
+            },
+            Self::Routed(_) => return None,
         };
         if placing.deadline().is_none_or(|deadline| deadline > now) {
             return None;
@@ -79,18 +99,27 @@ impl Future for InFlight {
     type Output = Settled;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
-        match &mut *self {
-            Self::Here { placing, about } => {
-                let outcome = Outcome::Here(ready!(placing.poll_unpin(cx)));
-                match about.take() {
-                    Some(about) => Poll::Ready(Settled { about, outcome }),
-                    None => Poll::Pending,
+        loop {
+            match &mut *self {
+                Self::Here { placing, about } => {
+                    let outcome = Outcome::Here(ready!(placing.poll_unpin(cx)));
+                    return match about.take() {
+                        Some(about) => Poll::Ready(Settled { about, outcome }),
+                        None => Poll::Pending,
+                    };
                 }
+                Self::There(there) => match ready!(there.poll_unpin(cx)) {
+                    Next::Settled(settled) => return Poll::Ready(settled),
+                    Next::Again(again) => *self = again,
+                },
+                Self::Routed(placing) => return placing.poll_unpin(cx),
             }
-            Self::Routed(placing) => placing.poll_unpin(cx),
         }
     }
 }
+
+/// How often it is looked whether another node still leads what it was asked for.
+const LEAD_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn timer(until: Instant) -> Pin<Box<Sleep>> {
     Box::pin(sleep_until(until.into()))

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
-use docket_proto::{PlaceOrdersAnswer, api::show, encode_order, v1};
+use docket_proto::{
+    PlaceOrdersAnswer, api::show, encode_forwarded_order, peer::forward_reply::Result as Forwarded,
+    peer_call::decode_forwarded, v1,
+};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -122,7 +125,9 @@ proptest! {
             request_id: request_id.clone(),
             result: Some(v1::place_orders_response::Result::Order(Box::new(show::order_to_proto(&order)))),
         };
-        let elsewhere = encode_order(&order).into();
+        let Ok(Forwarded::Message(elsewhere)) = decode_forwarded(encode_forwarded_order(&order)) else {
+            panic!("it is a message");
+        };
         let expected = message.encode_to_vec();
         for answer in [
             PlaceOrdersAnswer::Placed { request_id: request_id.clone(), order: Arc::new(order) },
