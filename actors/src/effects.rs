@@ -46,6 +46,16 @@ impl Effects {
         for sku in &order.releasing {
             hash.text(sku.as_str());
         }
+        for hold in order.holds() {
+            hash.number(hold.reason.number().into())
+                .number(hold.since.0 as u64)
+                .number(hold.version.0)
+                .text(hold.by.as_str())
+                .text(&hold.note);
+            if let Some(end) = &hold.ended {
+                hash.number(end.at.0 as u64).number(end.version.0);
+            }
+        }
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
             for line in order.lines.iter() {

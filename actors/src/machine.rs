@@ -30,9 +30,9 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const CONFLICT: u8 = 1;
 
 /// Since which version of the peer protocol nodes read snapshots of the format that is written.
-const SNAPSHOTS_SINCE: u32 = 2;
+const SNAPSHOTS_SINCE: u32 = 3;
 const _: () = assert!(
-    FORMAT == 2,
+    FORMAT == 3,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 

@@ -66,6 +66,12 @@ pub(crate) enum After {
         reply: Reply,
         settled: Option<OrderId>,
     },
+    /// An order's caller is answered, and the order is as settled as it was.
+    Changed {
+        order: OrderId,
+        caller: Caller,
+        reply: Reply,
+    },
     /// An order gets the answer to its question.
     Answered { ask: Ask, result: Result<(), StepError> },
     /// A caller tries again.
@@ -91,9 +97,11 @@ impl Submission {
     fn is_awaited(&self) -> bool {
         match &self.after {
             After::Answer { callers, settled, .. } => !callers.is_empty() || settled.is_none(),
-            After::Answered { .. } | After::Retry { .. } | After::Refuse { .. } | After::Placed { .. } => {
-                true
-            }
+            After::Changed { .. }
+            | After::Answered { .. }
+            | After::Retry { .. }
+            | After::Refuse { .. }
+            | After::Placed { .. } => true,
             After::Recorded => false,
         }
     }
@@ -121,6 +129,7 @@ impl After {
                     shard.answer_order(order, OrderMessage::Settled { decider });
                 }
             }
+            Self::Changed { caller, reply, .. } => caller.answer(reply),
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
             Self::Refuse {
@@ -162,6 +171,12 @@ impl After {
                         },
                     );
                 }
+            }
+            Self::Changed { order, caller, .. } => {
+                let decider = life.decider;
+                // Before the caller comes again: what the order believes of itself is not so.
+                shard.answer_order(order, OrderMessage::Failed { decider, failure });
+                caller.fail(failure);
             }
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } | Self::Refuse { caller, .. } => caller.fail(failure),

@@ -19,7 +19,7 @@ impl Content {
         Self(Vec::with_capacity(CONTENT_BYTES)).text(method)
     }
 
-    fn text(mut self, text: &str) -> Self {
+    pub(crate) fn text(mut self, text: &str) -> Self {
         self.0.extend_from_slice(&(text.len() as u32).to_le_bytes());
         self.0.extend_from_slice(text.as_bytes());
         self

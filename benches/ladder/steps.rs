@@ -5,9 +5,9 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-    PlaceOrdersResponse, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
-    place_orders_response,
+    CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+    PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest, WatchOrdersRequest, WatchOrdersResponse,
+    order_service_server::OrderService, place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -192,6 +192,17 @@ impl OrderService for Service {
     }
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn release_order_hold(
+        &self,
+        _: Request<ReleaseOrderHoldRequest>,
+    ) -> Result<Response<Order>, Status> {
         other()
     }
 

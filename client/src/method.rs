@@ -45,6 +45,10 @@ methods! {
     LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
     CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    HOLD_ORDER: "OrderService/HoldOrder", HoldOrderRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    RELEASE_ORDER_HOLD: "OrderService/ReleaseOrderHold", ReleaseOrderHoldRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     CREATE_CUSTOMER: "CustomerService/CreateCustomer", CreateCustomerRequest => Customer,
         |_| None, |r| !r.request_id.is_empty();
     GET_CUSTOMER: "CustomerService/GetCustomer", GetCustomerRequest => Customer, |r| Some(&r.name), |_| true;

@@ -18,7 +18,7 @@ use crate::limits::{ALIVE_MS, CALL_WAIT_MAX_MS};
 use crate::node::Node;
 use crate::peer::{Called, READ, StreamError, put_read, put_who_leads, take_leader, take_read};
 use crate::sampling::others;
-use crate::{Group, GroupId, Leadership, NodeId, ReadError};
+use crate::{Group, GroupId, Leadership, NodeId, PROTOCOL_VERSION, ReadError};
 
 /// How often a call is begun anew on another connection, because the one at hand was over before the call was in it.
 const CONNECTIONS_MAX: usize = 2;
@@ -108,6 +108,19 @@ impl Node {
             }
         };
         others.into_iter().map(status).collect()
+    }
+
+    /// The oldest version of the peer protocol that is spoken with a node which this one is connected to; the newest that this program
+    /// speaks where there is none. What another node could not read in its log is not to be put into one.
+    pub fn oldest_version_spoken(&self) -> u32 {
+        let Some(peering) = self.peering() else {
+            return PROTOCOL_VERSION;
+        };
+        let others = others(&peering.peers, self.members().map(|members| &**members));
+        let spoken = others
+            .into_iter()
+            .filter_map(|node| peering.peers.links(node).ok()?.version());
+        spoken.min().unwrap_or(PROTOCOL_VERSION)
     }
 
     /// Whether this node has peers, so that groups may be led elsewhere.

@@ -286,6 +286,10 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::InsufficientStock { .. }
         | R::OrderPending
         | R::NotCancellable { .. }
+        | R::NotHoldable { .. }
+        | R::HoldExists { .. }
+        | R::HoldNotFound { .. }
+        | R::TooManyHolds
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         R::ItemFailed { .. } => Code::Internal,
@@ -372,7 +376,8 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
                 ("available", available.to_string()),
             ]
         }
-        R::NotCancellable { state } => vec![("state", state.to_string())],
+        R::NotCancellable { state } | R::NotHoldable { state } => vec![("state", state.to_string())],
+        R::HoldExists { reason } | R::HoldNotFound { reason } => vec![("hold", reason.to_string())],
         R::StockReserved {
             on_hand,
             reserved,

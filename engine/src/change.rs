@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Order, OrderEvent, OrderState, Time, Version};
+use crate::{Order, OrderEvent, OrderState, Time, Version, order::OrderLife};
 
 /// Which of its events changed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,16 +18,22 @@ pub enum ChangeKind {
     Cancelled,
     /// Every item has given its stock back.
     Released,
+    /// It is held, for one reason more.
+    Held,
+    /// It is held, for one reason less.
+    HoldReleased,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
         Self::Cancelled,
         Self::Released,
+        Self::Held,
+        Self::HoldReleased,
     ];
 
     /// Which kind an event is of.
@@ -38,6 +44,8 @@ impl ChangeKind {
             OrderEvent::Rejected { .. } => Self::Rejected,
             OrderEvent::Cancelled => Self::Cancelled,
             OrderEvent::Released => Self::Released,
+            OrderEvent::Held { .. } => Self::Held,
+            OrderEvent::HoldReleased { .. } => Self::HoldReleased,
         }
     }
 
@@ -49,6 +57,8 @@ impl ChangeKind {
             Self::Rejected => 3,
             Self::Cancelled => 4,
             Self::Released => 5,
+            Self::Held => 6,
+            Self::HoldReleased => 7,
         }
     }
 
@@ -68,6 +78,8 @@ impl fmt::Display for ChangeKind {
             Self::Rejected => "REJECTED",
             Self::Cancelled => "CANCELLED",
             Self::Released => "RELEASED",
+            Self::Held => "HELD",
+            Self::HoldReleased => "HOLD_RELEASED",
         })
     }
 }
@@ -88,7 +100,10 @@ impl Change {
     pub fn state(&self) -> Option<OrderState> {
         match self.kind {
             ChangeKind::Placed => Some(OrderState::Pending),
-            ChangeKind::Confirmed => Some(OrderState::Confirmed),
+            // Only what is confirmed can be held.
+            ChangeKind::Confirmed | ChangeKind::Held | ChangeKind::HoldReleased => {
+                Some(OrderState::Confirmed)
+            }
             ChangeKind::Rejected => Some(OrderState::Rejected),
             ChangeKind::Cancelled => Some(OrderState::Cancelled),
             ChangeKind::Released => None,
@@ -98,7 +113,7 @@ impl Change {
 
 impl Order {
     /// The order as it was after one of its changes, of the order as it is now: its lines never change, a rejection is
-    /// never taken back, and after `Released` comes nothing more. What it still had to have released then is not told.
+    /// never taken back, what came later says since which version, and after `Released` comes nothing more. What it still had to have released then is not told.
     #[must_use]
     pub fn after(&self, change: &Change) -> Self {
         let state = change.state().unwrap_or(self.state);
@@ -114,10 +129,18 @@ impl Order {
             },
             state,
             releasing: Box::default(),
+            life: self.life_at(change.version),
             version: change.version,
             updated,
             ..self.clone()
         }
+    }
+}
+
+impl Order {
+    fn life_at(&self, version: Version) -> Option<Box<OrderLife>> {
+        let holds: Vec<_> = self.holds().iter().filter_map(|hold| hold.at(version)).collect();
+        (!holds.is_empty()).then(|| Box::new(OrderLife { holds }))
     }
 }
 
@@ -126,7 +149,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Amount, CustomerId, Line, OrderId, Quantity, Rejection, Sku};
+    use crate::{Amount, CustomerId, HoldReason, Line, OrderId, Quantity, Rejection, Sku, access::Username};
+
+    fn held(reason: HoldReason) -> OrderEvent {
+        OrderEvent::Held {
+            reason,
+            note: "look".into(),
+            by: Username::new("shop").unwrap(),
+        }
+    }
 
     #[test]
     fn an_order_as_it_is_now_tells_how_it_was_after_each_of_its_changes() {
@@ -148,6 +179,19 @@ mod tests {
             vec![
                 placed.clone(),
                 OrderEvent::Confirmed,
+                OrderEvent::Cancelled,
+                OrderEvent::Released,
+            ],
+            vec![
+                placed.clone(),
+                OrderEvent::Confirmed,
+                held(HoldReason::Address),
+                held(HoldReason::Operator),
+                OrderEvent::HoldReleased {
+                    reason: HoldReason::Address,
+                    by: Username::new("ops").unwrap(),
+                },
+                held(HoldReason::Address),
                 OrderEvent::Cancelled,
                 OrderEvent::Released,
             ],
@@ -188,6 +232,6 @@ mod tests {
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(6), None);
+        assert_eq!(ChangeKind::from_number(8), None);
     }
 }

@@ -14,12 +14,15 @@
 //!      │                └──────────────▶ REJECTED  (releases what was reserved)
 //!      └── no credit ──────────────────▶ REJECTED
 //! ```
+//!
+//! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]).
 
 #![forbid(unsafe_code)]
 
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod hold;
 pub mod id;
 pub mod item;
 pub mod money;
@@ -29,10 +32,11 @@ pub mod rejection;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use hold::{HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
 pub use money::{Amount, Currency, Quantity, Time};
-pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderState};
+pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState};
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 

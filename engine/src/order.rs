@@ -4,8 +4,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Amount, Broken, Currency, CustomerId, Decision, LINES_MAX, OrderId, Quantity, Rejection, Sku, Time,
-    Version, item::ReserveLine, money::QUANTITY_MAX,
+    Amount, Broken, Currency, CustomerId, Decision, HOLDS_MAX, Hold, HoldEnd, HoldReason, LINES_MAX, OrderId,
+    Quantity, Rejection, Sku, Time, Version, access::Username, item::ReserveLine, money::QUANTITY_MAX,
 };
 
 /// Where an order stands.
@@ -62,12 +62,21 @@ pub struct Order {
     pub rejection: Option<Box<Rejection>>,
     /// The items that still hold a reservation which must be released.
     pub releasing: Box<[Sku]>,
+    /// What came after it was confirmed; `None` while nothing has, as with nearly all orders.
+    pub life: Option<Box<OrderLife>>,
     /// How many events made it.
     pub version: Version,
     /// When it was placed.
     pub created: Time,
     /// When it last changed.
     pub updated: Time,
+}
+
+/// What came after an order was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OrderLife {
+    /// Every hold that it ever had, in the order in which they were placed: at most [`HOLDS_MAX`].
+    pub holds: Vec<Hold>,
 }
 
 /// What may be asked of an order.
@@ -106,6 +115,26 @@ pub enum OrderCommand {
     },
     /// Hear that all of its items have released its stock.
     Released,
+    /// Go no further for now.
+    Hold {
+        /// Why. Nobody may have said so already.
+        reason: HoldReason,
+        /// In somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Be held for this reason no longer.
+    ReleaseHold {
+        /// Which.
+        reason: HoldReason,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
 }
 
 /// What happened to an order.
@@ -133,6 +162,22 @@ pub enum OrderEvent {
     Cancelled,
     /// Every item has released.
     Released,
+    /// It is held.
+    Held {
+        /// Why.
+        reason: HoldReason,
+        /// In somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who says so.
+        by: Username,
+    },
+    /// It is held for this reason no longer.
+    HoldReleased {
+        /// Which.
+        reason: HoldReason,
+        /// Who says so.
+        by: Username,
+    },
 }
 
 /// What an order asks of others. Each is idempotent by (order, kind of effect).
@@ -271,11 +316,48 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
         (Some(order), OrderCommand::Released) if !order.releasing.is_empty() => {
             Ok(Decision::event(OrderEvent::Released))
         }
-        // Each is a repeat of something that is done.
-        (Some(_), OrderCommand::Released | OrderCommand::Place { .. } | OrderCommand::Refuse { .. })
-        | (None, OrderCommand::Settle { .. } | OrderCommand::Released | OrderCommand::Cancel { .. }) => {
-            Ok(Decision::nothing())
+        (
+            Some(order),
+            OrderCommand::Hold {
+                reason,
+                note,
+                by,
+                expected,
+            },
+        ) => {
+            may_be_held(order, *expected)?;
+            if order.active_holds().any(|hold| hold.reason == *reason) {
+                return Err(Rejection::HoldExists { reason: *reason });
+            }
+            if order.holds().len() >= HOLDS_MAX {
+                return Err(Rejection::TooManyHolds);
+            }
+            Ok(Decision::event(OrderEvent::Held {
+                reason: *reason,
+                note: note.clone(),
+                by: by.clone(),
+            }))
         }
+        (Some(order), OrderCommand::ReleaseHold { reason, by, expected }) => {
+            may_be_held(order, *expected)?;
+            if !order.active_holds().any(|hold| hold.reason == *reason) {
+                return Err(Rejection::HoldNotFound { reason: *reason });
+            }
+            Ok(Decision::event(OrderEvent::HoldReleased {
+                reason: *reason,
+                by: by.clone(),
+            }))
+        }
+        // Each is a repeat of something that is done, or asked of an order that whoever asks has looked for.
+        (Some(_), OrderCommand::Released | OrderCommand::Place { .. } | OrderCommand::Refuse { .. })
+        | (
+            None,
+            OrderCommand::Settle { .. }
+            | OrderCommand::Released
+            | OrderCommand::Cancel { .. }
+            | OrderCommand::Hold { .. }
+            | OrderCommand::ReleaseHold { .. },
+        ) => Ok(Decision::nothing()),
     }
 }
 
@@ -344,10 +426,25 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
     }
 }
 
-fn cancel(order: &Order, expected: Option<Version>) -> Result<Decision<OrderEvent>, Rejection> {
-    if expected.is_some_and(|version| version != order.version) {
-        return Err(Rejection::StaleEtag);
+fn check_version(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
+    match expected {
+        Some(version) if version != order.version => Err(Rejection::StaleEtag),
+        _ => Ok(()),
     }
+}
+
+/// Whether an order's holds may change: there is something to hold up.
+fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
+    check_version(order, expected)?;
+    match order.state {
+        OrderState::Pending => Err(Rejection::OrderPending),
+        OrderState::Confirmed => Ok(()),
+        OrderState::Cancelled | OrderState::Rejected => Err(Rejection::NotHoldable { state: order.state }),
+    }
+}
+
+fn cancel(order: &Order, expected: Option<Version>) -> Result<Decision<OrderEvent>, Rejection> {
+    check_version(order, expected)?;
     match order.state {
         OrderState::Pending => Err(Rejection::OrderPending),
         OrderState::Rejected => Err(Rejection::NotCancellable { state: order.state }),
@@ -438,6 +535,7 @@ impl Order {
             state: OrderState::Pending,
             rejection: None,
             releasing: Box::default(),
+            life: None,
             version: Version(1),
             created: at,
             updated: at,
@@ -459,6 +557,44 @@ impl Order {
             (OrderState::Confirmed, OrderEvent::Cancelled) => {
                 self.state = OrderState::Cancelled;
                 self.releasing = skus(&self.lines).into();
+                let end = HoldEnd {
+                    at,
+                    version: self.version.next(),
+                    by: None,
+                };
+                self.life
+                    .iter_mut()
+                    .flat_map(|life| &mut life.holds)
+                    .filter(|hold| hold.is_active())
+                    .for_each(|hold| hold.ended = Some(end.clone()));
+            }
+            (OrderState::Confirmed, OrderEvent::Held { reason, note, by })
+                if self.holds().len() < HOLDS_MAX
+                    && self.active_holds().all(|hold| hold.reason != *reason) =>
+            {
+                let version = self.version.next();
+                self.life.get_or_insert_default().holds.push(Hold {
+                    reason: *reason,
+                    note: note.clone(),
+                    by: by.clone(),
+                    since: at,
+                    version,
+                    ended: None,
+                });
+            }
+            (OrderState::Confirmed, OrderEvent::HoldReleased { reason, by }) => {
+                let version = self.version.next();
+                let hold = self
+                    .life
+                    .iter_mut()
+                    .flat_map(|life| &mut life.holds)
+                    .find(|hold| hold.is_active() && hold.reason == *reason)
+                    .ok_or_else(|| Broken::new(self.id, "a hold is released that it does not have"))?;
+                hold.ended = Some(HoldEnd {
+                    at,
+                    version,
+                    by: Some(by.clone()),
+                });
             }
             (OrderState::Cancelled | OrderState::Rejected, OrderEvent::Released)
                 if !self.releasing.is_empty() =>
@@ -488,6 +624,16 @@ impl Order {
             confirmed.version = self.version.next();
         }
         confirmed
+    }
+
+    /// Every hold that it ever had, in the order in which they were placed.
+    pub fn holds(&self) -> &[Hold] {
+        self.life.as_ref().map_or(&[], |life| &life.holds)
+    }
+
+    /// What holds it now.
+    pub fn active_holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds().iter().filter(|hold| hold.is_active())
     }
 
     /// True when nothing is left to be asked of others.
@@ -538,6 +684,18 @@ impl Order {
         }
         if self.version.0 == 0 {
             return broken("its version is 0");
+        }
+        if let Some(life) = &self.life {
+            if life.holds.len() > HOLDS_MAX {
+                return broken("it has had too many holds");
+            }
+            if self.state != OrderState::Confirmed && self.active_holds().next().is_some() {
+                return broken("it is held, and there is nothing to hold up");
+            }
+            let is_twice = |hold: &Hold| self.active_holds().filter(|h| h.reason == hold.reason).count() > 1;
+            if self.active_holds().any(is_twice) {
+                return broken("it is held twice for one reason");
+            }
         }
         Ok(())
     }

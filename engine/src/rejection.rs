@@ -1,6 +1,6 @@
 //! Domain answers that are not what was hoped for.
 
-use crate::{Amount, Currency, CustomerId, OrderId, OrderState, Quantity, Sku};
+use crate::{Amount, Currency, CustomerId, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity, Sku};
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
 /// answered, and of several items' answers to an order that with the first line.
@@ -102,6 +102,27 @@ pub enum Rejection {
         /// The order's state.
         state: OrderState,
     },
+    /// An order in this state cannot be held, and has no hold to release.
+    #[error("an order that is {state} cannot be held")]
+    NotHoldable {
+        /// The order's state.
+        state: OrderState,
+    },
+    /// The order is held for this reason already.
+    #[error("the order is held already for {reason}")]
+    HoldExists {
+        /// The reason.
+        reason: HoldReason,
+    },
+    /// The order is not held for this reason.
+    #[error("the order is not held for {reason}")]
+    HoldNotFound {
+        /// The reason.
+        reason: HoldReason,
+    },
+    /// The order was held too often.
+    #[error("the order was held {HOLDS_MAX} times, which is as often as one may be")]
+    TooManyHolds,
     /// Stock would fall below what orders have reserved.
     #[error("{on_hand} are on hand and {reserved} of them are reserved: the stock cannot fall by {wanted}")]
     StockReserved {
@@ -148,6 +169,10 @@ impl Rejection {
             Self::InsufficientStock { .. } => "INSUFFICIENT_STOCK",
             Self::OrderPending => "ORDER_PENDING",
             Self::NotCancellable { .. } => "NOT_CANCELLABLE",
+            Self::NotHoldable { .. } => "NOT_HOLDABLE",
+            Self::HoldExists { .. } => "HOLD_EXISTS",
+            Self::HoldNotFound { .. } => "HOLD_NOT_FOUND",
+            Self::TooManyHolds => "TOO_MANY_HOLDS",
             Self::StockReserved { .. } => "STOCK_RESERVED",
             Self::BalanceHeld { .. } => "BALANCE_HELD",
             Self::ItemFailed { .. } => "ITEM_FAILED",
@@ -179,7 +204,10 @@ impl Rejection {
             Self::OrderNotFound { .. }
             | Self::ItemNotFound { line: None, .. }
             | Self::OrderPending
-            | Self::NotCancellable { .. } => "name".into(),
+            | Self::NotCancellable { .. }
+            | Self::NotHoldable { .. }
+            | Self::TooManyHolds => "name".into(),
+            Self::HoldExists { .. } | Self::HoldNotFound { .. } => "reason".into(),
             Self::CurrencyMismatch { line: None, .. } => "currency_code".into(),
             Self::InsufficientCredit { .. } | Self::Overflow { line: None } => "lines".into(),
             Self::Overflow { line: Some(line) } => format!("lines[{line}]"),

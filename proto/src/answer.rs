@@ -9,7 +9,7 @@ use docket_engine::{Line, Order, Time};
 use prost::Message as _;
 
 use crate::{
-    api::show::{line_amount, rejection_to_proto, state_to_proto, timestamp},
+    api::show::{hold_to_proto, line_amount, rejection_to_proto, state_to_proto, timestamp},
     v1, wire,
 };
 
@@ -84,6 +84,10 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
     put_time(out, 8, order.created);
     put_time(out, 9, order.updated);
     put_etag(out, 10, order.version.0);
+    for hold in order.active_holds() {
+        let hold = hold_to_proto(hold);
+        wire::nested(out, 11, |out| hold.encode_raw(out));
+    }
 }
 
 fn put_line(out: &mut Vec<u8>, line: &Line) {

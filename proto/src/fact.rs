@@ -23,6 +23,9 @@ const ITEM_UPDATED: u32 = 13;
 const STOCK_ADJUSTED: u32 = 14;
 const STOCK_RESERVED: u32 = 15;
 const STOCK_RELEASED: u32 = 16;
+// 17 is the event's decider.
+const ORDER_HELD: u32 = 18;
+const ORDER_HOLD_RELEASED: u32 = 19;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -80,6 +83,8 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
             };
             Ok(Fact::Item(parts::sku("StockReleased", sku, ids)?, event))
         }
+        ORDER_HELD => order_held(field),
+        ORDER_HOLD_RELEASED => order_hold_released(field),
         _ => Err(field.unknown()),
     }
 }
@@ -91,6 +96,8 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::Rejected { .. } => ORDER_REJECTED,
         OrderEvent::Cancelled => ORDER_CANCELLED,
         OrderEvent::Released => ORDER_RELEASED,
+        OrderEvent::Held { .. } => ORDER_HELD,
+        OrderEvent::HoldReleased { .. } => ORDER_HOLD_RELEASED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -111,6 +118,15 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 for sku in release {
                     wire::element(out, 3, sku.as_str());
                 }
+            }
+            OrderEvent::Held { reason, note, by } => {
+                wire::number(out, 2, reason.number().into());
+                wire::text(out, 3, note);
+                wire::text(out, 4, by.as_str());
+            }
+            OrderEvent::HoldReleased { reason, by } => {
+                wire::number(out, 2, reason.number().into());
+                wire::text(out, 3, by.as_str());
             }
             OrderEvent::Confirmed | OrderEvent::Cancelled | OrderEvent::Released => {}
         }
@@ -229,6 +245,46 @@ fn order_rejected(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
     let event = OrderEvent::Rejected {
         rejection: Box::new(required(MESSAGE, 2, rejection)?),
         release: release.into(),
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_held(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderHeld";
+    let (mut id, mut reason, mut note, mut by) = (None, None, "", None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => reason = Some(parts::hold_reason(field)?),
+            3 => note = field.text()?,
+            4 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Held {
+        reason: required(MESSAGE, 2, reason)?,
+        note: note.into(),
+        by: required(MESSAGE, 4, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_hold_released(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderHoldReleased";
+    let (mut id, mut reason, mut by) = (None, None, None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => reason = Some(parts::hold_reason(field)?),
+            3 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::HoldReleased {
+        reason: required(MESSAGE, 2, reason)?,
+        by: required(MESSAGE, 3, by)?,
     };
     Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
 }

@@ -1,7 +1,8 @@
 //! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
 
 use docket_engine::{
-    Amount, Currency, CustomerId, IdError, Line, OrderId, OrderState, Quantity, Request, Sku, Time,
+    Amount, Currency, CustomerId, HoldReason, IdError, Line, OrderId, OrderState, Quantity, Request, Sku,
+    Time, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -153,6 +154,17 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
         4 => OrderState::Rejected,
         _ => return None,
     })
+}
+
+/// Why an order is held.
+pub(crate) fn hold_reason(field: Field<'_>) -> Result<HoldReason, DecodeError> {
+    let number = field.number()?;
+    HoldReason::from_number(number).ok_or_else(|| field.has_no_meaning(number))
+}
+
+/// Who did something.
+pub(crate) fn username(field: Field<'_>) -> Result<Username, DecodeError> {
+    Username::new(field.text()?).map_err(|_| field.error(Problem::Username(field.number)))
 }
 
 pub(crate) fn time(field: Field<'_>) -> Result<Time, DecodeError> {

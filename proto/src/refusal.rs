@@ -21,10 +21,14 @@
 //! | 15 | StockReserved | | | wanted | on hand | reserved | |
 //! | 16 | BalanceHeld | | | wanted | available | | |
 //! | 17 | ItemFailed | line | sku | | | | |
+//! | 18 | NotHoldable | | | | state | | |
+//! | 19 | HoldExists | | | | reason | | |
+//! | 20 | HoldNotFound | | | | reason | | |
+//! | 21 | TooManyHolds | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
-use docket_engine::{Amount, OrderId, Quantity, Rejection};
+use docket_engine::{Amount, HoldReason, OrderId, Quantity, Rejection};
 
 use crate::{
     parts::{self, Intern},
@@ -220,6 +224,22 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             subject: sku.as_str(),
             ..none
         },
+        Rejection::NotHoldable { state } => Parts {
+            kind: 18,
+            found: parts::state_number(*state).into(),
+            ..none
+        },
+        Rejection::HoldExists { reason } => Parts {
+            kind: 19,
+            found: reason.number().into(),
+            ..none
+        },
+        Rejection::HoldNotFound { reason } => Parts {
+            kind: 20,
+            found: reason.number().into(),
+            ..none
+        },
+        Rejection::TooManyHolds => Parts { kind: 21, ..none },
     }
 }
 
@@ -231,6 +251,15 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
     let customer = || parts::customer_id(MESSAGE, parts.subject, ids);
     let sku = || parts::sku(MESSAGE, parts.subject, ids);
     let line = || parts.line.ok_or_else(|| error(Problem::Missing(2)));
+    let found = parts.found as u64;
+    let unknown = || {
+        error(Problem::Value {
+            field: 5,
+            value: found,
+        })
+    };
+    let state = || parts::state_of(found).ok_or_else(unknown);
+    let reason = || HoldReason::from_number(found).ok_or_else(unknown);
     Ok(match parts.kind {
         1 => Rejection::RequestIdReused,
         2 => Rejection::CustomerNotFound {
@@ -274,17 +303,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             available: Quantity(parts.found),
         },
         13 => Rejection::OrderPending,
-        14 => {
-            let number = parts.found as u64;
-            let state = parts::state_of(number);
-            let unknown = error(Problem::Value {
-                field: 5,
-                value: number,
-            });
-            Rejection::NotCancellable {
-                state: state.ok_or(unknown)?,
-            }
-        }
+        14 => Rejection::NotCancellable { state: state()? },
         15 => Rejection::StockReserved {
             on_hand: Quantity(parts.found),
             reserved: Quantity(parts.taken),
@@ -298,6 +317,10 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             line: line()?,
             sku: sku()?,
         },
+        18 => Rejection::NotHoldable { state: state()? },
+        19 => Rejection::HoldExists { reason: reason()? },
+        20 => Rejection::HoldNotFound { reason: reason()? },
+        21 => Rejection::TooManyHolds,
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

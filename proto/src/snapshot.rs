@@ -8,8 +8,8 @@ mod changes;
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderState, Quantity, Request,
-    Sku, Time, Version, order,
+    Amount, Currency, Customer, CustomerId, Decider, Hold, HoldEnd, Item, Order, OrderId, OrderLife,
+    OrderState, Quantity, Request, Sku, Time, Version, order,
 };
 
 use crate::{
@@ -20,8 +20,8 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 2, with the changes that the feed keeps.
-pub const FORMAT: u32 = 2;
+/// The format that this version writes: 3, with orders' holds; 2 has the changes that the feed keeps.
+pub const FORMAT: u32 = 3;
 /// The oldest format that this version reads: 1, which is the same without those.
 pub const FORMAT_OLDEST: u32 = 1;
 
@@ -217,6 +217,24 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     wire::number(out, 8, order.version.0);
     wire::signed(out, 9, order.created.0);
     wire::signed(out, 10, order.updated.0);
+    for hold in order.holds() {
+        wire::nested(out, 11, |out| hold_fields(out, hold));
+    }
+}
+
+fn hold_fields(out: &mut Vec<u8>, hold: &Hold) {
+    wire::number(out, 1, hold.reason.number().into());
+    wire::text(out, 2, &hold.note);
+    wire::text(out, 3, hold.by.as_str());
+    wire::signed(out, 4, hold.since.0);
+    wire::number(out, 5, hold.version.0);
+    if let Some(HoldEnd { at, version, by }) = &hold.ended {
+        wire::number(out, 6, version.0);
+        wire::signed(out, 7, at.0);
+        if let Some(by) = by {
+            wire::text(out, 8, by.as_str());
+        }
+    }
 }
 
 /// The records of a chunk, one at a time, with ids that `ids` makes. After an error in the chunk's own shape there are
@@ -370,6 +388,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let (mut customer, mut currency) = (None::<CustomerId>, "");
     let mut lines = Vec::with_capacity(4);
     let mut releasing = Vec::new();
+    let mut holds = Vec::new();
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
@@ -384,6 +403,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             8 => version = field.number()?,
             9 => created = parts::time(field)?,
             10 => updated = parts::time(field)?,
+            11 => holds.push(hold(field)?),
             _ => return Err(field.unknown()),
         }
     }
@@ -401,9 +421,43 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         state: required(MESSAGE, 5, state)?,
         rejection,
         releasing: releasing.into(),
+        life: (!holds.is_empty()).then(|| Box::new(OrderLife { holds })),
         version: Version(version),
         created,
         updated,
+    })
+}
+
+fn hold(field: Field<'_>) -> Result<Hold, DecodeError> {
+    const MESSAGE: &str = "Hold";
+    let (mut reason, mut note, mut by) = (None, "", None);
+    let (mut since, mut version, mut end_version) = (Time(0), 0, 0);
+    let (mut ended, mut ended_by) = (Time(0), None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => reason = Some(parts::hold_reason(field)?),
+            2 => note = field.text()?,
+            3 => by = Some(parts::username(field)?),
+            4 => since = parts::time(field)?,
+            5 => version = field.number()?,
+            6 => end_version = field.number()?,
+            7 => ended = parts::time(field)?,
+            8 => ended_by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Hold {
+        reason: required(MESSAGE, 1, reason)?,
+        note: note.into(),
+        by: required(MESSAGE, 3, by)?,
+        since,
+        version: Version(version),
+        ended: (end_version > 0).then_some(HoldEnd {
+            at: ended,
+            version: Version(end_version),
+            by: ended_by,
+        }),
     })
 }
 

@@ -39,6 +39,9 @@ pub enum Problem {
     /// A text that is not UTF-8.
     #[error("its field {0} is not UTF-8")]
     Utf8(u32),
+    /// A text that is no username.
+    #[error("its field {0} is no username")]
+    Username(u32),
     /// A text that is no id.
     #[error("an id in it {0}")]
     Id(IdError),
@@ -321,7 +324,7 @@ impl<'a> Field<'a> {
         self.error(Problem::WireType(self.number))
     }
 
-    fn error(&self, problem: Problem) -> DecodeError {
+    pub(crate) fn error(&self, problem: Problem) -> DecodeError {
         DecodeError {
             message: self.message,
             problem,

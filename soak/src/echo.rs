@@ -9,8 +9,9 @@ use std::{
 };
 
 use docket_proto::v1::{
-    CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
-    PlaceOrderRequest, PlaceOrdersResponse, WatchOrdersRequest, WatchOrdersResponse,
+    CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+    OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -201,5 +202,16 @@ impl OrderService for Bare {
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo cancels nothing"))
+    }
+
+    async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo holds nothing"))
+    }
+
+    async fn release_order_hold(
+        &self,
+        _: Request<ReleaseOrderHoldRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo holds nothing"))
     }
 }

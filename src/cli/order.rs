@@ -1,9 +1,10 @@
-//! `docket order`: place, get, list, cancel; `watch` is beside it.
+//! `docket order`: place, get, list, cancel, hold; `watch` is beside it.
 
 use clap::Subcommand;
 use docket_proto::v1::{
-    CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, ListOrdersRequest, OrderLine,
-    PlaceOrderRequest, order::State,
+    CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest,
+    ListOrdersRequest, OrderLine, PlaceOrderRequest, ReleaseOrderHoldRequest, order::State,
+    order_hold::Reason,
 };
 
 use super::{
@@ -23,6 +24,7 @@ Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme --state confirmed
   docket order cancel 01M83JXAHCC6MXR3EASG000000
+  docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
   docket order watch --customer acme")]
 pub struct Args {
     #[command(flatten)]
@@ -42,6 +44,10 @@ pub enum Command {
     List(List),
     /// Cancel a confirmed order: gives back its stock and its hold
     Cancel(Cancel),
+    /// Hold a confirmed order: it goes no further until that is released
+    Hold(Hold),
+    /// Release what holds an order
+    Release(Release),
     /// Watch orders change, live, until Ctrl-C
     Watch(Watch),
 }
@@ -119,6 +125,50 @@ pub struct Cancel {
     request: RequestArgs,
 }
 
+/// Hold an order.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order hold 01M83JXAHCC6MXR3EASG000000 fraud_review
+  docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
+
+An order may be held for several reasons at a time, for each of them once.")]
+pub struct Hold {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+    /// Why: fraud_review, address, stock, payment or operator
+    #[arg(value_name = "REASON", value_parser = reason)]
+    reason: Reason,
+    /// The same in your words
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    note: String,
+    /// Only if this is still the order's etag
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Release a hold.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order release 01M83JXAHCC6MXR3EASG000000 address")]
+pub struct Release {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+    /// The hold's reason: fraud_review, address, stock, payment or operator
+    #[arg(value_name = "REASON", value_parser = reason)]
+    reason: Reason,
+    /// Only if this is still the order's etag
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
 impl Command {
     /// Does it.
     pub async fn run(self, link: &Link) -> Result<(), Failure> {
@@ -127,6 +177,8 @@ impl Command {
             Self::Get(args) => args.run(link).await,
             Self::List(args) => args.run(link).await,
             Self::Cancel(args) => args.run(link).await,
+            Self::Hold(args) => args.run(link).await,
+            Self::Release(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
         }
     }
@@ -227,6 +279,49 @@ impl Cancel {
             .answer(client.orders().cancel_order(request).await)
             .map_err(|refusal| refusal.of_request(&request_id))?;
         output.one(&order)
+    }
+}
+
+impl Hold {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let request_id = self.request.id(&output);
+        let request = HoldOrderRequest {
+            name: self.name,
+            request_id: request_id.clone(),
+            etag: self.etag.unwrap_or_default(),
+            reason: self.reason.into(),
+            note: self.note,
+        };
+        let order = client
+            .answer(client.orders().hold_order(request).await)
+            .map_err(|refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+impl Release {
+    async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let request_id = self.request.id(&output);
+        let request = ReleaseOrderHoldRequest {
+            name: self.name,
+            request_id: request_id.clone(),
+            etag: self.etag.unwrap_or_default(),
+            reason: self.reason.into(),
+        };
+        let order = client
+            .answer(client.orders().release_order_hold(request).await)
+            .map_err(|refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+/// Reads why an order is held, in small or capital letters, for clap.
+fn reason(text: &str) -> Result<Reason, String> {
+    match Reason::from_str_name(&text.to_ascii_uppercase()) {
+        Some(reason) if reason != Reason::Unspecified => Ok(reason),
+        _ => Err("write fraud_review, address, stock, payment or operator".to_owned()),
     }
 }
 

@@ -50,8 +50,8 @@ impl Output {
         let code = match kind {
             Kind::Confirmed => 32,
             Kind::Rejected => 31,
-            Kind::Placed => 33,
-            Kind::Cancelled | Kind::Released | Kind::Unspecified => return text,
+            Kind::Placed | Kind::Held => 33,
+            Kind::Cancelled | Kind::Released | Kind::HoldReleased | Kind::Unspecified => return text,
         };
         if self.colour {
             format!("\x1b[{code}m{text}\x1b[0m")

@@ -1,6 +1,6 @@
 //! Orders, customers and items.
 
-use docket_proto::v1::{Customer, Item, Order, OrderLine, order::State};
+use docket_proto::v1::{Customer, Item, Order, OrderHold, OrderLine, order::State};
 use serde_json::json;
 
 use super::record::{self, Field, Records, Resource, Tone};
@@ -42,6 +42,15 @@ impl Resource for Order {
             let text = format!("{}: {}{place}", rejection.reason, rejection.message);
             fields.push(Field::shown("rejection", value, text).tone(Tone::Bad));
         }
+        if !self.holds.is_empty() {
+            let holds: Vec<_> = self
+                .holds
+                .iter()
+                .map(|hold| record::object(&hold_fields(hold)))
+                .collect();
+            let texts: Vec<_> = self.holds.iter().map(hold_text).collect();
+            fields.push(Field::shown("holds", json!(holds), texts.join("; ")).tone(Tone::Pending));
+        }
         fields
     }
 
@@ -52,6 +61,23 @@ impl Resource for Order {
             rows,
         }]
     }
+}
+
+fn hold_fields(hold: &OrderHold) -> Vec<Field> {
+    vec![
+        Field::text("reason", hold.reason().as_str_name()),
+        Field::text("note", &hold.note),
+        Field::text("placed_by", &hold.placed_by),
+        Field::moment("create_time", hold.create_time.as_ref()),
+    ]
+}
+
+fn hold_text(hold: &OrderHold) -> String {
+    let note = match hold.note.as_str() {
+        "" => String::new(),
+        note => format!(": {note}"),
+    };
+    format!("{} by {}{note}", hold.reason().as_str_name(), hold.placed_by)
 }
 
 fn line_fields(line: &OrderLine, order: &Order) -> Vec<Field> {
@@ -149,6 +175,7 @@ mod tests {
             }),
             update_time: None,
             etag: "7".into(),
+            holds: Vec::new(),
         }
     }
 

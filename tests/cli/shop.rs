@@ -97,6 +97,48 @@ fn an_order_is_placed_read_listed_and_cancelled() {
 }
 
 #[test]
+fn an_order_is_held_and_released() {
+    let (shell, server, flags) = shop();
+    let placed = shell
+        .run(&format!("order place --customer acme tea:2 -o json {flags}"))
+        .ends(0)
+        .json();
+    let name = placed["name"].as_str().unwrap();
+    let hold = |reason: &str| format!("order hold {name} {reason} --note suspicious {flags}");
+    shell.run(&hold("because")).ends(2).says("fraud_review");
+    let held = shell
+        .run(&format!("{} -o json", hold("fraud_review")))
+        .ends(0)
+        .json();
+    let hold_of = &held["holds"][0];
+    assert_eq!(
+        (
+            &held["state"],
+            &hold_of["reason"],
+            &hold_of["note"],
+            &hold_of["placed_by"]
+        ),
+        (
+            &json!("CONFIRMED"),
+            &json!("FRAUD_REVIEW"),
+            &json!("suspicious"),
+            &json!("admin")
+        )
+    );
+    shell.run(&hold("FRAUD_REVIEW")).ends(1).says("HOLD_EXISTS");
+    let table = shell.run(&hold("address")).ends(0).stdout;
+    let both = "FRAUD_REVIEW by admin: suspicious; ADDRESS by admin";
+    assert!(table.contains(both), "no {both} in {table}");
+    let release = |reason: &str| format!("order release {name} {reason} -o json {flags}");
+    shell.run(&release("stock")).ends(1).says("HOLD_NOT_FOUND");
+    let released = shell.run(&release("fraud_review")).ends(0).json();
+    assert_eq!(released["holds"].as_array().unwrap().len(), 1);
+    shell.run(&format!("order cancel {name} {flags}")).ends(0);
+    shell.run(&release("address")).ends(1).says("NOT_HOLDABLE");
+    server.stop();
+}
+
+#[test]
 fn a_refusal_says_why_for_people_and_for_programs() {
     let (shell, server, flags) = shop();
     let place = |line: &str| format!("order place --customer acme {line} {flags}");

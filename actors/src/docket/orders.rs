@@ -1,4 +1,4 @@
-//! The commands about orders: they are placed and cancelled.
+//! The commands about orders: they are placed, held and cancelled.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,11 +6,14 @@ use std::{
 };
 
 use docket_cluster::{clock::wall_clock, slot_of};
-use docket_engine::{Currency, CustomerId, Line, Order, OrderCommand, OrderId, Rejection, Version};
+use docket_engine::{
+    Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, Line, Order, OrderCommand, OrderId, Rejection,
+    Version, access::Username,
+};
 use futures::FutureExt as _;
 
 use super::{
-    Docket,
+    Docket, RETRY_AFTER,
     command::{Steps, Tries, within},
     not_hidden,
     placing::{Asked, Placing},
@@ -20,6 +23,14 @@ use crate::{Call, CallError, entity::order::OrderMessage, reply::Reply, request:
 
 /// What a line's question to its item weighs while it waits for the customer.
 const QUESTION_BYTES: usize = 128;
+
+/// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
+const HOLDS_SINCE: u32 = 3;
+
+const OLDER_NODES: CallError = CallError::Unavailable {
+    reason: "a node of the cluster has an older program, which does not know holds",
+    retry_after: RETRY_AFTER,
+};
 
 /// A new order, already validated for shape: 1..=100 lines, quantities 1..=10⁹, prices ≥ 0.
 #[derive(Debug, Clone)]
@@ -139,6 +150,81 @@ impl Docket {
             )
             .await?;
         match reply {
+            Reply::Order(order) => Ok(order),
+            Reply::Rejected(rejection) => Err(rejection.into()),
+            _ => Err(CallError::Broken),
+        }
+    }
+
+    /// Holds an order for one reason, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn hold_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        (reason, note): (HoldReason, Arc<str>),
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let content = Content::of("HoldOrder")
+            .version(expected)
+            .text(reason.as_str())
+            .text(&note);
+        let command = OrderCommand::Hold {
+            reason,
+            note,
+            by,
+            expected,
+        };
+        self.change_order(call, id, content, command).await
+    }
+
+    /// Releases what holds an order for one reason, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn release_order_hold(
+        &self,
+        call: Call,
+        id: OrderId,
+        reason: HoldReason,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let content = Content::of("ReleaseOrderHold")
+            .version(expected)
+            .text(reason.as_str());
+        let command = OrderCommand::ReleaseHold { reason, by, expected };
+        self.change_order(call, id, content, command).await
+    }
+
+    async fn change_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        content: Content,
+        command: OrderCommand,
+    ) -> Result<Arc<Order>, CallError> {
+        let shard = self.of_order(id)?;
+        if self.inner.node.oldest_version_spoken() < HOLDS_SINCE {
+            return Err(OLDER_NODES);
+        }
+        let permit = self.admit(shard, HOLD_NOTE_BYTES_MAX)?;
+        let request = call.request_id.as_deref();
+        let request = request.map(|request_id| content.about_order(id, request_id));
+        self.has_room(shard, request)?;
+        let send = |caller| {
+            let message = OrderMessage::Change {
+                command: command.clone(),
+                request,
+                caller,
+            };
+            shard.tell_order(id, message);
+        };
+        let tries = Tries::new(Steps::One);
+        match self.run(shard, call.deadline, &permit, tries, send).await? {
             Reply::Order(order) => Ok(order),
             Reply::Rejected(rejection) => Err(rejection.into()),
             _ => Err(CallError::Broken),

@@ -142,6 +142,20 @@ impl OrderService for Node {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn hold_order(
+        &self,
+        request: Request<v1::HoldOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn release_order_hold(
+        &self,
+        request: Request<v1::ReleaseOrderHoldRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn cancel_order(
         &self,
         request: Request<v1::CancelOrderRequest>,

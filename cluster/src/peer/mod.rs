@@ -237,6 +237,12 @@ impl PeerLinks {
         self.calls.link.is_open()
     }
 
+    /// The version of the protocol that is spoken with the peer; `None` where there is no connection.
+    pub(crate) fn version(&self) -> Option<u32> {
+        let open = self.links().into_iter().filter_map(Link::open);
+        open.map(|connection| connection.version()).min()
+    }
+
     /// How long the peer has not been heard of; `None` where it never was.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.heard.lock().map(|heard| heard.elapsed())

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | 1 | all that the others do not name |
 //! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
+//! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a connected node speaks 2, no order is held |
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

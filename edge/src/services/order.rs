@@ -3,7 +3,7 @@
 use docket_actors::{Docket, ListOrders, PlaceOrder, Placing};
 use docket_engine::{
     Rejection,
-    access::{Denied, Owner},
+    access::{Denied, Owner, Principal, Role},
 };
 use docket_proto::{
     ReceivedOrder,
@@ -14,7 +14,8 @@ use docket_proto::{
     },
     server::order_service_server::OrderService,
     v1::{
-        CancelOrderRequest, GetOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, WatchOrdersRequest,
+        CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+        ReleaseOrderHoldRequest, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -74,6 +75,20 @@ fn placing(docket: &Docket, context: &CallContext, request: &ReceivedOrder) -> R
     Ok(docket.place_order(context.call(request_id), order))
 }
 
+/// An order as its caller may see it.
+fn shown(context: &CallContext, order: &docket_engine::Order) -> Order {
+    let mut shown = order_to_proto(order);
+    hide_holds(&context.principal, &mut shown);
+    shown
+}
+
+/// Why an order is held, and who says so, is the shop's and not its customer's to know.
+pub(super) fn hide_holds(principal: &Principal, order: &mut Order) {
+    if principal.role == Role::Customer {
+        order.holds.clear();
+    }
+}
+
 /// Begins what the service does with a `PlaceOrderRequest` that another node has let in, as a call or from a stream, without the service: a request
 /// and a response of HTTP for each would cost more than the order.
 pub(crate) fn place_forwarded(
@@ -117,7 +132,7 @@ impl OrderService for OrderApi {
         allowed(&context, Owner::Customer(&order.customer), || {
             Rejection::OrderNotFound { order: id }.into()
         })?;
-        Ok(Response::new(order_to_proto(&order)))
+        Ok(Response::new(shown(&context, &order)))
     }
 
     async fn list_orders(
@@ -141,7 +156,7 @@ impl OrderService for OrderApi {
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(ListOrdersResponse {
-            orders: page.orders.iter().map(|order| order_to_proto(order)).collect(),
+            orders: page.orders.iter().map(|order| shown(&context, order)).collect(),
             next_page_token: page
                 .next
                 .map(|next| asked.next_page_token(next))
@@ -173,6 +188,34 @@ impl OrderService for OrderApi {
             .cancel_order(call, asked.order, asked.expected)
             .await
             .map_err(Refusal::from)?;
-        Ok(Response::new(order_to_proto(&order)))
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn hold_order(&self, request: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::hold_order(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let why = (asked.reason, asked.note);
+        let order = self
+            .docket
+            .hold_order(call, asked.order, why, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn release_order_hold(
+        &self,
+        request: Request<ReleaseOrderHoldRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::release_order_hold(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .release_order_hold(call, asked.order, asked.reason, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
     }
 }

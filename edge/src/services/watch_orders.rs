@@ -43,6 +43,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{Code, Status};
 
+use super::order::hide_holds;
 use crate::{
     authenticate::Authenticate,
     config::FeedConfig,
@@ -274,9 +275,14 @@ impl Driver {
             if found.is_empty() && Instant::now() < due {
                 continue;
             }
-            let changes = found
-                .iter()
-                .map(|found| change_to_proto(found.change.kind, found.change.at, &found.order));
+            let principal = &self.context.principal;
+            let changes = found.iter().map(|found| {
+                let mut shown = change_to_proto(found.change.kind, found.change.at, &found.order);
+                if let Some(order) = &mut shown.order {
+                    hide_holds(principal, order);
+                }
+                shown
+            });
             let message = WatchOrdersResponse {
                 changes: changes.collect(),
                 resume_token: self.tokens.token(self.watch.positions()),

@@ -337,6 +337,36 @@ impl Shop {
                     ..Default::default()
                 }))
             }
+            "HoldOrder" => {
+                let name = self.order_boxed(id).await;
+                ask!(OrderServiceClient.hold_order(v1::HoldOrderRequest {
+                    name,
+                    reason: v1::order_hold::Reason::Operator.into(),
+                    ..Default::default()
+                }))
+            }
+            "ReleaseOrderHold" => {
+                let name = self.order_boxed(id).await;
+                let held = with(
+                    Some(&self.admin),
+                    v1::HoldOrderRequest {
+                        name: name.clone(),
+                        reason: v1::order_hold::Reason::Operator.into(),
+                        ..Default::default()
+                    },
+                );
+                // There may be no such order.
+                let _ = OrderServiceClient::new(self.channel.clone())
+                    .hold_order(held)
+                    .await;
+                ask!(
+                    OrderServiceClient.release_order_hold(v1::ReleaseOrderHoldRequest {
+                        name,
+                        reason: v1::order_hold::Reason::Operator.into(),
+                        ..Default::default()
+                    })
+                )
+            }
             "ListOrders" => {
                 let customer = name("customers");
                 let request = with(
@@ -571,7 +601,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 28 * 3 * 2);
+    assert_eq!(cells, 30 * 3 * 2);
     shop.close().await;
 }
 
@@ -609,6 +639,63 @@ async fn a_customer_does_not_list_the_orders_of_all() {
         .list_orders(with(Some(&shop.admin), v1::ListOrdersRequest::default()))
         .await;
     assert!(all.is_ok());
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_is_not_shown_why_its_order_is_held() {
+    let shop = Shop::open().await;
+    let ada = shop.key("ada", Role::Customer.scopes()).await.secret;
+    let bot = shop.key("bot", Role::Service.scopes()).await.secret;
+    let name = shop.order("ada").await;
+    let mut orders = OrderServiceClient::new(shop.channel.clone());
+    let held = v1::HoldOrderRequest {
+        name: name.clone(),
+        reason: v1::order_hold::Reason::FraudReview.into(),
+        note: "the third today".into(),
+        ..Default::default()
+    };
+    let held = orders
+        .hold_order(with(Some(&bot), held))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(held.holds[0].placed_by, "bot");
+    for (key, seen) in [(&ada, 0), (&bot, 1), (&shop.admin, 1)] {
+        let request = v1::GetOrderRequest { name: name.clone() };
+        let order = orders.get_order(with(Some(key), request)).await.unwrap();
+        assert_eq!(order.into_inner().holds.len(), seen);
+        let request = v1::ListOrdersRequest {
+            customer: "customers/ada".into(),
+            ..Default::default()
+        };
+        let page = orders.list_orders(with(Some(key), request)).await.unwrap();
+        let listed: usize = page
+            .into_inner()
+            .orders
+            .iter()
+            .map(|order| order.holds.len())
+            .sum();
+        assert_eq!(listed, seen);
+        let request = v1::WatchOrdersRequest {
+            customer: "customers/ada".into(),
+            start: v1::watch_orders_request::Start::Oldest.into(),
+            ..Default::default()
+        };
+        let mut watch = orders
+            .watch_orders(with(Some(key), request))
+            .await
+            .unwrap()
+            .into_inner();
+        let told = loop {
+            let changes = watch.message().await.unwrap().unwrap().changes;
+            let hold = |change: &v1::OrderChange| change.kind() == v1::order_change::Kind::Held;
+            if let Some(found) = changes.into_iter().find(hold) {
+                break found.order.unwrap();
+            }
+        };
+        assert_eq!((&told.name, told.holds.len()), (&name, seen));
+    }
     shop.close().await;
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod edges;
+mod holds;
 mod model;
 mod ops;
 mod run;

@@ -100,15 +100,17 @@ impl Check {
     }
 
     pub fn display_name(&mut self, field: &str, name: &str) -> Option<Arc<str>> {
-        if name.len() > DISPLAY_NAME_BYTES_MAX {
-            self.violation(
-                field,
-                format!("must be at most {DISPLAY_NAME_BYTES_MAX} bytes of UTF-8"),
-            );
-        } else if name.chars().any(char::is_control) {
+        self.line_of_text(field, name, DISPLAY_NAME_BYTES_MAX)
+    }
+
+    /// A text for people, of one line; may be empty.
+    pub fn line_of_text(&mut self, field: &str, text: &str, bytes_max: usize) -> Option<Arc<str>> {
+        if text.len() > bytes_max {
+            self.violation(field, format!("must be at most {bytes_max} bytes of UTF-8"));
+        } else if text.chars().any(char::is_control) {
             self.violation(field, "must not have control characters");
         } else {
-            return Some(name.into());
+            return Some(text.into());
         }
         None
     }

@@ -188,6 +188,8 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::Rejected => v1::order_change::Kind::Rejected,
         ChangeKind::Cancelled => v1::order_change::Kind::Cancelled,
         ChangeKind::Released => v1::order_change::Kind::Released,
+        ChangeKind::Held => v1::order_change::Kind::Held,
+        ChangeKind::HoldReleased => v1::order_change::Kind::HoldReleased,
     };
     v1::OrderChange {
         kind: kind.into(),

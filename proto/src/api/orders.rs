@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, CustomerId, LINES_MAX, Line, OrderId, OrderState, Quantity, Version,
-    money::QUANTITY_MAX,
+    Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, OrderId, OrderState,
+    Quantity, Version, money::QUANTITY_MAX,
 };
 
 use super::{
     check::{Check, Checked, PAGE_SIZE_DEFAULT},
     names::{self, customer_in, item_in, parse_customer_name, parse_order_name},
     page_token::page_token,
-    show,
+    show::{self, hold_reason_of},
 };
 use crate::{Intern, LineView, ReceivedOrder, v1};
 
@@ -50,6 +50,34 @@ pub struct CancelOrder {
     pub order: OrderId,
     /// Only at this version.
     pub expected: Option<Version>,
+}
+
+/// A `HoldOrderRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldOrder {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+    /// Why.
+    pub reason: HoldReason,
+    /// In the client's words; may be empty.
+    pub note: Arc<str>,
+}
+
+/// A `ReleaseOrderHoldRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseOrderHold {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+    /// Of which hold.
+    pub reason: HoldReason,
 }
 
 /// Takes a `PlaceOrderRequest` of the unary call apart, with ids that `ids` makes: its request id may be left out.
@@ -226,4 +254,53 @@ pub fn cancel_order(request: &v1::CancelOrderRequest) -> Checked<CancelOrder> {
         })
     };
     check.done(cancel())
+}
+
+/// Takes a `HoldOrderRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn hold_order(request: &v1::HoldOrderRequest) -> Checked<HoldOrder> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let reason = hold_reason(&mut check, request.reason);
+    let note = check.line_of_text("note", &request.note, HOLD_NOTE_BYTES_MAX);
+    let hold = || {
+        Some(HoldOrder {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+            reason: reason?,
+            note: note?,
+        })
+    };
+    check.done(hold())
+}
+
+/// Takes a `ReleaseOrderHoldRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn release_order_hold(request: &v1::ReleaseOrderHoldRequest) -> Checked<ReleaseOrderHold> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let reason = hold_reason(&mut check, request.reason);
+    let release = || {
+        Some(ReleaseOrderHold {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+            reason: reason?,
+        })
+    };
+    check.done(release())
+}
+
+fn hold_reason(check: &mut Check, number: i32) -> Option<HoldReason> {
+    let reason = v1::order_hold::Reason::try_from(number)
+        .ok()
+        .and_then(hold_reason_of);
+    check.ok("reason", reason.ok_or("must be a reason"))
 }

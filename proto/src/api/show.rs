@@ -1,6 +1,6 @@
 //! Entities as replies show them.
 
-use docket_engine::{Customer, Item, Line, Order, OrderState, Rejection, Time};
+use docket_engine::{Customer, Hold, HoldReason, Item, Line, Order, OrderState, Rejection, Time};
 use prost_types::Timestamp;
 
 use super::names::{customer_name, etag, item_name, order_name};
@@ -19,7 +19,36 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
         create_time: Some(timestamp(order.created)),
         update_time: Some(timestamp(order.updated)),
         etag: etag(order.version.0),
+        holds: order.active_holds().map(hold_to_proto).collect(),
     }
+}
+
+/// A hold as its order shows it.
+pub(crate) fn hold_to_proto(hold: &Hold) -> v1::OrderHold {
+    v1::OrderHold {
+        reason: hold_reason_to_proto(hold.reason).into(),
+        note: hold.note.to_string(),
+        placed_by: hold.by.as_str().to_owned(),
+        create_time: Some(timestamp(hold.since)),
+    }
+}
+
+/// Why an order is held, as the API names it.
+pub fn hold_reason_to_proto(reason: HoldReason) -> v1::order_hold::Reason {
+    match reason {
+        HoldReason::FraudReview => v1::order_hold::Reason::FraudReview,
+        HoldReason::Address => v1::order_hold::Reason::Address,
+        HoldReason::Stock => v1::order_hold::Reason::Stock,
+        HoldReason::Payment => v1::order_hold::Reason::Payment,
+        HoldReason::Operator => v1::order_hold::Reason::Operator,
+    }
+}
+
+/// The reason that the API names so; `None` for "not set".
+pub fn hold_reason_of(reason: v1::order_hold::Reason) -> Option<HoldReason> {
+    HoldReason::ALL
+        .into_iter()
+        .find(|known| hold_reason_to_proto(*known) == reason)
 }
 
 fn line_to_proto(line: &Line) -> v1::OrderLine {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Item,
-    ItemEvent, Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection, Request, Sku, Time,
-    Unchanged, Version, order,
+    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Hold,
+    HoldEnd, HoldReason, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity,
+    Record, Rejection, Request, Sku, Time, Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -85,6 +85,39 @@ fn state() -> impl Strategy<Value = OrderState> {
     ]
 }
 
+fn hold_reason() -> impl Strategy<Value = HoldReason> {
+    prop::sample::select(HoldReason::ALL.to_vec())
+}
+
+fn username() -> impl Strategy<Value = Username> {
+    "[a-zA-Z0-9._@-]{1,64}".prop_map(|text| Username::new(&text).unwrap())
+}
+
+fn hold() -> BoxedStrategy<Hold> {
+    let end = (time(), 1..=u64::MAX, option::of(username())).prop_map(|(at, version, by)| HoldEnd {
+        at,
+        version: Version(version),
+        by,
+    });
+    (
+        hold_reason(),
+        ".{0,20}",
+        username(),
+        time(),
+        any::<u64>(),
+        option::of(end),
+    )
+        .prop_map(|(reason, note, by, since, version, ended)| Hold {
+            reason,
+            note: note.into(),
+            by,
+            since,
+            version: Version(version),
+            ended,
+        })
+        .boxed()
+}
+
 fn skus() -> impl Strategy<Value = Box<[Sku]>> {
     vec(sku(), 0..4).prop_map(Into::into)
 }
@@ -103,6 +136,10 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         sku().prop_map(|sku| Rejection::ItemExists { sku }),
         order_id().prop_map(|order| Rejection::OrderNotFound { order }),
         state().prop_map(|state| Rejection::NotCancellable { state }),
+        state().prop_map(|state| Rejection::NotHoldable { state }),
+        hold_reason().prop_map(|reason| Rejection::HoldExists { reason }),
+        hold_reason().prop_map(|reason| Rejection::HoldNotFound { reason }),
+        Just(Rejection::TooManyHolds),
         (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
             line,
             ordered,
@@ -143,6 +180,12 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
         Just(OrderEvent::Confirmed),
         Just(OrderEvent::Cancelled),
         Just(OrderEvent::Released),
+        (hold_reason(), ".{0,20}", username()).prop_map(|(reason, note, by)| OrderEvent::Held {
+            reason,
+            note: note.into(),
+            by,
+        }),
+        (hold_reason(), username()).prop_map(|(reason, by)| OrderEvent::HoldReleased { reason, by }),
         (customer_id(), currency(), vec(line(), 0..6)).prop_map(|(customer, currency, lines)| {
             OrderEvent::Placed {
                 customer,
@@ -296,13 +339,17 @@ pub fn order() -> BoxedStrategy<Order> {
     let then = (
         option::of(rejection().prop_map(Box::new)),
         skus(),
+        vec(hold(), 0..3),
         count(),
         time(),
         time(),
     );
     (what, then)
         .prop_map(
-            |((id, customer, currency, lines, state), (rejection, releasing, version, created, updated))| {
+            |(
+                (id, customer, currency, lines, state),
+                (rejection, releasing, holds, version, created, updated),
+            )| {
                 Order {
                     id,
                     customer,
@@ -312,6 +359,7 @@ pub fn order() -> BoxedStrategy<Order> {
                     state,
                     rejection,
                     releasing,
+                    life: (!holds.is_empty()).then(|| Box::new(OrderLife { holds })),
                     version: Version(version),
                     created,
                     updated,

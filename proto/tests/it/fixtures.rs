@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event,
-    Fact, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderState, Quantity, Record, Rejection,
-    Request, Sku, Time, Unchanged, Version,
+    Fact, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderLife,
+    OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -18,9 +18,13 @@ use docket_proto::{
 const BATCH: &[u8] = include_bytes!("../fixtures/batch-1.bin");
 /// With records of requests that changed nothing.
 const UNCHANGED: &[u8] = include_bytes!("../fixtures/batch-2.bin");
+/// Of an order that is held.
+const HELD: &[u8] = include_bytes!("../fixtures/batch-3.bin");
 const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-1.bin");
 /// What format 2 has beside that: where the kept changes of orders begin, and the changes.
 const CHANGES: &[u8] = include_bytes!("../fixtures/snapshot-2.bin");
+/// What format 3 has beside that: holds.
+const HOLDS: &[u8] = include_bytes!("../fixtures/snapshot-3.bin");
 
 #[test]
 fn a_batch_of_the_first_version_decodes() {
@@ -40,6 +44,86 @@ fn check_batch(fixture: &[u8], expected: &[Record]) {
     }
     assert_eq!(bytes, fixture);
     assert_eq!(decode_batch(fixture).unwrap(), expected);
+}
+
+#[test]
+fn a_batch_of_an_order_that_is_held_decodes() {
+    let events = [
+        OrderEvent::Held {
+            reason: HoldReason::FraudReview,
+            note: "zwölf Uhren an eine neue Adresse".into(),
+            by: Username::new("eve@shop").unwrap(),
+        },
+        OrderEvent::Held {
+            reason: HoldReason::Operator,
+            note: "".into(),
+            by: Username::new("ops").unwrap(),
+        },
+        OrderEvent::HoldReleased {
+            reason: HoldReason::FraudReview,
+            by: Username::new("ops").unwrap(),
+        },
+    ];
+    let events = events.into_iter().zip(3..).map(|(event, version)| Event {
+        version: Version(version),
+        decider: Decider(7),
+        fact: order_fact(event),
+    });
+    let held = Record {
+        time: Time(1_795_000_000_123_456),
+        events: events.collect(),
+        request: None,
+        unchanged: None,
+    };
+    check_batch(HELD, &[held]);
+}
+
+#[test]
+fn a_snapshot_with_holds_decodes() {
+    let hold = |reason, ended| Hold {
+        reason,
+        note: "no such street".into(),
+        by: Username::new("shop").unwrap(),
+        since: Time(1_795_000_000_123_456),
+        version: Version(3),
+        ended,
+    };
+    let end = |by: Option<&str>| {
+        Some(HoldEnd {
+            at: Time(1_795_000_000_999_999),
+            version: Version(5),
+            by: by.map(|by| Username::new(by).unwrap()),
+        })
+    };
+    let holds = vec![
+        hold(HoldReason::Address, end(Some("ops"))),
+        hold(HoldReason::Stock, end(None)),
+        hold(HoldReason::Payment, None),
+    ];
+    let order = Order {
+        life: Some(Box::new(OrderLife { holds })),
+        ..order(OrderState::Confirmed, None, Box::default())
+    };
+    let head = Head {
+        format: 3,
+        last_time: Time(1_795_000_000_123_456),
+        feed: Some(FeedStart {
+            next: 9,
+            floor: FeedPosition { index: 1, ordinal: 0 },
+        }),
+    };
+    let expected = vec![SnapshotRecord::Head(head), SnapshotRecord::Order(order)];
+    let mut bytes = Vec::new();
+    for record in &expected {
+        record.put(&mut bytes);
+    }
+    assert_eq!(bytes, HOLDS);
+    let decoded: Result<Vec<_>, _> = snapshot::records(HOLDS, &NoIntern).collect();
+    assert_eq!(decoded.unwrap(), expected);
+}
+
+fn order_fact(event: OrderEvent) -> Fact {
+    Fact::Order(id(), event)
 }
 
 #[test]
@@ -286,6 +370,7 @@ fn order(state: OrderState, rejection: Option<Rejection>, releasing: Box<[Sku]>)
         state,
         rejection: rejection.map(Box::new),
         releasing,
+        life: None,
         version: Version(3),
         created: Time(1_795_000_000_123_456),
         updated: Time(1_795_000_000_999_999),

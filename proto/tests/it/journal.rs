@@ -125,11 +125,11 @@ fn a_field_of_a_newer_version_is_refused_and_named() {
     batch.extend([0x98, 0x06, 1]);
     refused(&batch, "Batch", Problem::UnknownField(99));
 
-    // An event of a kind that nobody has thought of yet: field 18 of Event, an empty message.
-    let event = [0x08, 2, 0x92, 0x01, 0];
+    // An event of a kind that nobody has thought of yet: field 99 of Event, an empty message.
+    let event = [0x08, 2, 0x9a, 0x06, 0];
     let mut batch = vec![0x0a, 7, 0x12, 5];
     batch.extend(event);
-    refused(&batch, "Event", Problem::UnknownField(18));
+    refused(&batch, "Event", Problem::UnknownField(99));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_snapshot_of_another_format_is_refused() {
         }],
     };
     let error = decode_snapshot(&chunk.encode_to_vec()).unwrap_err();
-    assert_eq!(error.problem, Problem::Value { field: 1, value: 3 });
+    assert_eq!(error.problem, Problem::Value { field: 1, value: 4 });
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::{
 
 use docket_proto::v1::{
     AdjustStockRequest, CancelOrderRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
-    Customer, GetCustomerRequest, GetItemRequest, GetOrderRequest, Item, ListCustomersRequest,
-    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
-    WatchOrdersResponse,
+    Customer, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item,
+    ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
+    UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -241,6 +241,17 @@ impl OrderService for Shop {
         _: Request<WatchOrdersRequest>,
     ) -> Result<Response<Self::WatchOrdersStream>, Status> {
         Err(Status::unimplemented("this shop watches nothing"))
+    }
+
+    async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop holds nothing"))
+    }
+
+    async fn release_order_hold(
+        &self,
+        _: Request<ReleaseOrderHoldRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop holds nothing"))
     }
 
     async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {

@@ -218,6 +218,10 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::PriceChanged { .. }
         | R::InsufficientStock { .. }
         | R::NotCancellable { .. }
+        | R::NotHoldable { .. }
+        | R::HoldExists { .. }
+        | R::HoldNotFound { .. }
+        | R::TooManyHolds
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         // An order is never pending between two commands, and its actor makes a cancelling wait until it is settled.
@@ -304,6 +308,7 @@ pub fn order(id: &str, order: &Order) -> v1::Order {
         create_time: None,
         update_time: None,
         etag: shown(Some(order.version)),
+        holds: Vec::new(),
     }
 }
 

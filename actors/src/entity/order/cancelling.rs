@@ -33,23 +33,9 @@ impl OrderEntity {
                 Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
             );
         };
-        if caller.is_expired() {
-            return caller.fail(Failure::Expired);
-        }
-        let stored = request.and_then(|request| {
-            shard
-                .committed()
-                .requests
-                .get(request.key)
-                .map(|stored| stored.fingerprint == request.fingerprint)
-        });
-        match stored {
-            Some(true) => return shard.answer(self.life, caller, Reply::Order(order.clone())),
-            Some(false) => {
-                return shard.answer(self.life, caller, Reply::Rejected(Rejection::RequestIdReused));
-            }
-            None => {}
-        }
+        let Some(caller) = self.unless_done(shard, order, request, caller) else {
+            return;
+        };
         match order::decide(Some(order), &OrderCommand::Cancel { expected }) {
             Ok(decision) if decision.events.is_empty() => {
                 let of = (EntityId::Order(self.id), order.version);

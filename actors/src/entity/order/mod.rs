@@ -24,10 +24,12 @@
 //! and answers when its own record is.
 //!
 //! Here is what the order is told and what it knows. `placing`, `settling` and `cancelling` are the ways through the diagram,
-//! `asking` is the questions to customer and items on all of them, and `waking` is how a later life takes up an earlier one.
+//! `asking` is the questions to customer and items on all of them, `changing` is what asks
+//! nobody, and `waking` is how a later life takes up an earlier one.
 
 mod asking;
 mod cancelling;
+mod changing;
 mod placing;
 mod settling;
 mod tally;
@@ -36,8 +38,8 @@ mod waking;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
-    CustomerId, Decider, Event, Fact, Order, OrderEvent, OrderId, Record, Rejection, Request, Sku, Time,
-    Version,
+    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, Record, Rejection, Request,
+    Sku, Time, Version,
 };
 
 use crate::{
@@ -66,6 +68,12 @@ pub(crate) enum OrderMessage {
     Cancel {
         owner: Option<CustomerId>,
         expected: Option<Version>,
+        request: Option<Request>,
+        caller: Caller,
+    },
+    /// Change in what is its own: neither money nor stock.
+    Change {
+        command: OrderCommand,
         request: Option<Request>,
         caller: Caller,
     },
@@ -177,6 +185,7 @@ impl Entity for OrderEntity {
         if let OrderMessage::Place { .. }
         | OrderMessage::Await { .. }
         | OrderMessage::Cancel { .. }
+        | OrderMessage::Change { .. }
         | OrderMessage::Resume = *message
         {
             self.resume(shard);
@@ -188,7 +197,7 @@ impl Entity for OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Cancel { .. } if self.stage != Stage::Idle => {
+            OrderMessage::Cancel { .. } | OrderMessage::Change { .. } if self.stage != Stage::Idle => {
                 self.hurry(shard);
                 self.stash.push_back(message);
             }
@@ -200,6 +209,11 @@ impl Entity for OrderEntity {
             } => {
                 self.cancel(shard, owner.as_ref(), expected, request, caller);
             }
+            OrderMessage::Change {
+                command,
+                request,
+                caller,
+            } => self.change(shard, &command, request, caller),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }

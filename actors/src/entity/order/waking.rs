@@ -79,7 +79,7 @@ impl OrderEntity {
             .into_iter()
             .for_each(|caller| caller.fail(failure));
         for message in std::mem::take(&mut self.stash) {
-            if let OrderMessage::Cancel { caller, .. } = *message {
+            if let OrderMessage::Cancel { caller, .. } | OrderMessage::Change { caller, .. } = *message {
                 caller.fail(failure);
             }
         }

@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 19] = [
+static KEYED: [(&str, Find); 21] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -56,8 +56,14 @@ static KEYED: [(&str, Find); 19] = [
     ("/docket.v1.OrderService/GetOrder", |message| {
         order(&decode::<v1::GetOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.OrderService/HoldOrder", |message| {
+        order(&decode::<v1::HoldOrderRequest>(message)?.name)
+    }),
     ("/docket.v1.OrderService/PlaceOrder", |message| {
         customer(ReceivedOrder::decode(message).ok()?.customer())
+    }),
+    ("/docket.v1.OrderService/ReleaseOrderHold", |message| {
+        order(&decode::<v1::ReleaseOrderHoldRequest>(message)?.name)
     }),
 ];
 

@@ -34,6 +34,7 @@ fn an_order_is_shown_in_full() {
         state: OrderState::Rejected,
         rejection: Some(Box::new(rejection)),
         releasing: Box::default(),
+        life: None,
         version: Version(2),
         created: Time(1_795_000_000_123_456),
         updated: Time(-1),
@@ -66,6 +67,7 @@ fn an_order_is_shown_in_full() {
             nanos: 999_999_000,
         }),
         etag: "v2".into(),
+        holds: Vec::new(),
     };
     assert_eq!(shown, expected);
 }

@@ -39,7 +39,8 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         Kind::Rejected => ChangeKind::Rejected,
         Kind::Cancelled => ChangeKind::Cancelled,
         Kind::Released => ChangeKind::Released,
-        Kind::Unspecified => ChangeKind::Odd,
+        // Nobody holds orders in a history.
+        Kind::Held | Kind::HoldReleased | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
     Some(Change {

@@ -1,0 +1,75 @@
+//! What an order is asked that concerns neither money nor stock: one record, and nobody else is asked anything.
+
+use std::sync::Arc;
+
+use docket_engine::{EntityId, Order, OrderCommand, Record, Rejection, Request, order};
+
+use super::OrderEntity;
+use crate::{
+    proposer::After,
+    reply::{Caller, Failure, Reply},
+    shard::Shard,
+};
+
+impl OrderEntity {
+    pub(super) fn change(
+        &mut self,
+        shard: &Arc<Shard>,
+        command: &OrderCommand,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        let Some(order) = &self.order else {
+            let missing = Rejection::OrderNotFound { order: self.id };
+            return shard.answer(self.life, caller, Reply::Rejected(missing));
+        };
+        let Some(caller) = self.unless_done(shard, order, request, caller) else {
+            return;
+        };
+        match order::decide(Some(order), command) {
+            Ok(decision) if decision.events.is_empty() => {
+                let of = (EntityId::Order(self.id), order.version);
+                let reply = Reply::Order(order.clone());
+                shard.answer_unchanged(self.life, of, request, caller, reply);
+            }
+            Ok(decision) => {
+                let mut record = Record {
+                    time: shard.now(),
+                    events: Vec::with_capacity(1),
+                    request,
+                    unchanged: None,
+                };
+                self.push_events(&mut record, order.version, decision.events);
+                let reply = Reply::Order(Arc::new(self.evolve(shard, &record).clone()));
+                let order = self.id;
+                shard.submit(self.life, record, After::Changed { order, caller, reply });
+            }
+            Err(rejection) => shard.refuse(self.life, request, caller, rejection),
+        }
+    }
+
+    /// The caller, unless nobody waits any more, or its request was done before, which is answered then.
+    pub(super) fn unless_done(
+        &self,
+        shard: &Arc<Shard>,
+        order: &Arc<Order>,
+        request: Option<Request>,
+        caller: Caller,
+    ) -> Option<Caller> {
+        if caller.is_expired() {
+            caller.fail(Failure::Expired);
+            return None;
+        }
+        let stored = request.and_then(|request| {
+            let stored = shard.committed().requests.get(request.key)?;
+            Some(stored.fingerprint == request.fingerprint)
+        });
+        let reply = match stored {
+            None => return Some(caller),
+            Some(true) => Reply::Order(order.clone()),
+            Some(false) => Reply::Rejected(Rejection::RequestIdReused),
+        };
+        shard.answer(self.life, caller, reply);
+        None
+    }
+}
