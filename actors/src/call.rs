@@ -44,6 +44,9 @@ pub enum CallError {
         /// When a retry is sensible.
         retry_after: Duration,
     },
+    /// A node of the cluster has a program that does not know this command, and would stop at it. Nothing was done.
+    #[error("a node of the cluster has an older program, which does not know this: upgrade it first")]
+    OlderNodes,
     /// The shard changed its leader, or the node is stopping, while the request was on its way: it may have been done or
     /// not. A repeat with the same request id finds out.
     #[error("the outcome is not known: repeat the request with the same request_id to find out")]

@@ -19,6 +19,7 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_HOLDS};
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
@@ -58,6 +59,8 @@ pub struct Committed {
     remembering: AtomicU64,
     /// What the entry that is applied now, or was last, has made of the state.
     pub(crate) effects: Effects,
+    /// Roughly the bytes of all that came after orders were confirmed.
+    life_bytes: AtomicU64,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -67,6 +70,11 @@ pub struct Committed {
     drops: AtomicU64,
     /// The snapshots of it that are being written.
     pub(crate) captures: Captures,
+}
+
+/// Roughly the bytes of a hold, and of its end.
+fn hold_bytes(note: &str) -> u64 {
+    80 + note.len() as u64
 }
 
 /// What stands for a request that is being remembered. Another with the same mark is looked at once more, for nothing.
@@ -113,6 +121,7 @@ impl Committed {
             last_time: AtomicI64::new(0),
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
+            life_bytes: AtomicU64::new(0),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -232,6 +241,7 @@ impl Committed {
         self.skus.write().clear();
         self.fences.clear();
         self.feed.clear();
+        self.life_bytes.store(0, Ordering::Relaxed);
         self.set_last_time(Time(0));
     }
 
@@ -333,6 +343,9 @@ impl Committed {
             let changed = Arc::make_mut(order);
             changed.evolve(fact, at)?;
             check(|| changed.validate())?;
+            if let OrderEvent::Held { note, .. } = fact {
+                self.life_bytes.fetch_add(hold_bytes(note), Ordering::Relaxed);
+            }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
             Ok(())
@@ -346,6 +359,10 @@ impl Committed {
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
         check(|| order.validate())?;
+        for hold in order.holds() {
+            self.life_bytes
+                .fetch_add(hold_bytes(&hold.note), Ordering::Relaxed);
+        }
         let id = order.id;
         self.order_index.write().insert(&order);
         let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
@@ -482,7 +499,15 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        bytes as u64
+        bytes as u64 + self.life_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
+    pub(crate) fn snapshot_format(&self) -> u32 {
+        match self.life_bytes.load(Ordering::Relaxed) {
+            0 => FORMAT_WITHOUT_HOLDS,
+            _ => FORMAT,
+        }
     }
 
     /// Checks every invariant that can be seen within the shard. For tests and tools: it walks everything.

@@ -53,7 +53,9 @@ impl Effects {
                 .text(hold.by.as_str())
                 .text(&hold.note);
             if let Some(end) = &hold.ended {
-                hash.number(end.at.0 as u64).number(end.version.0);
+                hash.number(end.at.0 as u64)
+                    .number(end.version.0)
+                    .text(end.by.as_ref().map_or("", |by| by.as_str()));
             }
         }
         if is_new {

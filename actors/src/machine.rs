@@ -29,8 +29,7 @@ pub(crate) const DONE: u8 = 0;
 /// A record that did not fit and changed nothing.
 pub(crate) const CONFLICT: u8 = 1;
 
-/// Since which version of the peer protocol nodes read snapshots of the format that is written.
-const SNAPSHOTS_SINCE: u32 = 3;
+// Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
     FORMAT == 3,
     "a new format of snapshots needs a new version of the peer protocol"
@@ -188,7 +187,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn snapshots_since(&self) -> u32 {
-        SNAPSHOTS_SINCE
+        self.committed.snapshot_format()
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {

@@ -66,7 +66,7 @@ pub(crate) enum After {
         reply: Reply,
         settled: Option<OrderId>,
     },
-    /// An order's caller is answered, and the order is as settled as it was.
+    /// An order's caller is answered, and the order goes on; it is as settled as it was.
     Changed {
         order: OrderId,
         caller: Caller,
@@ -129,7 +129,11 @@ impl After {
                     shard.answer_order(order, OrderMessage::Settled { decider });
                 }
             }
-            Self::Changed { caller, reply, .. } => caller.answer(reply),
+            Self::Changed { order, caller, reply } => {
+                caller.answer(reply);
+                let decider = life.decider;
+                shard.answer_order(order, OrderMessage::Settled { decider });
+            }
             Self::Answered { ask, result } => ask.answer(result),
             Self::Retry { caller } => caller.fail(Failure::Gone),
             Self::Refuse {
@@ -283,6 +287,19 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
     }
 }
 
+/// Where nothing is to be refused any more, a thread is held up now and then for as long as it takes to lose a lead and get it back: simulated
+/// time stands still while a thread works, so that nothing would ever have to be refused.
+#[cfg(feature = "planted-bugs")]
+async fn hold_up() {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    static PROPOSED: AtomicU32 = AtomicU32::new(0);
+    const ONE_IN: u32 = 4;
+    const FOR: Duration = Duration::from_millis(250);
+    if docket_cluster::planted!(NoFence) && PROPOSED.fetch_add(1, Relaxed).is_multiple_of(ONE_IN) {
+        tokio::time::sleep(FOR).await;
+    }
+}
+
 /// Proposes what was gathered, in as few entries as hold it.
 async fn propose(
     shard: &Arc<Shard>,
@@ -336,6 +353,8 @@ async fn propose(
         if all_kept {
             decided.keep(entry.clone(), records);
         }
+        #[cfg(feature = "planted-bugs")]
+        hold_up().await;
         match group.submit(entry).await {
             Ok(pending) => {
                 in_flight.push_back(pending);

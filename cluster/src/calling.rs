@@ -110,8 +110,8 @@ impl Node {
         others.into_iter().map(status).collect()
     }
 
-    /// The oldest version of the peer protocol that is spoken with a node which this one is connected to; the newest that this program
-    /// speaks where there is none. What another node could not read in its log is not to be put into one.
+    /// The oldest version of the peer protocol that is spoken with another node, or was when this one was last connected to it; the newest
+    /// that this program speaks where there is none. Of who was never connected to since this node's start nothing is known. What another node could not read in its log is not to be put into one.
     pub fn oldest_version_spoken(&self) -> u32 {
         let Some(peering) = self.peering() else {
             return PROTOCOL_VERSION;

@@ -253,6 +253,9 @@ impl From<CallError> for Refusal {
             CallError::Unavailable { retry_after, .. } => {
                 Self::new(Code::Unavailable, "SHARD_UNAVAILABLE", message).retry(retry_after)
             }
+            CallError::OlderNodes => {
+                Self::new(Code::FailedPrecondition, "OLDER_NODES", message).precondition("cluster".to_owned())
+            }
             CallError::OutcomeUnknown => Self::new(Code::Unavailable, "OUTCOME_UNKNOWN", message),
             CallError::DeadlineExceeded => Self::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message),
             CallError::Poison => Self::new(Code::Internal, "POISONED_REQUEST", message),

@@ -22,6 +22,8 @@ pub use changes::{FeedStart, KeptChange, put_changes};
 
 /// The format that this version writes: 3, with orders' holds; 2 has the changes that the feed keeps.
 pub const FORMAT: u32 = 3;
+/// What is written where no order was ever held: an older program can go on from there.
+pub const FORMAT_WITHOUT_HOLDS: u32 = 2;
 /// The oldest format that this version reads: 1, which is the same without those.
 pub const FORMAT_OLDEST: u32 = 1;
 

@@ -64,7 +64,7 @@ enum Command {
     /// What `bench` measures a server against
     #[command(hide = true)]
     BenchEcho,
-    /// Place, show and cancel orders
+    /// Place, show, hold and cancel orders
     Order(order::Args),
     /// Create, show and change customers, and book money to them
     Customer(customer::Args),

@@ -42,7 +42,7 @@ pub enum Command {
     Get(Get),
     /// List orders, newest first
     List(List),
-    /// Cancel a confirmed order: gives back its stock and its hold
+    /// Cancel a confirmed order: gives back its stock and its money
     Cancel(Cancel),
     /// Hold a confirmed order: it goes no further until that is released
     Hold(Hold),

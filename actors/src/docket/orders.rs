@@ -13,7 +13,7 @@ use docket_engine::{
 use futures::FutureExt as _;
 
 use super::{
-    Docket, RETRY_AFTER,
+    Docket,
     command::{Steps, Tries, within},
     not_hidden,
     placing::{Asked, Placing},
@@ -26,11 +26,6 @@ const QUESTION_BYTES: usize = 128;
 
 /// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
 const HOLDS_SINCE: u32 = 3;
-
-const OLDER_NODES: CallError = CallError::Unavailable {
-    reason: "a node of the cluster has an older program, which does not know holds",
-    retry_after: RETRY_AFTER,
-};
 
 /// A new order, already validated for shape: 1..=100 lines, quantities 1..=10⁹, prices ≥ 0.
 #[derive(Debug, Clone)]
@@ -208,12 +203,14 @@ impl Docket {
         command: OrderCommand,
     ) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
-        if self.inner.node.oldest_version_spoken() < HOLDS_SINCE {
-            return Err(OLDER_NODES);
-        }
         let permit = self.admit(shard, HOLD_NOTE_BYTES_MAX)?;
         let request = call.request_id.as_deref();
         let request = request.map(|request_id| content.about_order(id, request_id));
+        // Whoever asks what became of a request that was done is answered all the same.
+        let is_done = request.is_some_and(|request| shard.committed().requests.contains_key(request.key));
+        if !is_done && self.inner.node.oldest_version_spoken() < HOLDS_SINCE {
+            return Err(CallError::OlderNodes);
+        }
         self.has_room(shard, request)?;
         let send = |caller| {
             let message = OrderMessage::Change {

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use docket_cluster::{Capture, CaptureError, SnapshotSink};
 use docket_engine::{Decider, OrderId, Quantity, Request, Sku, Time};
-use docket_proto::snapshot::{self, FORMAT, Head, StoredReply};
+use docket_proto::snapshot::{self, Head, StoredReply};
 
 use crate::{
     committed::Committed,
@@ -51,6 +51,7 @@ pub(crate) struct View {
     next: u64,
     /// As [`Committed::restores`] has it.
     restores: Option<u64>,
+    format: u32,
     last_time: Time,
     feed: Captured,
     fences: Vec<(Decider, Time)>,
@@ -66,6 +67,7 @@ impl View {
             capture: committed.begin_capture(),
             next,
             restores: committed.restores(),
+            format: committed.snapshot_format(),
             last_time: committed.last_time(),
             feed: committed.feed().capture(next),
             fences: committed.fences.all(),
@@ -84,7 +86,7 @@ impl Capture for View {
     fn write(mut self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
         let mut out = Pieces::new(sink);
         let head = Head {
-            format: FORMAT,
+            format: self.format,
             last_time: self.last_time,
             feed: self.feed.start,
         };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
-    Amount, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, Item, ItemEvent, Line, Order,
-    OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version,
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, HoldReason, Item, ItemEvent, Line,
+    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -309,6 +309,9 @@ impl Log {
             }
             return self.record(vec![(next, Fact::Order(order.id, OrderEvent::Released))], false);
         }
+        if order.state == OrderState::Confirmed && self.chance.below(2) == 0 {
+            return self.hold(&order);
+        }
         let customer = self.replica.committed.customers.get(&order.customer);
         let version = customer.map_or(0, |customer| customer.version.0);
         let released = CustomerEvent::Released {
@@ -322,6 +325,21 @@ impl Log {
             ],
             true,
         )
+    }
+
+    /// Holds an order for one reason more, or one less.
+    fn hold(&mut self, order: &Order) -> Vec<Record> {
+        let reason = HoldReason::ALL[self.chance.below(HoldReason::ALL.len())];
+        let by = Username::new("shop").unwrap();
+        let event = match order.active_holds().any(|hold| hold.reason == reason) {
+            true => OrderEvent::HoldReleased { reason, by },
+            false => OrderEvent::Held {
+                reason,
+                note: "x".repeat(self.chance.below(9)).into(),
+                by,
+            },
+        };
+        self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
     }
 
     /// Takes any reservation back.
@@ -397,6 +415,16 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
                 second = Some((applied, replica.machine.capture()));
             }
         });
+        let records = records(&expected);
+        let is_held = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.holds().is_empty());
+        let SnapshotRecord::Head(head) = &records[0] else {
+            panic!("seed {seed}: a snapshot has a head");
+        };
+        let format = match records.iter().any(is_held) {
+            true => snapshot::FORMAT,
+            false => snapshot::FORMAT_WITHOUT_HOLDS,
+        };
+        assert_eq!(head.format, format, "seed {seed}");
         let what = format!("seed {seed}: not the state of entry {at}");
         check(&bytes.unwrap(), &expected, &what);
         if let Some((at, second)) = second {

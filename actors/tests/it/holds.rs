@@ -126,6 +126,45 @@ async fn of_many_who_hold_an_order_for_one_reason_at_once_one_does() {
     shop.close().await;
 }
 
+/// A hold on its way to the log is waited for: another life of the order's actor would decide without it, and be refused by the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_hold_is_on_its_way_is_decided_behind_it() {
+    const ORDERS: usize = 50;
+    let dir = tempfile::tempdir().unwrap();
+    let shop = open(dir.path()).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("tea", 1, 1_000_000).await;
+    let orders = (0..ORDERS).map(|n| {
+        let shop = &shop;
+        async move {
+            let id = shop
+                .place(&format!("{n}"), "ada", &[("tea", 1, 1)])
+                .await
+                .unwrap()
+                .id;
+            let holds = async {
+                hold(shop, Call::default(), id, HoldReason::Stock).await.unwrap();
+            };
+            // Polled behind the first, so that it is on its way.
+            let more = async {
+                tokio::task::yield_now().await;
+                hold(shop, Call::default(), id, HoldReason::Address)
+                    .await
+                    .unwrap();
+                shop.docket.cancel_order(Call::default(), id, None).await.unwrap()
+            };
+            let ((), cancelled) = tokio::join!(holds, more);
+            (id, cancelled.version)
+        }
+    });
+    for (id, version) in join_all(orders).await {
+        let order = shop.docket.get_order(Call::default(), id).await.unwrap();
+        assert_eq!((order.version, order.holds().len()), (version, 2));
+        assert!(version >= Version(6), "{order:?}");
+    }
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_feed_tells_of_holds_as_the_order_was_then() {
     let dir = tempfile::tempdir().unwrap();

@@ -197,7 +197,14 @@ impl Serving {
         match answer {
             Err(_panic) => tell(&self.tell, id, panicked(), share),
             Ok(Answer::Waits(answer)) => {
-                self.late.get_or_insert_with(|| timer(deadline));
+                match &mut self.late {
+                    None => self.late = Some(timer(deadline)),
+                    Some(first) if first.deadline().into_std() > deadline => {
+                        let soon = tokio::time::Instant::now() + LATE_EVERY;
+                        first.as_mut().reset(soon.max(deadline.into()));
+                    }
+                    Some(_) => {}
+                }
                 self.waiting.push(Waiting {
                     id,
                     deadline,

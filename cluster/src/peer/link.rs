@@ -1,6 +1,7 @@
 //! A connection to a peer that is made when it is needed, shared by all who need it, and made again, not too often, when it is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use docket_proto::peer::HelloRequest;
@@ -35,6 +36,8 @@ struct Shared {
     own: Arc<Own>,
     node: NodeId,
     state: Mutex<State>,
+    /// The version of the protocol that was spoken on the last connection; 0 while there was none.
+    spoken: AtomicU32,
 }
 
 struct State {
@@ -115,8 +118,14 @@ impl Link {
             phase: Phase::Idle,
             failures: 0,
         });
+        let spoken = AtomicU32::new(0);
         Self {
-            shared: Arc::new(Shared { own, node, state }),
+            shared: Arc::new(Shared {
+                own,
+                node,
+                state,
+                spoken,
+            }),
         }
     }
 
@@ -166,6 +175,11 @@ impl Link {
         }
     }
 
+    /// The version of the protocol that was spoken on the last connection; `None` while there was none.
+    pub(super) fn spoken(&self) -> Option<u32> {
+        Some(self.shared.spoken.load(Ordering::Relaxed)).filter(|version| *version > 0)
+    }
+
     /// Whether it stands, as far as is known.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.shared.state.lock().phase, Phase::Open(_))
@@ -208,6 +222,9 @@ impl Shared {
                 })
             });
         let outcome = outcome.map(Arc::new);
+        if let Ok(connection) = &outcome {
+            self.spoken.store(connection.version(), Ordering::Relaxed);
+        }
         metrics::note_connect(node, outcome.is_err());
         {
             let mut state = self.state.lock();

@@ -237,10 +237,10 @@ impl PeerLinks {
         self.calls.link.is_open()
     }
 
-    /// The version of the protocol that is spoken with the peer; `None` where there is no connection.
+    /// The version of the protocol that is spoken with the peer, or was when it was last connected to; `None` where it never was.
     pub(crate) fn version(&self) -> Option<u32> {
-        let open = self.links().into_iter().filter_map(Link::open);
-        open.map(|connection| connection.version()).min()
+        // By the link on which it is asked every second whether it lives.
+        self.calls.link.spoken()
     }
 
     /// How long the peer has not been heard of; `None` where it never was.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 1 | all that the others do not name |
 //! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
-//! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a connected node speaks 2, no order is held |
+//! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a node speaks 2, no order is held or released |
 
 use std::fmt;
 

@@ -262,6 +262,33 @@ async fn who_waits_no_more_is_forgotten_by_who_was_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_no_more_is_forgotten_also_where_others_wait_for_longer() {
+    let (three, _) = echoing().await;
+    let first = three.0[0].node().clone();
+    let never = Bytes::from_static(b"never");
+    let longer = first.call(NodeId(2), WAITED, never.clone(), soon());
+    let shorter = async {
+        let over = || Instant::now() + Duration::from_millis(100);
+        let calls = (1..CALLS_IN_FLIGHT_MAX).map(|_| first.call(NodeId(2), WAITED, never.clone(), over()));
+        for late in join_all(calls).await {
+            late.unwrap_err();
+        }
+        // Long before the one that came first is over.
+        let asked = Instant::now();
+        while let Err(error) = first.call(NodeId(2), WAITED, Bytes::new(), soon()).await {
+            let is_full = matches!(error, PeerCallError::Declined { .. });
+            assert!(is_full && asked.elapsed() < Duration::from_secs(10), "{error}");
+        }
+    };
+    tokio::select! {
+        biased;
+        ended = longer => panic!("{ended:?}"),
+        () = shorter => {}
+    }
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_do_not_hold_up_steps_and_wait_for_room_themselves() {
     let (three, echoes) = echoing().await;
     let first = three.0[0].node().clone();

@@ -28,7 +28,7 @@ use crate::{
     seat::{Running, Seat},
 };
 
-const CLIENTS: u32 = 8;
+const CLIENTS: u32 = 4;
 const CUSTOMERS: u64 = 3;
 const CREDIT_LIMIT: i64 = 6_000;
 const ITEMS: u64 = 4;
@@ -36,7 +36,7 @@ const ON_HAND: i64 = 40;
 /// The orders that clients know of and read and cancel: the newest so many.
 const KNOWN_MAX: usize = 24;
 /// The longest pause of a client between two calls, in milliseconds.
-const PAUSE_MS: u64 = 240;
+const PAUSE_MS: u64 = 160;
 /// A client waits no longer than this for an answer.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How soon a client comes again that got no answer.

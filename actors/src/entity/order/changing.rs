@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use docket_engine::{EntityId, Order, OrderCommand, Record, Rejection, Request, order};
 
-use super::OrderEntity;
+use super::{OrderEntity, Stage};
 use crate::{
     proposer::After,
     reply::{Caller, Failure, Reply},
@@ -42,6 +42,8 @@ impl OrderEntity {
                 self.push_events(&mut record, order.version, decision.events);
                 let reply = Reply::Order(Arc::new(self.evolve(shard, &record).clone()));
                 let order = self.id;
+                // Whatever comes until it is committed waits: another life of the order would decide without it.
+                self.stage = Stage::Settling;
                 shard.submit(self.life, record, After::Changed { order, caller, reply });
             }
             Err(rejection) => shard.refuse(self.life, request, caller, rejection),

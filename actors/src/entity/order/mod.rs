@@ -111,7 +111,7 @@ enum Stage {
     Unholding,
     /// The items were asked to release.
     Releasing,
-    /// The event that settles the order is on its way into the log, and somebody waits for it.
+    /// An event of the order alone is on its way into the log, and somebody waits for it: mostly the one that settles it.
     Settling,
 }
 
@@ -181,6 +181,29 @@ impl Entity for OrderEntity {
     }
 
     fn handle(&mut self, shard: &Arc<Shard>, message: Box<OrderMessage>) {
+        self.take(shard, message);
+        while self.stage == Stage::Idle
+            && let Some(message) = self.stash.pop_front()
+        {
+            self.take(shard, message);
+        }
+    }
+
+    fn is_idle(&self, _shard: &Arc<Shard>) -> bool {
+        self.stage == Stage::Idle && self.callers.is_empty() && self.stash.is_empty()
+    }
+
+    fn is_done(&self) -> bool {
+        self.stage == Stage::Idle
+    }
+
+    fn residents(shard: &Shard) -> &Residents<Self> {
+        shard.orders()
+    }
+}
+
+impl OrderEntity {
+    fn take(&mut self, shard: &Arc<Shard>, message: Box<OrderMessage>) {
         // Whoever wants something of the order has it carry on; an answer that comes too late has not.
         if let OrderMessage::Place { .. }
         | OrderMessage::Await { .. }
@@ -242,27 +265,8 @@ impl Entity for OrderEntity {
             }
             OrderMessage::Failed { failure, .. } => self.failed(shard, failure),
         }
-        while self.stage == Stage::Idle
-            && let Some(message) = self.stash.pop_front()
-        {
-            self.handle(shard, message);
-        }
     }
 
-    fn is_idle(&self, _shard: &Arc<Shard>) -> bool {
-        self.stage == Stage::Idle && self.callers.is_empty() && self.stash.is_empty()
-    }
-
-    fn is_done(&self) -> bool {
-        self.stage == Stage::Idle
-    }
-
-    fn residents(shard: &Shard) -> &Residents<Self> {
-        shard.orders()
-    }
-}
-
-impl OrderEntity {
     /// Of the shard's leaderships, the one in which its life began.
     pub(crate) fn era(&self) -> Era {
         self.life.era
