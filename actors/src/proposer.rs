@@ -287,19 +287,6 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
     }
 }
 
-/// Where nothing is to be refused any more, a thread is held up now and then for as long as it takes to lose a lead and get it back: simulated
-/// time stands still while a thread works, so that nothing would ever have to be refused.
-#[cfg(feature = "planted-bugs")]
-async fn hold_up() {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-    static PROPOSED: AtomicU32 = AtomicU32::new(0);
-    const ONE_IN: u32 = 4;
-    const FOR: Duration = Duration::from_millis(250);
-    if docket_cluster::planted!(NoFence) && PROPOSED.fetch_add(1, Relaxed).is_multiple_of(ONE_IN) {
-        tokio::time::sleep(FOR).await;
-    }
-}
-
 /// Proposes what was gathered, in as few entries as hold it.
 async fn propose(
     shard: &Arc<Shard>,
@@ -353,8 +340,6 @@ async fn propose(
         if all_kept {
             decided.keep(entry.clone(), records);
         }
-        #[cfg(feature = "planted-bugs")]
-        hold_up().await;
         match group.submit(entry).await {
             Ok(pending) => {
                 in_flight.push_back(pending);

@@ -38,8 +38,6 @@ pub enum Bug {
     AnswerBeforeReservations,
     /// A record that was refused counts as done.
     ConflictIsDone,
-    /// A life of an actor is believed after something of it was refused, and a leader's batch in a later term.
-    NoFence,
     /// An actor survives the loss of the lead.
     KeepActors,
     /// A refusal is answered without asking whether this node still leads.
@@ -51,7 +49,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipSync,
         Self::AckBeforeSync,
         Self::FollowerAcksUnsynced,
@@ -65,7 +63,6 @@ impl Bug {
         Self::ReleaseTwice,
         Self::AnswerBeforeReservations,
         Self::ConflictIsDone,
-        Self::NoFence,
         Self::KeepActors,
         Self::RefuseWithoutCheck,
         Self::ApplyReadsClock,

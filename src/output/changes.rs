@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How wide a time of day, a kind, an order and a total are; the customer comes last and has what is left of 80 columns.
-const KIND: usize = 9;
+const KIND: usize = 13;
 const ORDER: usize = 26;
 const TOTAL: usize = 14;
 

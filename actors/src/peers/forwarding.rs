@@ -82,7 +82,7 @@ impl Forwarding {
     }
 
     /// Whether that node leads the order's shard, as far as is known here. Where it does not, it may be gone without a word, and its answer counts
-    /// only if it comes within [`ANSWER_GRACE`].
+    /// only if it comes within [`ANSWER_GRACE`](crate::ANSWER_GRACE).
     pub fn is_led(&self) -> bool {
         !self.is_heard || self.shard.group().follows(self.calling.node())
     }

@@ -497,22 +497,19 @@ mod tests {
         let own = Versions::default();
         check(own, own, None).await;
         // An upgrade, and the way back.
-        for other in [versions(1, 1), versions(2, 3)] {
+        let (newest, next, after) = (PROTOCOL_VERSION, PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 2);
+        for other in [versions(1, 1), versions(newest, next)] {
             check(other, own, None).await;
             check(own, other, None).await;
         }
-        check(
-            versions(3, 4),
-            own,
-            Some(["node 1 speaks versions 3 to 4", "node 2 versions 1 to 2,"]),
-        )
-        .await;
-        check(
-            own,
-            versions(3, 4),
-            Some(["node 1 speaks versions 1 to 2 of", "node 2 versions 3 to 4"]),
-        )
-        .await;
+        let (newer, ours) = (
+            format!("versions {next} to {after}"),
+            format!("versions 1 to {newest}"),
+        );
+        let [calls, answers] = [format!("node 1 speaks {newer}"), format!("node 2 {ours},")];
+        check(versions(next, after), own, Some([&calls, &answers])).await;
+        let [calls, answers] = [format!("node 1 speaks {ours} of"), format!("node 2 {newer}")];
+        check(own, versions(next, after), Some([&calls, &answers])).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -607,8 +604,11 @@ mod tests {
             assert!(refused.message().contains(says), "{refused}");
         };
         check(
-            |hello| hello.protocol_version = 3,
-            "node 1 speaks version 3 of the peer protocol and node 2 versions 1 to 2,",
+            |hello| hello.protocol_version = PROTOCOL_VERSION + 1,
+            &format!(
+                "node 1 speaks version {} of the peer protocol and node 2 versions 1 to {PROTOCOL_VERSION},",
+                PROTOCOL_VERSION + 1
+            ),
         );
         check(|hello| hello.cluster_id = "c2".into(), "cluster c1, not to c2");
         check(|hello| hello.to_node = 5, "this is node 2, not node 5");
