@@ -16,7 +16,7 @@ use super::{
     Docket,
     command::{Steps, Tries, within},
     not_hidden,
-    placing::{Asked, Placing},
+    placing::{Asked, Placing, order_in},
     reading::barrier,
 };
 use crate::{Call, CallError, entity::order::OrderMessage, reply::Reply, request::Content};
@@ -144,11 +144,7 @@ impl Docket {
                 },
             )
             .await?;
-        match reply {
-            Reply::Order(order) => Ok(order),
-            Reply::Rejected(rejection) => Err(rejection.into()),
-            _ => Err(CallError::Broken),
-        }
+        order_in(reply)
     }
 
     /// Holds an order for one reason, at this version of it where one is given.
@@ -221,11 +217,7 @@ impl Docket {
             shard.tell_order(id, message);
         };
         let tries = Tries::new(Steps::One);
-        match self.run(shard, call.deadline, &permit, tries, send).await? {
-            Reply::Order(order) => Ok(order),
-            Reply::Rejected(rejection) => Err(rejection.into()),
-            _ => Err(CallError::Broken),
-        }
+        order_in(self.run(shard, call.deadline, &permit, tries, send).await?)
     }
 
     fn order_id(&self, customer: &CustomerId) -> OrderId {

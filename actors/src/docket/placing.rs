@@ -184,7 +184,7 @@ impl Asked {
             };
             let followed = match reply {
                 Reply::Elsewhere(_) => self.follow(reply).await,
-                reply => placed(reply),
+                reply => order_in(reply),
             };
             match followed {
                 // The order that had the same request was not committed after all.
@@ -211,12 +211,12 @@ impl Asked {
             }
             reply => reply,
         };
-        placed(reply)
+        order_in(reply)
     }
 }
 
-/// What the placing of an order has led to.
-fn placed(reply: Reply) -> Result<Arc<Order>, CallError> {
+/// The order that a command has led to.
+pub(super) fn order_in(reply: Reply) -> Result<Arc<Order>, CallError> {
     match reply {
         Reply::Order(order) => Ok(order),
         Reply::Rejected(rejection) => Err(rejection.into()),
