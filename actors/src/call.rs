@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use docket_engine::{CustomerId, Rejection};
+use docket_engine::{CustomerId, Rejection, access::Username};
 
 /// What comes with every call.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +14,8 @@ pub struct Call {
     pub request_id: Option<String>,
     /// When set, the caller sees this customer and its orders only: others answer as if they did not exist.
     pub owner: Option<CustomerId>,
+    /// The account that calls; `None` where nobody in particular.
+    pub by: Option<Username>,
 }
 
 /// Why a call has no result.

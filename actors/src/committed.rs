@@ -17,9 +17,9 @@ use dashmap::DashMap;
 use docket_cluster::planted;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
-    OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
+    OrderEvent, OrderId, OrderLife, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_HOLDS};
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE};
 use parking_lot::RwLock;
 use rapidhash::fast::RandomState;
 
@@ -72,9 +72,40 @@ pub struct Committed {
     pub(crate) captures: Captures,
 }
 
+/// Roughly the bytes of what an event adds to what came after an order was confirmed.
+fn life_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::Held { note, .. } => hold_bytes(note),
+        OrderEvent::Shipped {
+            lines,
+            carrier,
+            tracking,
+            ..
+        } => lines_bytes(lines.len()) + (carrier.len() + tracking.len()) as u64,
+        OrderEvent::LinesCancelled { lines, .. } => lines_bytes(lines.len()),
+        _ => 0,
+    }
+}
+
 /// Roughly the bytes of a hold, and of its end.
 fn hold_bytes(note: &str) -> u64 {
     80 + note.len() as u64
+}
+
+/// Roughly the bytes of a shipment, with its arrival, or of a cancellation, of so many lines.
+fn lines_bytes(lines: usize) -> u64 {
+    80 + 8 * lines as u64
+}
+
+/// Roughly the bytes of all that came after an order was confirmed.
+fn bytes_of_life(life: &OrderLife) -> u64 {
+    let holds = life.holds.iter().map(|hold| hold_bytes(&hold.note));
+    let fulfilments = life
+        .fulfilments
+        .iter()
+        .map(|it| lines_bytes(it.lines.len()) + (it.carrier.len() + it.tracking.len()) as u64);
+    let cancellations = life.cancellations.iter().map(|it| lines_bytes(it.lines.len()));
+    holds.chain(fulfilments).chain(cancellations).sum()
 }
 
 /// What stands for a request that is being remembered. Another with the same mark is looked at once more, for nothing.
@@ -317,13 +348,13 @@ impl Committed {
             let as_it_is = || self.items.get(sku).map(|item| item.clone());
             self.captures.keep(|before| before.items.keep(sku, as_it_is));
         }
-        if let ItemEvent::Reserved { order, .. } | ItemEvent::Released { order, .. } = fact
-            && self.captures.want_reserved(*order)
+        if let Some(order) = fact.order()
+            && self.captures.want_reserved(order)
         {
             self.captures.keep(|before| {
-                if *order <= before.newest_reserved {
-                    let as_it_is = || self.reservations.get(sku, *order);
-                    before.reservations.keep(sku, *order, as_it_is);
+                if order <= before.newest_reserved {
+                    let as_it_is = || self.reservations.get(sku, order);
+                    before.reservations.keep(sku, order, as_it_is);
                 }
             });
         }
@@ -340,8 +371,9 @@ impl Committed {
             let changed = Arc::make_mut(order);
             changed.evolve(fact, at)?;
             check(|| changed.validate())?;
-            if let OrderEvent::Held { note, .. } = fact {
-                self.life_bytes.fetch_add(hold_bytes(note), Ordering::Relaxed);
+            let life_bytes = life_bytes(fact);
+            if life_bytes > 0 {
+                self.life_bytes.fetch_add(life_bytes, Ordering::Relaxed);
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
@@ -356,9 +388,8 @@ impl Committed {
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
         check(|| order.validate())?;
-        for hold in order.holds() {
-            self.life_bytes
-                .fetch_add(hold_bytes(&hold.note), Ordering::Relaxed);
+        if let Some(life) = &order.life {
+            self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
         }
         let id = order.id;
         self.order_index.write().insert(&order);
@@ -405,8 +436,12 @@ impl Committed {
             ItemEvent::Reserved { order, quantity } => {
                 self.reservations.insert(&item.sku, *order, *quantity);
             }
-            ItemEvent::Released { order, .. } => {
-                self.reservations.remove(&item.sku, *order);
+            ItemEvent::Released { order, .. } | ItemEvent::Consumed { order, .. } => {
+                let before = self.reservations.get(&item.sku, *order);
+                match fact.reserved_after(before) {
+                    Some(left) => self.reservations.insert(&item.sku, *order, left),
+                    None => self.reservations.remove(&item.sku, *order),
+                }
             }
             _ => {}
         }
@@ -502,7 +537,7 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         match self.life_bytes.load(Ordering::Relaxed) {
-            0 => FORMAT_WITHOUT_HOLDS,
+            0 => FORMAT_WITHOUT_LIFE,
             _ => FORMAT,
         }
     }

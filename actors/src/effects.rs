@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use docket_engine::{Customer, Item, Order, OrderState};
+use docket_engine::{Customer, Item, LineQuantity, Order, OrderLife, OrderState, Stamp};
 
 /// 2⁶⁴ divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -38,6 +38,8 @@ impl Effects {
                 OrderState::Confirmed => 1,
                 OrderState::Cancelled => 2,
                 OrderState::Rejected => 3,
+                OrderState::PartiallyFulfilled => 4,
+                OrderState::Fulfilled => 5,
             })
             .number(order.total.0 as u64)
             .number(order.created.0 as u64)
@@ -57,6 +59,9 @@ impl Effects {
                     .number(end.version.0)
                     .text(end.by.as_ref().map_or("", |by| by.as_str()));
             }
+        }
+        if let Some(life) = &order.life {
+            hash.life(life);
         }
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
@@ -118,6 +123,40 @@ impl Hash {
         self.0 = (self.0 ^ value).wrapping_mul(FACTOR);
         self.0 ^= self.0 >> 32;
         self
+    }
+
+    /// What was shipped of an order, and cancelled in part.
+    fn life(&mut self, life: &OrderLife) {
+        for fulfilment in &life.fulfilments {
+            self.lines(&fulfilment.lines)
+                .text(&fulfilment.carrier)
+                .text(&fulfilment.tracking)
+                .number(fulfilment.captured.0 as u64)
+                .stamp(&fulfilment.shipped);
+            if let Some(delivered) = &fulfilment.delivered {
+                self.stamp(delivered);
+            }
+        }
+        for cancellation in &life.cancellations {
+            self.lines(&cancellation.lines)
+                .number(cancellation.voided.0 as u64)
+                .stamp(&cancellation.cancelled);
+        }
+        for sku in &life.consuming {
+            self.text(sku.as_str());
+        }
+    }
+
+    fn lines(&mut self, lines: &[LineQuantity]) -> &mut Self {
+        lines.iter().fold(self, |hash, of_line| {
+            hash.number(of_line.line.into()).number(of_line.quantity.0 as u64)
+        })
+    }
+
+    fn stamp(&mut self, stamp: &Stamp) -> &mut Self {
+        self.number(stamp.at.0 as u64)
+            .number(stamp.version.0)
+            .text(stamp.by.as_ref().map_or("", |by| by.as_str()))
     }
 
     fn text(&mut self, text: &str) -> &mut Self {

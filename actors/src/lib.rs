@@ -49,6 +49,7 @@ pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};
 pub use docket::{
     BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder, Placing,
+    Shipment,
 };
 pub use docket_cluster::{
     Answer, GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,

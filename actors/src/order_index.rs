@@ -1,8 +1,8 @@
 //! A shard's orders by their state, each in one set of ids, so that no list of any state walks over orders of another.
 //!
 //! ```text
-//!   pending ── confirmed ── cancelled ── rejected     every order is in exactly one
-//!                          └─────── releasing ──┘     of those two, the ones that still give stock back
+//!   pending ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected     every order is in exactly one
+//!             └─────────────────────────── releasing ─────────────────────────────┘     of these, the ones that still give stock back
 //! ```
 //!
 //! That is 16 bytes an order, and little more.
@@ -11,9 +11,11 @@ use docket_engine::{Order, OrderId, OrderState};
 
 use crate::id_map::IdSet;
 
-const STATES: [OrderState; 4] = [
+const STATES: [OrderState; 6] = [
     OrderState::Pending,
     OrderState::Confirmed,
+    OrderState::PartiallyFulfilled,
+    OrderState::Fulfilled,
     OrderState::Cancelled,
     OrderState::Rejected,
 ];
@@ -22,7 +24,7 @@ const STATES: [OrderState; 4] = [
 #[derive(Default)]
 pub(crate) struct OrderIndex {
     by_state: [IdSet; STATES.len()],
-    /// Cancelled or rejected, and not settled.
+    /// Not pending, and not settled: what they release, or have shipped, is still to be asked of items.
     releasing: IdSet,
 }
 

@@ -123,12 +123,14 @@ pub(crate) enum Step {
     Wake,
     /// Its customer to hold money, and to put the order's own events into the log with that.
     Hold,
-    /// Its customer to release the hold, and to put the order's own events into the log with that.
+    /// Its customer to release the hold, or to have it captured, and to put the order's own events into the log with that.
     Unhold,
     /// An item to reserve.
     Reserve(Sku),
     /// An item to release.
     Release(Sku),
+    /// An item to take what was shipped off its stock.
+    Consume(Sku),
 }
 
 /// Why a step was not done.

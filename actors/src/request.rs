@@ -3,7 +3,9 @@
 //! A request id counts within the entity that it is about. Its key is the 128-bit hash of (kind of entity, entity's id,
 //! request id); its fingerprint the 64-bit hash of (method, content). Both are in the log, so their input never changes.
 
-use docket_engine::{Amount, Currency, CustomerId, Line, OrderId, Quantity, Request, Sku, Version};
+use docket_engine::{
+    Amount, Currency, CustomerId, Line, LineQuantity, OrderId, Quantity, Request, Sku, Version,
+};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// A request's content, field by field, to be hashed at once: the state of a hash that is fed piece by piece is larger than what most
@@ -25,7 +27,8 @@ impl Content {
         self
     }
 
-    fn number(mut self, number: i64) -> Self {
+    /// Adds a number.
+    pub(crate) fn number(mut self, number: i64) -> Self {
         self.0.extend_from_slice(&number.to_le_bytes());
         self
     }
@@ -46,6 +49,14 @@ impl Content {
                 .text(line.sku.as_str())
                 .number(line.quantity.0)
                 .number(line.unit_price.0)
+        })
+    }
+
+    /// Adds how much of which lines.
+    pub(crate) fn line_quantities(self, lines: &[LineQuantity]) -> Self {
+        let count = self.number(lines.len() as i64);
+        lines.iter().fold(count, |content, of_line| {
+            content.number(of_line.line.into()).number(of_line.quantity.0)
         })
     }
 

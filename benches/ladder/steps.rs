@@ -5,9 +5,10 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest, WatchOrdersRequest, WatchOrdersResponse,
-    order_service_server::OrderService, place_orders_response,
+    CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
+    place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -192,6 +193,17 @@ impl OrderService for Service {
     }
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn deliver_fulfilment(
+        &self,
+        _: Request<DeliverFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
         other()
     }
 

@@ -45,6 +45,10 @@ methods! {
     LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
     CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    SHIP_ORDER: "OrderService/ShipOrder", ShipOrderRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    DELIVER_FULFILMENT: "OrderService/DeliverFulfilment", DeliverFulfilmentRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     HOLD_ORDER: "OrderService/HoldOrder", HoldOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     RELEASE_ORDER_HOLD: "OrderService/ReleaseOrderHold", ReleaseOrderHoldRequest => Order,

@@ -280,7 +280,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
         R::StaleEtag => Code::Aborted,
         // The lines alone are too much, whatever there is.
-        R::Overflow { line: Some(_) } => Code::InvalidArgument,
+        R::Overflow { line: Some(_) } | R::LineNotFound { .. } => Code::InvalidArgument,
         R::ItemNotFound { line: Some(_), .. }
         | R::CurrencyMismatch { .. }
         | R::Overflow { line: None }
@@ -293,6 +293,11 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::HoldExists { .. }
         | R::HoldNotFound { .. }
         | R::TooManyHolds
+        | R::NotShippable { .. }
+        | R::OrderHeld { .. }
+        | R::QuantityNotOpen { .. }
+        | R::TooManyFulfilments
+        | R::FulfilmentNotFound { .. }
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         R::ItemFailed { .. } => Code::Internal,
@@ -379,8 +384,19 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
                 ("available", available.to_string()),
             ]
         }
-        R::NotCancellable { state } | R::NotHoldable { state } => vec![("state", state.to_string())],
-        R::HoldExists { reason } | R::HoldNotFound { reason } => vec![("hold", reason.to_string())],
+        R::NotCancellable { state } | R::NotHoldable { state } | R::NotShippable { state } => {
+            vec![("state", state.to_string())]
+        }
+        R::HoldExists { reason } | R::HoldNotFound { reason } | R::OrderHeld { reason } => {
+            vec![("hold", reason.to_string())]
+        }
+        R::LineNotFound { line } => vec![("line", line.to_string())],
+        R::QuantityNotOpen { line, wanted, open } => vec![
+            ("line", line.to_string()),
+            ("wanted", wanted.to_string()),
+            ("open", open.to_string()),
+        ],
+        R::FulfilmentNotFound { fulfilment } => vec![("fulfilment", fulfilment.to_string())],
         R::StockReserved {
             on_hand,
             reserved,

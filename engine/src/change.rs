@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Order, OrderEvent, OrderState, Time, Version, order::OrderLife};
+use crate::{Order, OrderEvent, OrderState, Time, Version, order::derived_state};
 
 /// Which of its events changed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,11 +22,19 @@ pub enum ChangeKind {
     Held,
     /// It is held, for one reason less.
     HoldReleased,
+    /// Some of it was sent.
+    Shipped,
+    /// A shipment has arrived.
+    Delivered,
+    /// Some of it was called off.
+    LinesCancelled,
+    /// Every item has taken what was sent off its stock.
+    Consumed,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -34,6 +42,10 @@ impl ChangeKind {
         Self::Released,
         Self::Held,
         Self::HoldReleased,
+        Self::Shipped,
+        Self::Delivered,
+        Self::LinesCancelled,
+        Self::Consumed,
     ];
 
     /// Which kind an event is of.
@@ -46,6 +58,10 @@ impl ChangeKind {
             OrderEvent::Released => Self::Released,
             OrderEvent::Held { .. } => Self::Held,
             OrderEvent::HoldReleased { .. } => Self::HoldReleased,
+            OrderEvent::Shipped { .. } => Self::Shipped,
+            OrderEvent::Delivered { .. } => Self::Delivered,
+            OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
+            OrderEvent::Consumed => Self::Consumed,
         }
     }
 
@@ -59,6 +75,10 @@ impl ChangeKind {
             Self::Released => 5,
             Self::Held => 6,
             Self::HoldReleased => 7,
+            Self::Shipped => 8,
+            Self::Delivered => 9,
+            Self::LinesCancelled => 10,
+            Self::Consumed => 11,
         }
     }
 
@@ -80,6 +100,10 @@ impl fmt::Display for ChangeKind {
             Self::Released => "RELEASED",
             Self::Held => "HELD",
             Self::HoldReleased => "HOLD_RELEASED",
+            Self::Shipped => "SHIPPED",
+            Self::Delivered => "DELIVERED",
+            Self::LinesCancelled => "LINES_CANCELLED",
+            Self::Consumed => "CONSUMED",
         })
     }
 }
@@ -95,28 +119,29 @@ pub struct Change {
     pub at: Time,
 }
 
-impl Change {
-    /// In which state an order was left by this; `None` where it left the state what it was.
-    pub fn state(&self) -> Option<OrderState> {
-        match self.kind {
-            ChangeKind::Placed => Some(OrderState::Pending),
-            // Only what is confirmed can be held.
-            ChangeKind::Confirmed | ChangeKind::Held | ChangeKind::HoldReleased => {
-                Some(OrderState::Confirmed)
-            }
-            ChangeKind::Rejected => Some(OrderState::Rejected),
-            ChangeKind::Cancelled => Some(OrderState::Cancelled),
-            ChangeKind::Released => None,
+impl Order {
+    /// In which state one of its changes left it.
+    pub fn state_after(&self, change: &Change) -> OrderState {
+        match change.kind {
+            ChangeKind::Placed => OrderState::Pending,
+            ChangeKind::Rejected => OrderState::Rejected,
+            ChangeKind::Cancelled => OrderState::Cancelled,
+            // That it was refused or cancelled is told by its last events alone.
+            _ if change.version == self.version => self.state,
+            ChangeKind::Confirmed => OrderState::Confirmed,
+            _ => match &self.life {
+                None => OrderState::Confirmed,
+                Some(life) => derived_state(&self.lines, life.at(change.version).as_deref()),
+            },
         }
     }
-}
 
-impl Order {
     /// The order as it was after one of its changes, of the order as it is now: its lines never change, a rejection is
-    /// never taken back, what came later says since which version, and after `Released` comes nothing more. What it still had to have released then is not told.
+    /// never taken back, what came later says since which version, and where an order was refused or cancelled nothing comes after
+    /// `Released`. What it still had to ask of others then is not told.
     #[must_use]
     pub fn after(&self, change: &Change) -> Self {
-        let state = change.state().unwrap_or(self.state);
+        let state = self.state_after(change);
         let updated = match change.kind {
             // As in `evolve`: a confirmation only records what was true already.
             ChangeKind::Placed | ChangeKind::Confirmed => self.created,
@@ -129,18 +154,11 @@ impl Order {
             },
             state,
             releasing: Box::default(),
-            life: self.life_at(change.version),
+            life: self.life.as_ref().and_then(|life| life.at(change.version)),
             version: change.version,
             updated,
             ..self.clone()
         }
-    }
-}
-
-impl Order {
-    fn life_at(&self, version: Version) -> Option<Box<OrderLife>> {
-        let holds: Vec<_> = self.holds().iter().filter_map(|hold| hold.at(version)).collect();
-        (!holds.is_empty()).then(|| Box::new(OrderLife { holds }))
     }
 }
 

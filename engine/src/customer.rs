@@ -15,7 +15,7 @@ pub struct Customer {
     pub currency: Currency,
     /// How far orders may go beyond the balance; 0 or more.
     pub credit_limit: Amount,
-    /// Paid in and not yet spent; 0 or more.
+    /// Paid in, less what was captured of it: negative where orders were sent on credit that is not paid yet.
     pub balance: Amount,
     /// The sum of what open orders hold; 0 or more.
     pub held: Amount,
@@ -72,7 +72,14 @@ pub enum CustomerCommand {
     Release {
         /// The order.
         order: OrderId,
-        /// What it held.
+        /// This much of what it holds.
+        amount: Amount,
+    },
+    /// Take some of what an order holds: it was sent. In one record with the order's own event, as `Release`.
+    Capture {
+        /// The order.
+        order: OrderId,
+        /// This much of what it holds.
         amount: Amount,
     },
 }
@@ -110,6 +117,13 @@ pub enum CustomerEvent {
     },
     /// An order holds it no longer.
     Released {
+        /// The order.
+        order: OrderId,
+        /// This much.
+        amount: Amount,
+    },
+    /// It was taken of what an order holds.
+    Captured {
         /// The order.
         order: OrderId,
         /// This much.
@@ -209,6 +223,10 @@ pub fn decide(
             order: *order,
             amount: *amount,
         })),
+        CustomerCommand::Capture { order, amount } => Ok(Decision::event(CustomerEvent::Captured {
+            order: *order,
+            amount: *amount,
+        })),
     }
 }
 
@@ -266,14 +284,17 @@ impl Customer {
                 let balance = self
                     .balance
                     .plus(*amount)
-                    .filter(|balance| *balance >= Amount::ZERO);
-                self.balance = balance.ok_or_else(|| broken("its balance overflows or is negative"))?;
+                    .filter(|balance| *amount >= Amount::ZERO || *balance >= Amount::ZERO);
+                self.balance = balance
+                    .ok_or_else(|| broken("its balance overflows, or more is taken out than is in"))?;
                 true
             }
-            CustomerEvent::Held { amount, .. } | CustomerEvent::Released { amount, .. }
+            CustomerEvent::Held { amount, .. }
+            | CustomerEvent::Released { amount, .. }
+            | CustomerEvent::Captured { amount, .. }
                 if *amount < Amount::ZERO =>
             {
-                return Err(broken("it holds or releases less than nothing"));
+                return Err(broken("it holds, releases or captures less than nothing"));
             }
             CustomerEvent::Held { amount, .. } => {
                 self.held = self
@@ -285,6 +306,14 @@ impl Customer {
             CustomerEvent::Released { amount, .. } => {
                 let held = self.held.minus(*amount).filter(|held| *held >= Amount::ZERO);
                 self.held = held.ok_or_else(|| broken("it releases more than it holds"))?;
+                false
+            }
+            CustomerEvent::Captured { amount, .. } => {
+                let held = self.held.minus(*amount).filter(|held| *held >= Amount::ZERO);
+                let held = held.ok_or_else(|| broken("it captures more than it holds"))?;
+                let balance = self.balance.minus(*amount);
+                self.balance = balance.ok_or_else(|| broken("its balance overflows"))?;
+                self.held = held;
                 false
             }
         };
@@ -317,9 +346,6 @@ impl Customer {
         let broken = |why| Err(Broken::new(&self.id, why));
         if self.held < Amount::ZERO {
             return broken("it holds less than nothing");
-        }
-        if self.balance < Amount::ZERO {
-            return broken("its balance is negative");
         }
         if self.credit_limit < Amount::ZERO {
             return broken(NEGATIVE_LIMIT);

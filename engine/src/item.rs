@@ -82,10 +82,19 @@ pub enum ItemCommand {
         /// At least one.
         lines: Vec<ReserveLine>,
     },
-    /// Release what is reserved for an order.
+    /// Release what is reserved for an order beyond what it still wants.
     Release {
         /// The order.
         order: OrderId,
+        /// So many stay reserved; 0 or more.
+        remaining: Quantity,
+    },
+    /// Take what is reserved for an order beyond what it still wants off the stock: it was shipped.
+    Consume {
+        /// The order.
+        order: OrderId,
+        /// So many stay reserved; 0 or more.
+        remaining: Quantity,
     },
 }
 
@@ -129,6 +138,38 @@ pub enum ItemEvent {
         /// This many.
         quantity: Quantity,
     },
+    /// An order was sent what it had reserved.
+    Consumed {
+        /// The order.
+        order: OrderId,
+        /// This many.
+        quantity: Quantity,
+    },
+}
+
+impl ItemEvent {
+    /// What an order has reserved after this, which had reserved so many before; `None` for none. Of other events: what it was.
+    pub fn reserved_after(&self, before: Option<Quantity>) -> Option<Quantity> {
+        let left = |gone: Quantity| {
+            let left = before.unwrap_or_default().0.saturating_sub(gone.0);
+            (left > 0).then_some(Quantity(left))
+        };
+        match self {
+            Self::Reserved { quantity, .. } => Some(*quantity),
+            Self::Released { quantity, .. } | Self::Consumed { quantity, .. } => left(*quantity),
+            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } => before,
+        }
+    }
+
+    /// The order whose reservation this changes.
+    pub fn order(&self) -> Option<OrderId> {
+        match self {
+            Self::Reserved { order, .. } | Self::Released { order, .. } | Self::Consumed { order, .. } => {
+                Some(*order)
+            }
+            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } => None,
+        }
+    }
 }
 
 const NEGATIVE_PRICE: &str = "its price is negative";
@@ -166,7 +207,7 @@ pub fn decide(
                 line: lines.first().map(|l| l.line),
                 sku: sku.clone(),
             }),
-            ItemCommand::Release { .. } => Ok(Decision::nothing()),
+            ItemCommand::Release { .. } | ItemCommand::Consume { .. } => Ok(Decision::nothing()),
             ItemCommand::Update { .. } | ItemCommand::Adjust { .. } => Err(Rejection::ItemNotFound {
                 line: None,
                 sku: sku.clone(),
@@ -219,14 +260,28 @@ pub fn decide(
                 quantity,
             }))
         }
-        ItemCommand::Release { order } => Ok(match reservation {
+        // Asked before and done before, where nothing is left of what is to go: what stays is told, and not what goes.
+        ItemCommand::Release { order, remaining } => Ok(match beyond(reservation, *remaining) {
             Some(quantity) => Decision::event(ItemEvent::Released {
                 order: *order,
                 quantity,
             }),
             None => Decision::nothing(),
         }),
+        ItemCommand::Consume { order, remaining } => Ok(match beyond(reservation, *remaining) {
+            Some(quantity) => Decision::event(ItemEvent::Consumed {
+                order: *order,
+                quantity,
+            }),
+            None => Decision::nothing(),
+        }),
     }
+}
+
+/// What is reserved beyond so many.
+fn beyond(reservation: Option<Quantity>, remaining: Quantity) -> Option<Quantity> {
+    let more = reservation?.minus(remaining)?;
+    (more.0 > 0).then_some(more)
 }
 
 fn reserve(item: &Item, currency: Currency, lines: &[ReserveLine]) -> Result<Quantity, Rejection> {
@@ -323,10 +378,12 @@ impl Item {
                 self.on_hand = on_hand.ok_or_else(|| broken("it has less stock than is reserved"))?;
                 true
             }
-            ItemEvent::Reserved { quantity, .. } | ItemEvent::Released { quantity, .. }
+            ItemEvent::Reserved { quantity, .. }
+            | ItemEvent::Released { quantity, .. }
+            | ItemEvent::Consumed { quantity, .. }
                 if *quantity <= Quantity::ZERO =>
             {
-                return Err(broken("it reserves or releases nothing, or less"));
+                return Err(broken("it reserves, releases or consumes nothing, or less"));
             }
             ItemEvent::Reserved { quantity, .. } => {
                 let reserved = self
@@ -342,6 +399,16 @@ impl Item {
                     .minus(*quantity)
                     .filter(|reserved| *reserved >= Quantity::ZERO);
                 self.reserved = reserved.ok_or_else(|| broken("it releases more than is reserved"))?;
+                false
+            }
+            ItemEvent::Consumed { quantity, .. } => {
+                let reserved = self
+                    .reserved
+                    .minus(*quantity)
+                    .filter(|reserved| *reserved >= Quantity::ZERO);
+                self.reserved = reserved.ok_or_else(|| broken("it consumes more than is reserved"))?;
+                // At least as many are on hand.
+                self.on_hand = Quantity(self.on_hand.0.saturating_sub(quantity.0));
                 false
             }
         };

@@ -8,20 +8,25 @@
 //! One order's life, as far as it goes today:
 //!
 //! ```text
-//!            Place                    all items reserved
-//!   (none) ────────▶ PENDING ─────────────────────────────▶ CONFIRMED ──Cancel──▶ CANCELLED
-//!      │                │  an item refused                                          (releases its stock)
-//!      │                └──────────────▶ REJECTED  (releases what was reserved)
-//!      └── no credit ──────────────────▶ REJECTED
+//!            Place           all items reserved            Ship some                    Ship the rest
+//!   (none) ────────▶ PENDING ──────────────────▶ CONFIRMED ──────────▶ PARTIALLY_FULFILLED ──────────▶ FULFILLED
+//!      │                │ an item refused            │ Cancel                                  (or Cancel it)
+//!      │                └──────────▶ REJECTED        └───────▶ CANCELLED
+//!      └── no credit ──────────────▶ REJECTED
 //! ```
 //!
-//! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]).
+//! What is shipped is taken off its item's stock, and its share of the money that the order holds is captured; what is cancelled, refused
+//! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
+//! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
+//!
+//! `docs/order-states.md` has every state and what may be asked of it.
 
 #![forbid(unsafe_code)]
 
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod fulfilment;
 pub mod hold;
 pub mod id;
 pub mod item;
@@ -32,6 +37,10 @@ pub mod rejection;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use fulfilment::{
+    FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
+    SHIPPING_TEXT_BYTES_MAX, Stamp,
+};
 pub use hold::{HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};

@@ -1,6 +1,8 @@
 //! Domain answers that are not what was hoped for.
 
-use crate::{Amount, Currency, CustomerId, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity, Sku};
+use crate::{
+    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity, Sku,
+};
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
 /// answered, and of several items' answers to an order that with the first line.
@@ -123,6 +125,45 @@ pub enum Rejection {
     /// The order was held too often.
     #[error("the order was held {HOLDS_MAX} times, which is as often as one may be")]
     TooManyHolds,
+    /// An order in this state has nothing to ship.
+    #[error("an order that is {state} cannot be shipped")]
+    NotShippable {
+        /// The order's state.
+        state: OrderState,
+    },
+    /// The order is held: nothing of it is shipped.
+    #[error("the order is held for {reason}; release the hold first")]
+    OrderHeld {
+        /// Its oldest hold's.
+        reason: HoldReason,
+    },
+    /// The order has no such line.
+    #[error("the order has no line {}", line + 1)]
+    LineNotFound {
+        /// The line, from 0.
+        line: u16,
+    },
+    /// Less of a line is open than was to be shipped or cancelled.
+    #[error("of line {} {open} are open, {wanted} were wanted", line + 1)]
+    QuantityNotOpen {
+        /// The line, from 0.
+        line: u16,
+        /// How many were wanted.
+        wanted: Quantity,
+        /// How many are neither shipped nor cancelled.
+        open: Quantity,
+    },
+    /// The order was shipped, or cancelled in part, too often.
+    #[error(
+        "the order was shipped or cancelled in part {FULFILMENTS_MAX} times, which is as often as one may be"
+    )]
+    TooManyFulfilments,
+    /// The order has no such shipment.
+    #[error("the order has no fulfilment {fulfilment}")]
+    FulfilmentNotFound {
+        /// Its number, from 1.
+        fulfilment: u32,
+    },
     /// Stock would fall below what orders have reserved.
     #[error("{on_hand} are on hand and {reserved} of them are reserved: the stock cannot fall by {wanted}")]
     StockReserved {
@@ -173,6 +214,12 @@ impl Rejection {
             Self::HoldExists { .. } => "HOLD_EXISTS",
             Self::HoldNotFound { .. } => "HOLD_NOT_FOUND",
             Self::TooManyHolds => "TOO_MANY_HOLDS",
+            Self::NotShippable { .. } => "NOT_SHIPPABLE",
+            Self::OrderHeld { .. } => "ORDER_HELD",
+            Self::LineNotFound { .. } => "LINE_NOT_FOUND",
+            Self::QuantityNotOpen { .. } => "QUANTITY_NOT_OPEN",
+            Self::TooManyFulfilments => "TOO_MANY_FULFILMENTS",
+            Self::FulfilmentNotFound { .. } => "FULFILMENT_NOT_FOUND",
             Self::StockReserved { .. } => "STOCK_RESERVED",
             Self::BalanceHeld { .. } => "BALANCE_HELD",
             Self::ItemFailed { .. } => "ITEM_FAILED",
@@ -187,6 +234,8 @@ impl Rejection {
             | Self::Overflow { line } => *line,
             Self::PriceChanged { line, .. }
             | Self::InsufficientStock { line, .. }
+            | Self::LineNotFound { line }
+            | Self::QuantityNotOpen { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
             _ => None,
         }
@@ -206,10 +255,18 @@ impl Rejection {
             | Self::OrderPending
             | Self::NotCancellable { .. }
             | Self::NotHoldable { .. }
+            | Self::NotShippable { .. }
+            | Self::OrderHeld { .. }
+            | Self::TooManyFulfilments
             | Self::TooManyHolds => "name".into(),
+            Self::FulfilmentNotFound { .. } => "fulfilment".into(),
             Self::HoldExists { .. } | Self::HoldNotFound { .. } => "reason".into(),
             Self::CurrencyMismatch { line: None, .. } => "currency_code".into(),
-            Self::InsufficientCredit { .. } | Self::Overflow { line: None } => "lines".into(),
+            Self::InsufficientCredit { .. }
+            | Self::Overflow { line: None }
+            // Their line is the order's, and not the request's.
+            | Self::LineNotFound { .. }
+            | Self::QuantityNotOpen { .. } => "lines".into(),
             Self::Overflow { line: Some(line) } => format!("lines[{line}]"),
             Self::ItemNotFound { line: Some(line), .. }
             | Self::CurrencyMismatch { line: Some(line), .. }

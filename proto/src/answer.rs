@@ -9,7 +9,10 @@ use docket_engine::{Line, Order, Time};
 use prost::Message as _;
 
 use crate::{
-    api::show::{hold_to_proto, line_amount, rejection_to_proto, state_to_proto, timestamp},
+    api::show::{
+        fulfilments_to_proto, has_moved, hold_to_proto, line_amount, payment_to_proto, rejection_to_proto,
+        state_to_proto, timestamp,
+    },
     v1, wire,
 };
 
@@ -73,8 +76,20 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
     wire::name(out, 2, "customers/", order.customer.as_str().as_bytes());
     wire::signed(out, 3, i32::from(state_to_proto(order.state)).into());
     wire::text(out, 4, order.currency.as_str());
-    for line in &*order.lines {
-        wire::nested(out, 5, |out| put_line(out, line));
+    if has_moved(order) {
+        let moved = order.fulfilled_quantities().into_iter();
+        for (line, (fulfilled, cancelled)) in order.lines.iter().zip(moved.zip(order.cancelled_quantities()))
+        {
+            wire::nested(out, 5, |out| {
+                put_line(out, line);
+                wire::signed(out, 5, fulfilled.0);
+                wire::signed(out, 6, cancelled.0);
+            });
+        }
+    } else {
+        for line in &*order.lines {
+            wire::nested(out, 5, |out| put_line(out, line));
+        }
     }
     wire::signed(out, 6, order.total.0);
     if let Some(rejection) = &order.rejection {
@@ -87,6 +102,11 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
     for hold in order.active_holds() {
         let hold = hold_to_proto(hold);
         wire::nested(out, 11, |out| hold.encode_raw(out));
+    }
+    let payment = payment_to_proto(&order.payment());
+    wire::nested(out, 12, |out| payment.encode_raw(out));
+    for fulfilment in fulfilments_to_proto(order) {
+        wire::nested(out, 13, |out| fulfilment.encode_raw(out));
     }
 }
 

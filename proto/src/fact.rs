@@ -26,6 +26,12 @@ const STOCK_RELEASED: u32 = 16;
 // 17 is the event's decider.
 const ORDER_HELD: u32 = 18;
 const ORDER_HOLD_RELEASED: u32 = 19;
+const ORDER_SHIPPED: u32 = 20;
+const ORDER_DELIVERED: u32 = 21;
+const ORDER_LINES_CANCELLED: u32 = 22;
+const ORDER_CONSUMED: u32 = 23;
+const CREDIT_CAPTURED: u32 = 24;
+const STOCK_CONSUMED: u32 = 25;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -85,6 +91,29 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         }
         ORDER_HELD => order_held(field),
         ORDER_HOLD_RELEASED => order_hold_released(field),
+        ORDER_SHIPPED => order_shipped(field),
+        ORDER_DELIVERED => order_delivered(field),
+        ORDER_LINES_CANCELLED => order_lines_cancelled(field),
+        ORDER_CONSUMED => only_order("OrderConsumed", field, OrderEvent::Consumed),
+        CREDIT_CAPTURED => {
+            let (id, order, amount) = for_order("CreditCaptured", field)?;
+            let event = CustomerEvent::Captured {
+                order,
+                amount: Amount(amount),
+            };
+            Ok(Fact::Customer(
+                parts::customer_id("CreditCaptured", id, ids)?,
+                event,
+            ))
+        }
+        STOCK_CONSUMED => {
+            let (sku, order, quantity) = for_order("StockConsumed", field)?;
+            let event = ItemEvent::Consumed {
+                order,
+                quantity: Quantity(quantity),
+            };
+            Ok(Fact::Item(parts::sku("StockConsumed", sku, ids)?, event))
+        }
         _ => Err(field.unknown()),
     }
 }
@@ -98,6 +127,10 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::Released => ORDER_RELEASED,
         OrderEvent::Held { .. } => ORDER_HELD,
         OrderEvent::HoldReleased { .. } => ORDER_HOLD_RELEASED,
+        OrderEvent::Shipped { .. } => ORDER_SHIPPED,
+        OrderEvent::Delivered { .. } => ORDER_DELIVERED,
+        OrderEvent::LinesCancelled { .. } => ORDER_LINES_CANCELLED,
+        OrderEvent::Consumed => ORDER_CONSUMED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -128,7 +161,30 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 wire::number(out, 2, reason.number().into());
                 wire::text(out, 3, by.as_str());
             }
-            OrderEvent::Confirmed | OrderEvent::Cancelled | OrderEvent::Released => {}
+            OrderEvent::Shipped {
+                lines,
+                carrier,
+                tracking,
+                by,
+            } => {
+                for of_line in lines {
+                    parts::put_line_quantity(out, 2, of_line);
+                }
+                wire::text(out, 3, carrier);
+                wire::text(out, 4, tracking);
+                wire::text(out, 5, by.as_str());
+            }
+            OrderEvent::Delivered { fulfilment, by } => {
+                wire::number(out, 2, (*fulfilment).into());
+                wire::text(out, 3, by.as_str());
+            }
+            OrderEvent::LinesCancelled { lines, by } => {
+                for of_line in lines {
+                    parts::put_line_quantity(out, 2, of_line);
+                }
+                wire::text(out, 3, by.as_ref().map_or("", |by| by.as_str()));
+            }
+            OrderEvent::Confirmed | OrderEvent::Cancelled | OrderEvent::Released | OrderEvent::Consumed => {}
         }
     });
 }
@@ -140,6 +196,7 @@ fn put_customer(out: &mut Vec<u8>, id: &CustomerId, event: &CustomerEvent) {
         CustomerEvent::Credited { .. } => CUSTOMER_CREDITED,
         CustomerEvent::Held { .. } => CREDIT_HELD,
         CustomerEvent::Released { .. } => CREDIT_RELEASED,
+        CustomerEvent::Captured { .. } => CREDIT_CAPTURED,
     };
     wire::nested(out, field, |out| {
         wire::text(out, 1, id.as_str());
@@ -161,7 +218,9 @@ fn put_customer(out: &mut Vec<u8>, id: &CustomerId, event: &CustomerEvent) {
                 wire::signed(out, 3, credit_limit.0);
             }
             CustomerEvent::Credited { amount } => wire::signed(out, 2, amount.0),
-            CustomerEvent::Held { order, amount } | CustomerEvent::Released { order, amount } => {
+            CustomerEvent::Held { order, amount }
+            | CustomerEvent::Released { order, amount }
+            | CustomerEvent::Captured { order, amount } => {
                 parts::put_order_id(out, 2, *order);
                 wire::signed(out, 3, amount.0);
             }
@@ -176,6 +235,7 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
         ItemEvent::Adjusted { .. } => STOCK_ADJUSTED,
         ItemEvent::Reserved { .. } => STOCK_RESERVED,
         ItemEvent::Released { .. } => STOCK_RELEASED,
+        ItemEvent::Consumed { .. } => STOCK_CONSUMED,
     };
     wire::nested(out, field, |out| {
         wire::text(out, 1, sku.as_str());
@@ -199,7 +259,9 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
                 wire::signed(out, 3, unit_price.0);
             }
             ItemEvent::Adjusted { delta } => wire::signed(out, 2, delta.0),
-            ItemEvent::Reserved { order, quantity } | ItemEvent::Released { order, quantity } => {
+            ItemEvent::Reserved { order, quantity }
+            | ItemEvent::Released { order, quantity }
+            | ItemEvent::Consumed { order, quantity } => {
                 parts::put_order_id(out, 2, *order);
                 wire::signed(out, 3, quantity.0);
             }
@@ -285,6 +347,68 @@ fn order_hold_released(field: Field<'_>) -> Result<Fact, DecodeError> {
     let event = OrderEvent::HoldReleased {
         reason: required(MESSAGE, 2, reason)?,
         by: required(MESSAGE, 3, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_shipped(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderShipped";
+    let (mut id, mut lines, mut by) = (None, Vec::new(), None);
+    let (mut carrier, mut tracking) = ("", "");
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => lines.push(parts::line_quantity(field)?),
+            3 => carrier = field.text()?,
+            4 => tracking = field.text()?,
+            5 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Shipped {
+        lines: lines.into(),
+        carrier: carrier.into(),
+        tracking: tracking.into(),
+        by: required(MESSAGE, 5, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_delivered(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderDelivered";
+    let (mut id, mut fulfilment, mut by) = (None, None, None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => fulfilment = Some(field.number32()?),
+            3 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Delivered {
+        fulfilment: required(MESSAGE, 2, fulfilment)?,
+        by: required(MESSAGE, 3, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_lines_cancelled(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderLinesCancelled";
+    let (mut id, mut lines, mut by) = (None, Vec::new(), None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => lines.push(parts::line_quantity(field)?),
+            3 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::LinesCancelled {
+        lines: lines.into(),
+        by,
     };
     Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
 }

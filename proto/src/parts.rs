@@ -1,8 +1,8 @@
 //! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, IdError, Line, OrderId, OrderState, Quantity, Request, Sku,
-    Time, access::Username,
+    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, Quantity,
+    Request, Sku, Time, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -113,6 +113,33 @@ pub(crate) fn line(field: Field<'_>, ids: &dyn Intern) -> Result<Line, DecodeErr
     })
 }
 
+pub(crate) fn put_line_quantity(out: &mut Vec<u8>, field: u32, of: &LineQuantity) {
+    wire::nested(out, field, |out| {
+        wire::number(out, 1, of.line.into());
+        wire::signed(out, 2, of.quantity.0);
+    });
+}
+
+/// Some of one line.
+pub(crate) fn line_quantity(field: Field<'_>) -> Result<LineQuantity, DecodeError> {
+    let (mut line, mut quantity) = (0, 0);
+    for field in fields("LineQuantity", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => {
+                let number = field.number()?;
+                line = u16::try_from(number).map_err(|_| field.has_no_meaning(number))?;
+            }
+            2 => quantity = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(LineQuantity {
+        line,
+        quantity: Quantity(quantity),
+    })
+}
+
 pub(crate) fn put_request(out: &mut Vec<u8>, field: u32, request: &Request) {
     wire::nested(out, field, |out| {
         wire::fixed(out, 1, (request.key >> 64) as u64);
@@ -143,6 +170,8 @@ pub(crate) fn state_number(state: OrderState) -> u32 {
         OrderState::Confirmed => 2,
         OrderState::Cancelled => 3,
         OrderState::Rejected => 4,
+        OrderState::PartiallyFulfilled => 5,
+        OrderState::Fulfilled => 6,
     }
 }
 
@@ -152,6 +181,8 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
         2 => OrderState::Confirmed,
         3 => OrderState::Cancelled,
         4 => OrderState::Rejected,
+        5 => OrderState::PartiallyFulfilled,
+        6 => OrderState::Fulfilled,
         _ => return None,
     })
 }

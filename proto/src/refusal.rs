@@ -25,6 +25,12 @@
 //! | 19 | HoldExists | | | | reason | | |
 //! | 20 | HoldNotFound | | | | reason | | |
 //! | 21 | TooManyHolds | | | | | | |
+//! | 22 | NotShippable | | | | state | | |
+//! | 23 | OrderHeld | | | | reason | | |
+//! | 24 | LineNotFound | line | | | | | |
+//! | 25 | QuantityNotOpen | line | | wanted | open | | |
+//! | 26 | TooManyFulfilments | | | | | | |
+//! | 27 | FulfilmentNotFound | | | | fulfilment | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -240,6 +246,34 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::TooManyHolds => Parts { kind: 21, ..none },
+        Rejection::NotShippable { state } => Parts {
+            kind: 22,
+            found: parts::state_number(*state).into(),
+            ..none
+        },
+        Rejection::OrderHeld { reason } => Parts {
+            kind: 23,
+            found: reason.number().into(),
+            ..none
+        },
+        Rejection::LineNotFound { line } => Parts {
+            kind: 24,
+            line: Some(*line),
+            ..none
+        },
+        Rejection::QuantityNotOpen { line, wanted, open } => Parts {
+            kind: 25,
+            line: Some(*line),
+            wanted: wanted.0,
+            found: open.0,
+            ..none
+        },
+        Rejection::TooManyFulfilments => Parts { kind: 26, ..none },
+        Rejection::FulfilmentNotFound { fulfilment } => Parts {
+            kind: 27,
+            found: (*fulfilment).into(),
+            ..none
+        },
     }
 }
 
@@ -321,6 +355,18 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
         19 => Rejection::HoldExists { reason: reason()? },
         20 => Rejection::HoldNotFound { reason: reason()? },
         21 => Rejection::TooManyHolds,
+        22 => Rejection::NotShippable { state: state()? },
+        23 => Rejection::OrderHeld { reason: reason()? },
+        24 => Rejection::LineNotFound { line: line()? },
+        25 => Rejection::QuantityNotOpen {
+            line: line()?,
+            wanted: Quantity(parts.wanted),
+            open: Quantity(parts.found),
+        },
+        26 => Rejection::TooManyFulfilments,
+        27 => Rejection::FulfilmentNotFound {
+            fulfilment: u32::try_from(found).map_err(|_| unknown())?,
+        },
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

@@ -4,12 +4,13 @@
 //! The first record of a snapshot is its [`Head`]. Nothing about these bytes may change but by a new [`FORMAT`].
 
 mod changes;
+mod life;
 
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerId, Decider, Hold, HoldEnd, Item, Order, OrderId, OrderLife,
-    OrderState, Quantity, Request, Sku, Time, Version, order,
+    Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState, Quantity,
+    Request, Sku, Time, Version, order,
 };
 
 use crate::{
@@ -20,10 +21,11 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 3, with orders' holds; 2 has the changes that the feed keeps.
-pub const FORMAT: u32 = 3;
-/// What is written where no order was ever held: an older program can go on from there.
-pub const FORMAT_WITHOUT_HOLDS: u32 = 2;
+/// The format that this version writes: 4, with what was shipped of orders and cancelled in part; 3 has their holds, and 2 the changes
+/// that the feed keeps.
+pub const FORMAT: u32 = 4;
+/// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.
+pub const FORMAT_WITHOUT_LIFE: u32 = 2;
 /// The oldest format that this version reads: 1, which is the same without those.
 pub const FORMAT_OLDEST: u32 = 1;
 
@@ -219,23 +221,8 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     wire::number(out, 8, order.version.0);
     wire::signed(out, 9, order.created.0);
     wire::signed(out, 10, order.updated.0);
-    for hold in order.holds() {
-        wire::nested(out, 11, |out| hold_fields(out, hold));
-    }
-}
-
-fn hold_fields(out: &mut Vec<u8>, hold: &Hold) {
-    wire::number(out, 1, hold.reason.number().into());
-    wire::text(out, 2, &hold.note);
-    wire::text(out, 3, hold.by.as_str());
-    wire::signed(out, 4, hold.since.0);
-    wire::number(out, 5, hold.version.0);
-    if let Some(HoldEnd { at, version, by }) = &hold.ended {
-        wire::number(out, 6, version.0);
-        wire::signed(out, 7, at.0);
-        if let Some(by) = by {
-            wire::text(out, 8, by.as_str());
-        }
+    if let Some(life) = &order.life {
+        life::put(out, life);
     }
 }
 
@@ -390,7 +377,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let (mut customer, mut currency) = (None::<CustomerId>, "");
     let mut lines = Vec::with_capacity(4);
     let mut releasing = Vec::new();
-    let mut holds = Vec::new();
+    let mut life = OrderLife::default();
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
@@ -405,8 +392,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             8 => version = field.number()?,
             9 => created = parts::time(field)?,
             10 => updated = parts::time(field)?,
-            11 => holds.push(hold(field)?),
-            _ => return Err(field.unknown()),
+            _ => life::get(field, &mut life, ids)?,
         }
     }
     let overflow = |_| DecodeError {
@@ -423,43 +409,10 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         state: required(MESSAGE, 5, state)?,
         rejection,
         releasing: releasing.into(),
-        life: (!holds.is_empty()).then(|| Box::new(OrderLife { holds })),
+        life: (life != OrderLife::default()).then(|| Box::new(life)),
         version: Version(version),
         created,
         updated,
-    })
-}
-
-fn hold(field: Field<'_>) -> Result<Hold, DecodeError> {
-    const MESSAGE: &str = "Hold";
-    let (mut reason, mut note, mut by) = (None, "", None);
-    let (mut since, mut version, mut end_version) = (Time(0), 0, 0);
-    let (mut ended, mut ended_by) = (Time(0), None);
-    for field in fields(MESSAGE, field.bytes()?) {
-        let field = field?;
-        match field.number {
-            1 => reason = Some(parts::hold_reason(field)?),
-            2 => note = field.text()?,
-            3 => by = Some(parts::username(field)?),
-            4 => since = parts::time(field)?,
-            5 => version = field.number()?,
-            6 => end_version = field.number()?,
-            7 => ended = parts::time(field)?,
-            8 => ended_by = Some(parts::username(field)?),
-            _ => return Err(field.unknown()),
-        }
-    }
-    Ok(Hold {
-        reason: required(MESSAGE, 1, reason)?,
-        note: note.into(),
-        by: required(MESSAGE, 3, by)?,
-        since,
-        version: Version(version),
-        ended: (end_version > 0).then_some(HoldEnd {
-            at: ended,
-            version: Version(end_version),
-            by: ended_by,
-        }),
     })
 }
 

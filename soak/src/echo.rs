@@ -9,9 +9,9 @@ use std::{
 };
 
 use docket_proto::v1::{
-    CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
-    OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest, WatchOrdersRequest,
-    WatchOrdersResponse,
+    CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
+    ListOrdersResponse, Order, OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -170,7 +170,7 @@ impl OrderService for Bare {
             item: "items/i500".to_owned(),
             quantity,
             unit_price: 500,
-            amount: 0,
+            ..OrderLine::default()
         };
         let order = confirmed(PlaceOrderRequest {
             customer: "customers/c500".to_owned(),
@@ -202,6 +202,17 @@ impl OrderService for Bare {
 
     async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo cancels nothing"))
+    }
+
+    async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo ships nothing"))
+    }
+
+    async fn deliver_fulfilment(
+        &self,
+        _: Request<DeliverFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo ships nothing"))
     }
 
     async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {

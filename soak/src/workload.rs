@@ -185,7 +185,7 @@ impl Workload {
             item: self.item_name(*item),
             quantity: *quantity,
             unit_price: price(*item),
-            amount: 0,
+            ..OrderLine::default()
         };
         let request = PlaceOrderRequest {
             request_id: self.request_id(n),

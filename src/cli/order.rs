@@ -1,4 +1,4 @@
-//! `docket order`: place, get, list, cancel, hold; `watch` is beside it.
+//! `docket order`: place, get, list, cancel, hold; `ship`, `deliver` and `watch` are beside it.
 
 use clap::Subcommand;
 use docket_proto::v1::{
@@ -9,6 +9,7 @@ use docket_proto::v1::{
 
 use super::{
     args::{ClientArgs, Context, Link, PageArgs, RequestArgs},
+    fulfil::{Deliver, Part, Ship},
     watch::Watch,
 };
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
 Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme --state confirmed
+  docket order ship 01M83JXAHCC6MXR3EASG000000 --carrier DHL --tracking JD014
   docket order cancel 01M83JXAHCC6MXR3EASG000000
   docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
   docket order watch --customer acme")]
@@ -42,8 +44,12 @@ pub enum Command {
     Get(Get),
     /// List orders, newest first
     List(List),
-    /// Cancel a confirmed order: gives back its stock and its money
+    /// Cancel what is open of an order, or some of it: gives back its stock and its money
     Cancel(Cancel),
+    /// Ship what is open of an order, or some of it: captures its share of the money
+    Ship(Ship),
+    /// Say that a shipment has arrived
+    Deliver(Deliver),
     /// Hold a confirmed order: it goes no further until that is released
     Hold(Hold),
     /// Release what holds an order
@@ -100,8 +106,8 @@ pub struct List {
     /// Only this customer's: ID or customers/ID
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
-    /// Only in this state: pending, confirmed, cancelled or rejected;
-    /// may be given several times
+    /// Only in this state: pending, confirmed, partially_fulfilled,
+    /// fulfilled, cancelled or rejected; may be given several times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     #[command(flatten)]
@@ -113,11 +119,15 @@ pub struct List {
 #[command(after_help = "\
 Examples:
   docket order cancel 01M83JXAHCC6MXR3EASG000000
-  docket order cancel 01M83JXAHCC6MXR3EASG000000 --etag v2")]
+  docket order cancel 01M83JXAHCC6MXR3EASG000000 tea:1 --etag v2
+
+What was shipped is not cancelled.")]
 pub struct Cancel {
     /// The order: ID or orders/ID
     #[arg(value_name = "ORDER", value_parser = names::order)]
     name: String,
+    #[command(flatten)]
+    part: Part,
     /// Only if this is still the order's etag
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
@@ -177,6 +187,8 @@ impl Command {
             Self::Get(args) => args.run(link).await,
             Self::List(args) => args.run(link).await,
             Self::Cancel(args) => args.run(link).await,
+            Self::Ship(args) => args.run(link).await,
+            Self::Deliver(args) => args.run(link).await,
             Self::Hold(args) => args.run(link).await,
             Self::Release(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
@@ -222,7 +234,7 @@ impl Place {
                 item,
                 quantity,
                 unit_price,
-                amount: 0,
+                ..OrderLine::default()
             });
         }
         let request_id = self.request.id(&output);
@@ -270,10 +282,12 @@ impl Cancel {
     async fn run(self, link: &Link) -> Result<(), Failure> {
         let Context { client, output } = link.connect().await?;
         let request_id = self.request.id(&output);
+        let lines = self.part.lines(&client, &self.name).await?;
         let request = CancelOrderRequest {
             name: self.name,
             request_id: request_id.clone(),
             etag: self.etag.unwrap_or_default(),
+            lines,
         };
         let order = client
             .answer(client.orders().cancel_order(request).await)
@@ -329,6 +343,8 @@ fn reason(text: &str) -> Result<Reason, String> {
 pub(super) fn state(text: &str) -> Result<State, String> {
     match State::from_str_name(&text.to_ascii_uppercase()) {
         Some(state) if state != State::Unspecified => Ok(state),
-        _ => Err("write pending, confirmed, cancelled or rejected".to_owned()),
+        _ => {
+            Err("write pending, confirmed, partially_fulfilled, fulfilled, cancelled or rejected".to_owned())
+        }
     }
 }

@@ -35,7 +35,7 @@ pub struct Watch {
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
     /// Only changes that leave an order in this state: pending, confirmed,
-    /// cancelled or rejected; may be given several times
+    /// partially_fulfilled, fulfilled, cancelled or rejected; may be given several times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     /// Go on where a watch with the same flags ended

@@ -142,7 +142,7 @@ impl Kind {
             item: format!("items/{}", good.sku),
             quantity,
             unit_price: good.unit_price,
-            amount: 0,
+            ..OrderLine::default()
         };
         let (buyer, lines) = match self {
             Self::Plain => (ACME, vec![line(&TEA, 2), line(&CUP, 1)]),
@@ -268,6 +268,7 @@ pub async fn play(client: &Client) -> Result<Diary, Failure> {
             name: order.name.clone(),
             request_id: Uuid::now_v7().to_string(),
             etag: order.etag.clone(),
+            lines: Vec::new(),
         };
         diary
             .cancelled

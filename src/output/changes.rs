@@ -48,10 +48,15 @@ impl Output {
 
     fn coloured(&self, kind: Kind, text: String) -> String {
         let code = match kind {
-            Kind::Confirmed => 32,
+            Kind::Confirmed | Kind::Shipped | Kind::Delivered => 32,
             Kind::Rejected => 31,
             Kind::Placed | Kind::Held => 33,
-            Kind::Cancelled | Kind::Released | Kind::HoldReleased | Kind::Unspecified => return text,
+            Kind::Cancelled
+            | Kind::LinesCancelled
+            | Kind::Released
+            | Kind::Consumed
+            | Kind::HoldReleased
+            | Kind::Unspecified => return text,
         };
         if self.colour {
             format!("\x1b[{code}m{text}\x1b[0m")

@@ -1,6 +1,6 @@
 //! Orders, customers and items.
 
-use docket_proto::v1::{Customer, Item, Order, OrderHold, OrderLine, order::State};
+use docket_proto::v1::{Customer, Fulfilment, Item, Order, OrderHold, OrderLine, OrderPayment, order::State};
 use serde_json::json;
 
 use super::record::{self, Field, Records, Resource, Tone};
@@ -19,7 +19,7 @@ impl Resource for Order {
             Field::resource("name", &self.name),
             Field::resource("customer", &self.customer),
             Field::text("state", self.state().as_str_name()).tone(match self.state() {
-                State::Confirmed => Tone::Good,
+                State::Confirmed | State::PartiallyFulfilled | State::Fulfilled => Tone::Good,
                 State::Rejected => Tone::Bad,
                 State::Pending => Tone::Pending,
                 State::Cancelled | State::Unspecified => Tone::Plain,
@@ -51,16 +51,93 @@ impl Resource for Order {
             let texts: Vec<_> = self.holds.iter().map(hold_text).collect();
             fields.push(Field::shown("holds", json!(holds), texts.join("; ")).tone(Tone::Pending));
         }
+        if let Some(payment) = &self.payment {
+            fields.push(payment_field(payment, self));
+        }
+        let shipments = self.fulfilments.iter();
+        let shipments: Vec<_> = shipments
+            .map(|it| record::object(&fulfilment_fields(it, self)))
+            .collect();
+        if !shipments.is_empty() {
+            fields.push(Field::shown("fulfilments", json!(shipments), ""));
+        }
         fields
     }
 
     fn parts(&self) -> Vec<Records> {
         let rows = self.lines.iter().map(|line| line_fields(line, self)).collect();
-        vec![Records {
-            columns: &["item", "quantity", "unit_price", "amount"],
-            rows,
-        }]
+        let has_moved = |line: &OrderLine| line.fulfilled_quantity > 0 || line.cancelled_quantity > 0;
+        let columns: &[_] = match self.lines.iter().any(has_moved) {
+            false => &["item", "quantity", "unit_price", "amount"],
+            true => &[
+                "item",
+                "quantity",
+                "fulfilled_quantity",
+                "cancelled_quantity",
+                "unit_price",
+                "amount",
+            ],
+        };
+        let mut parts = vec![Records { columns, rows }];
+        if !self.fulfilments.is_empty() {
+            let shipments = self.fulfilments.iter();
+            parts.push(Records {
+                columns: &[
+                    "number",
+                    "state",
+                    "carrier",
+                    "tracking_code",
+                    "captured",
+                    "ship_time",
+                ],
+                rows: shipments.map(|it| fulfilment_fields(it, self)).collect(),
+            });
+        }
+        parts
     }
+}
+
+/// What became of the money; in a terminal only where there is something to say.
+fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
+    let money = |amount| crate::values::money::show(amount, &order.currency_code);
+    let value = json!({
+        "state": payment.state().as_str_name(),
+        "authorized": payment.authorized,
+        "captured": payment.captured,
+        "voided": payment.voided,
+    });
+    let mut parts = Vec::new();
+    if payment.captured > 0 {
+        parts.push(format!("{} captured", money(payment.captured)));
+    }
+    if payment.voided > 0 {
+        parts.push(format!("{} given back", money(payment.voided)));
+    }
+    let text = match parts.is_empty() {
+        true => String::new(),
+        false => format!("{}: {}", payment.state().as_str_name(), parts.join(", ")),
+    };
+    Field::shown("payment", value, text)
+}
+
+fn fulfilment_fields(fulfilment: &Fulfilment, order: &Order) -> Vec<Field> {
+    let lines: Vec<_> = fulfilment
+        .lines
+        .iter()
+        .map(|of_line| json!({"line": of_line.line, "quantity": of_line.quantity}))
+        .collect();
+    vec![
+        Field::number("number", fulfilment.number),
+        Field::text("state", fulfilment.state().as_str_name()),
+        Field::shown("lines", json!(lines), ""),
+        Field::text("carrier", &fulfilment.carrier),
+        Field::text("tracking_code", &fulfilment.tracking_code),
+        Field::money("captured", fulfilment.captured, &order.currency_code),
+        Field::moment("ship_time", fulfilment.ship_time.as_ref()),
+        Field::moment("deliver_time", fulfilment.deliver_time.as_ref()),
+        Field::text("shipped_by", &fulfilment.shipped_by),
+        Field::text("delivered_by", &fulfilment.delivered_by),
+    ]
 }
 
 fn hold_fields(hold: &OrderHold) -> Vec<Field> {
@@ -86,6 +163,8 @@ fn line_fields(line: &OrderLine, order: &Order) -> Vec<Field> {
         Field::number("quantity", line.quantity),
         Field::money("unit_price", line.unit_price, &order.currency_code),
         Field::money("amount", line.amount, &order.currency_code),
+        Field::number("fulfilled_quantity", line.fulfilled_quantity),
+        Field::number("cancelled_quantity", line.cancelled_quantity),
     ]
 }
 
@@ -156,6 +235,7 @@ mod tests {
             quantity: 2,
             unit_price: 450,
             amount: 900,
+            ..OrderLine::default()
         };
         Order {
             name: "orders/01J".into(),
@@ -176,6 +256,7 @@ mod tests {
             update_time: None,
             etag: "7".into(),
             holds: Vec::new(),
+            ..Order::default()
         }
     }
 

@@ -42,8 +42,10 @@ fn an_order_is_placed_read_listed_and_cancelled() {
     assert_eq!(
         placed["lines"],
         json!([
-            {"item": "items/tea", "quantity": 2, "unit_price": 450, "amount": 900},
-            {"item": "items/pot", "quantity": 1, "unit_price": 1990, "amount": 1990},
+            {"item": "items/tea", "quantity": 2, "unit_price": 450, "amount": 900,
+             "fulfilled_quantity": 0, "cancelled_quantity": 0},
+            {"item": "items/pot", "quantity": 1, "unit_price": 1990, "amount": 1990,
+             "fulfilled_quantity": 0, "cancelled_quantity": 0},
         ])
     );
     let name = placed["name"].as_str().unwrap();
@@ -93,6 +95,68 @@ fn an_order_is_placed_read_listed_and_cancelled() {
         (&customer["held"], &customer["available"]),
         (&json!(0), &json!(10_000))
     );
+    server.stop();
+}
+
+#[test]
+fn an_order_is_shipped_in_parts_and_the_rest_is_cancelled() {
+    let (shell, server, flags) = shop();
+    let placed = shell
+        .run(&format!("order place --customer acme tea:5 -o json {flags}"))
+        .ends(0)
+        .json();
+    let name = placed["name"].as_str().unwrap();
+    let order = |what: &str| shell.run(&format!("order {what} {flags}"));
+    order(&format!("ship {name} coffee:1"))
+        .ends(2)
+        .says("the order has no line of coffee");
+    order(&format!("ship {name} tea:1@4.50"))
+        .ends(2)
+        .says("write tea:1");
+    order(&format!("ship {name} tea:6"))
+        .ends(1)
+        .says("QUANTITY_NOT_OPEN");
+    order(&format!("deliver {name} 0")).ends(2);
+    order(&format!("deliver {name} 1"))
+        .ends(1)
+        .says("FULFILMENT_NOT_FOUND");
+    let shipped = order(&format!(
+        "ship {name} tea:2 --carrier DHL --tracking JD014 -o json"
+    ))
+    .ends(0)
+    .json();
+    assert_eq!(shipped["state"], json!("PARTIALLY_FULFILLED"));
+    let shipment = &shipped["fulfilments"][0];
+    assert_eq!(shipment["lines"], json!([{"line": 0, "quantity": 2}]));
+    assert_eq!(
+        (&shipment["carrier"], &shipment["shipped_by"]),
+        (&json!("DHL"), &json!("admin"))
+    );
+    assert_eq!(shipped["payment"]["state"], json!("PARTIALLY_CAPTURED"));
+    let table = order(&format!("deliver {name} 1")).ends(0).stdout;
+    for text in [
+        "PARTIALLY_FULFILLED",
+        "DELIVERED",
+        "JD014",
+        "PARTIALLY_CAPTURED: ",
+    ] {
+        assert!(table.contains(text), "no {text} in {table}");
+    }
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    order(&format!("cancel {name} tea:1")).ends(0);
+    let rest = order(&format!("ship {name} -o json")).ends(0).json();
+    assert_eq!(
+        (
+            &rest["state"],
+            &rest["payment"]["state"],
+            &rest["lines"][0]["cancelled_quantity"]
+        ),
+        (&json!("FULFILLED"), &json!("CAPTURED"), &json!(1))
+    );
+    order(&format!("cancel {name}")).ends(1).says("NOT_CANCELLABLE");
+    order(&format!("ship {name}")).ends(1).says("NOT_SHIPPABLE");
+    let listed = order("list --state fulfilled -o json").ends(0).json();
+    assert_eq!(listed["orders"][0]["name"], json!(name));
     server.stop();
 }
 

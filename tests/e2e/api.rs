@@ -203,7 +203,7 @@ pub fn order(request_id: &str, customer: &str, lines: &[(&str, i64, i64)]) -> v1
         item: format!("items/{sku}"),
         quantity,
         unit_price,
-        amount: 0,
+        ..v1::OrderLine::default()
     };
     v1::PlaceOrderRequest {
         request_id: request_id.into(),

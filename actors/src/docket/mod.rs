@@ -5,6 +5,7 @@
 mod command;
 mod customers;
 mod items;
+mod life;
 mod membership;
 mod opening;
 mod orders;
@@ -37,6 +38,7 @@ use crate::{
 pub(crate) use command::PANICS_MAX;
 pub use customers::NewCustomer;
 pub use items::NewItem;
+pub use life::Shipment;
 pub use opening::{BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;
 pub use placing::Placing;

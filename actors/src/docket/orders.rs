@@ -1,4 +1,4 @@
-//! The commands about orders: they are placed, held and cancelled.
+//! The placing of orders.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -6,26 +6,20 @@ use std::{
 };
 
 use docket_cluster::{clock::wall_clock, slot_of};
-use docket_engine::{
-    Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, Line, Order, OrderCommand, OrderId, Rejection,
-    Version, access::Username,
-};
+use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, Rejection};
 use futures::FutureExt as _;
 
 use super::{
     Docket,
-    command::{Steps, Tries, within},
+    command::within,
     not_hidden,
-    placing::{Asked, Placing, order_in},
+    placing::{Asked, Placing},
     reading::barrier,
 };
-use crate::{Call, CallError, entity::order::OrderMessage, reply::Reply, request::Content};
+use crate::{Call, CallError, reply::Reply, request::Content};
 
 /// What a line's question to its item weighs while it waits for the customer.
 const QUESTION_BYTES: usize = 128;
-
-/// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
-const HOLDS_SINCE: u32 = 3;
 
 /// A new order, already validated for shape: 1..=100 lines, quantities 1..=10⁹, prices ≥ 0.
 #[derive(Debug, Clone)]
@@ -108,118 +102,6 @@ impl Docket {
         Ok((asked, stored))
     }
 
-    /// Cancels an order, at this version of it where one is given. Answers when its stock and its hold are given back.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn cancel_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        expected: Option<Version>,
-    ) -> Result<Arc<Order>, CallError> {
-        let shard = self.of_order(id)?;
-        let permit = self.admit(shard, 0)?;
-        let request = call.request_id.as_deref().map(|request_id| {
-            Content::of("CancelOrder")
-                .version(expected)
-                .about_order(id, request_id)
-        });
-        self.has_room(shard, request)?;
-        let owner = call.owner.clone();
-        let reply = self
-            .run(
-                shard,
-                call.deadline,
-                &permit,
-                Tries::new(Steps::Several),
-                |caller| {
-                    let message = OrderMessage::Cancel {
-                        owner: owner.clone(),
-                        expected,
-                        request,
-                        caller,
-                    };
-                    shard.tell_order(id, message);
-                },
-            )
-            .await?;
-        order_in(reply)
-    }
-
-    /// Holds an order for one reason, at this version of it where one is given.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn hold_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        (reason, note): (HoldReason, Arc<str>),
-        by: Username,
-        expected: Option<Version>,
-    ) -> Result<Arc<Order>, CallError> {
-        let content = Content::of("HoldOrder")
-            .version(expected)
-            .text(reason.as_str())
-            .text(&note);
-        let command = OrderCommand::Hold {
-            reason,
-            note,
-            by,
-            expected,
-        };
-        self.change_order(call, id, content, command).await
-    }
-
-    /// Releases what holds an order for one reason, at this version of it where one is given.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn release_order_hold(
-        &self,
-        call: Call,
-        id: OrderId,
-        reason: HoldReason,
-        by: Username,
-        expected: Option<Version>,
-    ) -> Result<Arc<Order>, CallError> {
-        let content = Content::of("ReleaseOrderHold")
-            .version(expected)
-            .text(reason.as_str());
-        let command = OrderCommand::ReleaseHold { reason, by, expected };
-        self.change_order(call, id, content, command).await
-    }
-
-    async fn change_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        content: Content,
-        command: OrderCommand,
-    ) -> Result<Arc<Order>, CallError> {
-        let shard = self.of_order(id)?;
-        let permit = self.admit(shard, HOLD_NOTE_BYTES_MAX)?;
-        let request = call.request_id.as_deref();
-        let request = request.map(|request_id| content.about_order(id, request_id));
-        // Whoever asks what became of a request that was done is answered all the same.
-        let is_done = request.is_some_and(|request| shard.committed().requests.contains_key(request.key));
-        if !is_done && self.inner.node.oldest_version_spoken() < HOLDS_SINCE {
-            return Err(CallError::OlderNodes);
-        }
-        self.has_room(shard, request)?;
-        let send = |caller| {
-            let message = OrderMessage::Change {
-                command: command.clone(),
-                request,
-                caller,
-            };
-            shard.tell_order(id, message);
-        };
-        let tries = Tries::new(Steps::One);
-        order_in(self.run(shard, call.deadline, &permit, tries, send).await?)
-    }
-
     fn order_id(&self, customer: &CustomerId) -> OrderId {
         let now_ms = wall_clock()
             .duration_since(UNIX_EPOCH)
@@ -242,6 +124,7 @@ mod tests {
     use super::*;
     use crate::{
         Options,
+        entity::order::OrderMessage,
         reply::{Caller, Failure},
         shard::Shard,
         shop::shop,
@@ -283,9 +166,13 @@ mod tests {
         let (_, waits, awaited) = caller(&docket, &customer);
         shard.tell_order(id, OrderMessage::Await { caller: waits });
         let (_, cancels, cancelled) = caller(&docket, &customer);
-        let cancel = OrderMessage::Cancel {
+        let cancel = OrderMessage::Unhold {
             owner: None,
-            expected: None,
+            command: OrderCommand::Cancel {
+                lines: Box::default(),
+                by: None,
+                expected: None,
+            },
             request: None,
             caller: cancels,
         };

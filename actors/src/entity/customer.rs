@@ -7,7 +7,7 @@ use std::{
 };
 
 use docket_engine::{
-    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, EntityId, Event, Fact, ItemCommand,
+    Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, EntityId, Event, Fact, ItemCommand,
     OrderId, Record, Rejection, Request, Time, Unchanged, Version, customer, order,
 };
 use rapidhash::fast::RandomState;
@@ -34,11 +34,11 @@ const OVERLAY_SWEEP: usize = 48;
 pub(crate) enum CustomerMessage {
     /// An order asks for a hold. Where it gets it, its items are asked at once.
     Hold(Hold),
-    /// An order gives its hold back, unless nobody waits for that any more; `record` has its own event.
+    /// An order gives some of its hold back, or has it captured, unless nobody waits for that any more; `record` has its own event.
     Unhold {
         ask: Ask,
         deadline: Deadline,
-        amount: Amount,
+        command: CustomerCommand,
         record: Record,
     },
     /// An order asks to hear when all that it asked before is committed, or never will be.
@@ -112,9 +112,9 @@ impl Entity for CustomerEntity {
             CustomerMessage::Unhold {
                 ask,
                 deadline: _,
-                amount,
+                command,
                 record,
-            } => self.unhold(shard, ask, amount, record),
+            } => self.unhold(shard, ask, &command, record),
             // Behind whatever an earlier life of the order has put into this queue.
             CustomerMessage::Wake { ask } => {
                 shard.barrier(self.life, After::Answered { ask, result: Ok(()) });
@@ -267,12 +267,8 @@ impl CustomerEntity {
         shard.submit(self.life, record, After::Answered { ask, result });
     }
 
-    fn unhold(&mut self, shard: &Arc<Shard>, ask: Ask, amount: Amount, record: Record) {
-        let command = CustomerCommand::Release {
-            order: ask.order(),
-            amount,
-        };
-        match customer::decide(&self.id, self.customer.as_ref(), &command) {
+    fn unhold(&mut self, shard: &Arc<Shard>, ask: Ask, command: &CustomerCommand, record: Record) {
+        match customer::decide(&self.id, self.customer.as_ref(), command) {
             Ok(decision) => {
                 self.submit(shard, record, decision.events, |_| After::Answered {
                     ask,

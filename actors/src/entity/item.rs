@@ -83,7 +83,10 @@ impl Entity for ItemEntity {
                     reply: Reply::Elsewhere(order),
                     settled: None,
                 };
-                let command = ItemCommand::Release { order };
+                let command = ItemCommand::Release {
+                    order,
+                    remaining: Quantity::ZERO,
+                };
                 if let Ok(Some(event)) = self.decide(shard, &command, order) {
                     self.submit(shard, event, None, |_| after);
                 }
@@ -163,12 +166,17 @@ impl ItemEntity {
         command: &ItemCommand,
         order: OrderId,
     ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
-        let reservation = match self.overlay.get(order) {
-            Some(decided) => decided,
-            None => shard.committed().reservations.get(&self.sku, order),
-        };
+        let reservation = self.reserved(shard, order);
         let decision = item::decide(&self.sku, self.item.as_ref(), reservation, command)?;
         Ok(decision.events.into_iter().next())
+    }
+
+    /// What an order has reserved, as it was decided last.
+    fn reserved(&self, shard: &Shard, order: OrderId) -> Option<Quantity> {
+        match self.overlay.get(order) {
+            Some(decided) => decided,
+            None => shard.committed().reservations.get(&self.sku, order),
+        }
     }
 
     fn command(
@@ -226,10 +234,9 @@ impl ItemEntity {
         let item = evolved.unwrap_or_else(|broken| shard.broken(&broken));
         let version = item.version;
         let after = after(item);
-        match event {
-            ItemEvent::Reserved { order, quantity } => self.overlay.note(version, order, Some(quantity)),
-            ItemEvent::Released { order, .. } => self.overlay.note(version, order, None),
-            _ => {}
+        if let Some(order) = event.order() {
+            let before = self.reserved(shard, order);
+            self.overlay.note(version, order, event.reserved_after(before));
         }
         let events = vec![Event {
             version,

@@ -316,7 +316,7 @@ pub(super) fn read(
                 .customer
                 .as_ref()
                 .is_none_or(|customer| *customer == order.customer);
-            let state = change.state().unwrap_or(order.state);
+            let state = order.state_after(&change);
             let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
             (is_shown && !filter.hidden).then(|| order.after(&change))
         };

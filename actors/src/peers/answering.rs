@@ -139,8 +139,12 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
-        StepAction::Release => {
-            let command = ItemCommand::Release { order };
+        StepAction::Release { remaining } => {
+            let command = ItemCommand::Release { order, remaining };
+            shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
+        }
+        StepAction::Consume { remaining } => {
+            let command = ItemCommand::Consume { order, remaining };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
         StepAction::GiveUp { line } => {

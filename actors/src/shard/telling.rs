@@ -110,7 +110,12 @@ impl Shard {
                 ItemCommand::Reserve { currency, lines, .. } => {
                     router.ask_elsewhere(shard, ask, sku, StepAction::Reserve { currency, lines });
                 }
-                ItemCommand::Release { .. } => router.ask_elsewhere(shard, ask, sku, StepAction::Release),
+                ItemCommand::Release { remaining, .. } => {
+                    router.ask_elsewhere(shard, ask, sku, StepAction::Release { remaining });
+                }
+                ItemCommand::Consume { remaining, .. } => {
+                    router.ask_elsewhere(shard, ask, sku, StepAction::Consume { remaining });
+                }
                 // No order asks for anything else.
                 _ => ask.answer(Err(StepError::Failed(Failure::NotLeader))),
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
-    Amount, Customer, CustomerEvent, CustomerId, Decider, Event, Fact, HoldReason, Item, ItemEvent, Line,
-    Order, OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku, Time, Version, access::Username,
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, HoldReason, Item, ItemEvent,
+    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku,
+    Time, Version, access::Username, order,
 };
 use docket_proto::{
     NoIntern,
@@ -303,14 +304,19 @@ impl Log {
             return self.release();
         };
         let next = order.version.0 + 1;
-        if order.state == OrderState::Cancelled {
-            if order.is_settled() {
-                return self.release();
-            }
-            return self.record(vec![(next, Fact::Order(order.id, OrderEvent::Released))], false);
+        if !order.is_settled() {
+            let done = match order.releasing.is_empty() {
+                true => OrderEvent::Consumed,
+                false => OrderEvent::Released,
+            };
+            return self.record(vec![(next, Fact::Order(order.id, done))], false);
         }
-        if order.state == OrderState::Confirmed && self.chance.below(2) == 0 {
-            return self.hold(&order);
+        match (order.state, self.chance.below(5)) {
+            (OrderState::Confirmed | OrderState::PartiallyFulfilled, 0 | 1) => return self.hold(&order),
+            (OrderState::Confirmed | OrderState::PartiallyFulfilled, 2 | 3) => return self.ship(&order),
+            (OrderState::Confirmed, _) => {}
+            (OrderState::PartiallyFulfilled | OrderState::Fulfilled, _) => return self.deliver(&order),
+            _ => return self.release(),
         }
         let customer = self.replica.committed.customers.get(&order.customer);
         let version = customer.map_or(0, |customer| customer.version.0);
@@ -342,7 +348,73 @@ impl Log {
         self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
     }
 
-    /// Takes any reservation back.
+    /// Ships one piece of an order, or calls one off.
+    fn ship(&mut self, order: &Order) -> Vec<Record> {
+        let by = Username::new("shop").unwrap();
+        let open = order.open_quantities();
+        let line = open.iter().position(|open| open.0 > 0).unwrap_or_default() as u16;
+        let lines: Box<[_]> = Box::new([LineQuantity {
+            line,
+            quantity: Quantity(1),
+        }]);
+        let command = match self.chance.below(3) {
+            0 => OrderCommand::Cancel {
+                lines,
+                by: None,
+                expected: None,
+            },
+            _ => OrderCommand::Ship {
+                lines,
+                carrier: "x".repeat(self.chance.below(9)).into(),
+                tracking: "".into(),
+                by,
+                expected: None,
+            },
+        };
+        let Ok(decision) = order::decide(Some(order), &command) else {
+            return self.hold(order);
+        };
+        let customer = self.replica.committed.customers.get(&order.customer);
+        let version = customer.map_or(0, |customer| customer.version.0);
+        let order_id = order.id;
+        let of_customer = decision.effects.iter().find_map(|effect| match effect {
+            Effect::CaptureCredit { amount, .. } => Some(CustomerEvent::Captured {
+                order: order_id,
+                amount: *amount,
+            }),
+            Effect::ReleaseCredit { amount, .. } => Some(CustomerEvent::Released {
+                order: order_id,
+                amount: *amount,
+            }),
+            _ => None,
+        });
+        let event = decision.events.into_iter().next().unwrap();
+        self.record(
+            vec![
+                (order.version.0 + 1, Fact::Order(order_id, event)),
+                (
+                    version + 1,
+                    Fact::Customer(order.customer.clone(), of_customer.unwrap()),
+                ),
+            ],
+            true,
+        )
+    }
+
+    /// Has one of an order's shipments arrive.
+    fn deliver(&mut self, order: &Order) -> Vec<Record> {
+        let on_its_way = order.fulfilments().iter().position(|it| it.delivered.is_none());
+        let Some(at) = on_its_way else {
+            return self.release();
+        };
+        let event = OrderEvent::Delivered {
+            fulfilment: at as u32 + 1,
+            by: Username::new("driver").unwrap(),
+        };
+        self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
+    }
+
+    /// Takes any reservation back, or some of it off the stock.
     fn release(&mut self) -> Vec<Record> {
         let all = self.replica.committed.reservations.all();
         let Some((sku, order, quantity)) = all.get(self.chance.below(all.len())).cloned() else {
@@ -354,7 +426,13 @@ impl Log {
             .items
             .get(&sku)
             .map_or(0, |item| item.version.0);
-        let released = ItemEvent::Released { order, quantity };
+        let released = match self.chance.below(2) {
+            0 => ItemEvent::Released { order, quantity },
+            _ => ItemEvent::Consumed {
+                order,
+                quantity: Quantity(1),
+            },
+        };
         self.record(vec![(version + 1, Fact::Item(sku, released))], false)
     }
 }
@@ -416,13 +494,14 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             }
         });
         let records = records(&expected);
-        let is_held = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.holds().is_empty());
+        let has_life =
+            |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if order.life.is_some());
         let SnapshotRecord::Head(head) = &records[0] else {
             panic!("seed {seed}: a snapshot has a head");
         };
-        let format = match records.iter().any(is_held) {
+        let format = match records.iter().any(has_life) {
             true => snapshot::FORMAT,
-            false => snapshot::FORMAT_WITHOUT_HOLDS,
+            false => snapshot::FORMAT_WITHOUT_LIFE,
         };
         assert_eq!(head.format, format, "seed {seed}");
         let what = format!("seed {seed}: not the state of entry {at}");

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use docket_actors::{Call, CallError, Docket, Key, ListOrders};
+use docket_actors::{Call, CallError, Docket, Key, ListOrders, Shipment};
 use docket_cluster::{Lane, Leader, NodeId, PeerCallError};
+use docket_engine::access::Username;
 use docket_engine::item::ReserveLine;
-use docket_engine::{Amount, CustomerId, Order, OrderId, OrderState, Quantity, Sku};
+use docket_engine::{Amount, CustomerId, LineQuantity, Order, OrderId, OrderState, Quantity, Sku};
 use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
 use futures::future::join_all;
 
@@ -16,6 +17,7 @@ use crate::shop::{order, reason};
 use crate::three::{PATIENCE, Three, call, eventually, interfering, until_done, until_read};
 
 const ITEMS: [&str; 8] = ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"];
+const ON_HAND: i64 = 1_000_000;
 const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "dan"];
 
 async fn shop(change: impl Fn(&mut docket_actors::Options)) -> Three {
@@ -24,7 +26,7 @@ async fn shop(change: impl Fn(&mut docket_actors::Options)) -> Three {
         three.customer(customer, 100_000_000).await;
     }
     for item in ITEMS {
-        three.item(item, 10, 1_000_000).await;
+        three.item(item, 10, ON_HAND).await;
     }
     three
 }
@@ -62,38 +64,45 @@ async fn books_balance(three: &Three) {
     let asked = Instant::now();
     loop {
         let orders = all(docket).await;
-        let (mut reserved, mut held) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
-        for order in orders.iter().filter(|order| order.state == OrderState::Confirmed) {
-            for line in order.lines.iter() {
-                *reserved.entry(line.sku.to_string()).or_default() += line.quantity.0;
+        let mut stock: BTreeMap<&str, (i64, i64)> = ITEMS.map(|item| (item, (ON_HAND, 0))).into();
+        let mut accounts: BTreeMap<&str, (i64, i64)> = CUSTOMERS.map(|customer| (customer, (0, 0))).into();
+        for order in &orders {
+            let lines = order.lines.iter().zip(order.open_quantities());
+            for ((line, open), gone) in lines.zip(order.fulfilled_quantities()) {
+                // One that was refused may name what there is not.
+                if let Some((on_hand, reserved)) = stock.get_mut(line.sku.as_str()) {
+                    *on_hand -= gone.0;
+                    *reserved += open.0;
+                }
             }
-            *held.entry(order.customer.to_string()).or_default() += order.total.0;
+            let (balance, held) = accounts.get_mut(order.customer.as_str()).unwrap();
+            *balance -= order.captured().0;
+            *held += order.held().0;
         }
         let mut differ = Vec::new();
         for at in three.at() {
             for item in ITEMS {
-                let found = three.reserved(at, item).await;
-                if found != reserved.get(item).copied().unwrap_or_default() {
-                    differ.push(format!("node {at} has {found} {item} reserved"));
+                let found = three.stock(at, item).await;
+                if found != stock[item] {
+                    differ.push(format!("node {at} has {found:?} of {item} on hand and reserved"));
                 }
             }
             for customer in CUSTOMERS {
-                let found = three.held(at, customer).await;
-                if found != held.get(customer).copied().unwrap_or_default() {
-                    differ.push(format!("node {at} has {found} held for {customer}"));
+                let found = three.account(at, customer).await;
+                if found != accounts[customer] {
+                    differ.push(format!(
+                        "node {at} has {found:?} as balance and held of {customer}"
+                    ));
                 }
             }
         }
-        let open = orders
-            .iter()
-            .filter(|order| order.state == OrderState::Pending)
-            .count();
+        let open = orders.iter().filter(|order| !order.is_settled()).count();
         if differ.is_empty() && open == 0 {
             return;
         }
         assert!(
             asked.elapsed() < PATIENCE,
-            "{open} pending; {differ:?}; {reserved:?}; {held:?}"
+            "{open} not settled; {differ:?}; {stock:?}; {accounts:?}"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -229,6 +238,90 @@ async fn what_is_acknowledged_outlives_any_leader_and_what_is_half_done_is_finis
             }
         }
         books_balance(&three).await;
+    }
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_whoever_dies() {
+    const ORDERS: usize = 48;
+    let mut three = shop(|_| {}).await;
+    let dockets = three.dockets();
+    let placed = join_all((0..ORDERS).map(|n| {
+        let dockets = &dockets;
+        async move {
+            let lines = lines(3 * n + 2);
+            place(dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines)
+                .await
+                .unwrap()
+                .id
+        }
+    }));
+    let ids = placed.await;
+    // Each is shipped in three parts, one of them called off; whoever asks goes on until there is an answer.
+    let part = |line, quantity| -> Box<[LineQuantity]> {
+        Box::new([LineQuantity {
+            line,
+            quantity: Quantity(quantity),
+        }])
+    };
+    let shop_user = Username::new("shop").unwrap();
+    for (round, victim) in [Some(0), Some(1), None].into_iter().enumerate() {
+        let dockets = three.dockets();
+        let acting = join_all(ids.iter().map(|id| {
+            let (dockets, by) = (&dockets, &shop_user);
+            async move {
+                until_done(dockets, &Key::Order(*id), async |docket| {
+                    let call = call(&format!("{round}-{id}"));
+                    let shipment = |lines| Shipment {
+                        lines,
+                        carrier: "".into(),
+                        tracking: "".into(),
+                    };
+                    match round {
+                        0 => {
+                            docket
+                                .ship_order(call, *id, shipment(part(0, 2)), by.clone(), None)
+                                .await
+                        }
+                        1 => docket.cancel_order_lines(call, *id, part(1, 1), None).await,
+                        _ => {
+                            docket
+                                .ship_order(call, *id, shipment(Box::default()), by.clone(), None)
+                                .await
+                        }
+                    }
+                })
+                .await
+                .unwrap()
+            }
+        }));
+        let dying = async {
+            if let Some(victim) = victim {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                three.kill(victim).await;
+            }
+        };
+        let (orders, ()) = tokio::join!(acting, dying);
+        let expected = match round {
+            2 => OrderState::Fulfilled,
+            _ => OrderState::PartiallyFulfilled,
+        };
+        for order in orders {
+            assert_eq!(order.state, expected, "{order:?}");
+        }
+        drop(dockets);
+        if let Some(victim) = victim {
+            three.start(victim).await;
+        }
+        books_balance(&three).await;
+    }
+    let docket = &three.dockets()[0];
+    for order in all(docket).await {
+        let gone: i64 = order.fulfilled_quantities().iter().map(|n| n.0).sum();
+        let cancelled: i64 = order.cancelled_quantities().iter().map(|n| n.0).sum();
+        assert_eq!((gone, cancelled), (8, 1), "{order:?}");
+        assert_eq!(order.captured(), Amount(80));
     }
     three.end().await;
 }
@@ -384,7 +477,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     let dockets = three.dockets();
     let kept = place(&dockets, "kept", "ada", &lines(0)).await.unwrap();
     let item = kept.lines[0].sku.clone();
-    let before = three.reserved(0, item.as_str()).await;
+    let before = three.stock(0, item.as_str()).await.1;
     let (order, leader) = stranger(&three, &item).await.unwrap();
     let (to, asker) = (NodeId(leader as u64 + 1), three.node((leader + 1) % 3));
     let Leader::Node { node, term } = asker.leader_of(three.group_of(item.as_str())) else {
@@ -428,7 +521,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
         .await;
     told.unwrap();
     let asked = Instant::now();
-    while three.reserved(leader, item.as_str()).await != before {
+    while three.stock(leader, item.as_str()).await.1 != before {
         assert!(asked.elapsed() < PATIENCE, "it is not released");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -17,5 +17,6 @@ mod low_disk;
 mod orders;
 mod repeats;
 mod residents;
+mod shipments;
 mod shop;
 mod three;

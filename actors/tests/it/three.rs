@@ -217,21 +217,24 @@ impl Three {
         .unwrap();
     }
 
-    /// What is reserved of an item, as this node tells.
-    pub(crate) async fn reserved(&self, at: usize, sku: &str) -> i64 {
+    /// What is on hand of an item and reserved of it, as this node tells.
+    pub(crate) async fn stock(&self, at: usize, sku: &str) -> (i64, i64) {
         let sku = Sku::new(sku).unwrap();
         let item = until_read(self.docket(at), async |docket| {
             docket.get_item(Call::default(), sku.clone()).await
         });
-        item.await.unwrap().reserved.0
+        let item = item.await.unwrap();
+        (item.on_hand.0, item.reserved.0)
     }
 
-    pub(crate) async fn held(&self, at: usize, customer: &str) -> i64 {
+    /// A customer's balance and what its orders hold, as this node tells.
+    pub(crate) async fn account(&self, at: usize, customer: &str) -> (i64, i64) {
         let id = CustomerId::new(customer).unwrap();
         let customer = until_read(self.docket(at), async |docket| {
             docket.get_customer(Call::default(), id.clone()).await
         });
-        customer.await.unwrap().held.0
+        let customer = customer.await.unwrap();
+        (customer.balance.0, customer.held.0)
     }
 
     pub(crate) async fn end(mut self) {

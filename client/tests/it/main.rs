@@ -142,6 +142,20 @@ impl OrderService for Node {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn ship_order(
+        &self,
+        request: Request<v1::ShipOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn deliver_fulfilment(
+        &self,
+        request: Request<v1::DeliverFulfilmentRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn hold_order(
         &self,
         request: Request<v1::HoldOrderRequest>,

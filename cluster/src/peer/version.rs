@@ -9,6 +9,7 @@
 //! | 1 | all that the others do not name |
 //! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
 //! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a node speaks 2, no order is held or released |
+//! | 4 | snapshots of shards may be of format 4, and logs have what is shipped of orders and cancelled in part: while a node speaks 3, none is |
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

@@ -97,6 +97,7 @@ impl CallContext {
             deadline: self.deadline,
             request_id,
             owner,
+            by: Some(self.principal.account.clone()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `OrderService`.
 
-use docket_actors::{Docket, ListOrders, PlaceOrder, Placing};
+use docket_actors::{Docket, ListOrders, PlaceOrder, Placing, Shipment};
 use docket_engine::{
     Rejection,
     access::{Denied, Owner, Principal, Role},
@@ -14,8 +14,8 @@ use docket_proto::{
     },
     server::order_service_server::OrderService,
     v1::{
-        CancelOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
-        ReleaseOrderHoldRequest, WatchOrdersRequest,
+        CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
+        ListOrdersResponse, Order, ReleaseOrderHoldRequest, ShipOrderRequest, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -78,14 +78,18 @@ fn placing(docket: &Docket, context: &CallContext, request: &ReceivedOrder) -> R
 /// An order as its caller may see it.
 fn shown(context: &CallContext, order: &docket_engine::Order) -> Order {
     let mut shown = order_to_proto(order);
-    hide_holds(&context.principal, &mut shown);
+    hide_staff(&context.principal, &mut shown);
     shown
 }
 
-/// Why an order is held, and who says so, is the shop's and not its customer's to know.
-pub(super) fn hide_holds(principal: &Principal, order: &mut Order) {
+/// Why an order is held, and who of the shop did what, is not its customer's to know.
+pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
     if principal.role == Role::Customer {
         order.holds.clear();
+        for fulfilment in &mut order.fulfilments {
+            fulfilment.shipped_by.clear();
+            fulfilment.delivered_by.clear();
+        }
     }
 }
 
@@ -185,7 +189,39 @@ impl OrderService for OrderApi {
         let call = context.call(asked.request_id);
         let order = self
             .docket
-            .cancel_order(call, asked.order, asked.expected)
+            .cancel_order_lines(call, asked.order, asked.lines, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn ship_order(&self, request: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::ship_order(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let shipment = Shipment {
+            lines: asked.lines,
+            carrier: asked.carrier,
+            tracking: asked.tracking,
+        };
+        let order = self
+            .docket
+            .ship_order(call, asked.order, shipment, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn deliver_fulfilment(
+        &self,
+        request: Request<DeliverFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(orders::deliver_fulfilment(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .deliver_fulfilment(call, asked.order, asked.fulfilment, by, asked.expected)
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(shown(&context, &order)))

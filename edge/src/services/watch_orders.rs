@@ -43,7 +43,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{Code, Status};
 
-use super::order::hide_holds;
+use super::order::hide_staff;
 use crate::{
     authenticate::Authenticate,
     config::FeedConfig,
@@ -279,7 +279,7 @@ impl Driver {
             let changes = found.iter().map(|found| {
                 let mut shown = change_to_proto(found.change.kind, found.change.at, &found.order);
                 if let Some(order) = &mut shown.order {
-                    hide_holds(principal, order);
+                    hide_staff(principal, order);
                 }
                 shown
             });

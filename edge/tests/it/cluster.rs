@@ -108,7 +108,7 @@ fn order_of(request_id: &str, n: usize) -> v1::PlaceOrderRequest {
         item: format!("items/{}", ITEMS[(n + k) % ITEMS.len()]),
         quantity: 1 + (n % 3) as i64,
         unit_price: 5,
-        amount: 0,
+        ..v1::OrderLine::default()
     };
     v1::PlaceOrderRequest {
         request_id: request_id.into(),

@@ -337,6 +337,34 @@ impl Shop {
                     ..Default::default()
                 }))
             }
+            "ShipOrder" => {
+                let name = self.order_boxed(id).await;
+                ask!(OrderServiceClient.ship_order(v1::ShipOrderRequest {
+                    name,
+                    ..Default::default()
+                }))
+            }
+            "DeliverFulfilment" => {
+                let name = self.order_boxed(id).await;
+                let shipped = with(
+                    Some(&self.admin),
+                    v1::ShipOrderRequest {
+                        name: name.clone(),
+                        ..Default::default()
+                    },
+                );
+                // There may be no such order.
+                let _ = OrderServiceClient::new(self.channel.clone())
+                    .ship_order(shipped)
+                    .await;
+                ask!(
+                    OrderServiceClient.deliver_fulfilment(v1::DeliverFulfilmentRequest {
+                        name,
+                        fulfilment: 1,
+                        ..Default::default()
+                    })
+                )
+            }
             "HoldOrder" => {
                 let name = self.order_boxed(id).await;
                 ask!(OrderServiceClient.hold_order(v1::HoldOrderRequest {
@@ -601,7 +629,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 30 * 3 * 2);
+    assert_eq!(cells, 32 * 3 * 2);
     shop.close().await;
 }
 
@@ -643,7 +671,7 @@ async fn a_customer_does_not_list_the_orders_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_customer_is_not_shown_why_its_order_is_held() {
+async fn a_customer_is_not_shown_why_its_order_is_held_and_who_shipped_it() {
     let shop = Shop::open().await;
     let ada = shop.key("ada", Role::Customer.scopes()).await.secret;
     let bot = shop.key("bot", Role::Service.scopes()).await.secret;
@@ -695,6 +723,35 @@ async fn a_customer_is_not_shown_why_its_order_is_held() {
             }
         };
         assert_eq!((&told.name, told.holds.len()), (&name, seen));
+    }
+    let release = v1::ReleaseOrderHoldRequest {
+        name: name.clone(),
+        reason: v1::order_hold::Reason::FraudReview.into(),
+        ..Default::default()
+    };
+    orders
+        .release_order_hold(with(Some(&bot), release))
+        .await
+        .unwrap();
+    let ship = v1::ShipOrderRequest {
+        name: name.clone(),
+        carrier: "DHL".into(),
+        ..Default::default()
+    };
+    orders.ship_order(with(Some(&bot), ship)).await.unwrap();
+    // Its shipment it sees, and not who of the shop sent it.
+    for (key, by) in [(&ada, ""), (&bot, "bot"), (&shop.admin, "bot")] {
+        let request = v1::GetOrderRequest { name: name.clone() };
+        let order = orders
+            .get_order(with(Some(key), request))
+            .await
+            .unwrap()
+            .into_inner();
+        let shipment = &order.fulfilments[0];
+        assert_eq!(
+            (shipment.carrier.as_str(), shipment.shipped_by.as_str()),
+            ("DHL", by)
+        );
     }
     shop.close().await;
 }

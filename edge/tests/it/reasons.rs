@@ -80,7 +80,7 @@ impl Shop {
             item: format!("items/{sku}"),
             quantity: *quantity,
             unit_price: *unit_price,
-            amount: 0,
+            ..OrderLine::default()
         };
         let request = PlaceOrderRequest {
             request_id: request_id.into(),
@@ -96,6 +96,7 @@ impl Shop {
             name: name.into(),
             etag: etag.into(),
             request_id: request_id.into(),
+            lines: Vec::new(),
         };
         Ok(self.orders.cancel_order(by("root", request)).await?.into_inner())
     }

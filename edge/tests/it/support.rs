@@ -291,7 +291,7 @@ pub fn nuts(request_id: &str, customer: &str, quantity: i64) -> v1::PlaceOrderRe
             item: "items/nut".into(),
             quantity,
             unit_price: 5,
-            amount: 0,
+            ..v1::OrderLine::default()
         }],
     }
 }

@@ -129,7 +129,15 @@ fn a_hold_says_who_and_why_and_how_it_ended() {
     );
 
     // Cancelling ends what is left, and nobody in particular does.
-    let cancel = order::decide(Some(&order), &OrderCommand::Cancel { expected: None }).unwrap();
+    let cancel = order::decide(
+        Some(&order),
+        &OrderCommand::Cancel {
+            lines: Box::default(),
+            by: None,
+            expected: None,
+        },
+    )
+    .unwrap();
     order.evolve(&cancel.events[0], Time(11)).unwrap();
     order.validate().unwrap();
     assert!(active(&order).is_empty());

@@ -6,9 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod docs;
 mod edges;
+mod fulfilment;
 mod holds;
+mod life;
 mod model;
 mod ops;
 mod run;
+mod stage;
 mod world;

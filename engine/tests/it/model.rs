@@ -1,12 +1,18 @@
 //! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
 //! or any arithmetic of the engine; its types serve as names only. The whole node is held against it as well:
-//! `tests/e2e/model.rs` includes this file.
+//! `tests/e2e/model.rs` includes this file. What becomes of an order beyond its confirmation and its cancellation is in
+//! `life.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use docket_engine::{Amount, Currency, CustomerId, Line, OrderId, OrderState, Quantity, Rejection, Sku};
+use docket_engine::{
+    Amount, Currency, CustomerId, HoldReason, Line, OrderId, OrderState, Quantity, Rejection, Sku,
+};
 
 const MAX: i128 = i64::MAX as i128;
+const MIN: i128 = i64::MIN as i128;
+/// So often an order is shipped, and so often it is cancelled in part.
+pub const PARTS_MAX: usize = 64;
 
 pub struct Customer {
     pub name: String,
@@ -32,9 +38,22 @@ pub struct Order {
     pub lines: Vec<Line>,
     pub state: OrderState,
     pub rejection: Option<Rejection>,
+    /// Of each line: neither shipped nor called off.
+    pub open: Vec<i128>,
+    /// Of each line: shipped, and called off.
+    pub gone: Vec<(i128, i128)>,
+    pub shipments: Vec<Shipment>,
+    /// How often some lines were called off while the rest went on.
+    pub cancellations: usize,
+    /// Every hold that there was, and whether it still holds.
+    pub holds: Vec<(HoldReason, bool)>,
     pub releasing: BTreeSet<Sku>,
+    pub consuming: BTreeSet<Sku>,
     pub version: u64,
 }
+
+/// How many of which lines were sent, and whether they have arrived.
+pub type Shipment = (Vec<(u16, i128)>, bool);
 
 #[derive(Default)]
 pub struct Model {
@@ -72,12 +91,70 @@ pub fn first_lines(lines: &[Line]) -> BTreeMap<Sku, u16> {
     first
 }
 
+impl Order {
+    /// What is open costs so much, which is held for it.
+    pub fn held(&self) -> i128 {
+        let costs = self.lines.iter().zip(&self.open);
+        costs
+            .map(|(line, open)| i128::from(line.unit_price.0) * open)
+            .sum()
+    }
+
+    /// How many of an item are open.
+    pub fn open_of(&self, sku: &Sku) -> i128 {
+        let of_it = self.lines.iter().zip(&self.open).filter(|(l, _)| l.sku == *sku);
+        of_it.map(|(_, open)| open).sum()
+    }
+
+    pub fn check_etag(&self, expected: Option<u64>) -> Result<(), Rejection> {
+        match expected.is_some() && expected != Some(self.version) {
+            true => Err(Rejection::StaleEtag),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether it waits for its items.
+    pub fn is_busy(&self) -> bool {
+        !self.releasing.is_empty() || !self.consuming.is_empty()
+    }
+
+    /// How many of which lines are meant: all that is open, where none is named. The lowest line that cannot be so says why.
+    pub fn meant(&self, lines: &[(u16, i64)]) -> Result<BTreeMap<u16, i128>, Rejection> {
+        if lines.is_empty() {
+            let open = (0..).zip(self.open.iter().copied());
+            return Ok(open.filter(|(_, open)| *open > 0).collect());
+        }
+        let meant: BTreeMap<u16, i128> = lines.iter().map(|&(line, many)| (line, many.into())).collect();
+        assert_eq!(meant.len(), lines.len(), "each line is named once");
+        for (&line, &wanted) in &meant {
+            let open = *self
+                .open
+                .get(usize::from(line))
+                .ok_or(Rejection::LineNotFound { line })?;
+            if wanted > open {
+                return Err(Rejection::QuantityNotOpen {
+                    line,
+                    wanted: quantity(wanted),
+                    open: quantity(open),
+                });
+            }
+        }
+        Ok(meant)
+    }
+
+    /// The items of some lines.
+    pub fn items_of(&self, lines: &BTreeMap<u16, i128>) -> BTreeSet<Sku> {
+        let of_lines = lines
+            .keys()
+            .map(|line| self.lines[usize::from(*line)].sku.clone());
+        of_lines.collect()
+    }
+}
+
 impl Model {
     pub fn held(&self, customer: &CustomerId) -> i128 {
-        let open = self.orders.values().filter(|o| o.customer == *customer);
-        open.filter(|o| matches!(o.state, OrderState::Pending | OrderState::Confirmed))
-            .map(|o| cost(&o.lines))
-            .sum()
+        let orders = self.orders.values().filter(|o| o.customer == *customer);
+        orders.map(Order::held).sum()
     }
 
     pub fn reserved(&self, sku: &Sku) -> i128 {
@@ -142,11 +219,11 @@ impl Model {
         let held = self.held(id);
         let customer = self.customer(id, expected)?;
         let after = customer.balance + i128::from(money);
-        if after > MAX {
+        if !(MIN..=MAX).contains(&after) {
             return Err(Rejection::Overflow { line: None });
         }
-        // Out goes what was paid in, and of that only what the credit limit does not need to cover the holds.
-        let free = (customer.balance + customer.limit - held).clamp(0, customer.balance);
+        // Out goes what was paid in and not taken, and of that only what the credit limit does not need to cover the holds.
+        let free = (customer.balance + customer.limit - held).clamp(0, customer.balance.max(0));
         if i128::from(money) < -free {
             return Err(Rejection::BalanceHeld {
                 available: amount(free),
@@ -283,7 +360,19 @@ impl Model {
             },
             version: if refusal.is_some() { 2 } else { 1 },
             rejection: refusal.clone(),
+            open: lines
+                .iter()
+                .map(|l| match refusal {
+                    Some(_) => 0,
+                    None => l.quantity.0.into(),
+                })
+                .collect(),
+            gone: vec![(0, 0); lines.len()],
+            shipments: Vec::new(),
+            cancellations: 0,
+            holds: Vec::new(),
             releasing: BTreeSet::new(),
+            consuming: BTreeSet::new(),
         };
         self.orders.insert(id, order);
         match refusal {
@@ -353,6 +442,7 @@ impl Model {
         if let Some(refusal) = refusals.min_by_key(|r| r.line()) {
             order.state = OrderState::Rejected;
             order.rejection = Some(refusal);
+            order.open.fill(0);
             let may_have = |sku: &Sku| !matches!(answers.get(sku), Some(Err(_)));
             order.releasing = items.into_iter().filter(may_have).collect();
         } else if items.iter().all(|sku| answers.contains_key(sku)) {
@@ -369,33 +459,68 @@ impl Model {
     }
 
     pub fn cancel(&mut self, id: OrderId, expected: Option<u64>) -> Outcome {
-        let order = self.orders.get_mut(&id).unwrap();
-        if expected.is_some() && expected != Some(order.version) {
-            return Err(Rejection::StaleEtag);
-        }
-        match order.state {
-            OrderState::Pending => Err(Rejection::OrderPending),
-            OrderState::Rejected => Err(Rejection::NotCancellable {
-                state: OrderState::Rejected,
-            }),
-            OrderState::Cancelled => Ok(false),
-            OrderState::Confirmed => {
-                order.state = OrderState::Cancelled;
-                order.version += 1;
-                order.releasing = order.lines.iter().map(|l| l.sku.clone()).collect();
-                let customer = order.customer.clone();
-                self.customers.get_mut(&customer).unwrap().version += 1;
-                Ok(true)
-            }
-        }
+        self.cancel_lines(id, &[], expected)
     }
 
-    pub fn release(&mut self, id: OrderId, sku: &Sku) -> bool {
-        let released = self.reservations.remove(&(id, sku.clone())).is_some();
-        if released {
-            self.items.get_mut(sku).unwrap().version += 1;
+    /// Calls off some of what is open, or all of it where no line is named. Where nothing was shipped and nothing is left,
+    /// that is the end of the order; where something was, the rest of it is all that there will be.
+    pub fn cancel_lines(&mut self, id: OrderId, lines: &[(u16, i64)], expected: Option<u64>) -> Outcome {
+        let order = self.orders.get_mut(&id).unwrap();
+        order.check_etag(expected)?;
+        match order.state {
+            OrderState::Cancelled if lines.is_empty() => return Ok(false),
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Fulfilled => {
+                return Err(Rejection::NotCancellable { state: order.state });
+            }
+            OrderState::Pending => return Err(Rejection::OrderPending),
+            _ if order.is_busy() => return Err(Rejection::OrderPending),
+            OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
         }
-        released
+        let meant = order.meant(lines)?;
+        let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
+        if left > 0 && order.cancellations == PARTS_MAX {
+            return Err(Rejection::TooManyFulfilments);
+        }
+        for (&line, many) in &meant {
+            order.open[usize::from(line)] -= many;
+            order.gone[usize::from(line)].1 += many;
+        }
+        order.releasing = order.items_of(&meant);
+        if left > 0 || !order.shipments.is_empty() {
+            order.cancellations += 1;
+        }
+        if left == 0 {
+            order.state = match order.shipments.is_empty() {
+                true => OrderState::Cancelled,
+                false => OrderState::Fulfilled,
+            };
+            order.holds.iter_mut().for_each(|hold| hold.1 = false);
+        }
+        order.version += 1;
+        let customer = order.customer.clone();
+        self.customers.get_mut(&customer).unwrap().version += 1;
+        Ok(true)
+    }
+
+    /// An item gives back what an order has no more use for.
+    pub fn release(&mut self, id: OrderId, sku: &Sku) -> bool {
+        let remaining = self.orders[&id].open_of(sku);
+        self.reduce(id, sku, remaining) > 0
+    }
+
+    /// Of what an item has reserved for an order only so many stay. How many went?
+    pub fn reduce(&mut self, id: OrderId, sku: &Sku, remaining: i128) -> i128 {
+        let key = (id, sku.clone());
+        let reserved = self.reservations.get(&key).copied().unwrap_or(0);
+        if reserved <= remaining {
+            return 0;
+        }
+        match remaining {
+            0 => self.reservations.remove(&key),
+            _ => self.reservations.insert(key, remaining),
+        };
+        self.items.get_mut(sku).unwrap().version += 1;
+        reserved - remaining
     }
 
     pub fn released(&mut self, id: OrderId) -> bool {

@@ -2,6 +2,8 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
+use crate::model::PARTS_MAX;
+
 /// Which etag comes with a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Etag {
@@ -15,6 +17,20 @@ pub enum Etag {
 pub enum Price {
     Current,
     Other(i64),
+}
+
+/// Which lines of an order are meant, each once, and how much of each; none for all that is open. `None` is a line that it
+/// does not have.
+pub type Meant = Vec<(Option<Index>, Portion)>;
+
+/// How much of a line's open quantity is meant.
+#[derive(Debug, Clone, Copy)]
+pub enum Portion {
+    One,
+    Half,
+    All,
+    /// One more than there is.
+    Beyond,
 }
 
 /// One line of an order: an item by its number, how many, at which price.
@@ -78,10 +94,41 @@ pub enum Op {
     },
     Cancel {
         order: Index,
+        lines: Meant,
         etag: Etag,
+    },
+    Ship {
+        order: Index,
+        lines: Meant,
+        etag: Etag,
+    },
+    /// A shipment arrives, or one that was never sent.
+    Arrive {
+        order: Index,
+        fulfilment: Index,
+        etag: Etag,
+    },
+    Hold {
+        order: Index,
+        reason: usize,
+        etag: Etag,
+    },
+    ReleaseHold {
+        order: Index,
+        reason: usize,
+        etag: Etag,
+    },
+    /// What was asked of an item before, in this step of its order or in one long ago, reaches it again.
+    Echo {
+        order: Index,
+        effect: Index,
     },
     /// The order hears that everything is released; early is nothing.
     Released {
+        order: Index,
+    },
+    /// The order hears that everything is taken off the stock; early is nothing.
+    Consumed {
         order: Index,
     },
     /// A crash: the answers that an order was given are lost, and its open effects start over.
@@ -96,6 +143,8 @@ pub enum Op {
 
 pub const CUSTOMERS: usize = 3;
 pub const ITEMS: usize = 4;
+/// Of five, so that they meet.
+const REASONS: usize = 2;
 
 fn etag() -> impl Strategy<Value = Etag> {
     prop_oneof![6 => Just(Etag::None), 2 => Just(Etag::Current), 1 => Just(Etag::Stale)]
@@ -144,6 +193,34 @@ fn line() -> impl Strategy<Value = OrderedLine> {
     (0..ITEMS, quantity, offer)
 }
 
+fn meant() -> impl Strategy<Value = Meant> {
+    let line = prop_oneof![16 => any::<Index>().prop_map(Some), 1 => Just(None)];
+    let portion = prop_oneof![
+        6 => Just(Portion::One),
+        3 => Just(Portion::Half),
+        4 => Just(Portion::All),
+        1 => Just(Portion::Beyond)
+    ];
+    prop_oneof![2 => Just(Vec::new()), 5 => vec((line, portion), 1..4)]
+}
+
+/// What happens to an order that is there.
+fn later() -> impl Strategy<Value = Op> {
+    let order = any::<Index>;
+    prop_oneof![
+        14 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Ship { order, lines, etag }),
+        6 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Cancel { order, lines, etag }),
+        5 => (order(), any::<Index>(), etag()).prop_map(
+            |(order, fulfilment, etag)| Op::Arrive { order, fulfilment, etag }),
+        4 => (order(), 0..REASONS, etag()).prop_map(|(order, reason, etag)| Op::Hold { order, reason, etag }),
+        3 => (order(), 0..REASONS, etag()).prop_map(
+            |(order, reason, etag)| Op::ReleaseHold { order, reason, etag }),
+        6 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Echo { order, effect }),
+        3 => order().prop_map(|order| Op::Released { order }),
+        3 => order().prop_map(|order| Op::Consumed { order }),
+    ]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let order = any::<Index>;
     let of_customer = 0..CUSTOMERS;
@@ -152,13 +229,13 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (of_customer.clone(), name.clone(), currency(), money()).prop_map(
             |(customer, name, currency, limit)| Op::CreateCustomer { customer, name, currency, limit }),
-        1 => (of_customer.clone(), option::of(name.clone()), option::of(money()), etag()).prop_map(
+        2 => (of_customer.clone(), option::of(name.clone()), option::of(money()), etag()).prop_map(
             |(customer, name, limit, etag)| Op::UpdateCustomer { customer, name, limit, etag }),
         3 => (of_customer.clone(), change(), etag()).prop_map(
             |(customer, amount, etag)| Op::Credit { customer, amount, etag }),
         4 => (of_item.clone(), name.clone(), currency(), price(), stock()).prop_map(
             |(item, name, currency, price, on_hand)| Op::CreateItem { item, name, currency, price, on_hand }),
-        1 => (of_item.clone(), option::of(name), option::of(price()), etag()).prop_map(
+        2 => (of_item.clone(), option::of(name), option::of(price()), etag()).prop_map(
             |(item, name, price, etag)| Op::UpdateItem { item, name, price, etag }),
         2 => (of_item, change(), etag()).prop_map(|(item, delta, etag)| Op::Adjust { item, delta, etag }),
         10 => (of_customer, currency(), vec(line(), 1..5)).prop_map(
@@ -166,8 +243,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (order(), any::<bool>()).prop_map(|(order, refuse)| Op::PlaceAgain { order, refuse }),
         14 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
         8 => order().prop_map(|order| Op::Settle { order }),
-        6 => (order(), etag()).prop_map(|(order, etag)| Op::Cancel { order, etag }),
-        3 => order().prop_map(|order| Op::Released { order }),
+        34 => later(),
         2 => order().prop_map(|order| Op::Forget { order }),
         6 => order().prop_map(|order| Op::Finish { order }),
     ]
@@ -213,8 +289,95 @@ fn everyday() -> Vec<Op> {
     customers.chain(items).collect()
 }
 
-/// A history.
+/// An order that is shipped, cancelled in part, or held as often as it may be, and then once more. It is the only one, so that
+/// any index means it.
+fn worn_out(step: &[Op], order: Index) -> Vec<Op> {
+    let place = Op::Place {
+        customer: 0,
+        currency: 0,
+        lines: vec![(0, 1_000, Price::Current)],
+    };
+    let customer = Op::CreateCustomer {
+        customer: 0,
+        name: 0,
+        currency: 0,
+        limit: 1_000,
+    };
+    let item = Op::CreateItem {
+        item: 0,
+        name: 0,
+        currency: 0,
+        price: 1,
+        on_hand: 1_000,
+    };
+    let mut ops = vec![customer, item, place, Op::Finish { order }];
+    ops.extend((0..=PARTS_MAX).flat_map(|_| step.iter().cloned()));
+    ops
+}
+
+fn worn_out_by_shipments(order: Index) -> Vec<Op> {
+    let ship = Op::Ship {
+        order,
+        lines: vec![(Some(order), Portion::One)],
+        etag: Etag::None,
+    };
+    worn_out(&[ship, Op::Finish { order }], order)
+}
+
+fn worn_out_by_cancellations(order: Index) -> Vec<Op> {
+    let cancel = Op::Cancel {
+        order,
+        lines: vec![(Some(order), Portion::One)],
+        etag: Etag::None,
+    };
+    worn_out(&[cancel, Op::Finish { order }], order)
+}
+
+fn worn_out_by_holds(order: Index) -> Vec<Op> {
+    let (reason, etag) = (0, Etag::None);
+    let hold = Op::Hold { order, reason, etag };
+    let release = Op::ReleaseHold { order, reason, etag };
+    worn_out(&[hold, release], order)
+}
+
+/// Orders that are confirmed, of few items, on several lines each.
+fn confirmed(first: Index) -> Vec<Op> {
+    let place = |customer, lines: &[(usize, i64)]| Op::Place {
+        customer,
+        currency: 0,
+        lines: lines
+            .iter()
+            .map(|&(item, many)| (item, many, Price::Current))
+            .collect(),
+    };
+    let mut ops = everyday();
+    ops.extend([
+        place(0, &[(0, 9), (1, 4), (0, 3)]),
+        Op::Finish { order: first },
+        place(1, &[(2, 7), (1, 5)]),
+    ]);
+    ops
+}
+
+/// A history. In some of them a few orders go their way; in the others anything may happen.
 pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
-    let start = prop_oneof![4 => Just(Vec::new()), 4 => Just(everyday()), 2 => Just(beyond_measure())];
-    (start, vec(op(), 1..length_max)).prop_map(|(start, then)| [start, then].concat())
+    let start = prop_oneof![
+        6 => Just(Vec::new()),
+        6 => Just(everyday()),
+        8 => Just(beyond_measure()),
+        2 => any::<Index>().prop_map(worn_out_by_shipments),
+        2 => any::<Index>().prop_map(worn_out_by_cancellations),
+        2 => any::<Index>().prop_map(worn_out_by_holds)
+    ];
+    let anything = (start, vec(op(), 1..length_max));
+    let order = any::<Index>;
+    let on_its_way = prop_oneof![
+        8 => later(),
+        4 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
+        3 => order().prop_map(|order| Op::Finish { order }),
+        1 => order().prop_map(|order| Op::Forget { order }),
+        1 => op()
+    ];
+    let on_their_way = (order().prop_map(confirmed), vec(on_its_way, 1..length_max));
+    prop_oneof![3 => anything, 2 => on_their_way].prop_map(|(start, then)| [start, then].concat())
 }

@@ -1,5 +1,5 @@
 //! The engine with the least that it needs around it: states in maps, every event carried in as it is decided, every
-//! invariant checked after each step.
+//! invariant checked after each step. Beside the states it keeps books of its own: what came in, and what went.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,10 @@ pub struct World {
     pub items: BTreeMap<Sku, Item>,
     pub orders: BTreeMap<OrderId, Order>,
     pub reservations: BTreeMap<(Sku, OrderId), Quantity>,
+    paid_in: BTreeMap<CustomerId, i128>,
+    captured: BTreeMap<OrderId, i128>,
+    put_in: BTreeMap<Sku, i128>,
+    consumed: BTreeMap<(Sku, OrderId), i128>,
     now: i64,
 }
 
@@ -43,6 +47,15 @@ impl World {
                     self.customers.insert(id.clone(), customer);
                 }
             }
+            match event {
+                CustomerEvent::Credited { amount } => {
+                    *self.paid_in.entry(id.clone()).or_default() += i128::from(amount.0);
+                }
+                CustomerEvent::Captured { order, amount } => {
+                    *self.captured.entry(*order).or_default() += i128::from(amount.0);
+                }
+                _ => {}
+            }
             let customer = &self.customers[id];
             assert_eq!(customer.version.0, before.0 + 1);
             customer.validate().unwrap();
@@ -52,7 +65,9 @@ impl World {
 
     pub fn ask_item(&mut self, sku: &Sku, command: &ItemCommand) -> Answer {
         let asking = match command {
-            ItemCommand::Reserve { order, .. } | ItemCommand::Release { order } => Some(*order),
+            ItemCommand::Reserve { order, .. }
+            | ItemCommand::Release { order, .. }
+            | ItemCommand::Consume { order, .. } => Some(*order),
             _ => None,
         };
         let reservation = asking.and_then(|order| self.reservations.get(&(sku.clone(), order)).copied());
@@ -73,26 +88,39 @@ impl World {
                     self.items.insert(sku.clone(), item);
                 }
             }
-            match event {
-                ItemEvent::Reserved { order, quantity } => {
-                    let before = self.reservations.insert((sku.clone(), *order), *quantity);
-                    assert_eq!(before, None, "{order} reserved {sku} twice");
-                }
-                ItemEvent::Released { order, quantity } => {
-                    let before = self.reservations.remove(&(sku.clone(), *order));
-                    assert_eq!(
-                        before,
-                        Some(*quantity),
-                        "{order} released what it had not reserved"
-                    );
-                }
-                _ => {}
-            }
+            self.book(sku, event);
             let item = &self.items[sku];
             assert_eq!(item.version.0, before.0 + 1);
             item.validate().unwrap();
         }
         Ok((decision.events.len(), decision.effects))
+    }
+
+    fn book(&mut self, sku: &Sku, event: &ItemEvent) {
+        let put_in = self.put_in.entry(sku.clone()).or_default();
+        match event {
+            ItemEvent::Created { on_hand, .. } => *put_in += i128::from(on_hand.0),
+            ItemEvent::Adjusted { delta } => *put_in += i128::from(delta.0),
+            ItemEvent::Updated { .. } => {}
+            ItemEvent::Reserved { order, quantity } => {
+                let before = self.reservations.insert((sku.clone(), *order), *quantity);
+                assert_eq!(before, None, "{order} reserved {sku} twice");
+                assert_eq!(event.reserved_after(before), Some(*quantity));
+            }
+            ItemEvent::Released { order, quantity } | ItemEvent::Consumed { order, quantity } => {
+                let key = (sku.clone(), *order);
+                let before = self.reservations.remove(&key);
+                let left = before.map_or(-1, |before| before.0 - quantity.0);
+                assert!(left >= 0, "{order} takes or gives back what it had not reserved");
+                if left > 0 {
+                    self.reservations.insert(key.clone(), Quantity(left));
+                }
+                assert_eq!(event.reserved_after(before), self.reservations.get(&key).copied());
+                if matches!(event, ItemEvent::Consumed { .. }) {
+                    *self.consumed.entry(key).or_default() += i128::from(quantity.0);
+                }
+            }
+        }
     }
 
     pub fn ask_order(&mut self, id: OrderId, command: &OrderCommand) -> Answer {
@@ -122,38 +150,68 @@ impl World {
         Time(self.now)
     }
 
-    /// Nothing is held or reserved but for an order, and everything that is belongs to one.
+    /// Nothing is held, reserved, taken or consumed but for an order, and everything that is belongs to one.
     pub fn check_conservation(&self) {
         for customer in self.customers.values() {
-            let orders = self.orders.values().filter(|o| o.customer == customer.id);
-            let held: i128 = orders.map(|o| i128::from(o.held().0)).sum();
+            let orders = || self.orders.values().filter(|o| o.customer == customer.id);
+            let held: i128 = orders().map(|o| i128::from(o.held().0)).sum();
             assert_eq!(held, i128::from(customer.held.0), "held of {}", customer.id);
+            let captured: i128 = orders().map(|o| i128::from(o.captured().0)).sum();
+            let paid_in = self.paid_in.get(&customer.id).copied().unwrap_or(0);
+            assert_eq!(
+                i128::from(customer.balance.0),
+                paid_in - captured,
+                "balance of {}",
+                customer.id
+            );
         }
         for item in self.items.values() {
             let of_it = self.reservations.iter().filter(|((sku, _), _)| *sku == item.sku);
             let reserved: i128 = of_it.map(|(_, quantity)| i128::from(quantity.0)).sum();
             assert_eq!(reserved, i128::from(item.reserved.0), "reserved of {}", item.sku);
+            let consumed = self.consumed.iter().filter(|((sku, _), _)| *sku == item.sku);
+            let consumed: i128 = consumed.map(|(_, quantity)| quantity).sum();
+            assert_eq!(
+                i128::from(item.on_hand.0),
+                self.put_in[&item.sku] - consumed,
+                "on hand of {}",
+                item.sku
+            );
         }
-        for order in self.orders.values().filter(|o| o.is_settled()) {
-            for line in order.lines.iter() {
-                let reserved = self.reservations.get(&(line.sku.clone(), order.id));
-                let wanted: i64 = match order.state {
-                    OrderState::Confirmed => {
-                        let lines = order.lines.iter().filter(|l| l.sku == line.sku);
-                        lines.map(|l| l.quantity.0).sum()
-                    }
-                    _ => 0,
-                };
-                assert_eq!(
-                    reserved.map_or(0, |q| q.0),
-                    wanted,
-                    "{} of {}",
-                    line.sku,
-                    order.id
-                );
-                assert_eq!(order.wants(&line.sku), wanted > 0);
+        self.orders.values().for_each(|order| self.check_order(order));
+        assert!(self.customers.values().all(|c| c.held >= Amount::ZERO));
+    }
+
+    fn check_order(&self, order: &Order) {
+        let id = order.id;
+        let sum = |of: &[Quantity]| of.iter().map(|it| i128::from(it.0)).collect::<Vec<_>>();
+        let open = sum(&order.open_quantities());
+        let fulfilled = sum(&order.fulfilled_quantities());
+        let cancelled = sum(&order.cancelled_quantities());
+        if order.state != OrderState::Rejected {
+            for (i, line) in order.lines.iter().enumerate() {
+                let ordered = i128::from(line.quantity.0);
+                assert_eq!(ordered, open[i] + fulfilled[i] + cancelled[i], "line {i} of {id}");
             }
         }
-        assert!(self.customers.values().all(|c| c.held >= Amount::ZERO));
+        let payment = order.payment();
+        let [authorized, captured, voided, held] =
+            [payment.authorized, payment.captured, payment.voided, order.held()].map(|it| i128::from(it.0));
+        assert_eq!(authorized, captured + voided + held, "the money of {id}");
+        assert_eq!(payment.outstanding(), order.held(), "{id}");
+        assert_eq!(captured, self.captured.get(&id).copied().unwrap_or(0), "{id}");
+
+        for line in order.lines.iter().filter(|_| order.is_settled()) {
+            let of_item = |of: &[i128]| -> i128 {
+                let lines = order.lines.iter().zip(of).filter(|(it, _)| it.sku == line.sku);
+                lines.map(|(_, many)| many).sum()
+            };
+            let key = (line.sku.clone(), id);
+            let reserved = self.reservations.get(&key).map_or(0, |it| i128::from(it.0));
+            assert_eq!(reserved, of_item(&open), "{} of {id}", line.sku);
+            assert_eq!(order.wants(&line.sku), reserved > 0, "{} of {id}", line.sku);
+            let consumed = self.consumed.get(&key).copied().unwrap_or(0);
+            assert_eq!(consumed, of_item(&fulfilled), "{} of {id}", line.sku);
+        }
     }
 }

@@ -190,6 +190,10 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::Released => v1::order_change::Kind::Released,
         ChangeKind::Held => v1::order_change::Kind::Held,
         ChangeKind::HoldReleased => v1::order_change::Kind::HoldReleased,
+        ChangeKind::Shipped => v1::order_change::Kind::Shipped,
+        ChangeKind::Delivered => v1::order_change::Kind::Delivered,
+        ChangeKind::LinesCancelled => v1::order_change::Kind::LinesCancelled,
+        ChangeKind::Consumed => v1::order_change::Kind::Consumed,
     };
     v1::OrderChange {
         kind: kind.into(),

@@ -1,6 +1,9 @@
 //! Entities as replies show them.
 
-use docket_engine::{Customer, Hold, HoldReason, Item, Line, Order, OrderState, Rejection, Time};
+use docket_engine::{
+    Customer, Fulfilment, FulfilmentState, Hold, HoldReason, Item, Line, LineQuantity, Order, OrderState,
+    Payment, PaymentState, Rejection, Time,
+};
 use prost_types::Timestamp;
 
 use super::names::{customer_name, etag, item_name, order_name};
@@ -13,13 +16,72 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
         customer: customer_name(&order.customer),
         state: state_to_proto(order.state).into(),
         currency_code: order.currency.as_str().to_owned(),
-        lines: order.lines.iter().map(line_to_proto).collect(),
+        lines: lines_to_proto(order),
         total: order.total.0,
         rejection: order.rejection.as_deref().map(rejection_to_proto),
         create_time: Some(timestamp(order.created)),
         update_time: Some(timestamp(order.updated)),
         etag: etag(order.version.0),
         holds: order.active_holds().map(hold_to_proto).collect(),
+        payment: Some(payment_to_proto(&order.payment())),
+        fulfilments: fulfilments_to_proto(order),
+    }
+}
+
+/// What became of an order's money.
+pub(crate) fn payment_to_proto(payment: &Payment) -> v1::OrderPayment {
+    v1::OrderPayment {
+        state: payment_state_to_proto(payment.state).into(),
+        authorized: payment.authorized.0,
+        captured: payment.captured.0,
+        voided: payment.voided.0,
+    }
+}
+
+/// Where an order's money stands, as the API names it.
+pub fn payment_state_to_proto(state: PaymentState) -> v1::order_payment::State {
+    match state {
+        PaymentState::Authorized => v1::order_payment::State::Authorized,
+        PaymentState::PartiallyCaptured => v1::order_payment::State::PartiallyCaptured,
+        PaymentState::Captured => v1::order_payment::State::Captured,
+        PaymentState::Voided => v1::order_payment::State::Voided,
+        PaymentState::Failed => v1::order_payment::State::Failed,
+    }
+}
+
+/// The shipments of an order, numbered from 1.
+pub(crate) fn fulfilments_to_proto(order: &Order) -> Vec<v1::Fulfilment> {
+    let numbered = order.fulfilments().iter().zip(1..);
+    numbered
+        .map(|(it, number)| fulfilment_to_proto(it, number))
+        .collect()
+}
+
+fn fulfilment_to_proto(fulfilment: &Fulfilment, number: i32) -> v1::Fulfilment {
+    let by = |stamp: &docket_engine::Stamp| stamp.by.as_ref().map_or("", |by| by.as_str()).to_owned();
+    let delivered = fulfilment.delivered.as_ref();
+    v1::Fulfilment {
+        number,
+        state: match fulfilment.state() {
+            FulfilmentState::Shipped => v1::fulfilment::State::Shipped,
+            FulfilmentState::Delivered => v1::fulfilment::State::Delivered,
+        }
+        .into(),
+        lines: fulfilment.lines.iter().map(line_quantity_to_proto).collect(),
+        carrier: fulfilment.carrier.to_string(),
+        tracking_code: fulfilment.tracking.to_string(),
+        captured: fulfilment.captured.0,
+        ship_time: Some(timestamp(fulfilment.shipped.at)),
+        deliver_time: delivered.map(|stamp| timestamp(stamp.at)),
+        shipped_by: by(&fulfilment.shipped),
+        delivered_by: delivered.map(by).unwrap_or_default(),
+    }
+}
+
+fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {
+    v1::LineQuantity {
+        line: of_line.line.into(),
+        quantity: of_line.quantity.0,
     }
 }
 
@@ -51,13 +113,28 @@ pub fn hold_reason_of(reason: v1::order_hold::Reason) -> Option<HoldReason> {
         .find(|known| hold_reason_to_proto(*known) == reason)
 }
 
-fn line_to_proto(line: &Line) -> v1::OrderLine {
-    v1::OrderLine {
+fn lines_to_proto(order: &Order) -> Vec<v1::OrderLine> {
+    let line_to_proto = |line: &Line| v1::OrderLine {
         item: item_name(&line.sku),
         quantity: line.quantity.0,
         unit_price: line.unit_price.0,
         amount: line_amount(line),
+        ..v1::OrderLine::default()
+    };
+    let mut lines: Vec<_> = order.lines.iter().map(line_to_proto).collect();
+    if has_moved(order) {
+        let moved = order.fulfilled_quantities().into_iter();
+        for (line, (fulfilled, cancelled)) in lines.iter_mut().zip(moved.zip(order.cancelled_quantities())) {
+            line.fulfilled_quantity = fulfilled.0;
+            line.cancelled_quantity = cancelled.0;
+        }
     }
+    lines
+}
+
+/// Whether any of its lines is not as it was ordered, as those of nearly all orders are that are shown.
+pub(crate) fn has_moved(order: &Order) -> bool {
+    order.life.is_some() || order.state == OrderState::Cancelled
 }
 
 /// What a line comes to. (An order whose lines overflow cannot be placed.)
@@ -113,6 +190,8 @@ pub fn state_to_proto(state: OrderState) -> v1::order::State {
         OrderState::Confirmed => v1::order::State::Confirmed,
         OrderState::Cancelled => v1::order::State::Cancelled,
         OrderState::Rejected => v1::order::State::Rejected,
+        OrderState::PartiallyFulfilled => v1::order::State::PartiallyFulfilled,
+        OrderState::Fulfilled => v1::order::State::Fulfilled,
     }
 }
 
@@ -124,6 +203,8 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::Confirmed => Some(OrderState::Confirmed),
         v1::order::State::Cancelled => Some(OrderState::Cancelled),
         v1::order::State::Rejected => Some(OrderState::Rejected),
+        v1::order::State::PartiallyFulfilled => Some(OrderState::PartiallyFulfilled),
+        v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
     }
 }
 

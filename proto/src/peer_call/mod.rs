@@ -223,7 +223,15 @@ mod tests {
                 currency: "EUR".parse().unwrap(),
                 lines,
             },
-            StepAction::Release,
+            StepAction::Release {
+                remaining: Quantity(0),
+            },
+            StepAction::Release {
+                remaining: Quantity(3),
+            },
+            StepAction::Consume {
+                remaining: Quantity(7),
+            },
             StepAction::GiveUp { line: 7 },
         ];
         for action in actions {
@@ -338,7 +346,7 @@ mod tests {
             item: "items/tea".into(),
             quantity: 2,
             unit_price: 1_250,
-            amount: 0,
+            ..crate::v1::OrderLine::default()
         };
         let method = "/docket.v1.OrderService/PlaceOrder";
         for (lines, traceparent) in [(1, ""), (2, "00-4bf9-00f0-01"), (500, "")] {

@@ -30,8 +30,16 @@ pub enum StepAction {
         /// At least one.
         lines: Vec<ReserveLine>,
     },
-    /// To give back.
-    Release,
+    /// To give back what is reserved beyond what is still wanted.
+    Release {
+        /// So many stay reserved: 0 or more.
+        remaining: Quantity,
+    },
+    /// To take what is reserved beyond what is still wanted off the stock.
+    Consume {
+        /// So many stay reserved: 0 or more.
+        remaining: Quantity,
+    },
     /// What there is of the order, after the item panicked over it.
     GiveUp {
         /// The order's first line of the item, from 0.
@@ -59,7 +67,15 @@ impl Step {
                 currency: currency.as_str().to_owned(),
                 lines: lines.iter().map(put_line).collect(),
             }),
-            StepAction::Release => Action::Release(pb::StepNothing {}),
+            StepAction::Release {
+                remaining: Quantity::ZERO,
+            } => Action::Release(pb::StepNothing {}),
+            StepAction::Release { remaining } => Action::ReleaseSome(pb::StepRemaining {
+                remaining: remaining.0,
+            }),
+            StepAction::Consume { remaining } => Action::Consume(pb::StepRemaining {
+                remaining: remaining.0,
+            }),
             StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
                 line: u32::from(*line),
             }),
@@ -91,7 +107,15 @@ impl Step {
                     .map(take_line)
                     .collect::<Result<Vec<_>, _>>()?,
             },
-            Action::Release(_) => StepAction::Release,
+            Action::Release(_) => StepAction::Release {
+                remaining: Quantity::ZERO,
+            },
+            Action::ReleaseSome(release) => StepAction::Release {
+                remaining: remaining(&release)?,
+            },
+            Action::Consume(consume) => StepAction::Consume {
+                remaining: remaining(&consume)?,
+            },
             Action::GiveUp(give_up) => StepAction::GiveUp {
                 line: line(give_up.line)?,
             },
@@ -106,6 +130,13 @@ impl Step {
             sku: take_sku(&request.sku)?,
             action,
         })
+    }
+}
+
+fn remaining(asked: &pb::StepRemaining) -> Result<Quantity, BadCall> {
+    match asked.remaining {
+        0.. => Ok(Quantity(asked.remaining)),
+        _ => Err(BadCall::Field("remaining")),
     }
 }
 

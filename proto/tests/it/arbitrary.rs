@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact, Hold,
-    HoldEnd, HoldReason, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity,
-    Record, Rejection, Request, Sku, Time, Unchanged, Version, access::Username, order,
+    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact,
+    Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity, Order,
+    OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Rejection, Request, Sku, Stamp, Time,
+    Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -80,6 +81,8 @@ fn state() -> impl Strategy<Value = OrderState> {
     prop_oneof![
         Just(OrderState::Pending),
         Just(OrderState::Confirmed),
+        Just(OrderState::PartiallyFulfilled),
+        Just(OrderState::Fulfilled),
         Just(OrderState::Cancelled),
         Just(OrderState::Rejected)
     ]
@@ -140,6 +143,16 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         hold_reason().prop_map(|reason| Rejection::HoldExists { reason }),
         hold_reason().prop_map(|reason| Rejection::HoldNotFound { reason }),
         Just(Rejection::TooManyHolds),
+        state().prop_map(|state| Rejection::NotShippable { state }),
+        hold_reason().prop_map(|reason| Rejection::OrderHeld { reason }),
+        any::<u16>().prop_map(|line| Rejection::LineNotFound { line: line / 2 }),
+        (any::<u16>(), quantity(), quantity()).prop_map(|(line, wanted, open)| Rejection::QuantityNotOpen {
+            line: line / 2,
+            wanted,
+            open
+        }),
+        Just(Rejection::TooManyFulfilments),
+        any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
         (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
             line,
             ordered,
@@ -175,11 +188,79 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
     .boxed()
 }
 
+fn line_quantities() -> BoxedStrategy<Box<[LineQuantity]>> {
+    let of_line = (any::<u16>(), quantity()).prop_map(|(line, quantity)| LineQuantity { line, quantity });
+    vec(of_line, 0..4).prop_map(Vec::into_boxed_slice).boxed()
+}
+
+fn stamp() -> BoxedStrategy<Stamp> {
+    (time(), count(), option::of(username()))
+        .prop_map(|(at, version, by)| Stamp {
+            at,
+            version: Version(version),
+            by,
+        })
+        .boxed()
+}
+
+fn life() -> BoxedStrategy<OrderLife> {
+    let shipped = (
+        line_quantities(),
+        ".{0,20}",
+        ".{0,20}",
+        amount(),
+        stamp(),
+        option::of(stamp()),
+    );
+    let fulfilment =
+        shipped.prop_map(
+            |(lines, carrier, tracking, captured, shipped, delivered)| Fulfilment {
+                lines,
+                carrier: carrier.into(),
+                tracking: tracking.into(),
+                captured,
+                shipped,
+                delivered,
+            },
+        );
+    let cancellation =
+        (line_quantities(), amount(), stamp()).prop_map(|(lines, voided, cancelled)| LineCancellation {
+            lines,
+            voided,
+            cancelled,
+        });
+    (
+        vec(hold(), 0..3),
+        vec(fulfilment, 0..3),
+        vec(cancellation, 0..3),
+        skus(),
+    )
+        .prop_map(|(holds, fulfilments, cancellations, consuming)| OrderLife {
+            holds,
+            fulfilments,
+            cancellations,
+            consuming,
+        })
+        .boxed()
+}
+
 fn order_event() -> BoxedStrategy<OrderEvent> {
     prop_oneof![
         Just(OrderEvent::Confirmed),
         Just(OrderEvent::Cancelled),
         Just(OrderEvent::Released),
+        Just(OrderEvent::Consumed),
+        (line_quantities(), ".{0,20}", ".{0,20}", username()).prop_map(|(lines, carrier, tracking, by)| {
+            OrderEvent::Shipped {
+                lines,
+                carrier: carrier.into(),
+                tracking: tracking.into(),
+                by,
+            }
+        }),
+        (1..=u32::MAX, username()).prop_map(|(fulfilment, by)| OrderEvent::Delivered { fulfilment, by }),
+        (line_quantities(), option::of(username()))
+            .prop_map(|(lines, by)| OrderEvent::LinesCancelled { lines, by }),
         (hold_reason(), ".{0,20}", username()).prop_map(|(reason, note, by)| OrderEvent::Held {
             reason,
             note: note.into(),
@@ -217,6 +298,7 @@ fn customer_event() -> BoxedStrategy<CustomerEvent> {
         amount().prop_map(|amount| CustomerEvent::Credited { amount }),
         (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Held { order, amount }),
         (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Released { order, amount }),
+        (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Captured { order, amount }),
     ]
     .boxed()
 }
@@ -238,6 +320,7 @@ fn item_event() -> BoxedStrategy<ItemEvent> {
         quantity().prop_map(|delta| ItemEvent::Adjusted { delta }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Reserved { order, quantity }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Released { order, quantity }),
+        (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Consumed { order, quantity }),
     ]
     .boxed()
 }
@@ -339,7 +422,7 @@ pub fn order() -> BoxedStrategy<Order> {
     let then = (
         option::of(rejection().prop_map(Box::new)),
         skus(),
-        vec(hold(), 0..3),
+        life(),
         count(),
         time(),
         time(),
@@ -348,7 +431,7 @@ pub fn order() -> BoxedStrategy<Order> {
         .prop_map(
             |(
                 (id, customer, currency, lines, state),
-                (rejection, releasing, holds, version, created, updated),
+                (rejection, releasing, life, version, created, updated),
             )| {
                 Order {
                     id,
@@ -359,7 +442,7 @@ pub fn order() -> BoxedStrategy<Order> {
                     state,
                     rejection,
                     releasing,
-                    life: (!holds.is_empty()).then(|| Box::new(OrderLife { holds })),
+                    life: (life != OrderLife::default()).then(|| Box::new(life)),
                     version: Version(version),
                     created,
                     updated,

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event,
-    Fact, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, Order, OrderEvent, OrderId, OrderLife,
-    OrderState, Quantity, Record, Rejection, Request, Sku, Time, Unchanged, Version, access::Username,
+    Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity,
+    Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Rejection, Request, Sku, Stamp,
+    Time, Unchanged, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -16,6 +17,8 @@ use docket_proto::{
 };
 
 const BATCH: &[u8] = include_bytes!("../fixtures/batch-1.bin");
+/// Of an order that is shipped, and cancelled in part.
+const SHIPPED: &[u8] = include_bytes!("../fixtures/batch-4.bin");
 /// With records of requests that changed nothing.
 const UNCHANGED: &[u8] = include_bytes!("../fixtures/batch-2.bin");
 /// Of an order that is held.
@@ -25,6 +28,8 @@ const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-1.bin");
 const CHANGES: &[u8] = include_bytes!("../fixtures/snapshot-2.bin");
 /// What format 3 has beside that: holds.
 const HOLDS: &[u8] = include_bytes!("../fixtures/snapshot-3.bin");
+/// What format 4 has beside that: what was shipped, and cancelled in part.
+const FULFILMENTS: &[u8] = include_bytes!("../fixtures/snapshot-4.bin");
 
 #[test]
 fn a_batch_of_the_first_version_decodes() {
@@ -101,7 +106,10 @@ fn a_snapshot_with_holds_decodes() {
         hold(HoldReason::Payment, None),
     ];
     let order = Order {
-        life: Some(Box::new(OrderLife { holds })),
+        life: Some(Box::new(OrderLife {
+            holds,
+            ..OrderLife::default()
+        })),
         ..order(OrderState::Confirmed, None, Box::default())
     };
     let head = Head {
@@ -119,6 +127,125 @@ fn a_snapshot_with_holds_decodes() {
     }
     assert_eq!(bytes, HOLDS);
     let decoded: Result<Vec<_>, _> = snapshot::records(HOLDS, &NoIntern).collect();
+    assert_eq!(decoded.unwrap(), expected);
+}
+
+fn part() -> Box<[LineQuantity]> {
+    [(0, 1), (99, 1_000_000_000)]
+        .map(|(line, quantity)| LineQuantity {
+            line,
+            quantity: Quantity(quantity),
+        })
+        .into()
+}
+
+#[test]
+fn a_batch_of_an_order_that_is_shipped_decodes() {
+    let by = Username::new("eve@shop").unwrap();
+    let facts = [
+        order_fact(OrderEvent::Shipped {
+            lines: part(),
+            carrier: "Österreichische Post".into(),
+            tracking: "JD014".into(),
+            by: by.clone(),
+        }),
+        Fact::Customer(
+            ada(),
+            CustomerEvent::Captured {
+                order: id(),
+                amount: Amount(350),
+            },
+        ),
+        Fact::Item(
+            sku("nut"),
+            ItemEvent::Consumed {
+                order: id(),
+                quantity: Quantity(1),
+            },
+        ),
+        order_fact(OrderEvent::Consumed),
+        order_fact(OrderEvent::Delivered {
+            fulfilment: 1,
+            by: by.clone(),
+        }),
+        order_fact(OrderEvent::LinesCancelled {
+            lines: part(),
+            by: Some(by),
+        }),
+        order_fact(OrderEvent::LinesCancelled {
+            lines: part(),
+            by: None,
+        }),
+        order_fact(OrderEvent::Rejected {
+            rejection: Box::new(Rejection::QuantityNotOpen {
+                line: 3,
+                wanted: Quantity(9),
+                open: Quantity(8),
+            }),
+            release: Box::default(),
+        }),
+    ];
+    let events = facts.into_iter().zip(3..).map(|(fact, version)| Event {
+        version: Version(version),
+        decider: Decider(7),
+        fact,
+    });
+    let shipped = Record {
+        time: Time(1_795_000_000_123_456),
+        events: events.collect(),
+        request: None,
+        unchanged: None,
+    };
+    check_batch(SHIPPED, &[shipped]);
+}
+
+#[test]
+fn a_snapshot_with_fulfilments_decodes() {
+    let stamp = |version, by: Option<&str>| Stamp {
+        at: Time(1_795_000_000_000_000 + version as i64),
+        version: Version(version),
+        by: by.map(|by| Username::new(by).unwrap()),
+    };
+    let fulfilment = |version, delivered| Fulfilment {
+        lines: part(),
+        carrier: "DHL".into(),
+        tracking: "".into(),
+        captured: Amount(350),
+        shipped: stamp(version, Some("eve@shop")),
+        delivered,
+    };
+    let cancellation = |version, by| LineCancellation {
+        lines: part(),
+        voided: Amount(7),
+        cancelled: stamp(version, by),
+    };
+    let life = OrderLife {
+        holds: Vec::new(),
+        fulfilments: vec![fulfilment(3, Some(stamp(5, Some("ops")))), fulfilment(8, None)],
+        cancellations: vec![cancellation(6, Some("ops")), cancellation(7, None)],
+        consuming: Box::new([sku("nut"), sku("bolt.M8")]),
+    };
+    let orders = [OrderState::PartiallyFulfilled, OrderState::Fulfilled].map(|state| {
+        SnapshotRecord::Order(Order {
+            life: Some(Box::new(life.clone())),
+            ..order(state, None, Box::default())
+        })
+    });
+    let head = Head {
+        format: 4,
+        last_time: Time(1_795_000_000_123_456),
+        feed: Some(FeedStart {
+            next: 9,
+            floor: FeedPosition { index: 1, ordinal: 0 },
+        }),
+    };
+    let expected: Vec<_> = [SnapshotRecord::Head(head)].into_iter().chain(orders).collect();
+    let mut bytes = Vec::new();
+    for record in &expected {
+        record.put(&mut bytes);
+    }
+    assert_eq!(bytes, FULFILMENTS);
+    let decoded: Result<Vec<_>, _> = snapshot::records(FULFILMENTS, &NoIntern).collect();
     assert_eq!(decoded.unwrap(), expected);
 }
 

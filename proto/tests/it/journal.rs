@@ -182,7 +182,8 @@ fn a_snapshot_of_another_format_is_refused() {
         }],
     };
     let error = decode_snapshot(&chunk.encode_to_vec()).unwrap_err();
-    assert_eq!(error.problem, Problem::Value { field: 1, value: 4 });
+    let value = u64::from(snapshot::FORMAT + 1);
+    assert_eq!(error.problem, Problem::Value { field: 1, value });
 }
 
 #[test]

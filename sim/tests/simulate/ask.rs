@@ -101,7 +101,7 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                 item: line.item,
                 quantity: line.quantity,
                 unit_price: line.unit_price,
-                amount: 0,
+                ..v1::OrderLine::default()
             };
             let request = v1::PlaceOrderRequest {
                 request_id: request_id.clone(),
@@ -126,6 +126,7 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                 name,
                 request_id: request_id.clone(),
                 etag,
+                lines: Vec::new(),
             };
             let asked = good(orders::cancel_order(&request));
             order(

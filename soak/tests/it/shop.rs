@@ -8,10 +8,11 @@ use std::{
 
 use docket_proto::v1::{
     AdjustStockRequest, CancelOrderRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
-    Customer, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item,
-    ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest,
-    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
-    UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
+    Customer, DeliverFulfilmentRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
+    HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse,
+    ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse,
+    ReleaseOrderHoldRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -241,6 +242,17 @@ impl OrderService for Shop {
         _: Request<WatchOrdersRequest>,
     ) -> Result<Response<Self::WatchOrdersStream>, Status> {
         Err(Status::unimplemented("this shop watches nothing"))
+    }
+
+    async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn deliver_fulfilment(
+        &self,
+        _: Request<DeliverFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop ships nothing"))
     }
 
     async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {

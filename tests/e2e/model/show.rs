@@ -158,6 +158,7 @@ impl Command {
                     name: format!("orders/{order}"),
                     request_id,
                     etag: shown(etag),
+                    lines: Vec::new(),
                 };
                 let reply = orders.cancel_order(request).await;
                 reply.map(|reply| Answer::Order(reply.into_inner()))
@@ -182,7 +183,7 @@ fn ordered(line: &Line) -> v1::OrderLine {
         item: format!("items/{}", line.sku),
         quantity: line.quantity.0,
         unit_price: line.unit_price.0,
-        amount: 0,
+        ..v1::OrderLine::default()
     }
 }
 
@@ -210,7 +211,7 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         }
         R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
         R::StaleEtag => Code::Aborted,
-        R::Overflow { line: Some(_) } => Code::InvalidArgument,
+        R::Overflow { line: Some(_) } | R::LineNotFound { .. } => Code::InvalidArgument,
         R::ItemNotFound { line: Some(_), .. }
         | R::CurrencyMismatch { .. }
         | R::InsufficientCredit { .. }
@@ -222,6 +223,11 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::HoldExists { .. }
         | R::HoldNotFound { .. }
         | R::TooManyHolds
+        | R::NotShippable { .. }
+        | R::OrderHeld { .. }
+        | R::QuantityNotOpen { .. }
+        | R::TooManyFulfilments
+        | R::FulfilmentNotFound { .. }
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         // An order is never pending between two commands, and its actor makes a cancelling wait until it is settled.
@@ -290,6 +296,10 @@ pub fn item(sku: &str, item: &Item, reserved: i128) -> v1::Item {
 pub fn order(id: &str, order: &Order) -> v1::Order {
     let line = |line: &Line| v1::OrderLine {
         amount: small(cost(std::slice::from_ref(line))),
+        cancelled_quantity: match order.state {
+            OrderState::Cancelled => line.quantity.0,
+            _ => 0,
+        },
         ..ordered(line)
     };
     let rejection = order.rejection.as_ref().map(|rejection| v1::Rejection {
@@ -309,6 +319,32 @@ pub fn order(id: &str, order: &Order) -> v1::Order {
         update_time: None,
         etag: shown(Some(order.version)),
         holds: Vec::new(),
+        payment: Some(payment(order)),
+        fulfilments: Vec::new(),
+    }
+}
+
+fn payment(order: &Order) -> v1::OrderPayment {
+    use v1::order_payment::State;
+    let total = small(cost(&order.lines));
+    let never_held = matches!(
+        order.rejection,
+        Some(
+            Rejection::InsufficientCredit { .. }
+                | Rejection::CurrencyMismatch { line: None, .. }
+                | Rejection::Overflow { .. }
+        )
+    );
+    let (state, authorized, voided) = match order.state {
+        OrderState::Rejected if never_held => (State::Failed, 0, 0),
+        OrderState::Rejected | OrderState::Cancelled => (State::Voided, total, total),
+        _ => (State::Authorized, total, 0),
+    };
+    v1::OrderPayment {
+        state: state.into(),
+        authorized,
+        captured: 0,
+        voided,
     }
 }
 
@@ -316,6 +352,8 @@ pub fn state(state: OrderState) -> State {
     match state {
         OrderState::Pending => State::Pending,
         OrderState::Confirmed => State::Confirmed,
+        OrderState::PartiallyFulfilled => State::PartiallyFulfilled,
+        OrderState::Fulfilled => State::Fulfilled,
         OrderState::Cancelled => State::Cancelled,
         OrderState::Rejected => State::Rejected,
     }

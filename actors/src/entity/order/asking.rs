@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use docket_engine::{Decision, Effect, ItemCommand, OrderEvent, Record, Rejection, Sku, Version, order};
 
-use super::{Birth, OrderEntity, Placing, Stage, Tally};
+use super::{Birth, OrderEntity, Placing, Stage, Tally, Unholding};
 use crate::{
     docket::PANICS_MAX,
     entity::{
@@ -52,12 +52,20 @@ impl OrderEntity {
                     };
                     self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
                 }
-                Effect::ReleaseStock { sku } => {
-                    let command = ItemCommand::Release { order: self.id };
+                Effect::ReleaseStock { sku, remaining } => {
+                    let order = self.id;
+                    let command = ItemCommand::Release { order, remaining };
                     self.ask_item(shard, Step::Release(sku.clone()), sku, command);
                 }
+                Effect::ConsumeStock { sku, remaining } => {
+                    let order = self.id;
+                    let command = ItemCommand::Consume { order, remaining };
+                    self.ask_item(shard, Step::Consume(sku.clone()), sku, command);
+                }
                 // The customer is asked in one record with the order's own event.
-                Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } => self.awaiting -= 1,
+                Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } | Effect::CaptureCredit { .. } => {
+                    self.awaiting -= 1;
+                }
             }
         }
         if self.stage == Stage::Reserving && self.answers.len() == self.awaiting {
@@ -124,17 +132,18 @@ impl OrderEntity {
                 self.placing = Some(placing);
             }
             Step::Unhold => {
-                let (Some(order), Some(record)) = (&self.order, &self.unholding) else {
+                let (Some(order), Some(Unholding { command, record })) = (&self.order, &self.unholding)
+                else {
                     return;
                 };
                 let message = CustomerMessage::Unhold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
                     // A refused order gives back what it holds, whoever waits.
-                    deadline: match self.cancelling {
+                    deadline: match self.unheld_for {
                         true => Deadline::latest(&self.callers),
                         false => Deadline::NEVER,
                     },
-                    amount: order.total,
+                    command: command.clone(),
                     record: record.clone(),
                 };
                 shard.tell_customer(&order.customer, message);
@@ -154,8 +163,20 @@ impl OrderEntity {
                 }
             }
             Step::Release(sku) => {
-                let command = ItemCommand::Release { order: self.id };
+                let Some(order) = &self.order else { return };
+                let command = ItemCommand::Release {
+                    order: self.id,
+                    remaining: order.open_of(&sku),
+                };
                 self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+            }
+            Step::Consume(sku) => {
+                let Some(order) = &self.order else { return };
+                let command = ItemCommand::Consume {
+                    order: self.id,
+                    remaining: order.open_of(&sku),
+                };
+                self.ask_item(shard, Step::Consume(sku.clone()), sku, command);
             }
         }
     }
@@ -189,7 +210,7 @@ impl OrderEntity {
                 }
             }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
-            (Stage::Releasing, Step::Release(sku)) => {
+            (Stage::Releasing, Step::Release(sku) | Step::Consume(sku)) => {
                 let is_new = self.take_answer(sku, || Ok(()));
                 if is_new && self.answers.len() == self.awaiting {
                     self.released(shard);
@@ -216,11 +237,11 @@ impl OrderEntity {
                 | (Stage::Holding, Step::Hold)
                 | (Stage::Reserving, Step::Reserve(_))
                 | (Stage::Unholding, Step::Unhold)
-                | (Stage::Releasing, Step::Release(_))
+                | (Stage::Releasing, Step::Release(_) | Step::Consume(_))
         )
     }
 
-    /// The customer came to the question too late, and did nothing. So nothing of the placing or cancelling is in the log.
+    /// The customer came to the question too late, and did nothing. So nothing of the placing, cancelling or shipping is in the log.
     fn expired(&mut self, shard: &Arc<Shard>, step: Step) {
         if !self.waits_for(&step) {
             return;
@@ -230,7 +251,7 @@ impl OrderEntity {
             return self.ask(shard, step);
         }
         (self.placing, self.unholding, self.tally) = (None, None, None);
-        (self.stage, self.cancelling) = (Stage::Idle, false);
+        (self.stage, self.unheld_for) = (Stage::Idle, false);
         for caller in std::mem::take(&mut self.callers) {
             caller.fail(Failure::Expired);
         }

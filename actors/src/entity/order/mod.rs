@@ -7,7 +7,7 @@
 //!                        │   └───────────────────▶ Reserving ────────────▶ Settling ──▶ Idle (CONFIRMED)
 //!                        │ no credit: REJECTED         │ an item refused
 //!                        ▼                             ▼
-//!                      Idle            Cancel ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED)
+//!                      Idle     Cancel, Ship ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED, FULFILLED …)
 //! ```
 //!
 //! The order's first event goes into the log together with its customer's hold, and the customer asks the items while that is on
@@ -23,16 +23,16 @@
 //! takes up what a crash or a panic left half-way, first waits until all that may have been decided before is in the log,
 //! and answers when its own record is.
 //!
-//! Here is what the order is told and what it knows. `placing`, `settling` and `cancelling` are the ways through the diagram,
+//! Here is what the order is told and what it knows. `placing`, `settling` and `unholding` are the ways through the diagram,
 //! `asking` is the questions to customer and items on all of them, `changing` is what asks
 //! nobody, and `waking` is how a later life takes up an earlier one.
 
 mod asking;
-mod cancelling;
 mod changing;
 mod placing;
 mod settling;
 mod tally;
+mod unholding;
 mod waking;
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
@@ -51,6 +51,7 @@ use crate::{
 };
 
 use asking::Repeats;
+use unholding::Unholding;
 
 pub(crate) use tally::{Counted, Tally};
 
@@ -64,10 +65,10 @@ pub(crate) enum OrderMessage {
     },
     /// Answer when settled.
     Await { caller: Caller },
-    /// Be cancelled.
-    Cancel {
+    /// Be cancelled or shipped: its customer has part in it, and its items.
+    Unhold {
         owner: Option<CustomerId>,
-        expected: Option<Version>,
+        command: OrderCommand,
         request: Option<Request>,
         caller: Caller,
     },
@@ -107,9 +108,9 @@ enum Stage {
     Holding,
     /// The items were asked to reserve, and each answer is looked at.
     Reserving,
-    /// The customer was asked to take its hold back.
+    /// The customer was asked to take its hold back, or to have it captured.
     Unholding,
-    /// The items were asked to release.
+    /// The items were asked to release, or to take what was shipped off their stock.
     Releasing,
     /// An event of the order alone is on its way into the log, and somebody waits for it: mostly the one that settles it.
     Settling,
@@ -145,8 +146,8 @@ pub(crate) struct OrderEntity {
     tally: Option<Arc<Tally>>,
     /// Who waits for the settlement.
     callers: Vec<Caller>,
-    /// Who waits for the order to be cancelled.
-    cancelling: bool,
+    /// They wait for the order to be cancelled or shipped.
+    unheld_for: bool,
     /// What this life knows of the first event: see the module.
     birth: Birth,
     /// What the items answered, sorted by item.
@@ -155,7 +156,7 @@ pub(crate) struct OrderEntity {
     /// The questions of this stage that were asked again.
     repeats: Vec<Repeats>,
     /// What the customer puts into the log for the order, kept to ask again.
-    unholding: Option<Record>,
+    unholding: Option<Unholding>,
     /// What is to be done when the order has nothing under way.
     stash: VecDeque<Box<OrderMessage>>,
     life: Life,
@@ -207,7 +208,7 @@ impl OrderEntity {
         // Whoever wants something of the order has it carry on; an answer that comes too late has not.
         if let OrderMessage::Place { .. }
         | OrderMessage::Await { .. }
-        | OrderMessage::Cancel { .. }
+        | OrderMessage::Unhold { .. }
         | OrderMessage::Change { .. }
         | OrderMessage::Resume = *message
         {
@@ -220,17 +221,17 @@ impl OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Cancel { .. } | OrderMessage::Change { .. } if self.stage != Stage::Idle => {
+            OrderMessage::Unhold { .. } | OrderMessage::Change { .. } if self.stage != Stage::Idle => {
                 self.hurry(shard);
                 self.stash.push_back(message);
             }
-            OrderMessage::Cancel {
+            OrderMessage::Unhold {
                 owner,
-                expected,
+                command,
                 request,
                 caller,
             } => {
-                self.cancel(shard, owner.as_ref(), expected, request, caller);
+                self.unhold_by(shard, owner.as_ref(), &command, request, caller);
             }
             OrderMessage::Change {
                 command,

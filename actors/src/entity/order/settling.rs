@@ -15,7 +15,7 @@ impl OrderEntity {
     /// Answers a caller when the order has settled, with what its placing led to.
     pub(super) fn wait(&mut self, shard: &Arc<Shard>, caller: Caller) {
         if self.stage != Stage::Idle {
-            // While it is being cancelled, what its placing led to is known already.
+            // While it is being cancelled or shipped, what its placing led to is known already.
             match shard.committed().first_settled(self.id) {
                 Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
                 None => {
@@ -68,7 +68,7 @@ impl OrderEntity {
                 }
             }
         } else {
-            self.unhold(shard, decision.events, None);
+            self.unhold(shard, decision, None);
         }
     }
 
@@ -96,7 +96,7 @@ impl OrderEntity {
     /// Submits the record that settles the order; its callers are answered when it is committed.
     pub(super) fn settle_with(&mut self, shard: &Arc<Shard>, record: Record) {
         let reply = self.reply();
-        self.cancelling = false;
+        self.unheld_for = false;
         self.stage = Stage::Settling;
         let callers = std::mem::take(&mut self.callers);
         let after = After::Answer {
@@ -110,7 +110,7 @@ impl OrderEntity {
     /// Answers all callers of an order that does not come to be.
     pub(super) fn dismiss(&mut self, shard: &Arc<Shard>, reply: Reply, settled: Option<OrderId>) {
         self.stage = Stage::Idle;
-        self.cancelling = false;
+        self.unheld_for = false;
         let callers = std::mem::take(&mut self.callers);
         shard.barrier(
             self.life,
@@ -136,7 +136,7 @@ impl OrderEntity {
 
     pub(super) fn reply(&self) -> Reply {
         match &self.order {
-            Some(order) if self.cancelling => Reply::Order(order.clone()),
+            Some(order) if self.unheld_for => Reply::Order(order.clone()),
             Some(order) => placed_reply(order),
             None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
         }

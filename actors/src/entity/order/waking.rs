@@ -29,7 +29,7 @@ impl OrderEntity {
             placing: None,
             tally: None,
             callers: Vec::new(),
-            cancelling: false,
+            unheld_for: false,
             birth: Birth::Elsewhere,
             answers: Vec::new(),
             awaiting: 0,
@@ -79,7 +79,7 @@ impl OrderEntity {
             .into_iter()
             .for_each(|caller| caller.fail(failure));
         for message in std::mem::take(&mut self.stash) {
-            if let OrderMessage::Cancel { caller, .. } | OrderMessage::Change { caller, .. } = *message {
+            if let OrderMessage::Unhold { caller, .. } | OrderMessage::Change { caller, .. } = *message {
                 caller.fail(failure);
             }
         }

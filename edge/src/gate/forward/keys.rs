@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 21] = [
+static KEYED: [(&str, Find); 23] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -53,6 +53,9 @@ static KEYED: [(&str, Find); 21] = [
     ("/docket.v1.OrderService/CancelOrder", |message| {
         order(&decode::<v1::CancelOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.OrderService/DeliverFulfilment", |message| {
+        order(&decode::<v1::DeliverFulfilmentRequest>(message)?.name)
+    }),
     ("/docket.v1.OrderService/GetOrder", |message| {
         order(&decode::<v1::GetOrderRequest>(message)?.name)
     }),
@@ -64,6 +67,9 @@ static KEYED: [(&str, Find); 21] = [
     }),
     ("/docket.v1.OrderService/ReleaseOrderHold", |message| {
         order(&decode::<v1::ReleaseOrderHoldRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/ShipOrder", |message| {
+        order(&decode::<v1::ShipOrderRequest>(message)?.name)
     }),
 ];
 

@@ -32,7 +32,7 @@ pub fn line(item: &str, quantity: i64, unit_price: i64) -> v1::OrderLine {
         item: item.into(),
         quantity,
         unit_price,
-        amount: 0,
+        ..v1::OrderLine::default()
     }
 }
 

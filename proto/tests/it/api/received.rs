@@ -18,6 +18,7 @@ fn line() -> impl Strategy<Value = v1::OrderLine> {
         quantity,
         unit_price,
         amount,
+        ..v1::OrderLine::default()
     })
 }
 

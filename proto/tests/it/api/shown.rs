@@ -50,6 +50,7 @@ fn an_order_is_shown_in_full() {
             quantity: 5,
             unit_price: 3,
             amount: 15,
+            ..v1::OrderLine::default()
         }],
         total: 15,
         rejection: Some(v1::Rejection {
@@ -68,6 +69,13 @@ fn an_order_is_shown_in_full() {
         }),
         etag: "v2".into(),
         holds: Vec::new(),
+        payment: Some(v1::OrderPayment {
+            state: v1::order_payment::State::Voided.into(),
+            authorized: 15,
+            captured: 0,
+            voided: 15,
+        }),
+        fulfilments: Vec::new(),
     };
     assert_eq!(shown, expected);
 }

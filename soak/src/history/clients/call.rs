@@ -91,7 +91,7 @@ impl Node {
                     item: line.item,
                     quantity: line.quantity,
                     unit_price: line.unit_price,
-                    amount: 0,
+                    ..OrderLine::default()
                 };
                 let request = PlaceOrderRequest {
                     request_id,
@@ -110,6 +110,7 @@ impl Node {
                     name,
                     request_id,
                     etag,
+                    lines: Vec::new(),
                 };
                 orders.cancel_order(self.request(request)).await.map(order)
             }

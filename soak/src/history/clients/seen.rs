@@ -11,7 +11,8 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Confirmed => Phase::Confirmed,
         State::Cancelled => Phase::Cancelled,
         State::Rejected => Phase::Rejected,
-        State::Unspecified => Phase::Odd,
+        // Nobody ships orders in a history.
+        State::PartiallyFulfilled | State::Fulfilled | State::Unspecified => Phase::Odd,
     };
     OrderSeen {
         name: order.name,
@@ -39,8 +40,14 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         Kind::Rejected => ChangeKind::Rejected,
         Kind::Cancelled => ChangeKind::Cancelled,
         Kind::Released => ChangeKind::Released,
-        // Nobody holds orders in a history.
-        Kind::Held | Kind::HoldReleased | Kind::Unspecified => ChangeKind::Odd,
+        // Nobody holds or ships orders in a history.
+        Kind::Held
+        | Kind::HoldReleased
+        | Kind::Shipped
+        | Kind::Delivered
+        | Kind::LinesCancelled
+        | Kind::Consumed
+        | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
     Some(Change {

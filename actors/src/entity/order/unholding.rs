@@ -1,10 +1,12 @@
-//! The way back, of an order that is cancelled and of one that an item refused: the customer's hold is released in one
-//! record with the order's own event, and then what the items have reserved.
+//! The way back from a hold: of an order that is cancelled, of one that an item refused, and of one that is shipped. What the customer's
+//! hold becomes (released or captured) is in one record with the order's own event, and then the items are told what of their
+//! reservations is to go back, or off their stock.
 
 use std::sync::Arc;
 
 use docket_engine::{
-    CustomerId, EntityId, OrderCommand, OrderEvent, Record, Rejection, Request, Version, order,
+    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, Record, Rejection,
+    Request, order,
 };
 
 use super::{OrderEntity, Stage};
@@ -13,12 +15,19 @@ use crate::{
     shard::Shard,
 };
 
+/// What the customer is asked, kept to ask again.
+pub(super) struct Unholding {
+    pub(super) command: CustomerCommand,
+    /// Has the order's own events.
+    pub(super) record: Record,
+}
+
 impl OrderEntity {
-    pub(super) fn cancel(
+    pub(super) fn unhold_by(
         &mut self,
         shard: &Arc<Shard>,
         owner: Option<&CustomerId>,
-        expected: Option<Version>,
+        command: &OrderCommand,
         request: Option<Request>,
         caller: Caller,
     ) {
@@ -36,7 +45,7 @@ impl OrderEntity {
         let Some(caller) = self.unless_done(shard, order, request, caller) else {
             return;
         };
-        match order::decide(Some(order), &OrderCommand::Cancel { expected }) {
+        match order::decide(Some(order), command) {
             Ok(decision) if decision.events.is_empty() => {
                 let of = (EntityId::Order(self.id), order.version);
                 let reply = Reply::Order(order.clone());
@@ -44,32 +53,49 @@ impl OrderEntity {
             }
             Ok(decision) => {
                 self.callers.push(caller);
-                self.cancelling = true;
-                self.unhold(shard, decision.events, request);
+                self.unheld_for = true;
+                self.unhold(shard, decision, request);
             }
             Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
     }
 
-    /// Puts the order's events into the log, with its customer's release of the hold.
-    pub(super) fn unhold(&mut self, shard: &Arc<Shard>, events: Vec<OrderEvent>, request: Option<Request>) {
+    /// Puts the order's events into the log, with what they make of its customer's hold.
+    pub(super) fn unhold(
+        &mut self,
+        shard: &Arc<Shard>,
+        decision: Decision<OrderEvent>,
+        request: Option<Request>,
+    ) {
         let Some(order) = &self.order else { return };
+        let id = self.id;
+        let of_customer = |effect| match effect {
+            Effect::ReleaseCredit { amount, .. } => Some(CustomerCommand::Release { order: id, amount }),
+            Effect::CaptureCredit { amount, .. } => Some(CustomerCommand::Capture { order: id, amount }),
+            Effect::HoldCredit { .. }
+            | Effect::ReserveStock { .. }
+            | Effect::ReleaseStock { .. }
+            | Effect::ConsumeStock { .. } => None,
+        };
+        let Some(command) = decision.effects.into_iter().find_map(of_customer) else {
+            return;
+        };
         let mut record = Record {
             time: shard.now(),
             events: Vec::with_capacity(2),
             request,
             unchanged: None,
         };
-        self.push_events(&mut record, order.version, events);
-        self.unholding = Some(record);
+        self.push_events(&mut record, order.version, decision.events);
+        self.unholding = Some(Unholding { command, record });
         self.repeats.clear();
         self.stage = Stage::Unholding;
         self.ask(shard, Step::Unhold);
     }
 
-    /// The customer has taken its hold back, and that is committed.
+    /// The customer has done its part, and that is committed.
     pub(super) fn unheld(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
-        let Some(record) = self.unholding.take() else {
+        let Some(Unholding { record, .. }) = self.unholding.take() else {
             return;
         };
         if result.is_err() {
@@ -86,10 +112,14 @@ impl OrderEntity {
         self.ask_items(shard, effects);
     }
 
-    /// All items have released.
+    /// All items have released, or taken off their stock, what they were asked to.
     pub(super) fn released(&mut self, shard: &Arc<Shard>) {
         let Some(order) = &self.order else { return };
-        let Ok(decision) = order::decide(Some(order), &OrderCommand::Released) else {
+        let command = match order.releasing.is_empty() {
+            false => OrderCommand::Released,
+            true => OrderCommand::Consumed,
+        };
+        let Ok(decision) = order::decide(Some(order), &command) else {
             return;
         };
         let mut record = Record {

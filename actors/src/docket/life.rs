@@ -1,0 +1,280 @@
+//! What is asked of orders that are there: they are cancelled, held, shipped and delivered.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use docket_engine::{
+    CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId, Request,
+    SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
+};
+
+use super::{
+    Docket,
+    command::{Steps, Tries},
+    placing::order_in,
+};
+use crate::{Call, CallError, entity::order::OrderMessage, reply::Caller, request::Content};
+
+/// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
+const HOLDS_SINCE: u32 = 3;
+/// And that some of it was shipped or cancelled.
+const FULFILMENTS_SINCE: u32 = 4;
+
+/// What was sent of an order, already validated for shape: each line once, in their order, quantities ≥ 1.
+#[derive(Debug, Clone)]
+pub struct Shipment {
+    /// How much of which lines; all that is open when empty.
+    pub lines: Box<[LineQuantity]>,
+    /// Who carries it; may be empty.
+    pub carrier: Arc<str>,
+    /// How the carrier names it; may be empty.
+    pub tracking: Arc<str>,
+}
+
+/// A command, and what it needs to be taken in.
+struct Asked {
+    command: OrderCommand,
+    /// What there is of it beside its name.
+    content: Content,
+    /// The oldest version of the peer protocol that has a word for what it leads to.
+    since: u32,
+    /// The bytes of its texts and lines, at most.
+    bytes: usize,
+    /// Done twice it would do more: where the client has no id for it, it gets one here, since it may be tried more than once.
+    adds_up: bool,
+}
+
+impl Docket {
+    /// Cancels an order, at this version of it where one is given: so much of these lines (each once, in their order), or all that is
+    /// open where none is named. Answers when its stock and what it holds are given back.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn cancel_order_lines(
+        &self,
+        call: Call,
+        id: OrderId,
+        lines: Box<[LineQuantity]>,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let mut content = Content::of("CancelOrder").version(expected);
+        // Without lines it is what it was before there were any.
+        if !lines.is_empty() {
+            content = content.line_quantities(&lines);
+        }
+        let asked = Asked {
+            content,
+            since: if lines.is_empty() { 0 } else { FULFILMENTS_SINCE },
+            bytes: size_of_val(&*lines),
+            adds_up: !lines.is_empty(),
+            command: OrderCommand::Cancel {
+                lines,
+                by: call.by.clone(),
+                expected,
+            },
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
+    /// Cancels all of an order that is open, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn cancel_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        self.cancel_order_lines(call, id, Box::default(), expected).await
+    }
+
+    /// Ships some of an order, at this version of it where one is given. Answers when its stock is taken off and its money captured.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn ship_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        shipment: Shipment,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let Shipment {
+            lines,
+            carrier,
+            tracking,
+        } = shipment;
+        let asked = Asked {
+            content: Content::of("ShipOrder")
+                .version(expected)
+                .line_quantities(&lines)
+                .text(&carrier)
+                .text(&tracking),
+            since: FULFILMENTS_SINCE,
+            bytes: size_of_val(&*lines) + 2 * SHIPPING_TEXT_BYTES_MAX,
+            adds_up: true,
+            command: OrderCommand::Ship {
+                lines,
+                carrier,
+                tracking,
+                by,
+                expected,
+            },
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
+    /// Says that a shipment of an order, by its number from 1, has arrived.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn deliver_fulfilment(
+        &self,
+        call: Call,
+        id: OrderId,
+        fulfilment: u32,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("DeliverFulfilment")
+                .version(expected)
+                .number(fulfilment.into()),
+            since: FULFILMENTS_SINCE,
+            bytes: 0,
+            adds_up: false,
+            command: OrderCommand::Deliver {
+                fulfilment,
+                by,
+                expected,
+            },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Holds an order for one reason, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn hold_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        (reason, note): (HoldReason, Arc<str>),
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("HoldOrder")
+                .version(expected)
+                .text(reason.as_str())
+                .text(&note),
+            since: HOLDS_SINCE,
+            bytes: HOLD_NOTE_BYTES_MAX,
+            adds_up: false,
+            command: OrderCommand::Hold {
+                reason,
+                note,
+                by,
+                expected,
+            },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Releases what holds an order for one reason, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn release_order_hold(
+        &self,
+        call: Call,
+        id: OrderId,
+        reason: HoldReason,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("ReleaseOrderHold")
+                .version(expected)
+                .text(reason.as_str()),
+            since: HOLDS_SINCE,
+            bytes: 0,
+            adds_up: false,
+            command: OrderCommand::ReleaseHold { reason, by, expected },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Asks an order for what concerns it alone.
+    async fn change_order(&self, call: Call, id: OrderId, asked: Asked) -> Result<Arc<Order>, CallError> {
+        self.ask_order(call, id, asked, Steps::One, |_, command, request, caller| {
+            OrderMessage::Change {
+                command,
+                request,
+                caller,
+            }
+        })
+        .await
+    }
+
+    /// Asks an order for what its customer and its items have part in.
+    async fn unhold_order(&self, call: Call, id: OrderId, asked: Asked) -> Result<Arc<Order>, CallError> {
+        self.ask_order(
+            call,
+            id,
+            asked,
+            Steps::Several,
+            |owner, command, request, caller| OrderMessage::Unhold {
+                owner,
+                command,
+                request,
+                caller,
+            },
+        )
+        .await
+    }
+
+    async fn ask_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        asked: Asked,
+        steps: Steps,
+        message: impl Fn(Option<CustomerId>, OrderCommand, Option<Request>, Caller) -> OrderMessage,
+    ) -> Result<Arc<Order>, CallError> {
+        let Asked {
+            command,
+            content,
+            since,
+            bytes,
+            adds_up,
+        } = asked;
+        let shard = self.of_order(id)?;
+        let permit = self.admit(shard, bytes)?;
+        let own_id = || adds_up.then(|| self.own_request_id());
+        let request_id = call.request_id.clone().or_else(own_id);
+        let request = request_id.map(|request_id| content.about_order(id, &request_id));
+        // Whoever asks what became of a request that was done is answered all the same.
+        let is_done = request.is_some_and(|request| shard.committed().requests.contains_key(request.key));
+        if !is_done && self.inner.node.oldest_version_spoken() < since {
+            return Err(CallError::OlderNodes);
+        }
+        self.has_room(shard, request)?;
+        let send = |caller| {
+            let message = message(call.owner.clone(), command.clone(), request, caller);
+            shard.tell_order(id, message);
+        };
+        order_in(
+            self.run(shard, call.deadline, &permit, Tries::new(steps), send)
+                .await?,
+        )
+    }
+
+    /// An id for a request that no client can have chosen: theirs are printable.
+    fn own_request_id(&self) -> String {
+        let count = self.inner.unique.fetch_add(1, Ordering::Relaxed);
+        format!("\0{:x}-{count:x}", self.inner.unique_prefix)
+    }
+}

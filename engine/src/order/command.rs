@@ -1,0 +1,214 @@
+//! What may be asked of an order, what happens to it, and what it asks of others.
+
+use std::sync::Arc;
+
+use super::Line;
+use crate::{
+    Amount, Currency, CustomerId, HoldReason, LineQuantity, Quantity, Rejection, Sku, Version,
+    access::Username, item::ReserveLine,
+};
+
+/// What may be asked of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderCommand {
+    /// Be placed.
+    Place {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What is ordered.
+        lines: Arc<[Line]>,
+    },
+    /// Be placed and refused at once: the customer cannot pay for it.
+    Refuse {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What was ordered.
+        lines: Arc<[Line]>,
+        /// Why not.
+        rejection: Rejection,
+    },
+    /// Hear what its items answered.
+    Settle {
+        /// At most one answer per item of the order. It is confirmed when all have agreed, and refused when one has not:
+        /// items that have not answered by then are asked to release, since they may have reserved.
+        answers: Vec<(Sku, Result<(), Rejection>)>,
+    },
+    /// Be cancelled: some of what is open, or all of it.
+    Cancel {
+        /// How much of which lines, each named once; none for all that is open.
+        lines: Box<[LineQuantity]>,
+        /// Who says so.
+        by: Option<Username>,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that all of its items have released what they were asked to.
+    Released,
+    /// Send some of what is open to the customer, or all of it.
+    Ship {
+        /// How much of which lines, each named once; none for all that is open.
+        lines: Box<[LineQuantity]>,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that all of its items have taken what was shipped off their stock.
+    Consumed,
+    /// Hear that a shipment has arrived.
+    Deliver {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Go no further for now.
+    Hold {
+        /// Why. Nobody may have said so already.
+        reason: HoldReason,
+        /// In somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Be held for this reason no longer.
+    ReleaseHold {
+        /// Which.
+        reason: HoldReason,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+}
+
+/// What happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OrderEvent {
+    /// It was placed.
+    Placed {
+        /// Whose it is.
+        customer: CustomerId,
+        /// Of all its amounts.
+        currency: Currency,
+        /// What was ordered.
+        lines: Arc<[Line]>,
+    },
+    /// All of its stock is reserved.
+    Confirmed,
+    /// It was refused.
+    Rejected {
+        /// Why.
+        rejection: Box<Rejection>,
+        /// The items that have reserved for it and must release.
+        release: Box<[Sku]>,
+    },
+    /// It was cancelled before anything of it was shipped; every item must release what is left.
+    Cancelled,
+    /// Some of what was open was called off; their items must release it.
+    LinesCancelled {
+        /// How much of which lines, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Who said so.
+        by: Option<Username>,
+    },
+    /// Every item has released what it was to.
+    Released,
+    /// Some of what was open was sent; their items must take it off their stock.
+    Shipped {
+        /// How much of which lines, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who said so.
+        by: Username,
+    },
+    /// Every item has taken what was shipped off its stock.
+    Consumed,
+    /// A shipment has arrived.
+    Delivered {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who said so.
+        by: Username,
+    },
+    /// It is held.
+    Held {
+        /// Why.
+        reason: HoldReason,
+        /// In somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who says so.
+        by: Username,
+    },
+    /// It is held for this reason no longer.
+    HoldReleased {
+        /// Which.
+        reason: HoldReason,
+        /// Who says so.
+        by: Username,
+    },
+}
+
+/// What an order asks of others. Each is idempotent by (order, kind of effect).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Hold the order's total, in the same record as the order's own events.
+    HoldCredit {
+        /// Of this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Give the hold back, in the same record as the order's own events.
+    ReleaseCredit {
+        /// Of this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Take some of the hold, in the same record as the order's own events.
+    CaptureCredit {
+        /// Of this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Reserve stock.
+    ReserveStock {
+        /// Of this item.
+        sku: Sku,
+        /// The order's currency.
+        currency: Currency,
+        /// For these lines, all or nothing.
+        lines: Vec<ReserveLine>,
+    },
+    /// Release what is reserved beyond what is still wanted.
+    ReleaseStock {
+        /// Of this item.
+        sku: Sku,
+        /// So many stay reserved.
+        remaining: Quantity,
+    },
+    /// Take what is reserved beyond what is still wanted off the stock: it was shipped.
+    ConsumeStock {
+        /// Of this item.
+        sku: Sku,
+        /// So many stay reserved.
+        remaining: Quantity,
+    },
+}

@@ -1,0 +1,192 @@
+//! What a confirmed order makes of what is asked of it.
+
+use std::sync::Arc;
+
+use super::{Effect, Order, OrderEvent, OrderState, check_version, life::value};
+use crate::{
+    Decision, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, LineQuantity, Rejection, Version, access::Username,
+};
+
+pub(super) fn hold(
+    order: &Order,
+    reason: HoldReason,
+    note: &Arc<str>,
+    by: &Username,
+    expected: Option<Version>,
+) -> Result<Decision<OrderEvent>, Rejection> {
+    may_be_held(order, expected)?;
+    if order.active_holds().any(|hold| hold.reason == reason) {
+        return Err(Rejection::HoldExists { reason });
+    }
+    if order.holds().len() >= HOLDS_MAX {
+        return Err(Rejection::TooManyHolds);
+    }
+    Ok(Decision::event(OrderEvent::Held {
+        reason,
+        note: note.clone(),
+        by: by.clone(),
+    }))
+}
+
+pub(super) fn release_hold(
+    order: &Order,
+    reason: HoldReason,
+    by: &Username,
+    expected: Option<Version>,
+) -> Result<Decision<OrderEvent>, Rejection> {
+    may_be_held(order, expected)?;
+    if !order.active_holds().any(|hold| hold.reason == reason) {
+        return Err(Rejection::HoldNotFound { reason });
+    }
+    Ok(Decision::event(OrderEvent::HoldReleased {
+        reason,
+        by: by.clone(),
+    }))
+}
+
+/// Whether an order's holds may change: there is something to hold up.
+fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
+    check_version(order, expected)?;
+    match order.state {
+        OrderState::Pending => Err(Rejection::OrderPending),
+        OrderState::Confirmed | OrderState::PartiallyFulfilled => Ok(()),
+        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
+            Err(Rejection::NotHoldable { state })
+        }
+    }
+}
+
+/// What is asked of an order's lines: these, or all that is open where none is named.
+fn wanted(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>, Rejection> {
+    let open = order.open_quantities();
+    if lines.is_empty() {
+        let open = open.iter().zip(0_u16..).filter(|(open, _)| open.0 > 0);
+        return Ok(open
+            .map(|(&quantity, line)| LineQuantity { line, quantity })
+            .collect());
+    }
+    let mut lines: Box<[LineQuantity]> = lines.into();
+    lines.sort_unstable();
+    for &LineQuantity { line, quantity } in &lines {
+        let open = *open
+            .get(usize::from(line))
+            .ok_or(Rejection::LineNotFound { line })?;
+        if quantity > open {
+            return Err(Rejection::QuantityNotOpen {
+                line,
+                wanted: quantity,
+                open,
+            });
+        }
+    }
+    Ok(lines)
+}
+
+/// What a shipment is made of.
+pub(super) struct Shipping<'a> {
+    pub(super) lines: &'a [LineQuantity],
+    pub(super) carrier: &'a Arc<str>,
+    pub(super) tracking: &'a Arc<str>,
+    pub(super) by: &'a Username,
+}
+
+pub(super) fn ship(
+    order: &Order,
+    shipping: &Shipping<'_>,
+    expected: Option<Version>,
+) -> Result<Decision<OrderEvent>, Rejection> {
+    check_version(order, expected)?;
+    match order.state {
+        OrderState::Pending => return Err(Rejection::OrderPending),
+        OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
+        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
+            return Err(Rejection::NotShippable { state });
+        }
+    }
+    // What it asked others before is not done yet.
+    if !order.is_settled() {
+        return Err(Rejection::OrderPending);
+    }
+    if let Some(hold) = order.active_holds().next() {
+        return Err(Rejection::OrderHeld { reason: hold.reason });
+    }
+    let lines = wanted(order, shipping.lines)?;
+    if order.fulfilments().len() >= FULFILMENTS_MAX {
+        return Err(Rejection::TooManyFulfilments);
+    }
+    let captured = value(&order.lines, &lines).ok_or(Rejection::Overflow { line: None })?;
+    Ok(Decision {
+        events: vec![OrderEvent::Shipped {
+            lines,
+            carrier: shipping.carrier.clone(),
+            tracking: shipping.tracking.clone(),
+            by: shipping.by.clone(),
+        }],
+        effects: vec![Effect::CaptureCredit {
+            customer: order.customer.clone(),
+            amount: captured,
+        }],
+    })
+}
+
+pub(super) fn deliver(
+    order: &Order,
+    fulfilment: u32,
+    by: &Username,
+    expected: Option<Version>,
+) -> Result<Decision<OrderEvent>, Rejection> {
+    check_version(order, expected)?;
+    let found = order.fulfilment(fulfilment);
+    match found {
+        None => Err(Rejection::FulfilmentNotFound { fulfilment }),
+        Some(found) if found.delivered.is_some() => Ok(Decision::nothing()),
+        Some(_) => Ok(Decision::event(OrderEvent::Delivered {
+            fulfilment,
+            by: by.clone(),
+        })),
+    }
+}
+
+/// Calls off some of what is open, or all of it where no line is named.
+pub(super) fn cancel(
+    order: &Order,
+    lines: &[LineQuantity],
+    by: Option<&Username>,
+    expected: Option<Version>,
+) -> Result<Decision<OrderEvent>, Rejection> {
+    check_version(order, expected)?;
+    match order.state {
+        OrderState::Pending => return Err(Rejection::OrderPending),
+        OrderState::Cancelled if lines.is_empty() => return Ok(Decision::nothing()),
+        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
+            return Err(Rejection::NotCancellable { state });
+        }
+        OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
+    }
+    if !order.is_settled() {
+        return Err(Rejection::OrderPending);
+    }
+    let all = wanted(order, &[])?;
+    let lines = wanted(order, lines)?;
+    let is_all = lines == all;
+    let release = |amount| Effect::ReleaseCredit {
+        customer: order.customer.clone(),
+        amount,
+    };
+    // What nothing was sent of is no longer an order.
+    if is_all && order.state == OrderState::Confirmed {
+        return Ok(Decision {
+            events: vec![OrderEvent::Cancelled],
+            effects: vec![release(order.held())],
+        });
+    }
+    let by = by.cloned();
+    if order.cancellations().len() >= FULFILMENTS_MAX && !is_all {
+        return Err(Rejection::TooManyFulfilments);
+    }
+    let voided = value(&order.lines, &lines).ok_or(Rejection::Overflow { line: None })?;
+    Ok(Decision {
+        events: vec![OrderEvent::LinesCancelled { lines, by }],
+        effects: vec![release(voided)],
+    })
+}

@@ -1,0 +1,449 @@
+//! What comes after an order was confirmed: it is held, shipped and delivered, and what was not shipped is called off.
+//!
+//! Of every line, ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
+//! what is cancelled was given back. The order's state follows from these ([`derived_state`]).
+
+use super::{Line, Order, OrderEvent, OrderState, skus};
+use crate::{
+    Amount, Broken, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation, LineQuantity,
+    Payment, PaymentState, Quantity, Rejection, Sku, Stamp, Time, Version, access::Username,
+};
+
+/// What came after an order was confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OrderLife {
+    /// Every hold that it ever had, in the order in which they were placed: at most [`HOLDS_MAX`].
+    pub holds: Vec<Hold>,
+    /// Every shipment, in the order in which they were sent: at most [`FULFILMENTS_MAX`].
+    pub fulfilments: Vec<Fulfilment>,
+    /// Every cancellation of some lines, in their order: at most [`FULFILMENTS_MAX`], and one more that cancels all that is left.
+    pub cancellations: Vec<LineCancellation>,
+    /// The items that still have to take what was shipped off their stock.
+    pub consuming: Box<[Sku]>,
+}
+
+impl OrderLife {
+    fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.fulfilments.is_empty() && self.cancellations.is_empty()
+    }
+
+    /// What there was of it at a version of its order, without what was still to be asked of others.
+    pub(crate) fn at(&self, version: Version) -> Option<Box<Self>> {
+        let life = Self {
+            holds: self.holds.iter().filter_map(|hold| hold.at(version)).collect(),
+            fulfilments: self.fulfilments.iter().filter_map(|it| it.at(version)).collect(),
+            cancellations: self
+                .cancellations
+                .iter()
+                .filter(|it| it.cancelled.version <= version)
+                .cloned()
+                .collect(),
+            consuming: Box::default(),
+        };
+        (!life.is_empty()).then(|| Box::new(life))
+    }
+}
+
+/// How much of each line is open, shipped and called off.
+struct Quantities {
+    open: Vec<Quantity>,
+    fulfilled: Vec<Quantity>,
+    cancelled: Vec<Quantity>,
+}
+
+impl Quantities {
+    /// Of an order whose life went so far. Sums saturate: [`Order::validate`] says whether they are right.
+    fn of(lines: &[Line], life: Option<&OrderLife>) -> Self {
+        let none = vec![Quantity::ZERO; lines.len()];
+        let mut fulfilled = none.clone();
+        let mut cancelled = none;
+        let add = |to: &mut [Quantity], lines: &[LineQuantity]| {
+            for line in lines {
+                if let Some(of_line) = to.get_mut(usize::from(line.line)) {
+                    *of_line = Quantity(of_line.0.saturating_add(line.quantity.0));
+                }
+            }
+        };
+        if let Some(life) = life {
+            life.fulfilments
+                .iter()
+                .for_each(|it| add(&mut fulfilled, &it.lines));
+            life.cancellations
+                .iter()
+                .for_each(|it| add(&mut cancelled, &it.lines));
+        }
+        let open = |i: usize| {
+            let gone = fulfilled[i].0.saturating_add(cancelled[i].0);
+            Quantity(lines[i].quantity.0.saturating_sub(gone))
+        };
+        Self {
+            open: (0..lines.len()).map(open).collect(),
+            fulfilled,
+            cancelled,
+        }
+    }
+
+    /// The state that follows from them, of an order that was confirmed.
+    fn state(&self) -> OrderState {
+        let any = |of: &[Quantity]| of.iter().any(|quantity| quantity.0 > 0);
+        match (any(&self.fulfilled), any(&self.open)) {
+            (false, true) => OrderState::Confirmed,
+            (true, true) => OrderState::PartiallyFulfilled,
+            (true, false) => OrderState::Fulfilled,
+            (false, false) => OrderState::Cancelled,
+        }
+    }
+}
+
+/// In which state an order is whose life, behind its confirmation, went so far, and that was not cancelled altogether.
+pub(crate) fn derived_state(lines: &[Line], life: Option<&OrderLife>) -> OrderState {
+    match life {
+        None => OrderState::Confirmed,
+        Some(life) => Quantities::of(lines, Some(life)).state(),
+    }
+}
+
+/// What some quantities of an order's lines cost. `None` where a line is not there, or it overflows.
+pub(super) fn value(lines: &[Line], of: &[LineQuantity]) -> Option<Amount> {
+    of.iter().try_fold(Amount::ZERO, |sum, it| {
+        let line = lines.get(usize::from(it.line))?;
+        sum.plus(line.unit_price.times(it.quantity)?)
+    })
+}
+
+/// The items of some lines, each once.
+fn skus_of(lines: &[Line], of: &[LineQuantity]) -> Box<[Sku]> {
+    let lines: Vec<Line> = of
+        .iter()
+        .filter_map(|it| lines.get(usize::from(it.line)).cloned())
+        .collect();
+    skus(&lines).into()
+}
+
+impl Order {
+    /// Every hold that it ever had, in the order in which they were placed.
+    pub fn holds(&self) -> &[Hold] {
+        self.life.as_ref().map_or(&[], |life| &life.holds)
+    }
+
+    /// What holds it now.
+    pub fn active_holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds().iter().filter(|hold| hold.is_active())
+    }
+
+    /// Every shipment, in the order in which they were sent.
+    pub fn fulfilments(&self) -> &[Fulfilment] {
+        self.life.as_ref().map_or(&[], |life| &life.fulfilments)
+    }
+
+    /// A shipment by its number, from 1.
+    pub fn fulfilment(&self, number: u32) -> Option<&Fulfilment> {
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.fulfilments().get(at)
+    }
+
+    /// Every cancellation of some of its lines.
+    pub fn cancellations(&self) -> &[LineCancellation] {
+        self.life.as_ref().map_or(&[], |life| &life.cancellations)
+    }
+
+    /// The items that still have to take what was shipped off their stock.
+    pub fn consuming(&self) -> &[Sku] {
+        self.life.as_ref().map_or(&[], |life| &life.consuming)
+    }
+
+    fn quantities(&self) -> Quantities {
+        Quantities::of(&self.lines, self.life.as_deref())
+    }
+
+    /// How much of each line is neither shipped nor called off. Of an order that was refused or cancelled altogether: nothing.
+    pub fn open_quantities(&self) -> Vec<Quantity> {
+        match self.state {
+            OrderState::Cancelled | OrderState::Rejected => vec![Quantity::ZERO; self.lines.len()],
+            _ => self.quantities().open,
+        }
+    }
+
+    /// How much of each line was shipped.
+    pub fn fulfilled_quantities(&self) -> Vec<Quantity> {
+        self.quantities().fulfilled
+    }
+
+    /// How much of each line was called off.
+    pub fn cancelled_quantities(&self) -> Vec<Quantity> {
+        let quantities = self.quantities();
+        match self.state {
+            // All that was left.
+            OrderState::Cancelled => quantities
+                .cancelled
+                .iter()
+                .zip(&quantities.open)
+                .map(|(cancelled, open)| Quantity(cancelled.0.saturating_add(open.0)))
+                .collect(),
+            _ => quantities.cancelled,
+        }
+    }
+
+    /// What an item must still have reserved for it.
+    pub fn open_of(&self, sku: &Sku) -> Quantity {
+        if self.life.is_none() && self.state == OrderState::Confirmed {
+            let lines = self.lines.iter().filter(|line| line.sku == *sku);
+            return lines.map(|line| line.quantity).sum();
+        }
+        let open = self.open_quantities();
+        let of_it = self.lines.iter().zip(open).filter(|(line, _)| line.sku == *sku);
+        of_it.map(|(_, open)| open).sum()
+    }
+
+    /// What was captured of its customer's money.
+    pub fn captured(&self) -> Amount {
+        let captured = self.fulfilments().iter().map(|it| it.captured.0);
+        Amount(captured.fold(0, i64::saturating_add))
+    }
+
+    /// What of its customer's money was held and is not captured or given back.
+    pub fn held(&self) -> Amount {
+        match self.state {
+            OrderState::Cancelled | OrderState::Rejected => Amount::ZERO,
+            _ if self.life.is_none() => self.total,
+            _ => {
+                let voided = self.cancellations().iter().map(|it| it.voided.0);
+                let voided = voided.fold(0, i64::saturating_add);
+                let gone = voided.saturating_add(self.captured().0);
+                Amount(self.total.0.saturating_sub(gone))
+            }
+        }
+    }
+
+    /// What became of its money.
+    pub fn payment(&self) -> Payment {
+        let captured = self.captured();
+        let never_held = || {
+            matches!(
+                self.rejection.as_deref(),
+                Some(
+                    Rejection::InsufficientCredit { .. }
+                        | Rejection::CurrencyMismatch { line: None, .. }
+                        | Rejection::CustomerNotFound { .. }
+                        | Rejection::Overflow { .. }
+                )
+            )
+        };
+        if self.state == OrderState::Rejected && never_held() {
+            return Payment {
+                state: PaymentState::Failed,
+                authorized: Amount::ZERO,
+                captured,
+                voided: Amount::ZERO,
+            };
+        }
+        let taken = captured.0.saturating_add(self.held().0);
+        let voided = Amount(self.total.0.saturating_sub(taken));
+        let state = match (captured.0 > 0, self.held().0 > 0) {
+            (true, true) => PaymentState::PartiallyCaptured,
+            (true, false) => PaymentState::Captured,
+            (false, true) => PaymentState::Authorized,
+            (false, false) => match self.state {
+                OrderState::Cancelled | OrderState::Rejected => PaymentState::Voided,
+                // It costs nothing.
+                OrderState::Pending | OrderState::Confirmed | OrderState::PartiallyFulfilled => {
+                    PaymentState::Authorized
+                }
+                OrderState::Fulfilled => PaymentState::Captured,
+            },
+        };
+        Payment {
+            state,
+            authorized: self.total,
+            captured,
+            voided,
+        }
+    }
+
+    /// Carries an event that comes after the confirmation into the order; `None` where it is none that fits.
+    pub(super) fn evolve_life(&mut self, event: &OrderEvent, at: Time) -> Option<()> {
+        let is_open = matches!(self.state, OrderState::Confirmed | OrderState::PartiallyFulfilled);
+        let version = self.version.next();
+        let stamp = |by: &Username| Stamp {
+            at,
+            version,
+            by: Some(by.clone()),
+        };
+        match event {
+            OrderEvent::Held { reason, note, by }
+                if is_open
+                    && self.holds().len() < HOLDS_MAX
+                    && self.active_holds().all(|hold| hold.reason != *reason) =>
+            {
+                self.life.get_or_insert_default().holds.push(Hold {
+                    reason: *reason,
+                    note: note.clone(),
+                    by: by.clone(),
+                    since: at,
+                    version,
+                    ended: None,
+                });
+            }
+            OrderEvent::HoldReleased { reason, by } if is_open => {
+                let holds = self.life.iter_mut().flat_map(|life| &mut life.holds);
+                let mut active = holds.filter(|hold| hold.is_active());
+                let hold = active.find(|hold| hold.reason == *reason)?;
+                hold.ended = Some(HoldEnd {
+                    at,
+                    version,
+                    by: Some(by.clone()),
+                });
+            }
+            OrderEvent::Shipped {
+                lines,
+                carrier,
+                tracking,
+                by,
+            } if is_open && self.is_settled() && self.active_holds().next().is_none() => {
+                self.are_open(lines)?;
+                let fulfilment = Fulfilment {
+                    lines: lines.clone(),
+                    carrier: carrier.clone(),
+                    tracking: tracking.clone(),
+                    captured: value(&self.lines, lines)?,
+                    shipped: stamp(by),
+                    delivered: None,
+                };
+                let consuming = skus_of(&self.lines, lines);
+                let life = self.life.get_or_insert_default();
+                if life.fulfilments.len() >= FULFILMENTS_MAX {
+                    return None;
+                }
+                life.fulfilments.push(fulfilment);
+                life.consuming = consuming;
+                self.state = derived_state(&self.lines, self.life.as_deref());
+            }
+            OrderEvent::Delivered { fulfilment, by } => {
+                let at = usize::try_from(*fulfilment).ok()?.checked_sub(1)?;
+                let fulfilment = self.life.as_mut()?.fulfilments.get_mut(at)?;
+                if fulfilment.delivered.is_some() {
+                    return None;
+                }
+                fulfilment.delivered = Some(stamp(by));
+            }
+            OrderEvent::LinesCancelled { lines, by } if is_open && self.is_settled() => {
+                self.are_open(lines)?;
+                let cancellation = LineCancellation {
+                    lines: lines.clone(),
+                    voided: value(&self.lines, lines)?,
+                    cancelled: Stamp {
+                        at,
+                        version,
+                        by: by.clone(),
+                    },
+                };
+                let mut life = self.life.clone().unwrap_or_default();
+                if life.cancellations.len() > FULFILMENTS_MAX {
+                    return None;
+                }
+                life.cancellations.push(cancellation);
+                let state = derived_state(&self.lines, Some(&life));
+                if state == OrderState::Cancelled {
+                    // That has an event of its own.
+                    return None;
+                }
+                self.life = Some(life);
+                self.state = state;
+                self.releasing = skus_of(&self.lines, lines);
+                if state == OrderState::Fulfilled {
+                    self.end_holds(at, version);
+                }
+            }
+            OrderEvent::Consumed if !self.consuming().is_empty() => {
+                self.life.as_mut()?.consuming = Box::default();
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Whether some quantities are each of a line of its own, in their order, and open.
+    fn are_open(&self, lines: &[LineQuantity]) -> Option<()> {
+        let open = self.open_quantities();
+        let is_sorted = lines.windows(2).all(|two| two[0].line < two[1].line);
+        let is_open = |it: &LineQuantity| {
+            let open = open.get(usize::from(it.line));
+            it.quantity.0 > 0 && open.is_some_and(|open| it.quantity <= *open)
+        };
+        (!lines.is_empty() && is_sorted && lines.iter().all(is_open)).then_some(())
+    }
+
+    /// There is nothing left to hold up.
+    pub(super) fn end_holds(&mut self, at: Time, version: Version) {
+        let end = HoldEnd {
+            at,
+            version,
+            by: None,
+        };
+        self.life
+            .iter_mut()
+            .flat_map(|life| &mut life.holds)
+            .filter(|hold| hold.is_active())
+            .for_each(|hold| hold.ended = Some(end.clone()));
+    }
+
+    /// Checks the invariants of what came after the confirmation.
+    pub(super) fn validate_life(&self) -> Result<(), Broken> {
+        let broken = |why| Err(Broken::new(self.id, why));
+        let is_live = matches!(
+            self.state,
+            OrderState::Confirmed | OrderState::PartiallyFulfilled | OrderState::Fulfilled
+        );
+        if is_live && derived_state(&self.lines, self.life.as_deref()) != self.state {
+            return broken("its state is not what follows from what was shipped and cancelled");
+        }
+        let Some(life) = &self.life else { return Ok(()) };
+        if life.is_empty() {
+            return broken("it has a life in which nothing happened");
+        }
+        if life.holds.len() > HOLDS_MAX {
+            return broken("it has had too many holds");
+        }
+        let may_be_held = matches!(self.state, OrderState::Confirmed | OrderState::PartiallyFulfilled);
+        if !may_be_held && self.active_holds().next().is_some() {
+            return broken("it is held, and there is nothing to hold up");
+        }
+        let is_twice = |hold: &Hold| self.active_holds().filter(|h| h.reason == hold.reason).count() > 1;
+        if self.active_holds().any(is_twice) {
+            return broken("it is held twice for one reason");
+        }
+        if life.fulfilments.len() > FULFILMENTS_MAX || life.cancellations.len() > FULFILMENTS_MAX + 1 {
+            return broken("it has too many shipments or cancellations");
+        }
+        if !life.fulfilments.is_empty() && !is_live {
+            return broken("something of it was shipped that it does not have");
+        }
+        let Quantities {
+            open,
+            fulfilled,
+            cancelled,
+        } = self.quantities();
+        for (i, line) in self.lines.iter().enumerate() {
+            let sum = i128::from(open[i].0) + i128::from(fulfilled[i].0) + i128::from(cancelled[i].0);
+            if open[i].0 < 0 || sum != i128::from(line.quantity.0) {
+                return broken("more of a line was shipped or cancelled than was ordered");
+            }
+        }
+        let of_lines = life.fulfilments.iter().map(|it| (&it.lines, it.captured));
+        let mut of_lines = of_lines.chain(life.cancellations.iter().map(|it| (&it.lines, it.voided)));
+        if !of_lines.all(|(lines, amount)| value(&self.lines, lines) == Some(amount)) {
+            return broken("what was captured or given back is not what it cost");
+        }
+        if self.held() < Amount::ZERO {
+            return broken("more was captured or given back than was held");
+        }
+        if !life.consuming.is_empty() && (life.fulfilments.is_empty() || !self.releasing.is_empty()) {
+            return broken("it takes stock that was not shipped, or while it gives some back");
+        }
+        let is_of_it = |sku: &Sku| self.lines.iter().any(|line| line.sku == *sku);
+        match life.consuming.iter().all(is_of_it) {
+            true => Ok(()),
+            false => broken("it takes stock of an item that it never wanted"),
+        }
+    }
+}

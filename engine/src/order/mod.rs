@@ -1,0 +1,421 @@
+//! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
+//! customer and its items; the answers come back as commands.
+
+mod command;
+mod deciding;
+mod life;
+mod lines;
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    Amount, Broken, Currency, CustomerId, Decision, OrderId, Quantity, Rejection, Sku, Time, Version,
+};
+
+pub use command::{Effect, OrderCommand, OrderEvent};
+pub use life::OrderLife;
+pub(crate) use life::derived_state;
+use lines::{FEW_LINES, check_lines, reserve_effects};
+pub use lines::{skus, total};
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrderState {
+    /// Its money is held and its stock is being reserved.
+    Pending,
+    /// Its money is held and its stock is reserved.
+    Confirmed,
+    /// Some of it was shipped, and some is still to be.
+    PartiallyFulfilled,
+    /// All of it was shipped that was not called off.
+    Fulfilled,
+    /// Was confirmed; holds nothing any more.
+    Cancelled,
+    /// Was refused; holds nothing.
+    Rejected,
+}
+
+impl fmt::Display for OrderState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "PENDING",
+            Self::Confirmed => "CONFIRMED",
+            Self::PartiallyFulfilled => "PARTIALLY_FULFILLED",
+            Self::Fulfilled => "FULFILLED",
+            Self::Cancelled => "CANCELLED",
+            Self::Rejected => "REJECTED",
+        })
+    }
+}
+
+/// One line of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The item.
+    pub sku: Sku,
+    /// How many: 1 to [`crate::money::QUANTITY_MAX`].
+    pub quantity: Quantity,
+    /// The price of one, 0 or more.
+    pub unit_price: Amount,
+}
+
+/// What a customer ordered, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// Whose it is.
+    pub customer: CustomerId,
+    /// Of all its amounts.
+    pub currency: Currency,
+    /// What was ordered: 1 to [`crate::LINES_MAX`] lines.
+    pub lines: Arc<[Line]>,
+    /// The sum of the lines.
+    pub total: Amount,
+    /// Where it stands.
+    pub state: OrderState,
+    /// Why it was refused.
+    pub rejection: Option<Box<Rejection>>,
+    /// The items that still hold a reservation which must be released.
+    pub releasing: Box<[Sku]>,
+    /// What came after it was confirmed; `None` while nothing has, as with nearly all orders.
+    pub life: Option<Box<OrderLife>>,
+    /// How many events made it.
+    pub version: Version,
+    /// When it was placed.
+    pub created: Time,
+    /// When it last changed.
+    pub updated: Time,
+}
+
+/// What an order (`None` before it is placed) makes of a command. Whoever asks has checked the shape of its lines:
+/// [`Order::create`] refuses others.
+///
+/// # Errors
+/// The rejection, where it does not.
+pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<OrderEvent>, Rejection> {
+    match (order, command) {
+        (
+            None,
+            OrderCommand::Place {
+                customer,
+                currency,
+                lines,
+            },
+        ) => {
+            let amount = total(lines)?;
+            let mut effects = Vec::with_capacity(1 + lines.len());
+            effects.push(Effect::HoldCredit {
+                customer: customer.clone(),
+                amount,
+            });
+            reserve_effects(*currency, lines, &mut effects);
+            Ok(Decision {
+                events: vec![placed(customer, *currency, lines)],
+                effects,
+            })
+        }
+        (
+            None,
+            OrderCommand::Refuse {
+                customer,
+                currency,
+                lines,
+                rejection,
+            },
+        ) => {
+            total(lines)?;
+            let rejected = OrderEvent::Rejected {
+                rejection: Box::new(rejection.clone()),
+                release: Box::default(),
+            };
+            Ok(Decision {
+                events: vec![placed(customer, *currency, lines), rejected],
+                effects: Vec::new(),
+            })
+        }
+        (Some(order), OrderCommand::Settle { answers }) => Ok(settle(order, answers)),
+        (Some(order), OrderCommand::Cancel { lines, by, expected }) => {
+            deciding::cancel(order, lines, by.as_ref(), *expected)
+        }
+        (Some(order), OrderCommand::Released) if !order.releasing.is_empty() => {
+            Ok(Decision::event(OrderEvent::Released))
+        }
+        (Some(order), OrderCommand::Consumed) if !order.consuming().is_empty() => {
+            Ok(Decision::event(OrderEvent::Consumed))
+        }
+        (
+            Some(order),
+            OrderCommand::Ship {
+                lines,
+                carrier,
+                tracking,
+                by,
+                expected,
+            },
+        ) => {
+            let shipping = deciding::Shipping {
+                lines,
+                carrier,
+                tracking,
+                by,
+            };
+            deciding::ship(order, &shipping, *expected)
+        }
+        (
+            Some(order),
+            OrderCommand::Deliver {
+                fulfilment,
+                by,
+                expected,
+            },
+        ) => deciding::deliver(order, *fulfilment, by, *expected),
+        (
+            Some(order),
+            OrderCommand::Hold {
+                reason,
+                note,
+                by,
+                expected,
+            },
+        ) => deciding::hold(order, *reason, note, by, *expected),
+        (Some(order), OrderCommand::ReleaseHold { reason, by, expected }) => {
+            deciding::release_hold(order, *reason, by, *expected)
+        }
+        // Each is a repeat of something that is done, or asked of an order that whoever asks has looked for.
+        (
+            Some(_),
+            OrderCommand::Released
+            | OrderCommand::Consumed
+            | OrderCommand::Place { .. }
+            | OrderCommand::Refuse { .. },
+        )
+        | (
+            None,
+            OrderCommand::Settle { .. }
+            | OrderCommand::Released
+            | OrderCommand::Consumed
+            | OrderCommand::Cancel { .. }
+            | OrderCommand::Ship { .. }
+            | OrderCommand::Deliver { .. }
+            | OrderCommand::Hold { .. }
+            | OrderCommand::ReleaseHold { .. },
+        ) => Ok(Decision::nothing()),
+    }
+}
+
+/// What an order still has to ask of others: what a new leader carries on with.
+pub fn open_effects(order: &Order) -> Vec<Effect> {
+    match order.state {
+        OrderState::Pending => {
+            let mut effects = Vec::with_capacity(order.lines.len());
+            reserve_effects(order.currency, &order.lines, &mut effects);
+            effects
+        }
+        _ => {
+            let release = order.releasing.iter().map(|sku| Effect::ReleaseStock {
+                sku: sku.clone(),
+                remaining: order.open_of(sku),
+            });
+            let consume = order.consuming().iter().map(|sku| Effect::ConsumeStock {
+                sku: sku.clone(),
+                remaining: order.open_of(sku),
+            });
+            release.chain(consume).collect()
+        }
+    }
+}
+
+fn placed(customer: &CustomerId, currency: Currency, lines: &Arc<[Line]>) -> OrderEvent {
+    OrderEvent::Placed {
+        customer: customer.clone(),
+        currency,
+        lines: lines.clone(),
+    }
+}
+
+fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<OrderEvent> {
+    if order.state != OrderState::Pending {
+        return Decision::nothing();
+    }
+    let refusal = answers
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().err())
+        .min_by_key(|r| r.line());
+    if refusal.is_none() && order.lines.len() <= FEW_LINES {
+        // As below, without sorting anything.
+        let is_answered = |line: &Line| answers.iter().any(|(sku, _)| *sku == line.sku);
+        return match order.lines.iter().all(is_answered) {
+            true => Decision::event(OrderEvent::Confirmed),
+            false => Decision::nothing(),
+        };
+    }
+    let mut by_sku: Vec<_> = answers.iter().map(|(sku, answer)| (sku, answer)).collect();
+    by_sku.sort_by_key(|(sku, _)| *sku);
+    let answer_of = |sku: &Sku| {
+        let found = by_sku.binary_search_by_key(&sku, |(sku, _)| *sku);
+        found.ok().map(|at| by_sku[at].1)
+    };
+    let skus = skus(&order.lines);
+    let Some(refusal) = refusal else {
+        // Nothing is confirmed that an item has not agreed to.
+        return match skus.iter().all(|sku| answer_of(sku).is_some()) {
+            true => Decision::event(OrderEvent::Confirmed),
+            false => Decision::nothing(),
+        };
+    };
+    let release: Box<[Sku]> = skus
+        .into_iter()
+        .filter(|sku| answer_of(sku).is_none_or(Result::is_ok))
+        .collect();
+    Decision {
+        events: vec![OrderEvent::Rejected {
+            rejection: Box::new(refusal.clone()),
+            release,
+        }],
+        effects: vec![Effect::ReleaseCredit {
+            customer: order.customer.clone(),
+            amount: order.total,
+        }],
+    }
+}
+
+fn check_version(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
+    match expected {
+        Some(version) if version != order.version => Err(Rejection::StaleEtag),
+        _ => Ok(()),
+    }
+}
+
+impl Order {
+    /// The order that its first event makes.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event is not `Placed`, or has lines that cannot be.
+    pub fn create(id: OrderId, event: &OrderEvent, at: Time) -> Result<Self, Broken> {
+        let OrderEvent::Placed {
+            customer,
+            currency,
+            lines,
+        } = event
+        else {
+            return Err(Broken::new(id, "its first event is not Placed"));
+        };
+        check_lines(lines).map_err(|why| Broken::new(id, why))?;
+        Ok(Self {
+            id,
+            customer: customer.clone(),
+            currency: *currency,
+            lines: lines.clone(),
+            total: total(lines).map_err(|_| Broken::new(id, "its total overflows"))?,
+            state: OrderState::Pending,
+            rejection: None,
+            releasing: Box::default(),
+            life: None,
+            version: Version(1),
+            created: at,
+            updated: at,
+        })
+    }
+
+    /// Carries a later event into the order.
+    ///
+    /// # Errors
+    /// [`Broken`] where the event does not fit; the order is as it was.
+    pub fn evolve(&mut self, event: &OrderEvent, at: Time) -> Result<(), Broken> {
+        match (self.state, event) {
+            (OrderState::Pending, OrderEvent::Confirmed) => self.state = OrderState::Confirmed,
+            (OrderState::Pending, OrderEvent::Rejected { rejection, release }) => {
+                self.state = OrderState::Rejected;
+                self.rejection = Some(rejection.clone());
+                self.releasing = release.clone();
+            }
+            (OrderState::Confirmed, OrderEvent::Cancelled) if self.is_settled() => {
+                let open = self.open_quantities();
+                let left = self.lines.iter().zip(open).filter(|(_, open)| open.0 > 0);
+                let left: Vec<Line> = left.map(|(line, _)| line.clone()).collect();
+                self.state = OrderState::Cancelled;
+                self.releasing = skus(&left).into();
+                self.end_holds(at, self.version.next());
+            }
+            (_, OrderEvent::Released) if self.state != OrderState::Pending && !self.releasing.is_empty() => {
+                self.releasing = Box::default();
+            }
+            _ => self
+                .evolve_life(event, at)
+                .ok_or_else(|| Broken::new(self.id, "an event does not fit its state"))?,
+        }
+        self.version = self.version.next();
+        // A confirmation only records what the reservations have made true already, so that it tells the same whenever it
+        // is recorded: see `confirmed`.
+        if *event != OrderEvent::Confirmed {
+            self.updated = at;
+        }
+        Ok(())
+    }
+
+    /// The order as its confirmation will make it, which is what it is from the moment at which it and all of its
+    /// reservations are committed: nothing can refuse it any more, and whoever decides for it next can only record that.
+    /// (The *parallel commit* of CockroachDB: a transaction whose record and whose writes are all there is committed,
+    /// before the record says so.) An order that is not pending stays as it is.
+    #[must_use]
+    pub fn confirmed(&self) -> Self {
+        let mut confirmed = self.clone();
+        if self.state == OrderState::Pending {
+            confirmed.state = OrderState::Confirmed;
+            confirmed.version = self.version.next();
+        }
+        confirmed
+    }
+
+    /// True when nothing is left to be asked of others.
+    pub fn is_settled(&self) -> bool {
+        self.state != OrderState::Pending && self.releasing.is_empty() && self.consuming().is_empty()
+    }
+
+    /// Whether the order wants an item to hold a reservation for it.
+    pub fn wants(&self, sku: &Sku) -> bool {
+        match self.state {
+            OrderState::Pending | OrderState::Confirmed if self.life.is_none() => {
+                self.lines.iter().any(|line| line.sku == *sku)
+            }
+            _ => self.open_of(sku).0 > 0,
+        }
+    }
+
+    /// Checks the invariants.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn validate(&self) -> Result<(), Broken> {
+        let broken = |why| Err(Broken::new(self.id, why));
+        if let Err(why) = check_lines(&self.lines) {
+            return broken(why);
+        }
+        if total(&self.lines) != Ok(self.total) {
+            return broken("its total is not the sum of its lines");
+        }
+        if self.rejection.is_some() != (self.state == OrderState::Rejected) {
+            return broken("it has a rejection and is not rejected, or the other way round");
+        }
+        let gives_back = match self.state {
+            OrderState::Pending => false,
+            OrderState::Cancelled | OrderState::Rejected => true,
+            _ => !self.cancellations().is_empty(),
+        };
+        if !self.releasing.is_empty() && !gives_back {
+            return broken("it releases stock that it still wants");
+        }
+        if !self
+            .releasing
+            .iter()
+            .all(|sku| self.lines.iter().any(|line| line.sku == *sku))
+        {
+            return broken("it releases stock of an item that it never wanted");
+        }
+        if self.version.0 == 0 {
+            return broken("its version is 0");
+        }
+        self.validate_life()
+    }
+}

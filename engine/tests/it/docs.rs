@@ -1,0 +1,456 @@
+//! `docs/order-states.md`, drawn from what the engine decides, so that it cannot say anything else.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use docket_engine::{
+    Amount, Effect, FulfilmentState, Item, ItemCommand, ItemEvent, Order, OrderId, OrderState, PaymentState,
+    Quantity, Time, item, order,
+};
+
+use crate::stage::{Ask, Stage, ask, sku};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/order-states.md");
+
+#[test]
+fn the_page_about_states_says_what_the_engine_decides() {
+    let page = page();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this test may be told to write the page"
+    )]
+    let is_to_write = std::env::var_os("DOCKET_WRITE_DOCS").is_some();
+    if is_to_write {
+        #[expect(clippy::disallowed_methods, reason = "and writes it then")]
+        std::fs::write(FILE, &page).unwrap();
+    }
+    #[expect(clippy::disallowed_methods, reason = "it is compared with the file")]
+    let found = std::fs::read_to_string(FILE).unwrap_or_default();
+    assert!(
+        found == page,
+        "docs/order-states.md is not what the engine does; run this with DOCKET_WRITE_DOCS=1 and look at what changes"
+    );
+}
+
+fn page() -> String {
+    [
+        HEAD.to_owned(),
+        states(),
+        tables(),
+        reservations(),
+        payments(),
+        fulfilments(),
+        regions(),
+    ]
+    .join("\n")
+}
+
+const HEAD: &str = "# The states of an order
+
+What an order is, what it can be asked, and what comes of it. Four things run side by side in one order: the order's own state, the
+reservations that its items hold for it, its payment, and its shipments.
+
+This page is drawn from the engine: a test compares it, and `DOCKET_WRITE_DOCS=1 cargo test -p docket-engine --test it docs` writes
+it anew. Do not edit it by hand.
+";
+
+/// A name that can stand alone in a diagram.
+fn node(stage: Option<OrderState>) -> String {
+    stage.map_or_else(|| "[*]".to_owned(), |state| state.to_string())
+}
+
+/// Arrows, with all that leads along each of them.
+#[derive(Default)]
+struct Diagram(BTreeMap<(usize, usize), (String, String, Vec<String>)>);
+
+impl Diagram {
+    /// `rank` says where in the diagram an arrow is written: so that it reads from the start to the end.
+    fn arrow(&mut self, rank: (usize, usize), from: String, to: String, label: &str) {
+        let (_, _, labels) = self.0.entry(rank).or_insert_with(|| (from, to, Vec::new()));
+        if !labels.iter().any(|known| known == label) {
+            labels.push(label.to_owned());
+        }
+    }
+
+    fn draw(&self) -> String {
+        let arrows = self
+            .0
+            .values()
+            .map(|(from, to, labels)| format!("    {from} --> {to} : {}\n", labels.join(" / ")));
+        format!("```mermaid\nstateDiagram-v2\n{}```\n", arrows.collect::<String>())
+    }
+}
+
+/// Every stage × every command that does something, with the order before and after.
+fn moves() -> impl Iterator<Item = (Stage, Ask, Option<Order>, Order)> {
+    let pairs = Stage::ALL
+        .into_iter()
+        .flat_map(|stage| Ask::ALL.map(|command| (stage, command)));
+    pairs.filter_map(|(stage, command)| {
+        let before = stage.order();
+        let mut after = before.clone();
+        let outcome = ask(&mut after, &command.command()).ok()?;
+        (!outcome.events.is_empty()).then(|| (stage, command, before, after.unwrap()))
+    })
+}
+
+fn states() -> String {
+    let mut diagram = Diagram::default();
+    let number = |state: Option<OrderState>| state.map_or(0, |state| state as usize + 1);
+    let open = |order: &Order| order.open_quantities();
+    for (_, command, before, after) in moves() {
+        let from = before.as_ref().map(|it| it.state);
+        // What leaves the state and all quantities as they are is in the tables.
+        if before.is_some_and(|it| it.state == after.state && open(&it) == open(&after)) {
+            continue;
+        }
+        let (from, to) = (from, Some(after.state));
+        diagram.arrow((number(from), number(to)), node(from), node(to), command.name());
+    }
+    let mut text = String::from("## The order\n\n");
+    text += &diagram.draw();
+    text += "
+| State | What it says |
+|---|---|
+";
+    for (state, says) in [
+        (
+            OrderState::Pending,
+            "Its money is held; its items are asked to reserve. Only the items' answers move it on.",
+        ),
+        (
+            OrderState::Confirmed,
+            "Its money is held and its stock is reserved. Nothing of it was shipped; some of it may be called off.",
+        ),
+        (
+            OrderState::PartiallyFulfilled,
+            "Some of it was shipped, and some is open.",
+        ),
+        (
+            OrderState::Fulfilled,
+            "Nothing is open: it was shipped, or what was not shipped is called off.",
+        ),
+        (
+            OrderState::Cancelled,
+            "All of it was called off before anything was shipped.",
+        ),
+        (
+            OrderState::Rejected,
+            "Its customer could not pay, or an item refused. It holds nothing.",
+        ),
+    ] {
+        writeln!(text, "| `{state}` | {says} |").unwrap();
+    }
+    text + "
+Of every line, what was ordered is open, shipped or called off; `CONFIRMED`, `PARTIALLY_FULFILLED` and `FULFILLED` follow from
+these quantities alone. An order that was refused has nothing open, shipped or called off.
+
+A hold is no state: a confirmed or partly shipped order may be held, for several reasons at a time. While one is active nothing is
+shipped; cancelling goes on, and holds end by themselves when nothing is open any more.
+
+While its items still give back or take off what the last step asked of them (*releasing*, *consuming*), an order can be held and
+its shipments can arrive, but nothing more is shipped or called off: `ORDER_PENDING`.
+"
+}
+
+/// What comes of a command, in a cell: the events in code, a refusal by its reason, a dash for nothing.
+fn cell(stage: Stage, command: Ask) -> String {
+    let mut order = stage.order();
+    match ask(&mut order, &command.command()) {
+        Err(rejection) => rejection.reason().to_owned(),
+        Ok(outcome) if outcome.events.is_empty() => "–".to_owned(),
+        Ok(outcome) => {
+            let events: Vec<_> = outcome.events.iter().map(ToString::to_string).collect();
+            format!("**{}**", events.join(", "))
+        }
+    }
+}
+
+fn table(commands: &[Ask]) -> String {
+    let names: Vec<_> = commands.iter().map(|command| command.name()).collect();
+    let mut text = format!(
+        "| | {} |\n|---|{}\n",
+        names.join(" | "),
+        "---|".repeat(commands.len())
+    );
+    for stage in Stage::ALL {
+        let cells: Vec<_> = commands.iter().map(|command| cell(stage, *command)).collect();
+        writeln!(text, "| {} | {} |", stage.name(), cells.join(" | ")).unwrap();
+    }
+    text
+}
+
+fn tables() -> String {
+    let asked = [
+        Ask::CancelAll,
+        Ask::CancelSome,
+        Ask::ShipAll,
+        Ask::ShipSome,
+        Ask::Hold,
+        Ask::ReleaseHold,
+    ];
+    let deliveries = [Ask::DeliverOnItsWay, Ask::DeliverArrived, Ask::DeliverMissing];
+    let told = [
+        Ask::Place,
+        Ask::Refuse,
+        Ask::SettleAgreed,
+        Ask::SettleRefused,
+        Ask::SettleEarly,
+        Ask::Released,
+        Ask::Consumed,
+    ];
+    assert_eq!(
+        asked.len() + deliveries.len() + told.len(),
+        Ask::ALL.len(),
+        "every command is shown"
+    );
+    format!(
+        "## What comes of each command in each state
+
+In bold what happens, as the feed of changes names it; in plain capitals why the command is refused; a dash where it changes
+nothing. Every command of a person may carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order
+does not have, or of which less is open, are refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`), and so is one shipment or partial
+cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for a cancellation of all that is left. In the table all shipments that
+there are but the first are on their way. *All* is also what names every line that is open, with all of it. (No command of a person reaches the order that is not there: it is `ORDER_NOT_FOUND`
+before the order is asked.)
+
+Commands of a person:
+
+{}
+{}
+Commands of the engine itself:
+
+{}",
+        table(&asked),
+        table(&deliveries),
+        table(&told),
+        most = docket_engine::FULFILMENTS_MAX,
+    )
+}
+
+/// An item of which an order has so many reserved.
+fn nut(reserved: Option<Quantity>) -> Item {
+    let created = ItemEvent::Created {
+        display_name: "Nut".into(),
+        currency: "EUR".parse().unwrap(),
+        unit_price: Amount(2),
+        on_hand: Quantity(9),
+    };
+    let mut item = Item::create(sku("nut"), &created, Time(1)).unwrap();
+    if let Some(quantity) = reserved {
+        let order = OrderId(1);
+        item.evolve(&ItemEvent::Reserved { order, quantity }, Time(2))
+            .unwrap();
+    }
+    item
+}
+
+fn reservations() -> String {
+    let order = OrderId(1);
+    let reserve = |quantity| ItemCommand::Reserve {
+        order,
+        currency: "EUR".parse().unwrap(),
+        lines: vec![item::ReserveLine {
+            line: 0,
+            quantity: Quantity(quantity),
+            unit_price: Amount(2),
+        }],
+    };
+    let release = |left| ItemCommand::Release {
+        order,
+        remaining: Quantity(left),
+    };
+    let consume = |left| ItemCommand::Consume {
+        order,
+        remaining: Quantity(left),
+    };
+    let commands = [
+        ("Reserve 5", reserve(5)),
+        ("Reserve 10", reserve(10)),
+        ("Release, 2 stay", release(2)),
+        ("Release, none stays", release(0)),
+        ("Consume, 2 stay", consume(2)),
+        ("Consume, none stays", consume(0)),
+    ];
+    let stages = [
+        ("NOT_RESERVED", None),
+        ("RESERVED", Some(Quantity(5))),
+        ("RESERVED", Some(Quantity(2))),
+    ];
+    let mut diagram = Diagram::default();
+    let mut rows = String::new();
+    for (from, reserved) in stages {
+        let many = reserved.map_or(0, |it| it.0);
+        write!(rows, "| {many} of 9 are reserved for it |").unwrap();
+        for (name, command) in &commands {
+            let decision = item::decide(&sku("nut"), Some(&nut(reserved)), reserved, command);
+            let events = match decision {
+                Err(rejection) => {
+                    write!(rows, " {} |", rejection.reason()).unwrap();
+                    continue;
+                }
+                Ok(decision) => decision.events,
+            };
+            let Some(event) = events.first() else {
+                rows += " – |";
+                continue;
+            };
+            let (what, gone) = match event {
+                ItemEvent::Reserved { quantity, .. } => ("RESERVED", quantity),
+                ItemEvent::Released { quantity, .. } => ("RELEASED", quantity),
+                ItemEvent::Consumed { quantity, .. } => ("CONSUMED", quantity),
+                other => panic!("{other:?}"),
+            };
+            write!(rows, " **{what} {gone}** |").unwrap();
+            let to = match event.reserved_after(reserved) {
+                None => "NOT_RESERVED",
+                Some(_) => "RESERVED",
+            };
+            let rank = |name: &str| usize::from(name == "RESERVED");
+            let label = name.replace(" 5", "").replace("2 stay", "some stay");
+            diagram.arrow((rank(from), rank(to)), from.to_owned(), to.to_owned(), &label);
+        }
+        rows += "\n";
+    }
+    let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
+    format!(
+        "## Reservations
+
+One per order and item: of several lines of one item, the sum. A refused or cancelled order releases, a shipped one consumes: the
+stock on hand falls with it. The item is told how many are to stay and not how many are to go, so that what it is told twice, or
+late, does nothing.
+
+{}
+| | {} |
+|---|{}
+{rows}",
+        diagram.draw(),
+        names.join(" | "),
+        "---|".repeat(names.len()),
+    )
+}
+
+fn payment_name(state: PaymentState) -> &'static str {
+    match state {
+        PaymentState::Authorized => "AUTHORIZED",
+        PaymentState::PartiallyCaptured => "PARTIALLY_CAPTURED",
+        PaymentState::Captured => "CAPTURED",
+        PaymentState::Voided => "VOIDED",
+        PaymentState::Failed => "FAILED",
+    }
+}
+
+fn payments() -> String {
+    let mut diagram = Diagram::default();
+    let number = |payment: Option<PaymentState>| payment.map_or(0, |it| it as usize + 1);
+    let name = |payment: Option<PaymentState>| payment.map_or("[*]", payment_name).to_owned();
+    for (_, command, before, after) in moves() {
+        let from = before.as_ref().map(|it| it.payment());
+        let to = after.payment();
+        if from == Some(to) {
+            continue;
+        }
+        let (from, to) = (from.map(|it| it.state), Some(to.state));
+        diagram.arrow((number(from), number(to)), name(from), name(to), command.name());
+    }
+    format!(
+        "## Payment
+
+What the order costs is held when it is placed (`AUTHORIZED`), taken with each shipment for what is in it, and given back with each
+cancellation for what is in that. Authorised = captured + voided + still held, always; the last shipment takes exactly the rest.
+What was captured is off the customer's balance, which falls below nothing where that was on credit.
+
+{}
+`CAPTURED` says that nothing is held any more and all that was not given back was taken; `VOIDED`, that all was given back; `FAILED`,
+that nothing was ever held. What costs nothing is `AUTHORIZED` until all of it was shipped or called off, and then `CAPTURED`, or `VOIDED` where nothing was shipped.
+",
+        diagram.draw()
+    )
+}
+
+fn fulfilments() -> String {
+    let name = |state: FulfilmentState| match state {
+        FulfilmentState::Shipped => "SHIPPED",
+        FulfilmentState::Delivered => "DELIVERED",
+    };
+    let mut diagram = Diagram::default();
+    for (_, command, before, after) in moves() {
+        for (i, shipment) in after.fulfilments().iter().enumerate() {
+            let was = before.as_ref().and_then(|it| it.fulfilments().get(i));
+            let (was, is) = (was.map(|it| it.state()), shipment.state());
+            if was == Some(is) {
+                continue;
+            }
+            let number = |state: Option<FulfilmentState>| state.map_or(0, |it| it as usize + 1);
+            let from = was.map_or("[*]", name).to_owned();
+            diagram.arrow(
+                (number(was), number(Some(is))),
+                from,
+                name(is).to_owned(),
+                // Of what has arrived, or was never sent, nothing comes.
+                command.name().trim_end_matches(", on its way"),
+            );
+        }
+    }
+    format!(
+        "## Shipments
+
+Each has its number within its order, from 1, its lines, its carrier and tracking code, what was captured for it, and when and by
+whom it was sent and said to have arrived. Arriving is told of each by itself, in any order, and changes nothing else.
+
+{}",
+        diagram.draw()
+    )
+}
+
+/// The four of them side by side, for an order of three nuts at 2, two bolts at 5, and one nut more at 2.
+fn regions() -> String {
+    let mut text = String::from(
+        "## Side by side
+
+An order of three nuts at 2, two bolts at 5, and a nut more at 2 on a line of its own. Where it was shipped from, there were two
+shipments before: a nut, and a bolt. *Some* is a nut of the first line.
+
+| | Payment | Captured | Given back | Held | Open | Asked of items | Shipments |
+|---|---|---|---|---|---|---|---|
+",
+    );
+    for stage in Stage::ALL {
+        let Some(order) = stage.order() else { continue };
+        let payment = order.payment();
+        let open: Vec<_> = order
+            .open_quantities()
+            .iter()
+            .map(|it| it.0.to_string())
+            .collect();
+        let asked = order::open_effects(&order)
+            .into_iter()
+            .map(|effect| match effect {
+                Effect::ReserveStock { sku, lines, .. } => {
+                    let many: Quantity = lines.iter().map(|it| it.quantity).sum();
+                    format!("{sku}: reserve {many}")
+                }
+                Effect::ReleaseStock { sku, remaining } => format!("{sku}: release, {remaining} stay"),
+                Effect::ConsumeStock { sku, remaining } => format!("{sku}: consume, {remaining} stay"),
+                other => panic!("{other:?}"),
+            });
+        let asked: Vec<_> = asked.collect();
+        writeln!(
+            text,
+            "| {} | `{}` | {} | {} | {} | {} | {} | {} |",
+            stage.name(),
+            payment_name(payment.state),
+            payment.captured,
+            payment.voided,
+            order.held(),
+            open.join(" + "),
+            if asked.is_empty() {
+                "–".to_owned()
+            } else {
+                asked.join("; ")
+            },
+            order.fulfilments().len(),
+        )
+        .unwrap();
+    }
+    text
+}

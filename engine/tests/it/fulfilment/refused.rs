@@ -1,0 +1,183 @@
+//! Events that nobody could have decided are refused, and leave the order as it was.
+
+use docket_engine::{FULFILMENTS_MAX, HoldReason, LineQuantity, Order, OrderEvent, Time};
+
+use crate::stage::{Stage, cancel, carry, some, user};
+
+fn shipped(lines: Box<[LineQuantity]>) -> OrderEvent {
+    OrderEvent::Shipped {
+        lines,
+        carrier: "Ape".into(),
+        tracking: "".into(),
+        by: user("shop"),
+    }
+}
+
+fn lines_cancelled(lines: Box<[LineQuantity]>) -> OrderEvent {
+    OrderEvent::LinesCancelled { lines, by: None }
+}
+
+fn delivered(fulfilment: u32) -> OrderEvent {
+    let by = user("shop");
+    OrderEvent::Delivered { fulfilment, by }
+}
+
+fn is_refused(order: &Order, event: &OrderEvent) -> bool {
+    let mut after = order.clone();
+    let refused = after.evolve(event, Time(9)).is_err();
+    match refused {
+        true => assert_eq!(after, *order, "{event:?} is refused and changes something"),
+        false => after.validate().unwrap(),
+    }
+    refused
+}
+
+/// Of these stages an event is taken, of all others it is refused.
+#[track_caller]
+fn check(event: &OrderEvent, taken: &[Stage]) {
+    for stage in Stage::ALL {
+        if let Some(order) = stage.order() {
+            assert_eq!(
+                is_refused(&order, event),
+                !taken.contains(&stage),
+                "{event:?} of {stage:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn each_event_is_taken_only_where_it_could_have_been_decided() {
+    use Stage::{
+        CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled, FulfilledConsuming,
+        FulfilledReleasing, Partly, PartlyConsuming, PartlyHeld, PartlyReleasing, Pending, RejectedReleasing,
+    };
+    let shipped_of = [
+        Partly,
+        PartlyHeld,
+        PartlyConsuming,
+        PartlyReleasing,
+        Fulfilled,
+        FulfilledConsuming,
+        FulfilledReleasing,
+    ];
+    // Not while it is held, nor while its items still do what was asked of them before.
+    check(&shipped(some(&[(0, 1)])), &[Confirmed, Partly]);
+    check(
+        &lines_cancelled(some(&[(0, 1)])),
+        &[Confirmed, ConfirmedHeld, Partly, PartlyHeld],
+    );
+    check(&OrderEvent::Cancelled, &[Confirmed, ConfirmedHeld]);
+    check(&OrderEvent::Confirmed, &[Pending]);
+    // The first shipment has arrived, the second has not, and there is no third but where all was shipped.
+    check(&delivered(2), &shipped_of);
+    check(&delivered(1), &[]);
+    check(&delivered(3), &[Fulfilled, FulfilledConsuming]);
+    check(&delivered(0), &[]);
+    check(&delivered(u32::MAX), &[]);
+    check(&OrderEvent::Consumed, &[PartlyConsuming, FulfilledConsuming]);
+    check(
+        &OrderEvent::Released,
+        &[
+            ConfirmedReleasing,
+            PartlyReleasing,
+            FulfilledReleasing,
+            CancelledReleasing,
+            RejectedReleasing,
+        ],
+    );
+    let held = OrderEvent::Held {
+        reason: HoldReason::Stock,
+        note: "".into(),
+        by: user("shop"),
+    };
+    check(
+        &held,
+        &[
+            Confirmed,
+            ConfirmedHeld,
+            ConfirmedReleasing,
+            Partly,
+            PartlyHeld,
+            PartlyConsuming,
+            PartlyReleasing,
+        ],
+    );
+}
+
+#[test]
+fn lines_that_cannot_be_meant_are_refused() {
+    // Open are three, two and one; and, where it was shipped from, two, one and one.
+    for (lines, of_confirmed, of_partly) in [
+        (&[][..], false, false),
+        (&[(0, 0)], false, false),
+        (&[(0, -1)], false, false),
+        (&[(0, i64::MIN)], false, false),
+        (&[(0, 2)], true, true),
+        (&[(0, 3)], true, false),
+        (&[(0, 4)], false, false),
+        (&[(0, i64::MAX)], false, false),
+        (&[(0, 1), (1, 1), (2, 1)], true, true),
+        (&[(0, 1), (2, 1)], true, true),
+        // Not in their order, or a line twice.
+        (&[(2, 1), (0, 1)], false, false),
+        (&[(0, 1), (0, 1)], false, false),
+        // One of them is too many, or not there.
+        (&[(0, 1), (1, 3)], false, false),
+        (&[(0, 1), (1, 0)], false, false),
+        (&[(0, 1), (3, 1)], false, false),
+        (&[(3, 1)], false, false),
+        (&[(u16::MAX, 1)], false, false),
+    ] {
+        for (stage, is_taken) in [(Stage::Confirmed, of_confirmed), (Stage::Partly, of_partly)] {
+            let order = stage.order().unwrap();
+            for event in [shipped(some(lines)), lines_cancelled(some(lines))] {
+                assert_eq!(is_refused(&order, &event), !is_taken, "{event:?} of {stage:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_called_off_altogether_before_anything_was_shipped_is_told_by_an_event_of_its_own() {
+    let all = lines_cancelled(some(&[(0, 3), (1, 2), (2, 1)]));
+    assert!(is_refused(&Stage::Confirmed.order().unwrap(), &all));
+    // Also where some of it was called off before.
+    let mut order = Stage::ConfirmedReleasing.order().unwrap();
+    order.evolve(&OrderEvent::Released, Time(9)).unwrap();
+    let rest = lines_cancelled(some(&[(0, 2), (1, 2), (2, 1)]));
+    assert!(is_refused(&order, &rest));
+    assert!(!is_refused(&order, &OrderEvent::Cancelled));
+    // Where something was shipped, it is the other way round.
+    let rest = lines_cancelled(some(&[(0, 2), (1, 1), (2, 1)]));
+    assert!(!is_refused(&Stage::Partly.order().unwrap(), &rest));
+}
+
+#[test]
+fn one_shipment_more_than_there_may_be_is_refused() {
+    let mut order = many();
+    for _ in 0..FULFILMENTS_MAX {
+        order.evolve(&shipped(some(&[(0, 1)])), Time(9)).unwrap();
+        order.evolve(&OrderEvent::Consumed, Time(9)).unwrap();
+    }
+    assert!(is_refused(&order, &shipped(some(&[(0, 1)]))));
+    assert!(!is_refused(&order, &lines_cancelled(some(&[(0, 1)]))));
+}
+
+#[test]
+fn two_cancellations_more_than_there_may_be_are_refused() {
+    // The one more is there for all that is left.
+    let mut order = many();
+    for _ in 0..=FULFILMENTS_MAX {
+        order.evolve(&lines_cancelled(some(&[(0, 1)])), Time(9)).unwrap();
+        order.evolve(&OrderEvent::Released, Time(9)).unwrap();
+    }
+    assert!(is_refused(&order, &lines_cancelled(some(&[(0, 1)]))));
+    let mut order = Some(order);
+    carry(&mut order, &cancel(&[]));
+}
+
+/// More than can be sent or called off piece by piece.
+fn many() -> Order {
+    super::bounds::confirmed(vec![crate::stage::line("nut", 1_000, 1)])
+}

@@ -1,0 +1,328 @@
+//! Every stage × every command.
+
+use docket_engine::{Effect, Order, OrderCommand, Version};
+
+use crate::stage::{
+    Ask, Outcome,
+    Stage::{
+        self, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled,
+        FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld,
+        PartlyReleasing, Pending, Rejected, RejectedReleasing, RejectedUnpaid,
+    },
+    ask,
+};
+
+const NOTHING: &str = "nothing";
+
+/// `SHIPPED; capture 2; consume nut to 3`.
+fn text(outcome: &Outcome) -> String {
+    if outcome.events.is_empty() {
+        assert_eq!(outcome.effects, [], "nothing happens, and others are asked");
+        return NOTHING.to_owned();
+    }
+    let events: Vec<_> = outcome.events.iter().map(ToString::to_string).collect();
+    let effects = outcome.effects.iter().map(|effect| match effect {
+        Effect::HoldCredit { customer, amount } => format!("hold {amount} of {customer}"),
+        Effect::ReleaseCredit { customer, amount } => format!("give {customer} {amount} back"),
+        Effect::CaptureCredit { customer, amount } => format!("capture {amount} of {customer}"),
+        Effect::ReserveStock { sku, lines, .. } => {
+            let lines = lines
+                .iter()
+                .map(|it| format!(" {}:{}@{}", it.line, it.quantity, it.unit_price));
+            format!("reserve {sku}{}", lines.collect::<String>())
+        }
+        Effect::ReleaseStock { sku, remaining } => format!("release {sku} to {remaining}"),
+        Effect::ConsumeStock { sku, remaining } => format!("consume {sku} to {remaining}"),
+    });
+    let effects = effects.map(|effect| format!("; {effect}"));
+    events.join(" ") + &effects.collect::<String>()
+}
+
+/// What comes of one command, of every stage once; a rejection as it is, with all that it says.
+#[track_caller]
+fn check(command: Ask, expected: &[(&[Stage], &str)]) {
+    let mut told: Vec<Stage> = expected
+        .iter()
+        .flat_map(|(stages, _)| stages.iter().copied())
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        Stage::ALL,
+        "{command:?} is told of every stage, and of each once"
+    );
+    for (stages, expected) in expected {
+        for stage in *stages {
+            let before = stage.order();
+            let mut after = before.clone();
+            let (found, changes) = match ask(&mut after, &command.command()) {
+                Ok(outcome) => (text(&outcome), !outcome.events.is_empty()),
+                Err(rejection) => (format!("{rejection:?}"), false),
+            };
+            assert_eq!(found, *expected, "{command:?} of {stage:?}");
+            let version = |order: &Option<Order>| order.as_ref().map_or(0, |it| it.version.0);
+            assert_eq!(changes, after != before, "{command:?} of {stage:?}");
+            assert_eq!(changes, version(&after) > version(&before));
+        }
+    }
+}
+
+/// What waits for others.
+const PENDING: &[Stage] = &[Pending, ConfirmedReleasing, PartlyConsuming, PartlyReleasing];
+const HELD: &[Stage] = &[ConfirmedHeld, PartlyHeld];
+const FULFILLED: &[Stage] = &[Fulfilled, FulfilledConsuming, FulfilledReleasing];
+const CANCELLED: &[Stage] = &[Cancelled, CancelledReleasing];
+const REJECTED: &[Stage] = &[Rejected, RejectedReleasing, RejectedUnpaid];
+/// Nothing was shipped of it.
+const UNSHIPPED: &[Stage] = &[
+    Pending,
+    Confirmed,
+    ConfirmedHeld,
+    ConfirmedReleasing,
+    Cancelled,
+    CancelledReleasing,
+    Rejected,
+    RejectedReleasing,
+    RejectedUnpaid,
+];
+const SHIPPED: &[Stage] = &[
+    Partly,
+    PartlyHeld,
+    PartlyConsuming,
+    PartlyReleasing,
+    Fulfilled,
+    FulfilledConsuming,
+    FulfilledReleasing,
+];
+/// It may be held, and is not.
+const HOLDABLE: &[Stage] = &[
+    Confirmed,
+    ConfirmedReleasing,
+    Partly,
+    PartlyConsuming,
+    PartlyReleasing,
+];
+
+fn all_but(but: &[Stage]) -> Vec<Stage> {
+    Stage::ALL
+        .into_iter()
+        .filter(|stage| !but.contains(stage))
+        .collect()
+}
+
+#[test]
+fn an_order_is_placed_or_refused_once() {
+    let there = all_but(&[NoOrder]);
+    check(
+        Ask::Place,
+        &[
+            (
+                &[NoOrder],
+                "PLACED; hold 18 of ada; reserve nut 0:3@2 2:1@2; reserve bolt 1:2@5",
+            ),
+            (&there, NOTHING),
+        ],
+    );
+    check(Ask::Refuse, &[(&[NoOrder], "PLACED REJECTED"), (&there, NOTHING)]);
+}
+
+#[test]
+fn only_a_pending_order_is_settled() {
+    let others = all_but(&[Pending]);
+    check(
+        Ask::SettleAgreed,
+        &[(&[Pending], "CONFIRMED"), (&others, NOTHING)],
+    );
+    check(
+        Ask::SettleRefused,
+        &[
+            (&[Pending], "REJECTED; give ada 18 back; release nut to 0"),
+            (&others, NOTHING),
+        ],
+    );
+    check(Ask::SettleEarly, &[(&Stage::ALL, NOTHING)]);
+}
+
+#[test]
+fn all_that_is_open_is_cancelled_when_nothing_is_under_way() {
+    check(
+        Ask::CancelAll,
+        &[
+            (&[NoOrder], NOTHING),
+            (PENDING, "OrderPending"),
+            (
+                &[Confirmed, ConfirmedHeld],
+                "CANCELLED; give ada 18 back; release nut to 0; release bolt to 0",
+            ),
+            (
+                &[Partly, PartlyHeld],
+                "LINES_CANCELLED; give ada 11 back; release nut to 0; release bolt to 0",
+            ),
+            (FULFILLED, "NotCancellable { state: Fulfilled }"),
+            (CANCELLED, NOTHING),
+            (REJECTED, "NotCancellable { state: Rejected }"),
+        ],
+    );
+}
+
+#[test]
+fn some_of_what_is_open_is_cancelled_when_nothing_is_under_way() {
+    check(
+        Ask::CancelSome,
+        &[
+            (&[NoOrder], NOTHING),
+            (PENDING, "OrderPending"),
+            (
+                &[Confirmed, ConfirmedHeld],
+                "LINES_CANCELLED; give ada 2 back; release nut to 3",
+            ),
+            (
+                &[Partly, PartlyHeld],
+                "LINES_CANCELLED; give ada 2 back; release nut to 2",
+            ),
+            (FULFILLED, "NotCancellable { state: Fulfilled }"),
+            // Nobody can call off some of what is called off altogether.
+            (CANCELLED, "NotCancellable { state: Cancelled }"),
+            (REJECTED, "NotCancellable { state: Rejected }"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_open_is_shipped_when_nothing_is_under_way_and_nothing_holds_it() {
+    let check = |command, of_confirmed, of_partly| {
+        check(
+            command,
+            &[
+                (&[NoOrder], NOTHING),
+                (PENDING, "OrderPending"),
+                (HELD, "OrderHeld { reason: Address }"),
+                (&[Confirmed], of_confirmed),
+                (&[Partly], of_partly),
+                (FULFILLED, "NotShippable { state: Fulfilled }"),
+                (CANCELLED, "NotShippable { state: Cancelled }"),
+                (REJECTED, "NotShippable { state: Rejected }"),
+            ],
+        );
+    };
+    check(
+        Ask::ShipAll,
+        "SHIPPED; capture 18 of ada; consume nut to 0; consume bolt to 0",
+        "SHIPPED; capture 11 of ada; consume nut to 0; consume bolt to 0",
+    );
+    check(
+        Ask::ShipSome,
+        "SHIPPED; capture 2 of ada; consume nut to 3",
+        "SHIPPED; capture 2 of ada; consume nut to 2",
+    );
+}
+
+#[test]
+fn what_was_sent_arrives_once() {
+    check(
+        Ask::DeliverOnItsWay,
+        &[
+            (&[NoOrder], NOTHING),
+            (UNSHIPPED, "FulfilmentNotFound { fulfilment: 2 }"),
+            (SHIPPED, "DELIVERED"),
+        ],
+    );
+    check(
+        Ask::DeliverArrived,
+        &[
+            (&[NoOrder], NOTHING),
+            (UNSHIPPED, "FulfilmentNotFound { fulfilment: 1 }"),
+            (SHIPPED, NOTHING),
+        ],
+    );
+    check(
+        Ask::DeliverMissing,
+        &[
+            (&[NoOrder], NOTHING),
+            (&all_but(&[NoOrder]), "FulfilmentNotFound { fulfilment: 9 }"),
+        ],
+    );
+}
+
+#[test]
+fn an_order_is_held_while_something_of_it_is_open() {
+    let check = |command, of_holdable, of_held| {
+        check(
+            command,
+            &[
+                (&[NoOrder], NOTHING),
+                (&[Pending], "OrderPending"),
+                (HOLDABLE, of_holdable),
+                (HELD, of_held),
+                (FULFILLED, "NotHoldable { state: Fulfilled }"),
+                (CANCELLED, "NotHoldable { state: Cancelled }"),
+                (REJECTED, "NotHoldable { state: Rejected }"),
+            ],
+        );
+    };
+    check(Ask::Hold, "HELD", "HoldExists { reason: Address }");
+    check(
+        Ask::ReleaseHold,
+        "HoldNotFound { reason: Address }",
+        "HOLD_RELEASED",
+    );
+}
+
+#[test]
+fn what_the_items_have_done_is_heard_once() {
+    let releasing = [
+        ConfirmedReleasing,
+        PartlyReleasing,
+        FulfilledReleasing,
+        CancelledReleasing,
+        RejectedReleasing,
+    ];
+    let consuming = [PartlyConsuming, FulfilledConsuming];
+    check(
+        Ask::Released,
+        &[(&releasing, "RELEASED"), (&all_but(&releasing), NOTHING)],
+    );
+    check(
+        Ask::Consumed,
+        &[(&consuming, "CONSUMED"), (&all_but(&consuming), NOTHING)],
+    );
+}
+
+/// The same command, only at a version. `None` where no etag comes with it.
+fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
+    let mut command = command;
+    match &mut command {
+        OrderCommand::Cancel { expected, .. }
+        | OrderCommand::Ship { expected, .. }
+        | OrderCommand::Deliver { expected, .. }
+        | OrderCommand::Hold { expected, .. }
+        | OrderCommand::ReleaseHold { expected, .. } => *expected = Some(version),
+        _ => return None,
+    }
+    Some(command)
+}
+
+#[test]
+fn a_stale_etag_is_refused_before_all_else_and_the_current_one_is_as_none() {
+    for stage in all_but(&[NoOrder]) {
+        let order = stage.order();
+        let version = order.as_ref().unwrap().version;
+        for command in Ask::ALL {
+            for stale in [0, version.0 - 1, version.0 + 1, u64::MAX] {
+                if let Some(stale) = at(command.command(), Version(stale)) {
+                    let refused = format!("{:?}", ask(&mut order.clone(), &stale));
+                    assert_eq!(refused, "Err(StaleEtag)", "{command:?} of {stage:?}");
+                }
+            }
+            if let Some(current) = at(command.command(), version) {
+                let with = ask(&mut order.clone(), &current);
+                let without = ask(&mut order.clone(), &command.command());
+                assert_eq!(
+                    format!("{with:?}"),
+                    format!("{without:?}"),
+                    "{command:?} of {stage:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Engine and model must be in the same state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use docket_engine::{
+    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, Sku, item::ReserveLine,
+    order,
+};
+
+use super::Run;
+use crate::model;
+
+impl Run {
+    /// Engine and model are in the same state, and nothing got lost in either.
+    pub(super) fn check(&self) {
+        self.world.check_conservation();
+        assert!(self.world.customers.keys().eq(self.model.customers.keys()));
+        for (id, is) in &self.world.customers {
+            let should = &self.model.customers[id];
+            assert_eq!((&*is.display_name, is.currency), (&*should.name, should.currency));
+            let numbers = [is.credit_limit, is.balance, is.held].map(|a| i128::from(a.0));
+            assert_eq!(
+                numbers,
+                [should.limit, should.balance, self.model.held(id)],
+                "{id}"
+            );
+            assert_eq!(
+                (is.version.0, is.revision),
+                (should.version, should.revision),
+                "{id}"
+            );
+        }
+        assert!(self.world.items.keys().eq(self.model.items.keys()));
+        for (sku, is) in &self.world.items {
+            let should = &self.model.items[sku];
+            assert_eq!((&*is.display_name, is.currency), (&*should.name, should.currency));
+            let numbers = [is.unit_price.0, is.on_hand.0, is.reserved.0].map(i128::from);
+            assert_eq!(
+                numbers,
+                [should.price, should.on_hand, self.model.reserved(sku)],
+                "{sku}"
+            );
+            assert_eq!(
+                (is.version.0, is.revision),
+                (should.version, should.revision),
+                "{sku}"
+            );
+        }
+        let reservations = self.world.reservations.iter();
+        let reservations = reservations.map(|((sku, id), many)| ((*id, sku.clone()), i128::from(many.0)));
+        assert_eq!(reservations.collect::<BTreeMap<_, _>>(), self.model.reservations);
+        assert!(self.world.orders.keys().eq(self.model.orders.keys()));
+        for (id, is) in &self.world.orders {
+            self.check_order(*id, is);
+        }
+    }
+
+    fn check_order(&self, id: OrderId, is: &Order) {
+        let should = &self.model.orders[&id];
+        assert_eq!((&is.customer, is.currency), (&should.customer, should.currency));
+        assert_eq!((*is.lines).to_vec(), should.lines);
+        assert_eq!(i128::from(is.total.0), model::cost(&should.lines));
+        assert_eq!((is.state, is.version.0), (should.state, should.version), "{id}");
+        assert_eq!(is.rejection.as_deref(), should.rejection.as_ref(), "{id}");
+        let releasing: BTreeSet<Sku> = is.releasing.iter().cloned().collect();
+        assert_eq!(releasing.len(), is.releasing.len(), "{id} releases an item twice");
+        assert_eq!(releasing, should.releasing, "{id}");
+
+        let consuming: BTreeSet<Sku> = is.consuming().iter().cloned().collect();
+        assert_eq!(consuming.len(), is.consuming().len(), "{id} takes an item twice");
+        assert_eq!(consuming, should.consuming, "{id}");
+        self.check_life(is, should);
+        self.check_payment(is, should);
+        check_effects(is, should);
+    }
+
+    fn check_life(&self, is: &Order, should: &model::Order) {
+        let id = is.id;
+        assert_eq!(wide(&is.open_quantities()), should.open, "{id}");
+        let gone: Vec<(i128, i128)> = wide(&is.fulfilled_quantities())
+            .into_iter()
+            .zip(wide(&is.cancelled_quantities()))
+            .collect();
+        // Of what was refused nobody called anything off.
+        assert_eq!(gone, should.gone, "{id}");
+        let holds: Vec<_> = is
+            .holds()
+            .iter()
+            .map(|hold| (hold.reason, hold.is_active()))
+            .collect();
+        assert_eq!(holds, should.holds, "{id}");
+        assert_eq!(is.cancellations().len(), should.cancellations, "{id}");
+        assert_eq!(is.fulfilments().len(), should.shipments.len(), "{id}");
+        for (is, (lines, has_arrived)) in is.fulfilments().iter().zip(&should.shipments) {
+            let sent: Vec<_> = is
+                .lines
+                .iter()
+                .map(|it| (it.line, i128::from(it.quantity.0)))
+                .collect();
+            assert_eq!(sent, *lines, "{id}");
+            assert_eq!(is.delivered.is_some(), *has_arrived, "{id}");
+            let state = match has_arrived {
+                true => FulfilmentState::Delivered,
+                false => FulfilmentState::Shipped,
+            };
+            assert_eq!(is.state(), state, "{id}");
+            let cost = should.cost_of(lines.iter().map(|(line, many)| (line, many)));
+            assert_eq!(i128::from(is.captured.0), cost, "{id}");
+        }
+    }
+
+    fn check_payment(&self, is: &Order, should: &model::Order) {
+        let payment = is.payment();
+        let (total, held, captured) = (model::cost(&should.lines), should.held(), should.captured());
+        let (authorized, voided) = match self.unpaid.contains(&is.id) {
+            true => (0, 0),
+            false => (total, total - held - captured),
+        };
+        let is_over = matches!(should.state, OrderState::Cancelled | OrderState::Rejected);
+        let state = match should.state {
+            _ if self.unpaid.contains(&is.id) => PaymentState::Failed,
+            _ if is_over => PaymentState::Voided,
+            // Also where that is nothing.
+            OrderState::Fulfilled => PaymentState::Captured,
+            // What is left to be sent may cost nothing.
+            _ if captured > 0 && held == 0 => PaymentState::Captured,
+            _ if captured > 0 => PaymentState::PartiallyCaptured,
+            _ => PaymentState::Authorized,
+        };
+        assert_eq!(payment.state, state, "{}", is.id);
+        let amounts = [payment.authorized, payment.captured, payment.voided].map(|it| i128::from(it.0));
+        assert_eq!(amounts, [authorized, captured, voided], "{}", is.id);
+    }
+}
+
+fn wide(quantities: &[Quantity]) -> Vec<i128> {
+    quantities.iter().map(|it| it.0.into()).collect()
+}
+
+/// What a step asks of an item: to reserve for lines, or how many are to stay after a release or a consumption.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    Reserve(Vec<ReserveLine>),
+    Release(i128),
+    Consume(i128),
+}
+
+fn check_effects(is: &Order, should: &model::Order) {
+    let id = is.id;
+    let mut open = BTreeMap::new();
+    for effect in order::open_effects(is) {
+        let (sku, asked) = match effect {
+            Effect::ReserveStock { sku, currency, lines } => {
+                assert_eq!(currency, should.currency);
+                (sku, Asked::Reserve(lines))
+            }
+            Effect::ReleaseStock { sku, remaining } => (sku, Asked::Release(remaining.0.into())),
+            Effect::ConsumeStock { sku, remaining } => (sku, Asked::Consume(remaining.0.into())),
+            other => panic!("{other:?} is never open"),
+        };
+        assert_eq!(open.insert(sku, asked), None, "{id} asks an item twice");
+    }
+    let mut expected: BTreeMap<Sku, Asked> = BTreeMap::new();
+    if should.state == OrderState::Pending {
+        let mut by_item: BTreeMap<Sku, Vec<ReserveLine>> = BTreeMap::new();
+        for (line, ordered) in (0..).zip(&should.lines) {
+            by_item.entry(ordered.sku.clone()).or_default().push(ReserveLine {
+                line,
+                quantity: ordered.quantity,
+                unit_price: ordered.unit_price,
+            });
+        }
+        expected.extend(
+            by_item
+                .into_iter()
+                .map(|(sku, lines)| (sku, Asked::Reserve(lines))),
+        );
+    }
+    let left = |sku: &Sku| should.open_of(sku);
+    expected.extend(
+        should
+            .releasing
+            .iter()
+            .map(|sku| (sku.clone(), Asked::Release(left(sku)))),
+    );
+    expected.extend(
+        should
+            .consuming
+            .iter()
+            .map(|sku| (sku.clone(), Asked::Consume(left(sku)))),
+    );
+    assert_eq!(open, expected, "{id}");
+}

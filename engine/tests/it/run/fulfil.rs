@@ -1,0 +1,289 @@
+//! What becomes of an order that is confirmed.
+
+use docket_engine::{
+    Amount, CustomerCommand, Effect, HoldReason, ItemCommand, LineQuantity, OrderCommand, OrderId,
+    OrderState, Quantity, Sku, Version, access::Username, order,
+};
+use proptest::sample::Index;
+
+use super::{Run, changed, pick};
+use crate::ops::{Etag, Meant, Portion};
+
+fn shop() -> Username {
+    Username::new("shop").unwrap()
+}
+
+/// As a command has them.
+fn named(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
+    let named = lines.iter().map(|&(line, many)| LineQuantity {
+        line,
+        quantity: Quantity(many),
+    });
+    named.collect()
+}
+
+impl Run {
+    fn version(&self, id: OrderId, etag: Etag) -> Option<u64> {
+        pick(etag, Some(self.model.orders[&id].version))
+    }
+
+    /// Which lines are meant, as the model sees the order, in the order in which they were drawn.
+    fn resolve(&self, id: OrderId, meant: &Meant) -> Vec<(u16, i64)> {
+        let order = &self.model.orders[&id];
+        let mut lines: Vec<(u16, i64)> = Vec::new();
+        for (line, portion) in meant {
+            let line = line.map_or(order.lines.len(), |line| line.index(order.lines.len()));
+            let open = order.open.get(line).copied().unwrap_or(0);
+            let many = match portion {
+                Portion::One => 1,
+                Portion::Half => open / 2,
+                Portion::All => open,
+                Portion::Beyond => open + 1,
+            };
+            let many = i64::try_from(many.max(1)).unwrap();
+            if lines.iter().all(|(other, _)| usize::from(*other) != line) {
+                lines.push((line as u16, many));
+            }
+        }
+        lines
+    }
+
+    pub(super) fn ship(&mut self, id: OrderId, meant: &Meant, etag: Etag) {
+        let lines = self.resolve(id, meant);
+        let expected = self.version(id, etag);
+        let ship = OrderCommand::Ship {
+            lines: named(&lines),
+            carrier: "Ape".into(),
+            tracking: format!("{}", lines.len()).into(),
+            by: shop(),
+            expected: expected.map(Version),
+        };
+        let (before, held) = (self.model.orders[&id].state, self.model.orders[&id].held());
+        let answer = self.world.ask_order(id, &ship);
+        let model = self.model.ship(id, &lines, expected);
+        let engine = match answer {
+            Ok((events, effects)) => {
+                assert_eq!(events, 1, "a shipment is always a new one");
+                let order = &self.model.orders[&id];
+                let (order, capture) = (id, Amount(i64::try_from(held - order.held()).unwrap()));
+                let customer = self.model.orders[&id].customer.clone();
+                let effect = Effect::CaptureCredit {
+                    customer: customer.clone(),
+                    amount: capture,
+                };
+                assert_eq!(effects, [effect]);
+                let capture = CustomerCommand::Capture {
+                    order,
+                    amount: capture,
+                };
+                assert_eq!(changed(self.world.ask_customer(&customer, &capture)), Ok(true));
+                if self.model.customers[&customer].balance < 0 {
+                    self.reach("sent on credit");
+                }
+                self.next_step(id);
+                self.reach(format!("{before} to {}, shipped", self.model.orders[&id].state));
+                Ok(true)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        self.same("Ship", engine, model);
+    }
+
+    pub(super) fn cancel(&mut self, id: OrderId, meant: &Meant, etag: Etag) {
+        let lines = self.resolve(id, meant);
+        let expected = self.version(id, etag);
+        let cancel = OrderCommand::Cancel {
+            lines: named(&lines),
+            by: (lines.len() > 1).then(shop),
+            expected: expected.map(Version),
+        };
+        let (before, held) = (self.model.orders[&id].state, self.model.orders[&id].held());
+        let was_held = self.model.orders[&id].holds.iter().any(|(_, holds)| *holds);
+        let answer = self.world.ask_order(id, &cancel);
+        let model = match lines.is_empty() {
+            true => self.model.cancel(id, expected),
+            false => self.model.cancel_lines(id, &lines, expected),
+        };
+        let engine = match answer {
+            Ok((events, effects)) if events > 0 => {
+                let given_back = held - self.model.orders[&id].held();
+                self.give_back(id, given_back, &effects);
+                self.next_step(id);
+                match (before, self.model.orders[&id].state) {
+                    (OrderState::Confirmed, OrderState::Cancelled) => self.reach("CONFIRMED to CANCELLED"),
+                    (_, after) => self.reach(format!("{before} to {after}, lines cancelled")),
+                }
+                if was_held {
+                    self.reach(format!("{} out of a hold", self.model.orders[&id].state));
+                }
+                Ok(true)
+            }
+            other => {
+                if other.is_ok() {
+                    self.reach("Cancel again");
+                }
+                changed(other)
+            }
+        };
+        self.same("Cancel", engine, model);
+    }
+
+    /// Checks that an order gives so much back, and does with its customer what its shard does in the same record.
+    pub(super) fn give_back(&mut self, id: OrderId, amount: i128, effects: &[Effect]) {
+        let amount = Amount(i64::try_from(amount).unwrap());
+        let customer = self.model.orders[&id].customer.clone();
+        let release = Effect::ReleaseCredit {
+            customer: customer.clone(),
+            amount,
+        };
+        assert_eq!(effects, [release]);
+        let release = CustomerCommand::Release { order: id, amount };
+        assert_eq!(changed(self.world.ask_customer(&customer, &release)), Ok(true));
+    }
+
+    /// What the items did before was done for another step.
+    fn next_step(&mut self, id: OrderId) {
+        self.told.entry(id).or_default().done.clear();
+    }
+
+    pub(super) fn arrive(&mut self, id: OrderId, fulfilment: &Index, etag: Etag) {
+        let sent = self.model.orders[&id].shipments.len();
+        let fulfilment = fulfilment.index(sent + 2) as u32;
+        let expected = self.version(id, etag);
+        let deliver = OrderCommand::Deliver {
+            fulfilment,
+            by: shop(),
+            expected: expected.map(Version),
+        };
+        let engine = changed(self.world.ask_order(id, &deliver));
+        let model = self.model.deliver(id, fulfilment, expected);
+        match model {
+            Ok(true) => self.reach("a shipment arrives"),
+            Ok(false) => self.reach("Deliver again"),
+            Err(_) => {}
+        }
+        self.same("Deliver", engine, model);
+    }
+
+    pub(super) fn hold(&mut self, id: OrderId, reason: usize, etag: Etag) {
+        let reason = HoldReason::ALL[reason];
+        let expected = self.version(id, etag);
+        let hold = OrderCommand::Hold {
+            reason,
+            note: "look".into(),
+            by: shop(),
+            expected: expected.map(Version),
+        };
+        let engine = changed(self.world.ask_order(id, &hold));
+        let model = self.model.hold(id, reason, expected);
+        if model.is_ok() {
+            self.reach(format!("{} is held", self.model.orders[&id].state));
+        }
+        self.same("Hold", engine, model);
+    }
+
+    pub(super) fn release_hold(&mut self, id: OrderId, reason: usize, etag: Etag) {
+        let reason = HoldReason::ALL[reason];
+        let expected = self.version(id, etag);
+        let release = OrderCommand::ReleaseHold {
+            reason,
+            by: shop(),
+            expected: expected.map(Version),
+        };
+        let engine = changed(self.world.ask_order(id, &release));
+        let model = self.model.release_hold(id, reason, expected);
+        if model.is_ok() {
+            self.reach(format!("{} is held no longer", self.model.orders[&id].state));
+        }
+        self.same("ReleaseHold", engine, model);
+    }
+
+    /// An item hears how much stays reserved, and whether it gives the rest back or takes it off its stock. True where it
+    /// did something.
+    pub(super) fn reduce(&mut self, id: OrderId, sku: &Sku, remaining: Quantity, is_sent: bool) -> bool {
+        let (order, left) = (id, i128::from(remaining.0));
+        let (what, command, model) = match is_sent {
+            true => (
+                "Consume",
+                ItemCommand::Consume { order, remaining },
+                self.model.consume(id, sku, left),
+            ),
+            false => (
+                "Release",
+                ItemCommand::Release { order, remaining },
+                match left == self.model.orders[&id].open_of(sku) {
+                    true => self.model.release(id, sku),
+                    false => self.model.reduce(id, sku, left) > 0,
+                },
+            ),
+        };
+        let engine = changed(self.world.ask_item(sku, &command));
+        match model {
+            true if remaining > Quantity::ZERO => self.reach(format!("{what} of some of a reservation")),
+            true => {}
+            false => self.reach(format!("{what} again")),
+        }
+        self.same(what, engine, Ok(model));
+        model
+    }
+
+    /// Late: what an item did for an order already reaches it again, whatever came after.
+    pub(super) fn echo(&mut self, id: OrderId, effect: &Index) {
+        let sent = self.sent.get(&id).map_or(&[][..], |sent| sent);
+        if sent.is_empty() {
+            return;
+        }
+        let effect = sent[effect.index(sent.len())].clone();
+        let is_old = !order::open_effects(&self.world.orders[&id]).contains(&effect);
+        let (what, did) = match &effect {
+            // An item remembers a reservation only while it is there: who delivers must not be that late.
+            Effect::ReserveStock { sku, .. } if !self.model.reservations.contains_key(&(id, sku.clone())) => {
+                return;
+            }
+            Effect::ReserveStock { sku, currency, lines } => {
+                let reserve = ItemCommand::Reserve {
+                    order: id,
+                    currency: *currency,
+                    lines: lines.clone(),
+                };
+                let did = changed(self.world.ask_item(sku, &reserve));
+                ("Reserve", did.unwrap())
+            }
+            Effect::ReleaseStock { sku, remaining } => ("Release", self.reduce(id, sku, *remaining, false)),
+            Effect::ConsumeStock { sku, remaining } => ("Consume", self.reduce(id, sku, *remaining, true)),
+            other => panic!("{other:?} is not asked of an item"),
+        };
+        assert!(!did, "{effect:?} of {id} was done twice");
+        if is_old {
+            self.reach(format!("{what} of an older step"));
+        }
+    }
+
+    pub(super) fn released(&mut self, id: OrderId) {
+        let releasing = &self.model.orders[&id].releasing;
+        if !releasing.is_subset(&self.told.entry(id).or_default().done) {
+            return;
+        }
+        let (events, effects) = self.world.ask_order(id, &OrderCommand::Released).unwrap();
+        let released = self.model.released(id);
+        assert_eq!((events, effects), (usize::from(released), Vec::new()));
+        match released {
+            false => self.reach("Released again"),
+            true => self.reach(format!("{}, all released", self.model.orders[&id].state)),
+        }
+    }
+
+    pub(super) fn consumed(&mut self, id: OrderId) {
+        let consuming = &self.model.orders[&id].consuming;
+        if !consuming.is_subset(&self.told.entry(id).or_default().done) {
+            return;
+        }
+        let (events, effects) = self.world.ask_order(id, &OrderCommand::Consumed).unwrap();
+        let consumed = self.model.consumed(id);
+        assert_eq!((events, effects), (usize::from(consumed), Vec::new()));
+        match consumed {
+            false => self.reach("Consumed again"),
+            true => self.reach(format!("{}, all consumed", self.model.orders[&id].state)),
+        }
+    }
+}
