@@ -250,6 +250,6 @@ mod tests {
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(8), None);
+        assert_eq!(ChangeKind::from_number(12), None);
     }
 }

@@ -178,9 +178,9 @@ const NEGATIVE_PRICE: &str = "its price is negative";
 /// has checked: [`Item::create`] and [`Item::evolve`] refuse the events of one that nobody has. `reservation` is what the
 /// order that the command names has reserved of it; `None` for other commands.
 ///
-/// A reservation is remembered only while it is there: a repeat of `Reserve` that arrives after the `Release` reserves
-/// anew. Whoever delivers must not let the one overtake the other, or must give back what no order wants
-/// ([`crate::Order::wants`]).
+/// A reservation is remembered only while it is there: a repeat of `Reserve` that arrives after the `Release`, or after the
+/// `Consume`, reserves anew. Whoever delivers must not let the one overtake the other, or must give back what no order wants
+/// ([`crate::Order::wants`]) before a repeat of `Consume` can come behind it.
 ///
 /// # Errors
 /// The rejection, where it does not.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Effect, Order, OrderEvent, OrderState, check_version, life::value};
 use crate::{
-    Decision, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, LineQuantity, Rejection, Version, access::Username,
+    Decision, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, LineQuantity, Quantity, Rejection, Version,
+    access::Username,
 };
 
 pub(super) fn hold(
@@ -65,13 +66,21 @@ fn wanted(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>, 
             .map(|(&quantity, line)| LineQuantity { line, quantity })
             .collect());
     }
-    let mut lines: Box<[LineQuantity]> = lines.into();
+    let mut lines = lines.to_vec();
     lines.sort_unstable();
+    // A line that is named twice is meant twice.
+    lines.dedup_by(|more, of_line| {
+        let is_same = more.line == of_line.line;
+        if is_same {
+            of_line.quantity = Quantity(of_line.quantity.0.saturating_add(more.quantity.0));
+        }
+        is_same
+    });
     for &LineQuantity { line, quantity } in &lines {
         let open = *open
             .get(usize::from(line))
             .ok_or(Rejection::LineNotFound { line })?;
-        if quantity > open {
+        if quantity > open || quantity.0 < 1 {
             return Err(Rejection::QuantityNotOpen {
                 line,
                 wanted: quantity,
@@ -79,7 +88,7 @@ fn wanted(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>, 
             });
         }
     }
-    Ok(lines)
+    Ok(lines.into())
 }
 
 /// What a shipment is made of.

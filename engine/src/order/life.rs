@@ -1,6 +1,6 @@
 //! What comes after an order was confirmed: it is held, shipped and delivered, and what was not shipped is called off.
 //!
-//! Of every line, ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
+//! Of every line of an order that was confirmed, ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
 //! what is cancelled was given back. The order's state follows from these ([`derived_state`]).
 
 use super::{Line, Order, OrderEvent, OrderState, skus};
@@ -338,11 +338,13 @@ impl Order {
                     },
                 };
                 let mut life = self.life.clone().unwrap_or_default();
-                if life.cancellations.len() > FULFILMENTS_MAX {
-                    return None;
-                }
+                let count = life.cancellations.len();
                 life.cancellations.push(cancellation);
                 let state = derived_state(&self.lines, Some(&life));
+                // One more than there may be, where it ends the order.
+                if count > FULFILMENTS_MAX || count == FULFILMENTS_MAX && state != OrderState::Fulfilled {
+                    return None;
+                }
                 if state == OrderState::Cancelled {
                     // That has an event of its own.
                     return None;

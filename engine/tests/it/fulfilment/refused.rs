@@ -165,16 +165,21 @@ fn one_shipment_more_than_there_may_be_is_refused() {
 }
 
 #[test]
-fn two_cancellations_more_than_there_may_be_are_refused() {
-    // The one more is there for all that is left.
-    let mut order = many();
-    for _ in 0..=FULFILMENTS_MAX {
-        order.evolve(&lines_cancelled(some(&[(0, 1)])), Time(9)).unwrap();
-        order.evolve(&OrderEvent::Released, Time(9)).unwrap();
+fn one_cancellation_more_than_there_may_be_is_refused_unless_it_is_of_all_that_is_left() {
+    for ships in [false, true] {
+        let mut order = many();
+        if ships {
+            order.evolve(&shipped(some(&[(0, 1)])), Time(9)).unwrap();
+            order.evolve(&OrderEvent::Consumed, Time(9)).unwrap();
+        }
+        for _ in 0..FULFILMENTS_MAX {
+            order.evolve(&lines_cancelled(some(&[(0, 1)])), Time(9)).unwrap();
+            order.evolve(&OrderEvent::Released, Time(9)).unwrap();
+        }
+        assert!(is_refused(&order, &lines_cancelled(some(&[(0, 1)]))));
+        let mut order = Some(order);
+        carry(&mut order, &cancel(&[]));
     }
-    assert!(is_refused(&order, &lines_cancelled(some(&[(0, 1)]))));
-    let mut order = Some(order);
-    carry(&mut order, &cancel(&[]));
 }
 
 /// More than can be sent or called off piece by piece.
