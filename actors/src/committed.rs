@@ -17,7 +17,7 @@ use dashmap::DashMap;
 use docket_cluster::planted;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
-    OrderEvent, OrderId, OrderLife, OrderState, Record, Request, Sku, Time, Unchanged, Version,
+    OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
 use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE};
 use parking_lot::RwLock;
@@ -34,6 +34,7 @@ use crate::{
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
+    weight::{bytes_of_life, hold_bytes, lines_bytes},
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -83,29 +84,10 @@ fn life_bytes(event: &OrderEvent) -> u64 {
             ..
         } => lines_bytes(lines.len()) + (carrier.len() + tracking.len()) as u64,
         OrderEvent::LinesCancelled { lines, .. } => lines_bytes(lines.len()),
+        OrderEvent::ReturnRequested { lines, note, .. } => 2 * lines_bytes(lines.len()) + note.len() as u64,
+        OrderEvent::Refunded { note, .. } => hold_bytes(note),
         _ => 0,
     }
-}
-
-/// Roughly the bytes of a hold, and of its end.
-fn hold_bytes(note: &str) -> u64 {
-    80 + note.len() as u64
-}
-
-/// Roughly the bytes of a shipment, with its arrival, or of a cancellation, of so many lines.
-fn lines_bytes(lines: usize) -> u64 {
-    80 + 8 * lines as u64
-}
-
-/// Roughly the bytes of all that came after an order was confirmed.
-fn bytes_of_life(life: &OrderLife) -> u64 {
-    let holds = life.holds.iter().map(|hold| hold_bytes(&hold.note));
-    let fulfilments = life
-        .fulfilments
-        .iter()
-        .map(|it| lines_bytes(it.lines.len()) + (it.carrier.len() + it.tracking.len()) as u64);
-    let cancellations = life.cancellations.iter().map(|it| lines_bytes(it.lines.len()));
-    holds.chain(fulfilments).chain(cancellations).sum()
 }
 
 /// What stands for a request that is being remembered. Another with the same mark is looked at once more, for nothing.

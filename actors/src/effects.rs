@@ -9,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use docket_engine::{Customer, Item, LineQuantity, Order, OrderLife, OrderState, Stamp};
+use docket_engine::{Customer, Item, LineQuantity, Order, OrderLife, OrderState, ReturnStep, Stamp};
 
 /// 2⁶⁴ divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -144,6 +144,25 @@ impl Hash {
         }
         for sku in &life.consuming {
             self.text(sku.as_str());
+        }
+        for found in &life.returns {
+            self.lines(&found.lines).text(&found.note).stamp(&found.requested);
+            for (step, stamp) in &found.steps {
+                self.number(step.leads_to().number().into()).stamp(stamp);
+                match step {
+                    ReturnStep::Decline { note } => self.text(note),
+                    ReturnStep::Receive { restock } => self.number(u64::from(*restock)),
+                    ReturnStep::Approve | ReturnStep::Close => self,
+                };
+            }
+        }
+        for refund in &life.refunds {
+            self.number(refund.amount.0 as u64)
+                .text(&refund.note)
+                .stamp(&refund.refunded);
+        }
+        for (number, sku) in &life.restocking {
+            self.number((*number).into()).text(sku.as_str());
         }
     }
 

@@ -44,6 +44,7 @@ mod shard;
 mod shop;
 mod snapshot;
 mod uneven;
+mod weight;
 
 pub use admission::AdmissionLimits;
 pub use call::{Call, CallError};

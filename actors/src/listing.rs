@@ -11,7 +11,10 @@ use std::sync::Arc;
 
 use docket_engine::{CustomerId, Order, OrderId, OrderState};
 
-use crate::committed::Committed;
+use crate::{
+    committed::Committed,
+    weight::{ORDERS_BYTES_MAX, weight},
+};
 
 /// The most orders that are looked at for one page. A page that ends there may be shorter than asked for, or empty, and
 /// says where to go on.
@@ -39,6 +42,25 @@ pub struct OrderPage {
     pub orders: Vec<Arc<Order>>,
     /// Where the next page begins: what to ask for as [`ListOrders::before`]. `None` at the end.
     pub next: Option<OrderId>,
+}
+
+impl OrderPage {
+    /// The page as far as an answer has room for it: at least one order.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        let mut bytes = 0;
+        let passes = |order: &Arc<Order>| {
+            bytes += weight(order);
+            bytes > ORDERS_BYTES_MAX
+        };
+        if let Some(last) = self.orders.iter().position(passes)
+            && last + 1 < self.orders.len()
+        {
+            self.orders.truncate(last + 1);
+            self.next = self.orders.last().map(|order| order.id);
+        }
+        self
+    }
 }
 
 /// Makes of an order as it is stored what it is shown as.

@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
-use docket_engine::{Decider, OrderId, OrderState, Record, Rejection, Request};
+use docket_engine::{Decider, OrderId, OrderState, Record, Rejection, Request, Version};
 use futures::{StreamExt, stream::FuturesOrdered};
 use metrics::Counter;
 use tokio::{
@@ -115,7 +115,7 @@ impl After {
                 reply,
                 settled,
             } => {
-                let counter = settled.and(Some(shard.settled().of(&reply)));
+                let counter = settled.and_then(|_| shard.settled().of(&reply));
                 let mut callers = callers.into_iter();
                 if let Some(last) = callers.next_back() {
                     callers.for_each(|caller| caller.answer(reply.clone()));
@@ -193,6 +193,9 @@ impl After {
     }
 }
 
+/// The version of an order that was confirmed, and nothing since.
+const CONFIRMED: Version = Version(2);
+
 /// How many orders were settled, by outcome. (To look a counter up costs more than to count.)
 pub(crate) struct SettledCounters {
     confirmed: Counter,
@@ -213,12 +216,13 @@ impl Default for SettledCounters {
 }
 
 impl SettledCounters {
-    /// Where an order belongs that was settled so.
-    fn of(&self, reply: &Reply) -> &Counter {
+    /// Where an order belongs that was settled so. It is counted once: what it was shipped or cancelled in part does not settle it.
+    fn of(&self, reply: &Reply) -> Option<&Counter> {
         match reply {
-            Reply::Order(order) if order.state == OrderState::Cancelled => &self.cancelled,
-            Reply::Order(_) => &self.confirmed,
-            _ => &self.rejected,
+            Reply::Order(order) if order.state == OrderState::Cancelled => Some(&self.cancelled),
+            Reply::Order(order) if order.version > CONFIRMED => None,
+            Reply::Order(_) => Some(&self.confirmed),
+            _ => Some(&self.rejected),
         }
     }
 }

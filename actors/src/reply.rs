@@ -131,6 +131,8 @@ pub(crate) enum Step {
     Release(Sku),
     /// An item to take what was shipped off its stock.
     Consume(Sku),
+    /// An item to take what came back on its stock.
+    Restock(Sku),
 }
 
 /// Why a step was not done.

@@ -5,10 +5,11 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
-    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
-    place_orders_response,
+    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
+    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
+    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
+    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    order_service_server::OrderService, place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -204,6 +205,33 @@ impl OrderService for Service {
         &self,
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn cancel_order_lines(
+        &self,
+        _: Request<CancelOrderLinesRequest>,
+    ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn resolve_return(&self, _: Request<ResolveReturnRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn receive_return(&self, _: Request<ReceiveReturnRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn close_return(&self, _: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
         other()
     }
 

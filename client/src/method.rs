@@ -45,6 +45,18 @@ methods! {
     LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
     CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    CANCEL_ORDER_LINES: "OrderService/CancelOrderLines", CancelOrderLinesRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    REQUEST_RETURN: "OrderService/RequestReturn", RequestReturnRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    RESOLVE_RETURN: "OrderService/ResolveReturn", ResolveReturnRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    RECEIVE_RETURN: "OrderService/ReceiveReturn", ReceiveReturnRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    CLOSE_RETURN: "OrderService/CloseReturn", CloseReturnRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    REFUND_ORDER: "OrderService/RefundOrder", RefundOrderRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     SHIP_ORDER: "OrderService/ShipOrder", ShipOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     DELIVER_FULFILMENT: "OrderService/DeliverFulfilment", DeliverFulfilmentRequest => Order,

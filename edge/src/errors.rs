@@ -298,6 +298,12 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
+        | R::NotReturnable { .. }
+        | R::QuantityNotReturnable { .. }
+        | R::ReturnNotFound { .. }
+        | R::ReturnNotOpen { .. }
+        | R::TooManyReturns
+        | R::RefundTooLarge { .. }
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         R::ItemFailed { .. } => Code::Internal,
@@ -384,7 +390,10 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
                 ("available", available.to_string()),
             ]
         }
-        R::NotCancellable { state } | R::NotHoldable { state } | R::NotShippable { state } => {
+        R::NotCancellable { state }
+        | R::NotHoldable { state }
+        | R::NotShippable { state }
+        | R::NotReturnable { state } => {
             vec![("state", state.to_string())]
         }
         R::HoldExists { reason } | R::HoldNotFound { reason } | R::OrderHeld { reason } => {
@@ -397,6 +406,25 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
             ("open", open.to_string()),
         ],
         R::FulfilmentNotFound { fulfilment } => vec![("fulfilment", fulfilment.to_string())],
+        R::QuantityNotReturnable {
+            line,
+            wanted,
+            returnable,
+        } => vec![
+            ("line", line.to_string()),
+            ("wanted", wanted.to_string()),
+            ("returnable", returnable.to_string()),
+        ],
+        R::ReturnNotFound { number } => vec![("return", number.to_string())],
+        R::ReturnNotOpen { number, state } => {
+            vec![("return", number.to_string()), ("state", state.to_string())]
+        }
+        R::RefundTooLarge { wanted, refundable } => {
+            vec![
+                ("wanted", wanted.to_string()),
+                ("refundable", refundable.to_string()),
+            ]
+        }
         R::StockReserved {
             on_hand,
             reserved,

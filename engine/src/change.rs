@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Order, OrderEvent, OrderState, Time, Version, order::derived_state};
+use crate::{Order, OrderEvent, OrderState, ReturnStep, Time, Version, order::derived_state};
 
 /// Which of its events changed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,11 +30,25 @@ pub enum ChangeKind {
     LinesCancelled,
     /// Every item has taken what was sent off its stock.
     Consumed,
+    /// Some of what was shipped is to come back.
+    ReturnRequested,
+    /// A return may be sent.
+    ReturnApproved,
+    /// A return may not be sent.
+    ReturnDeclined,
+    /// A return has arrived.
+    ReturnReceived,
+    /// Nothing more comes of a return.
+    ReturnClosed,
+    /// Every item of a return is back on its stock.
+    Restocked,
+    /// Some of what was captured was given back.
+    Refunded,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -46,6 +60,13 @@ impl ChangeKind {
         Self::Delivered,
         Self::LinesCancelled,
         Self::Consumed,
+        Self::ReturnRequested,
+        Self::ReturnApproved,
+        Self::ReturnDeclined,
+        Self::ReturnReceived,
+        Self::ReturnClosed,
+        Self::Restocked,
+        Self::Refunded,
     ];
 
     /// Which kind an event is of.
@@ -62,6 +83,15 @@ impl ChangeKind {
             OrderEvent::Delivered { .. } => Self::Delivered,
             OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
             OrderEvent::Consumed => Self::Consumed,
+            OrderEvent::ReturnRequested { .. } => Self::ReturnRequested,
+            OrderEvent::ReturnMoved { step, .. } => match step {
+                ReturnStep::Approve => Self::ReturnApproved,
+                ReturnStep::Decline { .. } => Self::ReturnDeclined,
+                ReturnStep::Receive { .. } => Self::ReturnReceived,
+                ReturnStep::Close => Self::ReturnClosed,
+            },
+            OrderEvent::Restocked => Self::Restocked,
+            OrderEvent::Refunded { .. } => Self::Refunded,
         }
     }
 
@@ -79,6 +109,13 @@ impl ChangeKind {
             Self::Delivered => 9,
             Self::LinesCancelled => 10,
             Self::Consumed => 11,
+            Self::ReturnRequested => 12,
+            Self::ReturnApproved => 13,
+            Self::ReturnDeclined => 14,
+            Self::ReturnReceived => 15,
+            Self::ReturnClosed => 16,
+            Self::Restocked => 17,
+            Self::Refunded => 18,
         }
     }
 
@@ -104,6 +141,13 @@ impl fmt::Display for ChangeKind {
             Self::Delivered => "DELIVERED",
             Self::LinesCancelled => "LINES_CANCELLED",
             Self::Consumed => "CONSUMED",
+            Self::ReturnRequested => "RETURN_REQUESTED",
+            Self::ReturnApproved => "RETURN_APPROVED",
+            Self::ReturnDeclined => "RETURN_DECLINED",
+            Self::ReturnReceived => "RETURN_RECEIVED",
+            Self::ReturnClosed => "RETURN_CLOSED",
+            Self::Restocked => "RESTOCKED",
+            Self::Refunded => "REFUNDED",
         })
     }
 }
@@ -250,6 +294,6 @@ mod tests {
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(12), None);
+        assert_eq!(ChangeKind::from_number(19), None);
     }
 }

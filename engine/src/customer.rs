@@ -75,6 +75,13 @@ pub enum CustomerCommand {
         /// This much of what it holds.
         amount: Amount,
     },
+    /// Give some of what was taken for an order back, in one record with the order's own event.
+    Refund {
+        /// The order.
+        order: OrderId,
+        /// This much.
+        amount: Amount,
+    },
     /// Take some of what an order holds: it was sent. In one record with the order's own event, as `Release`.
     Capture {
         /// The order.
@@ -117,6 +124,13 @@ pub enum CustomerEvent {
     },
     /// An order holds it no longer.
     Released {
+        /// The order.
+        order: OrderId,
+        /// This much.
+        amount: Amount,
+    },
+    /// What was taken for an order was given back.
+    Refunded {
         /// The order.
         order: OrderId,
         /// This much.
@@ -223,6 +237,16 @@ pub fn decide(
             order: *order,
             amount: *amount,
         })),
+        CustomerCommand::Refund { order, amount } => {
+            customer
+                .balance
+                .plus(*amount)
+                .ok_or(Rejection::Overflow { line: None })?;
+            Ok(Decision::event(CustomerEvent::Refunded {
+                order: *order,
+                amount: *amount,
+            }))
+        }
         CustomerCommand::Capture { order, amount } => Ok(Decision::event(CustomerEvent::Captured {
             order: *order,
             amount: *amount,
@@ -292,9 +316,12 @@ impl Customer {
             CustomerEvent::Held { amount, .. }
             | CustomerEvent::Released { amount, .. }
             | CustomerEvent::Captured { amount, .. }
+            | CustomerEvent::Refunded { amount, .. }
                 if *amount < Amount::ZERO =>
             {
-                return Err(broken("it holds, releases or captures less than nothing"));
+                return Err(broken(
+                    "it holds, releases, captures or refunds less than nothing",
+                ));
             }
             CustomerEvent::Held { amount, .. } => {
                 self.held = self
@@ -306,6 +333,11 @@ impl Customer {
             CustomerEvent::Released { amount, .. } => {
                 let held = self.held.minus(*amount).filter(|held| *held >= Amount::ZERO);
                 self.held = held.ok_or_else(|| broken("it releases more than it holds"))?;
+                false
+            }
+            CustomerEvent::Refunded { amount, .. } => {
+                let balance = self.balance.plus(*amount);
+                self.balance = balance.ok_or_else(|| broken("its balance overflows"))?;
                 false
             }
             CustomerEvent::Captured { amount, .. } => {

@@ -97,13 +97,17 @@ pub enum PaymentState {
     PartiallyCaptured,
     /// All that was not given back was taken.
     Captured,
-    /// All of it was given back.
+    /// Some of what was taken was given back.
+    PartiallyRefunded,
+    /// All that was taken was given back, and nothing is held.
+    Refunded,
+    /// All of it was given back untaken.
     Voided,
     /// There was not enough, or the customer could not be asked for it.
     Failed,
 }
 
-/// What became of an order's money: authorised = captured + voided + outstanding.
+/// What became of an order's money: authorised = captured + voided + outstanding, and refunded ≤ captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payment {
     /// Where it stands.
@@ -114,6 +118,8 @@ pub struct Payment {
     pub captured: Amount,
     /// What was given back of that, untaken.
     pub voided: Amount,
+    /// What was given back of what was captured.
+    pub refunded: Amount,
 }
 
 impl Payment {

@@ -96,6 +96,13 @@ pub enum ItemCommand {
         /// So many stay reserved; 0 or more.
         remaining: Quantity,
     },
+    /// Take what an order's customer has sent back on the stock. Whoever asks sees to it that it is done once.
+    Restock {
+        /// The order.
+        order: OrderId,
+        /// 1 or more.
+        quantity: Quantity,
+    },
 }
 
 /// What happened to an item.
@@ -145,6 +152,13 @@ pub enum ItemEvent {
         /// This many.
         quantity: Quantity,
     },
+    /// What an order was sent has come back.
+    Restocked {
+        /// The order.
+        order: OrderId,
+        /// This many.
+        quantity: Quantity,
+    },
 }
 
 impl ItemEvent {
@@ -157,7 +171,9 @@ impl ItemEvent {
         match self {
             Self::Reserved { quantity, .. } => Some(*quantity),
             Self::Released { quantity, .. } | Self::Consumed { quantity, .. } => left(*quantity),
-            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } => before,
+            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } | Self::Restocked { .. } => {
+                before
+            }
         }
     }
 
@@ -167,7 +183,9 @@ impl ItemEvent {
             Self::Reserved { order, .. } | Self::Released { order, .. } | Self::Consumed { order, .. } => {
                 Some(*order)
             }
-            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } => None,
+            Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } | Self::Restocked { .. } => {
+                None
+            }
         }
     }
 }
@@ -208,10 +226,12 @@ pub fn decide(
                 sku: sku.clone(),
             }),
             ItemCommand::Release { .. } | ItemCommand::Consume { .. } => Ok(Decision::nothing()),
-            ItemCommand::Update { .. } | ItemCommand::Adjust { .. } => Err(Rejection::ItemNotFound {
-                line: None,
-                sku: sku.clone(),
-            }),
+            ItemCommand::Update { .. } | ItemCommand::Adjust { .. } | ItemCommand::Restock { .. } => {
+                Err(Rejection::ItemNotFound {
+                    line: None,
+                    sku: sku.clone(),
+                })
+            }
         };
     };
     match command {
@@ -268,6 +288,15 @@ pub fn decide(
             }),
             None => Decision::nothing(),
         }),
+        ItemCommand::Restock { order, quantity } => {
+            item.on_hand
+                .plus(*quantity)
+                .ok_or(Rejection::Overflow { line: None })?;
+            Ok(Decision::event(ItemEvent::Restocked {
+                order: *order,
+                quantity: *quantity,
+            }))
+        }
         ItemCommand::Consume { order, remaining } => Ok(match beyond(reservation, *remaining) {
             Some(quantity) => Decision::event(ItemEvent::Consumed {
                 order: *order,
@@ -381,9 +410,12 @@ impl Item {
             ItemEvent::Reserved { quantity, .. }
             | ItemEvent::Released { quantity, .. }
             | ItemEvent::Consumed { quantity, .. }
+            | ItemEvent::Restocked { quantity, .. }
                 if *quantity <= Quantity::ZERO =>
             {
-                return Err(broken("it reserves, releases or consumes nothing, or less"));
+                return Err(broken(
+                    "it reserves, releases, consumes or restocks nothing, or less",
+                ));
             }
             ItemEvent::Reserved { quantity, .. } => {
                 let reserved = self
@@ -399,6 +431,11 @@ impl Item {
                     .minus(*quantity)
                     .filter(|reserved| *reserved >= Quantity::ZERO);
                 self.reserved = reserved.ok_or_else(|| broken("it releases more than is reserved"))?;
+                false
+            }
+            ItemEvent::Restocked { quantity, .. } => {
+                let on_hand = self.on_hand.plus(*quantity);
+                self.on_hand = on_hand.ok_or_else(|| broken("its stock overflows"))?;
                 false
             }
             ItemEvent::Consumed { quantity, .. } => {

@@ -17,6 +17,7 @@
 //!
 //! What is shipped is taken off its item's stock, and its share of the money that the order holds is captured; what is cancelled, refused
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
+//! What was shipped may come back, and its money with it ([`returns`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -34,6 +35,7 @@ pub mod money;
 pub mod order;
 pub mod record;
 pub mod rejection;
+pub mod returns;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
@@ -48,6 +50,7 @@ pub use money::{Amount, Currency, Quantity, Time};
 pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState};
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
+pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
 
 /// The most lines that one order may have.
 pub const LINES_MAX: usize = 100;

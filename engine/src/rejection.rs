@@ -1,7 +1,8 @@
 //! Domain answers that are not what was hoped for.
 
 use crate::{
-    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity, Sku,
+    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity,
+    RETURNS_MAX, ReturnState, Sku,
 };
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
@@ -164,6 +165,47 @@ pub enum Rejection {
         /// Its number, from 1.
         fulfilment: u32,
     },
+    /// Nothing of an order in this state can be sent back: nothing was shipped, or all of it is in returns.
+    #[error("of an order that is {state} nothing can be returned")]
+    NotReturnable {
+        /// The order's state.
+        state: OrderState,
+    },
+    /// Less of a line was shipped, and is in no return, than was to be sent back.
+    #[error("of line {} {returnable} can be returned, {wanted} were wanted", line + 1)]
+    QuantityNotReturnable {
+        /// The line, from 0.
+        line: u16,
+        /// How many were wanted.
+        wanted: Quantity,
+        /// How many were shipped and are in no return.
+        returnable: Quantity,
+    },
+    /// The order has no such return.
+    #[error("the order has no return {number}")]
+    ReturnNotFound {
+        /// Its number, from 1.
+        number: u32,
+    },
+    /// A return that stands there cannot come to what was asked.
+    #[error("return {number} is {state}, from which that does not follow")]
+    ReturnNotOpen {
+        /// Its number, from 1.
+        number: u32,
+        /// Where it stands.
+        state: ReturnState,
+    },
+    /// The order was returned, or refunded, too often.
+    #[error("the order was returned or refunded {RETURNS_MAX} times, which is as often as one may be")]
+    TooManyReturns,
+    /// Less was captured, and not given back, than was to be refunded.
+    #[error("{refundable} can be refunded, not {wanted} (minor units)")]
+    RefundTooLarge {
+        /// How much was wanted.
+        wanted: Amount,
+        /// What was captured and not refunded.
+        refundable: Amount,
+    },
     /// Stock would fall below what orders have reserved.
     #[error("{on_hand} are on hand and {reserved} of them are reserved: the stock cannot fall by {wanted}")]
     StockReserved {
@@ -220,6 +262,12 @@ impl Rejection {
             Self::QuantityNotOpen { .. } => "QUANTITY_NOT_OPEN",
             Self::TooManyFulfilments => "TOO_MANY_FULFILMENTS",
             Self::FulfilmentNotFound { .. } => "FULFILMENT_NOT_FOUND",
+            Self::NotReturnable { .. } => "NOT_RETURNABLE",
+            Self::QuantityNotReturnable { .. } => "QUANTITY_NOT_RETURNABLE",
+            Self::ReturnNotFound { .. } => "RETURN_NOT_FOUND",
+            Self::ReturnNotOpen { .. } => "RETURN_NOT_OPEN",
+            Self::TooManyReturns => "TOO_MANY_RETURNS",
+            Self::RefundTooLarge { .. } => "REFUND_TOO_LARGE",
             Self::StockReserved { .. } => "STOCK_RESERVED",
             Self::BalanceHeld { .. } => "BALANCE_HELD",
             Self::ItemFailed { .. } => "ITEM_FAILED",
@@ -236,6 +284,7 @@ impl Rejection {
             | Self::InsufficientStock { line, .. }
             | Self::LineNotFound { line }
             | Self::QuantityNotOpen { line, .. }
+            | Self::QuantityNotReturnable { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
             _ => None,
         }
@@ -258,15 +307,20 @@ impl Rejection {
             | Self::NotShippable { .. }
             | Self::OrderHeld { .. }
             | Self::TooManyFulfilments
+            | Self::NotReturnable { .. }
+            | Self::TooManyReturns
             | Self::TooManyHolds => "name".into(),
             Self::FulfilmentNotFound { .. } => "fulfilment".into(),
+            Self::ReturnNotFound { .. } | Self::ReturnNotOpen { .. } => "return_number".into(),
+            Self::RefundTooLarge { .. } => "amount".into(),
             Self::HoldExists { .. } | Self::HoldNotFound { .. } => "reason".into(),
             Self::CurrencyMismatch { line: None, .. } => "currency_code".into(),
             Self::InsufficientCredit { .. }
             | Self::Overflow { line: None }
             // Their line is the order's, and not the request's.
             | Self::LineNotFound { .. }
-            | Self::QuantityNotOpen { .. } => "lines".into(),
+            | Self::QuantityNotOpen { .. }
+            | Self::QuantityNotReturnable { .. } => "lines".into(),
             Self::Overflow { line: Some(line) } => format!("lines[{line}]"),
             Self::ItemNotFound { line: Some(line), .. }
             | Self::CurrencyMismatch { line: Some(line), .. }

@@ -10,8 +10,8 @@ use prost::Message as _;
 
 use crate::{
     api::show::{
-        fulfilments_to_proto, has_moved, hold_to_proto, line_amount, payment_to_proto, rejection_to_proto,
-        state_to_proto, timestamp,
+        fulfilments_to_proto, has_moved, hold_to_proto, line_amount, payment_to_proto, refund_to_proto,
+        rejection_to_proto, returns_to_proto, state_to_proto, timestamp,
     },
     v1, wire,
 };
@@ -107,6 +107,13 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
     wire::nested(out, 12, |out| payment.encode_raw(out));
     for fulfilment in fulfilments_to_proto(order) {
         wire::nested(out, 13, |out| fulfilment.encode_raw(out));
+    }
+    for found in returns_to_proto(order) {
+        wire::nested(out, 14, |out| found.encode_raw(out));
+    }
+    for refund in order.refunds() {
+        let refund = refund_to_proto(refund);
+        wire::nested(out, 15, |out| refund.encode_raw(out));
     }
 }
 

@@ -32,6 +32,12 @@ const ORDER_LINES_CANCELLED: u32 = 22;
 const ORDER_CONSUMED: u32 = 23;
 const CREDIT_CAPTURED: u32 = 24;
 const STOCK_CONSUMED: u32 = 25;
+const ORDER_RETURN_REQUESTED: u32 = 26;
+const ORDER_RETURN_MOVED: u32 = 27;
+const ORDER_RESTOCKED: u32 = 28;
+const ORDER_REFUNDED: u32 = 29;
+const CREDIT_REFUNDED: u32 = 30;
+const STOCK_RESTOCKED: u32 = 31;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -95,6 +101,29 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_DELIVERED => order_delivered(field),
         ORDER_LINES_CANCELLED => order_lines_cancelled(field),
         ORDER_CONSUMED => only_order("OrderConsumed", field, OrderEvent::Consumed),
+        ORDER_RETURN_REQUESTED => order_return_requested(field),
+        ORDER_RETURN_MOVED => order_return_moved(field),
+        ORDER_RESTOCKED => only_order("OrderRestocked", field, OrderEvent::Restocked),
+        ORDER_REFUNDED => order_refunded(field),
+        CREDIT_REFUNDED => {
+            let (id, order, amount) = for_order("CreditRefunded", field)?;
+            let event = CustomerEvent::Refunded {
+                order,
+                amount: Amount(amount),
+            };
+            Ok(Fact::Customer(
+                parts::customer_id("CreditRefunded", id, ids)?,
+                event,
+            ))
+        }
+        STOCK_RESTOCKED => {
+            let (sku, order, quantity) = for_order("StockRestocked", field)?;
+            let event = ItemEvent::Restocked {
+                order,
+                quantity: Quantity(quantity),
+            };
+            Ok(Fact::Item(parts::sku("StockRestocked", sku, ids)?, event))
+        }
         CREDIT_CAPTURED => {
             let (id, order, amount) = for_order("CreditCaptured", field)?;
             let event = CustomerEvent::Captured {
@@ -131,6 +160,10 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::Delivered { .. } => ORDER_DELIVERED,
         OrderEvent::LinesCancelled { .. } => ORDER_LINES_CANCELLED,
         OrderEvent::Consumed => ORDER_CONSUMED,
+        OrderEvent::ReturnRequested { .. } => ORDER_RETURN_REQUESTED,
+        OrderEvent::ReturnMoved { .. } => ORDER_RETURN_MOVED,
+        OrderEvent::Restocked => ORDER_RESTOCKED,
+        OrderEvent::Refunded { .. } => ORDER_REFUNDED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -184,7 +217,28 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 }
                 wire::text(out, 3, by.as_ref().map_or("", |by| by.as_str()));
             }
-            OrderEvent::Confirmed | OrderEvent::Cancelled | OrderEvent::Released | OrderEvent::Consumed => {}
+            OrderEvent::ReturnRequested { lines, note, by } => {
+                for of_line in lines {
+                    parts::put_line_quantity(out, 2, of_line);
+                }
+                wire::text(out, 3, note);
+                wire::text(out, 4, by.as_str());
+            }
+            OrderEvent::ReturnMoved { number, step, by } => {
+                wire::number(out, 2, (*number).into());
+                parts::put_return_step(out, 3, step);
+                wire::text(out, 4, by.as_str());
+            }
+            OrderEvent::Refunded { amount, note, by } => {
+                wire::signed(out, 2, amount.0);
+                wire::text(out, 3, note);
+                wire::text(out, 4, by.as_str());
+            }
+            OrderEvent::Confirmed
+            | OrderEvent::Cancelled
+            | OrderEvent::Released
+            | OrderEvent::Consumed
+            | OrderEvent::Restocked => {}
         }
     });
 }
@@ -197,6 +251,7 @@ fn put_customer(out: &mut Vec<u8>, id: &CustomerId, event: &CustomerEvent) {
         CustomerEvent::Held { .. } => CREDIT_HELD,
         CustomerEvent::Released { .. } => CREDIT_RELEASED,
         CustomerEvent::Captured { .. } => CREDIT_CAPTURED,
+        CustomerEvent::Refunded { .. } => CREDIT_REFUNDED,
     };
     wire::nested(out, field, |out| {
         wire::text(out, 1, id.as_str());
@@ -220,7 +275,8 @@ fn put_customer(out: &mut Vec<u8>, id: &CustomerId, event: &CustomerEvent) {
             CustomerEvent::Credited { amount } => wire::signed(out, 2, amount.0),
             CustomerEvent::Held { order, amount }
             | CustomerEvent::Released { order, amount }
-            | CustomerEvent::Captured { order, amount } => {
+            | CustomerEvent::Captured { order, amount }
+            | CustomerEvent::Refunded { order, amount } => {
                 parts::put_order_id(out, 2, *order);
                 wire::signed(out, 3, amount.0);
             }
@@ -236,6 +292,7 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
         ItemEvent::Reserved { .. } => STOCK_RESERVED,
         ItemEvent::Released { .. } => STOCK_RELEASED,
         ItemEvent::Consumed { .. } => STOCK_CONSUMED,
+        ItemEvent::Restocked { .. } => STOCK_RESTOCKED,
     };
     wire::nested(out, field, |out| {
         wire::text(out, 1, sku.as_str());
@@ -261,7 +318,8 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
             ItemEvent::Adjusted { delta } => wire::signed(out, 2, delta.0),
             ItemEvent::Reserved { order, quantity }
             | ItemEvent::Released { order, quantity }
-            | ItemEvent::Consumed { order, quantity } => {
+            | ItemEvent::Consumed { order, quantity }
+            | ItemEvent::Restocked { order, quantity } => {
                 parts::put_order_id(out, 2, *order);
                 wire::signed(out, 3, quantity.0);
             }
@@ -409,6 +467,69 @@ fn order_lines_cancelled(field: Field<'_>) -> Result<Fact, DecodeError> {
     let event = OrderEvent::LinesCancelled {
         lines: lines.into(),
         by,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_return_requested(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderReturnRequested";
+    let (mut id, mut lines, mut note, mut by) = (None, Vec::new(), "", None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => lines.push(parts::line_quantity(field)?),
+            3 => note = field.text()?,
+            4 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::ReturnRequested {
+        lines: lines.into(),
+        note: note.into(),
+        by: required(MESSAGE, 4, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_return_moved(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderReturnMoved";
+    let (mut id, mut number, mut step, mut by) = (None, None, None, None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => number = Some(field.number32()?),
+            3 => step = Some(parts::return_step(field)?),
+            4 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::ReturnMoved {
+        number: required(MESSAGE, 2, number)?,
+        step: required(MESSAGE, 3, step)?,
+        by: required(MESSAGE, 4, by)?,
+    };
+    Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
+}
+
+fn order_refunded(field: Field<'_>) -> Result<Fact, DecodeError> {
+    const MESSAGE: &str = "OrderRefunded";
+    let (mut id, mut amount, mut note, mut by) = (None, 0, "", None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => id = Some(parts::order_id(field)?),
+            2 => amount = field.signed()?,
+            3 => note = field.text()?,
+            4 => by = Some(parts::username(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    let event = OrderEvent::Refunded {
+        amount: Amount(amount),
+        note: note.into(),
+        by: required(MESSAGE, 4, by)?,
     };
     Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
 }

@@ -2,7 +2,7 @@
 
 use docket_engine::{
     Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, Quantity,
-    Request, Sku, Time, access::Username,
+    Request, ReturnState, ReturnStep, Sku, Time, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -137,6 +137,46 @@ pub(crate) fn line_quantity(field: Field<'_>) -> Result<LineQuantity, DecodeErro
     Ok(LineQuantity {
         line,
         quantity: Quantity(quantity),
+    })
+}
+
+pub(crate) fn put_return_step(out: &mut Vec<u8>, field: u32, step: &ReturnStep) {
+    wire::nested(out, field, |out| {
+        wire::number(out, 1, step.leads_to().number().into());
+        match step {
+            ReturnStep::Decline { note } => wire::text(out, 2, note),
+            ReturnStep::Receive { restock } => wire::number(out, 3, u64::from(*restock)),
+            ReturnStep::Approve | ReturnStep::Close => {}
+        }
+    });
+}
+
+/// What a return came to.
+pub(crate) fn return_step(field: Field<'_>) -> Result<ReturnStep, DecodeError> {
+    const MESSAGE: &str = "ReturnStep";
+    let (mut state, mut note, mut restock) = (0, "", 0);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => state = field.number()?,
+            2 => note = field.text()?,
+            3 => restock = field.number()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    let no_meaning = |field, value| DecodeError {
+        message: MESSAGE,
+        problem: Problem::Value { field, value },
+    };
+    Ok(match (ReturnState::from_number(state), restock) {
+        (Some(ReturnState::Approved), 0) => ReturnStep::Approve,
+        (Some(ReturnState::Declined), 0) => ReturnStep::Decline { note: note.into() },
+        (Some(ReturnState::Received), 0 | 1) => ReturnStep::Receive {
+            restock: restock == 1,
+        },
+        (Some(ReturnState::Closed), 0) => ReturnStep::Close,
+        (None | Some(ReturnState::Requested), _) => return Err(no_meaning(1, state)),
+        (Some(_), _) => return Err(no_meaning(3, restock)),
     })
 }
 

@@ -31,10 +31,16 @@
 //! | 25 | QuantityNotOpen | line | | wanted | open | | |
 //! | 26 | TooManyFulfilments | | | | | | |
 //! | 27 | FulfilmentNotFound | | | | fulfilment | | |
+//! | 28 | NotReturnable | | | | state | | |
+//! | 29 | QuantityNotReturnable | line | | wanted | returnable | | |
+//! | 30 | ReturnNotFound | | | | number | | |
+//! | 31 | ReturnNotOpen | | | number | state | | |
+//! | 32 | TooManyReturns | | | | | | |
+//! | 33 | RefundTooLarge | | | wanted | refundable | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
-use docket_engine::{Amount, HoldReason, OrderId, Quantity, Rejection};
+use docket_engine::{Amount, HoldReason, OrderId, Quantity, Rejection, ReturnState};
 
 use crate::{
     parts::{self, Intern},
@@ -274,6 +280,40 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             found: (*fulfilment).into(),
             ..none
         },
+        Rejection::NotReturnable { state } => Parts {
+            kind: 28,
+            found: parts::state_number(*state).into(),
+            ..none
+        },
+        Rejection::QuantityNotReturnable {
+            line,
+            wanted,
+            returnable,
+        } => Parts {
+            kind: 29,
+            line: Some(*line),
+            wanted: wanted.0,
+            found: returnable.0,
+            ..none
+        },
+        Rejection::ReturnNotFound { number } => Parts {
+            kind: 30,
+            found: (*number).into(),
+            ..none
+        },
+        Rejection::ReturnNotOpen { number, state } => Parts {
+            kind: 31,
+            wanted: (*number).into(),
+            found: state.number().into(),
+            ..none
+        },
+        Rejection::TooManyReturns => Parts { kind: 32, ..none },
+        Rejection::RefundTooLarge { wanted, refundable } => Parts {
+            kind: 33,
+            wanted: wanted.0,
+            found: refundable.0,
+            ..none
+        },
     }
 }
 
@@ -366,6 +406,29 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
         26 => Rejection::TooManyFulfilments,
         27 => Rejection::FulfilmentNotFound {
             fulfilment: u32::try_from(found).map_err(|_| unknown())?,
+        },
+        28 => Rejection::NotReturnable { state: state()? },
+        29 => Rejection::QuantityNotReturnable {
+            line: line()?,
+            wanted: Quantity(parts.wanted),
+            returnable: Quantity(parts.found),
+        },
+        30 => Rejection::ReturnNotFound {
+            number: u32::try_from(found).map_err(|_| unknown())?,
+        },
+        31 => Rejection::ReturnNotOpen {
+            number: u32::try_from(parts.wanted).map_err(|_| {
+                error(Problem::Value {
+                    field: 4,
+                    value: parts.wanted as u64,
+                })
+            })?,
+            state: ReturnState::from_number(found).ok_or_else(unknown)?,
+        },
+        32 => Rejection::TooManyReturns,
+        33 => Rejection::RefundTooLarge {
+            wanted: Amount(parts.wanted),
+            refundable: Amount(parts.found),
         },
         kind => {
             return Err(error(Problem::Value {

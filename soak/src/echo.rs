@@ -9,9 +9,11 @@ use std::{
 };
 
 use docket_proto::v1::{
-    CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
-    ListOrdersResponse, Order, OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReleaseOrderHoldRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
+    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest,
+    WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -213,6 +215,33 @@ impl OrderService for Bare {
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo ships nothing"))
+    }
+
+    async fn cancel_order_lines(
+        &self,
+        _: Request<CancelOrderLinesRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn resolve_return(&self, _: Request<ResolveReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn receive_return(&self, _: Request<ReceiveReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn close_return(&self, _: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
     }
 
     async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {

@@ -12,9 +12,13 @@ use crate::{
 /// Which part of an order is meant.
 #[derive(Debug, clap::Args)]
 pub struct Part {
-    /// How much of what, any number of SKU:QTY [default: all that is open]
+    /// How much of what, any number of SKU:QTY [default: all of it]
     #[arg(value_name = "LINE")]
     lines: Vec<Line>,
+    /// How much of a line by its number, from 1, where several lines are of one
+    /// item; may be given several times
+    #[arg(long = "line", value_name = "NUMBER:QTY", value_parser = numbered)]
+    numbered: Vec<LineQuantity>,
 }
 
 /// Ship an order.
@@ -106,65 +110,62 @@ impl Deliver {
 }
 
 impl Part {
+    /// Whether all is meant.
+    pub(super) fn is_all(&self) -> bool {
+        self.lines.is_empty() && self.numbered.is_empty()
+    }
+
     /// The part as the server names it: by the order's lines. None where all is meant.
     pub(super) async fn lines(&self, client: &Client, order: &str) -> Result<Vec<LineQuantity>, Failure> {
-        if self.lines.is_empty() {
-            return Ok(Vec::new());
+        let mut lines = self.numbered.clone();
+        if !self.lines.is_empty() {
+            let request = GetOrderRequest {
+                name: order.to_owned(),
+            };
+            let order = client.answer(client.orders().get_order(request).await)?;
+            for line in &self.lines {
+                lines.push(line_quantity(&order, line)?);
+            }
         }
-        let request = GetOrderRequest {
-            name: order.to_owned(),
-        };
-        let order = client.answer(client.orders().get_order(request).await)?;
-        line_quantities(&order, &self.lines)
+        Ok(lines)
     }
 }
 
-/// How much of which lines these are, each item's first open lines first. What is more than there is open goes to the last of them, so
-/// that the server says so.
-fn line_quantities(order: &Order, part: &[Line]) -> Result<Vec<LineQuantity>, Failure> {
-    let open = order.lines.iter().map(|line| {
-        let open = line.quantity - line.fulfilled_quantity - line.cancelled_quantity;
-        (line, open)
-    });
-    let mut left: Vec<i64> = open.map(|(_, open)| open).collect();
-    let mut wanted = vec![0_i64; left.len()];
-    for Line {
-        item,
-        quantity,
-        price,
-    } in part
-    {
-        if price.is_some() {
-            return Err(Failure::Usage(format!(
-                "what part of an order is meant has no price: write {}:{quantity}",
-                names::bare(item)
-            )));
-        }
-        let of_item = |(_, line): &(usize, &docket_proto::v1::OrderLine)| line.item == *item;
-        let of_item: Vec<usize> = order
-            .lines
-            .iter()
-            .enumerate()
-            .filter(of_item)
-            .map(|(i, _)| i)
-            .collect();
-        let Some(last) = of_item.last().copied() else {
-            return Err(Failure::Usage(format!(
-                "the order has no line of {}",
-                names::bare(item)
-            )));
-        };
-        let mut more = *quantity;
-        for i in of_item {
-            let taken = more.min(left[i]);
-            left[i] -= taken;
-            wanted[i] += taken;
-            more -= taken;
-        }
-        wanted[last] = wanted[last].saturating_add(more);
+/// The order's line that is meant. It does not depend on what became of the order since, so that a repeat means the same.
+fn line_quantity(order: &Order, part: &Line) -> Result<LineQuantity, Failure> {
+    let (item, quantity) = (names::bare(&part.item), part.quantity);
+    if part.price.is_some() {
+        return Err(Failure::Usage(format!(
+            "what part of an order is meant has no price: write {item}:{quantity}"
+        )));
     }
-    let some = wanted.into_iter().zip(0..).filter(|(quantity, _)| *quantity > 0);
-    Ok(some
-        .map(|(quantity, line)| LineQuantity { line, quantity })
-        .collect())
+    let of_item = order
+        .lines
+        .iter()
+        .zip(0..)
+        .filter(|(line, _)| line.item == part.item);
+    let numbers: Vec<i32> = of_item.map(|(_, number)| number).collect();
+    match numbers[..] {
+        [] => Err(Failure::Usage(format!("the order has no line of {item}"))),
+        [line] => Ok(LineQuantity { line, quantity }),
+        [first, ..] => Err(Failure::Usage(format!(
+            "the order has several lines of {item}: say which, for instance --line {}:{quantity}",
+            first + 1
+        ))),
+    }
+}
+
+/// Reads NUMBER:QTY, for clap.
+fn numbered(text: &str) -> Result<LineQuantity, String> {
+    let read = || {
+        let (number, quantity) = text.split_once(':')?;
+        let line = number
+            .parse::<i32>()
+            .ok()?
+            .checked_sub(1)
+            .filter(|line| *line >= 0)?;
+        let quantity = quantity.parse().ok()?;
+        Some(LineQuantity { line, quantity })
+    };
+    read().ok_or_else(|| "write NUMBER:QTY, for instance 1:2".to_owned())
 }

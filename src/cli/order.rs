@@ -1,15 +1,16 @@
-//! `docket order`: place, get, list, cancel, hold; `ship`, `deliver` and `watch` are beside it.
+//! `docket order`: place, get, list, cancel, hold; what is shipped and returned, and `watch`, are beside it.
 
 use clap::Subcommand;
 use docket_proto::v1::{
-    CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest,
-    ListOrdersRequest, OrderLine, PlaceOrderRequest, ReleaseOrderHoldRequest, order::State,
+    CancelOrderLinesRequest, CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
+    HoldOrderRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest, ReleaseOrderHoldRequest, order::State,
     order_hold::Reason,
 };
 
 use super::{
     args::{ClientArgs, Context, Link, PageArgs, RequestArgs},
     fulfil::{Deliver, Part, Ship},
+    returns::{Refund, Returns},
     watch::Watch,
 };
 use crate::{
@@ -50,6 +51,10 @@ pub enum Command {
     Ship(Ship),
     /// Say that a shipment has arrived
     Deliver(Deliver),
+    /// Send back what was shipped: ask, approve, decline, receive, close
+    Return(Returns),
+    /// Give back money that was captured
+    Refund(Refund),
     /// Hold a confirmed order: it goes no further until that is released
     Hold(Hold),
     /// Release what holds an order
@@ -189,6 +194,8 @@ impl Command {
             Self::Cancel(args) => args.run(link).await,
             Self::Ship(args) => args.run(link).await,
             Self::Deliver(args) => args.run(link).await,
+            Self::Return(args) => args.run(link).await,
+            Self::Refund(args) => args.run(link).await,
             Self::Hold(args) => args.run(link).await,
             Self::Release(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
@@ -281,16 +288,27 @@ impl List {
 impl Cancel {
     async fn run(self, link: &Link) -> Result<(), Failure> {
         let Context { client, output } = link.connect().await?;
-        let request_id = self.request.id(&output);
         let lines = self.part.lines(&client, &self.name).await?;
-        let request = CancelOrderRequest {
-            name: self.name,
-            request_id: request_id.clone(),
-            etag: self.etag.unwrap_or_default(),
-            lines,
+        let request_id = self.request.id(&output);
+        let etag = self.etag.unwrap_or_default();
+        let answer = if self.part.is_all() {
+            let request = CancelOrderRequest {
+                name: self.name,
+                request_id: request_id.clone(),
+                etag,
+            };
+            client.orders().cancel_order(request).await
+        } else {
+            let request = CancelOrderLinesRequest {
+                name: self.name,
+                request_id: request_id.clone(),
+                etag,
+                lines,
+            };
+            client.orders().cancel_order_lines(request).await
         };
         let order = client
-            .answer(client.orders().cancel_order(request).await)
+            .answer(answer)
             .map_err(|refusal| refusal.of_request(&request_id))?;
         output.one(&order)
     }

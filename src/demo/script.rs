@@ -268,7 +268,6 @@ pub async fn play(client: &Client) -> Result<Diary, Failure> {
             name: order.name.clone(),
             request_id: Uuid::now_v7().to_string(),
             etag: order.etag.clone(),
-            lines: Vec::new(),
         };
         diary
             .cancelled

@@ -49,12 +49,17 @@ impl Output {
     fn coloured(&self, kind: Kind, text: String) -> String {
         let code = match kind {
             Kind::Confirmed | Kind::Shipped | Kind::Delivered => 32,
-            Kind::Rejected => 31,
-            Kind::Placed | Kind::Held => 33,
+            Kind::Rejected | Kind::ReturnDeclined => 31,
+            Kind::Placed | Kind::Held | Kind::ReturnRequested => 33,
             Kind::Cancelled
             | Kind::LinesCancelled
             | Kind::Released
             | Kind::Consumed
+            | Kind::ReturnApproved
+            | Kind::ReturnClosed
+            | Kind::ReturnReceived
+            | Kind::Restocked
+            | Kind::Refunded
             | Kind::HoldReleased
             | Kind::Unspecified => return text,
         };

@@ -1,6 +1,9 @@
 //! Orders, customers and items.
 
-use docket_proto::v1::{Customer, Fulfilment, Item, Order, OrderHold, OrderLine, OrderPayment, order::State};
+use docket_proto::v1::{
+    Customer, Fulfilment, Item, Order, OrderHold, OrderLine, OrderPayment, OrderRefund, OrderReturn,
+    order::State,
+};
 use serde_json::json;
 
 use super::record::{self, Field, Records, Resource, Tone};
@@ -61,6 +64,18 @@ impl Resource for Order {
         if !shipments.is_empty() {
             fields.push(Field::shown("fulfilments", json!(shipments), ""));
         }
+        let returns = self.returns.iter();
+        let returns: Vec<_> = returns.map(|it| record::object(&return_fields(it))).collect();
+        if !returns.is_empty() {
+            fields.push(Field::shown("returns", json!(returns), ""));
+        }
+        if !self.refunds.is_empty() {
+            let refunds = self.refunds.iter();
+            let refunds: Vec<_> = refunds
+                .map(|it| record::object(&refund_fields(it, self)))
+                .collect();
+            fields.push(Field::shown("refunds", json!(refunds), ""));
+        }
         fields
     }
 
@@ -93,31 +108,81 @@ impl Resource for Order {
                 rows: shipments.map(|it| fulfilment_fields(it, self)).collect(),
             });
         }
+        if !self.returns.is_empty() {
+            parts.push(Records {
+                columns: &["return", "state", "lines", "note", "restocked", "update_time"],
+                rows: self.returns.iter().map(return_fields).collect(),
+            });
+        }
+        if !self.refunds.is_empty() {
+            parts.push(Records {
+                columns: &["refund", "note", "create_time"],
+                rows: self.refunds.iter().map(|it| refund_fields(it, self)).collect(),
+            });
+        }
         parts
     }
 }
 
 /// What became of the money; in a terminal only where there is something to say.
 fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
-    let money = |amount| crate::values::money::show(amount, &order.currency_code);
+    // Its currency is beside the total.
+    let money = |amount| {
+        let shown = crate::values::money::show(amount, &order.currency_code);
+        shown.trim_end_matches(&order.currency_code).trim_end().to_owned()
+    };
     let value = json!({
         "state": payment.state().as_str_name(),
         "authorized": payment.authorized,
         "captured": payment.captured,
         "voided": payment.voided,
+        "refunded": payment.refunded,
     });
-    let mut parts = Vec::new();
-    if payment.captured > 0 {
-        parts.push(format!("{} captured", money(payment.captured)));
-    }
-    if payment.voided > 0 {
-        parts.push(format!("{} given back", money(payment.voided)));
-    }
-    let text = match parts.is_empty() {
+    let figures = [
+        ("captured", payment.captured),
+        ("refunded", payment.refunded),
+        ("voided", payment.voided),
+    ];
+    let figures = figures.iter().filter(|(_, amount)| *amount > 0);
+    let figures: Vec<_> = figures
+        .map(|(what, amount)| format!("{what} {}", money(*amount)))
+        .collect();
+    let text = match figures.is_empty() {
         true => String::new(),
-        false => format!("{}: {}", payment.state().as_str_name(), parts.join(", ")),
+        false => format!("{}: {}", payment.state().as_str_name(), figures.join(", ")),
     };
     Field::shown("payment", value, text)
+}
+
+fn return_fields(found: &OrderReturn) -> Vec<Field> {
+    let lines = found.lines.iter();
+    let json: Vec<_> = lines
+        .map(|of_line| json!({"line": of_line.line, "quantity": of_line.quantity}))
+        .collect();
+    let lines = found.lines.iter();
+    let text: Vec<_> = lines
+        .map(|of_line| format!("{}:{}", of_line.line + 1, of_line.quantity))
+        .collect();
+    vec![
+        Field::number("return", found.number),
+        Field::text("state", found.state().as_str_name()),
+        Field::shown("lines", json!(json), text.join(" ")),
+        Field::text("note", &found.note),
+        Field::text("decline_note", &found.decline_note),
+        Field::flag("restocked", found.restocked),
+        Field::moment("create_time", found.create_time.as_ref()),
+        Field::moment("update_time", found.update_time.as_ref()),
+        Field::text("requested_by", &found.requested_by),
+    ]
+}
+
+fn refund_fields(refund: &OrderRefund, order: &Order) -> Vec<Field> {
+    vec![
+        Field::money("refund", refund.amount, &order.currency_code),
+        Field::text("note", &refund.note),
+        Field::moment("create_time", refund.create_time.as_ref()),
+        Field::text("refunded_by", &refund.refunded_by),
+    ]
 }
 
 fn fulfilment_fields(fulfilment: &Fulfilment, order: &Order) -> Vec<Field> {

@@ -155,6 +155,36 @@ fn an_order_is_shipped_in_parts_and_the_rest_is_cancelled() {
     );
     order(&format!("cancel {name}")).ends(1).says("NOT_CANCELLABLE");
     order(&format!("ship {name}")).ends(1).says("NOT_SHIPPABLE");
+
+    order(&format!("return request {name} tea:1 --note broken")).ends(0);
+    order(&format!("return receive {name} 1"))
+        .ends(1)
+        .says("RETURN_NOT_OPEN");
+    order(&format!("return approve {name} 1")).ends(0);
+    let table = order(&format!("return receive {name} 1 --restock"))
+        .ends(0)
+        .stdout;
+    assert!(table.contains("RECEIVED") && table.contains("broken"), "{table}");
+    order(&format!("return decline {name} 1 --note no"))
+        .ends(1)
+        .says("RETURN_NOT_OPEN");
+    order(&format!("refund {name} 4.555")).ends(2).says("decimals");
+    order(&format!("refund {name} 100.00"))
+        .ends(1)
+        .says("REFUND_TOO_LARGE");
+    let back = order(&format!("refund {name} 4.50 --note sorry -o json"))
+        .ends(0)
+        .json();
+    assert_eq!(
+        (
+            &back["payment"]["state"],
+            &back["refunds"][0]["refund"],
+            &back["returns"][0]["restocked"]
+        ),
+        (&json!("PARTIALLY_REFUNDED"), &json!(450), &json!(true))
+    );
+    let table = order(&format!("return close {name} 1")).ends(0).stdout;
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     let listed = order("list --state fulfilled -o json").ends(0).json();
     assert_eq!(listed["orders"][0]["name"], json!(name));
     server.stop();

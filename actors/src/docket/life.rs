@@ -1,10 +1,10 @@
-//! What is asked of orders that are there: they are cancelled, held, shipped and delivered.
+//! What is asked of orders that are there: they are cancelled, held, shipped, delivered, returned and refunded.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use docket_engine::{
-    CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId, Request,
-    SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
+    Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
+    RETURN_NOTE_BYTES_MAX, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
 };
 
 use super::{
@@ -39,13 +39,39 @@ struct Asked {
     since: u32,
     /// The bytes of its texts and lines, at most.
     bytes: usize,
-    /// Done twice it would do more: where the client has no id for it, it gets one here, since it may be tried more than once.
-    adds_up: bool,
+    /// Done twice it would do more, or be refused: where the client has no id for it, it gets one here, since it may be tried more than
+    /// once.
+    needs_id: bool,
 }
 
 impl Docket {
-    /// Cancels an order, at this version of it where one is given: so much of these lines (each once, in their order), or all that is
-    /// open where none is named. Answers when its stock and what it holds are given back.
+    /// Cancels all of an order that is open, at this version of it where one is given. Answers when its stock and what it holds are given
+    /// back.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn cancel_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("CancelOrder").version(expected),
+            since: 0,
+            bytes: 0,
+            // Of one that was shipped in part, the second time it would be refused.
+            needs_id: true,
+            command: OrderCommand::Cancel {
+                lines: Box::default(),
+                by: call.by.clone(),
+                expected,
+            },
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
+    /// Cancels so much of these lines of an order (at least one, each once, in their order), at this version of it where one is given.
     ///
     /// # Errors
     /// The rejection; or why there is no result.
@@ -56,16 +82,13 @@ impl Docket {
         lines: Box<[LineQuantity]>,
         expected: Option<Version>,
     ) -> Result<Arc<Order>, CallError> {
-        let mut content = Content::of("CancelOrder").version(expected);
-        // Without lines it is what it was before there were any.
-        if !lines.is_empty() {
-            content = content.line_quantities(&lines);
-        }
         let asked = Asked {
-            content,
-            since: if lines.is_empty() { 0 } else { FULFILMENTS_SINCE },
+            content: Content::of("CancelOrderLines")
+                .version(expected)
+                .line_quantities(&lines),
+            since: FULFILMENTS_SINCE,
             bytes: size_of_val(&*lines),
-            adds_up: !lines.is_empty(),
+            needs_id: true,
             command: OrderCommand::Cancel {
                 lines,
                 by: call.by.clone(),
@@ -73,19 +96,6 @@ impl Docket {
             },
         };
         self.unhold_order(call, id, asked).await
-    }
-
-    /// Cancels all of an order that is open, at this version of it where one is given.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn cancel_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        expected: Option<Version>,
-    ) -> Result<Arc<Order>, CallError> {
-        self.cancel_order_lines(call, id, Box::default(), expected).await
     }
 
     /// Ships some of an order, at this version of it where one is given. Answers when its stock is taken off and its money captured.
@@ -113,7 +123,7 @@ impl Docket {
                 .text(&tracking),
             since: FULFILMENTS_SINCE,
             bytes: size_of_val(&*lines) + 2 * SHIPPING_TEXT_BYTES_MAX,
-            adds_up: true,
+            needs_id: true,
             command: OrderCommand::Ship {
                 lines,
                 carrier,
@@ -143,7 +153,7 @@ impl Docket {
                 .number(fulfilment.into()),
             since: FULFILMENTS_SINCE,
             bytes: 0,
-            adds_up: false,
+            needs_id: false,
             command: OrderCommand::Deliver {
                 fulfilment,
                 by,
@@ -172,7 +182,7 @@ impl Docket {
                 .text(&note),
             since: HOLDS_SINCE,
             bytes: HOLD_NOTE_BYTES_MAX,
-            adds_up: false,
+            needs_id: false,
             command: OrderCommand::Hold {
                 reason,
                 note,
@@ -201,16 +211,114 @@ impl Docket {
                 .text(reason.as_str()),
             since: HOLDS_SINCE,
             bytes: 0,
-            adds_up: false,
+            needs_id: false,
             command: OrderCommand::ReleaseHold { reason, by, expected },
         };
         self.change_order(call, id, asked).await
     }
 
+    /// Asks to send some of an order back (these lines, or all that can be), at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn request_return(
+        &self,
+        call: Call,
+        id: OrderId,
+        (lines, note): (Box<[LineQuantity]>, Arc<str>),
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("RequestReturn")
+                .version(expected)
+                .line_quantities(&lines)
+                .text(&note),
+            since: FULFILMENTS_SINCE,
+            bytes: size_of_val(&*lines) + RETURN_NOTE_BYTES_MAX,
+            needs_id: true,
+            command: OrderCommand::RequestReturn {
+                lines,
+                note,
+                by,
+                expected,
+            },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Says what becomes of a return of an order, by its number from 1, at this version of it where one is given. What goes back on the
+    /// stock is there a moment after the answer.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn move_return(
+        &self,
+        call: Call,
+        id: OrderId,
+        (number, step): (u32, ReturnStep),
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let content = Content::of("MoveReturn")
+            .version(expected)
+            .number(number.into())
+            .number(step.leads_to().number().into());
+        let content = match &step {
+            ReturnStep::Decline { note } => content.text(note),
+            ReturnStep::Receive { restock } => content.number((*restock).into()),
+            ReturnStep::Approve | ReturnStep::Close => content,
+        };
+        let asked = Asked {
+            content,
+            since: FULFILMENTS_SINCE,
+            bytes: RETURN_NOTE_BYTES_MAX,
+            needs_id: false,
+            command: OrderCommand::MoveReturn {
+                number,
+                step,
+                by,
+                expected,
+            },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Gives some of what was captured for an order back, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn refund_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        (amount, note): (Amount, Arc<str>),
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("RefundOrder")
+                .version(expected)
+                .amount(Some(amount))
+                .text(&note),
+            since: FULFILMENTS_SINCE,
+            bytes: RETURN_NOTE_BYTES_MAX,
+            needs_id: true,
+            command: OrderCommand::Refund {
+                amount,
+                note,
+                by,
+                expected,
+            },
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
     /// Asks an order for what concerns it alone.
     async fn change_order(&self, call: Call, id: OrderId, asked: Asked) -> Result<Arc<Order>, CallError> {
-        self.ask_order(call, id, asked, Steps::One, |_, command, request, caller| {
+        self.ask_order(call, id, asked, Steps::One, |owner, command, request, caller| {
             OrderMessage::Change {
+                owner,
                 command,
                 request,
                 caller,
@@ -249,11 +357,11 @@ impl Docket {
             content,
             since,
             bytes,
-            adds_up,
+            needs_id,
         } = asked;
         let shard = self.of_order(id)?;
         let permit = self.admit(shard, bytes)?;
-        let own_id = || adds_up.then(|| self.own_request_id());
+        let own_id = || needs_id.then(|| self.own_request_id());
         let request_id = call.request_id.clone().or_else(own_id);
         let request = request_id.map(|request_id| content.about_order(id, &request_id));
         // Whoever asks what became of a request that was done is answered all the same.

@@ -60,7 +60,7 @@ impl Router {
             orders: page.orders.into_iter().map(Arc::new).collect(),
             next: page.next,
         });
-        Ok(merge(pages.chain([here]).collect(), query.limit))
+        Ok(merge(pages.chain([here]).collect(), query.limit).bounded())
     }
 
     async fn orders_here(
@@ -100,7 +100,7 @@ impl Router {
             self.nothing_dropped_since(drops)?;
             let unknown = unknown.into_inner();
             if unknown.is_empty() {
-                return Ok(page);
+                return Ok(page.bounded());
             }
             let asked = Box::pin(self.confirmed_elsewhere(unknown, deadline)).await?;
             known.extend(asked.into_iter().map(|order| (order.id, order)));

@@ -446,6 +446,12 @@ impl Requests {
         begun.filter(|begun| !shard.committed().requests.has_forgotten(begun.time))
     }
 
+    /// Whether a request was done, or is on its way.
+    pub(crate) fn has_begun(&self, shard: &Shard, request: Request) -> bool {
+        // In this order: what is not on its way any more is committed.
+        self.on_its_way(shard, request).is_some() || shard.committed().has_done(request)
+    }
+
     /// Whether committed state has, or had, all that were begun. Only then another life may begin: what it does not find there it decides
     /// anew.
     pub(crate) fn are_committed(&self, shard: &Shard) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     host::Entity,
     proposer::After,
     reply::{Ask, Caller, Failure, Reply, StepError},
+    request::Content,
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -27,6 +28,12 @@ const OVERLAY_KEPT: usize = 64;
 pub(crate) enum ItemMessage {
     /// An order asks to reserve or release.
     Ask { ask: Ask, command: ItemCommand },
+    /// An order asks to take what came back with its return of this number on the stock, which is done once.
+    Restock {
+        ask: Ask,
+        number: u32,
+        quantity: Quantity,
+    },
     /// Release what an order that does not exist has reserved, if it is still watched.
     ReleaseOrphan { order: OrderId },
     /// A client's command.
@@ -75,6 +82,11 @@ impl Entity for ItemEntity {
         }
         match *message {
             ItemMessage::Ask { ask, command } => self.ask(shard, ask, &command),
+            ItemMessage::Restock {
+                ask,
+                number,
+                quantity,
+            } => self.restock(shard, ask, number, quantity),
             // An order has asked for it since it was found to be nobody's.
             ItemMessage::ReleaseOrphan { order } if !shard.watched().take(order, &self.sku) => {}
             ItemMessage::ReleaseOrphan { order } => {
@@ -156,6 +168,28 @@ impl ItemEntity {
                         result: Err(StepError::Rejected(rejection)),
                     },
                 );
+            }
+        }
+    }
+
+    fn restock(&mut self, shard: &Arc<Shard>, ask: Ask, number: u32, quantity: Quantity) {
+        if !ask.is_for(self.life.era.term) {
+            return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+        let order = ask.order();
+        // Remembered as a client's request is, under a name that no client can give.
+        let request = Content::of("Restock")
+            .quantity(quantity)
+            .about_item(&self.sku, &format!("\0restock-{order}-{number}"));
+        let after = |ask, result| After::Answered { ask, result };
+        if self.requests.has_begun(shard, request) {
+            return shard.barrier(self.life, after(ask, Ok(())));
+        }
+        match self.decide(shard, &ItemCommand::Restock { order, quantity }, order) {
+            Ok(Some(event)) => self.submit(shard, event, Some(request), |_| after(ask, Ok(()))),
+            Ok(None) => shard.barrier(self.life, after(ask, Ok(()))),
+            Err(rejection) => {
+                shard.barrier(self.life, after(ask, Err(StepError::Rejected(rejection))));
             }
         }
     }

@@ -20,7 +20,7 @@ use tokio::{sync::Notify, time::timeout_at};
 
 use super::{
     Interest, WatchError,
-    watching::{Filter, are_distinct, read},
+    watching::{Filter, Room, are_distinct, read},
 };
 use crate::shard::{Router, Shard};
 
@@ -240,16 +240,16 @@ impl Router {
             }
         };
         loop {
-            let (mut left, mut more) = (limit, false);
+            let (mut room, mut more, mut any) = (Room::new(limit), false, false);
             for ((shard, _), told) in from.iter().zip(&mut told) {
                 let Ok(at) = told.next else { continue };
-                if left == 0 {
+                if room.is_full() {
                     more = true;
                     break;
                 }
-                match read(shard.committed(), at, &filter, left) {
+                match read(shard.committed(), at, &filter, &mut room) {
                     Ok(Some(found)) => {
-                        left = left.saturating_sub(found.changes.len());
+                        any |= !found.changes.is_empty();
                         more |= found.more;
                         told.next = Ok(found.next);
                         let changes = found.changes.into_iter();
@@ -261,7 +261,7 @@ impl Router {
                     Err(error) => return Err(error),
                 }
             }
-            if left < limit || told.iter().any(|told| told.next.is_err()) || Instant::now() >= until {
+            if any || told.iter().any(|told| told.next.is_err()) || Instant::now() >= until {
                 return Ok(Changes { shards: told });
             }
             if more {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::{CustomerId, OrderState};
+use docket_engine::{CustomerId, Order, OrderState};
 use docket_proto::{
     feed::{FeedFrom, FeedPosition},
     peer_call::NoChanges,
@@ -27,6 +27,7 @@ use crate::{
     Call, Docket,
     committed::Committed,
     shard::{Router, Shard},
+    weight::{ORDERS_BYTES_MAX, weight},
 };
 
 /// How long the leaders of the shards may be silent: then nobody knows whether something is missed.
@@ -168,7 +169,7 @@ impl OrderWatch {
 
     /// Changes of the shards that have a replica here. True where there is more to be looked at.
     fn look(&mut self, limit: usize) -> Result<(Vec<OrderChange>, bool), WatchError> {
-        let (mut found, mut more) = (Vec::new(), false);
+        let (mut found, mut more, mut room) = (Vec::new(), false, Room::new(limit));
         let shards = self.cursors.len();
         for i in 0..shards {
             let at = (self.turn + i) % shards;
@@ -176,12 +177,11 @@ impl OrderWatch {
             if cursor.asking || !self.router.is_read_here(&cursor.shard) {
                 continue;
             }
-            let left = limit.saturating_sub(found.len());
-            if left == 0 {
+            if room.is_full() {
                 self.turn = at;
                 return Ok((found, true));
             }
-            let read = read(cursor.shard.committed(), cursor.at, &self.filter, left);
+            let read = read(cursor.shard.committed(), cursor.at, &self.filter, &mut room);
             let Some(read) = read? else {
                 // Its state is being replaced: look again in a moment.
                 let woken = Arc::clone(&self.woken);
@@ -289,29 +289,58 @@ pub(super) struct Read {
     pub(super) more: bool,
 }
 
+/// What still fits into an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// So many changes.
+    changes: usize,
+    /// So many bytes, and what the change has that passes it.
+    bytes: usize,
+}
+
+impl Room {
+    /// For so many changes.
+    pub(super) fn new(changes: usize) -> Self {
+        Self {
+            changes,
+            bytes: ORDERS_BYTES_MAX,
+        }
+    }
+
+    pub(super) fn is_full(self) -> bool {
+        self.changes == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, order: &Order) {
+        self.changes = self.changes.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(weight(order));
+    }
+}
+
 /// Changes from a position on; `None` while the state is being replaced.
 pub(super) fn read(
     committed: &Arc<Committed>,
     from: FeedPosition,
     filter: &Filter,
-    limit: usize,
+    room: &mut Room,
 ) -> Result<Option<Read>, WatchError> {
     let Some(restores) = committed.restores() else {
         return Ok(None);
     };
     // Before the changes: what was applied by then is among them.
     let applied = FeedPosition::of_entry(committed.applied_next());
-    let found = committed.feed().read(from, filter.slot, limit);
+    let found = committed.feed().read(from, filter.slot, room.changes);
     let is_steady = || committed.restores() == Some(restores);
-    let (kept, next, more) = match found {
+    let (kept, mut next, mut more) = match found {
         Ok(found) => found,
         Err(TooOld) if is_steady() => return Err(WatchError::TooOld),
         Err(TooOld) => return Ok(None),
     };
     let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
+    let last = kept.last().map(|kept| kept.position());
     for kept in kept {
         let change = kept.change().ok_or(WatchError::Broken("a change has no kind"))?;
-        let shown = |order: &docket_engine::Order| {
+        let shown = |order: &Order| {
             let is_theirs = filter
                 .customer
                 .as_ref()
@@ -321,9 +350,17 @@ pub(super) fn read(
             (is_shown && !filter.hidden).then(|| order.after(&change))
         };
         match committed.orders.see(kept.order(), shown) {
-            Some(order) => changes.extend(order.map(|order| OrderChange { change, order })),
+            Some(Some(order)) => {
+                room.take(&order);
+                changes.push(OrderChange { change, order });
+            }
+            Some(None) => {}
             None if is_steady() => return Err(WatchError::Broken("a change has no order")),
             None => return Ok(None),
+        }
+        if room.bytes == 0 && last != Some(kept.position()) {
+            (next, more) = (kept.position().next(), true);
+            break;
         }
     }
     if !is_steady() {

@@ -147,6 +147,14 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             let command = ItemCommand::Consume { order, remaining };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
+        StepAction::Restock { number, quantity } => {
+            let message = ItemMessage::Restock {
+                ask,
+                number,
+                quantity,
+            };
+            shard.tell_own_item(&sku, message);
+        }
         StepAction::GiveUp { line } => {
             let sku = sku.clone();
             let result = Err(StepError::Rejected(Rejection::ItemFailed { line, sku }));

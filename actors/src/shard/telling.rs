@@ -92,7 +92,7 @@ impl Shard {
     pub(crate) fn tell_own_item(self: &Arc<Self>, sku: &Sku, message: ItemMessage) {
         if self.is_leading() {
             self.items.send(self, &self.supervisor, sku, Box::new(message));
-        } else if let ItemMessage::Ask { ask, .. } = message {
+        } else if let ItemMessage::Ask { ask, .. } | ItemMessage::Restock { ask, .. } = message {
             ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
     }
@@ -105,6 +105,13 @@ impl Shard {
         let shard = router.of_key(sku.as_str());
         if shard.is_leading() {
             shard.items.send(shard, &shard.supervisor, &sku, message);
+        } else if let ItemMessage::Restock {
+            ask,
+            number,
+            quantity,
+        } = *message
+        {
+            router.ask_elsewhere(shard, ask, sku, StepAction::Restock { number, quantity });
         } else if let ItemMessage::Ask { ask, command } = *message {
             match command {
                 ItemCommand::Reserve { currency, lines, .. } => {

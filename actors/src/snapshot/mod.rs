@@ -38,6 +38,8 @@ const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 64 << 10 };
 /// so that there is much between two slices.
 const SLICE: usize = if cfg!(test) { 3 } else { 128 };
 /// Reservations of one slice. They are small.
+/// Orders of one slice: one that has had all that may come after its confirmation has some 300 KB, and a piece at most 16 MiB.
+const SLICE_ORDERS: usize = if cfg!(test) { SLICE } else { 32 };
 const SLICE_RESERVATIONS: usize = 4 * SLICE;
 /// Items of one slice whose reservations are looked at: most may have none.
 const SLICE_ITEMS: usize = if cfg!(test) { 2 } else { 64 };
@@ -100,7 +102,7 @@ impl Capture for View {
         while self.put_items(&mut out.piece)? {
             out.flush(PIECE_BYTES)?;
         }
-        let mut ids = Vec::with_capacity(2 * SLICE);
+        let mut ids = Vec::with_capacity(2 * SLICE_ORDERS);
         while self.put_orders(&mut ids, &mut out.piece)? {
             out.flush(PIECE_BYTES)?;
         }
@@ -171,8 +173,8 @@ impl View {
             committed
                 .order_index
                 .read()
-                .above(orders.done().copied(), newest, SLICE, ids);
-            let until = ids.last().filter(|_| ids.len() == SLICE).copied();
+                .above(orders.done().copied(), newest, SLICE_ORDERS, ids);
+            let until = ids.last().filter(|_| ids.len() == SLICE_ORDERS).copied();
             let live = ids.iter().map(|id| (*id, ()));
             orders.slice(live, until, |id, shown| match shown {
                 Shown::Now(()) => {

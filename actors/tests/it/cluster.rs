@@ -9,7 +9,9 @@ use docket_actors::{Call, CallError, Docket, Key, ListOrders, Shipment};
 use docket_cluster::{Lane, Leader, NodeId, PeerCallError};
 use docket_engine::access::Username;
 use docket_engine::item::ReserveLine;
-use docket_engine::{Amount, CustomerId, LineQuantity, Order, OrderId, OrderState, Quantity, Sku};
+use docket_engine::{
+    Amount, CustomerId, LineQuantity, Order, OrderId, OrderState, Quantity, ReturnStep, Sku,
+};
 use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
 use futures::future::join_all;
 
@@ -75,8 +77,14 @@ async fn books_balance(three: &Three) {
                     *reserved += open.0;
                 }
             }
+            for back in order.returns().iter().filter(|it| it.was_restocked()) {
+                for of_line in &back.lines {
+                    let sku = order.lines[usize::from(of_line.line)].sku.as_str();
+                    stock.get_mut(sku).unwrap().0 += of_line.quantity.0;
+                }
+            }
             let (balance, held) = accounts.get_mut(order.customer.as_str()).unwrap();
-            *balance -= order.captured().0;
+            *balance += order.refunded().0 - order.captured().0;
             *held += order.held().0;
         }
         let mut differ = Vec::new();
@@ -243,7 +251,7 @@ async fn what_is_acknowledged_outlives_any_leader_and_what_is_half_done_is_finis
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_whoever_dies() {
+async fn what_is_shipped_and_returned_changes_the_stock_once_wherever_that_is_led_and_whoever_dies() {
     const ORDERS: usize = 48;
     let mut three = shop(|_| {}).await;
     let dockets = three.dockets();
@@ -258,7 +266,7 @@ async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_wh
         }
     }));
     let ids = placed.await;
-    // Each is shipped in three parts, one of them called off; whoever asks goes on until there is an answer.
+    // Each is shipped in three parts, one of them called off, and some of it comes back; whoever asks goes on until there is an answer.
     let part = |line, quantity| -> Box<[LineQuantity]> {
         Box::new([LineQuantity {
             line,
@@ -266,7 +274,8 @@ async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_wh
         }])
     };
     let shop_user = Username::new("shop").unwrap();
-    for (round, victim) in [Some(0), Some(1), None].into_iter().enumerate() {
+    let victims = [Some(0), Some(1), None, None, Some(2), Some(0)];
+    for (round, victim) in victims.into_iter().enumerate() {
         let dockets = three.dockets();
         let acting = join_all(ids.iter().map(|id| {
             let (dockets, by) = (&dockets, &shop_user);
@@ -285,10 +294,26 @@ async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_wh
                                 .await
                         }
                         1 => docket.cancel_order_lines(call, *id, part(1, 1), None).await,
-                        _ => {
+                        2 => {
                             docket
                                 .ship_order(call, *id, shipment(Box::default()), by.clone(), None)
                                 .await
+                        }
+                        3 => {
+                            let what = (part(2, 2), "".into());
+                            docket.request_return(call, *id, what, by.clone(), None).await
+                        }
+                        4 => {
+                            let approve = (1, ReturnStep::Approve);
+                            let approved = docket.move_return(call, *id, approve, by.clone(), None).await;
+                            approved?;
+                            let receive = (1, ReturnStep::Receive { restock: true });
+                            let call = self::call(&format!("receive-{id}"));
+                            docket.move_return(call, *id, receive, by.clone(), None).await
+                        }
+                        _ => {
+                            let what = (Amount(20), "".into());
+                            docket.refund_order(call, *id, what, by.clone(), None).await
                         }
                     }
                 })
@@ -304,8 +329,8 @@ async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_wh
         };
         let (orders, ()) = tokio::join!(acting, dying);
         let expected = match round {
-            2 => OrderState::Fulfilled,
-            _ => OrderState::PartiallyFulfilled,
+            0 | 1 => OrderState::PartiallyFulfilled,
+            _ => OrderState::Fulfilled,
         };
         for order in orders {
             assert_eq!(order.state, expected, "{order:?}");
@@ -321,7 +346,8 @@ async fn what_is_shipped_is_taken_off_the_stock_once_wherever_that_is_led_and_wh
         let gone: i64 = order.fulfilled_quantities().iter().map(|n| n.0).sum();
         let cancelled: i64 = order.cancelled_quantities().iter().map(|n| n.0).sum();
         assert_eq!((gone, cancelled), (8, 1), "{order:?}");
-        assert_eq!(order.captured(), Amount(80));
+        assert_eq!((order.captured(), order.refunded()), (Amount(80), Amount(20)));
+        assert!(order.returns()[0].was_restocked());
     }
     three.end().await;
 }

@@ -17,6 +17,7 @@ mod low_disk;
 mod orders;
 mod repeats;
 mod residents;
+mod returns;
 mod shipments;
 mod shop;
 mod three;

@@ -156,6 +156,48 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    async fn cancel_order_lines(
+        &self,
+        request: Request<v1::CancelOrderLinesRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn request_return(
+        &self,
+        request: Request<v1::RequestReturnRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn resolve_return(
+        &self,
+        request: Request<v1::ResolveReturnRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn receive_return(
+        &self,
+        request: Request<v1::ReceiveReturnRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn close_return(
+        &self,
+        request: Request<v1::CloseReturnRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn refund_order(
+        &self,
+        request: Request<v1::RefundOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn hold_order(
         &self,
         request: Request<v1::HoldOrderRequest>,

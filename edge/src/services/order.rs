@@ -9,13 +9,15 @@ use docket_proto::{
     ReceivedOrder,
     api::{
         feed::{FeedOf, watch_orders},
-        orders,
+        fulfil, orders,
         show::order_to_proto,
     },
     server::order_service_server::OrderService,
     v1::{
-        CancelOrderRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
-        ListOrdersResponse, Order, ReleaseOrderHoldRequest, ShipOrderRequest, WatchOrdersRequest,
+        CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
+        GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+        ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
+        ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -46,6 +48,23 @@ impl OrderApi {
             watch,
             feed: FeedOf { cluster, shards },
         }
+    }
+}
+
+impl OrderApi {
+    async fn move_return(
+        &self,
+        context: &CallContext,
+        asked: fulfil::MoveReturn,
+    ) -> Result<Response<Order>, Status> {
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let what = (asked.number, asked.step);
+        let order = self
+            .docket
+            .move_return(call, asked.order, what, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(context, &order)))
     }
 }
 
@@ -90,6 +109,8 @@ pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
             fulfilment.shipped_by.clear();
             fulfilment.delivered_by.clear();
         }
+        order.returns.iter_mut().for_each(|it| it.requested_by.clear());
+        order.refunds.iter_mut().for_each(|it| it.refunded_by.clear());
     }
 }
 
@@ -189,7 +210,77 @@ impl OrderService for OrderApi {
         let call = context.call(asked.request_id);
         let order = self
             .docket
+            .cancel_order(call, asked.order, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn cancel_order_lines(
+        &self,
+        request: Request<CancelOrderLinesRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::cancel_order_lines(request.get_ref()))?;
+        // Whose the order is only its actor knows: it enforces the owner that the call names.
+        let call = context.call(asked.request_id);
+        let order = self
+            .docket
             .cancel_order_lines(call, asked.order, asked.lines, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn request_return(
+        &self,
+        request: Request<RequestReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::request_return(request.get_ref()))?;
+        // As above.
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let what = (asked.lines, asked.note);
+        let order = self
+            .docket
+            .request_return(call, asked.order, what, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn resolve_return(
+        &self,
+        request: Request<ResolveReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::resolve_return(request.get_ref()))?;
+        self.move_return(&context, asked).await
+    }
+
+    async fn receive_return(
+        &self,
+        request: Request<ReceiveReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::receive_return(request.get_ref()))?;
+        self.move_return(&context, asked).await
+    }
+
+    async fn close_return(&self, request: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::close_return(request.get_ref()))?;
+        self.move_return(&context, asked).await
+    }
+
+    async fn refund_order(&self, request: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::refund_order(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let what = (asked.amount, asked.note);
+        let order = self
+            .docket
+            .refund_order(call, asked.order, what, by, asked.expected)
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(shown(&context, &order)))
@@ -197,7 +288,7 @@ impl OrderService for OrderApi {
 
     async fn ship_order(&self, request: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::ship_order(request.get_ref()))?;
+        let asked = accept(fulfil::ship_order(request.get_ref()))?;
         let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
         let shipment = Shipment {
             lines: asked.lines,
@@ -217,7 +308,7 @@ impl OrderService for OrderApi {
         request: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::deliver_fulfilment(request.get_ref()))?;
+        let asked = accept(fulfil::deliver_fulfilment(request.get_ref()))?;
         let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
         let order = self
             .docket

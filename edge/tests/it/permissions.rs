@@ -344,19 +344,59 @@ impl Shop {
                     ..Default::default()
                 }))
             }
-            "DeliverFulfilment" => {
+            "CancelOrderLines" => {
                 let name = self.order_boxed(id).await;
-                let shipped = with(
-                    Some(&self.admin),
-                    v1::ShipOrderRequest {
-                        name: name.clone(),
+                let lines = vec![v1::LineQuantity { line: 0, quantity: 1 }];
+                ask!(
+                    OrderServiceClient.cancel_order_lines(v1::CancelOrderLinesRequest {
+                        name,
+                        lines,
                         ..Default::default()
-                    },
-                );
-                // There may be no such order.
-                let _ = OrderServiceClient::new(self.channel.clone())
-                    .ship_order(shipped)
-                    .await;
+                    })
+                )
+            }
+            "RequestReturn" => {
+                let name = self.shipped(id, 0).await;
+                ask!(OrderServiceClient.request_return(v1::RequestReturnRequest {
+                    name,
+                    ..Default::default()
+                }))
+            }
+            "ResolveReturn" => {
+                let name = self.shipped(id, 1).await;
+                ask!(OrderServiceClient.resolve_return(v1::ResolveReturnRequest {
+                    name,
+                    return_number: 1,
+                    approve: true,
+                    ..Default::default()
+                }))
+            }
+            "ReceiveReturn" => {
+                let name = self.shipped(id, 2).await;
+                ask!(OrderServiceClient.receive_return(v1::ReceiveReturnRequest {
+                    name,
+                    return_number: 1,
+                    ..Default::default()
+                }))
+            }
+            "CloseReturn" => {
+                let name = self.shipped(id, 2).await;
+                ask!(OrderServiceClient.close_return(v1::CloseReturnRequest {
+                    name,
+                    return_number: 1,
+                    ..Default::default()
+                }))
+            }
+            "RefundOrder" => {
+                let name = self.shipped(id, 0).await;
+                ask!(OrderServiceClient.refund_order(v1::RefundOrderRequest {
+                    name,
+                    amount: 1,
+                    ..Default::default()
+                }))
+            }
+            "DeliverFulfilment" => {
+                let name = self.shipped(id, 0).await;
                 ask!(
                     OrderServiceClient.deliver_fulfilment(v1::DeliverFulfilmentRequest {
                         name,
@@ -441,6 +481,34 @@ impl Shop {
             })),
             _ => panic!("{path} has no call here: write one"),
         }
+    }
+
+    /// An order that was shipped, with a return that came so far: 0 none, 1 requested, 2 approved. There may be no such order.
+    async fn shipped(&self, id: &str, returned: u8) -> String {
+        let name = self.order_boxed(id).await;
+        let mut orders = OrderServiceClient::new(self.channel.clone());
+        let ship = v1::ShipOrderRequest {
+            name: name.clone(),
+            ..Default::default()
+        };
+        let _ = orders.ship_order(with(Some(&self.admin), ship)).await;
+        if returned > 0 {
+            let ask = v1::RequestReturnRequest {
+                name: name.clone(),
+                ..Default::default()
+            };
+            let _ = orders.request_return(with(Some(&self.admin), ask)).await;
+        }
+        if returned > 1 {
+            let approve = v1::ResolveReturnRequest {
+                name: name.clone(),
+                return_number: 1,
+                approve: true,
+                ..Default::default()
+            };
+            let _ = orders.resolve_return(with(Some(&self.admin), approve)).await;
+        }
+        name
     }
 
     // A future that calls itself needs a box.
@@ -629,7 +697,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 32 * 3 * 2);
+    assert_eq!(cells, 38 * 3 * 2);
     shop.close().await;
 }
 
@@ -753,6 +821,36 @@ async fn a_customer_is_not_shown_why_its_order_is_held_and_who_shipped_it() {
             ("DHL", by)
         );
     }
+    // Nor who refunded it.
+    let refund = v1::RefundOrderRequest {
+        name: name.clone(),
+        amount: 1,
+        ..Default::default()
+    };
+    orders.refund_order(with(Some(&bot), refund)).await.unwrap();
+    let ask = v1::RequestReturnRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    let asked = orders
+        .request_return(with(Some(&ada), ask))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (&*asked.returns[0].requested_by, &*asked.refunds[0].refunded_by),
+        ("", "")
+    );
+    let request = v1::GetOrderRequest { name: name.clone() };
+    let seen = orders
+        .get_order(with(Some(&bot), request))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (&*seen.returns[0].requested_by, &*seen.refunds[0].refunded_by),
+        ("ada", "bot")
+    );
     shop.close().await;
 }
 

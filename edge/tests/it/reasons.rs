@@ -96,7 +96,6 @@ impl Shop {
             name: name.into(),
             etag: etag.into(),
             request_id: request_id.into(),
-            lines: Vec::new(),
         };
         Ok(self.orders.cancel_order(by("root", request)).await?.into_inner())
     }

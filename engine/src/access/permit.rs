@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 39] = {
+pub static METHOD_TABLE: [MethodRule; 45] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -113,13 +113,19 @@ pub static METHOD_TABLE: [MethodRule; 39] = {
         row("/docket.v1.NodeService/RemoveNode",              Operations, No,       No,      All),
         row("/docket.v1.NodeService/UndrainNode",             Operations, No,       No,      All),
         row("/docket.v1.OrderService/CancelOrder",            Orders,     Own,      All,     All),
+        row("/docket.v1.OrderService/CancelOrderLines",       Orders,     Own,      All,     All),
+        row("/docket.v1.OrderService/CloseReturn",            Orders,     No,       All,     All),
         row("/docket.v1.OrderService/DeliverFulfilment",      Orders,     No,       All,     All),
         row("/docket.v1.OrderService/GetOrder",               Read,       Own,      All,     All),
         row("/docket.v1.OrderService/HoldOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ListOrders",             Read,       Own,      All,     All),
         row("/docket.v1.OrderService/PlaceOrder",             Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/PlaceOrders",            Orders,     Own,      All,     All),
+        row("/docket.v1.OrderService/ReceiveReturn",          Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/RefundOrder",            Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ReleaseOrderHold",       Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/RequestReturn",          Orders,     Own,      All,     All),
+        row("/docket.v1.OrderService/ResolveReturn",          Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ShipOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/WatchOrders",            Read,       Own,      All,     All),
         open("/grpc.health.v1.Health/Check"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Line;
 use crate::{
-    Amount, Currency, CustomerId, HoldReason, LineQuantity, Quantity, Rejection, Sku, Version,
+    Amount, Currency, CustomerId, HoldReason, LineQuantity, Quantity, Rejection, ReturnStep, Sku, Version,
     access::Username, item::ReserveLine,
 };
 
@@ -67,6 +67,41 @@ pub enum OrderCommand {
     Deliver {
         /// Its number, from 1.
         fulfilment: u32,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Take some of what was shipped back, if that is approved.
+    RequestReturn {
+        /// How much of which lines, each named once; none for all that was shipped and is in no return.
+        lines: Box<[LineQuantity]>,
+        /// Why, in somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear what becomes of a return.
+    MoveReturn {
+        /// Its number, from 1.
+        number: u32,
+        /// What.
+        step: ReturnStep,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that all items of a return are back on their stock.
+    Restocked,
+    /// Give some of what was captured back.
+    Refund {
+        /// How much; more than 0.
+        amount: Amount,
+        /// Why, in somebody's words; may be empty.
+        note: Arc<str>,
         /// Who says so.
         by: Username,
         /// Only at this version.
@@ -146,6 +181,35 @@ pub enum OrderEvent {
         /// Who said so.
         by: Username,
     },
+    /// Some of what was shipped is to come back.
+    ReturnRequested {
+        /// How much of which lines, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Why, in somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who said so.
+        by: Username,
+    },
+    /// Something became of a return.
+    ReturnMoved {
+        /// Its number, from 1.
+        number: u32,
+        /// What.
+        step: ReturnStep,
+        /// Who said so.
+        by: Username,
+    },
+    /// Every item of a return is back on its stock.
+    Restocked,
+    /// Some of what was captured was given back.
+    Refunded {
+        /// How much.
+        amount: Amount,
+        /// Why, in somebody's words; may be empty.
+        note: Arc<str>,
+        /// Who said so.
+        by: Username,
+    },
     /// It is held.
     Held {
         /// Why.
@@ -187,6 +251,22 @@ pub enum Effect {
         customer: CustomerId,
         /// This much.
         amount: Amount,
+    },
+    /// Give some of what was captured back, in the same record as the order's own events.
+    RefundCredit {
+        /// To this customer.
+        customer: CustomerId,
+        /// This much.
+        amount: Amount,
+    },
+    /// Take what came back on the stock.
+    RestockStock {
+        /// Of this item.
+        sku: Sku,
+        /// With the order's return of this number: once.
+        number: u32,
+        /// This many.
+        quantity: Quantity,
     },
     /// Reserve stock.
     ReserveStock {

@@ -59,7 +59,18 @@ fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection
 
 /// What is asked of an order's lines: these, or all that is open where none is named.
 fn wanted(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>, Rejection> {
-    let open = order.open_quantities();
+    chosen(&order.open_quantities(), lines, |line, wanted, open| {
+        Rejection::QuantityNotOpen { line, wanted, open }
+    })
+}
+
+/// These of what there is of each line, or all of it where none is named. `too_many` says of which line more is wanted than there is, how
+/// much, and how much there is.
+pub(super) fn chosen(
+    open: &[Quantity],
+    lines: &[LineQuantity],
+    too_many: impl Fn(u16, Quantity, Quantity) -> Rejection,
+) -> Result<Box<[LineQuantity]>, Rejection> {
     if lines.is_empty() {
         let open = open.iter().zip(0_u16..).filter(|(open, _)| open.0 > 0);
         return Ok(open
@@ -81,11 +92,7 @@ fn wanted(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>, 
             .get(usize::from(line))
             .ok_or(Rejection::LineNotFound { line })?;
         if quantity > open || quantity.0 < 1 {
-            return Err(Rejection::QuantityNotOpen {
-                line,
-                wanted: quantity,
-                open,
-            });
+            return Err(too_many(line, quantity, open));
         }
     }
     Ok(lines.into())
@@ -120,7 +127,8 @@ pub(super) fn ship(
         return Err(Rejection::OrderHeld { reason: hold.reason });
     }
     let lines = wanted(order, shipping.lines)?;
-    if order.fulfilments().len() >= FULFILMENTS_MAX {
+    // What is left may always go.
+    if order.fulfilments().len() >= FULFILMENTS_MAX && lines != wanted(order, &[])? {
         return Err(Rejection::TooManyFulfilments);
     }
     let captured = value(&order.lines, &lines).ok_or(Rejection::Overflow { line: None })?;

@@ -6,7 +6,7 @@
 use super::{Line, Order, OrderEvent, OrderState, skus};
 use crate::{
     Amount, Broken, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation, LineQuantity,
-    Payment, PaymentState, Quantity, Rejection, Sku, Stamp, Time, Version, access::Username,
+    Payment, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time, Version, access::Username,
 };
 
 /// What came after an order was confirmed.
@@ -14,17 +14,28 @@ use crate::{
 pub struct OrderLife {
     /// Every hold that it ever had, in the order in which they were placed: at most [`HOLDS_MAX`].
     pub holds: Vec<Hold>,
-    /// Every shipment, in the order in which they were sent: at most [`FULFILMENTS_MAX`].
+    /// Every shipment, in the order in which they were sent: at most [`FULFILMENTS_MAX`], and one more of all that is left.
     pub fulfilments: Vec<Fulfilment>,
-    /// Every cancellation of some lines, in their order: at most [`FULFILMENTS_MAX`], and one more that cancels all that is left.
+    /// Every cancellation of some lines, in their order: at most as many.
     pub cancellations: Vec<LineCancellation>,
+    /// Every return, in the order in which they were asked for: at most [`crate::RETURNS_MAX`].
+    pub returns: Vec<Return>,
+    /// Every refund, in their order: at most [`crate::RETURNS_MAX`].
+    pub refunds: Vec<Refund>,
     /// The items that still have to take what was shipped off their stock.
     pub consuming: Box<[Sku]>,
+    /// The items that still have to take what was returned back on their stock, and the return's number.
+    pub restocking: Box<[(u32, Sku)]>,
 }
 
 impl OrderLife {
     fn is_empty(&self) -> bool {
         self.holds.is_empty() && self.fulfilments.is_empty() && self.cancellations.is_empty()
+    }
+
+    /// Whether nothing of it is left to be asked of others.
+    pub(crate) fn is_done(&self) -> bool {
+        self.consuming.is_empty() && self.restocking.is_empty()
     }
 
     /// What there was of it at a version of its order, without what was still to be asked of others.
@@ -38,7 +49,15 @@ impl OrderLife {
                 .filter(|it| it.cancelled.version <= version)
                 .cloned()
                 .collect(),
+            returns: self.returns.iter().filter_map(|it| it.at(version)).collect(),
+            refunds: self
+                .refunds
+                .iter()
+                .filter(|it| it.refunded.version <= version)
+                .cloned()
+                .collect(),
             consuming: Box::default(),
+            restocking: Box::default(),
         };
         (!life.is_empty()).then(|| Box::new(life))
     }
@@ -104,6 +123,22 @@ pub(crate) fn derived_state(lines: &[Line], life: Option<&OrderLife>) -> OrderSt
 }
 
 /// What some quantities of an order's lines cost. `None` where a line is not there, or it overflows.
+/// Whether there are so many shipments, or cancellations, that one which leaves the order there is too many: one more than there may be
+/// is taken where it is of all that is left.
+fn is_one_too_many(count: usize, state: OrderState) -> bool {
+    count > FULFILMENTS_MAX || count == FULFILMENTS_MAX && state != OrderState::Fulfilled
+}
+
+/// Whether some quantities are each of a line of its own, in their order, and no more than there is.
+pub(super) fn are_within(lines: &[LineQuantity], there: &[Quantity]) -> Option<()> {
+    let is_sorted = lines.windows(2).all(|two| two[0].line < two[1].line);
+    let is_there = |it: &LineQuantity| {
+        let there = there.get(usize::from(it.line));
+        it.quantity.0 > 0 && there.is_some_and(|there| it.quantity <= *there)
+    };
+    (!lines.is_empty() && is_sorted && lines.iter().all(is_there)).then_some(())
+}
+
 pub(super) fn value(lines: &[Line], of: &[LineQuantity]) -> Option<Amount> {
     of.iter().try_fold(Amount::ZERO, |sum, it| {
         let line = lines.get(usize::from(it.line))?;
@@ -112,7 +147,7 @@ pub(super) fn value(lines: &[Line], of: &[LineQuantity]) -> Option<Amount> {
 }
 
 /// The items of some lines, each once.
-fn skus_of(lines: &[Line], of: &[LineQuantity]) -> Box<[Sku]> {
+pub(super) fn skus_of(lines: &[Line], of: &[LineQuantity]) -> Box<[Sku]> {
     let lines: Vec<Line> = of
         .iter()
         .filter_map(|it| lines.get(usize::from(it.line)).cloned())
@@ -235,11 +270,15 @@ impl Order {
                 authorized: Amount::ZERO,
                 captured,
                 voided: Amount::ZERO,
+                refunded: Amount::ZERO,
             };
         }
         let taken = captured.0.saturating_add(self.held().0);
         let voided = Amount(self.total.0.saturating_sub(taken));
+        let refunded = self.refunded();
         let state = match (captured.0 > 0, self.held().0 > 0) {
+            (true, false) if refunded == captured => PaymentState::Refunded,
+            (true, _) if refunded.0 > 0 => PaymentState::PartiallyRefunded,
             (true, true) => PaymentState::PartiallyCaptured,
             (true, false) => PaymentState::Captured,
             (false, true) => PaymentState::Authorized,
@@ -257,6 +296,7 @@ impl Order {
             authorized: self.total,
             captured,
             voided,
+            refunded,
         }
     }
 
@@ -310,13 +350,16 @@ impl Order {
                     delivered: None,
                 };
                 let consuming = skus_of(&self.lines, lines);
-                let life = self.life.get_or_insert_default();
-                if life.fulfilments.len() >= FULFILMENTS_MAX {
-                    return None;
-                }
+                let mut life = self.life.clone().unwrap_or_default();
+                let count = life.fulfilments.len();
                 life.fulfilments.push(fulfilment);
                 life.consuming = consuming;
-                self.state = derived_state(&self.lines, self.life.as_deref());
+                let state = derived_state(&self.lines, Some(&life));
+                if is_one_too_many(count, state) {
+                    return None;
+                }
+                self.life = Some(life);
+                self.state = state;
             }
             OrderEvent::Delivered { fulfilment, by } => {
                 let at = usize::try_from(*fulfilment).ok()?.checked_sub(1)?;
@@ -341,8 +384,7 @@ impl Order {
                 let count = life.cancellations.len();
                 life.cancellations.push(cancellation);
                 let state = derived_state(&self.lines, Some(&life));
-                // One more than there may be, where it ends the order.
-                if count > FULFILMENTS_MAX || count == FULFILMENTS_MAX && state != OrderState::Fulfilled {
+                if is_one_too_many(count, state) {
                     return None;
                 }
                 if state == OrderState::Cancelled {
@@ -366,13 +408,7 @@ impl Order {
 
     /// Whether some quantities are each of a line of its own, in their order, and open.
     fn are_open(&self, lines: &[LineQuantity]) -> Option<()> {
-        let open = self.open_quantities();
-        let is_sorted = lines.windows(2).all(|two| two[0].line < two[1].line);
-        let is_open = |it: &LineQuantity| {
-            let open = open.get(usize::from(it.line));
-            it.quantity.0 > 0 && open.is_some_and(|open| it.quantity <= *open)
-        };
-        (!lines.is_empty() && is_sorted && lines.iter().all(is_open)).then_some(())
+        are_within(lines, &self.open_quantities())
     }
 
     /// There is nothing left to hold up.
@@ -414,7 +450,7 @@ impl Order {
         if self.active_holds().any(is_twice) {
             return broken("it is held twice for one reason");
         }
-        if life.fulfilments.len() > FULFILMENTS_MAX || life.cancellations.len() > FULFILMENTS_MAX + 1 {
+        if life.fulfilments.len().max(life.cancellations.len()) > FULFILMENTS_MAX + 1 {
             return broken("it has too many shipments or cancellations");
         }
         if !life.fulfilments.is_empty() && !is_live {
@@ -444,7 +480,7 @@ impl Order {
         }
         let is_of_it = |sku: &Sku| self.lines.iter().any(|line| line.sku == *sku);
         match life.consuming.iter().all(is_of_it) {
-            true => Ok(()),
+            true => self.validate_returns(),
             false => broken("it takes stock of an item that it never wanted"),
         }
     }

@@ -5,6 +5,7 @@ mod command;
 mod deciding;
 mod life;
 mod lines;
+mod returning;
 
 use std::{fmt, sync::Arc};
 
@@ -144,6 +145,36 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
         (Some(order), OrderCommand::Consumed) if !order.consuming().is_empty() => {
             Ok(Decision::event(OrderEvent::Consumed))
         }
+        (Some(order), OrderCommand::Restocked) if !order.restocking().is_empty() => {
+            Ok(Decision::event(OrderEvent::Restocked))
+        }
+        (
+            Some(order),
+            OrderCommand::RequestReturn {
+                lines,
+                note,
+                by,
+                expected,
+            },
+        ) => returning::request(order, lines, note, by, *expected),
+        (
+            Some(order),
+            OrderCommand::MoveReturn {
+                number,
+                step,
+                by,
+                expected,
+            },
+        ) => returning::take_step(order, *number, step, by, *expected),
+        (
+            Some(order),
+            OrderCommand::Refund {
+                amount,
+                note,
+                by,
+                expected,
+            },
+        ) => returning::refund(order, *amount, note, by, *expected),
         (
             Some(order),
             OrderCommand::Ship {
@@ -187,6 +218,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             Some(_),
             OrderCommand::Released
             | OrderCommand::Consumed
+            | OrderCommand::Restocked
             | OrderCommand::Place { .. }
             | OrderCommand::Refuse { .. },
         )
@@ -195,6 +227,10 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             OrderCommand::Settle { .. }
             | OrderCommand::Released
             | OrderCommand::Consumed
+            | OrderCommand::Restocked
+            | OrderCommand::RequestReturn { .. }
+            | OrderCommand::MoveReturn { .. }
+            | OrderCommand::Refund { .. }
             | OrderCommand::Cancel { .. }
             | OrderCommand::Ship { .. }
             | OrderCommand::Deliver { .. }
@@ -217,11 +253,12 @@ pub fn open_effects(order: &Order) -> Vec<Effect> {
                 sku: sku.clone(),
                 remaining: order.open_of(sku),
             });
+            let restock = returning::restock_effects(order);
             let consume = order.consuming().iter().map(|sku| Effect::ConsumeStock {
                 sku: sku.clone(),
                 remaining: order.open_of(sku),
             });
-            release.chain(consume).collect()
+            release.chain(consume).chain(restock).collect()
         }
     }
 }
@@ -343,6 +380,7 @@ impl Order {
             }
             _ => self
                 .evolve_life(event, at)
+                .or_else(|| self.evolve_return(event, at))
                 .ok_or_else(|| Broken::new(self.id, "an event does not fit its state"))?,
         }
         self.version = self.version.next();
@@ -370,7 +408,9 @@ impl Order {
 
     /// True when nothing is left to be asked of others.
     pub fn is_settled(&self) -> bool {
-        self.state != OrderState::Pending && self.releasing.is_empty() && self.consuming().is_empty()
+        self.state != OrderState::Pending
+            && self.releasing.is_empty()
+            && self.life.as_ref().is_none_or(|life| life.is_done())
     }
 
     /// Whether the order wants an item to hold a reservation for it.

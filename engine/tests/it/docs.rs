@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use docket_engine::{
     Amount, Effect, FulfilmentState, Item, ItemCommand, ItemEvent, Order, OrderId, OrderState, PaymentState,
-    Quantity, Time, item, order,
+    Quantity, RETURNS_MAX, ReturnState, Time, item, order,
 };
 
 use crate::stage::{Ask, Stage, ask, sku};
@@ -39,6 +39,7 @@ fn page() -> String {
         reservations(),
         payments(),
         fulfilments(),
+        returns(),
         regions(),
     ]
     .join("\n")
@@ -46,8 +47,8 @@ fn page() -> String {
 
 const HEAD: &str = "# The states of an order
 
-What an order is, what it can be asked, and what comes of it. Four things run side by side in one order: the order's own state, the
-reservations that its items hold for it, its payment, and its shipments.
+What an order is, what it can be asked, and what comes of it. Five things run side by side in one order: the order's own state, the
+reservations that its items hold for it, its payment, its shipments, and its returns.
 
 This page is drawn from the engine: a test compares it, and `DOCKET_WRITE_DOCS=1 cargo test -p docket-engine --test it docs` writes
 it anew. Do not edit it by hand.
@@ -88,7 +89,7 @@ fn moves() -> impl Iterator<Item = (Stage, Ask, Option<Order>, Order)> {
     pairs.filter_map(|(stage, command)| {
         let before = stage.order();
         let mut after = before.clone();
-        let outcome = ask(&mut after, &command.command()).ok()?;
+        let outcome = ask(&mut after, &command.command_of(before.as_ref())).ok()?;
         (!outcome.events.is_empty()).then(|| (stage, command, before, after.unwrap()))
     })
 }
@@ -147,15 +148,17 @@ these quantities alone. An order that was refused has nothing open, shipped or c
 A hold is no state: a confirmed or partly shipped order may be held, for several reasons at a time. While one is active nothing is
 shipped; cancelling goes on, and holds end by themselves when nothing is open any more.
 
-While its items still give back or take off what the last step asked of them (*releasing*, *consuming*), an order can be held and
-its shipments can arrive, but nothing more is shipped or called off: `ORDER_PENDING`.
+While its items still give back, take off or put back what the last step asked of them (*releasing*, *consuming*, *restocking*), an
+order can be held, its shipments can arrive and returns can be asked for and decided, but nothing more is shipped, called off or
+refunded, and nothing else goes back on the stock: `ORDER_PENDING`.
 "
 }
 
 /// What comes of a command, in a cell: the events in code, a refusal by its reason, a dash for nothing.
 fn cell(stage: Stage, command: Ask) -> String {
     let mut order = stage.order();
-    match ask(&mut order, &command.command()) {
+    let asked = command.command_of(order.as_ref());
+    match ask(&mut order, &asked) {
         Err(rejection) => rejection.reason().to_owned(),
         Ok(outcome) if outcome.events.is_empty() => "–".to_owned(),
         Ok(outcome) => {
@@ -197,9 +200,21 @@ fn tables() -> String {
         Ask::SettleEarly,
         Ask::Released,
         Ask::Consumed,
+        Ask::Restocked,
     ];
+    let backwards = [
+        Ask::RequestReturnAll,
+        Ask::RequestReturnSome,
+        Ask::ReturnApprove,
+        Ask::ReturnDecline,
+        Ask::ReturnReceive,
+        Ask::ReturnRestock,
+        Ask::ReturnClose,
+        Ask::ReturnMissing,
+    ];
+    let refunds = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
     assert_eq!(
-        asked.len() + deliveries.len() + told.len(),
+        asked.len() + deliveries.len() + backwards.len() + refunds.len() + told.len(),
         Ask::ALL.len(),
         "every command is shown"
     );
@@ -209,19 +224,30 @@ fn tables() -> String {
 In bold what happens, as the feed of changes names it; in plain capitals why the command is refused; a dash where it changes
 nothing. Every command of a person may carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order
 does not have, or of which less is open, are refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`), and so is one shipment or partial
-cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for a cancellation of all that is left. In the table all shipments that
-there are but the first are on their way. *All* is also what names every line that is open, with all of it. (No command of a person reaches the order that is not there: it is `ORDER_NOT_FOUND`
-before the order is asked.)
+cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In
+the tables all shipments that there are but the first are on their way. *All* is also what names every line that is open, with all of
+it. (No command of a person reaches the order that is not there: it is `ORDER_NOT_FOUND` before the order is asked.)
+
+`ORDER_PENDING` in these tables is the engine's: a node lets calls wait until the last step is done, so that clients see it only of
+an order that is still being placed.
 
 Commands of a person:
 
 {}
+{}
+Returns: the steps are of return 1, which is of a nut of the first line, or, where all is in it, of everything.
+
+{}
+Refunds: *some* is 1; *all* is what was captured and not refunded, or 1 where that is nothing; *too much* is 1 more than there is.
+
 {}
 Commands of the engine itself:
 
 {}",
         table(&asked),
         table(&deliveries),
+        table(&backwards),
+        table(&refunds),
         table(&told),
         most = docket_engine::FULFILMENTS_MAX,
     )
@@ -317,7 +343,8 @@ fn reservations() -> String {
 
 One per order and item: of several lines of one item, the sum. A refused or cancelled order releases, a shipped one consumes: the
 stock on hand falls with it. The item is told how many are to stay and not how many are to go, so that what it is told twice, or
-late, does nothing.
+late, does nothing. What comes back of an order (*Restock*) goes on the stock on hand and is reserved for nobody; the item is told so
+once of each return, which whoever tells it has to see to.
 
 {}
 | | {} |
@@ -334,6 +361,8 @@ fn payment_name(state: PaymentState) -> &'static str {
         PaymentState::Authorized => "AUTHORIZED",
         PaymentState::PartiallyCaptured => "PARTIALLY_CAPTURED",
         PaymentState::Captured => "CAPTURED",
+        PaymentState::PartiallyRefunded => "PARTIALLY_REFUNDED",
+        PaymentState::Refunded => "REFUNDED",
         PaymentState::Voided => "VOIDED",
         PaymentState::Failed => "FAILED",
     }
@@ -357,10 +386,13 @@ fn payments() -> String {
 
 What the order costs is held when it is placed (`AUTHORIZED`), taken with each shipment for what is in it, and given back with each
 cancellation for what is in that. Authorised = captured + voided + still held, always; the last shipment takes exactly the rest.
-What was captured is off the customer's balance, which falls below nothing where that was on credit.
+What was captured is off the customer's balance, which falls below nothing where that was on credit; what is refunded of it is on the
+balance again. A refund is of an amount, and of no return: the shop says how much it gives back, when, and for what. Refunded is never
+more than captured (`REFUND_TOO_LARGE`), and there are at most {RETURNS_MAX} refunds (`TOO_MANY_RETURNS`).
 
 {}
-`CAPTURED` says that nothing is held any more and all that was not given back was taken; `VOIDED`, that all was given back; `FAILED`,
+`PARTIALLY_REFUNDED` and `REFUNDED` tell of refunds before all else; `REFUNDED` says that all that was captured is given back and that
+nothing is held any more. `CAPTURED` says that nothing is held any more and all that was not given back was taken; `VOIDED`, that all was given back; `FAILED`,
 that nothing was ever held. What costs nothing is `AUTHORIZED` until all of it was shipped or called off, and then `CAPTURED`, or `VOIDED` where nothing was shipped.
 ",
         diagram.draw()
@@ -402,7 +434,57 @@ whom it was sent and said to have arrived. Arriving is told of each by itself, i
     )
 }
 
-/// The four of them side by side, for an order of three nuts at 2, two bolts at 5, and one nut more at 2.
+fn returns() -> String {
+    let mut diagram = Diagram::default();
+    let number = |state: Option<ReturnState>| state.map_or(0, |it| usize::from(it.number()));
+    let name = |state: Option<ReturnState>| state.map_or("[*]".to_owned(), |it| it.to_string());
+    for (_, command, before, after) in moves() {
+        for (i, it) in after.returns().iter().enumerate() {
+            let was = before.as_ref().and_then(|order| order.returns().get(i));
+            let (from, to) = (was.map(|it| it.state()), Some(it.state()));
+            if from != to {
+                diagram.arrow((number(from), number(to)), name(from), name(to), command.name());
+            }
+        }
+    }
+    let mut text = format!(
+        "## Returns
+
+Each has its number within its order, from 1, its lines, a note, and when and by whom it was asked for and each of its steps was
+taken. An order has at most {RETURNS_MAX} of them, whatever became of them (`TOO_MANY_RETURNS`).
+
+{}
+| State | What it says |
+|---|---|
+",
+        diagram.draw()
+    );
+    for state in ReturnState::ALL {
+        let says = match state {
+            ReturnState::Requested => {
+                "The customer wants to send something back that was shipped, arrived or not."
+            }
+            ReturnState::Approved => "It may be sent.",
+            ReturnState::Declined => "It may not.",
+            ReturnState::Received => {
+                "It has arrived. With *restock* its items are asked to put it back on their stock."
+            }
+            ReturnState::Closed => "Nothing more comes of it: it has arrived, or it never will.",
+        };
+        writeln!(text, "| `{state}` | {says} |").unwrap();
+    }
+    text + "
+Of every line, no more is in returns than was shipped (`QUANTITY_NOT_RETURNABLE`, and `NOT_RETURNABLE` where nothing is left of any). A
+return that was declined, or closed without having arrived, counts no longer: what was in it can be in another one. A step that is
+taken already is a dash, also where something arrived with *restock* and is then said to have arrived without, or the other way round;
+a step that does not follow is `RETURN_NOT_OPEN`.
+
+A return changes neither the order's state nor what was shipped of it, and no money: that is given back by a refund. While its items
+put a return on their stock (*restocking*), it can be closed; the stock is put back all the same.
+"
+}
+
+/// The five of them side by side, for an order of three nuts at 2, two bolts at 5, and one nut more at 2.
 fn regions() -> String {
     let mut text = String::from(
         "## Side by side
@@ -410,8 +492,8 @@ fn regions() -> String {
 An order of three nuts at 2, two bolts at 5, and a nut more at 2 on a line of its own. Where it was shipped from, there were two
 shipments before: a nut, and a bolt. *Some* is a nut of the first line.
 
-| | Payment | Captured | Given back | Held | Open | Asked of items | Shipments |
-|---|---|---|---|---|---|---|---|
+| | Payment | Captured | Refunded | Given back | Held | Open | Asked of items | Shipments | Returns |
+|---|---|---|---|---|---|---|---|---|---|
 ",
     );
     for stage in Stage::ALL {
@@ -431,15 +513,22 @@ shipments before: a nut, and a bolt. *Some* is a nut of the first line.
                 }
                 Effect::ReleaseStock { sku, remaining } => format!("{sku}: release, {remaining} stay"),
                 Effect::ConsumeStock { sku, remaining } => format!("{sku}: consume, {remaining} stay"),
+                Effect::RestockStock { sku, quantity, .. } => format!("{sku}: restock {quantity}"),
                 other => panic!("{other:?}"),
             });
         let asked: Vec<_> = asked.collect();
+        let returns: String = order
+            .returns()
+            .iter()
+            .map(|it| format!("`{}`", it.state()))
+            .collect();
         writeln!(
             text,
-            "| {} | `{}` | {} | {} | {} | {} | {} | {} |",
+            "| {} | `{}` | {} | {} | {} | {} | {} | {} | {} | {} |",
             stage.name(),
             payment_name(payment.state),
             payment.captured,
+            payment.refunded,
             payment.voided,
             order.held(),
             open.join(" + "),
@@ -449,6 +538,11 @@ shipments before: a nut, and a bolt. *Some* is a nut of the first line.
                 asked.join("; ")
             },
             order.fulfilments().len(),
+            if returns.is_empty() {
+                "–".to_owned()
+            } else {
+                returns
+            },
         )
         .unwrap();
     }

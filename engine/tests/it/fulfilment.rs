@@ -1,8 +1,10 @@
-//! Shipments, deliveries and cancellations of some lines: what each state makes of them, and what they leave.
+//! Shipments, deliveries, cancellations of some lines, returns and refunds: what each state makes of them, and what they leave.
 
 mod bounds;
 mod earlier;
 mod items;
 mod money;
 mod refused;
+mod returns;
 mod table;
+mod table_back;

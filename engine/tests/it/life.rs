@@ -1,11 +1,13 @@
-//! What becomes of a confirmed order, for the [`Model`]: it is held, shipped and delivered.
+//! What becomes of a confirmed order, for the [`Model`]: it is held, shipped and delivered, comes back, and is paid back.
 
-use docket_engine::{HoldReason, OrderId, OrderState, Rejection, Sku};
+use docket_engine::{Amount, HoldReason, OrderId, OrderState, Rejection, ReturnState, ReturnStep, Sku};
 
-use super::model::{Model, Order, Outcome, PARTS_MAX};
+use super::model::{Model, Order, Outcome, PARTS_MAX, Return, meant_of};
 
 /// So often an order is held.
 pub const HOLDS_MAX: usize = 64;
+/// So often it is returned, and so often it is refunded.
+pub const RETURNS_MAX: usize = 64;
 
 impl Order {
     pub fn is_held_for(&self, reason: HoldReason) -> bool {
@@ -35,6 +37,46 @@ impl Order {
             .map(|(lines, _)| self.cost_of(lines.iter().map(|(line, many)| (line, many))))
             .sum()
     }
+
+    /// What was given back of that.
+    pub fn refunded(&self) -> i128 {
+        self.refunds.iter().sum()
+    }
+
+    /// Of each line: how many are in a return that may still arrive, or has.
+    pub fn returned(&self) -> Vec<i128> {
+        let mut returned = vec![0; self.lines.len()];
+        for it in &self.returns {
+            let may_arrive = matches!(it.state, ReturnState::Requested | ReturnState::Approved);
+            if may_arrive || it.has_arrived {
+                for (&line, many) in &it.lines {
+                    returned[usize::from(line)] += many;
+                }
+            }
+        }
+        returned
+    }
+
+    /// Of each line: how many were shipped and are in no return.
+    pub fn returnable(&self) -> Vec<i128> {
+        let both = self.gone.iter().zip(self.returned());
+        both.map(|((shipped, _), returned)| shipped - returned).collect()
+    }
+
+    /// How many of an item go back on its stock, with all returns that there were.
+    pub fn put_back(&self, sku: &Sku) -> i128 {
+        let returns = (1..).zip(&self.returns).filter(|(_, it)| it.restocks);
+        returns.map(|(number, _)| self.of_return(number, sku)).sum()
+    }
+
+    /// How many of an item are in a return, numbered from 1.
+    pub fn of_return(&self, number: u32, sku: &Sku) -> i128 {
+        let lines = &self.returns[number as usize - 1].lines;
+        let of_it = lines
+            .iter()
+            .filter(|(line, _)| self.lines[usize::from(**line)].sku == *sku);
+        of_it.map(|(_, many)| many).sum()
+    }
 }
 
 impl Model {
@@ -54,7 +96,8 @@ impl Model {
             return Err(Rejection::OrderHeld { reason: *reason });
         }
         let meant = order.meant(lines)?;
-        if order.shipments.len() == PARTS_MAX {
+        let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
+        if left > 0 && order.shipments.len() == PARTS_MAX {
             return Err(Rejection::TooManyFulfilments);
         }
         for (&line, many) in &meant {
@@ -127,6 +170,130 @@ impl Model {
         order.may_be_held(expected)?;
         let hold = order.holds.iter_mut().find(|hold| **hold == (reason, true));
         hold.ok_or(Rejection::HoldNotFound { reason })?.1 = false;
+        order.version += 1;
+        Ok(true)
+    }
+
+    /// Some of what was shipped is to come back, or all that can where no line is named.
+    pub fn request_return(&mut self, id: OrderId, lines: &[(u16, i64)], expected: Option<u64>) -> Outcome {
+        let order = self.orders.get_mut(&id).unwrap();
+        order.check_etag(expected)?;
+        let returnable = order.returnable();
+        if order.state == OrderState::Pending {
+            return Err(Rejection::OrderPending);
+        }
+        if returnable.iter().sum::<i128>() == 0 {
+            return Err(Rejection::NotReturnable { state: order.state });
+        }
+        let lines = meant_of(&returnable, lines, |line, wanted, returnable| {
+            Rejection::QuantityNotReturnable {
+                line,
+                wanted,
+                returnable,
+            }
+        })?;
+        if order.returns.len() == RETURNS_MAX {
+            return Err(Rejection::TooManyReturns);
+        }
+        order.returns.push(Return {
+            lines,
+            state: ReturnState::Requested,
+            has_arrived: false,
+            restocks: false,
+        });
+        order.version += 1;
+        Ok(true)
+    }
+
+    /// Something becomes of a return, numbered from 1. Only what goes back on the stock waits for what came before.
+    pub fn move_return(
+        &mut self,
+        id: OrderId,
+        number: u32,
+        step: &ReturnStep,
+        expected: Option<u64>,
+    ) -> Outcome {
+        use ReturnState::{Approved, Closed, Declined, Received, Requested};
+        let order = self.orders.get_mut(&id).unwrap();
+        order.check_etag(expected)?;
+        let is_busy = order.is_busy();
+        let mut numbered = (1..).zip(&mut order.returns);
+        let Some((_, found)) = numbered.find(|(it, _)| *it == number) else {
+            return Err(Rejection::ReturnNotFound { number });
+        };
+        let state = found.state;
+        let restocks = *step == ReturnStep::Receive { restock: true };
+        found.state = match (state, step) {
+            (Approved, ReturnStep::Approve)
+            | (Declined, ReturnStep::Decline { .. })
+            | (Received, ReturnStep::Receive { .. })
+            | (Closed, ReturnStep::Close) => return Ok(false),
+            (Requested, ReturnStep::Approve) => Approved,
+            (Requested, ReturnStep::Decline { .. }) => Declined,
+            (Approved, ReturnStep::Receive { .. }) if restocks && is_busy => {
+                return Err(Rejection::OrderPending);
+            }
+            (Approved, ReturnStep::Receive { .. }) => Received,
+            (Approved | Received, ReturnStep::Close) => Closed,
+            _ => return Err(Rejection::ReturnNotOpen { number, state }),
+        };
+        if found.state == Received {
+            (found.has_arrived, found.restocks) = (true, restocks);
+        }
+        if restocks {
+            let items = order.items_of(&order.returns[number as usize - 1].lines);
+            order.restocking = items.into_iter().map(|sku| (number, sku)).collect();
+        }
+        order.version += 1;
+        Ok(true)
+    }
+
+    /// An item's stock grows by what came back with a return. Whoever asks it does so once.
+    pub fn restock(&mut self, id: OrderId, number: u32, sku: &Sku) -> Outcome {
+        let many = self.orders[&id].of_return(number, sku);
+        let item = self.items.get_mut(sku).unwrap();
+        if item.on_hand + many > i128::from(i64::MAX) {
+            return Err(Rejection::Overflow { line: None });
+        }
+        item.on_hand += many;
+        item.version += 1;
+        Ok(true)
+    }
+
+    pub fn restocked(&mut self, id: OrderId) -> bool {
+        let order = self.orders.get_mut(&id).unwrap();
+        if order.restocking.is_empty() {
+            return false;
+        }
+        order.restocking.clear();
+        order.version += 1;
+        true
+    }
+
+    /// Some of what was taken is given back.
+    pub fn refund(&mut self, id: OrderId, money: i64, expected: Option<u64>) -> Outcome {
+        let order = self.orders.get_mut(&id).unwrap();
+        order.check_etag(expected)?;
+        let (wanted, refundable) = (i128::from(money), order.captured() - order.refunded());
+        if !(1..=refundable).contains(&wanted) {
+            return Err(Rejection::RefundTooLarge {
+                wanted: Amount(money),
+                refundable: Amount(i64::try_from(refundable).unwrap()),
+            });
+        }
+        if order.refunds.len() == RETURNS_MAX {
+            return Err(Rejection::TooManyReturns);
+        }
+        if order.is_busy() {
+            return Err(Rejection::OrderPending);
+        }
+        let payer = self.customers.get_mut(&order.customer).unwrap();
+        if payer.balance + wanted > i128::from(i64::MAX) {
+            return Err(Rejection::Overflow { line: None });
+        }
+        payer.balance += wanted;
+        payer.version += 1;
+        order.refunds.push(wanted);
         order.version += 1;
         Ok(true)
     }

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, Line, OrderId, OrderState, Quantity, Rejection, Sku,
+    Amount, Currency, CustomerId, HoldReason, Line, OrderId, OrderState, Quantity, Rejection, ReturnState,
+    Sku,
 };
 
 const MAX: i128 = i64::MAX as i128;
 const MIN: i128 = i64::MIN as i128;
-/// So often an order is shipped, and so often it is cancelled in part.
+/// So often an order is shipped, and so often it is cancelled in part; all that is left goes once more.
 pub const PARTS_MAX: usize = 64;
 
 pub struct Customer {
@@ -49,7 +50,22 @@ pub struct Order {
     pub holds: Vec<(HoldReason, bool)>,
     pub releasing: BTreeSet<Sku>,
     pub consuming: BTreeSet<Sku>,
+    pub returns: Vec<Return>,
+    /// What was given back of what was taken, each time.
+    pub refunds: Vec<i128>,
+    /// Which return's items still have to put it back on their stock.
+    pub restocking: BTreeSet<(u32, Sku)>,
     pub version: u64,
+}
+
+/// What is to come back, or has.
+pub struct Return {
+    pub lines: BTreeMap<u16, i128>,
+    pub state: ReturnState,
+    /// Whether it was there, whatever became of it then.
+    pub has_arrived: bool,
+    /// Whether it goes back on the stock.
+    pub restocks: bool,
 }
 
 /// How many of which lines were sent, and whether they have arrived.
@@ -91,6 +107,32 @@ pub fn first_lines(lines: &[Line]) -> BTreeMap<Sku, u16> {
     first
 }
 
+/// These of what there is of each line, or all of it where none is named; a line that is named twice is meant twice. `too_many` is of a
+/// line, how much of it is wanted, and how much there is.
+pub fn meant_of(
+    there: &[i128],
+    lines: &[(u16, i64)],
+    too_many: impl Fn(u16, Quantity, Quantity) -> Rejection,
+) -> Result<BTreeMap<u16, i128>, Rejection> {
+    if lines.is_empty() {
+        let there = (0..).zip(there.iter().copied());
+        return Ok(there.filter(|(_, there)| *there > 0).collect());
+    }
+    let mut meant = BTreeMap::<u16, i128>::new();
+    for &(line, many) in lines {
+        *meant.entry(line).or_default() += i128::from(many);
+    }
+    for (&line, &wanted) in &meant {
+        let there = *there
+            .get(usize::from(line))
+            .ok_or(Rejection::LineNotFound { line })?;
+        if wanted > there {
+            return Err(too_many(line, quantity(wanted), quantity(there)));
+        }
+    }
+    Ok(meant)
+}
+
 impl Order {
     /// What is open costs so much, which is held for it.
     pub fn held(&self) -> i128 {
@@ -115,31 +157,14 @@ impl Order {
 
     /// Whether it waits for its items.
     pub fn is_busy(&self) -> bool {
-        !self.releasing.is_empty() || !self.consuming.is_empty()
+        !self.releasing.is_empty() || !self.consuming.is_empty() || !self.restocking.is_empty()
     }
 
     /// How many of which lines are meant: all that is open, where none is named. The lowest line that cannot be so says why.
     pub fn meant(&self, lines: &[(u16, i64)]) -> Result<BTreeMap<u16, i128>, Rejection> {
-        if lines.is_empty() {
-            let open = (0..).zip(self.open.iter().copied());
-            return Ok(open.filter(|(_, open)| *open > 0).collect());
-        }
-        let meant: BTreeMap<u16, i128> = lines.iter().map(|&(line, many)| (line, many.into())).collect();
-        assert_eq!(meant.len(), lines.len(), "each line is named once");
-        for (&line, &wanted) in &meant {
-            let open = *self
-                .open
-                .get(usize::from(line))
-                .ok_or(Rejection::LineNotFound { line })?;
-            if wanted > open {
-                return Err(Rejection::QuantityNotOpen {
-                    line,
-                    wanted: quantity(wanted),
-                    open: quantity(open),
-                });
-            }
-        }
-        Ok(meant)
+        meant_of(&self.open, lines, |line, wanted, open| {
+            Rejection::QuantityNotOpen { line, wanted, open }
+        })
     }
 
     /// The items of some lines.
@@ -373,6 +398,9 @@ impl Model {
             holds: Vec::new(),
             releasing: BTreeSet::new(),
             consuming: BTreeSet::new(),
+            returns: Vec::new(),
+            refunds: Vec::new(),
+            restocking: BTreeSet::new(),
         };
         self.orders.insert(id, order);
         match refusal {

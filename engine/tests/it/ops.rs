@@ -19,11 +19,11 @@ pub enum Price {
     Other(i64),
 }
 
-/// Which lines of an order are meant, each once, and how much of each; none for all that is open. `None` is a line that it
+/// Which lines of an order are meant, and how much of each; none for all that there is. A line may be named twice. `None` is a line that it
 /// does not have.
 pub type Meant = Vec<(Option<Index>, Portion)>;
 
-/// How much of a line's open quantity is meant.
+/// How much of what there is of something is meant: of what is open of a line, of what can come back of it, of the money that can be given back.
 #[derive(Debug, Clone, Copy)]
 pub enum Portion {
     One,
@@ -31,6 +31,29 @@ pub enum Portion {
     All,
     /// One more than there is.
     Beyond,
+}
+
+impl Portion {
+    /// Of so much; at least one, where there is none.
+    pub fn of(self, there: i128) -> i64 {
+        let many = match self {
+            Self::One => 1,
+            Self::Half => there / 2,
+            Self::All => there,
+            Self::Beyond => there + 1,
+        };
+        // No number can say one more than the largest.
+        i64::try_from(many.max(1)).unwrap_or(i64::MAX)
+    }
+}
+
+/// What becomes of a return.
+#[derive(Debug, Clone, Copy)]
+pub enum Step {
+    Approve,
+    Decline,
+    Receive { restock: bool },
+    Close,
 }
 
 /// One line of an order: an item by its number, how many, at which price.
@@ -131,6 +154,27 @@ pub enum Op {
     Consumed {
         order: Index,
     },
+    RequestReturn {
+        order: Index,
+        lines: Meant,
+        etag: Etag,
+    },
+    /// Something becomes of a return, or, for `None`, of one that is not there.
+    MoveReturn {
+        order: Index,
+        number: Option<Index>,
+        step: Step,
+        etag: Etag,
+    },
+    /// The order hears that everything is back on the stock; early is nothing.
+    Restocked {
+        order: Index,
+    },
+    Refund {
+        order: Index,
+        amount: Portion,
+        etag: Etag,
+    },
     /// A crash: the answers that an order was given are lost, and its open effects start over.
     Forget {
         order: Index,
@@ -193,15 +237,42 @@ fn line() -> impl Strategy<Value = OrderedLine> {
     (0..ITEMS, quantity, offer)
 }
 
-fn meant() -> impl Strategy<Value = Meant> {
-    let line = prop_oneof![16 => any::<Index>().prop_map(Some), 1 => Just(None)];
-    let portion = prop_oneof![
+fn portion() -> impl Strategy<Value = Portion> {
+    prop_oneof![
         6 => Just(Portion::One),
         3 => Just(Portion::Half),
         4 => Just(Portion::All),
         1 => Just(Portion::Beyond)
-    ];
-    prop_oneof![2 => Just(Vec::new()), 5 => vec((line, portion), 1..4)]
+    ]
+}
+
+fn meant() -> impl Strategy<Value = Meant> {
+    let line = prop_oneof![16 => any::<Index>().prop_map(Some), 1 => Just(None)];
+    prop_oneof![2 => Just(Vec::new()), 5 => vec((line, portion()), 1..4)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Approve),
+        2 => Just(Step::Decline),
+        5 => Just(Step::Receive { restock: true }),
+        2 => Just(Step::Receive { restock: false }),
+        3 => Just(Step::Close)
+    ]
+}
+
+/// What comes back of an order that was shipped.
+fn backwards() -> impl Strategy<Value = Op> {
+    let order = any::<Index>;
+    let number = prop_oneof![9 => any::<Index>().prop_map(Some), 1 => Just(None)];
+    prop_oneof![
+        5 => (order(), meant(), etag()).prop_map(
+            |(order, lines, etag)| Op::RequestReturn { order, lines, etag }),
+        9 => (order(), number, step(), etag()).prop_map(
+            |(order, number, step, etag)| Op::MoveReturn { order, number, step, etag }),
+        4 => (order(), portion(), etag()).prop_map(|(order, amount, etag)| Op::Refund { order, amount, etag }),
+        2 => order().prop_map(|order| Op::Restocked { order }),
+    ]
 }
 
 /// What happens to an order that is there.
@@ -218,6 +289,7 @@ fn later() -> impl Strategy<Value = Op> {
         6 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Echo { order, effect }),
         3 => order().prop_map(|order| Op::Released { order }),
         3 => order().prop_map(|order| Op::Consumed { order }),
+        18 => backwards(),
     ]
 }
 
@@ -243,7 +315,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (order(), any::<bool>()).prop_map(|(order, refuse)| Op::PlaceAgain { order, refuse }),
         14 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
         8 => order().prop_map(|order| Op::Settle { order }),
-        34 => later(),
+        44 => later(),
         2 => order().prop_map(|order| Op::Forget { order }),
         6 => order().prop_map(|order| Op::Finish { order }),
     ]
@@ -315,13 +387,119 @@ fn worn_out(step: &[Op], order: Index) -> Vec<Op> {
     ops
 }
 
-fn worn_out_by_shipments(order: Index) -> Vec<Op> {
+/// What is left goes even then, where it is sent.
+fn worn_out_by_shipments((order, is_sent): (Index, bool)) -> Vec<Op> {
+    let ship = |lines| Op::Ship {
+        order,
+        lines,
+        etag: Etag::None,
+    };
+    let one = ship(vec![(Some(order), Portion::One)]);
+    let mut ops = worn_out(&[one, Op::Finish { order }], order);
+    if is_sent {
+        ops.push(ship(Vec::new()));
+    }
+    ops
+}
+
+fn ship_all(order: Index) -> [Op; 2] {
     let ship = Op::Ship {
+        order,
+        lines: Vec::new(),
+        etag: Etag::None,
+    };
+    [ship, Op::Finish { order }]
+}
+
+/// All of the only order is shipped, before a step of the rest.
+fn worn_out_backwards(step: Op, order: Index) -> Vec<Op> {
+    let mut ops = worn_out(&[step], order);
+    let there = ops.iter().position(|op| matches!(op, Op::Finish { .. }));
+    let rest = ops.split_off(there.unwrap() + 1);
+    ops.extend(ship_all(order));
+    ops.extend(rest);
+    ops
+}
+
+fn worn_out_by_returns(order: Index) -> Vec<Op> {
+    let request = Op::RequestReturn {
         order,
         lines: vec![(Some(order), Portion::One)],
         etag: Etag::None,
     };
-    worn_out(&[ship, Op::Finish { order }], order)
+    worn_out_backwards(request, order)
+}
+
+fn worn_out_by_refunds(order: Index) -> Vec<Op> {
+    let refund = Op::Refund {
+        order,
+        amount: Portion::One,
+        etag: Etag::None,
+    };
+    worn_out_backwards(refund, order)
+}
+
+/// All that was sent of an order that has no return yet.
+fn come_back(order: Index) -> Vec<Op> {
+    let etag = Etag::None;
+    let request = Op::RequestReturn {
+        order,
+        lines: Vec::new(),
+        etag,
+    };
+    let steps = [Step::Approve, Step::Receive { restock: true }];
+    let steps = steps.map(|step| Op::MoveReturn {
+        order,
+        number: Some(order),
+        step,
+        etag,
+    });
+    [vec![request], steps.to_vec()].concat()
+}
+
+/// Money, and stock, that comes back to where no number can hold more of it.
+fn back_beyond_measure(order: Index) -> Vec<Op> {
+    let etag = Etag::None;
+    let customer = Op::CreateCustomer {
+        customer: 0,
+        name: 0,
+        currency: 0,
+        limit: 1_000,
+    };
+    let item = Op::CreateItem {
+        item: 0,
+        name: 0,
+        currency: 0,
+        price: 1,
+        on_hand: i64::MAX,
+    };
+    let place = Op::Place {
+        customer: 0,
+        currency: 0,
+        lines: vec![(0, 3, Price::Current)],
+    };
+    let mut ops = vec![customer, item, place, Op::Finish { order }];
+    ops.extend(ship_all(order));
+    // It owes three, and three are gone.
+    ops.extend([i64::MAX, 3].map(|amount| Op::Credit {
+        customer: 0,
+        amount,
+        etag,
+    }));
+    ops.push(Op::Adjust {
+        item: 0,
+        delta: 2,
+        etag,
+    });
+    ops.extend(come_back(order));
+    ops.push(Op::Deliver { order, effect: order });
+    ops.push(Op::Restocked { order });
+    ops.push(Op::Refund {
+        order,
+        amount: Portion::One,
+        etag,
+    });
+    ops
 }
 
 fn worn_out_by_cancellations(order: Index) -> Vec<Op> {
@@ -359,15 +537,37 @@ fn confirmed(first: Index) -> Vec<Op> {
     ops
 }
 
-/// A history. In some of them a few orders go their way; in the others anything may happen.
+/// Of one of them something was sent; it may have come back, and be on its way to the stock, or have come before it was off it.
+fn on_the_way_back((first, portion, is_off, comes_back): (Index, Portion, bool, bool)) -> Vec<Op> {
+    let mut ops = confirmed(first);
+    let ship = Op::Ship {
+        order: first,
+        lines: vec![(Some(first), portion)],
+        etag: Etag::None,
+    };
+    let finish = Op::Finish { order: first };
+    ops.extend([finish.clone(), ship]);
+    if is_off {
+        ops.push(finish);
+    }
+    if comes_back {
+        ops.extend(come_back(first));
+    }
+    ops
+}
+
+/// A history. In some of them a few orders go their way, or some of what was sent comes back; in the others anything may happen.
 pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
     let start = prop_oneof![
         6 => Just(Vec::new()),
         6 => Just(everyday()),
         8 => Just(beyond_measure()),
-        2 => any::<Index>().prop_map(worn_out_by_shipments),
+        2 => any::<(Index, bool)>().prop_map(worn_out_by_shipments),
         2 => any::<Index>().prop_map(worn_out_by_cancellations),
-        2 => any::<Index>().prop_map(worn_out_by_holds)
+        2 => any::<Index>().prop_map(worn_out_by_holds),
+        2 => any::<Index>().prop_map(worn_out_by_returns),
+        2 => any::<Index>().prop_map(worn_out_by_refunds),
+        2 => any::<Index>().prop_map(back_beyond_measure)
     ];
     let anything = (start, vec(op(), 1..length_max));
     let order = any::<Index>;
@@ -379,5 +579,16 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => op()
     ];
     let on_their_way = (order().prop_map(confirmed), vec(on_its_way, 1..length_max));
-    prop_oneof![3 => anything, 2 => on_their_way].prop_map(|(start, then)| [start, then].concat())
+    let back = prop_oneof![
+        20 => backwards(),
+        7 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
+        4 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Echo { order, effect }),
+        2 => order().prop_map(|order| Op::Finish { order }),
+        5 => order().prop_map(|order| Op::Forget { order }),
+        8 => later()
+    ];
+    let sent = (order(), portion(), any::<bool>(), any::<bool>()).prop_map(on_the_way_back);
+    let on_their_way_back = (sent, vec(back, 1..length_max));
+    prop_oneof![3 => anything, 2 => on_their_way, 2 => on_their_way_back]
+        .prop_map(|(start, then)| [start, then].concat())
 }

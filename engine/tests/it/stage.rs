@@ -4,7 +4,7 @@
 
 use docket_engine::{
     Amount, ChangeKind, CustomerId, Effect, HoldReason, Line, LineQuantity, Order, OrderCommand, OrderId,
-    Quantity, Rejection, Sku, Time, access::Username, order,
+    Quantity, Rejection, ReturnStep, Sku, Time, access::Username, order,
 };
 
 /// Where an order is.
@@ -19,9 +19,21 @@ pub enum Stage {
     PartlyHeld,
     PartlyConsuming,
     PartlyReleasing,
+    PartlyReturn,
+    PartlyRestocking,
+    PartlyRefunded,
     Fulfilled,
     FulfilledConsuming,
     FulfilledReleasing,
+    ReturnRequested,
+    ReturnApproved,
+    ReturnRestocking,
+    ReturnReceived,
+    ReturnClosed,
+    ReturnDeclined,
+    AllReturned,
+    RefundedPartly,
+    Refunded,
     CancelledReleasing,
     Cancelled,
     RejectedReleasing,
@@ -48,10 +60,22 @@ pub enum Ask {
     ReleaseHold,
     Released,
     Consumed,
+    RequestReturnAll,
+    RequestReturnSome,
+    ReturnApprove,
+    ReturnDecline,
+    ReturnReceive,
+    ReturnRestock,
+    ReturnClose,
+    ReturnMissing,
+    Restocked,
+    RefundSome,
+    RefundAll,
+    RefundTooMuch,
 }
 
 impl Stage {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 29] = [
         Self::NoOrder,
         Self::Pending,
         Self::Confirmed,
@@ -61,9 +85,21 @@ impl Stage {
         Self::PartlyHeld,
         Self::PartlyConsuming,
         Self::PartlyReleasing,
+        Self::PartlyReturn,
+        Self::PartlyRestocking,
+        Self::PartlyRefunded,
         Self::Fulfilled,
         Self::FulfilledConsuming,
         Self::FulfilledReleasing,
+        Self::ReturnRequested,
+        Self::ReturnApproved,
+        Self::ReturnRestocking,
+        Self::ReturnReceived,
+        Self::ReturnClosed,
+        Self::ReturnDeclined,
+        Self::AllReturned,
+        Self::RefundedPartly,
+        Self::Refunded,
         Self::CancelledReleasing,
         Self::Cancelled,
         Self::RejectedReleasing,
@@ -82,9 +118,21 @@ impl Stage {
             Self::PartlyHeld => "PARTIALLY_FULFILLED, held",
             Self::PartlyConsuming => "PARTIALLY_FULFILLED, consuming",
             Self::PartlyReleasing => "PARTIALLY_FULFILLED, releasing",
+            Self::PartlyReturn => "PARTIALLY_FULFILLED, return REQUESTED",
+            Self::PartlyRestocking => "PARTIALLY_FULFILLED, return RECEIVED, restocking",
+            Self::PartlyRefunded => "PARTIALLY_FULFILLED, refunded",
             Self::Fulfilled => "FULFILLED",
             Self::FulfilledConsuming => "FULFILLED, consuming",
             Self::FulfilledReleasing => "FULFILLED, releasing",
+            Self::ReturnRequested => "FULFILLED, return REQUESTED",
+            Self::ReturnApproved => "FULFILLED, return APPROVED",
+            Self::ReturnRestocking => "FULFILLED, return RECEIVED, restocking",
+            Self::ReturnReceived => "FULFILLED, return RECEIVED",
+            Self::ReturnClosed => "FULFILLED, return CLOSED",
+            Self::ReturnDeclined => "FULFILLED, return DECLINED",
+            Self::AllReturned => "FULFILLED, all in a return REQUESTED",
+            Self::RefundedPartly => "FULFILLED, refunded in part",
+            Self::Refunded => "FULFILLED, refunded",
             Self::CancelledReleasing => "CANCELLED, releasing",
             Self::Cancelled => "CANCELLED",
             Self::RejectedReleasing => "REJECTED, releasing",
@@ -108,6 +156,18 @@ impl Stage {
             Self::FulfilledConsuming => (Self::Partly, Ask::ShipAll),
             Self::Fulfilled => (Self::FulfilledConsuming, Ask::Consumed),
             Self::FulfilledReleasing => (Self::Partly, Ask::CancelAll),
+            Self::PartlyReturn => (Self::Partly, Ask::RequestReturnSome),
+            Self::PartlyRestocking => return Some(partly_restocking()),
+            Self::PartlyRefunded => (Self::Partly, Ask::RefundAll),
+            Self::ReturnRequested => (Self::Fulfilled, Ask::RequestReturnSome),
+            Self::ReturnApproved => (Self::ReturnRequested, Ask::ReturnApprove),
+            Self::ReturnRestocking => (Self::ReturnApproved, Ask::ReturnRestock),
+            Self::ReturnReceived => (Self::ReturnRestocking, Ask::Restocked),
+            Self::ReturnClosed => (Self::ReturnReceived, Ask::ReturnClose),
+            Self::ReturnDeclined => (Self::ReturnRequested, Ask::ReturnDecline),
+            Self::AllReturned => (Self::Fulfilled, Ask::RequestReturnAll),
+            Self::RefundedPartly => (Self::Fulfilled, Ask::RefundSome),
+            Self::Refunded => (Self::Fulfilled, Ask::RefundAll),
             Self::CancelledReleasing => (Self::Confirmed, Ask::CancelAll),
             Self::Cancelled => (Self::CancelledReleasing, Ask::Released),
             Self::RejectedReleasing => (Self::Pending, Ask::SettleRefused),
@@ -115,7 +175,8 @@ impl Stage {
             Self::RejectedUnpaid => (Self::NoOrder, Ask::Refuse),
         };
         let mut order = before.order();
-        carry(&mut order, &ask.command());
+        let command = ask.command_of(order.as_ref());
+        carry(&mut order, &command);
         order
     }
 }
@@ -134,8 +195,17 @@ fn partly() -> Order {
     order.unwrap()
 }
 
+/// A nut of the first shipment has come back.
+fn partly_restocking() -> Order {
+    let mut order = Stage::PartlyReturn.order();
+    for ask in [Ask::ReturnApprove, Ask::ReturnRestock] {
+        carry(&mut order, &ask.command());
+    }
+    order.unwrap()
+}
+
 impl Ask {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 28] = [
         Self::Place,
         Self::Refuse,
         Self::SettleAgreed,
@@ -152,6 +222,18 @@ impl Ask {
         Self::ReleaseHold,
         Self::Released,
         Self::Consumed,
+        Self::RequestReturnAll,
+        Self::RequestReturnSome,
+        Self::ReturnApprove,
+        Self::ReturnDecline,
+        Self::ReturnReceive,
+        Self::ReturnRestock,
+        Self::ReturnClose,
+        Self::ReturnMissing,
+        Self::Restocked,
+        Self::RefundSome,
+        Self::RefundAll,
+        Self::RefundTooMuch,
     ];
 
     pub fn name(self) -> &'static str {
@@ -172,10 +254,32 @@ impl Ask {
             Self::ReleaseHold => "Release hold",
             Self::Released => "Released",
             Self::Consumed => "Consumed",
+            Self::RequestReturnAll => "Request return of all",
+            Self::RequestReturnSome => "Request return of some",
+            Self::ReturnApprove => "Approve",
+            Self::ReturnDecline => "Decline",
+            Self::ReturnReceive => "Receive",
+            Self::ReturnRestock => "Receive, restock",
+            Self::ReturnClose => "Close",
+            Self::ReturnMissing => "Approve, never requested",
+            Self::Restocked => "Restocked",
+            Self::RefundSome => "Refund some",
+            Self::RefundAll => "Refund all",
+            Self::RefundTooMuch => "Refund too much",
         }
     }
 
+    /// Of no order in particular: of one of which nothing was taken.
     pub fn command(self) -> OrderCommand {
+        self.command_of(None)
+    }
+
+    /// Only how much money is all, or too much, depends on the order.
+    pub fn command_of(self, order: Option<&Order>) -> OrderCommand {
+        let refundable = order.map_or(0, |order| {
+            let captured: i64 = order.fulfilments().iter().map(|it| it.captured.0).sum();
+            captured - order.refunds().iter().map(|it| it.amount.0).sum::<i64>()
+        });
         let customer = CustomerId::new("ada").unwrap();
         let currency = "EUR".parse().unwrap();
         let (nut, bolt) = (sku("nut"), sku("bolt"));
@@ -231,6 +335,18 @@ impl Ask {
             },
             Self::Released => OrderCommand::Released,
             Self::Consumed => OrderCommand::Consumed,
+            Self::RequestReturnAll => request_return(&[]),
+            Self::RequestReturnSome => request_return(&[(0, 1)]),
+            Self::ReturnApprove => move_return(1, ReturnStep::Approve),
+            Self::ReturnDecline => move_return(1, ReturnStep::Decline { note: "worn".into() }),
+            Self::ReturnReceive => move_return(1, ReturnStep::Receive { restock: false }),
+            Self::ReturnRestock => move_return(1, ReturnStep::Receive { restock: true }),
+            Self::ReturnClose => move_return(1, ReturnStep::Close),
+            Self::ReturnMissing => move_return(9, ReturnStep::Approve),
+            Self::Restocked => OrderCommand::Restocked,
+            Self::RefundSome => refund(1),
+            Self::RefundAll => refund(refundable.max(1)),
+            Self::RefundTooMuch => refund(refundable + 1),
         }
     }
 }
@@ -278,6 +394,33 @@ pub fn cancel(lines: &[(u16, i64)]) -> OrderCommand {
     OrderCommand::Cancel {
         lines: some(lines),
         by: Some(user("shop")),
+        expected: None,
+    }
+}
+
+pub fn request_return(lines: &[(u16, i64)]) -> OrderCommand {
+    OrderCommand::RequestReturn {
+        lines: some(lines),
+        note: "too many".into(),
+        by: user("ada"),
+        expected: None,
+    }
+}
+
+pub fn move_return(number: u32, step: ReturnStep) -> OrderCommand {
+    OrderCommand::MoveReturn {
+        number,
+        step,
+        by: user("shop"),
+        expected: None,
+    }
+}
+
+pub fn refund(amount: i64) -> OrderCommand {
+    OrderCommand::Refund {
+        amount: Amount(amount),
+        note: "sorry".into(),
+        by: user("shop"),
         expected: None,
     }
 }

@@ -22,6 +22,8 @@ pub struct World {
     captured: BTreeMap<OrderId, i128>,
     put_in: BTreeMap<Sku, i128>,
     consumed: BTreeMap<(Sku, OrderId), i128>,
+    refunded: BTreeMap<OrderId, i128>,
+    pub restocked: BTreeMap<(Sku, OrderId), i128>,
     now: i64,
 }
 
@@ -53,6 +55,9 @@ impl World {
                 }
                 CustomerEvent::Captured { order, amount } => {
                     *self.captured.entry(*order).or_default() += i128::from(amount.0);
+                }
+                CustomerEvent::Refunded { order, amount } => {
+                    *self.refunded.entry(*order).or_default() += i128::from(amount.0);
                 }
                 _ => {}
             }
@@ -102,6 +107,15 @@ impl World {
             ItemEvent::Created { on_hand, .. } => *put_in += i128::from(on_hand.0),
             ItemEvent::Adjusted { delta } => *put_in += i128::from(delta.0),
             ItemEvent::Updated { .. } => {}
+            ItemEvent::Restocked { order, quantity } => {
+                *self.restocked.entry((sku.clone(), *order)).or_default() += i128::from(quantity.0);
+                let before = self.reservations.get(&(sku.clone(), *order)).copied();
+                assert_eq!(
+                    event.reserved_after(before),
+                    before,
+                    "what is open stays reserved"
+                );
+            }
             ItemEvent::Reserved { order, quantity } => {
                 let before = self.reservations.insert((sku.clone(), *order), *quantity);
                 assert_eq!(before, None, "{order} reserved {sku} twice");
@@ -157,10 +171,11 @@ impl World {
             let held: i128 = orders().map(|o| i128::from(o.held().0)).sum();
             assert_eq!(held, i128::from(customer.held.0), "held of {}", customer.id);
             let captured: i128 = orders().map(|o| i128::from(o.captured().0)).sum();
+            let refunded: i128 = orders().map(|o| i128::from(o.refunded().0)).sum();
             let paid_in = self.paid_in.get(&customer.id).copied().unwrap_or(0);
             assert_eq!(
                 i128::from(customer.balance.0),
-                paid_in - captured,
+                paid_in - captured + refunded,
                 "balance of {}",
                 customer.id
             );
@@ -171,9 +186,12 @@ impl World {
             assert_eq!(reserved, i128::from(item.reserved.0), "reserved of {}", item.sku);
             let consumed = self.consumed.iter().filter(|((sku, _), _)| *sku == item.sku);
             let consumed: i128 = consumed.map(|(_, quantity)| quantity).sum();
+            let restocked = self.restocked.iter().filter(|((sku, _), _)| *sku == item.sku);
+            let restocked: i128 = restocked.map(|(_, quantity)| quantity).sum();
+            assert!(restocked <= consumed, "more of {} came back than went", item.sku);
             assert_eq!(
                 i128::from(item.on_hand.0),
-                self.put_in[&item.sku] - consumed,
+                self.put_in[&item.sku] - consumed + restocked,
                 "on hand of {}",
                 item.sku
             );
@@ -200,6 +218,14 @@ impl World {
         assert_eq!(authorized, captured + voided + held, "the money of {id}");
         assert_eq!(payment.outstanding(), order.held(), "{id}");
         assert_eq!(captured, self.captured.get(&id).copied().unwrap_or(0), "{id}");
+        let refunded = i128::from(payment.refunded.0);
+        assert_eq!(refunded, self.refunded.get(&id).copied().unwrap_or(0), "{id}");
+        assert!(refunded <= captured, "{id} was paid back more than it paid");
+        let returned = sum(&order.returned_quantities());
+        assert!(
+            returned.iter().zip(&fulfilled).all(|(back, sent)| back <= sent),
+            "more of {id} comes back than was sent"
+        );
 
         for line in order.lines.iter().filter(|_| order.is_settled()) {
             let of_item = |of: &[i128]| -> i128 {

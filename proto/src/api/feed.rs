@@ -194,6 +194,13 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::Delivered => v1::order_change::Kind::Delivered,
         ChangeKind::LinesCancelled => v1::order_change::Kind::LinesCancelled,
         ChangeKind::Consumed => v1::order_change::Kind::Consumed,
+        ChangeKind::ReturnRequested => v1::order_change::Kind::ReturnRequested,
+        ChangeKind::ReturnApproved => v1::order_change::Kind::ReturnApproved,
+        ChangeKind::ReturnDeclined => v1::order_change::Kind::ReturnDeclined,
+        ChangeKind::ReturnReceived => v1::order_change::Kind::ReturnReceived,
+        ChangeKind::ReturnClosed => v1::order_change::Kind::ReturnClosed,
+        ChangeKind::Restocked => v1::order_change::Kind::Restocked,
+        ChangeKind::Refunded => v1::order_change::Kind::Refunded,
     };
     v1::OrderChange {
         kind: kind.into(),

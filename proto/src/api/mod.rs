@@ -8,6 +8,7 @@ pub mod auth;
 pub mod check;
 pub mod customers;
 pub mod feed;
+pub mod fulfil;
 pub mod items;
 pub mod names;
 pub mod orders;

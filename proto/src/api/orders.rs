@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, LineQuantity, OrderId,
-    OrderState, Quantity, SHIPPING_TEXT_BYTES_MAX, Version, money::QUANTITY_MAX,
+    Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, OrderId, OrderState,
+    Quantity, Version, money::QUANTITY_MAX,
 };
 
 use super::{
@@ -50,38 +50,6 @@ pub struct CancelOrder {
     pub order: OrderId,
     /// Only at this version.
     pub expected: Option<Version>,
-    /// How many of which lines, each once, in their order; all that is open when empty.
-    pub lines: Box<[LineQuantity]>,
-}
-
-/// A `ShipOrderRequest`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShipOrder {
-    /// The client's id for the request.
-    pub request_id: Option<String>,
-    /// The order.
-    pub order: OrderId,
-    /// Only at this version.
-    pub expected: Option<Version>,
-    /// How many of which lines, each once, in their order; all that is open when empty.
-    pub lines: Box<[LineQuantity]>,
-    /// Who carries it; may be empty.
-    pub carrier: Arc<str>,
-    /// How the carrier names it; may be empty.
-    pub tracking: Arc<str>,
-}
-
-/// A `DeliverFulfilmentRequest`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliverFulfilment {
-    /// The client's id for the request.
-    pub request_id: Option<String>,
-    /// The order.
-    pub order: OrderId,
-    /// Only at this version.
-    pub expected: Option<Version>,
-    /// Which shipment, from 1.
-    pub fulfilment: u32,
 }
 
 /// A `HoldOrderRequest`.
@@ -278,103 +246,14 @@ pub fn cancel_order(request: &v1::CancelOrderRequest) -> Checked<CancelOrder> {
     let mut check = Check::default();
     let request_id = check.optional_request_id(&request.request_id);
     let order = check.ok("name", parse_order_name(&request.name));
-    let lines = line_quantities(&mut check, &request.lines);
     let cancel = || {
         Some(CancelOrder {
             request_id: request_id?,
             order: order?,
             expected: names::expected(&request.etag).map(Version),
-            lines: lines?,
         })
     };
     check.done(cancel())
-}
-
-/// Takes a `ShipOrderRequest` apart.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn ship_order(request: &v1::ShipOrderRequest) -> Checked<ShipOrder> {
-    let mut check = Check::default();
-    let request_id = check.optional_request_id(&request.request_id);
-    let order = check.ok("name", parse_order_name(&request.name));
-    let lines = line_quantities(&mut check, &request.lines);
-    let carrier = check.line_of_text("carrier", &request.carrier, SHIPPING_TEXT_BYTES_MAX);
-    let tracking = check.line_of_text("tracking_code", &request.tracking_code, SHIPPING_TEXT_BYTES_MAX);
-    let ship = || {
-        Some(ShipOrder {
-            request_id: request_id?,
-            order: order?,
-            expected: names::expected(&request.etag).map(Version),
-            lines: lines?,
-            carrier: carrier?,
-            tracking: tracking?,
-        })
-    };
-    check.done(ship())
-}
-
-/// Takes a `DeliverFulfilmentRequest` apart.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn deliver_fulfilment(request: &v1::DeliverFulfilmentRequest) -> Checked<DeliverFulfilment> {
-    let mut check = Check::default();
-    let request_id = check.optional_request_id(&request.request_id);
-    let order = check.ok("name", parse_order_name(&request.name));
-    let fulfilment = u32::try_from(request.fulfilment)
-        .ok()
-        .filter(|number| *number > 0);
-    let fulfilment = check.ok("fulfilment", fulfilment.ok_or("must be a number from 1 on"));
-    let deliver = || {
-        Some(DeliverFulfilment {
-            request_id: request_id?,
-            order: order?,
-            expected: names::expected(&request.etag).map(Version),
-            fulfilment: fulfilment?,
-        })
-    };
-    check.done(deliver())
-}
-
-/// How many of which lines, in their order.
-fn line_quantities(check: &mut Check, lines: &[v1::LineQuantity]) -> Option<Box<[LineQuantity]>> {
-    if lines.len() > LINES_MAX {
-        check.violation("lines", format!("must be at most {LINES_MAX} lines"));
-        return None;
-    }
-    let mut good = Vec::with_capacity(lines.len());
-    for (i, of_line) in lines.iter().enumerate() {
-        let line = u16::try_from(of_line.line)
-            .ok()
-            .filter(|line| usize::from(*line) < LINES_MAX);
-        if line.is_none() {
-            check.violation(
-                format!("lines[{i}].line"),
-                format!("must be 0 to {}", LINES_MAX - 1),
-            );
-        }
-        let is_good = (1..=QUANTITY_MAX).contains(&of_line.quantity);
-        if !is_good {
-            check.violation(
-                format!("lines[{i}].quantity"),
-                format!("must be 1 to {QUANTITY_MAX}"),
-            );
-        }
-        good.extend(line.filter(|_| is_good).map(|line| LineQuantity {
-            line,
-            quantity: Quantity(of_line.quantity),
-        }));
-    }
-    if good.len() < lines.len() {
-        return None;
-    }
-    good.sort_unstable();
-    if good.windows(2).any(|two| two[0].line == two[1].line) {
-        check.violation("lines", "must name each line at most once");
-        return None;
-    }
-    Some(good.into())
 }
 
 /// Takes a `HoldOrderRequest` apart.

@@ -2,7 +2,7 @@
 
 use docket_engine::{
     Customer, Fulfilment, FulfilmentState, Hold, HoldReason, Item, Line, LineQuantity, Order, OrderState,
-    Payment, PaymentState, Rejection, Time,
+    Payment, PaymentState, Refund, Rejection, Return, ReturnState, ReturnStep, Time,
 };
 use prost_types::Timestamp;
 
@@ -25,6 +25,8 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
         holds: order.active_holds().map(hold_to_proto).collect(),
         payment: Some(payment_to_proto(&order.payment())),
         fulfilments: fulfilments_to_proto(order),
+        returns: returns_to_proto(order),
+        refunds: order.refunds().iter().map(refund_to_proto).collect(),
     }
 }
 
@@ -35,6 +37,7 @@ pub(crate) fn payment_to_proto(payment: &Payment) -> v1::OrderPayment {
         authorized: payment.authorized.0,
         captured: payment.captured.0,
         voided: payment.voided.0,
+        refunded: payment.refunded.0,
     }
 }
 
@@ -45,6 +48,8 @@ pub fn payment_state_to_proto(state: PaymentState) -> v1::order_payment::State {
         PaymentState::PartiallyCaptured => v1::order_payment::State::PartiallyCaptured,
         PaymentState::Captured => v1::order_payment::State::Captured,
         PaymentState::Voided => v1::order_payment::State::Voided,
+        PaymentState::PartiallyRefunded => v1::order_payment::State::PartiallyRefunded,
+        PaymentState::Refunded => v1::order_payment::State::Refunded,
         PaymentState::Failed => v1::order_payment::State::Failed,
     }
 }
@@ -58,7 +63,6 @@ pub(crate) fn fulfilments_to_proto(order: &Order) -> Vec<v1::Fulfilment> {
 }
 
 fn fulfilment_to_proto(fulfilment: &Fulfilment, number: i32) -> v1::Fulfilment {
-    let by = |stamp: &docket_engine::Stamp| stamp.by.as_ref().map_or("", |by| by.as_str()).to_owned();
     let delivered = fulfilment.delivered.as_ref();
     v1::Fulfilment {
         number,
@@ -76,6 +80,52 @@ fn fulfilment_to_proto(fulfilment: &Fulfilment, number: i32) -> v1::Fulfilment {
         shipped_by: by(&fulfilment.shipped),
         delivered_by: delivered.map(by).unwrap_or_default(),
     }
+}
+
+/// The returns of an order, numbered from 1.
+pub(crate) fn returns_to_proto(order: &Order) -> Vec<v1::OrderReturn> {
+    let numbered = order.returns().iter().zip(1..);
+    numbered.map(|(it, number)| return_to_proto(it, number)).collect()
+}
+
+fn return_to_proto(found: &Return, number: i32) -> v1::OrderReturn {
+    let declined = found.steps.iter().find_map(|(step, _)| match step {
+        ReturnStep::Decline { note } => Some(note.to_string()),
+        _ => None,
+    });
+    let last = found.steps.last().map_or(&found.requested, |(_, stamp)| stamp);
+    v1::OrderReturn {
+        number,
+        state: match found.state() {
+            ReturnState::Requested => v1::order_return::State::Requested,
+            ReturnState::Approved => v1::order_return::State::Approved,
+            ReturnState::Declined => v1::order_return::State::Declined,
+            ReturnState::Received => v1::order_return::State::Received,
+            ReturnState::Closed => v1::order_return::State::Closed,
+        }
+        .into(),
+        lines: found.lines.iter().map(line_quantity_to_proto).collect(),
+        note: found.note.to_string(),
+        decline_note: declined.unwrap_or_default(),
+        restocked: found.was_restocked(),
+        create_time: Some(timestamp(found.requested.at)),
+        update_time: Some(timestamp(last.at)),
+        requested_by: by(&found.requested),
+    }
+}
+
+pub(crate) fn refund_to_proto(refund: &Refund) -> v1::OrderRefund {
+    v1::OrderRefund {
+        amount: refund.amount.0,
+        note: refund.note.to_string(),
+        create_time: Some(timestamp(refund.refunded.at)),
+        refunded_by: by(&refund.refunded),
+    }
+}
+
+/// Who did something; empty where nobody in particular.
+fn by(stamp: &docket_engine::Stamp) -> String {
+    stamp.by.as_ref().map_or("", |by| by.as_str()).to_owned()
 }
 
 fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {

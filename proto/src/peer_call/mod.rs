@@ -232,6 +232,10 @@ mod tests {
             StepAction::Consume {
                 remaining: Quantity(7),
             },
+            StepAction::Restock {
+                number: 2,
+                quantity: Quantity(7),
+            },
             StepAction::GiveUp { line: 7 },
         ];
         for action in actions {

@@ -40,6 +40,13 @@ pub enum StepAction {
         /// So many stay reserved: 0 or more.
         remaining: Quantity,
     },
+    /// To take a return back on the stock, once.
+    Restock {
+        /// The return's number in its order, from 1.
+        number: u32,
+        /// 1 or more.
+        quantity: Quantity,
+    },
     /// What there is of the order, after the item panicked over it.
     GiveUp {
         /// The order's first line of the item, from 0.
@@ -75,6 +82,10 @@ impl Step {
             }),
             StepAction::Consume { remaining } => Action::Consume(pb::StepRemaining {
                 remaining: remaining.0,
+            }),
+            StepAction::Restock { number, quantity } => Action::Restock(pb::StepRestock {
+                number: *number,
+                quantity: quantity.0,
             }),
             StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
                 line: u32::from(*line),
@@ -115,6 +126,13 @@ impl Step {
             },
             Action::Consume(consume) => StepAction::Consume {
                 remaining: remaining(&consume)?,
+            },
+            Action::Restock(restock) => StepAction::Restock {
+                number: restock.number,
+                quantity: match restock.quantity {
+                    1.. => Quantity(restock.quantity),
+                    _ => return Err(BadCall::Field("quantity")),
+                },
             },
             Action::GiveUp(give_up) => StepAction::GiveUp {
                 line: line(give_up.line)?,

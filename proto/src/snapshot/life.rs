@@ -1,6 +1,9 @@
-//! What came after an order was confirmed, in the bytes of snapshots: fields 11 to 14 of `docket.journal.v1.Order`.
+//! What came after an order was confirmed, in the bytes of snapshots: fields 11 to 17 of `docket.journal.v1.Order`.
 
-use docket_engine::{Amount, Fulfilment, Hold, HoldEnd, LineCancellation, OrderLife, Stamp, Time, Version};
+use docket_engine::{
+    Amount, Fulfilment, Hold, HoldEnd, LineCancellation, OrderLife, Refund, Return, ReturnStep, Sku, Stamp,
+    Time, Version,
+};
 
 use crate::{
     parts::{self, Intern, required},
@@ -26,6 +29,22 @@ pub(super) fn put(out: &mut Vec<u8>, life: &OrderLife) {
     for sku in &life.consuming {
         wire::element(out, 14, sku.as_str());
     }
+    for found in &life.returns {
+        wire::nested(out, 15, |out| return_fields(out, found));
+    }
+    for refund in &life.refunds {
+        wire::nested(out, 16, |out| {
+            wire::signed(out, 1, refund.amount.0);
+            wire::text(out, 2, &refund.note);
+            put_stamp(out, 3, &refund.refunded);
+        });
+    }
+    for (number, sku) in &life.restocking {
+        wire::nested(out, 17, |out| {
+            wire::number(out, 1, (*number).into());
+            wire::text(out, 2, sku.as_str());
+        });
+    }
 }
 
 /// Takes one of the fields in.
@@ -39,6 +58,13 @@ pub(super) fn get(field: Field<'_>, life: &mut OrderLife, ids: &dyn Intern) -> R
             let mut consuming = std::mem::take(&mut life.consuming).into_vec();
             consuming.push(sku);
             life.consuming = consuming.into();
+        }
+        15 => life.returns.push(return_of(field)?),
+        16 => life.refunds.push(refund(field)?),
+        17 => {
+            let mut restocking = std::mem::take(&mut life.restocking).into_vec();
+            restocking.push(restocked(field, ids)?);
+            life.restocking = restocking.into();
         }
         _ => return Err(field.unknown()),
     }
@@ -70,6 +96,20 @@ fn fulfilment_fields(out: &mut Vec<u8>, fulfilment: &Fulfilment) {
     put_stamp(out, 5, &fulfilment.shipped);
     if let Some(delivered) = &fulfilment.delivered {
         put_stamp(out, 6, delivered);
+    }
+}
+
+fn return_fields(out: &mut Vec<u8>, found: &Return) {
+    for of_line in &found.lines {
+        parts::put_line_quantity(out, 1, of_line);
+    }
+    wire::text(out, 2, &found.note);
+    put_stamp(out, 3, &found.requested);
+    for (step, taken) in &found.steps {
+        wire::nested(out, 4, |out| {
+            parts::put_return_step(out, 1, step);
+            put_stamp(out, 2, taken);
+        });
     }
 }
 
@@ -157,6 +197,73 @@ fn cancellation(field: Field<'_>) -> Result<LineCancellation, DecodeError> {
         voided: Amount(voided),
         cancelled: required(MESSAGE, 3, cancelled)?,
     })
+}
+
+fn return_of(field: Field<'_>) -> Result<Return, DecodeError> {
+    const MESSAGE: &str = "Return";
+    let (mut lines, mut note, mut requested, mut steps) = (Vec::new(), "", None, Vec::new());
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => lines.push(parts::line_quantity(field)?),
+            2 => note = field.text()?,
+            3 => requested = Some(stamp(field)?),
+            4 => steps.push(step_taken(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Return {
+        lines: lines.into(),
+        note: note.into(),
+        requested: required(MESSAGE, 3, requested)?,
+        steps,
+    })
+}
+
+fn step_taken(field: Field<'_>) -> Result<(ReturnStep, Stamp), DecodeError> {
+    const MESSAGE: &str = "ReturnStepTaken";
+    let (mut step, mut taken) = (None, None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => step = Some(parts::return_step(field)?),
+            2 => taken = Some(stamp(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok((required(MESSAGE, 1, step)?, required(MESSAGE, 2, taken)?))
+}
+
+fn refund(field: Field<'_>) -> Result<Refund, DecodeError> {
+    const MESSAGE: &str = "Refund";
+    let (mut amount, mut note, mut refunded) = (0, "", None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => amount = field.signed()?,
+            2 => note = field.text()?,
+            3 => refunded = Some(stamp(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(Refund {
+        amount: Amount(amount),
+        note: note.into(),
+        refunded: required(MESSAGE, 3, refunded)?,
+    })
+}
+
+fn restocked(field: Field<'_>, ids: &dyn Intern) -> Result<(u32, Sku), DecodeError> {
+    let (mut number, mut sku) = (0, "");
+    for field in fields("Restocking", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => number = field.number32()?,
+            2 => sku = field.text()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok((number, parts::sku("Restocking", sku, ids)?))
 }
 
 fn stamp(field: Field<'_>) -> Result<Stamp, DecodeError> {

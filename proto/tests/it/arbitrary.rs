@@ -5,8 +5,8 @@ use std::sync::Arc;
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact,
     Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity, Order,
-    OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Rejection, Request, Sku, Stamp, Time,
-    Unchanged, Version, access::Username, order,
+    OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Refund, Rejection, Request, Return,
+    ReturnState, ReturnStep, Sku, Stamp, Time, Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -152,6 +152,19 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
             open
         }),
         Just(Rejection::TooManyFulfilments),
+        state().prop_map(|state| Rejection::NotReturnable { state }),
+        (any::<u16>(), quantity(), quantity()).prop_map(|(line, wanted, returnable)| {
+            Rejection::QuantityNotReturnable {
+                line: line / 2,
+                wanted,
+                returnable,
+            }
+        }),
+        any::<u32>().prop_map(|number| Rejection::ReturnNotFound { number }),
+        (any::<u32>(), return_state()).prop_map(|(number, state)| Rejection::ReturnNotOpen { number, state }),
+        Just(Rejection::TooManyReturns),
+        (amount(), amount())
+            .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
         (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
             line,
@@ -203,6 +216,46 @@ fn stamp() -> BoxedStrategy<Stamp> {
         .boxed()
 }
 
+fn return_state() -> impl Strategy<Value = ReturnState> {
+    prop::sample::select(ReturnState::ALL.to_vec())
+}
+
+fn return_step() -> BoxedStrategy<ReturnStep> {
+    prop_oneof![
+        Just(ReturnStep::Approve),
+        ".{0,20}".prop_map(|note| ReturnStep::Decline { note: note.into() }),
+        any::<bool>().prop_map(|restock| ReturnStep::Receive { restock }),
+        Just(ReturnStep::Close),
+    ]
+    .boxed()
+}
+
+fn return_of() -> BoxedStrategy<Return> {
+    (
+        line_quantities(),
+        ".{0,20}",
+        stamp(),
+        vec((return_step(), stamp()), 0..4),
+    )
+        .prop_map(|(lines, note, requested, steps)| Return {
+            lines,
+            note: note.into(),
+            requested,
+            steps,
+        })
+        .boxed()
+}
+
+fn refund() -> BoxedStrategy<Refund> {
+    (amount(), ".{0,20}", stamp())
+        .prop_map(|(amount, note, refunded)| Refund {
+            amount,
+            note: note.into(),
+            refunded,
+        })
+        .boxed()
+}
+
 fn life() -> BoxedStrategy<OrderLife> {
     let shipped = (
         line_quantities(),
@@ -229,18 +282,26 @@ fn life() -> BoxedStrategy<OrderLife> {
             voided,
             cancelled,
         });
-    (
+    let gone = (
         vec(hold(), 0..3),
         vec(fulfilment, 0..3),
         vec(cancellation, 0..3),
         skus(),
-    )
-        .prop_map(|(holds, fulfilments, cancellations, consuming)| OrderLife {
-            holds,
-            fulfilments,
-            cancellations,
-            consuming,
-        })
+    );
+    let restocking = vec((any::<u32>(), sku()), 0..3);
+    let back = (vec(return_of(), 0..3), vec(refund(), 0..3), restocking);
+    (gone, back)
+        .prop_map(
+            |((holds, fulfilments, cancellations, consuming), (returns, refunds, restocking))| OrderLife {
+                holds,
+                fulfilments,
+                cancellations,
+                consuming,
+                returns,
+                refunds,
+                restocking: restocking.into(),
+            },
+        )
         .boxed()
 }
 
@@ -250,6 +311,24 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
         Just(OrderEvent::Cancelled),
         Just(OrderEvent::Released),
         Just(OrderEvent::Consumed),
+        Just(OrderEvent::Restocked),
+        (line_quantities(), ".{0,20}", username()).prop_map(|(lines, note, by)| {
+            OrderEvent::ReturnRequested {
+                lines,
+                note: note.into(),
+                by,
+            }
+        }),
+        (1..=u32::MAX, return_step(), username()).prop_map(|(number, step, by)| OrderEvent::ReturnMoved {
+            number,
+            step,
+            by
+        }),
+        (amount(), ".{0,20}", username()).prop_map(|(amount, note, by)| OrderEvent::Refunded {
+            amount,
+            note: note.into(),
+            by,
+        }),
         (line_quantities(), ".{0,20}", ".{0,20}", username()).prop_map(|(lines, carrier, tracking, by)| {
             OrderEvent::Shipped {
                 lines,
@@ -299,6 +378,7 @@ fn customer_event() -> BoxedStrategy<CustomerEvent> {
         (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Held { order, amount }),
         (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Released { order, amount }),
         (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Captured { order, amount }),
+        (order_id(), amount()).prop_map(|(order, amount)| CustomerEvent::Refunded { order, amount }),
     ]
     .boxed()
 }
@@ -321,6 +401,7 @@ fn item_event() -> BoxedStrategy<ItemEvent> {
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Reserved { order, quantity }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Released { order, quantity }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Consumed { order, quantity }),
+        (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Restocked { order, quantity }),
     ]
     .boxed()
 }

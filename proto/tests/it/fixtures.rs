@@ -6,8 +6,8 @@ use std::sync::Arc;
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event,
     Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity,
-    Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Rejection, Request, Sku, Stamp,
-    Time, Unchanged, Version, access::Username,
+    Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Refund, Rejection, Request, Return,
+    ReturnStep, Sku, Stamp, Time, Unchanged, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -142,6 +142,7 @@ fn part() -> Box<[LineQuantity]> {
 #[test]
 fn a_batch_of_an_order_that_is_shipped_decodes() {
     let by = Username::new("eve@shop").unwrap();
+    let returns_by = by.clone();
     let facts = [
         order_fact(OrderEvent::Shipped {
             lines: part(),
@@ -176,6 +177,51 @@ fn a_batch_of_an_order_that_is_shipped_decodes() {
             lines: part(),
             by: None,
         }),
+        order_fact(OrderEvent::ReturnRequested {
+            lines: part(),
+            note: "zu klein".into(),
+            by: returns_by.clone(),
+        }),
+        order_fact(OrderEvent::ReturnMoved {
+            number: 1,
+            step: ReturnStep::Approve,
+            by: returns_by.clone(),
+        }),
+        order_fact(OrderEvent::ReturnMoved {
+            number: 2,
+            step: ReturnStep::Decline { note: "no".into() },
+            by: returns_by.clone(),
+        }),
+        order_fact(OrderEvent::ReturnMoved {
+            number: 1,
+            step: ReturnStep::Receive { restock: true },
+            by: returns_by.clone(),
+        }),
+        Fact::Item(
+            sku("nut"),
+            ItemEvent::Restocked {
+                order: id(),
+                quantity: Quantity(1),
+            },
+        ),
+        order_fact(OrderEvent::Restocked),
+        order_fact(OrderEvent::ReturnMoved {
+            number: 1,
+            step: ReturnStep::Close,
+            by: returns_by.clone(),
+        }),
+        order_fact(OrderEvent::Refunded {
+            amount: Amount(7),
+            note: "spät".into(),
+            by: returns_by,
+        }),
+        Fact::Customer(
+            ada(),
+            CustomerEvent::Refunded {
+                order: id(),
+                amount: Amount(7),
+            },
+        ),
         order_fact(OrderEvent::Rejected {
             rejection: Box::new(Rejection::QuantityNotOpen {
                 line: 3,
@@ -223,7 +269,24 @@ fn a_snapshot_with_fulfilments_decodes() {
         holds: Vec::new(),
         fulfilments: vec![fulfilment(3, Some(stamp(5, Some("ops")))), fulfilment(8, None)],
         cancellations: vec![cancellation(6, Some("ops")), cancellation(7, None)],
+        returns: vec![Return {
+            lines: part(),
+            note: "zu klein".into(),
+            requested: stamp(9, Some("ada")),
+            steps: vec![
+                (ReturnStep::Approve, stamp(10, Some("ops"))),
+                (ReturnStep::Receive { restock: true }, stamp(11, None)),
+                (ReturnStep::Decline { note: "no".into() }, stamp(12, Some("ops"))),
+                (ReturnStep::Close, stamp(13, Some("ops"))),
+            ],
+        }],
+        refunds: vec![Refund {
+            amount: Amount(7),
+            note: "spät".into(),
+            refunded: stamp(14, Some("ops")),
+        }],
         consuming: Box::new([sku("nut"), sku("bolt.M8")]),
+        restocking: Box::new([(1, sku("nut"))]),
     };
     let orders = [OrderState::PartiallyFulfilled, OrderState::Fulfilled].map(|state| {
         SnapshotRecord::Order(Order {

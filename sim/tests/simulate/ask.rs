@@ -126,7 +126,6 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                 name,
                 request_id: request_id.clone(),
                 etag,
-                lines: Vec::new(),
             };
             let asked = good(orders::cancel_order(&request));
             order(

@@ -7,12 +7,13 @@ use std::{
 };
 
 use docket_proto::v1::{
-    AdjustStockRequest, CancelOrderRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
-    Customer, DeliverFulfilmentRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
-    HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse,
-    ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse,
-    ReleaseOrderHoldRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
-    WatchOrdersResponse,
+    AdjustStockRequest, CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest,
+    CreateCustomerRequest, CreateItemRequest, CreditAccountRequest, Customer, DeliverFulfilmentRequest,
+    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
+    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest,
+    UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -253,6 +254,33 @@ impl OrderService for Shop {
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn cancel_order_lines(
+        &self,
+        _: Request<CancelOrderLinesRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn resolve_return(&self, _: Request<ResolveReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn receive_return(&self, _: Request<ReceiveReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn close_return(&self, _: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
     }
 
     async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {

@@ -3,7 +3,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_engine::{Decision, Effect, ItemCommand, OrderEvent, Record, Rejection, Sku, Version, order};
+use docket_engine::{
+    Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Sku, Version, order,
+};
 
 use super::{Birth, OrderEntity, Placing, Stage, Tally, Unholding};
 use crate::{
@@ -62,8 +64,16 @@ impl OrderEntity {
                     let command = ItemCommand::Consume { order, remaining };
                     self.ask_item(shard, Step::Consume(sku.clone()), sku, command);
                 }
+                Effect::RestockStock {
+                    sku,
+                    number,
+                    quantity,
+                } => self.ask_restock(shard, sku, number, quantity),
                 // The customer is asked in one record with the order's own event.
-                Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } | Effect::CaptureCredit { .. } => {
+                Effect::HoldCredit { .. }
+                | Effect::ReleaseCredit { .. }
+                | Effect::CaptureCredit { .. }
+                | Effect::RefundCredit { .. } => {
                     self.awaiting -= 1;
                 }
             }
@@ -111,6 +121,21 @@ impl OrderEntity {
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
         shard.tell_item(sku, Box::new(ItemMessage::Ask { ask, command }));
+    }
+
+    fn ask_restock(&self, shard: &Arc<Shard>, sku: Sku, number: u32, quantity: Quantity) {
+        let ask = Ask::new(
+            shard.clone(),
+            self.id,
+            self.life.decider,
+            Step::Restock(sku.clone()),
+        );
+        let message = ItemMessage::Restock {
+            ask,
+            number,
+            quantity,
+        };
+        shard.tell_item(sku, Box::new(message));
     }
 
     /// Asks one question, again or for the first time.
@@ -170,6 +195,20 @@ impl OrderEntity {
                 };
                 self.ask_item(shard, Step::Release(sku.clone()), sku, command);
             }
+            Step::Restock(sku) => {
+                let Some(order) = &self.order else { return };
+                let effect = order::open_effects(order)
+                    .into_iter()
+                    .find(|effect| matches!(effect, Effect::RestockStock { sku: s, .. } if *s == sku));
+                if let Some(Effect::RestockStock {
+                    sku,
+                    number,
+                    quantity,
+                }) = effect
+                {
+                    self.ask_restock(shard, sku, number, quantity);
+                }
+            }
             Step::Consume(sku) => {
                 let Some(order) = &self.order else { return };
                 let command = ItemCommand::Consume {
@@ -210,7 +249,7 @@ impl OrderEntity {
                 }
             }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
-            (Stage::Releasing, Step::Release(sku) | Step::Consume(sku)) => {
+            (Stage::Releasing, Step::Release(sku) | Step::Consume(sku) | Step::Restock(sku)) => {
                 let is_new = self.take_answer(sku, || Ok(()));
                 if is_new && self.answers.len() == self.awaiting {
                     self.released(shard);
@@ -237,7 +276,10 @@ impl OrderEntity {
                 | (Stage::Holding, Step::Hold)
                 | (Stage::Reserving, Step::Reserve(_))
                 | (Stage::Unholding, Step::Unhold)
-                | (Stage::Releasing, Step::Release(_) | Step::Consume(_))
+                | (
+                    Stage::Releasing,
+                    Step::Release(_) | Step::Consume(_) | Step::Restock(_)
+                )
         )
     }
 

@@ -1,8 +1,9 @@
-//! What an order is asked that concerns neither money nor stock: one record, and nobody else is asked anything.
+//! What an order is asked that is decided without its customer and its items: one record. What it leads to (a return that goes back on the
+//! stock) they are asked when that is committed.
 
 use std::sync::Arc;
 
-use docket_engine::{EntityId, Order, OrderCommand, Record, Rejection, Request, order};
+use docket_engine::{CustomerId, EntityId, Order, OrderCommand, Record, Rejection, Request, order};
 
 use super::{OrderEntity, Stage};
 use crate::{
@@ -15,11 +16,13 @@ impl OrderEntity {
     pub(super) fn change(
         &mut self,
         shard: &Arc<Shard>,
+        owner: Option<&CustomerId>,
         command: &OrderCommand,
         request: Option<Request>,
         caller: Caller,
     ) {
-        let Some(order) = &self.order else {
+        let visible = |order: &&Arc<Order>| owner.is_none_or(|owner| *owner == order.customer);
+        let Some(order) = self.order.as_ref().filter(visible) else {
             let missing = Rejection::OrderNotFound { order: self.id };
             return shard.answer(self.life, caller, Reply::Rejected(missing));
         };
@@ -47,6 +50,16 @@ impl OrderEntity {
                 shard.submit(self.life, record, After::Changed { order, caller, reply });
             }
             Err(rejection) => shard.refuse(self.life, request, caller, rejection),
+        }
+    }
+
+    /// Asks of others what was decided without them, once that is committed: nobody waits for it.
+    pub(super) fn go_on(&mut self, shard: &Arc<Shard>) {
+        let open = self.order.as_ref().filter(|order| !order.is_settled());
+        if let Some(order) = open {
+            let effects = order::open_effects(order);
+            self.stage = Stage::Releasing;
+            self.ask_items(shard, effects);
         }
     }
 

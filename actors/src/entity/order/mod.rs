@@ -24,8 +24,8 @@
 //! and answers when its own record is.
 //!
 //! Here is what the order is told and what it knows. `placing`, `settling` and `unholding` are the ways through the diagram,
-//! `asking` is the questions to customer and items on all of them, `changing` is what asks
-//! nobody, and `waking` is how a later life takes up an earlier one.
+//! `asking` is the questions to customer and items on all of them, `changing` is what is decided without
+//! them, and `waking` is how a later life takes up an earlier one.
 
 mod asking;
 mod changing;
@@ -72,8 +72,9 @@ pub(crate) enum OrderMessage {
         request: Option<Request>,
         caller: Caller,
     },
-    /// Change in what is its own: neither money nor stock.
+    /// Change in what is its own.
     Change {
+        owner: Option<CustomerId>,
         command: OrderCommand,
         request: Option<Request>,
         caller: Caller,
@@ -234,10 +235,11 @@ impl OrderEntity {
                 self.unhold_by(shard, owner.as_ref(), &command, request, caller);
             }
             OrderMessage::Change {
+                owner,
                 command,
                 request,
                 caller,
-            } => self.change(shard, &command, request, caller),
+            } => self.change(shard, owner.as_ref(), &command, request, caller),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }
@@ -259,6 +261,7 @@ impl OrderEntity {
             OrderMessage::Complete { .. } => self.complete(shard),
             OrderMessage::Settled { .. } => {
                 self.stage = Stage::Idle;
+                self.go_on(shard);
                 // Those that came while the last event was on its way.
                 for caller in std::mem::take(&mut self.callers) {
                     self.wait(shard, caller);

@@ -11,6 +11,7 @@ use docket_engine::{
 
 use super::{OrderEntity, Stage};
 use crate::{
+    proposer::After,
     reply::{Caller, Failure, Reply, Step, StepError},
     shard::Shard,
 };
@@ -72,10 +73,12 @@ impl OrderEntity {
         let of_customer = |effect| match effect {
             Effect::ReleaseCredit { amount, .. } => Some(CustomerCommand::Release { order: id, amount }),
             Effect::CaptureCredit { amount, .. } => Some(CustomerCommand::Capture { order: id, amount }),
+            Effect::RefundCredit { amount, .. } => Some(CustomerCommand::Refund { order: id, amount }),
             Effect::HoldCredit { .. }
             | Effect::ReserveStock { .. }
             | Effect::ReleaseStock { .. }
-            | Effect::ConsumeStock { .. } => None,
+            | Effect::ConsumeStock { .. }
+            | Effect::RestockStock { .. } => None,
         };
         let Some(command) = decision.effects.into_iter().find_map(of_customer) else {
             return;
@@ -98,14 +101,28 @@ impl OrderEntity {
         let Some(Unholding { record, .. }) = self.unholding.take() else {
             return;
         };
-        if result.is_err() {
+        match result {
+            Ok(()) => {}
+            // More than an account can add up: nothing was done, and the order is as it was.
+            Err(StepError::Rejected(rejection)) if self.unheld_for => {
+                return self.dismiss(shard, Reply::Rejected(rejection), None);
+            }
             // A customer cannot refuse, and it cannot cease to exist.
-            return self.failed(shard, Failure::Conflict);
+            Err(_) => return self.failed(shard, Failure::Conflict),
         }
         let order = self.evolve(shard, &record);
         if order.is_settled() {
+            // No item has part in it. What comes next waits until its callers are answered: this life hears of that as of a settlement.
             let (reply, settled) = (self.reply(), Some(self.id));
-            return self.dismiss(shard, reply, settled);
+            self.unheld_for = false;
+            self.stage = Stage::Settling;
+            let callers = std::mem::take(&mut self.callers);
+            let after = After::Answer {
+                callers,
+                reply,
+                settled,
+            };
+            return shard.barrier(self.life, after);
         }
         let effects = order::open_effects(order);
         self.stage = Stage::Releasing;
@@ -115,9 +132,12 @@ impl OrderEntity {
     /// All items have released, or taken off their stock, what they were asked to.
     pub(super) fn released(&mut self, shard: &Arc<Shard>) {
         let Some(order) = &self.order else { return };
-        let command = match order.releasing.is_empty() {
-            false => OrderCommand::Released,
-            true => OrderCommand::Consumed,
+        let command = if !order.releasing.is_empty() {
+            OrderCommand::Released
+        } else if !order.consuming().is_empty() {
+            OrderCommand::Consumed
+        } else {
+            OrderCommand::Restocked
         };
         let Ok(decision) = order::decide(Some(order), &command) else {
             return;

@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 23] = [
+static KEYED: [(&str, Find); 29] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -53,6 +53,12 @@ static KEYED: [(&str, Find); 23] = [
     ("/docket.v1.OrderService/CancelOrder", |message| {
         order(&decode::<v1::CancelOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.OrderService/CancelOrderLines", |message| {
+        order(&decode::<v1::CancelOrderLinesRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/CloseReturn", |message| {
+        order(&decode::<v1::CloseReturnRequest>(message)?.name)
+    }),
     ("/docket.v1.OrderService/DeliverFulfilment", |message| {
         order(&decode::<v1::DeliverFulfilmentRequest>(message)?.name)
     }),
@@ -65,8 +71,20 @@ static KEYED: [(&str, Find); 23] = [
     ("/docket.v1.OrderService/PlaceOrder", |message| {
         customer(ReceivedOrder::decode(message).ok()?.customer())
     }),
+    ("/docket.v1.OrderService/ReceiveReturn", |message| {
+        order(&decode::<v1::ReceiveReturnRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/RefundOrder", |message| {
+        order(&decode::<v1::RefundOrderRequest>(message)?.name)
+    }),
     ("/docket.v1.OrderService/ReleaseOrderHold", |message| {
         order(&decode::<v1::ReleaseOrderHoldRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/RequestReturn", |message| {
+        order(&decode::<v1::RequestReturnRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/ResolveReturn", |message| {
+        order(&decode::<v1::ResolveReturnRequest>(message)?.name)
     }),
     ("/docket.v1.OrderService/ShipOrder", |message| {
         order(&decode::<v1::ShipOrderRequest>(message)?.name)

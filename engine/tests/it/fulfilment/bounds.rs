@@ -128,16 +128,32 @@ fn the_lowest_line_that_cannot_be_so_says_why() {
 }
 
 #[test]
-fn an_order_is_shipped_so_often_and_no_more_and_the_rest_can_be_cancelled() {
+fn an_order_is_shipped_so_often_and_then_only_altogether_or_the_rest_is_cancelled() {
     let mut order = Some(confirmed(vec![line("nut", 1_000, 3)]));
     for _ in 0..FULFILMENTS_MAX {
         carry(&mut order, &ship(&[(0, 1)]));
         carry(&mut order, &Ask::Consumed.command());
     }
-    for one_more in [ship(&[(0, 1)]), ship(&[])] {
+    let left = 1_000 - FULFILMENTS_MAX as i64;
+    for one_more in [ship(&[(0, 1)]), ship(&[(0, left - 1)])] {
         let refused = ask(&mut order, &one_more).map(|it| it.events);
         assert_eq!(refused, Err(Rejection::TooManyFulfilments));
     }
+    // What is left can be named, also in two parts, or meant by naming nothing.
+    let mut sent = Vec::new();
+    for all in [ship(&[]), ship(&[(0, left)]), ship(&[(0, 1), (0, left - 1)])] {
+        let mut order = order.clone();
+        carry(&mut order, &all);
+        carry(&mut order, &Ask::Consumed.command());
+        sent.push(order.unwrap());
+    }
+    assert!(sent.iter().all(|order| *order == sent[0]));
+    assert_eq!(sent[0].state, OrderState::Fulfilled);
+    assert_eq!(sent[0].fulfilments().len(), FULFILMENTS_MAX + 1);
+    assert_eq!((sent[0].captured(), sent[0].held()), (Amount(3_000), Amount(0)));
+    let one_more = ask(&mut Some(sent.remove(0)), &ship(&[])).map(|it| it.events);
+    let state = OrderState::Fulfilled;
+    assert_eq!(one_more, Err(Rejection::NotShippable { state }));
     // That there is less of it is told first.
     let refused = ask(&mut order, &ship(&[(0, 1_000)])).map(|it| it.events);
     assert!(matches!(refused, Err(Rejection::QuantityNotOpen { .. })));

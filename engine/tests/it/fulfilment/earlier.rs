@@ -1,8 +1,10 @@
 //! How an order was, told of how it is.
 
-use docket_engine::{Change, ChangeKind, Order, OrderCommand, OrderEvent, OrderId, OrderState, Time, order};
+use docket_engine::{
+    Change, ChangeKind, Order, OrderCommand, OrderEvent, OrderId, OrderState, ReturnStep, Time, order,
+};
 
-use crate::stage::{Ask, cancel, ship, user};
+use crate::stage::{Ask, cancel, move_return, refund, request_return, ship, user};
 
 /// An order after each of its changes.
 struct Told {
@@ -52,6 +54,7 @@ impl Told {
                 expected.releasing = Box::default();
                 if let Some(life) = &mut expected.life {
                     life.consuming = Box::default();
+                    life.restocking = Box::default();
                 }
                 let told = later.after(change);
                 assert_eq!(told, expected, "{change:?} as version {}", later.version.0);
@@ -60,6 +63,9 @@ impl Told {
                 assert_eq!(told.held(), then.held());
                 assert_eq!(told.payment(), then.payment());
                 assert_eq!(told.open_quantities(), then.open_quantities());
+                assert_eq!(told.returnable_quantities(), then.returnable_quantities());
+                let states = |order: &Order| order.returns().iter().map(|it| it.state()).collect::<Vec<_>>();
+                assert_eq!(states(&told), states(then));
             }
         }
     }
@@ -140,6 +146,72 @@ fn an_order_that_was_cancelled_bit_by_bit_tells_how_it_was() {
             released,
         ],
         OrderState::Cancelled,
+    );
+}
+
+#[test]
+fn an_order_of_which_some_came_back_tells_how_it_was() {
+    let receive = |restock| ReturnStep::Receive { restock };
+    let (consumed, restocked) = (OrderCommand::Consumed, OrderCommand::Restocked);
+    let partly = [
+        ship(&[(0, 2), (1, 1)]),
+        // Before the stock was taken.
+        request_return(&[(0, 1)]),
+        consumed.clone(),
+        refund(3),
+        move_return(1, ReturnStep::Approve),
+        request_return(&[(1, 1), (0, 1)]),
+        Ask::Hold.command(),
+        move_return(1, receive(true)),
+        move_return(2, ReturnStep::Decline { note: "worn".into() }),
+        restocked.clone(),
+        request_return(&[]),
+        move_return(3, ReturnStep::Approve),
+        move_return(1, ReturnStep::Close),
+        refund(6),
+        Ask::ReleaseHold.command(),
+        deliver(1),
+    ];
+    check(&partly, OrderState::PartiallyFulfilled);
+    let to_the_end = [
+        &partly[..],
+        &[
+            ship(&[]),
+            consumed,
+            refund(1),
+            move_return(3, ReturnStep::Close),
+            request_return(&[(0, 2), (1, 2)]),
+            move_return(4, ReturnStep::Approve),
+            move_return(4, receive(true)),
+            // Nothing more comes of it while its stock is put back.
+            move_return(4, ReturnStep::Close),
+            restocked,
+            refund(8),
+            request_return(&[]),
+            move_return(5, ReturnStep::Approve),
+            move_return(5, receive(false)),
+        ],
+    ]
+    .concat();
+    check(&to_the_end, OrderState::Fulfilled);
+}
+
+#[test]
+fn an_order_that_was_paid_back_and_then_cancelled_tells_how_it_was() {
+    check(
+        &[
+            ship(&[(0, 1)]),
+            OrderCommand::Consumed,
+            refund(2),
+            request_return(&[]),
+            cancel(&[]),
+            // The rest is given back by the items while the first nut comes home.
+            move_return(1, ReturnStep::Approve),
+            OrderCommand::Released,
+            move_return(1, ReturnStep::Receive { restock: true }),
+            OrderCommand::Restocked,
+        ],
+        OrderState::Fulfilled,
     );
 }
 

@@ -181,3 +181,128 @@ fn no_more_is_captured_than_is_held() {
         assert_eq!(customer, before, "{event:?}");
     }
 }
+
+fn restock(quantity: i64) -> ItemCommand {
+    ItemCommand::Restock {
+        order: ORDER,
+        quantity: Quantity(quantity),
+    }
+}
+
+#[test]
+fn what_comes_back_is_on_hand_again_and_reserved_for_nobody() {
+    // Whether the order has some of it reserved still or not.
+    for reserved in [0, 4] {
+        let mut item = nut(9, reserved);
+        let (revision, updated) = (item.revision, item.updated);
+        let reservation = (reserved > 0).then_some(Quantity(reserved));
+        for (time, on_hand) in [(3, 12), (4, 15)] {
+            // It does not know what it was asked before: told twice, it does it twice.
+            let decision = item::decide(&sku("nut"), Some(&item), reservation, &restock(3)).unwrap();
+            let event = ItemEvent::Restocked {
+                order: ORDER,
+                quantity: Quantity(3),
+            };
+            assert_eq!(
+                (&decision.events[..], &decision.effects[..]),
+                (&[event.clone()][..], &[][..])
+            );
+            assert_eq!(event.reserved_after(reservation), reservation);
+            assert_eq!(event.order(), None, "no reservation changes");
+            item.evolve(&event, Time(time)).unwrap();
+            item.validate().unwrap();
+            assert_eq!((item.on_hand.0, item.reserved.0), (on_hand, reserved));
+        }
+        assert_eq!(
+            (item.revision, item.updated),
+            (revision, updated),
+            "no person did that"
+        );
+    }
+}
+
+#[test]
+fn nothing_goes_back_on_the_stock_of_an_item_that_is_not_there() {
+    let refused = item::decide(&sku("nut"), None, None, &restock(1));
+    let expected = Rejection::ItemNotFound {
+        line: None,
+        sku: sku("nut"),
+    };
+    assert_eq!(refused, Err(expected));
+}
+
+#[test]
+fn no_more_goes_back_on_the_stock_than_a_number_can_say() {
+    let overflow = Err(Rejection::Overflow { line: None });
+    for (on_hand, quantity, fits) in [
+        (i64::MAX, 1, false),
+        (i64::MAX - 1, 2, false),
+        (1, i64::MAX, false),
+        (i64::MAX, i64::MAX, false),
+        (i64::MAX - 1, 1, true),
+        (0, i64::MAX, true),
+    ] {
+        let before = nut(on_hand, 0);
+        let decision = item::decide(&sku("nut"), Some(&before), None, &restock(quantity));
+        assert_eq!(decision.is_ok(), fits, "{on_hand} and {quantity}");
+        if !fits {
+            assert_eq!(decision, overflow);
+        }
+        let event = ItemEvent::Restocked {
+            order: ORDER,
+            quantity: Quantity(quantity),
+        };
+        let mut item = before.clone();
+        assert_eq!(item.evolve(&event, Time(9)).is_ok(), fits);
+        assert_eq!(item == before, !fits, "what does not fit changes nothing");
+    }
+}
+
+#[test]
+fn an_item_puts_back_no_less_than_one() {
+    let before = nut(9, 4);
+    for quantity in [i64::MIN, -1, 0] {
+        let (order, quantity) = (ORDER, Quantity(quantity));
+        let event = ItemEvent::Restocked { order, quantity };
+        let mut item = before.clone();
+        item.evolve(&event, Time(9)).unwrap_err();
+        assert_eq!(item, before, "{event:?}");
+    }
+}
+
+#[test]
+fn what_is_refunded_can_be_spent_again_and_no_hold_changes() {
+    let mut customer = ada(100, 60);
+    let amount = Amount(45);
+    let captured = CustomerEvent::Captured { order: ORDER, amount };
+    customer.evolve(&captured, Time(3)).unwrap();
+    let before = customer.clone();
+    let refund = |amount| CustomerCommand::Refund {
+        order: ORDER,
+        amount: Amount(amount),
+    };
+    let events = customer::decide(&customer.id, Some(&customer), &refund(20))
+        .unwrap()
+        .events;
+    customer.evolve(&events[0], Time(4)).unwrap();
+    customer.validate().unwrap();
+    assert_eq!((customer.balance, customer.held), (Amount(-25), before.held));
+    assert_eq!(customer.available().0, before.available().0 + 20);
+    assert_eq!(customer.revision, before.revision, "no person did that");
+
+    // Nobody has more than an amount can say.
+    let amount = Amount(i64::MAX);
+    let credited = CustomerEvent::Credited { amount };
+    customer.evolve(&credited, Time(5)).unwrap();
+    let refused = customer::decide(&customer.id, Some(&customer), &refund(26));
+    assert_eq!(refused, Err(Rejection::Overflow { line: None }));
+    let last = customer::decide(&customer.id, Some(&customer), &refund(25)).unwrap();
+    customer.evolve(&last.events[0], Time(6)).unwrap();
+    assert_eq!(customer.balance, amount);
+    for amount in [Amount(1), Amount(-1), Amount(i64::MIN)] {
+        let mut after = customer.clone();
+        let event = CustomerEvent::Refunded { order: ORDER, amount };
+        after.evolve(&event, Time(7)).unwrap_err();
+        assert_eq!(after, customer, "{event:?}");
+    }
+}

@@ -1,6 +1,8 @@
 //! Events that nobody could have decided are refused, and leave the order as it was.
 
-use docket_engine::{FULFILMENTS_MAX, HoldReason, LineQuantity, Order, OrderEvent, Time};
+use docket_engine::{
+    Amount, FULFILMENTS_MAX, HoldReason, LineQuantity, Order, OrderEvent, RETURNS_MAX, ReturnStep, Time,
+};
 
 use crate::stage::{Stage, cancel, carry, some, user};
 
@@ -20,6 +22,27 @@ fn lines_cancelled(lines: Box<[LineQuantity]>) -> OrderEvent {
 fn delivered(fulfilment: u32) -> OrderEvent {
     let by = user("shop");
     OrderEvent::Delivered { fulfilment, by }
+}
+
+fn requested(lines: Box<[LineQuantity]>) -> OrderEvent {
+    OrderEvent::ReturnRequested {
+        lines,
+        note: "".into(),
+        by: user("ada"),
+    }
+}
+
+fn moved(number: u32, step: ReturnStep) -> OrderEvent {
+    let by = user("shop");
+    OrderEvent::ReturnMoved { number, step, by }
+}
+
+fn refunded(amount: i64) -> OrderEvent {
+    OrderEvent::Refunded {
+        amount: Amount(amount),
+        note: "".into(),
+        by: user("shop"),
+    }
 }
 
 fn is_refused(order: &Order, event: &OrderEvent) -> bool {
@@ -49,30 +72,49 @@ fn check(event: &OrderEvent, taken: &[Stage]) {
 #[test]
 fn each_event_is_taken_only_where_it_could_have_been_decided() {
     use Stage::{
-        CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled, FulfilledConsuming,
-        FulfilledReleasing, Partly, PartlyConsuming, PartlyHeld, PartlyReleasing, Pending, RejectedReleasing,
+        AllReturned, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled,
+        FulfilledConsuming, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing,
+        PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, RejectedReleasing, ReturnApproved,
+        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
     };
-    let shipped_of = [
-        Partly,
-        PartlyHeld,
-        PartlyConsuming,
-        PartlyReleasing,
-        Fulfilled,
-        FulfilledConsuming,
-        FulfilledReleasing,
-    ];
+    let shipped_of = shipped_stages();
     // Not while it is held, nor while its items still do what was asked of them before.
-    check(&shipped(some(&[(0, 1)])), &[Confirmed, Partly]);
+    check(
+        &shipped(some(&[(0, 1)])),
+        &[Confirmed, Partly, PartlyReturn, PartlyRefunded],
+    );
     check(
         &lines_cancelled(some(&[(0, 1)])),
-        &[Confirmed, ConfirmedHeld, Partly, PartlyHeld],
+        &[
+            Confirmed,
+            ConfirmedHeld,
+            Partly,
+            PartlyHeld,
+            PartlyReturn,
+            PartlyRefunded,
+        ],
     );
     check(&OrderEvent::Cancelled, &[Confirmed, ConfirmedHeld]);
     check(&OrderEvent::Confirmed, &[Pending]);
     // The first shipment has arrived, the second has not, and there is no third but where all was shipped.
     check(&delivered(2), &shipped_of);
     check(&delivered(1), &[]);
-    check(&delivered(3), &[Fulfilled, FulfilledConsuming]);
+    check(
+        &delivered(3),
+        &[
+            Fulfilled,
+            FulfilledConsuming,
+            ReturnRequested,
+            ReturnApproved,
+            ReturnRestocking,
+            ReturnReceived,
+            ReturnClosed,
+            ReturnDeclined,
+            AllReturned,
+            RefundedPartly,
+            Refunded,
+        ],
+    );
     check(&delivered(0), &[]);
     check(&delivered(u32::MAX), &[]);
     check(&OrderEvent::Consumed, &[PartlyConsuming, FulfilledConsuming]);
@@ -81,7 +123,7 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
         &[
             ConfirmedReleasing,
             PartlyReleasing,
-            FulfilledReleasing,
+            Stage::FulfilledReleasing,
             CancelledReleasing,
             RejectedReleasing,
         ],
@@ -101,8 +143,139 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
             PartlyHeld,
             PartlyConsuming,
             PartlyReleasing,
+            PartlyReturn,
+            PartlyRestocking,
+            PartlyRefunded,
         ],
     );
+}
+
+/// Of which something was shipped: a nut and a bolt at least.
+fn shipped_stages() -> Vec<Stage> {
+    let is_shipped = |stage: &Stage| stage.order().is_some_and(|it| !it.fulfilments().is_empty());
+    Stage::ALL.into_iter().filter(is_shipped).collect()
+}
+
+#[test]
+fn what_comes_back_is_taken_only_where_it_could_have_been_decided() {
+    use Stage::{
+        AllReturned, Fulfilled, Partly, PartlyHeld, PartlyRefunded, PartlyRestocking, PartlyReturn,
+        RefundedPartly, ReturnApproved, ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested,
+        ReturnRestocking,
+    };
+    let shipped = shipped_stages();
+    assert_eq!(shipped.len(), 19);
+    let but = |but: &[Stage]| -> Vec<Stage> {
+        let left = shipped.iter().copied().filter(|stage| !but.contains(stage));
+        left.collect()
+    };
+    let no_nut = [PartlyReturn, PartlyRestocking, AllReturned];
+    check(&requested(some(&[(0, 1)])), &but(&no_nut));
+    // A bolt was shipped too.
+    check(&requested(some(&[(1, 1)])), &but(&[AllReturned]));
+
+    let requested_of = [PartlyReturn, ReturnRequested, AllReturned];
+    let decline = ReturnStep::Decline { note: "".into() };
+    check(&moved(1, ReturnStep::Approve), &requested_of);
+    check(&moved(1, decline.clone()), &requested_of);
+    // Nothing is under way there.
+    for restock in [false, true] {
+        check(&moved(1, ReturnStep::Receive { restock }), &[ReturnApproved]);
+    }
+    check(
+        &moved(1, ReturnStep::Close),
+        &[ReturnApproved, PartlyRestocking, ReturnRestocking, ReturnReceived],
+    );
+    for missing in [0, 2, u32::MAX] {
+        check(&moved(missing, ReturnStep::Approve), &[]);
+        check(&moved(missing, decline.clone()), &[]);
+        check(&moved(missing, ReturnStep::Close), &[]);
+    }
+    check(&OrderEvent::Restocked, &[PartlyRestocking, ReturnRestocking]);
+
+    let captured = [
+        Fulfilled,
+        ReturnRequested,
+        ReturnApproved,
+        ReturnReceived,
+        ReturnClosed,
+        ReturnDeclined,
+        AllReturned,
+    ];
+    let seven = [Partly, PartlyHeld, PartlyReturn];
+    check(&refunded(18), &captured);
+    check(&refunded(17), &[&captured[..], &[RefundedPartly]].concat());
+    check(&refunded(7), &[&captured[..], &[RefundedPartly], &seven].concat());
+    for never in [0, -1, i64::MIN, 19, i64::MAX] {
+        check(&refunded(never), &[]);
+    }
+    let is_all_refunded = |stage: Stage| {
+        let order = stage.order().unwrap();
+        is_refused(&order, &refunded(1))
+    };
+    assert!(is_all_refunded(PartlyRefunded) && is_all_refunded(Stage::Refunded));
+}
+
+#[test]
+fn stock_is_not_put_back_while_something_is_under_way() {
+    let mut order = Stage::FulfilledConsuming.order().unwrap();
+    order.evolve(&requested(some(&[(0, 1)])), Time(9)).unwrap();
+    order.evolve(&moved(1, ReturnStep::Approve), Time(9)).unwrap();
+    assert!(is_refused(
+        &order,
+        &moved(1, ReturnStep::Receive { restock: true })
+    ));
+    assert!(!is_refused(
+        &order,
+        &moved(1, ReturnStep::Receive { restock: false })
+    ));
+    order.evolve(&OrderEvent::Consumed, Time(9)).unwrap();
+    assert!(!is_refused(
+        &order,
+        &moved(1, ReturnStep::Receive { restock: true })
+    ));
+}
+
+#[test]
+fn lines_that_cannot_come_back_are_refused() {
+    // Shipped are three, two and one.
+    let order = Stage::Fulfilled.order().unwrap();
+    for (lines, is_taken) in [
+        (&[][..], false),
+        (&[(0, 0)], false),
+        (&[(0, -1)], false),
+        (&[(0, 3)], true),
+        (&[(0, 4)], false),
+        (&[(0, i64::MAX)], false),
+        (&[(0, 3), (1, 2), (2, 1)], true),
+        // Not in their order, or a line twice.
+        (&[(2, 1), (0, 1)], false),
+        (&[(0, 1), (0, 1)], false),
+        (&[(0, 1), (1, 3)], false),
+        (&[(0, 1), (3, 1)], false),
+        (&[(u16::MAX, 1)], false),
+    ] {
+        assert_eq!(
+            is_refused(&order, &requested(some(lines))),
+            !is_taken,
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn one_return_or_refund_more_than_there_may_be_is_refused() {
+    let mut order = many();
+    order.evolve(&shipped(some(&[(0, 1_000)])), Time(9)).unwrap();
+    order.evolve(&OrderEvent::Consumed, Time(9)).unwrap();
+    for _ in 0..RETURNS_MAX {
+        order.evolve(&requested(some(&[(0, 1)])), Time(9)).unwrap();
+    }
+    assert!(is_refused(&order, &requested(some(&[(0, 1)]))));
+    for _ in 0..RETURNS_MAX {
+        order.evolve(&refunded(1), Time(9)).unwrap();
+    }
+    assert!(is_refused(&order, &refunded(1)));
 }
 
 #[test]
@@ -154,7 +327,7 @@ fn what_is_called_off_altogether_before_anything_was_shipped_is_told_by_an_event
 }
 
 #[test]
-fn one_shipment_more_than_there_may_be_is_refused() {
+fn one_shipment_more_than_there_may_be_is_refused_unless_it_is_of_all_that_is_left() {
     let mut order = many();
     for _ in 0..FULFILMENTS_MAX {
         order.evolve(&shipped(some(&[(0, 1)])), Time(9)).unwrap();
@@ -162,6 +335,9 @@ fn one_shipment_more_than_there_may_be_is_refused() {
     }
     assert!(is_refused(&order, &shipped(some(&[(0, 1)]))));
     assert!(!is_refused(&order, &lines_cancelled(some(&[(0, 1)]))));
+    let left = 1_000 - FULFILMENTS_MAX as i64;
+    assert!(is_refused(&order, &shipped(some(&[(0, left - 1)]))));
+    assert!(!is_refused(&order, &shipped(some(&[(0, left)]))));
 }
 
 #[test]

@@ -5,14 +5,16 @@ use docket_engine::{Effect, Order, OrderCommand, Version};
 use crate::stage::{
     Ask, Outcome,
     Stage::{
-        self, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled,
-        FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld,
-        PartlyReleasing, Pending, Rejected, RejectedReleasing, RejectedUnpaid,
+        self, AllReturned, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing,
+        Fulfilled, FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld,
+        PartlyRefunded, PartlyReleasing, PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly,
+        Rejected, RejectedReleasing, RejectedUnpaid, ReturnApproved, ReturnClosed, ReturnDeclined,
+        ReturnReceived, ReturnRequested, ReturnRestocking,
     },
     ask,
 };
 
-const NOTHING: &str = "nothing";
+pub(super) const NOTHING: &str = "nothing";
 
 /// `SHIPPED; capture 2; consume nut to 3`.
 fn text(outcome: &Outcome) -> String {
@@ -33,6 +35,12 @@ fn text(outcome: &Outcome) -> String {
         }
         Effect::ReleaseStock { sku, remaining } => format!("release {sku} to {remaining}"),
         Effect::ConsumeStock { sku, remaining } => format!("consume {sku} to {remaining}"),
+        Effect::RefundCredit { customer, amount } => format!("refund {amount} to {customer}"),
+        Effect::RestockStock {
+            sku,
+            number,
+            quantity,
+        } => format!("restock {quantity} {sku} of return {number}"),
     });
     let effects = effects.map(|effect| format!("; {effect}"));
     events.join(" ") + &effects.collect::<String>()
@@ -40,7 +48,7 @@ fn text(outcome: &Outcome) -> String {
 
 /// What comes of one command, of every stage once; a rejection as it is, with all that it says.
 #[track_caller]
-fn check(command: Ask, expected: &[(&[Stage], &str)]) {
+pub(super) fn check(command: Ask, expected: &[(&[Stage], &str)]) {
     let mut told: Vec<Stage> = expected
         .iter()
         .flat_map(|(stages, _)| stages.iter().copied())
@@ -55,7 +63,8 @@ fn check(command: Ask, expected: &[(&[Stage], &str)]) {
         for stage in *stages {
             let before = stage.order();
             let mut after = before.clone();
-            let (found, changes) = match ask(&mut after, &command.command()) {
+            let command_of_it = command.command_of(before.as_ref());
+            let (found, changes) = match ask(&mut after, &command_of_it) {
                 Ok(outcome) => (text(&outcome), !outcome.events.is_empty()),
                 Err(rejection) => (format!("{rejection:?}"), false),
             };
@@ -68,13 +77,34 @@ fn check(command: Ask, expected: &[(&[Stage], &str)]) {
 }
 
 /// What waits for others.
-const PENDING: &[Stage] = &[Pending, ConfirmedReleasing, PartlyConsuming, PartlyReleasing];
+const PENDING: &[Stage] = &[
+    Pending,
+    ConfirmedReleasing,
+    PartlyConsuming,
+    PartlyReleasing,
+    PartlyRestocking,
+];
+/// Something of it was shipped and nothing is under way or holds it.
+const PARTLY: &[Stage] = &[Partly, PartlyReturn, PartlyRefunded];
 const HELD: &[Stage] = &[ConfirmedHeld, PartlyHeld];
-const FULFILLED: &[Stage] = &[Fulfilled, FulfilledConsuming, FulfilledReleasing];
-const CANCELLED: &[Stage] = &[Cancelled, CancelledReleasing];
-const REJECTED: &[Stage] = &[Rejected, RejectedReleasing, RejectedUnpaid];
+const FULFILLED: &[Stage] = &[
+    Fulfilled,
+    FulfilledConsuming,
+    FulfilledReleasing,
+    ReturnRequested,
+    ReturnApproved,
+    ReturnRestocking,
+    ReturnReceived,
+    ReturnClosed,
+    ReturnDeclined,
+    AllReturned,
+    RefundedPartly,
+    Refunded,
+];
+pub(super) const CANCELLED: &[Stage] = &[Cancelled, CancelledReleasing];
+pub(super) const REJECTED: &[Stage] = &[Rejected, RejectedReleasing, RejectedUnpaid];
 /// Nothing was shipped of it.
-const UNSHIPPED: &[Stage] = &[
+pub(super) const UNSHIPPED: &[Stage] = &[
     Pending,
     Confirmed,
     ConfirmedHeld,
@@ -90,9 +120,21 @@ const SHIPPED: &[Stage] = &[
     PartlyHeld,
     PartlyConsuming,
     PartlyReleasing,
+    PartlyReturn,
+    PartlyRestocking,
+    PartlyRefunded,
     Fulfilled,
     FulfilledConsuming,
     FulfilledReleasing,
+    ReturnRequested,
+    ReturnApproved,
+    ReturnRestocking,
+    ReturnReceived,
+    ReturnClosed,
+    ReturnDeclined,
+    AllReturned,
+    RefundedPartly,
+    Refunded,
 ];
 /// It may be held, and is not.
 const HOLDABLE: &[Stage] = &[
@@ -101,9 +143,12 @@ const HOLDABLE: &[Stage] = &[
     Partly,
     PartlyConsuming,
     PartlyReleasing,
+    PartlyReturn,
+    PartlyRestocking,
+    PartlyRefunded,
 ];
 
-fn all_but(but: &[Stage]) -> Vec<Stage> {
+pub(super) fn all_but(but: &[Stage]) -> Vec<Stage> {
     Stage::ALL
         .into_iter()
         .filter(|stage| !but.contains(stage))
@@ -155,7 +200,7 @@ fn all_that_is_open_is_cancelled_when_nothing_is_under_way() {
                 "CANCELLED; give ada 18 back; release nut to 0; release bolt to 0",
             ),
             (
-                &[Partly, PartlyHeld],
+                &[PARTLY, &[PartlyHeld]].concat(),
                 "LINES_CANCELLED; give ada 11 back; release nut to 0; release bolt to 0",
             ),
             (FULFILLED, "NotCancellable { state: Fulfilled }"),
@@ -177,7 +222,7 @@ fn some_of_what_is_open_is_cancelled_when_nothing_is_under_way() {
                 "LINES_CANCELLED; give ada 2 back; release nut to 3",
             ),
             (
-                &[Partly, PartlyHeld],
+                &[PARTLY, &[PartlyHeld]].concat(),
                 "LINES_CANCELLED; give ada 2 back; release nut to 2",
             ),
             (FULFILLED, "NotCancellable { state: Fulfilled }"),
@@ -198,7 +243,7 @@ fn what_is_open_is_shipped_when_nothing_is_under_way_and_nothing_holds_it() {
                 (PENDING, "OrderPending"),
                 (HELD, "OrderHeld { reason: Address }"),
                 (&[Confirmed], of_confirmed),
-                (&[Partly], of_partly),
+                (PARTLY, of_partly),
                 (FULFILLED, "NotShippable { state: Fulfilled }"),
                 (CANCELLED, "NotShippable { state: Cancelled }"),
                 (REJECTED, "NotShippable { state: Rejected }"),
@@ -296,6 +341,9 @@ fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
         | OrderCommand::Ship { expected, .. }
         | OrderCommand::Deliver { expected, .. }
         | OrderCommand::Hold { expected, .. }
+        | OrderCommand::RequestReturn { expected, .. }
+        | OrderCommand::MoveReturn { expected, .. }
+        | OrderCommand::Refund { expected, .. }
         | OrderCommand::ReleaseHold { expected, .. } => *expected = Some(version),
         _ => return None,
     }
@@ -309,14 +357,14 @@ fn a_stale_etag_is_refused_before_all_else_and_the_current_one_is_as_none() {
         let version = order.as_ref().unwrap().version;
         for command in Ask::ALL {
             for stale in [0, version.0 - 1, version.0 + 1, u64::MAX] {
-                if let Some(stale) = at(command.command(), Version(stale)) {
+                if let Some(stale) = at(command.command_of(order.as_ref()), Version(stale)) {
                     let refused = format!("{:?}", ask(&mut order.clone(), &stale));
                     assert_eq!(refused, "Err(StaleEtag)", "{command:?} of {stage:?}");
                 }
             }
-            if let Some(current) = at(command.command(), version) {
+            if let Some(current) = at(command.command_of(order.as_ref()), version) {
                 let with = ask(&mut order.clone(), &current);
-                let without = ask(&mut order.clone(), &command.command());
+                let without = ask(&mut order.clone(), &command.command_of(order.as_ref()));
                 assert_eq!(
                     format!("{with:?}"),
                     format!("{without:?}"),

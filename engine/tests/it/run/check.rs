@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{
-    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, Sku, item::ReserveLine,
-    order,
+    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, ReturnStep, Sku,
+    item::ReserveLine, order,
 };
 
 use super::Run;
@@ -69,7 +69,16 @@ impl Run {
         let consuming: BTreeSet<Sku> = is.consuming().iter().cloned().collect();
         assert_eq!(consuming.len(), is.consuming().len(), "{id} takes an item twice");
         assert_eq!(consuming, should.consuming, "{id}");
+        let restocking: BTreeSet<(u32, Sku)> = is.restocking().iter().cloned().collect();
+        assert_eq!(
+            restocking.len(),
+            is.restocking().len(),
+            "{id} puts an item back twice"
+        );
+        assert_eq!(restocking, should.restocking, "{id}");
         self.check_life(is, should);
+        check_returns(is, should);
+        self.check_stock_put_back(id, should);
         self.check_payment(is, should);
         check_effects(is, should);
     }
@@ -112,6 +121,7 @@ impl Run {
     fn check_payment(&self, is: &Order, should: &model::Order) {
         let payment = is.payment();
         let (total, held, captured) = (model::cost(&should.lines), should.held(), should.captured());
+        let refunded = should.refunded();
         let (authorized, voided) = match self.unpaid.contains(&is.id) {
             true => (0, 0),
             false => (total, total - held - captured),
@@ -120,6 +130,8 @@ impl Run {
         let state = match should.state {
             _ if self.unpaid.contains(&is.id) => PaymentState::Failed,
             _ if is_over => PaymentState::Voided,
+            _ if refunded > 0 && refunded == captured && held == 0 => PaymentState::Refunded,
+            _ if refunded > 0 => PaymentState::PartiallyRefunded,
             // Also where that is nothing.
             OrderState::Fulfilled => PaymentState::Captured,
             // What is left to be sent may cost nothing.
@@ -128,8 +140,73 @@ impl Run {
             _ => PaymentState::Authorized,
         };
         assert_eq!(payment.state, state, "{}", is.id);
-        let amounts = [payment.authorized, payment.captured, payment.voided].map(|it| i128::from(it.0));
-        assert_eq!(amounts, [authorized, captured, voided], "{}", is.id);
+        let amounts = [
+            payment.authorized,
+            payment.captured,
+            payment.voided,
+            payment.refunded,
+        ];
+        let amounts = amounts.map(|it| i128::from(it.0));
+        assert_eq!(amounts, [authorized, captured, voided, refunded], "{}", is.id);
+        assert_eq!(i128::from(is.refundable().0), captured - refunded, "{}", is.id);
+        let refunds: Vec<i128> = is.refunds().iter().map(|it| it.amount.0.into()).collect();
+        assert_eq!(refunds, should.refunds, "{}", is.id);
+    }
+
+    /// What came back with each return is on the stock once, or still to be put there, or had no room.
+    fn check_stock_put_back(&self, id: OrderId, should: &model::Order) {
+        let mut put_back: BTreeMap<Sku, i128> = BTreeMap::new();
+        for (number, it) in (1..).zip(&should.returns) {
+            for sku in should.items_of(&it.lines) {
+                let key = (id, number, sku.clone());
+                let is_done = self.restocked.contains(&key);
+                if is_done {
+                    *put_back.entry(sku.clone()).or_default() += should.of_return(number, &sku);
+                }
+                let is_due = should.restocking.contains(&(number, sku));
+                let is_known = is_done || is_due || self.no_room.contains(&key);
+                assert_eq!(is_known, it.restocks, "return {number} of {id}");
+            }
+        }
+        for sku in model::first_lines(&should.lines).into_keys() {
+            let found = self.world.restocked.get(&(sku.clone(), id)).copied();
+            let is_done = !should.is_busy() && self.no_room.iter().all(|(order, ..)| *order != id);
+            if is_done {
+                assert_eq!(found.unwrap_or(0), should.put_back(&sku), "{sku} of {id}");
+            }
+            assert_eq!(found, put_back.remove(&sku), "{sku} of {id}");
+        }
+        assert!(put_back.is_empty(), "{id}");
+    }
+}
+
+fn check_returns(is: &Order, should: &model::Order) {
+    let id = is.id;
+    assert_eq!(wide(&is.returned_quantities()), should.returned(), "{id}");
+    assert_eq!(wide(&is.returnable_quantities()), should.returnable(), "{id}");
+    assert_eq!(is.returns().len(), should.returns.len(), "{id}");
+    for (number, (is, should)) in (1..).zip(is.returns().iter().zip(&should.returns)) {
+        let lines: Vec<_> = is
+            .lines
+            .iter()
+            .map(|it| (it.line, i128::from(it.quantity.0)))
+            .collect();
+        assert_eq!(
+            lines,
+            Vec::from_iter(should.lines.clone()),
+            "return {number} of {id}"
+        );
+        assert_eq!(is.state(), should.state, "return {number} of {id}");
+        let arrival = is.steps.iter().find_map(|(step, _)| match step {
+            ReturnStep::Receive { restock } => Some(*restock),
+            _ => None,
+        });
+        let expected = should.has_arrived.then_some(should.restocks);
+        assert_eq!(arrival, expected, "return {number} of {id}");
+        assert_eq!(is.was_received(), should.has_arrived, "return {number} of {id}");
+        assert_eq!(is.was_restocked(), should.restocks, "return {number} of {id}");
+        let versions: Vec<_> = is.steps.iter().map(|(_, stamp)| stamp.version).collect();
+        assert!(versions.is_sorted(), "return {number} of {id}");
     }
 }
 
@@ -137,12 +214,14 @@ fn wide(quantities: &[Quantity]) -> Vec<i128> {
     quantities.iter().map(|it| it.0.into()).collect()
 }
 
-/// What a step asks of an item: to reserve for lines, or how many are to stay after a release or a consumption.
+/// What a step asks of an item: to reserve for lines, how many are to stay after a release or a consumption, or how many came back with
+/// which return.
 #[derive(Debug, PartialEq)]
 enum Asked {
     Reserve(Vec<ReserveLine>),
     Release(i128),
     Consume(i128),
+    Restock(u32, i128),
 }
 
 fn check_effects(is: &Order, should: &model::Order) {
@@ -156,6 +235,11 @@ fn check_effects(is: &Order, should: &model::Order) {
             }
             Effect::ReleaseStock { sku, remaining } => (sku, Asked::Release(remaining.0.into())),
             Effect::ConsumeStock { sku, remaining } => (sku, Asked::Consume(remaining.0.into())),
+            Effect::RestockStock {
+                sku,
+                number,
+                quantity,
+            } => (sku, Asked::Restock(number, quantity.0.into())),
             other => panic!("{other:?} is never open"),
         };
         assert_eq!(open.insert(sku, asked), None, "{id} asks an item twice");
@@ -189,5 +273,9 @@ fn check_effects(is: &Order, should: &model::Order) {
             .iter()
             .map(|sku| (sku.clone(), Asked::Consume(left(sku)))),
     );
+    expected.extend(should.restocking.iter().map(|(number, sku)| {
+        let many = should.of_return(*number, sku);
+        (sku.clone(), Asked::Restock(*number, many))
+    }));
     assert_eq!(open, expected, "{id}");
 }

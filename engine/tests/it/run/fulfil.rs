@@ -1,5 +1,7 @@
 //! What becomes of an order that is confirmed.
 
+use std::collections::BTreeSet;
+
 use docket_engine::{
     Amount, CustomerCommand, Effect, HoldReason, ItemCommand, LineQuantity, OrderCommand, OrderId,
     OrderState, Quantity, Sku, Version, access::Username, order,
@@ -7,14 +9,17 @@ use docket_engine::{
 use proptest::sample::Index;
 
 use super::{Run, changed, pick};
-use crate::ops::{Etag, Meant, Portion};
+use crate::{
+    model::PARTS_MAX,
+    ops::{Etag, Meant},
+};
 
-fn shop() -> Username {
+pub(super) fn shop() -> Username {
     Username::new("shop").unwrap()
 }
 
 /// As a command has them.
-fn named(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
+pub(super) fn named(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
     let named = lines.iter().map(|&(line, many)| LineQuantity {
         line,
         quantity: Quantity(many),
@@ -23,33 +28,32 @@ fn named(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
 }
 
 impl Run {
-    fn version(&self, id: OrderId, etag: Etag) -> Option<u64> {
+    pub(super) fn version(&self, id: OrderId, etag: Etag) -> Option<u64> {
         pick(etag, Some(self.model.orders[&id].version))
     }
 
-    /// Which lines are meant, as the model sees the order, in the order in which they were drawn.
-    fn resolve(&self, id: OrderId, meant: &Meant) -> Vec<(u16, i64)> {
-        let order = &self.model.orders[&id];
-        let mut lines: Vec<(u16, i64)> = Vec::new();
-        for (line, portion) in meant {
-            let line = line.map_or(order.lines.len(), |line| line.index(order.lines.len()));
-            let open = order.open.get(line).copied().unwrap_or(0);
-            let many = match portion {
-                Portion::One => 1,
-                Portion::Half => open / 2,
-                Portion::All => open,
-                Portion::Beyond => open + 1,
-            };
-            let many = i64::try_from(many.max(1)).unwrap();
-            if lines.iter().all(|(other, _)| usize::from(*other) != line) {
-                lines.push((line as u16, many));
-            }
+    /// Which lines are meant, of which the model sees so much there, in the order in which they were drawn.
+    pub(super) fn resolve(&mut self, there: &[i128], meant: &Meant) -> Vec<(u16, i64)> {
+        let lines = meant.iter().map(|(line, portion)| {
+            let line = line.map_or(there.len(), |line| line.index(there.len()));
+            let many = portion.of(there.get(line).copied().unwrap_or(0));
+            (line as u16, many)
+        });
+        let lines: Vec<(u16, i64)> = lines.collect();
+        let named: BTreeSet<u16> = lines.iter().map(|(line, _)| *line).collect();
+        if named.len() < lines.len() {
+            self.reach("a line is named twice");
         }
         lines
     }
 
+    fn resolve_open(&mut self, id: OrderId, meant: &Meant) -> Vec<(u16, i64)> {
+        let open = self.model.orders[&id].open.clone();
+        self.resolve(&open, meant)
+    }
+
     pub(super) fn ship(&mut self, id: OrderId, meant: &Meant, etag: Etag) {
-        let lines = self.resolve(id, meant);
+        let lines = self.resolve_open(id, meant);
         let expected = self.version(id, etag);
         let ship = OrderCommand::Ship {
             lines: named(&lines),
@@ -82,6 +86,9 @@ impl Run {
                 }
                 self.next_step(id);
                 self.reach(format!("{before} to {}, shipped", self.model.orders[&id].state));
+                if self.model.orders[&id].shipments.len() > PARTS_MAX {
+                    self.reach("all that is left is shipped, beyond the last shipment");
+                }
                 Ok(true)
             }
             Err(rejection) => Err(rejection),
@@ -90,7 +97,7 @@ impl Run {
     }
 
     pub(super) fn cancel(&mut self, id: OrderId, meant: &Meant, etag: Etag) {
-        let lines = self.resolve(id, meant);
+        let lines = self.resolve_open(id, meant);
         let expected = self.version(id, etag);
         let cancel = OrderCommand::Cancel {
             lines: named(&lines),
@@ -142,7 +149,7 @@ impl Run {
     }
 
     /// What the items did before was done for another step.
-    fn next_step(&mut self, id: OrderId) {
+    pub(super) fn next_step(&mut self, id: OrderId) {
         self.told.entry(id).or_default().done.clear();
     }
 
@@ -251,6 +258,17 @@ impl Run {
             }
             Effect::ReleaseStock { sku, remaining } => ("Release", self.reduce(id, sku, *remaining, false)),
             Effect::ConsumeStock { sku, remaining } => ("Consume", self.reduce(id, sku, *remaining, true)),
+            // It had no room, and nobody remembers that it was asked.
+            Effect::RestockStock { sku, number, .. }
+                if !self.restocked.contains(&(id, *number, sku.clone())) =>
+            {
+                return;
+            }
+            Effect::RestockStock {
+                sku,
+                number,
+                quantity,
+            } => ("Restock", self.restock(id, *number, sku, *quantity)),
             other => panic!("{other:?} is not asked of an item"),
         };
         assert!(!did, "{effect:?} of {id} was done twice");

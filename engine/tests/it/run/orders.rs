@@ -155,7 +155,18 @@ impl Run {
                 self.reduce(id, sku, *remaining, true);
                 self.told.entry(id).or_default().done.insert(sku.clone());
             }
-            Effect::HoldCredit { .. } | Effect::ReleaseCredit { .. } | Effect::CaptureCredit { .. } => {
+            Effect::RestockStock {
+                sku,
+                number,
+                quantity,
+            } => {
+                self.restock(id, *number, sku, *quantity);
+                self.told.entry(id).or_default().done.insert(sku.clone());
+            }
+            Effect::HoldCredit { .. }
+            | Effect::ReleaseCredit { .. }
+            | Effect::CaptureCredit { .. }
+            | Effect::RefundCredit { .. } => {
                 panic!("{effect:?} is done with the order's own events")
             }
         }

@@ -37,7 +37,6 @@ fn etags_are_compared_and_not_interpreted() {
             name: format!("orders/{}", id()),
             request_id: String::new(),
             etag: etag.into(),
-            lines: Vec::new(),
         };
         orders::cancel_order(&request).unwrap().expected
     };

@@ -74,8 +74,11 @@ fn an_order_is_shown_in_full() {
             authorized: 15,
             captured: 0,
             voided: 15,
+            refunded: 0,
         }),
         fulfilments: Vec::new(),
+        returns: Vec::new(),
+        refunds: Vec::new(),
     };
     assert_eq!(shown, expected);
 }

@@ -110,7 +110,6 @@ impl Node {
                     name,
                     request_id,
                     etag,
-                    lines: Vec::new(),
                 };
                 orders.cancel_order(self.request(request)).await.map(order)
             }

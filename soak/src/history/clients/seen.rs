@@ -47,6 +47,13 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::Delivered
         | Kind::LinesCancelled
         | Kind::Consumed
+        | Kind::ReturnRequested
+        | Kind::ReturnApproved
+        | Kind::ReturnDeclined
+        | Kind::ReturnReceived
+        | Kind::ReturnClosed
+        | Kind::Restocked
+        | Kind::Refunded
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;

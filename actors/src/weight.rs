@@ -1,0 +1,44 @@
+//! What orders weigh in answers: one with all that may have come after its confirmation is some thousand times as large as most, so answers of
+//! many orders are bounded in bytes, too.
+
+use docket_engine::{Order, OrderLife};
+
+/// An answer of several orders ends with the one that passes this. Clients of gRPC take 4 MiB by default.
+pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
+
+/// Roughly the bytes of an order as clients and other nodes are shown it; rather more than less.
+pub(crate) fn weight(order: &Order) -> usize {
+    let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
+    200 + 120 * order.lines.len() + 2 * life as usize
+}
+
+/// Roughly the bytes of a hold, and of its end.
+pub(crate) fn hold_bytes(note: &str) -> u64 {
+    80 + note.len() as u64
+}
+
+/// Roughly the bytes of a shipment, with its arrival, of a cancellation, or of a return with what became of it, of so many lines.
+pub(crate) fn lines_bytes(lines: usize) -> u64 {
+    80 + 8 * lines as u64
+}
+
+/// Roughly the bytes of all that came after an order was confirmed, in a snapshot.
+pub(crate) fn bytes_of_life(life: &OrderLife) -> u64 {
+    let holds = life.holds.iter().map(|hold| hold_bytes(&hold.note));
+    let fulfilments = life
+        .fulfilments
+        .iter()
+        .map(|it| lines_bytes(it.lines.len()) + (it.carrier.len() + it.tracking.len()) as u64);
+    let cancellations = life.cancellations.iter().map(|it| lines_bytes(it.lines.len()));
+    let returns = life
+        .returns
+        .iter()
+        .map(|it| 2 * lines_bytes(it.lines.len()) + it.note.len() as u64);
+    let refunds = life.refunds.iter().map(|it| hold_bytes(&it.note));
+    holds
+        .chain(fulfilments)
+        .chain(cancellations)
+        .chain(returns)
+        .chain(refunds)
+        .sum()
+}

@@ -1,0 +1,184 @@
+//! How a world begins, so that what is seldom met by chance is met.
+
+use docket_engine::{Amount, HoldReason, Line, OrderId, Quantity};
+
+use super::{
+    commands::{Ask, Meant},
+    draw::{CURRENCIES, CUSTOMERS, Commands, ITEMS, customer, sku},
+    life::HOLDS_MAX,
+    reference::PARTS_MAX,
+};
+
+/// What happens in a world before anything may.
+pub enum Opening {
+    Ask(Ask),
+    /// Of the newest order, whose id the node has chosen.
+    Of(fn(OrderId) -> Ask),
+}
+
+/// Of so many worlds that follow each other, one each wears an order out by shipments, by cancellations and by holds.
+const WORLDS: u64 = 20;
+const BY_SHIPMENTS: u64 = 4;
+const BY_CANCELLATIONS: u64 = 10;
+const BY_HOLDS: u64 = 16;
+
+impl Commands {
+    /// What happens first in this world. Its customers and items are all there, or none, or one is rich beyond measure, or an order is
+    /// asked for the same as often as it may be.
+    pub fn opening(&mut self) -> Vec<Opening> {
+        let asks = match (self.world % WORLDS, self.random.below(6)) {
+            (BY_SHIPMENTS, _) => return self.worn_out(PARTS_MAX, &[ship_one], ship_all),
+            (BY_CANCELLATIONS, _) => return self.worn_out(PARTS_MAX, &[cancel_one], cancel_all),
+            (BY_HOLDS, _) => return self.worn_out(HOLDS_MAX, &[hold, release], ship_all),
+            (_, 0) => return Vec::new(),
+            (_, 1) => return self.beyond_measure(),
+            _ => self.everyday(),
+        };
+        asks.into_iter().map(Opening::Ask).collect()
+    }
+
+    /// An order is asked for this so often, and then once more; all that is left of it can go all the same.
+    fn worn_out(&self, times: usize, step: &[fn(OrderId) -> Ask], last: fn(OrderId) -> Ask) -> Vec<Opening> {
+        const LARGE: i64 = 1_000;
+        let (id, sku) = (customer(self.world, 0), sku(self.world, 0));
+        let currency = CURRENCIES[0].parse().unwrap();
+        let line = Line {
+            sku: sku.clone(),
+            quantity: Quantity(LARGE),
+            unit_price: Amount(1),
+        };
+        let asks = [
+            Ask::CreateCustomer {
+                id: id.clone(),
+                name: "Ada".into(),
+                currency,
+                limit: LARGE,
+            },
+            Ask::CreateItem {
+                sku,
+                name: "tea".into(),
+                currency,
+                price: 1,
+                on_hand: LARGE,
+            },
+            Ask::PlaceOrder {
+                customer: id,
+                currency,
+                lines: vec![line],
+            },
+        ];
+        let steps = (0..=times).flat_map(|_| step.iter().copied());
+        let steps = steps.chain([last]).map(Opening::Of);
+        asks.into_iter().map(Opening::Ask).chain(steps).collect()
+    }
+
+    /// A shop that works, so that orders get far. The last customer and item are left out, so that they are often unknown.
+    fn everyday(&self) -> Vec<Ask> {
+        let customers = (0..CUSTOMERS - 1).map(|number| Ask::CreateCustomer {
+            id: customer(self.world, number),
+            name: "Ada".into(),
+            currency: CURRENCIES[0].parse().unwrap(),
+            // One can pay for little, and one for much.
+            limit: if number == 0 { 300 } else { 3_000 },
+        });
+        let items = (0..ITEMS - 1).map(|number| Ask::CreateItem {
+            sku: sku(self.world, number),
+            name: "tea".into(),
+            // In every second world one of them is foreign.
+            currency: CURRENCIES[usize::from(number == 0 && self.world.is_multiple_of(2))]
+                .parse()
+                .unwrap(),
+            price: 5,
+            on_hand: 60,
+        });
+        customers.chain(items).collect()
+    }
+
+    /// A customer who can spend more than an amount can say, and does, and at last owes as much as an amount can say: seldom met
+    /// by chance.
+    fn beyond_measure(&self) -> Vec<Opening> {
+        let (id, currency) = (customer(self.world, 0), CURRENCIES[0].parse().unwrap());
+        let place = |unit_price| Ask::PlaceOrder {
+            customer: customer(self.world, 0),
+            currency,
+            lines: vec![Line {
+                sku: sku(self.world, 0),
+                quantity: Quantity(1),
+                unit_price: Amount(unit_price),
+            }],
+        };
+        let credit = |amount| Ask::CreditAccount {
+            id: customer(self.world, 0),
+            amount,
+            etag: None,
+        };
+        let asks = [
+            Ask::CreateCustomer {
+                id,
+                name: "Croesus".into(),
+                currency,
+                limit: i64::MAX,
+            },
+            credit(i64::MAX),
+            credit(1),
+            Ask::CreateItem {
+                sku: sku(self.world, 0),
+                name: "palace".into(),
+                currency,
+                price: i64::MAX,
+                on_hand: 5,
+            },
+            place(i64::MAX),
+            place(i64::MAX),
+            place(i64::MAX - 1),
+        ];
+        let asks = asks.into_iter().map(Opening::Ask);
+        let on_credit = [
+            Opening::Of(ship_all),
+            Opening::Ask(place(i64::MAX)),
+            Opening::Of(ship_all),
+        ];
+        asks.chain(on_credit).collect()
+    }
+}
+
+fn ship_one(order: OrderId) -> Ask {
+    ship(order, vec![(0, 1)])
+}
+
+fn ship_all(order: OrderId) -> Ask {
+    ship(order, Vec::new())
+}
+
+fn ship(order: OrderId, lines: Meant) -> Ask {
+    Ask::ShipOrder {
+        order,
+        lines,
+        carrier: String::new(),
+        tracking: String::new(),
+        etag: None,
+    }
+}
+
+fn cancel_one(order: OrderId) -> Ask {
+    let (lines, etag) = (vec![(0, 1)], None);
+    Ask::CancelOrderLines { order, lines, etag }
+}
+
+fn cancel_all(order: OrderId) -> Ask {
+    Ask::CancelOrder { order, etag: None }
+}
+
+fn hold(order: OrderId) -> Ask {
+    Ask::HoldOrder {
+        order,
+        reason: HoldReason::Operator,
+        note: String::new(),
+        etag: None,
+    }
+}
+
+fn release(order: OrderId) -> Ask {
+    let (reason, etag) = (HoldReason::Operator, None);
+    Ask::ReleaseOrderHold { order, reason, etag }
+}
