@@ -14,7 +14,7 @@ use crate::{
 pub const FAILURE: u8 = 1;
 /// Exit code: the command line or the configuration is wrong; nothing was tried.
 pub const USAGE: u8 = 2;
-/// Exit code of `docket status` and `docket health`: the server is unreachable or not ready.
+/// Exit code of `docket status` and `docket health`: the server is unreachable or not ready; of `docket verify`: its books do not agree.
 pub const UNHEALTHY: u8 = 10;
 
 /// Why a command fails.

@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use dashmap::DashMap;
@@ -20,7 +21,7 @@ use docket_engine::{
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
 use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
@@ -71,6 +72,8 @@ pub struct Committed {
     drops: AtomicU64,
     /// The snapshots of it that are being written.
     pub(crate) captures: Captures,
+    /// Held while an entry is applied, and while all of it is replaced: who holds it otherwise is between two entries.
+    entry: Mutex<()>,
 }
 
 /// Roughly the bytes of what an event adds to what came after an order was confirmed.
@@ -140,7 +143,18 @@ impl Committed {
             restores: AtomicU64::new(0),
             drops: AtomicU64::new(0),
             captures: Captures::default(),
+            entry: Mutex::default(),
         }
+    }
+
+    /// Waits until no entry is being applied, and has none applied while the guard lives. Whoever takes it holds no other lock of the state.
+    pub(crate) fn between_entries(&self) -> MutexGuard<'_, ()> {
+        self.entry.lock()
+    }
+
+    /// The same, where that is not for longer than so.
+    pub(crate) fn between_entries_within(&self, longest: Duration) -> Option<MutexGuard<'_, ()>> {
+        self.entry.try_lock_for(longest)
     }
 
     /// Applies one record: all of it, or, where an expected version does not fit or its request was done before, none.
@@ -298,7 +312,7 @@ impl Committed {
         .unwrap_or_default()
     }
 
-    /// Begins a snapshot of the state as it is now. Between two entries, and on the thread that applies them.
+    /// Begins a snapshot of the state as it is now. Between two entries: on the thread that applies them, or with [`Self::between_entries`].
     pub(crate) fn begin_capture(&self) -> u64 {
         let newest_order = self.order_index.read().newest();
         self.captures.begin(newest_order, self.reservations.newest())
@@ -541,7 +555,9 @@ impl Committed {
                 return broken(&order.id, "it is not in the index of its state");
             }
         }
-        if self.order_index.read().count(&[]) != self.orders.len() {
+        // One after the other: whoever holds the index takes no other lock.
+        let indexed = self.order_index.read().count(&[]);
+        if indexed != self.orders.len() {
             return broken(&"orders", "their index has more than there are");
         }
         for customer in &self.customers {

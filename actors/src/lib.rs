@@ -44,6 +44,7 @@ mod shard;
 mod shop;
 mod snapshot;
 mod uneven;
+mod verify;
 mod weight;
 
 pub use admission::AdmissionLimits;
@@ -65,3 +66,6 @@ pub use peers::{
 };
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;
+pub use verify::{
+    Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyError, VerifyPace, VerifyReport,
+};

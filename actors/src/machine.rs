@@ -140,6 +140,7 @@ impl StateMachine for ShardMachine {
         reason = "an entry that was committed and cannot be read must stop the group"
     )]
     fn apply(&self, entry: Entry<'_>) -> Bytes {
+        let _entry = self.committed.between_entries();
         let mut outcomes = BytesMut::with_capacity(64);
         self.committed.effects.begin();
         // Proposed by who led in another term: what it believed may never have been committed.
@@ -173,6 +174,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn skip(&self, index: u64) {
+        let _entry = self.committed.between_entries();
         self.committed.feed().begin(index);
         self.committed.set_applied_next(index.saturating_add(1));
     }
@@ -190,6 +192,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
+        let _entry = self.committed.between_entries();
         // Whoever follows restores while others read.
         self.committed.begin_restoring();
         self.committed.clear();
@@ -232,6 +235,7 @@ impl StateMachine for ShardMachine {
     }
 
     fn clear(&self) {
+        let _entry = self.committed.between_entries();
         self.committed.begin_anew();
     }
 }

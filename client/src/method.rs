@@ -96,4 +96,5 @@ methods! {
     GET_NODE_STATUS: "NodeService/GetNodeStatus", GetNodeStatusRequest => NodeStatus, |_| None, |_| true;
     GET_CLUSTER_STATUS: "NodeService/GetClusterStatus", GetClusterStatusRequest => ClusterStatus,
         |_| None, |_| true;
+    VERIFY_BOOKS: "NodeService/VerifyBooks", VerifyBooksRequest => VerifyBooksResponse, |_| None, |_| true;
 }

@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod auth;
 pub mod authenticate;
+mod books;
 pub mod config;
 pub mod errors;
 mod gate;

@@ -67,6 +67,11 @@ impl Readiness {
         status_of(&*self.node, &self.draining)
     }
 
+    /// Returns when the node is told to stop.
+    pub(crate) async fn stopping(&self) {
+        self.draining.cancelled().await;
+    }
+
     /// Tells how the node is for as long as it is there, and does not keep it there.
     pub(crate) fn teller(&self) -> impl Fn() -> Option<v1::NodeStatus> + Send + Sync + use<> {
         let (node, draining) = (Arc::downgrade(&self.node), self.draining.clone());

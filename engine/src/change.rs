@@ -84,14 +84,19 @@ impl ChangeKind {
             OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
             OrderEvent::Consumed => Self::Consumed,
             OrderEvent::ReturnRequested { .. } => Self::ReturnRequested,
-            OrderEvent::ReturnMoved { step, .. } => match step {
-                ReturnStep::Approve => Self::ReturnApproved,
-                ReturnStep::Decline { .. } => Self::ReturnDeclined,
-                ReturnStep::Receive { .. } => Self::ReturnReceived,
-                ReturnStep::Close => Self::ReturnClosed,
-            },
+            OrderEvent::ReturnMoved { step, .. } => Self::of_step(step),
             OrderEvent::Restocked => Self::Restocked,
             OrderEvent::Refunded { .. } => Self::Refunded,
+        }
+    }
+
+    /// Which kind what becomes of a return is of.
+    pub(crate) fn of_step(step: &ReturnStep) -> Self {
+        match step {
+            ReturnStep::Approve => Self::ReturnApproved,
+            ReturnStep::Decline { .. } => Self::ReturnDeclined,
+            ReturnStep::Receive { .. } => Self::ReturnReceived,
+            ReturnStep::Close => Self::ReturnClosed,
         }
     }
 

@@ -28,6 +28,7 @@ pub mod access;
 pub mod change;
 pub mod customer;
 pub mod fulfilment;
+pub mod history;
 pub mod hold;
 pub mod id;
 pub mod item;
@@ -36,6 +37,7 @@ pub mod order;
 pub mod record;
 pub mod rejection;
 pub mod returns;
+pub mod wanted;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
@@ -43,6 +45,7 @@ pub use fulfilment::{
     FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
     SHIPPING_TEXT_BYTES_MAX, Stamp,
 };
+pub use history::History;
 pub use hold::{HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
@@ -51,6 +54,7 @@ pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderS
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
+pub use wanted::Wanted;
 
 /// The most lines that one order may have.
 pub const LINES_MAX: usize = 100;

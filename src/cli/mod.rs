@@ -17,6 +17,7 @@ mod order;
 mod returns;
 mod secret;
 mod serve;
+mod verify;
 mod watch;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -41,7 +42,7 @@ Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme -o json
 
-Exit codes: 0 ok, 1 failure, 2 usage, 10 unhealthy (status, health).";
+Exit codes: 0 ok, 1 failure, 2 usage, 10 unhealthy (status, health, verify).";
 
 /// Docket, the order engine: the server and its clients in one program
 #[derive(Debug, Parser)]
@@ -78,6 +79,8 @@ enum Command {
     Status(node::StatusArgs),
     /// Ask whether a server serves, without credentials (exit code 10 if not)
     Health(node::HealthArgs),
+    /// Verify the books of a running server (exit code 10 if they do not agree)
+    Verify(verify::Args),
     /// Verify the journal and snapshots of a server that is not running
     Journal(journal::Args),
     /// Check and show the server's configuration
@@ -158,6 +161,7 @@ impl Command {
             Self::Auth(args) => Some(args.client.output),
             Self::Status(args) => Some(args.client.output),
             Self::Health(args) => Some(args.client.output),
+            Self::Verify(args) => Some(args.client.output),
             Self::Serve(args) => Some(args.output),
             Self::Demo(args) => Some(args.output),
             Self::Journal(args) => Some(args.output),
@@ -182,6 +186,7 @@ impl Command {
             Self::Auth(_) => ("auth", Takes::Client),
             Self::Status(_) => ("status", Takes::Client),
             Self::Health(_) => ("health", Takes::Client),
+            Self::Verify(_) => ("verify", Takes::Client),
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
@@ -241,6 +246,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Auth(args) => wait(args.run(client, output)),
         Command::Status(args) => wait(args.run(client, output)),
         Command::Health(args) => wait(args.run(client, output)),
+        Command::Verify(args) => wait(args.run(client, output)),
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),

@@ -10,6 +10,7 @@ mod entities;
 mod node;
 mod overview;
 mod record;
+mod verify;
 
 use std::{
     env,

@@ -22,4 +22,5 @@ mod shop;
 mod soak;
 mod support;
 mod usage;
+mod verify;
 mod watch;

@@ -21,7 +21,7 @@ use std::{
 use docket_cluster::Node;
 use docket_engine::{CustomerId, OrderId, Rejection};
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -64,6 +64,8 @@ pub(crate) struct Inner {
     pub(crate) feed: FeedLimits,
     pub(crate) started: SystemTime,
     pub(crate) closing: CancellationToken,
+    /// The one turn to verify the books.
+    pub(crate) verifying: Arc<Semaphore>,
     /// Makes order ids unique: random bits of this process above a counter.
     unique: AtomicU64,
     unique_prefix: u64,

@@ -8,7 +8,10 @@ use std::{
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
 use parking_lot::Mutex;
 use ractor::Actor;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Docket, Inner};
@@ -164,6 +167,7 @@ impl Docket {
             feed: options.feed,
             started: wall_clock(),
             closing: CancellationToken::new(),
+            verifying: Arc::new(Semaphore::new(1)),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
             tasks: Mutex::new(tasks),

@@ -32,8 +32,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 /// The snapshots of a shard that are being written: one, seldom two.
 ///
-/// Beside them is what can be seen without their lock: whether any is still to write entities of a kind. Only the one thread that applies
-/// begins a snapshot, so that it misses none.
+/// Beside them is what can be seen without their lock: whether any is still to write entities of a kind. A snapshot is begun between two
+/// entries, by the one thread that applies them or by who keeps it from applying, so that it misses none.
 #[derive(Default)]
 pub(crate) struct Captures {
     customers: AtomicBool,

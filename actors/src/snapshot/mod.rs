@@ -85,7 +85,32 @@ impl Drop for View {
 }
 
 impl Capture for View {
-    fn write(mut self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
+    fn write(self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
+        (*self).write_parts(sink, true)
+    }
+}
+
+impl View {
+    /// The changes that the feed keeps.
+    pub(crate) fn feed(&self) -> &Captured {
+        &self.feed
+    }
+
+    /// The index after that of the last entry in it.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Writes the entities alone, each piece behind its length.
+    ///
+    /// # Errors
+    /// As [`Capture::write`].
+    pub(crate) fn write_entities(self, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
+        self.write_parts(sink, false)
+    }
+
+    /// Writes the entities, and what is remembered of requests and changes where that is wanted.
+    fn write_parts(mut self, sink: &mut SnapshotSink<'_>, with_remembered: bool) -> Result<(), CaptureError> {
         let mut out = Pieces::new(sink);
         let head = Head {
             format: self.format,
@@ -114,10 +139,12 @@ impl Capture for View {
         if !self.committed.captures.end(self.capture) {
             return Err(replaced());
         }
-        self.put_requests(&mut out)?;
-        for changes in self.feed.chunks() {
-            snapshot::put_changes(changes, &mut out.piece);
-            out.flush(PIECE_BYTES)?;
+        if with_remembered {
+            self.put_requests(&mut out)?;
+            for changes in self.feed.chunks() {
+                snapshot::put_changes(changes, &mut out.piece);
+                out.flush(PIECE_BYTES)?;
+            }
         }
         out.flush(Pieces::BEGUN)?;
         match self.committed.restores() == self.restores {

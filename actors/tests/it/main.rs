@@ -21,3 +21,4 @@ mod returns;
 mod shipments;
 mod shop;
 mod three;
+mod verify;

@@ -21,6 +21,8 @@ const STREAMS: [&str; 5] = [
 pub(crate) const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// Services that must answer when the node has more to do than it can, since they tell how it is.
 const PROBES: [&str; 2] = ["/grpc.health.v1.Health/", "/docket.v1.NodeService/"];
+/// Calls that take as long as what there is to look through: their clients say how long they wait, and services how many go on at a time.
+const LONG: [&str; 1] = ["/docket.v1.NodeService/VerifyBooks"];
 
 /// Whether a method is one question and one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub(crate) struct Method {
     pub(crate) flow: Flow,
     /// Tells how the node is.
     pub(crate) probe: bool,
+    /// Takes longer than other calls may.
+    pub(crate) long: bool,
     pub(crate) route: Arc<Route>,
 }
 
@@ -112,11 +116,13 @@ impl Methods {
             } else {
                 Flow::Unary
             };
-            let probe = PROBES.iter().any(|service| rule.path.starts_with(service));
+            let long = LONG.contains(&rule.path);
+            let probe = !long && PROBES.iter().any(|service| rule.path.starts_with(service));
             Some(Method {
                 rule,
                 flow,
                 probe,
+                long,
                 route: Arc::clone(route),
             })
         };
@@ -135,8 +141,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_in_the_contract() {
-        assert!(METHOD_TABLE.iter().any(|rule| rule.path == PLACE_ORDER));
+    fn the_order_and_what_takes_long_are_in_the_contract() {
+        for path in [PLACE_ORDER].into_iter().chain(LONG) {
+            assert!(METHOD_TABLE.iter().any(|rule| rule.path == path), "{path}");
+        }
     }
 
     #[test]

@@ -73,6 +73,8 @@ const DISCARD_BYTES_MAX: usize = 256 * 1_024;
 const DISCARD_MAX: Duration = Duration::from_millis(500);
 /// How long a question how the node is may take: there are few at a time, and nobody must take all their places.
 const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long a call may take that looks through all that there is, where its client waits so long.
+const LONG_MAX: Duration = Duration::from_secs(60 * 60);
 const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Who calls and until when: what a service finds in its request's extensions.
@@ -341,6 +343,7 @@ impl Gate {
         })?;
         let wanted = deadline::client_timeout(request.headers())?;
         let most = match method.kind() {
+            Kind::Call if method.long => Some(LONG_MAX),
             Kind::Call | Kind::Order | Kind::OpenCall => Some(self.call_max),
             Kind::Probe => Some(self.call_max.min(PROBE_MAX)),
             Kind::OpenStream => Some(self.open_stream_max),

@@ -1,20 +1,27 @@
 //! `NodeService`: how the node and its cluster are, and what changes the cluster.
 
-use docket_actors::{Docket, GroupId, ManageError, NodeId};
+use std::sync::Arc;
+
+use docket_actors::{Docket, GroupId, ManageError, NodeId, VerifyPace};
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Refusal, overview, readiness::Readiness, status};
+use crate::{Refusal, books, overview, readiness::Readiness, status, telemetry::Telemetry};
 
 /// The service.
 pub(crate) struct NodeApi {
     docket: Docket,
     readiness: Readiness,
+    telemetry: Arc<Telemetry>,
 }
 
 impl NodeApi {
-    pub(crate) fn new(docket: Docket, readiness: Readiness) -> Self {
-        Self { docket, readiness }
+    pub(crate) fn new(docket: Docket, readiness: Readiness, telemetry: Arc<Telemetry>) -> Self {
+        Self {
+            docket,
+            readiness,
+            telemetry,
+        }
     }
 
     /// A member, after something was asked of it.
@@ -110,6 +117,19 @@ impl NodeService for NodeApi {
     ) -> Result<Response<v1::BalanceLeadersResponse>, Status> {
         self.docket.balance_leaders().await.map_err(refusal)?;
         Ok(Response::new(v1::BalanceLeadersResponse {}))
+    }
+
+    async fn verify_books(
+        &self,
+        _: Request<v1::VerifyBooksRequest>,
+    ) -> Result<Response<v1::VerifyBooksResponse>, Status> {
+        let verified = tokio::select! {
+            verified = self.docket.verify(VerifyPace::default()) => verified,
+            () = self.readiness.stopping() => return Err(Refusal::stopping().into()),
+        };
+        let report = verified.map_err(|error| books::refusal(error, &self.telemetry))?;
+        let node = self.docket.status().cluster.identity.node_id;
+        Ok(Response::new(books::response(node, report)))
     }
 }
 

@@ -39,7 +39,7 @@ pub enum OrderCommand {
     },
     /// Be cancelled: some of what is open, or all of it.
     Cancel {
-        /// How much of which lines, each named once; none for all that is open.
+        /// How much of which lines; none for all that is open.
         lines: Box<[LineQuantity]>,
         /// Who says so.
         by: Option<Username>,
@@ -50,7 +50,7 @@ pub enum OrderCommand {
     Released,
     /// Send some of what is open to the customer, or all of it.
     Ship {
-        /// How much of which lines, each named once; none for all that is open.
+        /// How much of which lines; none for all that is open.
         lines: Box<[LineQuantity]>,
         /// Who carries it; may be empty.
         carrier: Arc<str>,
@@ -74,7 +74,7 @@ pub enum OrderCommand {
     },
     /// Take some of what was shipped back, if that is approved.
     RequestReturn {
-        /// How much of which lines, each named once; none for all that was shipped and is in no return.
+        /// How much of which lines; none for all that was shipped and is in no return.
         lines: Box<[LineQuantity]>,
         /// Why, in somebody's words; may be empty.
         note: Arc<str>,
@@ -228,7 +228,8 @@ pub enum OrderEvent {
     },
 }
 
-/// What an order asks of others. Each is idempotent by (order, kind of effect).
+/// What an order asks of others. Each can be asked again: what is told of stock is how much is to stay reserved, or which return it is, and what
+/// is told of money is in one record with the order's own event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Hold the order's total, in the same record as the order's own events.

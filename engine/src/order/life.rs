@@ -122,7 +122,6 @@ pub(crate) fn derived_state(lines: &[Line], life: Option<&OrderLife>) -> OrderSt
     }
 }
 
-/// What some quantities of an order's lines cost. `None` where a line is not there, or it overflows.
 /// Whether there are so many shipments, or cancellations, that one which leaves the order there is too many: one more than there may be
 /// is taken where it is of all that is left.
 fn is_one_too_many(count: usize, state: OrderState) -> bool {
@@ -139,6 +138,7 @@ pub(super) fn are_within(lines: &[LineQuantity], there: &[Quantity]) -> Option<(
     (!lines.is_empty() && is_sorted && lines.iter().all(is_there)).then_some(())
 }
 
+/// What some quantities of an order's lines cost. `None` where a line is not there, or it overflows.
 pub(super) fn value(lines: &[Line], of: &[LineQuantity]) -> Option<Amount> {
     of.iter().try_fold(Amount::ZERO, |sum, it| {
         let line = lines.get(usize::from(it.line))?;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Order, OrderEvent, OrderState, check_version, life::skus_of};
+use super::{
+    Effect, Order, OrderEvent, OrderState, check_version,
+    life::{are_within, skus_of},
+};
 use crate::{
-    Amount, Broken, Decision, LineQuantity, Quantity, RETURNS_MAX, Refund, Rejection, Return, ReturnStep,
-    Sku, Stamp, Time, Version, access::Username,
+    Amount, Broken, Decision, LineQuantity, Quantity, RETURNS_MAX, Refund, Rejection, Return, ReturnState,
+    ReturnStep, Sku, Stamp, Time, Version, access::Username,
 };
 
 pub(super) fn request(
@@ -153,7 +156,7 @@ impl Order {
         Amount(self.captured().0.saturating_sub(self.refunded().0))
     }
 
-    /// How much of each line is in a return that was not declined.
+    /// How much of each line is in a return that was neither declined nor closed without having arrived.
     pub fn returned_quantities(&self) -> Vec<Quantity> {
         let mut returned = vec![Quantity::ZERO; self.lines.len()];
         let lines = self.returns().iter().filter(|it| it.counts());
@@ -184,7 +187,7 @@ impl Order {
         };
         match event {
             OrderEvent::ReturnRequested { lines, note, by } => {
-                super::life::are_within(lines, &self.returnable_quantities())?;
+                are_within(lines, &self.returnable_quantities())?;
                 let life = self.life.as_mut()?;
                 if life.returns.len() >= RETURNS_MAX {
                     return None;
@@ -242,6 +245,27 @@ impl Order {
         let broken = |why| Err(Broken::new(self.id, why));
         if self.returns().len() > RETURNS_MAX || self.refunds().len() > RETURNS_MAX {
             return broken("it has too many returns or refunds");
+        }
+        let lines_are_right = |it: &Return| are_within(&it.lines, &self.fulfilled_quantities()).is_some();
+        if !self.returns().iter().all(lines_are_right) {
+            return broken("a return is of lines that were not shipped so");
+        }
+        let follow = |it: &Return| {
+            let mut state = ReturnState::Requested;
+            it.steps.iter().all(|(step, _)| {
+                let follows = step.follows(state);
+                state = step.leads_to();
+                follows
+            })
+        };
+        if !self.returns().iter().all(follow) {
+            return broken("what became of a return does not follow from what was before");
+        }
+        if self.refunds().iter().any(|it| it.amount <= Amount::ZERO) {
+            return broken("less than something was refunded");
+        }
+        if !self.restocking().is_empty() && (!self.releasing.is_empty() || !self.consuming().is_empty()) {
+            return broken("it restocks while its items do something else for it");
         }
         let returned = self.returned_quantities();
         let mut both = returned.iter().zip(self.fulfilled_quantities());

@@ -249,6 +249,7 @@ impl OrderEntity {
                 }
             }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
+            // An item can refuse only what its stock cannot add up to, and of that nobody has so much.
             (Stage::Releasing, Step::Release(sku) | Step::Consume(sku) | Step::Restock(sku)) => {
                 let is_new = self.take_answer(sku, || Ok(()));
                 if is_new && self.answers.len() == self.awaiting {

@@ -159,6 +159,7 @@ mod tests {
                 "/docket.v1.NodeService/MoveReplica",
                 "/docket.v1.NodeService/RemoveNode",
                 "/docket.v1.NodeService/UndrainNode",
+                "/docket.v1.NodeService/VerifyBooks",
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
                 "/docket.v1.OrderService/WatchOrders",

@@ -30,6 +30,7 @@ impl Run {
                 "{id}"
             );
         }
+        self.check_told_by_orders();
         assert!(self.world.items.keys().eq(self.model.items.keys()));
         for (sku, is) in &self.world.items {
             let should = &self.model.items[sku];
@@ -52,6 +53,28 @@ impl Run {
         assert!(self.world.orders.keys().eq(self.model.orders.keys()));
         for (id, is) in &self.world.orders {
             self.check_order(*id, is);
+        }
+    }
+
+    /// What orders tell of their history, and of others' books, is so.
+    fn check_told_by_orders(&self) {
+        let mut events: BTreeMap<_, u64> = BTreeMap::new();
+        for (id, order) in &self.world.orders {
+            let history = order.history().unwrap();
+            assert_eq!(history.kind(order.version.next()), None, "{id}");
+            *events.entry(&order.customer).or_default() += order.customer_events();
+            for sku in order::skus(&order.lines) {
+                let reserved = self.world.reservations.get(&(sku.clone(), *id)).copied();
+                let wanted = order.wanted_of(&sku);
+                assert!(
+                    wanted.allows(reserved.unwrap_or_default()),
+                    "{id}: {reserved:?}, {wanted:?}"
+                );
+            }
+        }
+        for (id, customer) in &self.world.customers {
+            let of_orders = events.get(id).copied().unwrap_or_default();
+            assert_eq!(customer.version.0 - customer.revision, of_orders, "{id}");
         }
     }
 

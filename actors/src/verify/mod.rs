@@ -1,0 +1,160 @@
+//! Whether the books of a node agree with each other, looked at while it serves.
+//!
+//! ```text
+//!   one shard after the other:   state of one entry ──▶ walk ──▶ discrepancies
+//!                                                        │
+//!                                            suspects, half-open effects ──▶ looks ──▶ discrepancies
+//! ```
+//!
+//! A **walk** ([`walk`]) goes through the state of a shard as of one entry of its log, as a snapshot does, with a pause after each piece: what
+//! is wrong there is wrong. What an order and an item of another shard say of each other cannot be seen at one moment. Where they
+//! differ that is a **suspicion**, and is looked at again ([`looks`]) until it has gone or cannot be chance.
+//!
+//! What is kept meanwhile is a few numbers a customer and item of one shard, the changes that its feed keeps, and the suspects: nothing an
+//! order. Nothing is changed, and nothing is repaired.
+//!
+//! What is stored does not tell how much was ever paid in, or how much stock ever arrived. So a balance and a stock on hand cannot be
+//! proven; how *often* a customer's money was held, released and captured can, and is.
+
+mod indexes;
+mod looks;
+mod report;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::{sync::Arc, time::Duration};
+
+use docket_engine::{OrderId, Sku};
+
+use crate::{Docket, shard::Shard};
+use looks::look_again;
+use walk::{Ground, NotWalked, walk};
+
+pub use report::{Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyReport};
+
+/// The most suspects, and the most half-open effects, that are looked at again; what is more is counted as undecided.
+const SUSPECTS_MAX: usize = 100_000;
+
+/// How patient a verification is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyPace {
+    /// The time between two looks at what is suspicious. Default 500 ms.
+    pub look_every: Duration,
+    /// How long an effect may be without an owner, and a reservation without an order: what is taken up again by itself is
+    /// within that, also where a round of chores takes seconds. Default 10 s.
+    pub grace: Duration,
+    /// How long suspects are looked at altogether. Default 30 s.
+    pub give_up: Duration,
+}
+
+impl Default for VerifyPace {
+    fn default() -> Self {
+        Self {
+            look_every: Duration::from_millis(500),
+            grace: Duration::from_secs(10),
+            give_up: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// One goes on already: there is one at a time.
+    #[error("the books of this node are being verified already")]
+    Busy,
+    /// The node closes.
+    #[error("the node is stopping")]
+    Stopping,
+    /// It could not be carried out.
+    #[error("the verification failed: {0}")]
+    Failed(String),
+}
+
+/// What walks have found.
+#[derive(Default)]
+struct Found {
+    report: VerifyReport,
+    /// Orders and items that said different things of each other, though not at one moment.
+    suspects: Vec<(OrderId, Sku)>,
+    /// Orders of shards that are led here, and have something still to be done.
+    open: Vec<OrderId>,
+}
+
+impl Found {
+    fn suspect(&mut self, order: OrderId, sku: &Sku) {
+        match self.suspects.len() < SUSPECTS_MAX {
+            true => self.suspects.push((order, sku.clone())),
+            false => self.report.undecided += 1,
+        }
+    }
+
+    fn open(&mut self, order: OrderId) {
+        match self.open.len() < SUSPECTS_MAX {
+            true => self.open.push(order),
+            false => self.report.undecided += 1,
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        let Self {
+            report,
+            suspects,
+            open,
+        } = other;
+        self.report.absorb(report);
+        suspects.iter().for_each(|(order, sku)| self.suspect(*order, sku));
+        open.into_iter().for_each(|order| self.open(order));
+    }
+}
+
+impl Docket {
+    /// Verifies the books of all shards that have a replica here, while the node serves. Dropped, it ends with the piece that it is at.
+    ///
+    /// # Errors
+    /// Why there is no report. What is wrong with the books is none: it is in the report.
+    pub async fn verify(&self, pace: VerifyPace) -> Result<VerifyReport, VerifyError> {
+        let inner = &self.inner;
+        let turn = Arc::clone(&inner.verifying).try_acquire_owned();
+        // Also work that goes on for a moment behind a call that was dropped has the turn.
+        let turn = Arc::new(turn.map_err(|_| VerifyError::Busy)?);
+        let stop = inner.closing.child_token();
+        let _ended = stop.clone().drop_guard();
+        let node = inner.router.node();
+        let has_replica = |shard: &Arc<Shard>| !node.has_peers() || node.has_replica(shard.group().id());
+        let here: Arc<[bool]> = inner.router.shards.iter().map(has_replica).collect();
+        let mut found = Found::default();
+        for (at, shard) in inner.router.shards.iter().enumerate() {
+            let group = shard.group().id();
+            if !here[at] {
+                found.report.leave_out(group, "it has no replica on this node");
+                continue;
+            }
+            let ground = Ground {
+                router: Arc::clone(&inner.router),
+                ids: self.ids().clone(),
+                shard: Arc::clone(shard),
+                here: Arc::clone(&here),
+                stop: stop.clone(),
+            };
+            let turn = Arc::clone(&turn);
+            let walked = docket_cluster::off_thread(move || {
+                let _turn = turn;
+                walk(&ground)
+            });
+            match walked.await {
+                Ok(Ok(of_shard)) => found.absorb(of_shard),
+                Ok(Err(NotWalked::Stopped)) => return Err(VerifyError::Stopping),
+                Ok(Err(NotWalked::Because(why))) => found.report.leave_out(group, why),
+                Err(error) => return Err(VerifyError::Failed(error.to_string())),
+            }
+        }
+        tokio::select! {
+            () = look_again(&inner.router, &mut found, pace) => {}
+            () = stop.cancelled() => return Err(VerifyError::Stopping),
+        }
+        found.report.discrepancies.sort();
+        Ok(found.report)
+    }
+}

@@ -1,0 +1,423 @@
+//! What an order's state tells of its history: which event made each of its versions.
+//!
+//! Nothing of an order is forgotten, so that its version is the number of the events that its state tells of:
+//!
+//! ```text
+//!   1 PLACED ── 2 REJECTED ── (3 RELEASED, where an item had to give something back)
+//!          └─── 2 CONFIRMED ── what has a stamp: HELD, HOLD_RELEASED, SHIPPED, DELIVERED, LINES_CANCELLED, RETURN_…, REFUNDED
+//!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, RESTOCKED
+//!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
+//!                              RELEASED behind it, at the end
+//! ```
+
+use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, ReturnStep, Version};
+
+/// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    state: OrderState,
+    version: u64,
+    /// Versions whose events are known by a stamp, in their order.
+    stamped: Vec<Stamped>,
+    /// The version in which all of it was cancelled.
+    cancelled: Option<u64>,
+}
+
+/// An event that is known by its stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamped {
+    version: u64,
+    kind: ChangeKind,
+    /// The event without a stamp that follows it, when the items have done what it asked of them.
+    then: Option<ChangeKind>,
+}
+
+impl Order {
+    /// The events that made it.
+    ///
+    /// # Errors
+    /// Its version is not the number of them, or they cannot have come in that order.
+    pub fn history(&self) -> Result<History, Broken> {
+        let broken = |why| Err(Broken::new(self.id, why));
+        let version = self.version.0;
+        let mut history = History {
+            state: self.state,
+            version,
+            stamped: Vec::new(),
+            cancelled: None,
+        };
+        let is_version_right = match self.state {
+            OrderState::Pending => version == 1,
+            OrderState::Rejected => version == 2 || version == 3 && self.releasing.is_empty(),
+            _ => version >= 2,
+        };
+        if !is_version_right {
+            return broken("its version is not the number of its events");
+        }
+        if matches!(self.state, OrderState::Pending | OrderState::Rejected) {
+            return match self.life {
+                None => Ok(history),
+                Some(_) => broken("something came after its confirmation, and it was not confirmed"),
+            };
+        }
+        if self.state == OrderState::Cancelled {
+            history.cancelled = Some(version - u64::from(self.is_settled()));
+        }
+        if let Some(life) = &self.life {
+            history.stamped = stamped(life);
+        }
+        self.check_order_of(&history)
+            .map_or(Ok(history), |why| Err(Broken::new(self.id, why)))
+    }
+
+    /// Why the events of a confirmed order cannot have come so; `None` where they can.
+    fn check_order_of(&self, history: &History) -> Option<&'static str> {
+        const WRONG_NUMBER: &str = "its version is not the number of its events";
+        let stamped = &history.stamped;
+        if stamped.windows(2).any(|two| two[0].version >= two[1].version) {
+            return Some("two of its events made the same version");
+        }
+        let end = history.cancelled.unwrap_or(history.version.saturating_add(1));
+        if stamped.first().is_some_and(|first| first.version <= 2)
+            || stamped.last().is_some_and(|last| last.version >= end)
+        {
+            return Some("an event made a version that it cannot have made");
+        }
+        // Between the events that have a stamp are those that have none: one behind each that asked something of items.
+        let (mut last, mut silent, mut asked) = (2, 0, None);
+        for it in stamped {
+            silent += it.version - last - 1;
+            last = it.version;
+            if it.then.is_some() {
+                if silent != u64::from(asked.is_some()) {
+                    return Some(WRONG_NUMBER);
+                }
+                (silent, asked) = (0, it.then);
+            }
+        }
+        silent += history.version - last;
+        let answered = match history.cancelled {
+            // It was cancelled when all had been answered, and has been released since where it is settled.
+            Some(_) => u64::from(asked.is_some()) + 1 + u64::from(self.is_settled()),
+            None => u64::from(asked.is_some() && self.is_settled()),
+        };
+        if silent != answered {
+            return Some(WRONG_NUMBER);
+        }
+        let may = |kind| history.cancelled.is_none() && asked == Some(kind);
+        let may_release = history.cancelled.is_some() || may(ChangeKind::Released);
+        if !self.consuming().is_empty() && !may(ChangeKind::Consumed)
+            || !self.restocking().is_empty() && !may(ChangeKind::Restocked)
+            || !self.releasing.is_empty() && !may_release
+        {
+            return Some("it asks of items what its last event did not ask of them");
+        }
+        let ended_with = match history.cancelled {
+            Some(cancelled) => Some(cancelled),
+            None if self.state == OrderState::Fulfilled => {
+                self.cancellations().last().map(|last| last.cancelled.version.0)
+            }
+            None => None,
+        };
+        let ends = self.holds().iter().filter_map(|hold| hold.ended.as_ref());
+        let mut ends = ends.filter(|end| end.by.is_none());
+        if !ends.all(|end| Some(end.version.0) == ended_with) {
+            return Some("a hold ended by itself where the order did not end");
+        }
+        None
+    }
+
+    /// How many events of its customer came with its own: the hold, and each release, capture and refund.
+    pub fn customer_events(&self) -> u64 {
+        if self.payment().state == crate::PaymentState::Failed {
+            return 0;
+        }
+        let ended = matches!(self.state, OrderState::Cancelled | OrderState::Rejected);
+        let since = self.fulfilments().len() + self.cancellations().len() + self.refunds().len();
+        1 + u64::from(ended) + since as u64
+    }
+}
+
+/// What has a stamp of what came after a confirmation. All of it is named here, so that what is added to it is not left out.
+fn stamped(life: &OrderLife) -> Vec<Stamped> {
+    let OrderLife {
+        holds,
+        fulfilments,
+        cancellations,
+        returns,
+        refunds,
+        consuming: _,
+        restocking: _,
+    } = life;
+    let mut stamped = Vec::with_capacity(2 * (holds.len() + fulfilments.len()) + cancellations.len());
+    let event = |version: Version, kind, then| Stamped {
+        version: version.0,
+        kind,
+        then,
+    };
+    for hold in holds {
+        stamped.push(event(hold.version, ChangeKind::Held, None));
+        // One that ended with the order did so in the order's own event.
+        let ended = hold.ended.as_ref().filter(|end| end.by.is_some());
+        stamped.extend(ended.map(|end| event(end.version, ChangeKind::HoldReleased, None)));
+    }
+    for fulfilment in fulfilments {
+        let shipped = fulfilment.shipped.version;
+        stamped.push(event(shipped, ChangeKind::Shipped, Some(ChangeKind::Consumed)));
+        let delivered = fulfilment.delivered.as_ref();
+        stamped.extend(delivered.map(|it| event(it.version, ChangeKind::Delivered, None)));
+    }
+    let cancelled = cancellations.iter().map(|it| it.cancelled.version);
+    stamped.extend(
+        cancelled.map(|version| event(version, ChangeKind::LinesCancelled, Some(ChangeKind::Released))),
+    );
+    for found in returns {
+        stamped.push(event(found.requested.version, ChangeKind::ReturnRequested, None));
+        stamped.extend(found.steps.iter().map(|(step, taken)| {
+            let goes_back = matches!(step, ReturnStep::Receive { restock: true });
+            let then = goes_back.then_some(ChangeKind::Restocked);
+            event(taken.version, ChangeKind::of_step(step), then)
+        }));
+    }
+    let refunded = refunds.iter().map(|it| it.refunded.version);
+    stamped.extend(refunded.map(|version| event(version, ChangeKind::Refunded, None)));
+    stamped.sort_unstable_by_key(|it| it.version);
+    stamped
+}
+
+impl History {
+    /// What made a version; `None` where there is no such version.
+    pub fn kind(&self, version: Version) -> Option<ChangeKind> {
+        let at = version.0;
+        if at == 0 || at > self.version {
+            return None;
+        }
+        Some(match (at, self.state) {
+            (1, _) => ChangeKind::Placed,
+            (2, OrderState::Rejected) => ChangeKind::Rejected,
+            (2, _) => ChangeKind::Confirmed,
+            (_, OrderState::Rejected) => ChangeKind::Released,
+            _ if self.cancelled == Some(at) => ChangeKind::Cancelled,
+            _ if self.cancelled.is_some_and(|cancelled| at > cancelled) => ChangeKind::Released,
+            _ => self.behind_confirmation(at)?,
+        })
+    }
+
+    fn behind_confirmation(&self, at: u64) -> Option<ChangeKind> {
+        let behind = self.stamped.partition_point(|it| it.version <= at);
+        let until = &self.stamped[..behind];
+        if let Some(last) = until.last()
+            && last.version == at
+        {
+            return Some(last.kind);
+        }
+        until.iter().rev().find_map(|it| it.then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        Amount, CustomerId, HoldReason, Line, LineQuantity, OrderEvent, OrderId, Quantity, Rejection, Sku,
+        Time, access::Username,
+    };
+
+    fn by() -> Username {
+        Username::new("shop").unwrap()
+    }
+
+    fn held(reason: HoldReason) -> OrderEvent {
+        OrderEvent::Held {
+            reason,
+            note: "look".into(),
+            by: by(),
+        }
+    }
+
+    fn of(line: u16, quantity: i64) -> Box<[LineQuantity]> {
+        let quantity = Quantity(quantity);
+        Box::new([LineQuantity { line, quantity }])
+    }
+
+    fn shipped(line: u16, quantity: i64) -> OrderEvent {
+        OrderEvent::Shipped {
+            lines: of(line, quantity),
+            carrier: "post".into(),
+            tracking: "1".into(),
+            by: by(),
+        }
+    }
+
+    fn lines_cancelled(line: u16, quantity: i64) -> OrderEvent {
+        let by = Some(by());
+        OrderEvent::LinesCancelled {
+            lines: of(line, quantity),
+            by,
+        }
+    }
+
+    fn placed() -> OrderEvent {
+        let line = |sku: &str| Line {
+            sku: Sku::new(sku).unwrap(),
+            quantity: Quantity(4),
+            unit_price: Amount(350),
+        };
+        OrderEvent::Placed {
+            customer: CustomerId::new("ada").unwrap(),
+            currency: "EUR".parse().unwrap(),
+            lines: Arc::new([line("tea"), line("jam")]),
+        }
+    }
+
+    /// Every kind of life that an order can have, each as far as it goes.
+    fn lives() -> Vec<Vec<OrderEvent>> {
+        use OrderEvent::{Cancelled, Confirmed, Consumed, Released, Restocked};
+        let asked = |line, quantity| OrderEvent::ReturnRequested {
+            lines: of(line, quantity),
+            note: "".into(),
+            by: by(),
+        };
+        let moved = |number, step| OrderEvent::ReturnMoved {
+            number,
+            step,
+            by: by(),
+        };
+        let refunded = |amount| OrderEvent::Refunded {
+            amount: Amount(amount),
+            note: "".into(),
+            by: by(),
+        };
+        let delivered = |fulfilment| OrderEvent::Delivered { fulfilment, by: by() };
+        let freed = |reason| OrderEvent::HoldReleased { reason, by: by() };
+        let rejected = OrderEvent::Rejected {
+            rejection: Box::new(Rejection::StaleEtag),
+            release: Box::new([Sku::new("tea").unwrap()]),
+        };
+        let (address, operator) = (HoldReason::Address, HoldReason::Operator);
+        vec![
+            vec![rejected, Released],
+            vec![
+                Confirmed,
+                held(address),
+                held(operator),
+                freed(address),
+                Cancelled,
+                Released,
+            ],
+            vec![
+                Confirmed,
+                held(address),
+                freed(address),
+                shipped(0, 1),
+                held(operator),
+                delivered(1),
+                Consumed,
+                lines_cancelled(1, 3),
+                Released,
+                freed(operator),
+                shipped(1, 1),
+                Consumed,
+                delivered(2),
+                held(address),
+                lines_cancelled(0, 3),
+                Released,
+            ],
+            vec![
+                Confirmed,
+                lines_cancelled(0, 4),
+                Released,
+                held(address),
+                Cancelled,
+                Released,
+            ],
+            vec![
+                Confirmed,
+                shipped(0, 4),
+                Consumed,
+                shipped(1, 4),
+                delivered(2),
+                Consumed,
+            ],
+            vec![
+                Confirmed,
+                shipped(0, 4),
+                asked(0, 1),
+                Consumed,
+                moved(1, ReturnStep::Approve),
+                refunded(1),
+                moved(1, ReturnStep::Receive { restock: true }),
+                asked(0, 2),
+                Restocked,
+                moved(1, ReturnStep::Close),
+                moved(2, ReturnStep::Decline { note: "".into() }),
+                lines_cancelled(1, 4),
+                Released,
+                asked(0, 3),
+                moved(3, ReturnStep::Approve),
+                moved(3, ReturnStep::Receive { restock: false }),
+                refunded(9),
+            ],
+        ]
+    }
+
+    #[test]
+    fn every_state_of_every_life_tells_the_events_that_made_it_and_no_others() {
+        for life in lives() {
+            let mut order = Order::create(OrderId(9), &placed(), Time(1)).unwrap();
+            let mut kinds = vec![ChangeKind::Placed];
+            for event in std::iter::once(None).chain(life.iter().map(Some)) {
+                if let Some(event) = event {
+                    order.evolve(event, Time(2)).unwrap();
+                    kinds.push(ChangeKind::of(event));
+                }
+                order.validate().unwrap();
+                let history = order.history().unwrap();
+                let told: Vec<_> = (1..).map_while(|at| history.kind(Version(at))).collect();
+                assert_eq!(told, kinds);
+                assert_eq!(history.kind(Version(0)), None);
+                // One version more, or less, is one event that nothing tells of.
+                for version in [order.version.0 - 1, order.version.0 + 1] {
+                    // Of what was refused it is not told whether there was anything to release.
+                    let is_released = order.state == OrderState::Rejected && order.is_settled();
+                    let mut wrong = order.clone();
+                    wrong.version = Version(version);
+                    let may_be = is_released && (2..=3).contains(&version);
+                    assert_eq!(wrong.history().is_ok(), may_be, "{version} of {order:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn events_that_cannot_have_come_in_that_order_are_told() {
+        let mut order = Order::create(OrderId(9), &placed(), Time(1)).unwrap();
+        for event in &lives()[2][..9] {
+            order.evolve(event, Time(2)).unwrap();
+        }
+        order.history().unwrap();
+        let check = |change: &dyn Fn(&mut OrderLife), expected: &str| {
+            let mut wrong = order.clone();
+            change(wrong.life.as_mut().unwrap());
+            let broken = wrong.history().unwrap_err();
+            assert!(broken.why.contains(expected), "{broken}");
+        };
+        check(&|life| life.holds[1].version = Version(3), "the same version");
+        check(&|life| life.holds[0].version = Version(2), "cannot have made");
+        check(&|life| life.holds[1].version = Version(99), "cannot have made");
+        check(
+            &|life| life.fulfilments[0].shipped.version = Version(8),
+            "not the number",
+        );
+        check(&|life| drop(life.holds.pop()), "not the number");
+        let tea = Sku::new("tea").unwrap();
+        check(&|life| life.consuming = Box::new([tea.clone()]), "not the number");
+        let ended = |life: &mut OrderLife| {
+            let end = life.holds[0].ended.clone().unwrap();
+            life.holds[1].ended = Some(crate::HoldEnd { by: None, ..end });
+        };
+        check(&ended, "a hold ended by itself");
+    }
+}
