@@ -93,6 +93,9 @@ fn life_bytes(event: &OrderEvent) -> u64 {
     }
 }
 
+/// So far, in microseconds, may two leaders' clocks be apart: five minutes. Less than requests are remembered for however many there are.
+const CLOCKS_APART_US: i64 = 5 * 60 * 1_000_000;
+
 /// What stands for a request that is being remembered. Another with the same mark is looked at once more, for nothing.
 fn mark(request: Request) -> u64 {
     request.key as u64 | 1
@@ -491,6 +494,13 @@ impl Committed {
         let oldest = Time(self.last_time.load(Ordering::Relaxed) - RETENTION_US);
         self.requests.forget_before(oldest);
         self.first_settled.forget_before(oldest);
+    }
+
+    /// Whether a request of this time, by the clock of another shard's leader, may have been done and be forgotten.
+    pub(crate) fn may_have_forgotten(&self, time: Time) -> bool {
+        let until = Time(time.0.saturating_sub(CLOCKS_APART_US));
+        let oldest = Time(self.last_time().0.saturating_sub(RETENTION_US));
+        until < oldest || self.requests.has_forgotten(until)
     }
 
     /// The order as it was when it was first settled; `None` while it is not, or where there is none.

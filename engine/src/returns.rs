@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Amount, LineQuantity, Stamp, Version};
+use crate::{Amount, LineQuantity, Stamp, Time, Version};
 
 /// The most returns that one order may have, and the most refunds: what is remembered of it must not grow without end.
 pub const RETURNS_MAX: usize = 64;
@@ -137,8 +137,14 @@ impl Return {
 
     /// Whether it has arrived.
     pub fn was_received(&self) -> bool {
+        self.received().is_some()
+    }
+
+    /// When it arrived.
+    pub fn received(&self) -> Option<Time> {
         let mut steps = self.steps.iter();
-        steps.any(|(step, _)| matches!(step, ReturnStep::Receive { .. }))
+        let received = steps.find(|(step, _)| matches!(step, ReturnStep::Receive { .. }));
+        received.map(|(_, stamp)| stamp.at)
     }
 
     /// Whether it went back on the stock.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use docket_engine::{
-    EntityId, Event, Fact, Item, ItemCommand, ItemEvent, OrderId, Quantity, Record, Request, Sku, Version,
-    item,
+    EntityId, Event, Fact, Item, ItemCommand, ItemEvent, OrderId, Quantity, Record, Request, Sku, Time,
+    Version, item,
 };
 use rapidhash::fast::RandomState;
 
@@ -33,6 +33,7 @@ pub(crate) enum ItemMessage {
         ask: Ask,
         number: u32,
         quantity: Quantity,
+        received: Time,
     },
     /// Release what an order that does not exist has reserved, if it is still watched.
     ReleaseOrphan { order: OrderId },
@@ -86,7 +87,8 @@ impl Entity for ItemEntity {
                 ask,
                 number,
                 quantity,
-            } => self.restock(shard, ask, number, quantity),
+                received,
+            } => self.restock(shard, ask, (number, received), quantity),
             // An order has asked for it since it was found to be nobody's.
             ItemMessage::ReleaseOrphan { order } if !shard.watched().take(order, &self.sku) => {}
             ItemMessage::ReleaseOrphan { order } => {
@@ -172,7 +174,8 @@ impl ItemEntity {
         }
     }
 
-    fn restock(&mut self, shard: &Arc<Shard>, ask: Ask, number: u32, quantity: Quantity) {
+    /// At most once: where it is not known any more whether it was done it is not done again, and an operator finds that in the log.
+    fn restock(&mut self, shard: &Arc<Shard>, ask: Ask, (number, received): (u32, Time), quantity: Quantity) {
         if !ask.is_for(self.life.era.term) {
             return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
@@ -183,6 +186,13 @@ impl ItemEntity {
             .about_item(&self.sku, &format!("\0restock-{order}-{number}"));
         let after = |ask, result| After::Answered { ask, result };
         if self.requests.has_begun(shard, request) {
+            return shard.barrier(self.life, after(ask, Ok(())));
+        }
+        if shard.committed().may_have_forgotten(received) {
+            tracing::error!(
+                %order, number, sku = %self.sku, %quantity,
+                "it is not known any more whether a return is back on the stock: count it, and adjust it"
+            );
             return shard.barrier(self.life, after(ask, Ok(())));
         }
         match self.decide(shard, &ItemCommand::Restock { order, quantity }, order) {

@@ -147,11 +147,16 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             let command = ItemCommand::Consume { order, remaining };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
-        StepAction::Restock { number, quantity } => {
+        StepAction::Restock {
+            number,
+            quantity,
+            received,
+        } => {
             let message = ItemMessage::Restock {
                 ask,
                 number,
                 quantity,
+                received,
             };
             shard.tell_own_item(&sku, message);
         }

@@ -109,9 +109,15 @@ impl Shard {
             ask,
             number,
             quantity,
+            received,
         } = *message
         {
-            router.ask_elsewhere(shard, ask, sku, StepAction::Restock { number, quantity });
+            let action = StepAction::Restock {
+                number,
+                quantity,
+                received,
+            };
+            router.ask_elsewhere(shard, ask, sku, action);
         } else if let ItemMessage::Ask { ask, command } = *message {
             match command {
                 ItemCommand::Reserve { currency, lines, .. } => {

@@ -42,9 +42,9 @@ pub struct VerifyPace {
     /// The time between two looks at what is suspicious. Default 500 ms.
     pub look_every: Duration,
     /// How long an effect may be without an owner, and a reservation without an order: what is taken up again by itself is
-    /// within that, also where a round of chores takes seconds. Default 10 s.
+    /// within that, also what only the second look for orphans finds, 30 s behind the first. Default 40 s.
     pub grace: Duration,
-    /// How long suspects are looked at altogether. Default 30 s.
+    /// How long suspects are looked at altogether. Default 80 s.
     pub give_up: Duration,
 }
 
@@ -52,8 +52,8 @@ impl Default for VerifyPace {
     fn default() -> Self {
         Self {
             look_every: Duration::from_millis(500),
-            grace: Duration::from_secs(10),
-            give_up: Duration::from_secs(30),
+            grace: Duration::from_secs(40),
+            give_up: Duration::from_secs(80),
         }
     }
 }
@@ -146,7 +146,11 @@ impl Docket {
             match walked.await {
                 Ok(Ok(of_shard)) => found.absorb(of_shard),
                 Ok(Err(NotWalked::Stopped)) => return Err(VerifyError::Stopping),
-                Ok(Err(NotWalked::Because(why))) => found.report.leave_out(group, why),
+                Ok(Err(NotWalked::Because(why))) => {
+                    // There is something here, and nobody knows how it is.
+                    found.report.undecided += 1;
+                    found.report.leave_out(group, why);
+                }
                 Err(error) => return Err(VerifyError::Failed(error.to_string())),
             }
         }

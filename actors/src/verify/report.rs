@@ -132,7 +132,8 @@ pub struct VerifyReport {
     pub owned_elsewhere: u64,
     /// Reservations of which one side alone is on this node.
     pub unpaired: u64,
-    /// Suspicions that could not be decided: they changed all the time, or a shard could not be read.
+    /// Suspicions that could not be decided: they changed all the time, or a shard could not be read; and shards that are here and could not
+    /// be walked.
     pub undecided: u64,
     /// What is wrong: the first thousand.
     pub discrepancies: Vec<Discrepancy>,

@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use docket_actors::{Call, CallError, Docket, Key, Shipment, VerifyPace, VerifyReport};
+use docket_actors::{Call, CallError, Docket, Key, ListOrders, Shipment, VerifyPace, VerifyReport};
 use docket_cluster::NodeId;
 use docket_engine::{CustomerId, LineQuantity, Quantity, access::Username};
 use futures::future::join_all;
 
 use crate::shop::order;
-use crate::three::{PATIENCE, Three, call, until_done};
+use crate::three::{PATIENCE, Three, call, until_done, until_read};
 
 const ITEMS: [&str; 6] = ["i0", "i1", "i2", "i3", "i4", "i5"];
 const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "dan"];
@@ -159,6 +159,13 @@ async fn a_node_without_replicas_says_what_it_did_not_look_at() {
     assert!(report.is_clean() && report.shards.is_empty(), "{report:#?}");
     assert_eq!(report.not_looked_at.len(), 4);
     for at in 0..2 {
+        // Who reads here has what the leaders have.
+        let all = ListOrders {
+            limit: 100,
+            ..ListOrders::default()
+        };
+        let list = async |docket: &Docket| docket.list_orders(Call::default(), all.clone()).await;
+        assert_eq!(until_read(three.docket(at), list).await.unwrap().orders.len(), 8);
         let report = three.docket(at).verify(PACE).await.unwrap();
         assert!(
             report.is_clean() && report.not_looked_at.is_empty(),

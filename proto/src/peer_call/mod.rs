@@ -235,6 +235,7 @@ mod tests {
             StepAction::Restock {
                 number: 2,
                 quantity: Quantity(7),
+                received: docket_engine::Time(9),
             },
             StepAction::GiveUp { line: 7 },
         ];

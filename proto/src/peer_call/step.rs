@@ -1,7 +1,7 @@
 //! What an order asks of an item that is led on another node, and the answer.
 
 use bytes::Bytes;
-use docket_engine::{Amount, Currency, OrderId, Quantity, Rejection, Sku, item::ReserveLine};
+use docket_engine::{Amount, Currency, OrderId, Quantity, Rejection, Sku, Time, item::ReserveLine};
 use prost::Message;
 
 use super::{BadCall, VERSION, known, malformed, put_order, take_order, take_sku};
@@ -46,6 +46,8 @@ pub enum StepAction {
         number: u32,
         /// 1 or more.
         quantity: Quantity,
+        /// When the return arrived.
+        received: Time,
     },
     /// What there is of the order, after the item panicked over it.
     GiveUp {
@@ -83,9 +85,14 @@ impl Step {
             StepAction::Consume { remaining } => Action::Consume(pb::StepRemaining {
                 remaining: remaining.0,
             }),
-            StepAction::Restock { number, quantity } => Action::Restock(pb::StepRestock {
+            StepAction::Restock {
+                number,
+                quantity,
+                received,
+            } => Action::Restock(pb::StepRestock {
                 number: *number,
                 quantity: quantity.0,
+                received: received.0,
             }),
             StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
                 line: u32::from(*line),
@@ -133,6 +140,7 @@ impl Step {
                     1.. => Quantity(restock.quantity),
                     _ => return Err(BadCall::Field("quantity")),
                 },
+                received: Time(restock.received),
             },
             Action::GiveUp(give_up) => StepAction::GiveUp {
                 line: line(give_up.line)?,

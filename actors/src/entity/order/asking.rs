@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use docket_engine::{
-    Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Sku, Version, order,
+    Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Return, Sku, Version, order,
 };
 
 use super::{Birth, OrderEntity, Placing, Stage, Tally, Unholding};
@@ -130,10 +130,12 @@ impl OrderEntity {
             self.life.decider,
             Step::Restock(sku.clone()),
         );
+        let found = self.order.as_ref().and_then(|order| order.return_of(number));
         let message = ItemMessage::Restock {
             ask,
             number,
             quantity,
+            received: found.and_then(Return::received).unwrap_or_default(),
         };
         shard.tell_item(sku, Box::new(message));
     }

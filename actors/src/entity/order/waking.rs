@@ -80,7 +80,11 @@ impl OrderEntity {
             .for_each(|caller| caller.fail(failure));
         for message in std::mem::take(&mut self.stash) {
             if let OrderMessage::Unhold { caller, .. } | OrderMessage::Change { caller, .. } = *message {
-                caller.fail(failure);
+                caller.fail(match failure {
+                    // Nothing of it was done: it was not even looked at.
+                    Failure::Unknown | Failure::Conflict | Failure::Panicked => Failure::Gone,
+                    failure => failure,
+                });
             }
         }
         shard.needs_reconciling();
