@@ -5,8 +5,12 @@
 //!
 //! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
 
+#[cfg(test)]
+mod tests;
+mod validate;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -35,7 +39,7 @@ use crate::{
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_life, hold_bytes, lines_bytes},
+    weight::{bytes_of_life, life_bytes},
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -74,23 +78,6 @@ pub struct Committed {
     pub(crate) captures: Captures,
     /// Held while an entry is applied, and while all of it is replaced: who holds it otherwise is between two entries.
     entry: Mutex<()>,
-}
-
-/// Roughly the bytes of what an event adds to what came after an order was confirmed.
-fn life_bytes(event: &OrderEvent) -> u64 {
-    match event {
-        OrderEvent::Held { note, .. } => hold_bytes(note),
-        OrderEvent::Shipped {
-            lines,
-            carrier,
-            tracking,
-            ..
-        } => lines_bytes(lines.len()) + (carrier.len() + tracking.len()) as u64,
-        OrderEvent::LinesCancelled { lines, .. } => lines_bytes(lines.len()),
-        OrderEvent::ReturnRequested { lines, note, .. } => 2 * lines_bytes(lines.len()) + note.len() as u64,
-        OrderEvent::Refunded { note, .. } => hold_bytes(note),
-        _ => 0,
-    }
 }
 
 /// So far, in microseconds, may two leaders' clocks be apart: five minutes. Less than requests are remembered for however many there are.
@@ -547,56 +534,6 @@ impl Committed {
             _ => FORMAT,
         }
     }
-
-    /// Checks every invariant that can be seen within the shard. For tests and tools: it walks everything.
-    ///
-    /// # Errors
-    /// The first that does not hold.
-    pub fn validate(&self) -> Result<(), Broken> {
-        let broken = |entity: &dyn ToString, why| {
-            Err(Broken {
-                entity: entity.to_string(),
-                why,
-            })
-        };
-        for order in self.orders.all() {
-            order.validate()?;
-            if !self.order_index.read().agrees_on(&order) {
-                return broken(&order.id, "it is not in the index of its state");
-            }
-        }
-        // One after the other: whoever holds the index takes no other lock.
-        let indexed = self.order_index.read().count(&[]);
-        if indexed != self.orders.len() {
-            return broken(&"orders", "their index has more than there are");
-        }
-        for customer in &self.customers {
-            customer.validate()?;
-            let ids = self.customer_orders.get(&customer.id);
-            let orders = ids.iter().flat_map(|ids| ids.iter());
-            let held: i128 = orders
-                .filter_map(|(id, ())| self.orders.see(id, Order::held))
-                .map(|held| i128::from(held.0))
-                .sum();
-            if held != i128::from(customer.held.0) {
-                return broken(&customer.id, "its held money is not the sum of its orders' holds");
-            }
-        }
-        let mut reserved = BTreeMap::<Sku, i128>::new();
-        for (sku, _, quantity) in self.reservations.all() {
-            *reserved.entry(sku).or_default() += i128::from(quantity.0);
-        }
-        for item in &self.items {
-            item.validate()?;
-            if reserved.remove(&item.sku).unwrap_or_default() != i128::from(item.reserved.0) {
-                return broken(&item.sku, "its reserved stock is not the sum of its reservations");
-            }
-        }
-        match reserved.into_keys().next() {
-            Some(sku) => broken(&sku, "there are reservations of an item that does not exist"),
-            None => Ok(()),
-        }
-    }
 }
 
 fn emptied<K: Eq + std::hash::Hash, V>(map: &Map<K, V>) {
@@ -625,65 +562,5 @@ fn same_entity(a: &Fact, b: &Fact) -> bool {
         (Fact::Customer(a, _), Fact::Customer(b, _)) => a == b,
         (Fact::Item(a, _), Fact::Item(b, _)) => a == b,
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use docket_engine::Quantity;
-
-    use super::*;
-
-    fn record(key: u128, version: u64, decider: u32) -> Record {
-        let sku = Sku::new("tea").unwrap();
-        Record {
-            time: Time(key as i64),
-            events: Vec::new(),
-            request: Some(Request { key, fingerprint: 7 }),
-            unchanged: Some(Unchanged {
-                entity: EntityId::Item(sku),
-                version: Version(version),
-                decider: Decider(decider),
-            }),
-        }
-    }
-
-    #[test]
-    fn a_request_that_changes_nothing_is_refused_where_its_entity_has_changed_and_its_decider_with_it() {
-        let committed = Committed::default();
-        let created = Record {
-            time: Time(0),
-            events: vec![Event {
-                version: Version(1),
-                decider: Decider(1),
-                fact: Fact::Item(
-                    Sku::new("tea").unwrap(),
-                    ItemEvent::Created {
-                        display_name: "Tea".into(),
-                        currency: "EUR".parse().unwrap(),
-                        unit_price: docket_engine::Amount(1),
-                        on_hand: Quantity(1),
-                    },
-                ),
-            }],
-            request: None,
-            unchanged: None,
-        };
-        assert_eq!(committed.apply(&created), Ok(Applied::Done));
-        assert_eq!(committed.apply(&record(1, 1, 1)), Ok(Applied::Done));
-        assert!(matches!(
-            committed.requests.get(1).unwrap().target,
-            Target::Item(_)
-        ));
-        for (key, version, decider, why) in [
-            (1, 1, 1, "its request was done before"),
-            (2, 1, 1, "its life is fenced since"),
-            (3, 2, 2, "there is no such version yet"),
-            (4, 0, 3, "nor is it the one before any more"),
-        ] {
-            let applied = committed.apply(&record(key, version, decider));
-            assert_eq!(applied, Ok(Applied::Conflict), "{why}");
-        }
-        assert_eq!(committed.apply(&record(5, 1, 4)), Ok(Applied::Done));
     }
 }

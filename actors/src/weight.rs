@@ -1,7 +1,7 @@
 //! What orders weigh in answers: one with all that may have come after its confirmation is some thousand times as large as most, so answers of
 //! many orders are bounded in bytes, too.
 
-use docket_engine::{Order, OrderLife};
+use docket_engine::{Order, OrderEvent, OrderLife};
 
 /// An answer of several orders ends with the one that passes this. Clients of gRPC take 4 MiB by default.
 pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
@@ -13,12 +13,12 @@ pub(crate) fn weight(order: &Order) -> usize {
 }
 
 /// Roughly the bytes of a hold, and of its end.
-pub(crate) fn hold_bytes(note: &str) -> u64 {
+fn hold_bytes(note: &str) -> u64 {
     80 + note.len() as u64
 }
 
 /// Roughly the bytes of a shipment, with its arrival, of a cancellation, or of a return with what became of it, of so many lines.
-pub(crate) fn lines_bytes(lines: usize) -> u64 {
+fn lines_bytes(lines: usize) -> u64 {
     80 + 8 * lines as u64
 }
 
@@ -41,4 +41,21 @@ pub(crate) fn bytes_of_life(life: &OrderLife) -> u64 {
         .chain(returns)
         .chain(refunds)
         .sum()
+}
+
+/// Roughly the bytes of what an event adds to what came after an order was confirmed.
+pub(crate) fn life_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::Held { note, .. } => hold_bytes(note),
+        OrderEvent::Shipped {
+            lines,
+            carrier,
+            tracking,
+            ..
+        } => lines_bytes(lines.len()) + (carrier.len() + tracking.len()) as u64,
+        OrderEvent::LinesCancelled { lines, .. } => lines_bytes(lines.len()),
+        OrderEvent::ReturnRequested { lines, note, .. } => 2 * lines_bytes(lines.len()) + note.len() as u64,
+        OrderEvent::Refunded { note, .. } => hold_bytes(note),
+        _ => 0,
+    }
 }

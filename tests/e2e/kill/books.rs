@@ -6,7 +6,9 @@ use std::{
     time::Instant,
 };
 
-use docket_proto::v1::{Customer, GetOrderRequest, Item, Order, order::State};
+use docket_proto::v1::{
+    Customer, GetOrderRequest, Item, Order, OrderLine, OrderPayment, order::State, order_payment,
+};
 
 use super::workload::{Answer, Ask, CUSTOMERS, Client, ITEMS, Request, price};
 use crate::{
@@ -183,10 +185,21 @@ fn check_customer(customer: &Customer, balance: i64, held: i64) {
 }
 
 fn assert_is_cancelled(order: &Order, placed: &Order) {
+    let lines = placed.lines.iter().map(|line| OrderLine {
+        cancelled_quantity: line.quantity,
+        ..line.clone()
+    });
     let expected = Order {
         state: State::Cancelled.into(),
         update_time: order.update_time,
         etag: order.etag.clone(),
+        lines: lines.collect(),
+        payment: Some(OrderPayment {
+            state: order_payment::State::Voided.into(),
+            authorized: placed.total,
+            voided: placed.total,
+            ..OrderPayment::default()
+        }),
         ..placed.clone()
     };
     assert_eq!(*order, expected);
