@@ -10,40 +10,11 @@ use std::{
 };
 
 use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, WatchOrders};
-use docket_engine::{
-    Amount, ChangeKind, CustomerId, LineQuantity, Order, OrderId, PaymentState, Quantity, ReturnState,
-    ReturnStep, access::Username,
-};
+use docket_engine::{Amount, ChangeKind, CustomerId, Order, OrderId, PaymentState, ReturnState, ReturnStep};
 use docket_proto::feed::FeedFrom;
 use futures::future::join_all;
 
-use crate::shop::{Shop, reason};
-
-fn user(name: &str) -> Username {
-    Username::new(name).unwrap()
-}
-
-fn request(id: &str) -> Call {
-    Call {
-        request_id: Some(id.to_owned()),
-        ..Call::default()
-    }
-}
-
-fn options(dir: &std::path::Path) -> Options {
-    let mut options = Options::new(dir);
-    options.node.shards = Some(4);
-    options.node.snapshot_bytes_min = 4_096;
-    options
-}
-
-fn part(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
-    let of_line = |(line, quantity): &(u16, i64)| LineQuantity {
-        line: *line,
-        quantity: Quantity(*quantity),
-    };
-    lines.iter().map(of_line).collect()
-}
+use crate::shop::{Shop, part, reason, request, small, user};
 
 async fn ask(shop: &Shop, call: Call, id: OrderId, lines: &[(u16, i64)]) -> Result<Arc<Order>, CallError> {
     let what = (part(lines), "too small".into());
@@ -122,7 +93,7 @@ async fn open(options: Options) -> Shop {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_back_is_on_the_stock_once_and_its_money_with_the_customer_over_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let mut shop = open(options(dir.path())).await;
+    let mut shop = open(small(dir.path())).await;
     let id = sent(&shop, "first").await;
     assert_eq!(
         (shop.stock("tea").await, shop.stock("pot").await),
@@ -200,7 +171,7 @@ async fn what_is_sent_back_is_on_the_stock_once_and_its_money_with_the_customer_
     for round in 0..2 {
         shop.docket.validate().unwrap();
         shop.close().await;
-        shop = Shop::open_with(options(dir.path())).await;
+        shop = Shop::open_with(small(dir.path())).await;
         assert_eq!(*get(&shop, id).await, *back, "round {round}");
         step(&shop, request("in"), id, 1, receive(true)).await.unwrap();
         refund(&shop, request("money"), id, 21).await.unwrap();
@@ -254,7 +225,7 @@ async fn what_is_sent_back_is_on_the_stock_once_and_its_money_with_the_customer_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_refund_at_once_no_more_is_given_back_than_was_captured() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = open(options(dir.path())).await;
+    let shop = open(small(dir.path())).await;
     for round in 0..10 {
         let id = sent(&shop, &format!("{round}")).await;
         let refunds = (0..12).map(|_| refund(&shop, Call::default(), id, 100));
@@ -291,7 +262,7 @@ async fn a_panic_of_any_actor_on_the_way_restocks_and_refunds_nothing_twice() {
         }));
         let shop = open(Options {
             before_decision: Some(before),
-            ..options(dir.path())
+            ..small(dir.path())
         })
         .await;
         for at in 1..9 {
@@ -331,7 +302,7 @@ async fn a_panic_of_any_actor_on_the_way_restocks_and_refunds_nothing_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_feed_tells_of_returns_and_refunds_as_the_order_was_then() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = open(options(dir.path())).await;
+    let shop = open(small(dir.path())).await;
     let id = sent(&shop, "first").await;
     ask(&shop, Call::default(), id, &[(1, 1)]).await.unwrap();
     step(&shop, Call::default(), id, 1, ReturnStep::Approve)

@@ -11,39 +11,12 @@ use std::{
 
 use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, WatchOrders};
 use docket_engine::{
-    Amount, ChangeKind, CustomerId, HoldReason, LineQuantity, Order, OrderId, OrderState, PaymentState,
-    Quantity, access::Username,
+    Amount, ChangeKind, CustomerId, HoldReason, Order, OrderId, OrderState, PaymentState, Quantity,
 };
 use docket_proto::feed::FeedFrom;
 use futures::future::join_all;
 
-use crate::shop::{Shop, reason};
-
-fn user(name: &str) -> Username {
-    Username::new(name).unwrap()
-}
-
-fn request(id: &str) -> Call {
-    Call {
-        request_id: Some(id.to_owned()),
-        ..Call::default()
-    }
-}
-
-fn options(dir: &std::path::Path) -> Options {
-    let mut options = Options::new(dir);
-    options.node.shards = Some(4);
-    options.node.snapshot_bytes_min = 4_096;
-    options
-}
-
-fn part(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
-    let of_line = |(line, quantity): &(u16, i64)| LineQuantity {
-        line: *line,
-        quantity: Quantity(*quantity),
-    };
-    lines.iter().map(of_line).collect()
-}
+use crate::shop::{Shop, part, reason, request, small, user};
 
 async fn ship(shop: &Shop, call: Call, id: OrderId, lines: &[(u16, i64)]) -> Result<Arc<Order>, CallError> {
     let shipment = Shipment {
@@ -93,7 +66,7 @@ async fn sold(shop: &Shop) -> OrderId {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_is_shipped_in_parts_and_the_books_follow_over_restarts() {
     let dir = tempfile::tempdir().unwrap();
-    let mut shop = Shop::open_with(options(dir.path())).await;
+    let mut shop = Shop::open_with(small(dir.path())).await;
     let id = sold(&shop).await;
     assert_eq!(account(&shop, "ada").await, (0, 2_056));
     // What is asked, what becomes of the order, its version; then stock of tea and pot, and the account.
@@ -150,7 +123,7 @@ async fn an_order_is_shipped_in_parts_and_the_books_follow_over_restarts() {
         trade(&shop, n).await;
         shop.docket.validate().unwrap();
         shop.close().await;
-        shop = Shop::open_with(options(dir.path())).await;
+        shop = Shop::open_with(small(dir.path())).await;
         assert_eq!(*get(&shop, id).await, *done);
         let found = (
             shop.stock("tea").await,
@@ -224,7 +197,7 @@ async fn an_order_is_shipped_in_parts_and_the_books_follow_over_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_order_ships_nothing_and_nobody_ships_more_than_is_open() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = Shop::open_with(options(dir.path())).await;
+    let shop = Shop::open_with(small(dir.path())).await;
     let id = sold(&shop).await;
     let held = shop
         .docket
@@ -289,7 +262,7 @@ async fn a_held_order_ships_nothing_and_nobody_ships_more_than_is_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_who_ship_and_cancel_at_once_each_piece_goes_once() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = Shop::open_with(options(dir.path())).await;
+    let shop = Shop::open_with(small(dir.path())).await;
     shop.customer("ada", 1_000_000).await;
     shop.item("tea", 7, 1_000).await;
     let (mut on_hand, mut spent) = (1_000, 0);
@@ -349,7 +322,7 @@ async fn a_panic_of_any_actor_on_the_way_ships_nothing_twice() {
         }));
         let shop = Shop::open_with(Options {
             before_decision: Some(before),
-            ..options(dir.path())
+            ..small(dir.path())
         })
         .await;
         shop.customer("ada", 1_000_000).await;
@@ -394,7 +367,7 @@ async fn a_panic_of_any_actor_on_the_way_ships_nothing_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_feed_tells_of_shipments_as_the_order_was_then() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = Shop::open_with(options(dir.path())).await;
+    let shop = Shop::open_with(small(dir.path())).await;
     let id = sold(&shop).await;
     ship(&shop, Call::default(), id, &[(0, 5)]).await.unwrap();
     shop.docket

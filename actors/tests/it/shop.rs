@@ -3,7 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use docket_actors::{Call, CallError, Docket, NewCustomer, NewItem, Options, PlaceOrder};
-use docket_engine::{Amount, CustomerId, Item, Line, Order, Quantity, Rejection, Sku};
+use docket_engine::{
+    Amount, CustomerId, Item, Line, LineQuantity, Order, Quantity, Rejection, Sku, access::Username,
+};
 
 pub(crate) struct Shop {
     pub(crate) docket: Docket,
@@ -97,4 +99,34 @@ pub(crate) fn reason(result: Result<Arc<Order>, CallError>) -> &'static str {
         CallError::Rejected(rejection) => Rejection::reason(&rejection),
         other => panic!("not a rejection: {other}"),
     }
+}
+
+/// An account's name.
+pub(crate) fn user(name: &str) -> Username {
+    Username::new(name).unwrap()
+}
+
+/// A call with this request id.
+pub(crate) fn request(id: &str) -> Call {
+    Call {
+        request_id: Some(id.to_owned()),
+        ..Call::default()
+    }
+}
+
+/// A node of few shards, which writes snapshots often.
+pub(crate) fn small(dir: &Path) -> Options {
+    let mut options = Options::new(dir);
+    options.node.shards = Some(4);
+    options.node.snapshot_bytes_min = 4_096;
+    options
+}
+
+/// So many of these lines, from 0.
+pub(crate) fn part(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
+    let of_line = |(line, quantity): &(u16, i64)| LineQuantity {
+        line: *line,
+        quantity: Quantity(*quantity),
+    };
+    lines.iter().map(of_line).collect()
 }
