@@ -34,6 +34,7 @@ pub mod id;
 pub mod item;
 pub mod money;
 pub mod order;
+pub mod payment;
 pub mod record;
 pub mod rejection;
 pub mod returns;
@@ -51,6 +52,10 @@ pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
 pub use money::{Amount, Currency, Quantity, Time};
 pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState};
+pub use payment::{
+    PAYMENT_TEXT_BYTES_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
+    PaymentStep, ProviderName, ProviderNameError,
+};
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
