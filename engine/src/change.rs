@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::{Order, OrderEvent, OrderState, ReturnStep, Time, Version, order::derived_state};
+use crate::{Order, OrderEvent, OrderState, PaymentOutcome, ReturnStep, Time, Version, order::derived_state};
 
 /// Which of its events changed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,11 +44,21 @@ pub enum ChangeKind {
     Restocked,
     /// Some of what was captured was given back.
     Refunded,
+    /// All of its stock is reserved, and its provider is to authorise its payment.
+    Reserved,
+    /// Its payment was not authorised in time.
+    Expired,
+    /// Its provider has done what it was asked.
+    PaymentDone,
+    /// Its provider has declined what it was asked.
+    PaymentDeclined,
+    /// What its provider has declined is tried again.
+    PaymentRetried,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -67,13 +77,22 @@ impl ChangeKind {
         Self::ReturnClosed,
         Self::Restocked,
         Self::Refunded,
+        Self::Reserved,
+        Self::Expired,
+        Self::PaymentDone,
+        Self::PaymentDeclined,
+        Self::PaymentRetried,
     ];
 
     /// Which kind an event is of.
     pub fn of(event: &OrderEvent) -> Self {
         match event {
             OrderEvent::Placed { .. } => Self::Placed,
-            OrderEvent::Confirmed => Self::Confirmed,
+            OrderEvent::Confirmed | OrderEvent::Authorized { .. } => Self::Confirmed,
+            OrderEvent::Reserved => Self::Reserved,
+            OrderEvent::Expired => Self::Expired,
+            OrderEvent::PaymentAnswered { outcome, .. } => Self::of_outcome(outcome),
+            OrderEvent::PaymentRetried { .. } => Self::PaymentRetried,
             OrderEvent::Rejected { .. } => Self::Rejected,
             OrderEvent::Cancelled => Self::Cancelled,
             OrderEvent::Released => Self::Released,
@@ -100,6 +119,22 @@ impl ChangeKind {
         }
     }
 
+    /// Which kind a provider's answer is of, behind the authorisation.
+    pub(crate) fn of_outcome(outcome: &PaymentOutcome) -> Self {
+        match outcome {
+            PaymentOutcome::Done { .. } => Self::PaymentDone,
+            PaymentOutcome::Declined { .. } => Self::PaymentDeclined,
+        }
+    }
+
+    /// Whether it is what came of a payment behind its authorisation: that comes behind the order's end, too.
+    pub(crate) fn is_of_payment(self) -> bool {
+        matches!(
+            self,
+            Self::PaymentDone | Self::PaymentDeclined | Self::PaymentRetried
+        )
+    }
+
     /// The kind's number, for ever: snapshots have it.
     pub fn number(self) -> u8 {
         match self {
@@ -121,6 +156,11 @@ impl ChangeKind {
             Self::ReturnClosed => 16,
             Self::Restocked => 17,
             Self::Refunded => 18,
+            Self::Reserved => 19,
+            Self::Expired => 20,
+            Self::PaymentDone => 21,
+            Self::PaymentDeclined => 22,
+            Self::PaymentRetried => 23,
         }
     }
 
@@ -153,6 +193,11 @@ impl fmt::Display for ChangeKind {
             Self::ReturnClosed => "RETURN_CLOSED",
             Self::Restocked => "RESTOCKED",
             Self::Refunded => "REFUNDED",
+            Self::Reserved => "RESERVED",
+            Self::Expired => "EXPIRED",
+            Self::PaymentDone => "PAYMENT_DONE",
+            Self::PaymentDeclined => "PAYMENT_DECLINED",
+            Self::PaymentRetried => "PAYMENT_RETRIED",
         })
     }
 }
@@ -173,8 +218,12 @@ impl Order {
     pub fn state_after(&self, change: &Change) -> OrderState {
         match change.kind {
             ChangeKind::Placed => OrderState::Pending,
+            ChangeKind::Reserved => OrderState::Authorizing,
             ChangeKind::Rejected => OrderState::Rejected,
             ChangeKind::Cancelled => OrderState::Cancelled,
+            ChangeKind::Expired => OrderState::Expired,
+            // What a provider answers comes also behind the end.
+            _ if self.ended().is_some_and(|ended| ended <= change.version) => self.state,
             // That it was refused or cancelled is told by its last events alone.
             _ if change.version == self.version => self.state,
             ChangeKind::Confirmed => OrderState::Confirmed,
@@ -193,17 +242,22 @@ impl Order {
         let state = self.state_after(change);
         let updated = match change.kind {
             // As in `evolve`: a confirmation only records what was true already.
-            ChangeKind::Placed | ChangeKind::Confirmed => self.created,
+            ChangeKind::Placed | ChangeKind::Reserved => self.created,
+            ChangeKind::Confirmed if !self.needs_authorization() => self.created,
             _ => change.at,
         };
         Self {
             rejection: match state {
-                OrderState::Rejected => self.rejection.clone(),
+                OrderState::Rejected | OrderState::Expired => self.rejection.clone(),
                 _ => None,
             },
             state,
             releasing: Box::default(),
             life: self.life.as_ref().and_then(|life| life.at(change.version)),
+            provider: self
+                .provider
+                .as_ref()
+                .map(|provider| Box::new(provider.at(change.version))),
             version: change.version,
             updated,
             ..self.clone()
@@ -237,6 +291,7 @@ mod tests {
                 quantity: Quantity(2),
                 unit_price: Amount(350),
             }]),
+            provider: None,
         };
         let rejected = OrderEvent::Rejected {
             rejection: Box::new(Rejection::StaleEtag),
@@ -299,6 +354,6 @@ mod tests {
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(19), None);
+        assert_eq!(ChangeKind::from_number(24), None);
     }
 }

@@ -218,7 +218,8 @@ pub fn decide(
                     expected,
                 });
             }
-            if *amount > customer.available() {
+            // Where nothing is to be held there is nothing to lack.
+            if amount.0 > 0 && *amount > customer.available() {
                 return Err(Rejection::InsufficientCredit {
                     needed: *amount,
                     available: customer.available(),

@@ -91,6 +91,8 @@ impl Fulfilment {
 /// Where an order's money stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentState {
+    /// A provider is to authorise it.
+    Required,
     /// It is held, and nothing of it is taken.
     Authorized,
     /// Some of it was taken, and some is still held.
@@ -103,7 +105,7 @@ pub enum PaymentState {
     Refunded,
     /// All of it was given back untaken.
     Voided,
-    /// There was not enough, or the customer could not be asked for it.
+    /// There was not enough, or the customer could not be asked for it; or its provider has declined something, and a person is to look.
     Failed,
 }
 

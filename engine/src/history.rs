@@ -8,19 +8,22 @@
 //!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
 //!                              RELEASED behind it, at the end
+//!
+//!   of an order that a provider is paid for:
+//!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
 //! ```
 
-use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, ReturnStep, Version};
+use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version};
 
 /// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
     state: OrderState,
     version: u64,
-    /// Versions whose events are known by a stamp, in their order.
+    /// Its second event says that its stock is reserved, and its provider is asked.
+    is_reserved: bool,
+    /// Versions whose events are known, by a stamp or as the last that asked something of items, in their order.
     stamped: Vec<Stamped>,
-    /// The version in which all of it was cancelled.
-    cancelled: Option<u64>,
 }
 
 /// An event that is known by its stamp.
@@ -33,6 +36,19 @@ struct Stamped {
 }
 
 impl Order {
+    /// The version in which an order that went on to be settled ended before it was fulfilled: it was cancelled, or its payment was not authorised in
+    /// time. `None` for all others.
+    pub(crate) fn ended(&self) -> Option<Version> {
+        if !matches!(self.state, OrderState::Cancelled | OrderState::Expired) {
+            return None;
+        }
+        match self.provider.as_ref().filter(|_| self.needs_authorization()) {
+            // What it answers comes behind the end, also behind that all was released.
+            Some(provider) => provider.last_void().map(|step| step.due.version),
+            None => Some(Version(self.version.0 - u64::from(self.is_settled()))),
+        }
+    }
+
     /// The events that made it.
     ///
     /// # Errors
@@ -43,31 +59,67 @@ impl Order {
         let mut history = History {
             state: self.state,
             version,
+            is_reserved: !self.payment_steps().is_empty(),
             stamped: Vec::new(),
-            cancelled: None,
         };
+        let was_reserved = history.is_reserved;
         let is_version_right = match self.state {
             OrderState::Pending => version == 1,
+            OrderState::Authorizing => version == 2,
+            OrderState::Rejected if was_reserved => version == 4 - u64::from(!self.releasing.is_empty()),
             OrderState::Rejected => version == 2 || version == 3 && self.releasing.is_empty(),
             _ => version >= 2,
         };
         if !is_version_right {
             return broken("its version is not the number of its events");
         }
-        if matches!(self.state, OrderState::Pending | OrderState::Rejected) {
+        let is_early = matches!(
+            self.state,
+            OrderState::Pending | OrderState::Authorizing | OrderState::Rejected
+        );
+        if is_early {
             return match self.life {
                 None => Ok(history),
                 Some(_) => broken("something came after its confirmation, and it was not confirmed"),
             };
         }
-        if self.state == OrderState::Cancelled {
-            history.cancelled = Some(version - u64::from(self.is_settled()));
-        }
         if let Some(life) = &self.life {
             history.stamped = stamped(life);
         }
+        history.stamped.extend(self.payment_stamps());
+        let end = match self.state {
+            OrderState::Expired => ChangeKind::Expired,
+            _ => ChangeKind::Cancelled,
+        };
+        history.stamped.extend(self.ended().map(|ended| Stamped {
+            version: ended.0,
+            kind: end,
+            then: Some(ChangeKind::Released),
+        }));
+        history.stamped.sort_unstable_by_key(|it| it.version);
         self.check_order_of(&history)
             .map_or(Ok(history), |why| Err(Broken::new(self.id, why)))
+    }
+
+    /// What its provider has answered, and what was tried again.
+    fn payment_stamps(&self) -> impl Iterator<Item = Stamped> {
+        let event = |version: Version, kind| Stamped {
+            version: version.0,
+            kind,
+            then: None,
+        };
+        self.payment_steps().iter().flat_map(move |step| {
+            let answered = step.outcome.as_ref().map(|(outcome, stamp)| {
+                let kind = match step.kind {
+                    PaymentKind::Authorize => ChangeKind::Confirmed,
+                    _ => ChangeKind::of_outcome(outcome),
+                };
+                event(stamp.version, kind)
+            });
+            let retried = step.retried.as_ref();
+            let retried = retried.map(|stamp| event(stamp.version, ChangeKind::PaymentRetried));
+            answered.into_iter().chain(retried)
+        })
     }
 
     /// Why the events of a confirmed order cannot have come so; `None` where they can.
@@ -77,10 +129,22 @@ impl Order {
         if stamped.windows(2).any(|two| two[0].version >= two[1].version) {
             return Some("two of its events made the same version");
         }
-        let end = history.cancelled.unwrap_or(history.version.saturating_add(1));
-        if stamped.first().is_some_and(|first| first.version <= 2)
-            || stamped.last().is_some_and(|last| last.version >= end)
-        {
+        let ended = self.ended().map(|ended| ended.0);
+        let is_misplaced = |it: &Stamped| {
+            let is_behind = !it.kind.is_of_payment() && ended.is_some_and(|ended| it.version > ended);
+            it.version <= 2 || it.version > history.version || is_behind
+        };
+        // Nothing comes between what was reserved and what its provider made of that, or who called it off.
+        let first = stamped.first();
+        let is_first_wrong = history.is_reserved
+            && !first.is_some_and(|first| {
+                first.version == 3
+                    && matches!(
+                        first.kind,
+                        ChangeKind::Confirmed | ChangeKind::Cancelled | ChangeKind::Expired
+                    )
+            });
+        if stamped.iter().any(is_misplaced) || is_first_wrong {
             return Some("an event made a version that it cannot have made");
         }
         // Between the events that have a stamp are those that have none: one behind each that asked something of items.
@@ -96,24 +160,18 @@ impl Order {
             }
         }
         silent += history.version - last;
-        let answered = match history.cancelled {
-            // It was cancelled when all had been answered, and has been released since where it is settled.
-            Some(_) => u64::from(asked.is_some()) + 1 + u64::from(self.is_settled()),
-            None => u64::from(asked.is_some() && self.is_settled()),
-        };
-        if silent != answered {
+        if silent != u64::from(asked.is_some() && self.is_settled()) {
             return Some(WRONG_NUMBER);
         }
-        let may = |kind| history.cancelled.is_none() && asked == Some(kind);
-        let may_release = history.cancelled.is_some() || may(ChangeKind::Released);
+        let may = |kind| asked == Some(kind);
         if !self.consuming().is_empty() && !may(ChangeKind::Consumed)
             || !self.restocking().is_empty() && !may(ChangeKind::Restocked)
-            || !self.releasing.is_empty() && !may_release
+            || !self.releasing.is_empty() && !may(ChangeKind::Released)
         {
             return Some("it asks of items what its last event did not ask of them");
         }
-        let ended_with = match history.cancelled {
-            Some(cancelled) => Some(cancelled),
+        let ended_with = match ended {
+            Some(ended) => Some(ended),
             None if self.state == OrderState::Fulfilled => {
                 self.cancellations().last().map(|last| last.cancelled.version.0)
             }
@@ -129,10 +187,13 @@ impl Order {
 
     /// How many events of its customer came with its own: the hold, and each release, capture and refund.
     pub fn customer_events(&self) -> u64 {
-        if self.payment().state == crate::PaymentState::Failed {
+        if self.state == OrderState::Rejected && self.never_held() {
             return 0;
         }
-        let ended = matches!(self.state, OrderState::Cancelled | OrderState::Rejected);
+        let ended = matches!(
+            self.state,
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
+        );
         let since = self.fulfilments().len() + self.cancellations().len() + self.refunds().len();
         1 + u64::from(ended) + since as u64
     }
@@ -181,7 +242,6 @@ fn stamped(life: &OrderLife) -> Vec<Stamped> {
     }
     let refunded = refunds.iter().map(|it| it.refunded.version);
     stamped.extend(refunded.map(|version| event(version, ChangeKind::Refunded, None)));
-    stamped.sort_unstable_by_key(|it| it.version);
     stamped
 }
 
@@ -194,11 +254,11 @@ impl History {
         }
         Some(match (at, self.state) {
             (1, _) => ChangeKind::Placed,
+            (2, _) if self.is_reserved => ChangeKind::Reserved,
             (2, OrderState::Rejected) => ChangeKind::Rejected,
             (2, _) => ChangeKind::Confirmed,
+            (3, OrderState::Rejected) if self.is_reserved => ChangeKind::Rejected,
             (_, OrderState::Rejected) => ChangeKind::Released,
-            _ if self.cancelled == Some(at) => ChangeKind::Cancelled,
-            _ if self.cancelled.is_some_and(|cancelled| at > cancelled) => ChangeKind::Released,
             _ => self.behind_confirmation(at)?,
         })
     }
@@ -269,6 +329,7 @@ mod tests {
             customer: CustomerId::new("ada").unwrap(),
             currency: "EUR".parse().unwrap(),
             lines: Arc::new([line("tea"), line("jam")]),
+            provider: None,
         }
     }
 

@@ -51,7 +51,10 @@ pub use hold::{HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
 pub use money::{Amount, Currency, Quantity, Time};
-pub use order::{Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState};
+pub use order::{
+    Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState, PAYMENT_RETRIES_MAX,
+    ProviderPayment,
+};
 pub use payment::{
     PAYMENT_TEXT_BYTES_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
     PaymentStep, ProviderName, ProviderNameError,

@@ -122,6 +122,8 @@ pub struct PaymentStep {
     pub due: Stamp,
     /// What came of it; `None` while it is open.
     pub outcome: Option<(PaymentOutcome, Stamp)>,
+    /// Who had it tried again where it was declined, as a later step of the same amount.
+    pub retried: Option<Stamp>,
 }
 
 impl PaymentStep {

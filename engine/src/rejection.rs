@@ -1,8 +1,10 @@
 //! Domain answers that are not what was hoped for.
 
+use std::sync::Arc;
+
 use crate::{
-    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState, Quantity,
-    RETURNS_MAX, ReturnState, Sku,
+    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState,
+    PAYMENT_RETRIES_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState, Sku,
 };
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
@@ -206,6 +208,38 @@ pub enum Rejection {
         /// What was captured and not refunded.
         refundable: Amount,
     },
+    /// The provider has declined to authorise the payment.
+    #[error("the payment was declined: {reason}")]
+    PaymentDeclined {
+        /// In the provider's words; may be empty.
+        reason: Arc<str>,
+    },
+    /// The provider has not authorised the payment in time.
+    #[error("the payment was not authorised in time; nothing of it is taken")]
+    PaymentExpired,
+    /// There is no provider of this name.
+    #[error("there is no payment provider {provider}")]
+    ProviderNotFound {
+        /// The name.
+        provider: ProviderName,
+    },
+    /// The order's payment has no such step.
+    #[error("the order's payment has no step {number}")]
+    PaymentStepNotFound {
+        /// Its number, from 1.
+        number: u32,
+    },
+    /// A step that was not declined, or was tried again already, is not tried again.
+    #[error("step {number} of the payment was not declined, or was tried again already")]
+    PaymentNotDeclined {
+        /// Its number, from 1.
+        number: u32,
+    },
+    /// Steps of the payment were tried again too often.
+    #[error(
+        "steps of the payment were tried again {PAYMENT_RETRIES_MAX} times, which is as often as they may be"
+    )]
+    TooManyPayments,
     /// Stock would fall below what orders have reserved.
     #[error("{on_hand} are on hand and {reserved} of them are reserved: the stock cannot fall by {wanted}")]
     StockReserved {
@@ -268,6 +302,12 @@ impl Rejection {
             Self::ReturnNotOpen { .. } => "RETURN_NOT_OPEN",
             Self::TooManyReturns => "TOO_MANY_RETURNS",
             Self::RefundTooLarge { .. } => "REFUND_TOO_LARGE",
+            Self::PaymentDeclined { .. } => "PAYMENT_DECLINED",
+            Self::PaymentExpired => "PAYMENT_EXPIRED",
+            Self::ProviderNotFound { .. } => "PAYMENT_PROVIDER_NOT_FOUND",
+            Self::PaymentStepNotFound { .. } => "PAYMENT_STEP_NOT_FOUND",
+            Self::PaymentNotDeclined { .. } => "PAYMENT_NOT_DECLINED",
+            Self::TooManyPayments => "TOO_MANY_PAYMENTS",
             Self::StockReserved { .. } => "STOCK_RESERVED",
             Self::BalanceHeld { .. } => "BALANCE_HELD",
             Self::ItemFailed { .. } => "ITEM_FAILED",
@@ -309,7 +349,12 @@ impl Rejection {
             | Self::TooManyFulfilments
             | Self::NotReturnable { .. }
             | Self::TooManyReturns
+            | Self::TooManyPayments
             | Self::TooManyHolds => "name".into(),
+            Self::PaymentDeclined { .. } | Self::PaymentExpired | Self::ProviderNotFound { .. } => {
+                "payment_method".into()
+            }
+            Self::PaymentStepNotFound { .. } | Self::PaymentNotDeclined { .. } => "step".into(),
             Self::FulfilmentNotFound { .. } => "fulfilment".into(),
             Self::ReturnNotFound { .. } | Self::ReturnNotOpen { .. } => "return_number".into(),
             Self::RefundTooLarge { .. } => "amount".into(),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Line;
 use crate::{
-    Amount, Currency, CustomerId, HoldReason, LineQuantity, Quantity, Rejection, ReturnStep, Sku, Version,
-    access::Username, item::ReserveLine,
+    Amount, Currency, CustomerId, HoldReason, LineQuantity, PaymentOutcome, ProviderName, Quantity,
+    Rejection, ReturnStep, Sku, Version, access::Username, item::ReserveLine,
 };
 
 /// What may be asked of an order.
@@ -19,6 +19,8 @@ pub enum OrderCommand {
         currency: Currency,
         /// What is ordered.
         lines: Arc<[Line]>,
+        /// Who moves its money; `None` for the customer's account.
+        provider: Option<ProviderName>,
     },
     /// Be placed and refused at once: the customer cannot pay for it.
     Refuse {
@@ -28,6 +30,8 @@ pub enum OrderCommand {
         currency: Currency,
         /// What was ordered.
         lines: Arc<[Line]>,
+        /// Who was to move its money; `None` for the customer's account.
+        provider: Option<ProviderName>,
         /// Why not.
         rejection: Rejection,
     },
@@ -46,6 +50,24 @@ pub enum OrderCommand {
         /// Only at this version.
         expected: Option<Version>,
     },
+    /// Hear what its provider made of one of its payment's steps.
+    Paid {
+        /// The step's number, from 1.
+        number: u32,
+        /// What came of it, for good.
+        outcome: PaymentOutcome,
+    },
+    /// Have a payment's step that was declined tried again.
+    RetryPayment {
+        /// The step's number, from 1.
+        number: u32,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that its payment was not authorised in time.
+    Expire,
     /// Hear that all of its items have released what they were asked to.
     Released,
     /// Send some of what is open to the customer, or all of it.
@@ -140,9 +162,34 @@ pub enum OrderEvent {
         currency: Currency,
         /// What was ordered.
         lines: Arc<[Line]>,
+        /// Who moves its money; `None` for the customer's account.
+        provider: Option<ProviderName>,
     },
-    /// All of its stock is reserved.
+    /// All of its stock is reserved, and its money is held.
     Confirmed,
+    /// All of its stock is reserved, and its provider is to authorise its payment.
+    Reserved,
+    /// Its provider has authorised its payment: it is confirmed.
+    Authorized {
+        /// How the provider names that.
+        reference: Arc<str>,
+    },
+    /// Its payment was not authorised in time; every item must release what it reserved, and the provider see to it that nothing is taken.
+    Expired,
+    /// Its provider has answered for good what it was asked, behind the authorisation.
+    PaymentAnswered {
+        /// The step's number, from 1.
+        number: u32,
+        /// What came of it.
+        outcome: PaymentOutcome,
+    },
+    /// A step that was declined is tried again, as a new step.
+    PaymentRetried {
+        /// The number of the step that was declined, from 1.
+        number: u32,
+        /// Who said so.
+        by: Username,
+    },
     /// It was refused.
     Rejected {
         /// Why.

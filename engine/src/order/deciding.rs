@@ -49,11 +49,12 @@ pub(super) fn release_hold(
 fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
     check_version(order, expected)?;
     match order.state {
-        OrderState::Pending => Err(Rejection::OrderPending),
+        OrderState::Pending | OrderState::Authorizing => Err(Rejection::OrderPending),
         OrderState::Confirmed | OrderState::PartiallyFulfilled => Ok(()),
-        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
-            Err(Rejection::NotHoldable { state })
-        }
+        state @ (OrderState::Fulfilled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::Expired) => Err(Rejection::NotHoldable { state }),
     }
 }
 
@@ -113,9 +114,12 @@ pub(super) fn ship(
 ) -> Result<Decision<OrderEvent>, Rejection> {
     check_version(order, expected)?;
     match order.state {
-        OrderState::Pending => return Err(Rejection::OrderPending),
+        OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
         OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
-        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
+        state @ (OrderState::Fulfilled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::Expired) => {
             return Err(Rejection::NotShippable { state });
         }
     }
@@ -141,7 +145,7 @@ pub(super) fn ship(
         }],
         effects: vec![Effect::CaptureCredit {
             customer: order.customer.clone(),
-            amount: captured,
+            amount: order.on_account(captured),
         }],
     })
 }
@@ -174,8 +178,22 @@ pub(super) fn cancel(
     check_version(order, expected)?;
     match order.state {
         OrderState::Pending => return Err(Rejection::OrderPending),
+        // Its provider may take long to answer; all of it can be called off meanwhile.
+        OrderState::Authorizing if lines.is_empty() => {
+            return Ok(Decision {
+                events: vec![OrderEvent::Cancelled],
+                effects: vec![Effect::ReleaseCredit {
+                    customer: order.customer.clone(),
+                    amount: order.held(),
+                }],
+            });
+        }
+        OrderState::Authorizing => return Err(Rejection::OrderPending),
         OrderState::Cancelled if lines.is_empty() => return Ok(Decision::nothing()),
-        state @ (OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected) => {
+        state @ (OrderState::Fulfilled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::Expired) => {
             return Err(Rejection::NotCancellable { state });
         }
         OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
@@ -188,13 +206,13 @@ pub(super) fn cancel(
     let is_all = lines == all;
     let release = |amount| Effect::ReleaseCredit {
         customer: order.customer.clone(),
-        amount,
+        amount: order.on_account(amount),
     };
     // What nothing was sent of is no longer an order.
     if is_all && order.state == OrderState::Confirmed {
         return Ok(Decision {
             events: vec![OrderEvent::Cancelled],
-            effects: vec![release(order.held())],
+            effects: vec![release(order.outstanding())],
         });
     }
     let by = by.cloned();

@@ -6,7 +6,8 @@
 use super::{Line, Order, OrderEvent, OrderState, skus};
 use crate::{
     Amount, Broken, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation, LineQuantity,
-    Payment, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time, Version, access::Username,
+    Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time, Version,
+    access::Username,
 };
 
 /// What came after an order was confirmed.
@@ -194,7 +195,9 @@ impl Order {
     /// How much of each line is neither shipped nor called off. Of an order that was refused or cancelled altogether: nothing.
     pub fn open_quantities(&self) -> Vec<Quantity> {
         match self.state {
-            OrderState::Cancelled | OrderState::Rejected => vec![Quantity::ZERO; self.lines.len()],
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => {
+                vec![Quantity::ZERO; self.lines.len()]
+            }
             _ => self.quantities().open,
         }
     }
@@ -236,10 +239,15 @@ impl Order {
         Amount(captured.fold(0, i64::saturating_add))
     }
 
-    /// What of its customer's money was held and is not captured or given back.
+    /// What its customer's account holds for it: what was held and is not captured or given back.
     pub fn held(&self) -> Amount {
+        self.on_account(self.outstanding())
+    }
+
+    /// What of its money was to be held, and neither captured nor given back.
+    pub(super) fn outstanding(&self) -> Amount {
         match self.state {
-            OrderState::Cancelled | OrderState::Rejected => Amount::ZERO,
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => Amount::ZERO,
             _ if self.life.is_none() => self.total,
             _ => {
                 let voided = self.cancellations().iter().map(|it| it.voided.0);
@@ -252,19 +260,13 @@ impl Order {
 
     /// What became of its money.
     pub fn payment(&self) -> Payment {
+        if let Some(provider) = &self.provider
+            && self.needs_authorization()
+        {
+            return self.payment_by(provider);
+        }
         let captured = self.captured();
-        let never_held = || {
-            matches!(
-                self.rejection.as_deref(),
-                Some(
-                    Rejection::InsufficientCredit { .. }
-                        | Rejection::CurrencyMismatch { line: None, .. }
-                        | Rejection::CustomerNotFound { .. }
-                        | Rejection::Overflow { .. }
-                )
-            )
-        };
-        if self.state == OrderState::Rejected && never_held() {
+        if self.never_held() {
             return Payment {
                 state: PaymentState::Failed,
                 authorized: Amount::ZERO,
@@ -273,21 +275,23 @@ impl Order {
                 refunded: Amount::ZERO,
             };
         }
-        let taken = captured.0.saturating_add(self.held().0);
+        let outstanding = self.outstanding();
+        let taken = captured.0.saturating_add(outstanding.0);
         let voided = Amount(self.total.0.saturating_sub(taken));
         let refunded = self.refunded();
-        let state = match (captured.0 > 0, self.held().0 > 0) {
+        let state = match (captured.0 > 0, outstanding.0 > 0) {
             (true, false) if refunded == captured => PaymentState::Refunded,
             (true, _) if refunded.0 > 0 => PaymentState::PartiallyRefunded,
             (true, true) => PaymentState::PartiallyCaptured,
             (true, false) => PaymentState::Captured,
             (false, true) => PaymentState::Authorized,
             (false, false) => match self.state {
-                OrderState::Cancelled | OrderState::Rejected => PaymentState::Voided,
+                OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => PaymentState::Voided,
                 // It costs nothing.
-                OrderState::Pending | OrderState::Confirmed | OrderState::PartiallyFulfilled => {
-                    PaymentState::Authorized
-                }
+                OrderState::Pending
+                | OrderState::Authorizing
+                | OrderState::Confirmed
+                | OrderState::PartiallyFulfilled => PaymentState::Authorized,
                 OrderState::Fulfilled => PaymentState::Captured,
             },
         };
@@ -298,6 +302,19 @@ impl Order {
             voided,
             refunded,
         }
+    }
+
+    /// Whether its customer's account was never changed for it.
+    pub(crate) fn never_held(&self) -> bool {
+        matches!(
+            self.rejection.as_deref(),
+            Some(
+                Rejection::InsufficientCredit { .. }
+                    | Rejection::CurrencyMismatch { line: None, .. }
+                    | Rejection::CustomerNotFound { .. }
+                    | Rejection::Overflow { .. }
+            )
+        )
     }
 
     /// Carries an event that comes after the confirmation into the order; `None` where it is none that fits.
@@ -360,6 +377,7 @@ impl Order {
                 }
                 self.life = Some(life);
                 self.state = state;
+                self.owe(PaymentKind::Capture, value(&self.lines, lines)?, stamp(by));
             }
             OrderEvent::Delivered { fulfilment, by } => {
                 let at = usize::try_from(*fulfilment).ok()?.checked_sub(1)?;
@@ -397,6 +415,8 @@ impl Order {
                 if state == OrderState::Fulfilled {
                     self.end_holds(at, version);
                 }
+                let due = self.stamp(at, by.as_ref());
+                self.owe(PaymentKind::Void, value(&self.lines, lines)?, due);
             }
             OrderEvent::Consumed if !self.consuming().is_empty() => {
                 self.life.as_mut()?.consuming = Box::default();
@@ -472,7 +492,7 @@ impl Order {
         if !of_lines.all(|(lines, amount)| value(&self.lines, lines) == Some(amount)) {
             return broken("what was captured or given back is not what it cost");
         }
-        if self.held() < Amount::ZERO {
+        if self.outstanding() < Amount::ZERO {
             return broken("more was captured or given back than was held");
         }
         if !life.consuming.is_empty() && (life.fulfilments.is_empty() || !self.releasing.is_empty()) {

@@ -5,12 +5,14 @@ mod command;
 mod deciding;
 mod life;
 mod lines;
+mod paying;
 mod returning;
 
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Amount, Broken, Currency, CustomerId, Decision, OrderId, Quantity, Rejection, Sku, Time, Version,
+    Amount, Broken, Currency, CustomerId, Decision, OrderId, PaymentKind, ProviderName, Quantity, Rejection,
+    Sku, Time, Version,
 };
 
 pub use command::{Effect, OrderCommand, OrderEvent};
@@ -18,12 +20,15 @@ pub use life::OrderLife;
 pub(crate) use life::derived_state;
 use lines::{FEW_LINES, check_lines, reserve_effects};
 pub use lines::{skus, total};
+pub use paying::{PAYMENT_RETRIES_MAX, ProviderPayment};
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OrderState {
     /// Its money is held and its stock is being reserved.
     Pending,
+    /// Its stock is reserved, and its provider is being asked to authorise its payment. Shown as PENDING.
+    Authorizing,
     /// Its money is held and its stock is reserved.
     Confirmed,
     /// Some of it was shipped, and some is still to be.
@@ -34,17 +39,20 @@ pub enum OrderState {
     Cancelled,
     /// Was refused; holds nothing.
     Rejected,
+    /// Its payment was not authorised in time; holds nothing.
+    Expired,
 }
 
 impl fmt::Display for OrderState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Pending => "PENDING",
+            Self::Pending | Self::Authorizing => "PENDING",
             Self::Confirmed => "CONFIRMED",
             Self::PartiallyFulfilled => "PARTIALLY_FULFILLED",
             Self::Fulfilled => "FULFILLED",
             Self::Cancelled => "CANCELLED",
             Self::Rejected => "REJECTED",
+            Self::Expired => "EXPIRED",
         })
     }
 }
@@ -81,6 +89,8 @@ pub struct Order {
     pub releasing: Box<[Sku]>,
     /// What came after it was confirmed; `None` while nothing has, as with nearly all orders.
     pub life: Option<Box<OrderLife>>,
+    /// Who moves its money, and what that came to; `None` where its customer's account does.
+    pub provider: Option<Box<ProviderPayment>>,
     /// How many events made it.
     pub version: Version,
     /// When it was placed.
@@ -102,9 +112,12 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
                 customer,
                 currency,
                 lines,
+                provider,
             },
         ) => {
-            let amount = total(lines)?;
+            let total = total(lines)?;
+            // A customer who pays through somebody else is asked all the same: whether it is there, and what its currency is.
+            let amount = if provider.is_some() { Amount::ZERO } else { total };
             let mut effects = Vec::with_capacity(1 + lines.len());
             effects.push(Effect::HoldCredit {
                 customer: customer.clone(),
@@ -112,7 +125,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             });
             reserve_effects(*currency, lines, &mut effects);
             Ok(Decision {
-                events: vec![placed(customer, *currency, lines)],
+                events: vec![placed(customer, *currency, lines, provider.as_ref())],
                 effects,
             })
         }
@@ -122,6 +135,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
                 customer,
                 currency,
                 lines,
+                provider,
                 rejection,
             },
         ) => {
@@ -131,7 +145,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
                 release: Box::default(),
             };
             Ok(Decision {
-                events: vec![placed(customer, *currency, lines), rejected],
+                events: vec![placed(customer, *currency, lines, provider.as_ref()), rejected],
                 effects: Vec::new(),
             })
         }
@@ -139,6 +153,13 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
         (Some(order), OrderCommand::Cancel { lines, by, expected }) => {
             deciding::cancel(order, lines, by.as_ref(), *expected)
         }
+        (Some(order), OrderCommand::Paid { number, outcome }) => {
+            Ok(paying::answered(order, *number, outcome))
+        }
+        (Some(order), OrderCommand::RetryPayment { number, by, expected }) => {
+            paying::retry(order, *number, by, *expected)
+        }
+        (Some(order), OrderCommand::Expire) => Ok(paying::expire(order)),
         (Some(order), OrderCommand::Released) if !order.releasing.is_empty() => {
             Ok(Decision::event(OrderEvent::Released))
         }
@@ -225,6 +246,9 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
         | (
             None,
             OrderCommand::Settle { .. }
+            | OrderCommand::Paid { .. }
+            | OrderCommand::RetryPayment { .. }
+            | OrderCommand::Expire
             | OrderCommand::Released
             | OrderCommand::Consumed
             | OrderCommand::Restocked
@@ -263,11 +287,17 @@ pub fn open_effects(order: &Order) -> Vec<Effect> {
     }
 }
 
-fn placed(customer: &CustomerId, currency: Currency, lines: &Arc<[Line]>) -> OrderEvent {
+fn placed(
+    customer: &CustomerId,
+    currency: Currency,
+    lines: &Arc<[Line]>,
+    provider: Option<&ProviderName>,
+) -> OrderEvent {
     OrderEvent::Placed {
         customer: customer.clone(),
         currency,
         lines: lines.clone(),
+        provider: provider.cloned(),
     }
 }
 
@@ -283,7 +313,7 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
         // As below, without sorting anything.
         let is_answered = |line: &Line| answers.iter().any(|(sku, _)| *sku == line.sku);
         return match order.lines.iter().all(is_answered) {
-            true => Decision::event(OrderEvent::Confirmed),
+            true => Decision::event(order.all_reserved()),
             false => Decision::nothing(),
         };
     }
@@ -297,7 +327,7 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
     let Some(refusal) = refusal else {
         // Nothing is confirmed that an item has not agreed to.
         return match skus.iter().all(|sku| answer_of(sku).is_some()) {
-            true => Decision::event(OrderEvent::Confirmed),
+            true => Decision::event(order.all_reserved()),
             false => Decision::nothing(),
         };
     };
@@ -312,7 +342,7 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
         }],
         effects: vec![Effect::ReleaseCredit {
             customer: order.customer.clone(),
-            amount: order.total,
+            amount: order.held(),
         }],
     }
 }
@@ -334,6 +364,7 @@ impl Order {
             customer,
             currency,
             lines,
+            provider,
         } = event
         else {
             return Err(Broken::new(id, "its first event is not Placed"));
@@ -349,6 +380,7 @@ impl Order {
             rejection: None,
             releasing: Box::default(),
             life: None,
+            provider: provider.clone().map(|name| Box::new(ProviderPayment::new(name))),
             version: Version(1),
             created: at,
             updated: at,
@@ -361,19 +393,32 @@ impl Order {
     /// [`Broken`] where the event does not fit; the order is as it was.
     pub fn evolve(&mut self, event: &OrderEvent, at: Time) -> Result<(), Broken> {
         match (self.state, event) {
-            (OrderState::Pending, OrderEvent::Confirmed) => self.state = OrderState::Confirmed,
-            (OrderState::Pending, OrderEvent::Rejected { rejection, release }) => {
+            (OrderState::Pending, OrderEvent::Confirmed) if !self.needs_authorization() => {
+                self.state = OrderState::Confirmed;
+            }
+            (OrderState::Pending, OrderEvent::Reserved) if self.needs_authorization() => self.be_reserved(),
+            (OrderState::Pending | OrderState::Authorizing, OrderEvent::Rejected { rejection, release }) => {
+                if self.state == OrderState::Authorizing {
+                    self.be_declined(rejection, at).ok_or_else(|| {
+                        Broken::new(self.id, "it was refused though it has all that it needs")
+                    })?;
+                }
                 self.state = OrderState::Rejected;
                 self.rejection = Some(rejection.clone());
                 self.releasing = release.clone();
             }
+            (OrderState::Authorizing, OrderEvent::Cancelled | OrderEvent::Expired) => {
+                self.be_called_off(*event == OrderEvent::Expired, at);
+            }
             (OrderState::Confirmed, OrderEvent::Cancelled) if self.is_settled() => {
+                let outstanding = self.outstanding();
                 let open = self.open_quantities();
                 let left = self.lines.iter().zip(open).filter(|(_, open)| open.0 > 0);
                 let left: Vec<Line> = left.map(|(line, _)| line.clone()).collect();
                 self.state = OrderState::Cancelled;
                 self.releasing = skus(&left).into();
                 self.end_holds(at, self.version.next());
+                self.owe(PaymentKind::Void, outstanding, self.stamp(at, None));
             }
             (_, OrderEvent::Released) if self.state != OrderState::Pending && !self.releasing.is_empty() => {
                 self.releasing = Box::default();
@@ -381,18 +426,19 @@ impl Order {
             _ => self
                 .evolve_life(event, at)
                 .or_else(|| self.evolve_return(event, at))
+                .or_else(|| self.evolve_payment(event, at))
                 .ok_or_else(|| Broken::new(self.id, "an event does not fit its state"))?,
         }
         self.version = self.version.next();
         // A confirmation only records what the reservations have made true already, so that it tells the same whenever it
         // is recorded: see `confirmed`.
-        if *event != OrderEvent::Confirmed {
+        if !matches!(event, OrderEvent::Confirmed | OrderEvent::Reserved) {
             self.updated = at;
         }
         Ok(())
     }
 
-    /// The order as its confirmation will make it, which is what it is from the moment at which it and all of its
+    /// The order as its confirmation (or, where a provider is to authorise its payment, what says that its stock is reserved) will make it, which is what it is from the moment at which it and all of its
     /// reservations are committed: nothing can refuse it any more, and whoever decides for it next can only record that.
     /// (The *parallel commit* of CockroachDB: a transaction whose record and whose writes are all there is committed,
     /// before the record says so.) An order that is not pending stays as it is.
@@ -400,7 +446,10 @@ impl Order {
     pub fn confirmed(&self) -> Self {
         let mut confirmed = self.clone();
         if self.state == OrderState::Pending {
-            confirmed.state = OrderState::Confirmed;
+            match self.needs_authorization() {
+                true => confirmed.be_reserved(),
+                false => confirmed.state = OrderState::Confirmed,
+            }
             confirmed.version = self.version.next();
         }
         confirmed
@@ -416,7 +465,7 @@ impl Order {
     /// Whether the order wants an item to hold a reservation for it.
     pub fn wants(&self, sku: &Sku) -> bool {
         match self.state {
-            OrderState::Pending | OrderState::Confirmed if self.life.is_none() => {
+            OrderState::Pending | OrderState::Authorizing | OrderState::Confirmed if self.life.is_none() => {
                 self.lines.iter().any(|line| line.sku == *sku)
             }
             _ => self.open_of(sku).0 > 0,
@@ -435,12 +484,13 @@ impl Order {
         if total(&self.lines) != Ok(self.total) {
             return broken("its total is not the sum of its lines");
         }
-        if self.rejection.is_some() != (self.state == OrderState::Rejected) {
+        let is_refused = matches!(self.state, OrderState::Rejected | OrderState::Expired);
+        if self.rejection.is_some() != is_refused {
             return broken("it has a rejection and is not rejected, or the other way round");
         }
         let gives_back = match self.state {
-            OrderState::Pending => false,
-            OrderState::Cancelled | OrderState::Rejected => true,
+            OrderState::Pending | OrderState::Authorizing => false,
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => true,
             _ => !self.cancellations().is_empty(),
         };
         if !self.releasing.is_empty() && !gives_back {
@@ -456,6 +506,7 @@ impl Order {
         if self.version.0 == 0 {
             return broken("its version is 0");
         }
+        self.validate_payment()?;
         self.validate_life()
     }
 }

@@ -7,8 +7,8 @@ use super::{
     life::{are_within, skus_of},
 };
 use crate::{
-    Amount, Broken, Decision, LineQuantity, Quantity, RETURNS_MAX, Refund, Rejection, Return, ReturnState,
-    ReturnStep, Sku, Stamp, Time, Version, access::Username,
+    Amount, Broken, Decision, LineQuantity, PaymentKind, Quantity, RETURNS_MAX, Refund, Rejection, Return,
+    ReturnState, ReturnStep, Sku, Stamp, Time, Version, access::Username,
 };
 
 pub(super) fn request(
@@ -22,7 +22,7 @@ pub(super) fn request(
     let returnable = order.returnable_quantities();
     if returnable.iter().all(|quantity| quantity.0 <= 0) {
         return match order.state {
-            OrderState::Pending => Err(Rejection::OrderPending),
+            OrderState::Pending | OrderState::Authorizing => Err(Rejection::OrderPending),
             state => Err(Rejection::NotReturnable { state }),
         };
     }
@@ -102,7 +102,7 @@ pub(super) fn refund(
         }],
         effects: vec![Effect::RefundCredit {
             customer: order.customer.clone(),
-            amount,
+            amount: order.on_account(amount),
         }],
     })
 }
@@ -153,7 +153,7 @@ impl Order {
 
     /// What can still be given back of what was captured.
     pub fn refundable(&self) -> Amount {
-        Amount(self.captured().0.saturating_sub(self.refunded().0))
+        Amount(self.really_captured().0.saturating_sub(self.refunded().0))
     }
 
     /// How much of each line is in a return that was neither declined nor closed without having arrived.
@@ -234,6 +234,7 @@ impl Order {
                     note: note.clone(),
                     refunded: stamp(by),
                 });
+                self.owe(PaymentKind::Refund, *amount, stamp(by));
             }
             _ => return None,
         }

@@ -358,6 +358,7 @@ once of each return, which whoever tells it has to see to.
 
 fn payment_name(state: PaymentState) -> &'static str {
     match state {
+        PaymentState::Required => "REQUIRED",
         PaymentState::Authorized => "AUTHORIZED",
         PaymentState::PartiallyCaptured => "PARTIALLY_CAPTURED",
         PaymentState::Captured => "CAPTURED",

@@ -55,6 +55,7 @@ fn placed(lines: Vec<Line>) -> OrderEvent {
         customer: ada(),
         currency: "EUR".parse().unwrap(),
         lines: lines.into(),
+        provider: None,
     }
 }
 
@@ -226,6 +227,7 @@ fn totals_that_overflow_are_refused() {
         customer: ada(),
         currency: "EUR".parse().unwrap(),
         lines: Arc::new([line("nut", 2, i64::MAX)]),
+        provider: None,
     };
     assert_eq!(
         order::decide(None, &place),

@@ -20,6 +20,7 @@ fn pending() -> Order {
             quantity: Quantity(1),
             unit_price: Amount(1),
         }]),
+        provider: None,
     };
     Order::create(OrderId(1), &placed, Time(1)).unwrap()
 }

@@ -85,10 +85,10 @@ impl Model {
         let order = self.orders.get_mut(&id).unwrap();
         order.check_etag(expected)?;
         match order.state {
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected => {
+            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => {
                 return Err(Rejection::NotShippable { state: order.state });
             }
-            OrderState::Pending => return Err(Rejection::OrderPending),
+            OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
             _ if order.is_busy() => return Err(Rejection::OrderPending),
             OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
         }

@@ -497,10 +497,10 @@ impl Model {
         order.check_etag(expected)?;
         match order.state {
             OrderState::Cancelled if lines.is_empty() => return Ok(false),
-            OrderState::Cancelled | OrderState::Rejected | OrderState::Fulfilled => {
+            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired | OrderState::Fulfilled => {
                 return Err(Rejection::NotCancellable { state: order.state });
             }
-            OrderState::Pending => return Err(Rejection::OrderPending),
+            OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
             _ if order.is_busy() => return Err(Rejection::OrderPending),
             OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
         }

@@ -293,6 +293,7 @@ impl Ask {
                 customer,
                 currency,
                 lines: lines().into(),
+                provider: None,
             },
             Self::Refuse => OrderCommand::Refuse {
                 customer,
@@ -302,6 +303,7 @@ impl Ask {
                     needed: Amount(18),
                     available: Amount(17),
                 },
+                provider: None,
             },
             Self::SettleAgreed => OrderCommand::Settle {
                 answers: vec![(bolt, Ok(())), (nut, Ok(()))],

@@ -12,6 +12,7 @@ pub fn confirmed(lines: Vec<Line>) -> Order {
         customer: CustomerId::new("ada").unwrap(),
         currency: "EUR".parse().unwrap(),
         lines: lines.into(),
+        provider: None,
     };
     let mut order = Order::create(OrderId(1), &placed, Time(1)).unwrap();
     order.evolve(&OrderEvent::Confirmed, Time(2)).unwrap();

@@ -80,6 +80,7 @@ impl Run {
                     customer: customer.clone(),
                     currency,
                     lines: lines.into(),
+                    provider: None,
                 };
                 let (events, effects) = self.world.ask_order(id, &place)?;
                 assert_eq!(events, 1);
@@ -98,6 +99,7 @@ impl Run {
                     currency,
                     lines: lines.into(),
                     rejection: rejection.clone(),
+                    provider: None,
                 };
                 assert_eq!(self.world.ask_order(id, &refuse)?, (2, Vec::new()));
                 Err(rejection)
@@ -116,11 +118,13 @@ impl Run {
                 currency,
                 lines,
                 rejection: Rejection::Overflow { line: None },
+                provider: None,
             },
             false => OrderCommand::Place {
                 customer,
                 currency,
                 lines,
+                provider: None,
             },
         };
         assert_eq!(self.world.ask_order(id, &command), Ok((0, Vec::new())));
