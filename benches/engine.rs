@@ -69,6 +69,7 @@ impl Sample {
             customer: self.customer.id.clone(),
             currency: self.currency,
             lines: self.lines.clone(),
+            provider: None,
         }
     }
 

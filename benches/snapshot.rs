@@ -195,6 +195,7 @@ impl State {
             customer: customer(who),
             currency: "EUR".parse().unwrap(),
             lines: (0..LINES).map(line).collect(),
+            provider: None,
         };
         let held = CustomerEvent::Held {
             order: id,

@@ -24,7 +24,7 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE};
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_PROVIDERS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
@@ -36,10 +36,11 @@ use crate::{
     id_map::IdSet,
     order_index::OrderIndex,
     order_table::OrderTable,
+    payments::Awaited,
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_life, life_bytes},
+    weight::{bytes_of_life, bytes_of_payment, life_bytes, payment_bytes},
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -67,6 +68,10 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
+    /// And of what providers are to do for orders, and have done.
+    payment_bytes: AtomicU64,
+    /// Who waits for what becomes of payments.
+    pub(crate) payments: Awaited,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -128,6 +133,8 @@ impl Committed {
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
+            payment_bytes: AtomicU64::new(0),
+            payments: Awaited::default(),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -256,6 +263,8 @@ impl Committed {
         self.fences.clear();
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
+        self.payment_bytes.store(0, Ordering::Relaxed);
+        self.payments.tell_all();
         self.set_last_time(Time(0));
     }
 
@@ -348,8 +357,9 @@ impl Committed {
 
     fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {
         self.keep_order(id);
+        let mut is_paying = false;
         let changed = self.orders.change(id, |order| {
-            if order.state == OrderState::Confirmed && order.version == Version(2) {
+            if is_as_confirmed(order) {
                 self.first_settled
                     .insert(at, order.clone(), Some(self.applied_next()));
             }
@@ -363,8 +373,17 @@ impl Committed {
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
+            if changed.provider.is_some() {
+                self.payment_bytes
+                    .fetch_add(payment_bytes(fact), Ordering::Relaxed);
+                is_paying = true;
+            }
             Ok(())
         });
+        if is_paying {
+            // Whoever waits for it looks at what it is now.
+            self.payments.tell(id);
+        }
         changed.unwrap_or_else(|| {
             let order = Order::create(id, fact, at)?;
             self.effects.order(&order, true);
@@ -376,6 +395,10 @@ impl Committed {
         check(|| order.validate())?;
         if let Some(life) = &order.life {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
+        }
+        if let Some(provider) = &order.provider {
+            let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
+            self.payment_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         let id = order.id;
         self.order_index.write().insert(&order);
@@ -494,7 +517,7 @@ impl Committed {
     pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
         self.first_settled.get(id).or_else(|| {
             let order = self.orders.get(id);
-            order.filter(|order| order.is_settled())
+            order.filter(|order| order.is_settled() && order.state != OrderState::Authorizing)
         })
     }
 
@@ -524,16 +547,25 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        bytes as u64 + self.life_bytes.load(Ordering::Relaxed)
+        bytes as u64 + self.life_bytes.load(Ordering::Relaxed) + self.payment_bytes.load(Ordering::Relaxed)
     }
 
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
-        match self.life_bytes.load(Ordering::Relaxed) {
-            0 => FORMAT_WITHOUT_LIFE,
-            _ => FORMAT,
+        let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
+        match (is_there(&self.payment_bytes), is_there(&self.life_bytes)) {
+            (true, _) => FORMAT,
+            (false, true) => FORMAT_WITHOUT_PROVIDERS,
+            (false, false) => FORMAT_WITHOUT_LIFE,
         }
     }
+}
+
+/// Whether an order is as it was when it was confirmed, and nothing came since.
+fn is_as_confirmed(order: &Order) -> bool {
+    // Placed, and reserved where a provider was to authorise its payment.
+    let version = if order.needs_authorization() { 3 } else { 2 };
+    order.state == OrderState::Confirmed && order.version == Version(version)
 }
 
 fn emptied<K: Eq + std::hash::Hash, V>(map: &Map<K, V>) {

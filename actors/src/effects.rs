@@ -9,7 +9,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use docket_engine::{Customer, Item, LineQuantity, Order, OrderLife, OrderState, ReturnStep, Stamp};
+use docket_engine::{
+    Customer, Item, LineQuantity, Order, OrderLife, OrderState, PaymentOutcome, ProviderPayment, ReturnStep,
+    Stamp,
+};
 
 /// 2⁶⁴ divided by the golden ratio, made odd.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -40,6 +43,8 @@ impl Effects {
                 OrderState::Rejected => 3,
                 OrderState::PartiallyFulfilled => 4,
                 OrderState::Fulfilled => 5,
+                OrderState::Authorizing => 6,
+                OrderState::Expired => 7,
             })
             .number(order.total.0 as u64)
             .number(order.created.0 as u64)
@@ -62,6 +67,9 @@ impl Effects {
         }
         if let Some(life) = &order.life {
             hash.life(life);
+        }
+        if let Some(provider) = &order.provider {
+            hash.provider(provider);
         }
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
@@ -163,6 +171,27 @@ impl Hash {
         }
         for (number, sku) in &life.restocking {
             self.number((*number).into()).text(sku.as_str());
+        }
+    }
+
+    /// What a provider is to do for an order, and has done.
+    fn provider(&mut self, provider: &ProviderPayment) {
+        self.text(provider.name.as_str());
+        for step in &provider.steps {
+            self.number(step.kind.number().into())
+                .number(step.amount.0 as u64)
+                .number(step.group.into())
+                .stamp(&step.due);
+            if let Some((outcome, stamp)) = &step.outcome {
+                let (number, text) = match outcome {
+                    PaymentOutcome::Done { reference } => (1, reference),
+                    PaymentOutcome::Declined { reason } => (2, reason),
+                };
+                self.number(number).text(text).stamp(stamp);
+            }
+            if let Some(retried) = &step.retried {
+                self.stamp(retried);
+            }
         }
     }
 

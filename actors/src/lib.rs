@@ -30,6 +30,7 @@ mod listing;
 mod machine;
 mod order_index;
 mod order_table;
+mod payments;
 mod peers;
 mod proposer;
 mod remembered;
@@ -60,6 +61,7 @@ pub use docket_cluster::{
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
+pub use payments::PaymentOptions;
 pub use peers::{
     ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, PeerAnswer, Place,
     TellStatus,

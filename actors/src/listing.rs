@@ -196,6 +196,7 @@ mod tests {
                 quantity: Quantity(1),
                 unit_price: Amount(1),
             }]),
+            provider: None,
         };
         let events = [placed, then].into_iter().zip(1..).map(|(event, version)| Event {
             version: Version(version),

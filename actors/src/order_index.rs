@@ -1,8 +1,9 @@
 //! A shard's orders by their state, each in one set of ids, so that no list of any state walks over orders of another.
 //!
 //! ```text
-//!   pending ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected     every order is in exactly one
-//!             └─────────────────────────── releasing ─────────────────────────────┘     of these, the ones that still give stock back
+//!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired    every order is in exactly one
+//!             │             └─────────────────────── releasing ───────────────────────────────────────────┘    of these, the ones that still give stock back
+//!             └────────────────────────────── paying ───────────────────────────────────────────────────┘    of whose payment a step is open
 //! ```
 //!
 //! That is 16 bytes an order, and little more.
@@ -11,13 +12,15 @@ use docket_engine::{Order, OrderId, OrderState};
 
 use crate::id_map::IdSet;
 
-const STATES: [OrderState; 6] = [
+const STATES: [OrderState; 8] = [
     OrderState::Pending,
+    OrderState::Authorizing,
     OrderState::Confirmed,
     OrderState::PartiallyFulfilled,
     OrderState::Fulfilled,
     OrderState::Cancelled,
     OrderState::Rejected,
+    OrderState::Expired,
 ];
 
 /// The ids of a shard's orders, by state.
@@ -26,6 +29,8 @@ pub(crate) struct OrderIndex {
     by_state: [IdSet; STATES.len()],
     /// Not pending, and not settled: what they release, or have shipped, is still to be asked of items.
     releasing: IdSet,
+    /// Their provider is to be asked something.
+    paying: IdSet,
 }
 
 impl OrderIndex {
@@ -34,6 +39,9 @@ impl OrderIndex {
         self.by_state[order.state as usize].insert(order.id, ());
         if is_releasing(order) {
             self.releasing.insert(order.id, ());
+        }
+        if is_paying(order) {
+            self.paying.insert(order.id, ());
         }
     }
 
@@ -47,6 +55,11 @@ impl OrderIndex {
             self.releasing.insert(order.id, ());
         } else {
             self.releasing.remove(order.id);
+        }
+        if is_paying(order) {
+            self.paying.insert(order.id, ());
+        } else if order.provider.is_some() {
+            self.paying.remove(order.id);
         }
     }
 
@@ -99,12 +112,28 @@ impl OrderIndex {
         self.by_state[OrderState::Pending as usize].len() + self.releasing.len()
     }
 
+    /// Orders whose provider is to be asked something, oldest first.
+    pub(crate) fn paying(&self) -> impl Iterator<Item = OrderId> {
+        self.paying.iter().map(|(id, ())| id)
+    }
+
+    /// Whether an order is one of those.
+    pub(crate) fn is_paying(&self, id: OrderId) -> bool {
+        self.paying.contains(id)
+    }
+
+    /// How many those are.
+    pub(crate) fn paying_len(&self) -> usize {
+        self.paying.len()
+    }
+
     /// Whether an order is exactly where it belongs.
     pub(crate) fn agrees_on(&self, order: &Order) -> bool {
         STATES
             .into_iter()
             .all(|state| self.by_state[state as usize].contains(order.id) == (state == order.state))
             && self.releasing.contains(order.id) == is_releasing(order)
+            && self.paying.contains(order.id) == is_paying(order)
     }
 
     fn sets(&self, states: &[OrderState]) -> impl Iterator<Item = &IdSet> {
@@ -114,6 +143,10 @@ impl OrderIndex {
             .filter(wanted)
             .map(|state| &self.by_state[state as usize])
     }
+}
+
+fn is_paying(order: &Order) -> bool {
+    order.provider.is_some() && order.next_payment().is_some()
 }
 
 fn is_releasing(order: &Order) -> bool {

@@ -96,6 +96,7 @@ mod tests {
                 quantity: Quantity(1),
                 unit_price: docket_engine::Amount(1),
             }]),
+            provider: None,
         };
         Arc::new(Order::create(OrderId(id), &placed, Time(id as i64)).unwrap())
     }

@@ -123,6 +123,9 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
+    let led = inner.router.shards.iter().filter(|shard| shard.is_leading());
+    let due = led.map(|shard| shard.committed().order_index.read().paying_len());
+    metrics::gauge!("docket_payments_due").set(due.sum::<usize>() as f64);
     metrics::gauge!("docket_calls_in_flight").set(entities.calls as f64);
     metrics::gauge!("docket_process_resident_memory_bytes").set(memory_bytes() as f64);
     count(inner, Shard::orders);
@@ -214,6 +217,21 @@ pub fn describe_metrics() {
         "docket_shard_batch_records",
         Unit::Count,
         "Decisions gathered into one log entry."
+    );
+    describe_gauge!(
+        "docket_payments_due",
+        Unit::Count,
+        "Orders of shards led here whose payment provider is to be asked something."
+    );
+    describe_counter!(
+        "docket_payments_total",
+        Unit::Count,
+        "Questions to payment providers, by provider and outcome."
+    );
+    describe_histogram!(
+        "docket_payment_seconds",
+        Unit::Seconds,
+        "How long payment providers took to settle a question, by provider."
     );
     describe_counter!(
         "docket_orders_settled_total",

@@ -38,6 +38,7 @@ pub(crate) async fn shop(options: Options) -> (Docket, PlaceOrder) {
         customer,
         currency,
         lines: [line].into(),
+        provider: None,
     };
     (docket, place)
 }

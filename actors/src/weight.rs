@@ -1,7 +1,7 @@
 //! What orders weigh in answers: one with all that may have come after its confirmation is some thousand times as large as most, so answers of
 //! many orders are bounded in bytes, too.
 
-use docket_engine::{Order, OrderEvent, OrderLife};
+use docket_engine::{Order, OrderEvent, OrderLife, PaymentOutcome, PaymentStep};
 
 /// An answer of several orders ends with the one that passes this. Clients of gRPC take 4 MiB by default.
 pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
@@ -9,8 +9,13 @@ pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
 /// Roughly the bytes of an order as clients and other nodes are shown it; rather more than less.
 pub(crate) fn weight(order: &Order) -> usize {
     let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
+    let life = life + bytes_of_payment(order.payment_steps());
     200 + 120 * order.lines.len() + 2 * life as usize
 }
+
+/// Roughly the bytes of a step of a payment, and of the answer to it without its text.
+const STEP_BYTES: u64 = 40;
+const ANSWER_BYTES: u64 = 20;
 
 /// Roughly the bytes of a hold, and of its end.
 fn hold_bytes(note: &str) -> u64 {
@@ -41,6 +46,36 @@ pub(crate) fn bytes_of_life(life: &OrderLife) -> u64 {
         .chain(returns)
         .chain(refunds)
         .sum()
+}
+
+/// Roughly the bytes of what a provider is to do, and has done, in a snapshot.
+pub(crate) fn bytes_of_payment(steps: &[PaymentStep]) -> u64 {
+    let text = |step: &PaymentStep| match &step.outcome {
+        None => 0,
+        Some((PaymentOutcome::Done { reference: text } | PaymentOutcome::Declined { reason: text }, _)) => {
+            ANSWER_BYTES + text.len() as u64
+        }
+    };
+    steps.iter().map(|step| STEP_BYTES + text(step)).sum()
+}
+
+/// Roughly the bytes of what an event adds to what a provider is to do, and has done. The steps of shipments, cancellations and refunds are counted where
+/// they are answered.
+pub(crate) fn payment_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::Reserved | OrderEvent::Expired | OrderEvent::PaymentRetried { .. } => STEP_BYTES,
+        OrderEvent::Authorized { reference } => ANSWER_BYTES + reference.len() as u64,
+        OrderEvent::PaymentAnswered { outcome, .. } => {
+            let (PaymentOutcome::Done { reference: text } | PaymentOutcome::Declined { reason: text }) =
+                outcome;
+            STEP_BYTES + ANSWER_BYTES + text.len() as u64
+        }
+        OrderEvent::Placed {
+            provider: Some(provider),
+            ..
+        } => provider.as_str().len() as u64,
+        _ => 0,
+    }
 }
 
 /// Roughly the bytes of what an event adds to what came after an order was confirmed.

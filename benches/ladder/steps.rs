@@ -8,8 +8,8 @@ use docket_proto::v1::{
     CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
     GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
     PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
-    order_service_server::OrderService, place_orders_response,
+    RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
+    WatchOrdersResponse, order_service_server::OrderService, place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -232,6 +232,10 @@ impl OrderService for Service {
     }
 
     async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn retry_payment(&self, _: Request<RetryPaymentRequest>) -> Result<Response<Order>, Status> {
         other()
     }
 

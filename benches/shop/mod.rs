@@ -90,6 +90,7 @@ impl Shop {
             customer: self.customers[basket.customer as usize].clone(),
             currency: self.currency,
             lines: basket.lines.iter().map(line).collect(),
+            provider: None,
         };
         let call = Call {
             request_id: Some(self.workload.request_id(n)),

@@ -57,6 +57,8 @@ methods! {
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     REFUND_ORDER: "OrderService/RefundOrder", RefundOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    RETRY_PAYMENT: "OrderService/RetryPayment", RetryPaymentRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     SHIP_ORDER: "OrderService/ShipOrder", ShipOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     DELIVER_FULFILMENT: "OrderService/DeliverFulfilment", DeliverFulfilmentRequest => Order,

@@ -278,6 +278,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
             Code::NotFound
         }
         R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
+        R::ProviderNotFound { .. } => Code::InvalidArgument,
         R::StaleEtag => Code::Aborted,
         // The lines alone are too much, whatever there is.
         R::Overflow { line: Some(_) } | R::LineNotFound { .. } => Code::InvalidArgument,
@@ -304,6 +305,11 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::ReturnNotOpen { .. }
         | R::TooManyReturns
         | R::RefundTooLarge { .. }
+        | R::PaymentDeclined { .. }
+        | R::PaymentExpired
+        | R::PaymentStepNotFound { .. }
+        | R::PaymentNotDeclined { .. }
+        | R::TooManyPayments
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         R::ItemFailed { .. } => Code::Internal,

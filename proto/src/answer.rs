@@ -103,7 +103,7 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
         let hold = hold_to_proto(hold);
         wire::nested(out, 11, |out| hold.encode_raw(out));
     }
-    let payment = payment_to_proto(&order.payment());
+    let payment = payment_to_proto(order);
     wire::nested(out, 12, |out| payment.encode_raw(out));
     for fulfilment in fulfilments_to_proto(order) {
         wire::nested(out, 13, |out| fulfilment.encode_raw(out));

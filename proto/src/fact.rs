@@ -1,8 +1,11 @@
 //! [`Fact`]s in the journal's bytes: the `fact` of `docket.journal.v1.Event`, whose field number says which it is.
 
 mod life;
+mod payment;
 
-use docket_engine::{Amount, CustomerEvent, CustomerId, Fact, ItemEvent, OrderEvent, OrderId, Quantity, Sku};
+use docket_engine::{
+    Amount, CustomerEvent, CustomerId, Fact, ItemEvent, OrderEvent, OrderId, ProviderName, Quantity, Sku,
+};
 
 use crate::{
     parts::{self, Intern, required},
@@ -40,6 +43,11 @@ const ORDER_RESTOCKED: u32 = 28;
 const ORDER_REFUNDED: u32 = 29;
 const CREDIT_REFUNDED: u32 = 30;
 const STOCK_RESTOCKED: u32 = 31;
+const ORDER_RESERVED: u32 = 32;
+const ORDER_AUTHORIZED: u32 = 33;
+const ORDER_EXPIRED: u32 = 34;
+const ORDER_PAYMENT_ANSWERED: u32 = 35;
+const ORDER_PAYMENT_RETRIED: u32 = 36;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -107,6 +115,11 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_RETURN_MOVED => life::order_return_moved(field),
         ORDER_RESTOCKED => only_order("OrderRestocked", field, OrderEvent::Restocked),
         ORDER_REFUNDED => life::order_refunded(field),
+        ORDER_RESERVED => only_order("OrderReserved", field, OrderEvent::Reserved),
+        ORDER_AUTHORIZED => payment::order_authorized(field),
+        ORDER_EXPIRED => only_order("OrderExpired", field, OrderEvent::Expired),
+        ORDER_PAYMENT_ANSWERED => payment::order_payment_answered(field),
+        ORDER_PAYMENT_RETRIED => payment::order_payment_retried(field),
         CREDIT_REFUNDED => {
             let (id, order, amount) = for_order("CreditRefunded", field)?;
             let event = CustomerEvent::Refunded {
@@ -166,6 +179,11 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::ReturnMoved { .. } => ORDER_RETURN_MOVED,
         OrderEvent::Restocked => ORDER_RESTOCKED,
         OrderEvent::Refunded { .. } => ORDER_REFUNDED,
+        OrderEvent::Reserved => ORDER_RESERVED,
+        OrderEvent::Authorized { .. } => ORDER_AUTHORIZED,
+        OrderEvent::Expired => ORDER_EXPIRED,
+        OrderEvent::PaymentAnswered { .. } => ORDER_PAYMENT_ANSWERED,
+        OrderEvent::PaymentRetried { .. } => ORDER_PAYMENT_RETRIED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -174,12 +192,14 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 customer,
                 currency,
                 lines,
+                provider,
             } => {
                 wire::text(out, 2, customer.as_str());
                 wire::text(out, 3, currency.as_str());
                 for line in lines.iter() {
                     parts::put_line(out, 4, line);
                 }
+                wire::text(out, 5, provider.as_ref().map_or("", ProviderName::as_str));
             }
             OrderEvent::Rejected { rejection, release } => {
                 refusal::put(out, 2, rejection);
@@ -187,7 +207,10 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                     wire::element(out, 3, sku.as_str());
                 }
             }
-            _ => life::put(out, event),
+            _ => {
+                life::put(out, event);
+                payment::put(out, event);
+            }
         }
     });
 }
@@ -279,7 +302,7 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
 fn order_placed(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
     const MESSAGE: &str = "OrderPlaced";
     let (mut id, mut customer, mut currency) = (None, "", "");
-    let mut lines = Vec::with_capacity(4);
+    let (mut lines, mut provider) = (Vec::with_capacity(4), None);
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -287,6 +310,7 @@ fn order_placed(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError>
             2 => customer = field.text()?,
             3 => currency = field.text()?,
             4 => lines.push(parts::line(field, ids)?),
+            5 => provider = Some(parts::provider(field)?),
             _ => return Err(field.unknown()),
         }
     }
@@ -294,6 +318,7 @@ fn order_placed(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError>
         customer: parts::customer_id(MESSAGE, customer, ids)?,
         currency: parts::currency(MESSAGE, currency)?,
         lines: lines.into(),
+        provider,
     };
     Ok(Fact::Order(required(MESSAGE, 1, id)?, event))
 }

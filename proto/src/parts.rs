@@ -1,8 +1,8 @@
 //! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, Quantity,
-    Request, ReturnState, ReturnStep, Sku, Time, access::Username,
+    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState,
+    PaymentOutcome, ProviderName, Quantity, Request, ReturnState, ReturnStep, Sku, Time, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -180,6 +180,48 @@ pub(crate) fn return_step(field: Field<'_>) -> Result<ReturnStep, DecodeError> {
     })
 }
 
+/// Who moves an order's money.
+pub(crate) fn provider(field: Field<'_>) -> Result<ProviderName, DecodeError> {
+    ProviderName::new(field.text()?).map_err(|_| field.error(Problem::Provider(field.number)))
+}
+
+pub(crate) fn put_payment_outcome(out: &mut Vec<u8>, field: u32, outcome: &PaymentOutcome) {
+    wire::nested(out, field, |out| match outcome {
+        PaymentOutcome::Done { reference } => {
+            wire::number(out, 1, 1);
+            wire::text(out, 2, reference);
+        }
+        PaymentOutcome::Declined { reason } => {
+            wire::number(out, 1, 2);
+            wire::text(out, 2, reason);
+        }
+    });
+}
+
+/// What a provider said for good.
+pub(crate) fn payment_outcome(field: Field<'_>) -> Result<PaymentOutcome, DecodeError> {
+    const MESSAGE: &str = "PaymentOutcome";
+    let (mut kind, mut text) = (0, "");
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => kind = field.number()?,
+            2 => text = field.text()?,
+            _ => return Err(field.unknown()),
+        }
+    }
+    match kind {
+        1 => Ok(PaymentOutcome::Done {
+            reference: text.into(),
+        }),
+        2 => Ok(PaymentOutcome::Declined { reason: text.into() }),
+        value => Err(DecodeError {
+            message: MESSAGE,
+            problem: Problem::Value { field: 1, value },
+        }),
+    }
+}
+
 pub(crate) fn put_request(out: &mut Vec<u8>, field: u32, request: &Request) {
     wire::nested(out, field, |out| {
         wire::fixed(out, 1, (request.key >> 64) as u64);
@@ -212,6 +254,8 @@ pub(crate) fn state_number(state: OrderState) -> u32 {
         OrderState::Rejected => 4,
         OrderState::PartiallyFulfilled => 5,
         OrderState::Fulfilled => 6,
+        OrderState::Authorizing => 7,
+        OrderState::Expired => 8,
     }
 }
 
@@ -223,6 +267,8 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
         4 => OrderState::Rejected,
         5 => OrderState::PartiallyFulfilled,
         6 => OrderState::Fulfilled,
+        7 => OrderState::Authorizing,
+        8 => OrderState::Expired,
         _ => return None,
     })
 }

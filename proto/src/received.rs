@@ -19,6 +19,7 @@ pub struct ReceivedOrder {
     request_id: Text,
     customer: Text,
     currency_code: Text,
+    payment_method: Text,
     lines: Vec<ReceivedLine>,
     bytes: usize,
 }
@@ -82,6 +83,7 @@ impl ReceivedOrder {
                     let line = order.line(&field)?;
                     order.lines.push(line);
                 }
+                5 => order.payment_method = order.text(&field)?,
                 _ => return None,
             }
         }
@@ -124,6 +126,7 @@ impl ReceivedOrder {
         let request_id = keep(&message.request_id);
         let customer = keep(&message.customer);
         let currency_code = keep(&message.currency_code);
+        let payment_method = keep(&message.payment_method);
         let line = |line: &v1::OrderLine| ReceivedLine {
             item: keep(&line.item),
             quantity: line.quantity,
@@ -135,6 +138,7 @@ impl ReceivedOrder {
             request_id,
             customer,
             currency_code,
+            payment_method,
             lines,
             ..order
         }
@@ -168,6 +172,11 @@ impl ReceivedOrder {
         self.at(self.currency_code)
     }
 
+    /// Who moves the money.
+    pub fn payment_method(&self) -> &str {
+        self.at(self.payment_method)
+    }
+
     /// What is ordered.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = LineView<'_>> {
         self.lines.iter().map(|line| LineView {
@@ -196,6 +205,7 @@ impl ReceivedOrder {
                 wire::signed(out, 4, line.amount);
             });
         }
+        wire::text(out, 5, self.payment_method());
     }
 
     fn at(&self, text: Text) -> &str {

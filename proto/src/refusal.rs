@@ -37,10 +37,16 @@
 //! | 31 | ReturnNotOpen | | | number | state | | |
 //! | 32 | TooManyReturns | | | | | | |
 //! | 33 | RefundTooLarge | | | wanted | refundable | | |
+//! | 34 | PaymentDeclined | | | | | | reason |
+//! | 35 | PaymentExpired | | | | | | |
+//! | 36 | ProviderNotFound | | provider | | | | |
+//! | 37 | PaymentStepNotFound | | | | number | | |
+//! | 38 | PaymentNotDeclined | | | | number | | |
+//! | 39 | TooManyPayments | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
-use docket_engine::{Amount, HoldReason, OrderId, Quantity, Rejection, ReturnState};
+use docket_engine::{Amount, HoldReason, OrderId, ProviderName, Quantity, Rejection, ReturnState};
 
 use crate::{
     parts::{self, Intern},
@@ -314,6 +320,28 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             found: refundable.0,
             ..none
         },
+        Rejection::PaymentDeclined { reason } => Parts {
+            kind: 34,
+            wanted_text: reason,
+            ..none
+        },
+        Rejection::PaymentExpired => Parts { kind: 35, ..none },
+        Rejection::ProviderNotFound { provider } => Parts {
+            kind: 36,
+            subject: provider.as_str(),
+            ..none
+        },
+        Rejection::PaymentStepNotFound { number } => Parts {
+            kind: 37,
+            found: (*number).into(),
+            ..none
+        },
+        Rejection::PaymentNotDeclined { number } => Parts {
+            kind: 38,
+            found: (*number).into(),
+            ..none
+        },
+        Rejection::TooManyPayments => Parts { kind: 39, ..none },
     }
 }
 
@@ -333,6 +361,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
         })
     };
     let state = || parts::state_of(found).ok_or_else(unknown);
+    let number = || u32::try_from(found).map_err(|_| unknown());
     let reason = || HoldReason::from_number(found).ok_or_else(unknown);
     Ok(match parts.kind {
         1 => Rejection::RequestIdReused,
@@ -430,6 +459,16 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             wanted: Amount(parts.wanted),
             refundable: Amount(parts.found),
         },
+        34 => Rejection::PaymentDeclined {
+            reason: parts.wanted_text.into(),
+        },
+        35 => Rejection::PaymentExpired,
+        36 => Rejection::ProviderNotFound {
+            provider: ProviderName::new(parts.subject).map_err(|_| error(Problem::Provider(3)))?,
+        },
+        37 => Rejection::PaymentStepNotFound { number: number()? },
+        38 => Rejection::PaymentNotDeclined { number: number()? },
+        39 => Rejection::TooManyPayments,
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

@@ -5,12 +5,13 @@
 
 mod changes;
 mod life;
+mod payment;
 
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState, Quantity,
-    Request, Sku, Time, Version, order,
+    Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState,
+    ProviderPayment, Quantity, Request, Sku, Time, Version, order,
 };
 
 use crate::{
@@ -21,9 +22,11 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 4, with what was shipped of orders and cancelled in part; 3 has their holds, and 2 the changes
-/// that the feed keeps.
-pub const FORMAT: u32 = 4;
+/// The format that this version writes: 5, with payments by providers; 4 has what was shipped of orders and cancelled in part, 3 their holds, and 2
+/// the changes that the feed keeps.
+pub const FORMAT: u32 = 5;
+/// What is written where no provider ever moved an order's money.
+pub const FORMAT_WITHOUT_PROVIDERS: u32 = 4;
 /// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.
 pub const FORMAT_WITHOUT_LIFE: u32 = 2;
 /// The oldest format that this version reads: 1, which is the same without those.
@@ -224,6 +227,9 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     if let Some(life) = &order.life {
         life::put(out, life);
     }
+    if let Some(provider) = &order.provider {
+        payment::put(out, provider);
+    }
 }
 
 /// The records of a chunk, one at a time, with ids that `ids` makes. After an error in the chunk's own shape there are
@@ -377,7 +383,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let (mut customer, mut currency) = (None::<CustomerId>, "");
     let mut lines = Vec::with_capacity(4);
     let mut releasing = Vec::new();
-    let mut life = OrderLife::default();
+    let (mut life, mut provider, mut steps) = (OrderLife::default(), None, Vec::new());
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
@@ -392,6 +398,8 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             8 => version = field.number()?,
             9 => created = parts::time(field)?,
             10 => updated = parts::time(field)?,
+            18 => provider = Some(parts::provider(field)?),
+            19 => steps.push(payment::step(field)?),
             _ => life::get(field, &mut life, ids)?,
         }
     }
@@ -410,6 +418,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         rejection,
         releasing: releasing.into(),
         life: (life != OrderLife::default()).then(|| Box::new(life)),
+        provider: provider.map(|name| Box::new(ProviderPayment { name, steps })),
         version: Version(version),
         created,
         updated,

@@ -42,6 +42,9 @@ pub enum Problem {
     /// A text that is no username.
     #[error("its field {0} is no username")]
     Username(u32),
+    /// A text that is no payment provider's name.
+    #[error("its field {0} is no name of a payment provider")]
+    Provider(u32),
     /// A text that is no id.
     #[error("an id in it {0}")]
     Id(IdError),

@@ -12,8 +12,8 @@ use docket_proto::v1::{
     CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
     GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
     PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest,
-    WatchOrdersRequest, WatchOrdersResponse,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -241,6 +241,10 @@ impl OrderService for Bare {
     }
 
     async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn retry_payment(&self, _: Request<RetryPaymentRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo returns nothing"))
     }
 

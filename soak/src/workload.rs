@@ -192,6 +192,7 @@ impl Workload {
             customer: self.customer_name(basket.customer),
             currency_code: CURRENCY.to_owned(),
             lines: basket.lines.iter().map(line).collect(),
+            payment_method: String::new(),
         };
         (request, basket.total())
     }

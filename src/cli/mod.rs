@@ -14,6 +14,7 @@ mod item;
 mod journal;
 mod node;
 mod order;
+mod payment;
 mod returns;
 mod secret;
 mod serve;

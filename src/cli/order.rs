@@ -10,6 +10,7 @@ use docket_proto::v1::{
 use super::{
     args::{ClientArgs, Context, Link, PageArgs, RequestArgs},
     fulfil::{Deliver, Part, Ship},
+    payment::RetryPayment,
     returns::{Refund, Returns},
     watch::Watch,
 };
@@ -55,6 +56,8 @@ pub enum Command {
     Return(Returns),
     /// Give back money that was captured
     Refund(Refund),
+    /// Have a step of a payment that its provider declined tried again
+    RetryPayment(RetryPayment),
     /// Hold a confirmed order: it goes no further until that is released
     Hold(Hold),
     /// Release what holds an order
@@ -70,6 +73,7 @@ Examples:
   docket order place --customer acme tea:2
   docket order place --customer acme tea:2@4.50 pot:1@19.90 --currency EUR
   docket order place --customer acme tea:2 --request-id 7f3c -o json
+  docket order place --customer acme tea:2 --pay-by cards
 
 A price is in the currency's main unit with at most its decimals (12 or
 12.34). An item whose price is another by now refuses the order.")]
@@ -80,6 +84,10 @@ pub struct Place {
     /// ISO 4217 code of all prices [default: the customer's]
     #[arg(long, value_name = "CODE", value_parser = money::currency)]
     currency: Option<String>,
+    /// Who moves the money: account, the customer's balance and credit, or a
+    /// payment provider that the server is configured with
+    #[arg(long, value_name = "PROVIDER", default_value = "account")]
+    pay_by: String,
     /// What is ordered, 1 to 100 times SKU:QTY or SKU:QTY@PRICE; without a
     /// price, the one that the item has now
     #[arg(value_name = "LINE", required = true)]
@@ -112,7 +120,7 @@ pub struct List {
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
     /// Only in this state: pending, confirmed, partially_fulfilled,
-    /// fulfilled, cancelled or rejected; may be given several times
+    /// fulfilled, cancelled, rejected or expired; may be given several times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     #[command(flatten)]
@@ -196,6 +204,7 @@ impl Command {
             Self::Deliver(args) => args.run(link).await,
             Self::Return(args) => args.run(link).await,
             Self::Refund(args) => args.run(link).await,
+            Self::RetryPayment(args) => args.run(link).await,
             Self::Hold(args) => args.run(link).await,
             Self::Release(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
@@ -250,6 +259,7 @@ impl Place {
             customer: self.customer,
             currency_code: currency,
             lines,
+            payment_method: self.pay_by,
         };
         let order = client
             .answer(client.orders().place_order(request).await)
@@ -361,8 +371,9 @@ fn reason(text: &str) -> Result<Reason, String> {
 pub(super) fn state(text: &str) -> Result<State, String> {
     match State::from_str_name(&text.to_ascii_uppercase()) {
         Some(state) if state != State::Unspecified => Ok(state),
-        _ => {
-            Err("write pending, confirmed, partially_fulfilled, fulfilled, cancelled or rejected".to_owned())
-        }
+        _ => Err(
+            "write pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected or expired"
+                .to_owned(),
+        ),
     }
 }

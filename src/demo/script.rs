@@ -161,6 +161,7 @@ impl Kind {
             customer: format!("customers/{}", buyer.id),
             currency_code: CURRENCY.to_owned(),
             lines,
+            payment_method: String::new(),
         }
     }
 }

@@ -39,7 +39,10 @@ impl Output {
         let customer = record::visible(names::bare(&order.customer));
         let kind = self.coloured(change.kind(), format!("{kind:<KIND$}"));
         let mut text = format!("{of_day}  {kind}  {id:<ORDER$}  {total:>TOTAL$}  {customer}\n");
-        if let Some(rejection) = order.rejection.filter(|_| change.kind() == Kind::Rejected) {
+        if let Some(rejection) = order
+            .rejection
+            .filter(|_| matches!(change.kind(), Kind::Rejected | Kind::Expired))
+        {
             let why = record::visible(&rejection.message);
             text.push_str(&format!("{:10}{}: {why}\n", "", rejection.reason));
         }
@@ -49,8 +52,8 @@ impl Output {
     fn coloured(&self, kind: Kind, text: String) -> String {
         let code = match kind {
             Kind::Confirmed | Kind::Shipped | Kind::Delivered => 32,
-            Kind::Rejected | Kind::ReturnDeclined => 31,
-            Kind::Placed | Kind::Held | Kind::ReturnRequested => 33,
+            Kind::Rejected | Kind::ReturnDeclined | Kind::Expired | Kind::PaymentDeclined => 31,
+            Kind::Placed | Kind::Reserved | Kind::Held | Kind::ReturnRequested => 33,
             Kind::Cancelled
             | Kind::LinesCancelled
             | Kind::Released
@@ -60,6 +63,8 @@ impl Output {
             | Kind::ReturnReceived
             | Kind::Restocked
             | Kind::Refunded
+            | Kind::PaymentDone
+            | Kind::PaymentRetried
             | Kind::HoldReleased
             | Kind::Unspecified => return text,
         };

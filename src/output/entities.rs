@@ -2,7 +2,7 @@
 
 use docket_proto::v1::{
     Customer, Fulfilment, Item, Order, OrderHold, OrderLine, OrderPayment, OrderRefund, OrderReturn,
-    order::State,
+    PaymentStep, order::State, order_payment::State as PaymentState, payment_step::State as StepState,
 };
 use serde_json::json;
 
@@ -23,7 +23,7 @@ impl Resource for Order {
             Field::resource("customer", &self.customer),
             Field::text("state", self.state().as_str_name()).tone(match self.state() {
                 State::Confirmed | State::PartiallyFulfilled | State::Fulfilled => Tone::Good,
-                State::Rejected => Tone::Bad,
+                State::Rejected | State::Expired => Tone::Bad,
                 State::Pending => Tone::Pending,
                 State::Cancelled | State::Unspecified => Tone::Plain,
             }),
@@ -137,6 +137,8 @@ fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
         "captured": payment.captured,
         "voided": payment.voided,
         "refunded": payment.refunded,
+        "provider": payment.provider,
+        "steps": payment.steps.iter().map(|step| record::object(&payment_step_fields(step))).collect::<Vec<_>>(),
     });
     let figures = [
         ("captured", payment.captured),
@@ -147,11 +149,51 @@ fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
     let figures: Vec<_> = figures
         .map(|(what, amount)| format!("{what} {}", money(*amount)))
         .collect();
-    let text = match figures.is_empty() {
+    let by = match payment.provider.is_empty() {
         true => String::new(),
-        false => format!("{}: {}", payment.state().as_str_name(), figures.join(", ")),
+        false => format!(" by {}", record::visible(&payment.provider)),
     };
-    Field::shown("payment", value, text)
+    let state = format!("{}{by}", payment.state().as_str_name());
+    let mut text = match (figures.is_empty(), by.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => state,
+        (false, _) => format!("{state}: {}", figures.join(", ")),
+    };
+    // What waits for the provider, or for a person.
+    for step in &payment.steps {
+        let kind = step.kind().as_str_name().to_lowercase();
+        let amount = money(step.amount);
+        match step.state() {
+            StepState::Due => text.push_str(&format!("; step {}: {kind} {amount} is due", step.number)),
+            StepState::Declined => {
+                let why = record::visible(&step.decline_reason);
+                text.push_str(&format!(
+                    "; step {}: {kind} {amount} was declined ({why})",
+                    step.number
+                ));
+            }
+            StepState::Done | StepState::Retried | StepState::Unspecified => {}
+        }
+    }
+    let field = Field::shown("payment", value, text);
+    match payment.state() {
+        PaymentState::Failed => field.tone(Tone::Bad),
+        PaymentState::Required => field.tone(Tone::Pending),
+        _ => field,
+    }
+}
+
+fn payment_step_fields(step: &PaymentStep) -> Vec<Field> {
+    vec![
+        Field::number("step", step.number),
+        Field::text("kind", step.kind().as_str_name()),
+        Field::text("state", step.state().as_str_name()),
+        Field::number("amount", step.amount),
+        Field::text("reference", &step.reference),
+        Field::text("decline_reason", &step.decline_reason),
+        Field::moment("create_time", step.create_time.as_ref()),
+        Field::moment("answer_time", step.answer_time.as_ref()),
+    ]
 }
 
 fn return_fields(found: &OrderReturn) -> Vec<Field> {

@@ -210,6 +210,7 @@ pub fn order(request_id: &str, customer: &str, lines: &[(&str, i64, i64)]) -> v1
         customer: format!("customers/{customer}"),
         currency_code: "EUR".into(),
         lines: lines.iter().map(line).collect(),
+        payment_method: String::new(),
     }
 }
 

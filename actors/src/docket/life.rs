@@ -4,12 +4,13 @@ use std::sync::{Arc, atomic::Ordering};
 
 use docket_engine::{
     Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
-    RETURN_NOTE_BYTES_MAX, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
+    Quantity, RETURN_NOTE_BYTES_MAX, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
 };
 
 use super::{
     Docket,
     command::{Steps, Tries},
+    orders::PROVIDERS_SINCE,
     placing::order_in,
 };
 use crate::{Call, CallError, entity::order::OrderMessage, reply::Caller, request::Content};
@@ -312,6 +313,30 @@ impl Docket {
             },
         };
         self.unhold_order(call, id, asked).await
+    }
+
+    /// Has a step of an order's payment that was declined tried again, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn retry_payment(
+        &self,
+        call: Call,
+        id: OrderId,
+        number: u32,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("RetryPayment")
+                .version(expected)
+                .quantity(Quantity(number.into())),
+            since: PROVIDERS_SINCE,
+            bytes: 0,
+            needs_id: true,
+            command: OrderCommand::RetryPayment { number, by, expected },
+        };
+        self.change_order(call, id, asked).await
     }
 
     /// Asks an order for what concerns it alone.

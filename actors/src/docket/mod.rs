@@ -31,6 +31,7 @@ use crate::{
     chores,
     feed::FeedLimits,
     machine::KnownIds,
+    payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
 };
@@ -64,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) feed: FeedLimits,
     pub(crate) started: SystemTime,
     pub(crate) closing: CancellationToken,
+    payments: Arc<Payments>,
     /// The one turn to verify the books.
     pub(crate) verifying: Arc<Semaphore>,
     /// Makes order ids unique: random bits of this process above a counter.

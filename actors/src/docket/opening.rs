@@ -24,6 +24,7 @@ use crate::{
     decided::Decided,
     feed::{Feed, FeedLimits},
     machine::{Ids, KnownIds, ShardMachine},
+    payments::{self, PaymentOptions, Payments},
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
@@ -45,6 +46,8 @@ pub struct Options {
     pub actors: ActorLimits,
     /// What is kept of orders' changes.
     pub feed: FeedLimits,
+    /// Who moves money beside customers' accounts.
+    pub payments: PaymentOptions,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -57,6 +60,7 @@ impl Options {
             admission: AdmissionLimits::default(),
             actors: ActorLimits::default(),
             feed: FeedLimits::default(),
+            payments: PaymentOptions::default(),
             before_decision: None,
         }
     }
@@ -155,6 +159,12 @@ impl Docket {
             shard.set_router(&router);
             tasks.push(tokio::spawn(shard.clone().follow_leadership()));
         }
+        let closing = CancellationToken::new();
+        let payments = Arc::new(Payments::new(options.payments));
+        for shard in &router.shards {
+            let driver = payments::run(shard.clone(), payments.clone(), closing.clone());
+            tasks.push(tokio::spawn(driver));
+        }
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
             node,
@@ -166,7 +176,8 @@ impl Docket {
             actors: options.actors,
             feed: options.feed,
             started: wall_clock(),
-            closing: CancellationToken::new(),
+            closing,
+            payments,
             verifying: Arc::new(Semaphore::new(1)),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),

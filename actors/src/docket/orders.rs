@@ -6,7 +6,7 @@ use std::{
 };
 
 use docket_cluster::{clock::wall_clock, slot_of};
-use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, Rejection};
+use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, ProviderName, Rejection};
 use futures::FutureExt as _;
 
 use super::{
@@ -18,6 +18,8 @@ use super::{
 };
 use crate::{Call, CallError, reply::Reply, request::Content};
 
+/// Since which version of the peer protocol a node reads in its log that a provider moves an order's money. An older one would stop.
+pub(super) const PROVIDERS_SINCE: u32 = 5;
 /// What a line's question to its item weighs while it waits for the customer.
 const QUESTION_BYTES: usize = 128;
 
@@ -30,6 +32,8 @@ pub struct PlaceOrder {
     pub currency: Currency,
     /// What is ordered.
     pub lines: Arc<[Line]>,
+    /// Who moves its money; `None` for the customer's account.
+    pub provider: Option<ProviderName>,
 }
 
 impl PlaceOrder {
@@ -38,6 +42,7 @@ impl PlaceOrder {
             customer: self.customer.clone(),
             currency: self.currency,
             lines: self.lines.clone(),
+            provider: self.provider.clone(),
         }
     }
 
@@ -47,6 +52,7 @@ impl PlaceOrder {
             customer: self.customer.clone(),
             currency: self.currency,
             lines: self.lines.clone(),
+            provider: self.provider.clone(),
             rejection,
         }
     }
@@ -67,7 +73,8 @@ impl Docket {
             Ok((asked, Some(stored))) => {
                 let repeated = async move {
                     within(asked.deadline, barrier(&asked.shard)).await??;
-                    asked.follow(stored).await
+                    let order = asked.follow(stored).await?;
+                    asked.authorized(order).await
                 };
                 Placing::repeated(repeated.boxed())
             }
@@ -82,13 +89,20 @@ impl Docket {
         let bytes = place.lines.len() * (size_of::<Line>() + QUESTION_BYTES);
         let permit = self.admit(shard, bytes)?;
         let request = call.request_id.as_deref().map(|id| {
-            Content::of("PlaceOrder")
-                .order(place.currency, &place.lines)
-                .about_customer(&place.customer, id)
+            let content = Content::of("PlaceOrder").order(place.currency, &place.lines);
+            // As it ever was, where there is none.
+            let content = match &place.provider {
+                None => content,
+                Some(provider) => content.text(provider.as_str()),
+            };
+            content.about_customer(&place.customer, id)
         });
         let stored = request.and_then(|request| shard.stored_reply(request));
         if stored.is_none() {
             self.has_room(shard, request)?;
+            if let Some(provider) = &place.provider {
+                self.may_be_paid_by(provider)?;
+            }
         }
         let asked = Asked {
             docket: self.clone(),
@@ -100,6 +114,20 @@ impl Docket {
             request,
         };
         Ok((asked, stored))
+    }
+
+    /// Whether orders may be placed with a provider.
+    fn may_be_paid_by(&self, provider: &ProviderName) -> Result<(), CallError> {
+        if self.inner.node.oldest_version_spoken() < PROVIDERS_SINCE {
+            return Err(CallError::OlderNodes);
+        }
+        match self.inner.payments.provider(provider) {
+            Some(_) => Ok(()),
+            None => Err(Rejection::ProviderNotFound {
+                provider: provider.clone(),
+            }
+            .into()),
+        }
     }
 
     fn order_id(&self, customer: &CustomerId) -> OrderId {

@@ -311,6 +311,7 @@ mod tests {
                     quantity: Quantity(1),
                     unit_price: Amount(1),
                 }]),
+                provider: None,
             };
             Arc::new(Order::create(OrderId(*id), &placed, Time(1)).unwrap())
         };

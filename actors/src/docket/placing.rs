@@ -8,13 +8,13 @@ use std::{
     time::Instant,
 };
 
-use docket_engine::{Order, OrderId, Rejection, Request};
+use docket_engine::{Order, OrderId, OrderState, Rejection, Request};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
 use super::{
     Docket, NO_LEADER, PlaceOrder,
-    command::{Steps, TRIES_MAX, Tries},
+    command::{Steps, TRIES_MAX, Tries, within},
 };
 use crate::{
     CallError,
@@ -24,7 +24,7 @@ use crate::{
     shard::Shard,
 };
 
-/// An order that was begun. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED.
+/// An order that was begun. Answers with the order CONFIRMED, or with the rejection with which it was recorded as REJECTED or EXPIRED.
 #[must_use = "nobody is told what becomes of the order"]
 pub struct Placing(State);
 
@@ -127,7 +127,9 @@ impl Future for Placing {
                 return Poll::Pending;
             };
             match answer {
-                Ok(Reply::Order(order)) => return Poll::Ready(Ok(order)),
+                Ok(Reply::Order(order)) if order.state != OrderState::Authorizing => {
+                    return Poll::Ready(Ok(order));
+                }
                 answer => *state = State::Again(asked.again(answer).boxed()),
             }
         }
@@ -162,6 +164,34 @@ impl Late {
 impl Asked {
     /// What becomes of an order whose first try came to this.
     async fn again(self, first: Result<Reply, Failure>) -> Result<Arc<Order>, CallError> {
+        let order = self.tried(first).await?;
+        self.authorized(order).await
+    }
+
+    /// The order, when its provider has authorised its payment, where it has one.
+    pub(super) async fn authorized(self, order: Arc<Order>) -> Result<Arc<Order>, CallError> {
+        if order.state != OrderState::Authorizing {
+            return Ok(order);
+        }
+        let Self {
+            shard,
+            deadline,
+            permit,
+            ..
+        } = self;
+        // A provider that is slow is not to keep others' orders out.
+        drop(permit);
+        let id = order.id;
+        let is_over = |order: &Order| order.state != OrderState::Authorizing;
+        within(deadline, shard.committed_when(id, is_over)).await??;
+        let settled = shard.committed().first_settled(id);
+        match settled.as_ref().and_then(|order| order.rejection.as_deref()) {
+            Some(rejection) => Err(rejection.clone().into()),
+            None => settled.ok_or(CallError::OutcomeUnknown),
+        }
+    }
+
+    async fn tried(&self, first: Result<Reply, Failure>) -> Result<Arc<Order>, CallError> {
         let mut tries = Tries::begun(Steps::Several);
         let mut answer = Some(first);
         for _ in 0..TRIES_MAX {

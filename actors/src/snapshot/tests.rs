@@ -252,6 +252,7 @@ impl Log {
             customer: customer.id.clone(),
             currency: "EUR".parse().unwrap(),
             lines: lines.collect(),
+            provider: None,
         };
         let order = Order::create(id, &placed, Time(0)).unwrap();
         let held = CustomerEvent::Held {

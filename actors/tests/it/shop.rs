@@ -90,6 +90,7 @@ pub(crate) fn order(customer: &str, lines: &[(&str, i64, i64)]) -> PlaceOrder {
         customer: CustomerId::new(customer).unwrap(),
         currency: "EUR".parse().unwrap(),
         lines: lines.iter().map(line).collect(),
+        provider: None,
     }
 }
 

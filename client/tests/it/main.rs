@@ -198,6 +198,13 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    async fn retry_payment(
+        &self,
+        request: Request<v1::RetryPaymentRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn hold_order(
         &self,
         request: Request<v1::HoldOrderRequest>,

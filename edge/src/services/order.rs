@@ -17,7 +17,7 @@ use docket_proto::{
         CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
         GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
         ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
-        ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest,
+        ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -75,6 +75,7 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
         customer,
         currency,
         lines,
+        provider,
     } = asked;
     (
         request_id,
@@ -82,6 +83,7 @@ pub(super) fn taken(asked: orders::PlaceOrder) -> (Option<String>, PlaceOrder) {
             customer,
             currency,
             lines,
+            provider,
         },
     )
 }
@@ -281,6 +283,18 @@ impl OrderService for OrderApi {
         let order = self
             .docket
             .refund_order(call, asked.order, what, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn retry_payment(&self, request: Request<RetryPaymentRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::retry_payment(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .retry_payment(call, asked.order, asked.number, by, asked.expected)
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(shown(&context, &order)))

@@ -115,6 +115,7 @@ fn order_of(request_id: &str, n: usize) -> v1::PlaceOrderRequest {
         customer: format!("customers/{}", CUSTOMERS[n % CUSTOMERS.len()]),
         currency_code: "EUR".into(),
         lines: vec![line(0), line(2)],
+        payment_method: String::new(),
     }
 }
 

@@ -699,7 +699,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 39 * 3 * 2);
+    assert_eq!(cells, 40 * 3 * 2);
     shop.close().await;
 }
 

@@ -87,6 +87,7 @@ impl Shop {
             customer: format!("customers/{customer}"),
             currency_code: currency.into(),
             lines: lines.iter().map(line).collect(),
+            payment_method: String::new(),
         };
         Ok(self.orders.place_order(by("root", request)).await?.into_inner())
     }

@@ -293,6 +293,7 @@ pub fn nuts(request_id: &str, customer: &str, quantity: i64) -> v1::PlaceOrderRe
             unit_price: 5,
             ..v1::OrderLine::default()
         }],
+        payment_method: String::new(),
     }
 }
 

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 46] = {
+pub static METHOD_TABLE: [MethodRule; 47] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -127,6 +127,7 @@ pub static METHOD_TABLE: [MethodRule; 46] = {
         row("/docket.v1.OrderService/ReleaseOrderHold",       Orders,     No,       All,     All),
         row("/docket.v1.OrderService/RequestReturn",          Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/ResolveReturn",          Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/RetryPayment",           Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ShipOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/WatchOrders",            Read,       Own,      All,     All),
         open("/grpc.health.v1.Health/Check"),

@@ -201,6 +201,11 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::ReturnClosed => v1::order_change::Kind::ReturnClosed,
         ChangeKind::Restocked => v1::order_change::Kind::Restocked,
         ChangeKind::Refunded => v1::order_change::Kind::Refunded,
+        ChangeKind::Reserved => v1::order_change::Kind::Reserved,
+        ChangeKind::Expired => v1::order_change::Kind::Expired,
+        ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
+        ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
+        ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
     };
     v1::OrderChange {
         kind: kind.into(),

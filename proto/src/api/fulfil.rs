@@ -101,6 +101,40 @@ pub struct RefundOrder {
     pub note: Arc<str>,
 }
 
+/// A `RetryPaymentRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryPayment {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+    /// The step's number, from 1.
+    pub number: u32,
+}
+
+/// Takes a `RetryPaymentRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn retry_payment(request: &v1::RetryPaymentRequest) -> Checked<RetryPayment> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let number = u32::try_from(request.step).ok().filter(|number| *number > 0);
+    let number = check.ok("step", number.ok_or("must be a number from 1 on"));
+    let retry = || {
+        Some(RetryPayment {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+            number: number?,
+        })
+    };
+    check.done(retry())
+}
+
 /// Takes a `CancelOrderLinesRequest` apart.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, OrderId, OrderState,
-    Quantity, Version, money::QUANTITY_MAX,
+    ProviderName, Quantity, Version, money::QUANTITY_MAX,
 };
 
 use super::{
@@ -26,6 +26,8 @@ pub struct PlaceOrder {
     pub currency: Currency,
     /// What is ordered: 1 to [`LINES_MAX`] lines.
     pub lines: Arc<[Line]>,
+    /// Who moves its money; `None` for the customer's account.
+    pub provider: Option<ProviderName>,
 }
 
 /// A `ListOrdersRequest`.
@@ -109,15 +111,28 @@ fn place(
     let customer = check.ok("customer", customer_in(request.customer(), ids));
     let currency = check.currency("currency_code", request.currency_code());
     let lines = lines(&mut check, request.lines(), ids);
+    let provider = provider(&mut check, request.payment_method());
     let order = || {
         Some(PlaceOrder {
             request_id: request_id?,
             customer: customer?,
             currency: currency?,
             lines: lines?,
+            provider: provider?,
         })
     };
     check.done(order())
+}
+
+/// Who moves the money: `Some(None)` for the customer's account.
+fn provider(check: &mut Check, method: &str) -> Option<Option<ProviderName>> {
+    if matches!(method, "" | "account") {
+        return Some(None);
+    }
+    let name = ProviderName::new(method).map_err(
+        |_| "must be `account`, or the name of a payment provider: 1 to 32 characters of a-z 0-9 - _",
+    );
+    check.ok("payment_method", name).map(Some)
 }
 
 fn lines<'a>(
@@ -206,17 +221,21 @@ pub(super) fn states(check: &mut Check, numbers: &[i32]) -> Option<Vec<OrderStat
         check.violation("states", "must name each state at most once");
         return None;
     }
-    let mut states = Vec::with_capacity(numbers.len());
+    let (mut states, mut is_good) = (Vec::with_capacity(numbers.len() + 1), true);
     for (i, number) in numbers.iter().enumerate() {
         match v1::order::State::try_from(*number).ok().and_then(show::state_of) {
+            Some(OrderState::Pending) => states.extend([OrderState::Pending, OrderState::Authorizing]),
             Some(state) => states.push(state),
-            None => check.violation(
-                format!("states[{i}]"),
-                "must be PENDING, CONFIRMED, PARTIALLY_FULFILLED, FULFILLED, CANCELLED or REJECTED",
-            ),
+            None => {
+                is_good = false;
+                check.violation(
+                    format!("states[{i}]"),
+                    "must be PENDING, CONFIRMED, PARTIALLY_FULFILLED, FULFILLED, CANCELLED, REJECTED or EXPIRED",
+                );
+            }
         }
     }
-    if states.len() < numbers.len() {
+    if !is_good {
         return None;
     }
     states.sort_unstable();

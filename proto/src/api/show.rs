@@ -2,7 +2,8 @@
 
 use docket_engine::{
     Customer, Fulfilment, FulfilmentState, Hold, HoldReason, Item, Line, LineQuantity, Order, OrderState,
-    Payment, PaymentState, Refund, Rejection, Return, ReturnState, ReturnStep, Time,
+    PaymentKind, PaymentOutcome, PaymentState, PaymentStep, Refund, Rejection, Return, ReturnState,
+    ReturnStep, Time,
 };
 use prost_types::Timestamp;
 
@@ -23,7 +24,7 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
         update_time: Some(timestamp(order.updated)),
         etag: etag(order.version.0),
         holds: order.active_holds().map(hold_to_proto).collect(),
-        payment: Some(payment_to_proto(&order.payment())),
+        payment: Some(payment_to_proto(order)),
         fulfilments: fulfilments_to_proto(order),
         returns: returns_to_proto(order),
         refunds: order.refunds().iter().map(refund_to_proto).collect(),
@@ -31,8 +32,15 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
 }
 
 /// What became of an order's money.
-pub(crate) fn payment_to_proto(payment: &Payment) -> v1::OrderPayment {
+pub(crate) fn payment_to_proto(order: &Order) -> v1::OrderPayment {
+    let payment = order.payment();
+    let provider = order.provider.as_ref();
+    let numbered = order.payment_steps().iter().zip(1..);
     v1::OrderPayment {
+        provider: provider.map_or("", |provider| provider.name.as_str()).to_owned(),
+        steps: numbered
+            .map(|(step, number)| payment_step_to_proto(step, number))
+            .collect(),
         state: payment_state_to_proto(payment.state).into(),
         authorized: payment.authorized.0,
         captured: payment.captured.0,
@@ -41,9 +49,44 @@ pub(crate) fn payment_to_proto(payment: &Payment) -> v1::OrderPayment {
     }
 }
 
+fn payment_step_to_proto(step: &PaymentStep, number: i32) -> v1::PaymentStep {
+    let (mut reference, mut decline_reason) = (String::new(), String::new());
+    let state = match &step.outcome {
+        None => v1::payment_step::State::Due,
+        Some((PaymentOutcome::Done { reference: by }, _)) => {
+            reference = by.to_string();
+            v1::payment_step::State::Done
+        }
+        Some((PaymentOutcome::Declined { reason }, _)) => {
+            decline_reason = reason.to_string();
+            match step.retried {
+                None => v1::payment_step::State::Declined,
+                Some(_) => v1::payment_step::State::Retried,
+            }
+        }
+    };
+    v1::PaymentStep {
+        number,
+        kind: match step.kind {
+            PaymentKind::Authorize => v1::payment_step::Kind::Authorize,
+            PaymentKind::Capture => v1::payment_step::Kind::Capture,
+            PaymentKind::Void => v1::payment_step::Kind::Void,
+            PaymentKind::Refund => v1::payment_step::Kind::Refund,
+        }
+        .into(),
+        state: state.into(),
+        amount: step.amount.0,
+        reference,
+        decline_reason,
+        create_time: Some(timestamp(step.due.at)),
+        answer_time: step.outcome.as_ref().map(|(_, stamp)| timestamp(stamp.at)),
+    }
+}
+
 /// Where an order's money stands, as the API names it.
 pub fn payment_state_to_proto(state: PaymentState) -> v1::order_payment::State {
     match state {
+        PaymentState::Required => v1::order_payment::State::Required,
         PaymentState::Authorized => v1::order_payment::State::Authorized,
         PaymentState::PartiallyCaptured => v1::order_payment::State::PartiallyCaptured,
         PaymentState::Captured => v1::order_payment::State::Captured,
@@ -236,16 +279,17 @@ pub fn item_to_proto(item: &Item) -> v1::Item {
 /// An order's state as the API names it.
 pub fn state_to_proto(state: OrderState) -> v1::order::State {
     match state {
-        OrderState::Pending => v1::order::State::Pending,
+        OrderState::Pending | OrderState::Authorizing => v1::order::State::Pending,
         OrderState::Confirmed => v1::order::State::Confirmed,
         OrderState::Cancelled => v1::order::State::Cancelled,
         OrderState::Rejected => v1::order::State::Rejected,
         OrderState::PartiallyFulfilled => v1::order::State::PartiallyFulfilled,
         OrderState::Fulfilled => v1::order::State::Fulfilled,
+        OrderState::Expired => v1::order::State::Expired,
     }
 }
 
-/// The state that the API names so; `None` for "not set".
+/// The state that the API names so; `None` for "not set". What is PENDING may also be [`OrderState::Authorizing`].
 pub fn state_of(state: v1::order::State) -> Option<OrderState> {
     match state {
         v1::order::State::Unspecified => None,
@@ -255,6 +299,7 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::Rejected => Some(OrderState::Rejected),
         v1::order::State::PartiallyFulfilled => Some(OrderState::PartiallyFulfilled),
         v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
+        v1::order::State::Expired => Some(OrderState::Expired),
     }
 }
 

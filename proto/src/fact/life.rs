@@ -65,7 +65,12 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::Cancelled
         | OrderEvent::Released
         | OrderEvent::Consumed
-        | OrderEvent::Restocked => {}
+        | OrderEvent::Restocked
+        | OrderEvent::Reserved
+        | OrderEvent::Authorized { .. }
+        | OrderEvent::Expired
+        | OrderEvent::PaymentAnswered { .. }
+        | OrderEvent::PaymentRetried { .. } => {}
     }
 }
 

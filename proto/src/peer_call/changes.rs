@@ -233,6 +233,7 @@ mod tests {
                 quantity: Quantity(1),
                 unit_price: Amount(1),
             }]),
+            provider: None,
         };
         let order = Order::create(OrderId(9), &placed, Time(1)).unwrap();
         let change = Change {

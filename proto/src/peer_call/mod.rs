@@ -360,6 +360,7 @@ mod tests {
                 customer: "customers/ada".into(),
                 currency_code: "EUR".into(),
                 lines: vec![line.clone(); lines],
+                payment_method: String::new(),
             });
             let principal = ForwardedPrincipal::of(&principal);
             let short = Forward::encode_order(method, &order, &principal, traceparent);

@@ -113,7 +113,7 @@ fn return_fields(out: &mut Vec<u8>, found: &Return) {
     }
 }
 
-fn put_stamp(out: &mut Vec<u8>, field: u32, stamp: &Stamp) {
+pub(super) fn put_stamp(out: &mut Vec<u8>, field: u32, stamp: &Stamp) {
     wire::nested(out, field, |out| {
         wire::signed(out, 1, stamp.at.0);
         wire::number(out, 2, stamp.version.0);
@@ -266,7 +266,7 @@ fn restocked(field: Field<'_>, ids: &dyn Intern) -> Result<(u32, Sku), DecodeErr
     Ok((number, parts::sku("Restocking", sku, ids)?))
 }
 
-fn stamp(field: Field<'_>) -> Result<Stamp, DecodeError> {
+pub(super) fn stamp(field: Field<'_>) -> Result<Stamp, DecodeError> {
     let (mut at, mut version, mut by) = (Time(0), 0, None);
     for field in fields("Stamp", field.bytes()?) {
         let field = field?;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact,
     Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity, Order,
-    OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Refund, Rejection, Request, Return,
-    ReturnState, ReturnStep, Sku, Stamp, Time, Unchanged, Version, access::Username, order,
+    OrderEvent, OrderId, OrderLife, OrderState, PaymentKind, PaymentOutcome, PaymentStep, ProviderName,
+    ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return, ReturnState, ReturnStep, Sku,
+    Stamp, Time, Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -84,7 +85,9 @@ fn state() -> impl Strategy<Value = OrderState> {
         Just(OrderState::PartiallyFulfilled),
         Just(OrderState::Fulfilled),
         Just(OrderState::Cancelled),
-        Just(OrderState::Rejected)
+        Just(OrderState::Rejected),
+        Just(OrderState::Authorizing),
+        Just(OrderState::Expired)
     ]
 }
 
@@ -163,6 +166,14 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         any::<u32>().prop_map(|number| Rejection::ReturnNotFound { number }),
         (any::<u32>(), return_state()).prop_map(|(number, state)| Rejection::ReturnNotOpen { number, state }),
         Just(Rejection::TooManyReturns),
+        ".{0,20}".prop_map(|reason| Rejection::PaymentDeclined {
+            reason: reason.into()
+        }),
+        Just(Rejection::PaymentExpired),
+        provider().prop_map(|provider| Rejection::ProviderNotFound { provider }),
+        any::<u32>().prop_map(|number| Rejection::PaymentStepNotFound { number }),
+        any::<u32>().prop_map(|number| Rejection::PaymentNotDeclined { number }),
+        Just(Rejection::TooManyPayments),
         (amount(), amount())
             .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
@@ -256,6 +267,46 @@ fn refund() -> BoxedStrategy<Refund> {
         .boxed()
 }
 
+fn provider() -> impl Strategy<Value = ProviderName> {
+    "[a-z0-9_-]{1,32}"
+        .prop_filter("an account is no provider", |text| text != "account")
+        .prop_map(|text| ProviderName::new(&text).unwrap())
+}
+
+fn payment_outcome() -> BoxedStrategy<PaymentOutcome> {
+    prop_oneof![
+        ".{0,20}".prop_map(|reference| PaymentOutcome::Done {
+            reference: reference.into()
+        }),
+        ".{0,20}".prop_map(|reason| PaymentOutcome::Declined {
+            reason: reason.into()
+        }),
+    ]
+    .boxed()
+}
+
+fn provider_payment() -> BoxedStrategy<ProviderPayment> {
+    let step = (
+        prop::sample::select(PaymentKind::ALL.to_vec()),
+        amount(),
+        any::<u32>(),
+        stamp(),
+        option::of((payment_outcome(), stamp())),
+        option::of(stamp()),
+    );
+    let step = step.prop_map(|(kind, amount, group, due, outcome, retried)| PaymentStep {
+        kind,
+        amount,
+        group,
+        due,
+        outcome,
+        retried,
+    });
+    (provider(), vec(step, 0..4))
+        .prop_map(|(name, steps)| ProviderPayment { name, steps })
+        .boxed()
+}
+
 fn life() -> BoxedStrategy<OrderLife> {
     let shipped = (
         line_quantities(),
@@ -346,13 +397,26 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             by,
         }),
         (hold_reason(), username()).prop_map(|(reason, by)| OrderEvent::HoldReleased { reason, by }),
-        (customer_id(), currency(), vec(line(), 0..6)).prop_map(|(customer, currency, lines)| {
-            OrderEvent::Placed {
+        (
+            customer_id(),
+            currency(),
+            vec(line(), 0..6),
+            option::of(provider())
+        )
+            .prop_map(|(customer, currency, lines, provider)| OrderEvent::Placed {
                 customer,
                 currency,
                 lines: lines.into(),
-            }
+                provider,
+            }),
+        Just(OrderEvent::Reserved),
+        Just(OrderEvent::Expired),
+        ".{0,20}".prop_map(|reference| OrderEvent::Authorized {
+            reference: reference.into()
         }),
+        (1..=u32::MAX, payment_outcome())
+            .prop_map(|(number, outcome)| OrderEvent::PaymentAnswered { number, outcome }),
+        (1..=u32::MAX, username()).prop_map(|(number, by)| OrderEvent::PaymentRetried { number, by }),
         (rejection(), skus()).prop_map(|(rejection, release)| OrderEvent::Rejected {
             rejection: Box::new(rejection),
             release,
@@ -504,6 +568,7 @@ pub fn order() -> BoxedStrategy<Order> {
         option::of(rejection().prop_map(Box::new)),
         skus(),
         life(),
+        option::of(provider_payment()),
         count(),
         time(),
         time(),
@@ -512,7 +577,7 @@ pub fn order() -> BoxedStrategy<Order> {
         .prop_map(
             |(
                 (id, customer, currency, lines, state),
-                (rejection, releasing, life, version, created, updated),
+                (rejection, releasing, life, provider, version, created, updated),
             )| {
                 Order {
                     id,
@@ -527,6 +592,7 @@ pub fn order() -> BoxedStrategy<Order> {
                     version: Version(version),
                     created,
                     updated,
+                    provider: provider.map(Box::new),
                 }
             },
         )

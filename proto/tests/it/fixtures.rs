@@ -476,6 +476,7 @@ fn batch() -> Vec<Record> {
             customer: ada(),
             currency: currency("EUR"),
             lines: lines(),
+            provider: None,
         }),
         customer(CustomerEvent::Held {
             order: id(),
@@ -564,6 +565,7 @@ fn order(state: OrderState, rejection: Option<Rejection>, releasing: Box<[Sku]>)
         version: Version(3),
         created: Time(1_795_000_000_123_456),
         updated: Time(1_795_000_000_999_999),
+        provider: None,
     }
 }
 

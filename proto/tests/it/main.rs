@@ -5,4 +5,5 @@ mod access;
 mod api;
 mod arbitrary;
 mod fixtures;
+mod fixtures_of_payments;
 mod journal;

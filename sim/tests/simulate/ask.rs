@@ -108,12 +108,14 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                 customer,
                 currency_code: CURRENCY.into(),
                 lines: lines.into_iter().map(line).collect(),
+                payment_method: String::new(),
             };
             let asked = good(orders::place_order(&(&request).into(), &docket_proto::NoIntern));
             let place = PlaceOrder {
                 customer: asked.customer,
                 currency: asked.currency,
                 lines: asked.lines,
+                provider: None,
             };
             order(docket.place_order(call(&request_id), place).await?)
         }

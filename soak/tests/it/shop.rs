@@ -12,8 +12,8 @@ use docket_proto::v1::{
     GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
     ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
     PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest,
-    UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -280,6 +280,10 @@ impl OrderService for Shop {
     }
 
     async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn retry_payment(&self, _: Request<RetryPaymentRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop returns nothing"))
     }
 

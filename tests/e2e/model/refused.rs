@@ -40,7 +40,9 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         }
         R::RequestIdReused | R::CustomerExists { .. } | R::ItemExists { .. } => Code::AlreadyExists,
         R::StaleEtag => Code::Aborted,
-        R::Overflow { line: Some(_) } | R::LineNotFound { .. } => Code::InvalidArgument,
+        R::Overflow { line: Some(_) } | R::LineNotFound { .. } | R::ProviderNotFound { .. } => {
+            Code::InvalidArgument
+        }
         R::ItemNotFound { line: Some(_), .. }
         | R::CurrencyMismatch { .. }
         | R::InsufficientCredit { .. }
@@ -63,6 +65,11 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::ReturnNotOpen { .. }
         | R::TooManyReturns
         | R::RefundTooLarge { .. }
+        | R::PaymentDeclined { .. }
+        | R::PaymentExpired
+        | R::PaymentStepNotFound { .. }
+        | R::PaymentNotDeclined { .. }
+        | R::TooManyPayments
         | R::StockReserved { .. }
         | R::BalanceHeld { .. } => Code::FailedPrecondition,
         // An order waits for nobody between two commands, and its actor makes what comes wait until it is settled.

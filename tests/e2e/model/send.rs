@@ -138,6 +138,7 @@ impl Command {
                     customer: format!("customers/{customer}"),
                     currency_code: currency.to_string(),
                     lines: lines.iter().map(ordered).collect(),
+                    payment_method: String::new(),
                 };
                 let reply = orders.place_order(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))

@@ -121,6 +121,7 @@ fn payment(order: &Order) -> v1::OrderPayment {
         captured: small(captured),
         voided: small(total - held - captured),
         refunded: 0,
+        ..v1::OrderPayment::default()
     }
 }
 
@@ -175,12 +176,13 @@ pub fn reason(reason: HoldReason) -> v1::order_hold::Reason {
 
 pub fn state(state: OrderState) -> State {
     match state {
-        OrderState::Pending => State::Pending,
+        OrderState::Pending | OrderState::Authorizing => State::Pending,
         OrderState::Confirmed => State::Confirmed,
         OrderState::PartiallyFulfilled => State::PartiallyFulfilled,
         OrderState::Fulfilled => State::Fulfilled,
         OrderState::Cancelled => State::Cancelled,
         OrderState::Rejected => State::Rejected,
+        OrderState::Expired => State::Expired,
     }
 }
 

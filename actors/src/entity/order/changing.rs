@@ -53,6 +53,29 @@ impl OrderEntity {
         }
     }
 
+    /// Carries out what it is told of the outside: alone, or, where it ends the order, with its customer and its items.
+    pub(super) fn told(&mut self, shard: &Arc<Shard>, command: &OrderCommand) {
+        let Some(order) = &self.order else { return };
+        let Ok(decision) = order::decide(Some(order), command) else {
+            return;
+        };
+        if decision.events.is_empty() {
+            return;
+        }
+        if !decision.effects.is_empty() {
+            return self.unhold(shard, decision, None);
+        }
+        let mut record = Record {
+            time: shard.now(),
+            events: Vec::with_capacity(decision.events.len()),
+            request: None,
+            unchanged: None,
+        };
+        self.push_events(&mut record, order.version, decision.events);
+        self.evolve(shard, &record);
+        self.settle_with(shard, record);
+    }
+
     /// Asks of others what was decided without them, once that is committed: nobody waits for it.
     pub(super) fn go_on(&mut self, shard: &Arc<Shard>) {
         let open = self.order.as_ref().filter(|order| !order.is_settled());

@@ -10,6 +10,9 @@
 //!                      Idle     Cancel, Ship ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED, FULFILLED …)
 //! ```
 //!
+//! An order whose money a provider moves is not confirmed when all is reserved, but Idle again: who asks the provider (`crate::payments`) tells it
+//! what that has answered.
+//!
 //! The order's first event goes into the log together with its customer's hold, and the customer asks the items while that is on
 //! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`). As long as all is well the
 //! order hears nothing until everything is committed (`tally`). And it begins without a host (`begin`): its id is new, so hardly anybody but who
@@ -79,6 +82,8 @@ pub(crate) enum OrderMessage {
         request: Option<Request>,
         caller: Caller,
     },
+    /// Hear what came of it outside: what its provider has answered, or that it has not. Nobody waits for that.
+    Tell { command: OrderCommand },
     /// Carry on with what is open.
     Resume,
     /// The answer to a question.
@@ -211,6 +216,7 @@ impl OrderEntity {
         | OrderMessage::Await { .. }
         | OrderMessage::Unhold { .. }
         | OrderMessage::Change { .. }
+        | OrderMessage::Tell { .. }
         | OrderMessage::Resume = *message
         {
             self.resume(shard);
@@ -222,7 +228,9 @@ impl OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Unhold { .. } | OrderMessage::Change { .. } if self.stage != Stage::Idle => {
+            OrderMessage::Unhold { .. } | OrderMessage::Change { .. } | OrderMessage::Tell { .. }
+                if self.stage != Stage::Idle =>
+            {
                 self.hurry(shard);
                 self.stash.push_back(message);
             }
@@ -240,6 +248,7 @@ impl OrderEntity {
                 request,
                 caller,
             } => self.change(shard, owner.as_ref(), &command, request, caller),
+            OrderMessage::Tell { command } => self.told(shard, &command),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }

@@ -82,11 +82,13 @@ impl OrderEntity {
             customer,
             currency,
             lines,
+            provider,
         } = &*placing.place;
         let placed = OrderEvent::Placed {
             customer: customer.clone(),
             currency: *currency,
             lines: lines.clone(),
+            provider: provider.clone(),
         };
         self.evolve_by(shard, &placed, placing.time);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use docket_engine::{Order, OrderCommand, OrderId, Record, Rejection, order};
+use docket_engine::{Order, OrderCommand, OrderId, OrderState, Record, Rejection, order};
 
 use super::{Birth, OrderEntity, Stage};
 use crate::{
@@ -56,7 +56,11 @@ impl OrderEntity {
                 unchanged: None,
             };
             self.push_events(&mut record, order.version, decision.events);
-            self.evolve(shard, &record);
+            let state = self.evolve(shard, &record).state;
+            // Its provider is asked when that is committed.
+            if state == OrderState::Authorizing {
+                return self.settle_with(shard, record);
+            }
             match self.birth {
                 Birth::Elsewhere => self.settle_with(shard, record),
                 Birth::Decided => self.record_confirmation(shard, record),

@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 29] = [
+static KEYED: [(&str, Find); 30] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -85,6 +85,9 @@ static KEYED: [(&str, Find); 29] = [
     }),
     ("/docket.v1.OrderService/ResolveReturn", |message| {
         order(&decode::<v1::ResolveReturnRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/RetryPayment", |message| {
+        order(&decode::<v1::RetryPaymentRequest>(message)?.name)
     }),
     ("/docket.v1.OrderService/ShipOrder", |message| {
         order(&decode::<v1::ShipOrderRequest>(message)?.name)

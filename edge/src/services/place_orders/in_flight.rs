@@ -151,6 +151,7 @@ mod tests {
                 quantity: Quantity(1),
                 unit_price: Amount(1),
             }]),
+            provider: None,
         };
         let deadline = Instant::now() + Duration::from_secs(1);
         let call = Call {

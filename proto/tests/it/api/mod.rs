@@ -42,6 +42,7 @@ pub fn place(lines: Vec<v1::OrderLine>) -> v1::PlaceOrderRequest {
         customer: "customers/ada".into(),
         currency_code: "EUR".into(),
         lines,
+        payment_method: String::new(),
     }
 }
 

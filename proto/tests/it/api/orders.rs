@@ -42,6 +42,7 @@ fn everything_wrong_with_an_order_is_said_at_once() {
             line("items/", 1_000_000_001, i64::MIN),
             line("items/a b", i64::MIN, 1),
         ],
+        payment_method: String::new(),
     };
     refused(
         orders::place_order(&ReceivedOrder::from(&request), &NoIntern),

@@ -29,6 +29,7 @@ fn request() -> impl Strategy<Value = v1::PlaceOrderRequest> {
             customer,
             currency_code,
             lines,
+            payment_method: String::new(),
         }
     })
 }

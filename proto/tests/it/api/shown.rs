@@ -38,6 +38,7 @@ fn an_order_is_shown_in_full() {
         version: Version(2),
         created: Time(1_795_000_000_123_456),
         updated: Time(-1),
+        provider: None,
     };
     let shown = show::order_to_proto(&order);
     let expected = v1::Order {
@@ -75,6 +76,7 @@ fn an_order_is_shown_in_full() {
             captured: 0,
             voided: 15,
             refunded: 0,
+            ..v1::OrderPayment::default()
         }),
         fulfilments: Vec::new(),
         returns: Vec::new(),

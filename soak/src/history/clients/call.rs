@@ -98,6 +98,7 @@ impl Node {
                     customer,
                     currency_code: CURRENCY.into(),
                     lines: lines.into_iter().map(line).collect(),
+                    payment_method: String::new(),
                 };
                 orders.place_order(self.request(request)).await.map(order)
             }

@@ -12,7 +12,7 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Cancelled => Phase::Cancelled,
         State::Rejected => Phase::Rejected,
         // Nobody ships orders in a history.
-        State::PartiallyFulfilled | State::Fulfilled | State::Unspecified => Phase::Odd,
+        State::PartiallyFulfilled | State::Fulfilled | State::Expired | State::Unspecified => Phase::Odd,
     };
     OrderSeen {
         name: order.name,
@@ -54,6 +54,11 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::ReturnClosed
         | Kind::Restocked
         | Kind::Refunded
+        | Kind::Reserved
+        | Kind::Expired
+        | Kind::PaymentDone
+        | Kind::PaymentDeclined
+        | Kind::PaymentRetried
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;

@@ -1,0 +1,79 @@
+//! Payments by providers: who leads a shard asks the providers of its orders for what is due, and tells the orders what they answered.
+//!
+//! ```text
+//!   committed: a step is due ──▶ the provider is asked ──▶ it answers for good ──▶ the order is told ──▶ committed: what came of it
+//!        ▲                              │ it does not                                  │ its actor, or the leader, is lost
+//!        └──────── later, and then what became of that is asked first ◀────────────────┘
+//! ```
+//!
+//! Nothing of this is kept but what is committed with the order, so whoever leads next goes on with it: every step has a key that is the same however
+//! often it is asked, and a leader that finds a step which was due before it led has the provider asked what became of it. An order
+//! that a provider does not answer in time is told so ([`PaymentOptions::authorize_within`]).
+
+mod awaited;
+mod driver;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use docket_engine::ProviderName;
+use docket_payments::PaymentProvider;
+use tokio::sync::Semaphore;
+
+pub(crate) use awaited::Awaited;
+pub(crate) use driver::run;
+
+/// Who moves money, and how long orders wait for that.
+#[derive(Clone)]
+pub struct PaymentOptions {
+    /// By name. Orders are placed with these and no others; what is due of an order whose provider is not here any more waits until it is back.
+    pub providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
+    /// An order whose payment was not authorised so long after it was placed is given up. Default 15 minutes.
+    pub authorize_within: Duration,
+    /// So many steps are asked for at once, of all shards. Default 64.
+    pub at_once: usize,
+    /// A step that was not answered is asked for again after so long at first, twice as long each time; and after so long at last. Default 1 to 60
+    /// seconds.
+    pub again_after: (Duration, Duration),
+}
+
+impl Default for PaymentOptions {
+    fn default() -> Self {
+        Self {
+            providers: BTreeMap::new(),
+            authorize_within: Duration::from_secs(15 * 60),
+            at_once: 64,
+            again_after: (Duration::from_secs(1), Duration::from_secs(60)),
+        }
+    }
+}
+
+impl fmt::Debug for PaymentOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentOptions")
+            .field("providers", &self.providers.keys().collect::<Vec<_>>())
+            .field("authorize_within", &self.authorize_within)
+            .field("at_once", &self.at_once)
+            .field("again_after", &self.again_after)
+            .finish()
+    }
+}
+
+/// The node's providers.
+pub(crate) struct Payments {
+    options: PaymentOptions,
+    /// A turn for each step that is asked for at once.
+    turns: Arc<Semaphore>,
+}
+
+impl Payments {
+    pub(crate) fn new(options: PaymentOptions) -> Self {
+        let turns = Arc::new(Semaphore::new(options.at_once.max(1)));
+        Self { options, turns }
+    }
+
+    pub(crate) fn provider(&self, name: &ProviderName) -> Option<&Arc<dyn PaymentProvider>> {
+        self.options.providers.get(name)
+    }
+}
