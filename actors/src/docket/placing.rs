@@ -182,7 +182,11 @@ impl Asked {
         // A provider that is slow is not to keep others' orders out.
         drop(permit);
         let id = order.id;
-        let is_over = |order: &Order| order.state != OrderState::Authorizing;
+        // What was given back is, as with any order that is refused.
+        let is_over = |order: &Order| {
+            let is_settled = order.is_settled() && order.state != OrderState::Authorizing;
+            is_settled || shard.committed().first_settled.get(id).is_some()
+        };
         within(deadline, shard.committed_when(id, is_over)).await??;
         let settled = shard.committed().first_settled(id);
         match settled.as_ref().and_then(|order| order.rejection.as_deref()) {

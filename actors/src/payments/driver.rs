@@ -10,6 +10,7 @@ use docket_cluster::clock::wall_clock;
 use docket_engine::{
     Order, OrderCommand, OrderId, OrderState, PAYMENT_TEXT_BYTES_MAX, PaymentOutcome, PaymentRequest,
 };
+use docket_payments::NotSettled;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +21,8 @@ use crate::{entity::order::OrderMessage, shard::Shard};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long an order may take to record what it is told, before it is told again.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
+/// A provider that has its own bounds never takes so long.
+const SETTLED_WITHIN: Duration = Duration::from_secs(120);
 /// So many orders of a shard have a task of their own at once; the others wait in committed state.
 const ORDERS_AT_ONCE: usize = 1_024;
 
@@ -248,7 +251,13 @@ async fn ask(
         return Err(None);
     };
     let began = Instant::now();
-    let settled = provider.settle(request, may_be_asked).await;
+    let settled = tokio::time::timeout(SETTLED_WITHIN, provider.settle(request, may_be_asked)).await;
+    let settled = settled.unwrap_or_else(|_elapsed| {
+        Err(NotSettled {
+            why: format!("the provider said nothing for {} s", SETTLED_WITHIN.as_secs()),
+            retry_after: None,
+        })
+    });
     let outcome = match &settled {
         Ok(PaymentOutcome::Done { .. }) => "done",
         Ok(PaymentOutcome::Declined { .. }) => "declined",

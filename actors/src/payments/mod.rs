@@ -12,8 +12,6 @@
 
 mod awaited;
 mod driver;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

@@ -501,7 +501,7 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             panic!("seed {seed}: a snapshot has a head");
         };
         let format = match records.iter().any(has_life) {
-            true => snapshot::FORMAT,
+            true => snapshot::FORMAT_WITHOUT_PROVIDERS,
             false => snapshot::FORMAT_WITHOUT_LIFE,
         };
         assert_eq!(head.format, format, "seed {seed}");

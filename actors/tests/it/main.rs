@@ -15,6 +15,7 @@ mod feed;
 mod holds;
 mod low_disk;
 mod orders;
+mod payments;
 mod repeats;
 mod residents;
 mod returns;
