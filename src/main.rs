@@ -11,6 +11,7 @@ mod dev;
 mod failure;
 mod logging;
 mod output;
+mod payments;
 mod serve;
 mod values;
 

@@ -1,6 +1,17 @@
 //! Payment providers: what is asked of them, and how, until they have answered for good.
+//!
+//! What a customer pays out of its account here needs no provider. Everybody else is behind [`PaymentProvider`]: with the
+//! feature `http` whoever keeps the contract of docs/payments.md, and with the feature `stub` somebody who keeps it and fails on
+//! demand, for tests and for trying it by hand.
 
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "stub")]
+pub mod stub;
+#[cfg(feature = "wire")]
+mod wire;
 
 use std::time::Duration;
 

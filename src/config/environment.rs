@@ -23,6 +23,10 @@ pub fn read(variables: impl IntoIterator<Item = (OsString, OsString)>, layers: &
     for (name, value) in ours {
         let key = name[PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
         let origin = Origin::Variable(name);
+        if let Err(why) = layers.enter(&key) {
+            layers.refuse(origin, why);
+            continue;
+        }
         if !layers.knows(&key) {
             let meant = layers.meant(&key).filter(|meant| layers.knows(meant));
             let meant = meant

@@ -58,6 +58,10 @@ fn read_table(
                 .and_then(toml_edit::Key::span)
                 .or_else(|| item.span()),
         );
+        if let Err(why) = layers.enter(&key) {
+            layers.refuse(origin, why);
+            continue;
+        }
         let section = layers.is_section(&key);
         match item.as_table_like() {
             Some(table) if section => read_table(&key, table, place, layers),

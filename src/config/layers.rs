@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use serde_json::{Map, Value};
 
+use docket_engine::ProviderName;
+
 use super::{
     error::{ConfigError, Problem},
+    payments::Provider,
     sections::Config,
 };
 
@@ -47,7 +50,12 @@ pub struct Setting {
 impl Setting {
     /// The value as it may be shown: secrets are not.
     pub fn shown(&self) -> Value {
-        if is_secret(&self.key) && !self.value.is_null() {
+        // No address may have a user, but who has written one has written the password beside it.
+        let has_user = || {
+            let text = self.value.as_str();
+            self.key.ends_with(".url") && text.is_some_and(|text| text.contains('@'))
+        };
+        if (is_secret(&self.key) && !self.value.is_null()) || has_user() {
             REDACTED.into()
         } else {
             self.value.clone()
@@ -69,6 +77,9 @@ const REDACTED: &str = "(redacted)";
 
 /// Endings of the names of keys whose values are never shown.
 const SECRET_ENDINGS: [&str; 4] = ["secret", "password", "token", "signing_key"];
+
+/// The section whose sections have names of their owner's choice.
+const NAMED: &str = "payments.providers";
 
 /// How alike two names must be for one to be meant by the other, from 0 to 1.
 const LIKENESS_MIN: f64 = 0.6;
@@ -98,7 +109,30 @@ impl Layers {
     /// Whether `key` names a section.
     pub fn is_section(&self, key: &str) -> bool {
         let prefix = format!("{key}.");
-        self.settings.keys().any(|known| known.starts_with(&prefix))
+        // There, also while nothing is in it.
+        key == NAMED
+            || NAMED.starts_with(&prefix)
+            || self.settings.keys().any(|known| known.starts_with(&prefix))
+    }
+
+    /// Where `key` is a section with a name of its owner's choice, or in one, that section's keys are known from now on.
+    ///
+    /// # Errors
+    /// That is no name.
+    pub fn enter(&mut self, key: &str) -> Result<(), String> {
+        let name = key
+            .strip_prefix(NAMED)
+            .and_then(|inside| inside.strip_prefix('.'))
+            .and_then(|inside| inside.split('.').next());
+        let Some(name) = name else { return Ok(()) };
+        ProviderName::new(name).map_err(|rule| format!("{NAMED}: the name `{name}` {rule}"))?;
+        let section = format!("{NAMED}.{name}");
+        if !self.is_section(&section) {
+            // As with the defaults of the whole.
+            let provider = serde_json::to_value(Provider::default()).unwrap_or_default();
+            collect(section, &provider, &mut self.settings);
+        }
+        Ok(())
     }
 
     /// The key or section that was probably meant by `key`: a sibling or a section of a similar name, else the key of
@@ -280,6 +314,15 @@ mod tests {
             Value::from(REDACTED)
         );
         assert_eq!(setting("auth.signing_key", Value::Null).shown(), Value::Null);
+        let address = "payments.providers.cards.url";
+        assert_eq!(
+            setting(address, "https://ada:hunter2@pay.example.org".into()).shown(),
+            Value::from(REDACTED)
+        );
+        assert_eq!(
+            setting(address, "https://b".into()).shown(),
+            Value::from("https://b")
+        );
         assert_eq!(
             setting("tls.key_file", "key.pem".into()).shown(),
             Value::from("key.pem")

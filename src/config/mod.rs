@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod file;
 mod layers;
+mod payments;
 mod sections;
 
 use std::{
@@ -26,6 +27,7 @@ use serde_json::Value;
 
 pub use error::ConfigError;
 pub use layers::{Origin, Setting};
+pub use payments::{Provider, ProviderKind, key as provider_key};
 pub use sections::{Config, Log, LogFormat};
 
 use layers::Layers;

@@ -15,7 +15,7 @@ use docket_edge::{
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use serde::{Deserialize, Serialize};
 
-use super::cluster;
+use super::{cluster, payments};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub actors: Actors,
     /// The Raft groups.
     pub cluster: Cluster,
+    /// Who is asked for money.
+    pub payments: payments::Payments,
     /// The journal.
     pub journal: Journal,
     /// Logs.
@@ -435,6 +437,7 @@ impl Config {
             Ok(()) => {}
         }
         found.extend(cluster::problems(self));
+        found.extend(payments::problems(&self.payments));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self
             .cluster

@@ -213,3 +213,67 @@ fn a_file_that_is_missing_is_named() {
     let error = Loaded::load(Some(Path::new("/nowhere/docket.toml")), [], &Flags::default()).unwrap_err();
     assert!(error.to_string().contains("/nowhere/docket.toml"), "{error}");
 }
+
+#[test]
+fn a_provider_has_a_name_of_its_own_and_every_key() {
+    let given = Given::file(
+        "[payments.providers.cards]\nurl = \"https://pay.example.org\"\ntimeout_ms = 5000\n\n\
+         [payments.providers.gift-cards]\nurl = \"http://127.0.0.1:7090\"\n",
+    );
+    let environment = [
+        ("DOCKET__PAYMENTS__PROVIDERS__CARDS__ATTEMPTS", "5"),
+        (
+            "DOCKET__PAYMENTS__PROVIDERS__OTHER__URL",
+            "https://other.example.org",
+        ),
+    ];
+    let loaded = given.load(&environment, &Flags::default()).unwrap();
+    let providers = &loaded.config.payments.providers;
+    let names: Vec<_> = providers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["cards", "gift-cards", "other"]);
+    let cards = &providers["cards"];
+    assert_eq!(cards.url.as_deref(), Some("https://pay.example.org"));
+    assert_eq!((cards.timeout_ms, cards.attempts), (5_000, 5));
+    assert_eq!(cards.backoff_max_ms, Provider::default().backoff_max_ms);
+    assert_eq!(
+        origin(&loaded, "payments.providers.cards.timeout_ms"),
+        Origin::File(given.path(), 3)
+    );
+    assert_eq!(
+        origin(&loaded, "payments.providers.gift-cards.token_file"),
+        Origin::Default
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_provider_is_told_with_its_line() {
+    Given::file(
+        "[payments.providers.Cards]\nurl = \"x\"\n[payments.providers.account]\nurl = \"x\"\n\
+         [payments.providers.a]\nurl = \"http://pay.example.org\"\nurll = \"x\"\n[payments.providers.b]\n\
+         [payments.providers.c]\nurl = \"https://pay.example.org\"\nattempts = 0\ntimeout_ms = \"5 s\"\n",
+    )
+    .refused(
+        &[("DOCKET__PAYMENTS__PROVIDERS__A.B__URL", "x")],
+        &[
+            "default: payments.providers.b.url = null: is needed: https://HOST[:PORT][/PATH] of the provider",
+            "1: payments.providers: the name `Cards` must be 1 to 32 characters of a-z 0-9 - _, and not `account`",
+            "3: payments.providers: the name `account` must be 1 to 32 characters of a-z 0-9 - _, and not `account`",
+            "6: payments.providers.a.url = \"http://pay.example.org\": must begin with https, unless it is a loopback \
+             address or allow_http is true",
+            "7: unknown key `payments.providers.a.urll`; did you mean `payments.providers.a.url`?",
+            "11: payments.providers.c.attempts = 0: must be from 1 to 100",
+            "12: payments.providers.c.timeout_ms: invalid type: string \"5 s\", expected u64",
+            "DOCKET__PAYMENTS__PROVIDERS__A.B__URL: there is no key `payments.providers.a.b.url`; did you mean \
+             DOCKET__PAYMENTS__PROVIDERS__A__URL?",
+        ],
+    );
+    Given::file("[payments]\nproviders = 5\n").refused(
+        &[],
+        &["2: payments.providers is a section: write [payments.providers]"],
+    );
+    let twice = Given::file("[payments.providers.a]\n[payments.providers.a]\n");
+    let Err(ConfigError::Problems(problems)) = twice.load(&[], &Flags::default()) else {
+        panic!("was not refused");
+    };
+    assert_eq!(problems[0].origin, Origin::File(twice.path(), 2));
+}

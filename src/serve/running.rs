@@ -20,7 +20,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{admin_key, peers};
-use crate::{config::Config, failure::Failure};
+use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
 const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
@@ -55,6 +55,10 @@ impl Running {
     pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
+        // A token that cannot be read is told before anything is opened.
+        for name in payments::providers(config)?.keys() {
+            tracing::info!(provider = %name, "payments can be asked for");
+        }
         make_data_dir(&data_dir)?;
         // Whoever watches a long start asks there.
         let operators = Operators::serve(&config.admin, metrics.clone()).await;
@@ -263,5 +267,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     docket_persistence::describe_metrics();
     docket_cluster::describe_metrics();
     docket_actors::describe_metrics();
+    docket_payments::http::describe_metrics();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

@@ -85,3 +85,28 @@ fn show_tells_where_each_value_came_from() {
     );
     assert!(!table.contains('\u{1b}'), "colours without a terminal");
 }
+
+#[test]
+fn a_payment_provider_is_shown_with_every_key_and_its_token_is_read_at_the_start() {
+    let shell = Shell::new().file(
+        "docket.toml",
+        "[payments.providers.cards]\nurl = \"https://pay.example.org\"\ntoken_file = \"gone.token\"\n",
+    );
+    let json = shell
+        .run("-o json config show --config docket.toml")
+        .ends(0)
+        .json();
+    assert_eq!(
+        json["payments.providers.cards.token_file"],
+        serde_json::json!({"value": "gone.token", "origin": "docket.toml:3"})
+    );
+    assert_eq!(
+        json["payments.providers.cards.timeout_ms"],
+        serde_json::json!({"value": 10_000, "origin": "default"})
+    );
+    shell
+        .run("serve --config docket.toml --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0")
+        .ends(1)
+        .says("payments.providers.cards.token_file: cannot use gone.token")
+        .prints_nothing();
+}
