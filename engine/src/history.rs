@@ -13,6 +13,8 @@
 //!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version};
 
 /// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
@@ -42,11 +44,21 @@ impl Order {
         if !matches!(self.state, OrderState::Cancelled | OrderState::Expired) {
             return None;
         }
-        match self.provider.as_ref().filter(|_| self.needs_authorization()) {
-            // What it answers comes behind the end, also behind that all was released.
-            Some(provider) => provider.last_void().map(|step| step.due.version),
-            None => Some(Version(self.version.0 - u64::from(self.is_settled()))),
+        let Some(provider) = self.provider.as_ref().filter(|_| self.needs_authorization()) else {
+            return Some(Version(self.version.0 - u64::from(self.is_settled())));
+        };
+        // What it answers comes behind the end, also behind that all was released.
+        let voided = self.cancellations().iter().map(|it| it.voided.0);
+        if voided.fold(0, i64::saturating_add) < self.total.0 {
+            return provider.last_void().map(|step| step.due.version);
         }
+        // All that cost something was called off before: no void is of the end. But it is the last event without a stamp, or the one before
+        // that all was released.
+        let of_life = self.life.iter().flat_map(|life| stamped(life));
+        let known = of_life.chain(self.payment_stamps()).map(|it| it.version);
+        let known: BTreeSet<u64> = known.collect();
+        let mut silent = (1..=self.version.0).rev().filter(|at| !known.contains(at));
+        silent.nth(usize::from(self.is_settled())).map(Version)
     }
 
     /// The events that made it.
