@@ -270,7 +270,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Amount, CustomerId, HoldReason, Line, OrderId, Quantity, Rejection, Sku, access::Username};
+    use crate::{
+        Amount, CustomerId, HoldReason, Line, LineQuantity, OrderId, ProviderName, Quantity, Rejection, Sku,
+        access::Username,
+    };
 
     fn held(reason: HoldReason) -> OrderEvent {
         OrderEvent::Held {
@@ -278,6 +281,111 @@ mod tests {
             note: "look".into(),
             by: Username::new("shop").unwrap(),
         }
+    }
+
+    /// What becomes of an order that a provider pays, behind its placing: what it answers comes also behind the end, before or behind that all
+    /// is released.
+    fn paid() -> Vec<Vec<OrderEvent>> {
+        use OrderEvent::{Cancelled, Expired, Released, Reserved};
+        let authorized = || OrderEvent::Authorized {
+            reference: "p-1".into(),
+        };
+        let answered = |number, is_done| OrderEvent::PaymentAnswered {
+            number,
+            outcome: match is_done {
+                true => PaymentOutcome::Done {
+                    reference: "p-2".into(),
+                },
+                false => PaymentOutcome::Declined { reason: "no".into() },
+            },
+        };
+        let by = || Username::new("ops").unwrap();
+        let retried = |number| OrderEvent::PaymentRetried { number, by: by() };
+        let declined = OrderEvent::Rejected {
+            rejection: Box::new(Rejection::PaymentDeclined { reason: "no".into() }),
+            release: Box::new([Sku::new("tea").unwrap()]),
+        };
+        let some = || -> Box<[LineQuantity]> {
+            let quantity = Quantity(1);
+            Box::new([LineQuantity { line: 0, quantity }])
+        };
+        let shipped = || OrderEvent::Shipped {
+            lines: some(),
+            carrier: "".into(),
+            tracking: "".into(),
+            by: by(),
+        };
+        let refunded = OrderEvent::Refunded {
+            amount: Amount(350),
+            note: "".into(),
+            by: by(),
+        };
+        vec![
+            vec![Reserved, declined, Released],
+            vec![Reserved, Expired, answered(2, true), Released],
+            vec![
+                Reserved,
+                Expired,
+                Released,
+                answered(2, false),
+                retried(2),
+                answered(3, true),
+            ],
+            vec![
+                Reserved,
+                Cancelled,
+                answered(2, false),
+                retried(2),
+                Released,
+                answered(3, true),
+            ],
+            vec![Reserved, Cancelled, Released, answered(2, true)],
+            vec![
+                Reserved,
+                authorized(),
+                held(HoldReason::Payment),
+                Cancelled,
+                answered(2, true),
+                Released,
+            ],
+            vec![Reserved, authorized(), Cancelled, Released, answered(2, true)],
+            vec![
+                Reserved,
+                authorized(),
+                OrderEvent::LinesCancelled {
+                    lines: some(),
+                    by: None,
+                },
+                Released,
+                answered(2, false),
+                Cancelled,
+                retried(2),
+                answered(3, true),
+                Released,
+                answered(4, true),
+            ],
+            vec![
+                Reserved,
+                authorized(),
+                shipped(),
+                answered(2, false),
+                held(HoldReason::Payment),
+                OrderEvent::Consumed,
+                retried(2),
+                OrderEvent::HoldReleased {
+                    reason: HoldReason::Payment,
+                    by: by(),
+                },
+                answered(3, true),
+                refunded,
+                shipped(),
+                answered(5, true),
+                OrderEvent::Consumed,
+                answered(4, false),
+                retried(4),
+                answered(6, true),
+            ],
+        ]
     }
 
     #[test]
@@ -293,6 +401,10 @@ mod tests {
             }]),
             provider: None,
         };
+        let mut provided = placed.clone();
+        if let OrderEvent::Placed { provider, .. } = &mut provided {
+            *provider = Some(ProviderName::new("mint").unwrap());
+        }
         let rejected = OrderEvent::Rejected {
             rejection: Box::new(Rejection::StaleEtag),
             release: Box::new([sku]),
@@ -317,8 +429,15 @@ mod tests {
                 OrderEvent::Cancelled,
                 OrderEvent::Released,
             ],
-            vec![placed, rejected, OrderEvent::Released],
-        ] {
+            vec![placed, rejected.clone(), OrderEvent::Released],
+            vec![provided.clone(), rejected, OrderEvent::Released],
+        ]
+        .into_iter()
+        .chain(
+            paid()
+                .into_iter()
+                .map(|life| [vec![provided.clone()], life].concat()),
+        ) {
             let mut now = Order::create(OrderId(9), &life[0], Time(1)).unwrap();
             let mut then = vec![now.clone()];
             for (event, at) in life[1..].iter().zip(2..) {
@@ -335,11 +454,16 @@ mod tests {
                     };
                     let expected = Order {
                         releasing: Box::default(),
+                        life: then[i].life.clone().map(|mut life| {
+                            life.consuming = Box::default();
+                            life
+                        }),
                         ..then[i].clone()
                     };
-                    if event != &OrderEvent::Released || later == i {
-                        assert_eq!(then[later].after(&change), expected, "{i} of {later}");
-                    }
+                    let told = then[later].after(&change);
+                    assert_eq!(told, expected, "{i} of {later}");
+                    assert_eq!(told.payment(), then[i].payment(), "{i} of {later}");
+                    told.validate().unwrap();
                 }
             }
         }

@@ -13,6 +13,8 @@
 //!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version};
 
 /// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
@@ -42,11 +44,21 @@ impl Order {
         if !matches!(self.state, OrderState::Cancelled | OrderState::Expired) {
             return None;
         }
-        match self.provider.as_ref().filter(|_| self.needs_authorization()) {
-            // What it answers comes behind the end, also behind that all was released.
-            Some(provider) => provider.last_void().map(|step| step.due.version),
-            None => Some(Version(self.version.0 - u64::from(self.is_settled()))),
+        let Some(provider) = self.provider.as_ref().filter(|_| self.needs_authorization()) else {
+            return Some(Version(self.version.0 - u64::from(self.is_settled())));
+        };
+        // What it answers comes behind the end, also behind that all was released.
+        let voided = self.cancellations().iter().map(|it| it.voided.0);
+        if voided.fold(0, i64::saturating_add) < self.total.0 {
+            return provider.last_void().map(|step| step.due.version);
         }
+        // All that cost something was called off before: no void is of the end. But it is the last event without a stamp, or the one before
+        // that all was released.
+        let of_life = self.life.iter().flat_map(|life| stamped(life));
+        let known = of_life.chain(self.payment_stamps()).map(|it| it.version);
+        let known: BTreeSet<u64> = known.collect();
+        let mut silent = (1..=self.version.0).rev().filter(|at| !known.contains(at));
+        silent.nth(usize::from(self.is_settled())).map(Version)
     }
 
     /// The events that made it.
@@ -276,209 +288,4 @@ impl History {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        Amount, CustomerId, HoldReason, Line, LineQuantity, OrderEvent, OrderId, Quantity, Rejection, Sku,
-        Time, access::Username,
-    };
-
-    fn by() -> Username {
-        Username::new("shop").unwrap()
-    }
-
-    fn held(reason: HoldReason) -> OrderEvent {
-        OrderEvent::Held {
-            reason,
-            note: "look".into(),
-            by: by(),
-        }
-    }
-
-    fn of(line: u16, quantity: i64) -> Box<[LineQuantity]> {
-        let quantity = Quantity(quantity);
-        Box::new([LineQuantity { line, quantity }])
-    }
-
-    fn shipped(line: u16, quantity: i64) -> OrderEvent {
-        OrderEvent::Shipped {
-            lines: of(line, quantity),
-            carrier: "post".into(),
-            tracking: "1".into(),
-            by: by(),
-        }
-    }
-
-    fn lines_cancelled(line: u16, quantity: i64) -> OrderEvent {
-        let by = Some(by());
-        OrderEvent::LinesCancelled {
-            lines: of(line, quantity),
-            by,
-        }
-    }
-
-    fn placed() -> OrderEvent {
-        let line = |sku: &str| Line {
-            sku: Sku::new(sku).unwrap(),
-            quantity: Quantity(4),
-            unit_price: Amount(350),
-        };
-        OrderEvent::Placed {
-            customer: CustomerId::new("ada").unwrap(),
-            currency: "EUR".parse().unwrap(),
-            lines: Arc::new([line("tea"), line("jam")]),
-            provider: None,
-        }
-    }
-
-    /// Every kind of life that an order can have, each as far as it goes.
-    fn lives() -> Vec<Vec<OrderEvent>> {
-        use OrderEvent::{Cancelled, Confirmed, Consumed, Released, Restocked};
-        let asked = |line, quantity| OrderEvent::ReturnRequested {
-            lines: of(line, quantity),
-            note: "".into(),
-            by: by(),
-        };
-        let moved = |number, step| OrderEvent::ReturnMoved {
-            number,
-            step,
-            by: by(),
-        };
-        let refunded = |amount| OrderEvent::Refunded {
-            amount: Amount(amount),
-            note: "".into(),
-            by: by(),
-        };
-        let delivered = |fulfilment| OrderEvent::Delivered { fulfilment, by: by() };
-        let freed = |reason| OrderEvent::HoldReleased { reason, by: by() };
-        let rejected = OrderEvent::Rejected {
-            rejection: Box::new(Rejection::StaleEtag),
-            release: Box::new([Sku::new("tea").unwrap()]),
-        };
-        let (address, operator) = (HoldReason::Address, HoldReason::Operator);
-        vec![
-            vec![rejected, Released],
-            vec![
-                Confirmed,
-                held(address),
-                held(operator),
-                freed(address),
-                Cancelled,
-                Released,
-            ],
-            vec![
-                Confirmed,
-                held(address),
-                freed(address),
-                shipped(0, 1),
-                held(operator),
-                delivered(1),
-                Consumed,
-                lines_cancelled(1, 3),
-                Released,
-                freed(operator),
-                shipped(1, 1),
-                Consumed,
-                delivered(2),
-                held(address),
-                lines_cancelled(0, 3),
-                Released,
-            ],
-            vec![
-                Confirmed,
-                lines_cancelled(0, 4),
-                Released,
-                held(address),
-                Cancelled,
-                Released,
-            ],
-            vec![
-                Confirmed,
-                shipped(0, 4),
-                Consumed,
-                shipped(1, 4),
-                delivered(2),
-                Consumed,
-            ],
-            vec![
-                Confirmed,
-                shipped(0, 4),
-                asked(0, 1),
-                Consumed,
-                moved(1, ReturnStep::Approve),
-                refunded(1),
-                moved(1, ReturnStep::Receive { restock: true }),
-                asked(0, 2),
-                Restocked,
-                moved(1, ReturnStep::Close),
-                moved(2, ReturnStep::Decline { note: "".into() }),
-                lines_cancelled(1, 4),
-                Released,
-                asked(0, 3),
-                moved(3, ReturnStep::Approve),
-                moved(3, ReturnStep::Receive { restock: false }),
-                refunded(9),
-            ],
-        ]
-    }
-
-    #[test]
-    fn every_state_of_every_life_tells_the_events_that_made_it_and_no_others() {
-        for life in lives() {
-            let mut order = Order::create(OrderId(9), &placed(), Time(1)).unwrap();
-            let mut kinds = vec![ChangeKind::Placed];
-            for event in std::iter::once(None).chain(life.iter().map(Some)) {
-                if let Some(event) = event {
-                    order.evolve(event, Time(2)).unwrap();
-                    kinds.push(ChangeKind::of(event));
-                }
-                order.validate().unwrap();
-                let history = order.history().unwrap();
-                let told: Vec<_> = (1..).map_while(|at| history.kind(Version(at))).collect();
-                assert_eq!(told, kinds);
-                assert_eq!(history.kind(Version(0)), None);
-                // One version more, or less, is one event that nothing tells of.
-                for version in [order.version.0 - 1, order.version.0 + 1] {
-                    // Of what was refused it is not told whether there was anything to release.
-                    let is_released = order.state == OrderState::Rejected && order.is_settled();
-                    let mut wrong = order.clone();
-                    wrong.version = Version(version);
-                    let may_be = is_released && (2..=3).contains(&version);
-                    assert_eq!(wrong.history().is_ok(), may_be, "{version} of {order:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn events_that_cannot_have_come_in_that_order_are_told() {
-        let mut order = Order::create(OrderId(9), &placed(), Time(1)).unwrap();
-        for event in &lives()[2][..9] {
-            order.evolve(event, Time(2)).unwrap();
-        }
-        order.history().unwrap();
-        let check = |change: &dyn Fn(&mut OrderLife), expected: &str| {
-            let mut wrong = order.clone();
-            change(wrong.life.as_mut().unwrap());
-            let broken = wrong.history().unwrap_err();
-            assert!(broken.why.contains(expected), "{broken}");
-        };
-        check(&|life| life.holds[1].version = Version(3), "the same version");
-        check(&|life| life.holds[0].version = Version(2), "cannot have made");
-        check(&|life| life.holds[1].version = Version(99), "cannot have made");
-        check(
-            &|life| life.fulfilments[0].shipped.version = Version(8),
-            "not the number",
-        );
-        check(&|life| drop(life.holds.pop()), "not the number");
-        let tea = Sku::new("tea").unwrap();
-        check(&|life| life.consuming = Box::new([tea.clone()]), "not the number");
-        let ended = |life: &mut OrderLife| {
-            let end = life.holds[0].ended.clone().unwrap();
-            life.holds[1].ended = Some(crate::HoldEnd { by: None, ..end });
-        };
-        check(&ended, "a hold ended by itself");
-    }
-}
+mod tests;

@@ -179,7 +179,7 @@ pub(super) fn cancel(
     match order.state {
         OrderState::Pending => return Err(Rejection::OrderPending),
         // Its provider may take long to answer; all of it can be called off meanwhile.
-        OrderState::Authorizing if lines.is_empty() => {
+        OrderState::Authorizing if wanted(order, lines) == wanted(order, &[]) => {
             return Ok(Decision {
                 events: vec![OrderEvent::Cancelled],
                 effects: vec![Effect::ReleaseCredit {

@@ -1,13 +1,15 @@
 //! `docs/order-states.md`, drawn from what the engine decides, so that it cannot say anything else.
 
+mod items;
+mod money;
+mod provider;
+mod regions;
+
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use docket_engine::{
-    Amount, Effect, FulfilmentState, Item, ItemCommand, ItemEvent, Order, OrderId, OrderState, PaymentState,
-    Quantity, RETURNS_MAX, ReturnState, Time, item, order,
-};
+use docket_engine::{FulfilmentState, Order, OrderState, RETURNS_MAX, ReturnState};
 
-use crate::stage::{Ask, Stage, ask, sku};
+use crate::stage::{Ask, Stage, ask};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/order-states.md");
 
@@ -36,11 +38,12 @@ fn page() -> String {
         HEAD.to_owned(),
         states(),
         tables(),
-        reservations(),
-        payments(),
+        items::reservations(),
+        money::payments(),
+        provider::payments(),
         fulfilments(),
         returns(),
-        regions(),
+        regions::regions(),
     ]
     .join("\n")
 }
@@ -54,9 +57,13 @@ This page is drawn from the engine: a test compares it, and `DOCKET_WRITE_DOCS=1
 it anew. Do not edit it by hand.
 ";
 
-/// A name that can stand alone in a diagram.
+/// A name that can stand alone in a diagram. What is shown as PENDING has two here.
 fn node(stage: Option<OrderState>) -> String {
-    stage.map_or_else(|| "[*]".to_owned(), |state| state.to_string())
+    match stage {
+        None => "[*]".to_owned(),
+        Some(OrderState::Authorizing) => "AUTHORIZING".to_owned(),
+        Some(state) => state.to_string(),
+    }
 }
 
 /// Arrows, with all that leads along each of them.
@@ -83,11 +90,14 @@ impl Diagram {
 
 /// Every stage × every command that does something, with the order before and after.
 fn moves() -> impl Iterator<Item = (Stage, Ask, Option<Order>, Order)> {
-    let pairs = Stage::ALL
-        .into_iter()
-        .flat_map(|stage| Ask::ALL.map(|command| (stage, command)));
+    let pairs = Stage::all().flat_map(|stage| Ask::ALL.map(|command| (stage, command)));
     pairs.filter_map(|(stage, command)| {
         let before = stage.order();
+        // The last step is also the first one: that is a command of its own.
+        let is_first = before.as_ref().is_some_and(|it| it.payment_steps().len() == 1);
+        if is_first && matches!(command, Ask::LastDone | Ask::LastDeclined) {
+            return None;
+        }
         let mut after = before.clone();
         let outcome = ask(&mut after, &command.command_of(before.as_ref())).ok()?;
         (!outcome.events.is_empty()).then(|| (stage, command, before, after.unwrap()))
@@ -119,8 +129,13 @@ fn states() -> String {
             "Its money is held; its items are asked to reserve. Only the items' answers move it on.",
         ),
         (
+            OrderState::Authorizing,
+            "Only where a provider pays: its stock is reserved, and its provider is asked to authorise its payment. It can be called off \
+             altogether meanwhile. It is shown as `PENDING`.",
+        ),
+        (
             OrderState::Confirmed,
-            "Its money is held and its stock is reserved. Nothing of it was shipped; some of it may be called off.",
+            "Its money is held, or authorised, and its stock is reserved. Nothing of it was shipped; some of it may be called off.",
         ),
         (
             OrderState::PartiallyFulfilled,
@@ -136,14 +151,19 @@ fn states() -> String {
         ),
         (
             OrderState::Rejected,
-            "Its customer could not pay, or an item refused. It holds nothing.",
+            "Its customer could not pay, its provider declined to authorise that, or an item refused. It holds nothing.",
+        ),
+        (
+            OrderState::Expired,
+            "Its provider did not authorise its payment in time. It holds nothing; its provider is told, so that a late authorisation \
+             takes nothing.",
         ),
     ] {
-        writeln!(text, "| `{state}` | {says} |").unwrap();
+        writeln!(text, "| `{}` | {says} |", node(Some(state))).unwrap();
     }
     text + "
 Of every line, what was ordered is open, shipped or called off; `CONFIRMED`, `PARTIALLY_FULFILLED` and `FULFILLED` follow from
-these quantities alone. An order that was refused has nothing open, shipped or called off.
+these quantities alone. An order that was refused, or has expired, has nothing open, shipped or called off.
 
 A hold is no state: a confirmed or partly shipped order may be held, for several reasons at a time. While one is active nothing is
 shipped; cancelling goes on, and holds end by themselves when nothing is open any more.
@@ -168,65 +188,80 @@ fn cell(stage: Stage, command: Ask) -> String {
     }
 }
 
-fn table(commands: &[Ask]) -> String {
+fn table(stages: &[Stage], commands: &[Ask]) -> String {
     let names: Vec<_> = commands.iter().map(|command| command.name()).collect();
     let mut text = format!(
         "| | {} |\n|---|{}\n",
         names.join(" | "),
         "---|".repeat(commands.len())
     );
-    for stage in Stage::ALL {
+    for &stage in stages {
         let cells: Vec<_> = commands.iter().map(|command| cell(stage, *command)).collect();
         writeln!(text, "| {} | {} |", stage.name(), cells.join(" | ")).unwrap();
     }
     text
 }
 
+const ASKED: [Ask; 6] = [
+    Ask::CancelAll,
+    Ask::CancelSome,
+    Ask::ShipAll,
+    Ask::ShipSome,
+    Ask::Hold,
+    Ask::ReleaseHold,
+];
+const DELIVERIES: [Ask; 3] = [Ask::DeliverOnItsWay, Ask::DeliverArrived, Ask::DeliverMissing];
+const BACKWARDS: [Ask; 8] = [
+    Ask::RequestReturnAll,
+    Ask::RequestReturnSome,
+    Ask::ReturnApprove,
+    Ask::ReturnDecline,
+    Ask::ReturnReceive,
+    Ask::ReturnRestock,
+    Ask::ReturnClose,
+    Ask::ReturnMissing,
+];
+const REFUNDS: [Ask; 3] = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
+const TOLD: [Ask; 8] = [
+    Ask::Place,
+    Ask::Refuse,
+    Ask::SettleAgreed,
+    Ask::SettleRefused,
+    Ask::SettleEarly,
+    Ask::Released,
+    Ask::Consumed,
+    Ask::Restocked,
+];
+/// Placed with a provider, paid by it, and what a person does about that.
+const PLACED: [Ask; 2] = [Ask::PlaceWithProvider, Ask::RefuseWithProvider];
+const PAID: [Ask; 6] = [
+    Ask::Authorized,
+    Ask::AuthorizationDeclined,
+    Ask::LastDone,
+    Ask::LastDeclined,
+    Ask::PaidMissing,
+    Ask::Expire,
+];
+const RETRIES: [Ask; 3] = [Ask::Retry, Ask::RetryAuthorization, Ask::RetryMissing];
+
 fn tables() -> String {
-    let asked = [
-        Ask::CancelAll,
-        Ask::CancelSome,
-        Ask::ShipAll,
-        Ask::ShipSome,
-        Ask::Hold,
-        Ask::ReleaseHold,
-    ];
-    let deliveries = [Ask::DeliverOnItsWay, Ask::DeliverArrived, Ask::DeliverMissing];
-    let told = [
-        Ask::Place,
-        Ask::Refuse,
-        Ask::SettleAgreed,
-        Ask::SettleRefused,
-        Ask::SettleEarly,
-        Ask::Released,
-        Ask::Consumed,
-        Ask::Restocked,
-    ];
-    let backwards = [
-        Ask::RequestReturnAll,
-        Ask::RequestReturnSome,
-        Ask::ReturnApprove,
-        Ask::ReturnDecline,
-        Ask::ReturnReceive,
-        Ask::ReturnRestock,
-        Ask::ReturnClose,
-        Ask::ReturnMissing,
-    ];
-    let refunds = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
+    let of_account = ASKED.len() + DELIVERIES.len() + BACKWARDS.len() + REFUNDS.len() + TOLD.len();
     assert_eq!(
-        asked.len() + deliveries.len() + backwards.len() + refunds.len() + told.len(),
+        of_account + PLACED.len() + PAID.len() + RETRIES.len(),
         Ask::ALL.len(),
         "every command is shown"
     );
+    let table = |commands: &[Ask]| table(&Stage::ON_ACCOUNT, commands);
     format!(
         "## What comes of each command in each state
 
 In bold what happens, as the feed of changes names it; in plain capitals why the command is refused; a dash where it changes
-nothing. Every command of a person may carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order
-does not have, or of which less is open, are refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`), and so is one shipment or partial
-cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In
-the tables all shipments that there are but the first are on their way. *All* is also what names every line that is open, with all of
-it. (No command of a person reaches the order that is not there: it is `ORDER_NOT_FOUND` before the order is asked.)
+nothing. These are orders that their customer's account pays; those that a provider pays are below. Every command of a person may
+carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order does not have, or of which less is open, are
+refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`), and so is one shipment or partial cancellation more than {most}
+(`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In the tables all shipments that
+there are but the first are on their way. *All* is also what names every line that is open, with all of it. (No command of a person
+reaches the order that is not there: it is `ORDER_NOT_FOUND` before the order is asked.)
 
 `ORDER_PENDING` in these tables is the engine's: a node lets calls wait until the last step is done, so that clients see it only of
 an order that is still being placed.
@@ -244,159 +279,12 @@ Refunds: *some* is 1; *all* is what was captured and not refunded, or 1 where th
 Commands of the engine itself:
 
 {}",
-        table(&asked),
-        table(&deliveries),
-        table(&backwards),
-        table(&refunds),
-        table(&told),
+        table(&ASKED),
+        table(&DELIVERIES),
+        table(&BACKWARDS),
+        table(&REFUNDS),
+        table(&TOLD),
         most = docket_engine::FULFILMENTS_MAX,
-    )
-}
-
-/// An item of which an order has so many reserved.
-fn nut(reserved: Option<Quantity>) -> Item {
-    let created = ItemEvent::Created {
-        display_name: "Nut".into(),
-        currency: "EUR".parse().unwrap(),
-        unit_price: Amount(2),
-        on_hand: Quantity(9),
-    };
-    let mut item = Item::create(sku("nut"), &created, Time(1)).unwrap();
-    if let Some(quantity) = reserved {
-        let order = OrderId(1);
-        item.evolve(&ItemEvent::Reserved { order, quantity }, Time(2))
-            .unwrap();
-    }
-    item
-}
-
-fn reservations() -> String {
-    let order = OrderId(1);
-    let reserve = |quantity| ItemCommand::Reserve {
-        order,
-        currency: "EUR".parse().unwrap(),
-        lines: vec![item::ReserveLine {
-            line: 0,
-            quantity: Quantity(quantity),
-            unit_price: Amount(2),
-        }],
-    };
-    let release = |left| ItemCommand::Release {
-        order,
-        remaining: Quantity(left),
-    };
-    let consume = |left| ItemCommand::Consume {
-        order,
-        remaining: Quantity(left),
-    };
-    let commands = [
-        ("Reserve 5", reserve(5)),
-        ("Reserve 10", reserve(10)),
-        ("Release, 2 stay", release(2)),
-        ("Release, none stays", release(0)),
-        ("Consume, 2 stay", consume(2)),
-        ("Consume, none stays", consume(0)),
-    ];
-    let stages = [
-        ("NOT_RESERVED", None),
-        ("RESERVED", Some(Quantity(5))),
-        ("RESERVED", Some(Quantity(2))),
-    ];
-    let mut diagram = Diagram::default();
-    let mut rows = String::new();
-    for (from, reserved) in stages {
-        let many = reserved.map_or(0, |it| it.0);
-        write!(rows, "| {many} of 9 are reserved for it |").unwrap();
-        for (name, command) in &commands {
-            let decision = item::decide(&sku("nut"), Some(&nut(reserved)), reserved, command);
-            let events = match decision {
-                Err(rejection) => {
-                    write!(rows, " {} |", rejection.reason()).unwrap();
-                    continue;
-                }
-                Ok(decision) => decision.events,
-            };
-            let Some(event) = events.first() else {
-                rows += " – |";
-                continue;
-            };
-            let (what, gone) = match event {
-                ItemEvent::Reserved { quantity, .. } => ("RESERVED", quantity),
-                ItemEvent::Released { quantity, .. } => ("RELEASED", quantity),
-                ItemEvent::Consumed { quantity, .. } => ("CONSUMED", quantity),
-                other => panic!("{other:?}"),
-            };
-            write!(rows, " **{what} {gone}** |").unwrap();
-            let to = match event.reserved_after(reserved) {
-                None => "NOT_RESERVED",
-                Some(_) => "RESERVED",
-            };
-            let rank = |name: &str| usize::from(name == "RESERVED");
-            let label = name.replace(" 5", "").replace("2 stay", "some stay");
-            diagram.arrow((rank(from), rank(to)), from.to_owned(), to.to_owned(), &label);
-        }
-        rows += "\n";
-    }
-    let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
-    format!(
-        "## Reservations
-
-One per order and item: of several lines of one item, the sum. A refused or cancelled order releases, a shipped one consumes: the
-stock on hand falls with it. The item is told how many are to stay and not how many are to go, so that what it is told twice, or
-late, does nothing. What comes back of an order (*Restock*) goes on the stock on hand and is reserved for nobody; the item is told so
-once of each return, which whoever tells it has to see to.
-
-{}
-| | {} |
-|---|{}
-{rows}",
-        diagram.draw(),
-        names.join(" | "),
-        "---|".repeat(names.len()),
-    )
-}
-
-fn payment_name(state: PaymentState) -> &'static str {
-    match state {
-        PaymentState::Required => "REQUIRED",
-        PaymentState::Authorized => "AUTHORIZED",
-        PaymentState::PartiallyCaptured => "PARTIALLY_CAPTURED",
-        PaymentState::Captured => "CAPTURED",
-        PaymentState::PartiallyRefunded => "PARTIALLY_REFUNDED",
-        PaymentState::Refunded => "REFUNDED",
-        PaymentState::Voided => "VOIDED",
-        PaymentState::Failed => "FAILED",
-    }
-}
-
-fn payments() -> String {
-    let mut diagram = Diagram::default();
-    let number = |payment: Option<PaymentState>| payment.map_or(0, |it| it as usize + 1);
-    let name = |payment: Option<PaymentState>| payment.map_or("[*]", payment_name).to_owned();
-    for (_, command, before, after) in moves() {
-        let from = before.as_ref().map(|it| it.payment());
-        let to = after.payment();
-        if from == Some(to) {
-            continue;
-        }
-        let (from, to) = (from.map(|it| it.state), Some(to.state));
-        diagram.arrow((number(from), number(to)), name(from), name(to), command.name());
-    }
-    format!(
-        "## Payment
-
-What the order costs is held when it is placed (`AUTHORIZED`), taken with each shipment for what is in it, and given back with each
-cancellation for what is in that. Authorised = captured + voided + still held, always; the last shipment takes exactly the rest.
-What was captured is off the customer's balance, which falls below nothing where that was on credit; what is refunded of it is on the
-balance again. A refund is of an amount, and of no return: the shop says how much it gives back, when, and for what. Refunded is never
-more than captured (`REFUND_TOO_LARGE`), and there are at most {RETURNS_MAX} refunds (`TOO_MANY_RETURNS`).
-
-{}
-`PARTIALLY_REFUNDED` and `REFUNDED` tell of refunds before all else; `REFUNDED` says that all that was captured is given back and that
-nothing is held any more. `CAPTURED` says that nothing is held any more and all that was not given back was taken; `VOIDED`, that all was given back; `FAILED`,
-that nothing was ever held. What costs nothing is `AUTHORIZED` until all of it was shipped or called off, and then `CAPTURED`, or `VOIDED` where nothing was shipped.
-",
-        diagram.draw()
     )
 }
 
@@ -483,69 +371,4 @@ a step that does not follow is `RETURN_NOT_OPEN`.
 A return changes neither the order's state nor what was shipped of it, and no money: that is given back by a refund. While its items
 put a return on their stock (*restocking*), it can be closed; the stock is put back all the same.
 "
-}
-
-/// The five of them side by side, for an order of three nuts at 2, two bolts at 5, and one nut more at 2.
-fn regions() -> String {
-    let mut text = String::from(
-        "## Side by side
-
-An order of three nuts at 2, two bolts at 5, and a nut more at 2 on a line of its own. Where it was shipped from, there were two
-shipments before: a nut, and a bolt. *Some* is a nut of the first line.
-
-| | Payment | Captured | Refunded | Given back | Held | Open | Asked of items | Shipments | Returns |
-|---|---|---|---|---|---|---|---|---|---|
-",
-    );
-    for stage in Stage::ALL {
-        let Some(order) = stage.order() else { continue };
-        let payment = order.payment();
-        let open: Vec<_> = order
-            .open_quantities()
-            .iter()
-            .map(|it| it.0.to_string())
-            .collect();
-        let asked = order::open_effects(&order)
-            .into_iter()
-            .map(|effect| match effect {
-                Effect::ReserveStock { sku, lines, .. } => {
-                    let many: Quantity = lines.iter().map(|it| it.quantity).sum();
-                    format!("{sku}: reserve {many}")
-                }
-                Effect::ReleaseStock { sku, remaining } => format!("{sku}: release, {remaining} stay"),
-                Effect::ConsumeStock { sku, remaining } => format!("{sku}: consume, {remaining} stay"),
-                Effect::RestockStock { sku, quantity, .. } => format!("{sku}: restock {quantity}"),
-                other => panic!("{other:?}"),
-            });
-        let asked: Vec<_> = asked.collect();
-        let returns: String = order
-            .returns()
-            .iter()
-            .map(|it| format!("`{}`", it.state()))
-            .collect();
-        writeln!(
-            text,
-            "| {} | `{}` | {} | {} | {} | {} | {} | {} | {} | {} |",
-            stage.name(),
-            payment_name(payment.state),
-            payment.captured,
-            payment.refunded,
-            payment.voided,
-            order.held(),
-            open.join(" + "),
-            if asked.is_empty() {
-                "–".to_owned()
-            } else {
-                asked.join("; ")
-            },
-            order.fulfilments().len(),
-            if returns.is_empty() {
-                "–".to_owned()
-            } else {
-                returns
-            },
-        )
-        .unwrap();
-    }
-    text
 }

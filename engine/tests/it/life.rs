@@ -1,8 +1,10 @@
 //! What becomes of a confirmed order, for the [`Model`]: it is held, shipped and delivered, comes back, and is paid back.
 
-use docket_engine::{Amount, HoldReason, OrderId, OrderState, Rejection, ReturnState, ReturnStep, Sku};
+use docket_engine::{
+    Amount, HoldReason, OrderId, OrderState, PaymentKind, Rejection, ReturnState, ReturnStep, Sku,
+};
 
-use super::model::{Model, Order, Outcome, PARTS_MAX, Return, meant_of};
+use super::model::{Model, Order, Outcome, PARTS_MAX, Return, Step, meant_of};
 
 /// So often an order is held.
 pub const HOLDS_MAX: usize = 64;
@@ -18,7 +20,7 @@ impl Order {
     fn may_be_held(&self, expected: Option<u64>) -> Result<(), Rejection> {
         self.check_etag(expected)?;
         match self.state {
-            OrderState::Pending => Err(Rejection::OrderPending),
+            OrderState::Pending | OrderState::Authorizing => Err(Rejection::OrderPending),
             OrderState::Confirmed | OrderState::PartiallyFulfilled => Ok(()),
             state => Err(Rejection::NotHoldable { state }),
         }
@@ -30,7 +32,16 @@ impl Order {
         lines.into_iter().map(|(line, many)| price(line) * many).sum()
     }
 
-    /// What was taken of its customer's money.
+    /// What was taken for it, and can be given back: by a provider only what that says that it took.
+    pub fn taken(&self) -> i128 {
+        let Some(steps) = &self.steps else {
+            return self.captured();
+        };
+        let taken = |it: &&Step| it.kind == PaymentKind::Capture && it.answer == Some(true);
+        steps.iter().filter(taken).map(|it| it.amount).sum()
+    }
+
+    /// What was sent of it costs so much.
     pub fn captured(&self) -> i128 {
         let shipments = self.shipments.iter();
         shipments
@@ -38,7 +49,7 @@ impl Order {
             .sum()
     }
 
-    /// What was given back of that.
+    /// What was given back of that, or is to be.
     pub fn refunded(&self) -> i128 {
         self.refunds.iter().sum()
     }
@@ -112,8 +123,11 @@ impl Model {
         order.version += 1;
         let cost = order.cost_of(&meant);
         order.shipments.push((meant.into_iter().collect(), false));
+        order.owe(PaymentKind::Capture, cost);
         let payer = self.customers.get_mut(&order.customer).unwrap();
-        payer.balance -= cost;
+        if order.steps.is_none() {
+            payer.balance -= cost;
+        }
         payer.version += 1;
         Ok(true)
     }
@@ -179,7 +193,7 @@ impl Model {
         let order = self.orders.get_mut(&id).unwrap();
         order.check_etag(expected)?;
         let returnable = order.returnable();
-        if order.state == OrderState::Pending {
+        if matches!(order.state, OrderState::Pending | OrderState::Authorizing) {
             return Err(Rejection::OrderPending);
         }
         if returnable.iter().sum::<i128>() == 0 {
@@ -274,7 +288,7 @@ impl Model {
     pub fn refund(&mut self, id: OrderId, money: i64, expected: Option<u64>) -> Outcome {
         let order = self.orders.get_mut(&id).unwrap();
         order.check_etag(expected)?;
-        let (wanted, refundable) = (i128::from(money), order.captured() - order.refunded());
+        let (wanted, refundable) = (i128::from(money), order.taken() - order.refunded());
         if !(1..=refundable).contains(&wanted) {
             return Err(Rejection::RefundTooLarge {
                 wanted: Amount(money),
@@ -288,12 +302,15 @@ impl Model {
             return Err(Rejection::OrderPending);
         }
         let payer = self.customers.get_mut(&order.customer).unwrap();
-        if payer.balance + wanted > i128::from(i64::MAX) {
-            return Err(Rejection::Overflow { line: None });
+        if order.steps.is_none() {
+            if payer.balance + wanted > i128::from(i64::MAX) {
+                return Err(Rejection::Overflow { line: None });
+            }
+            payer.balance += wanted;
         }
-        payer.balance += wanted;
         payer.version += 1;
         order.refunds.push(wanted);
+        order.owe(PaymentKind::Refund, wanted);
         order.version += 1;
         Ok(true)
     }

@@ -1,13 +1,13 @@
 //! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
 //! or any arithmetic of the engine; its types serve as names only. The whole node is held against it as well:
 //! `tests/e2e/model.rs` includes this file. What becomes of an order beyond its confirmation and its cancellation is in
-//! `life.rs`.
+//! `life.rs`, and what its provider does for it, where it has one, in `paying.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, Line, OrderId, OrderState, Quantity, Rejection, ReturnState,
-    Sku,
+    Amount, Currency, CustomerId, HoldReason, Line, OrderId, OrderState, PaymentKind, Quantity, Rejection,
+    ReturnState, Sku,
 };
 
 const MAX: i128 = i64::MAX as i128;
@@ -55,7 +55,21 @@ pub struct Order {
     pub refunds: Vec<i128>,
     /// Which return's items still have to put it back on their stock.
     pub restocking: BTreeSet<(u32, Sku)>,
+    /// What its provider is to do, in the order in which that became due; `None` where its customer's account pays.
+    pub steps: Option<Vec<Step>>,
     pub version: u64,
+}
+
+/// What a provider is to do, and what it said.
+#[derive(PartialEq)]
+pub struct Step {
+    pub kind: PaymentKind,
+    pub amount: i128,
+    /// How often it was tried before, and this once more.
+    pub group: u32,
+    /// Whether it did it; `None` before it has answered.
+    pub answer: Option<bool>,
+    pub is_tried_again: bool,
 }
 
 /// What is to come back, or has.
@@ -134,8 +148,30 @@ pub fn meant_of(
 }
 
 impl Order {
-    /// What is open costs so much, which is held for it.
+    /// What is held for it: nothing, where a provider pays.
     pub fn held(&self) -> i128 {
+        match self.steps {
+            None => self.open_cost(),
+            Some(_) => 0,
+        }
+    }
+
+    /// Its provider, where it has one, is to do something more, unless it is of nothing.
+    pub fn owe(&mut self, kind: PaymentKind, amount: i128) {
+        let steps = self.steps.iter_mut().filter(|_| amount > 0);
+        steps.for_each(|steps| {
+            steps.push(Step {
+                kind,
+                amount,
+                group: 1,
+                answer: None,
+                is_tried_again: false,
+            });
+        });
+    }
+
+    /// What is open costs so much.
+    pub fn open_cost(&self) -> i128 {
         let costs = self.lines.iter().zip(&self.open);
         costs
             .map(|(line, open)| i128::from(line.unit_price.0) * open)
@@ -347,6 +383,18 @@ impl Model {
         currency: Currency,
         lines: &[Line],
     ) -> Outcome {
+        self.place_with(id, customer, currency, lines, false)
+    }
+
+    /// As [`Model::place`]; where a provider pays, the customer need not be able to.
+    pub fn place_with(
+        &mut self,
+        id: OrderId,
+        customer: &CustomerId,
+        currency: Currency,
+        lines: &[Line],
+        is_by_provider: bool,
+    ) -> Outcome {
         let total = cost(lines);
         if total > MAX {
             let line = (0..lines.len()).find(|i| cost(&lines[..=*i]) > MAX);
@@ -363,12 +411,12 @@ impl Model {
                 ordered: currency,
                 expected: payer.currency,
             })
-        } else if total > can_spend {
+        } else if !is_by_provider && total > can_spend {
             Some(Rejection::InsufficientCredit {
                 needed: amount(total),
                 available: amount(can_spend),
             })
-        } else if held + total > MAX {
+        } else if !is_by_provider && held + total > MAX {
             Some(Rejection::Overflow { line: None })
         } else {
             payer.version += 1;
@@ -401,6 +449,7 @@ impl Model {
             returns: Vec::new(),
             refunds: Vec::new(),
             restocking: BTreeSet::new(),
+            steps: is_by_provider.then(Vec::new),
         };
         self.orders.insert(id, order);
         match refusal {
@@ -475,6 +524,11 @@ impl Model {
             order.releasing = items.into_iter().filter(may_have).collect();
         } else if items.iter().all(|sku| answers.contains_key(sku)) {
             order.state = OrderState::Confirmed;
+            let total = cost(&order.lines);
+            if order.steps.is_some() && total > 0 {
+                order.state = OrderState::Authorizing;
+                order.owe(PaymentKind::Authorize, total);
+            }
             order.version += 1;
             return true;
         } else {
@@ -500,9 +554,13 @@ impl Model {
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired | OrderState::Fulfilled => {
                 return Err(Rejection::NotCancellable { state: order.state });
             }
-            OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
+            OrderState::Pending => return Err(Rejection::OrderPending),
+            // Only altogether.
+            OrderState::Authorizing if order.meant(lines) != order.meant(&[]) => {
+                return Err(Rejection::OrderPending);
+            }
             _ if order.is_busy() => return Err(Rejection::OrderPending),
-            OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
+            OrderState::Authorizing | OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
         }
         let meant = order.meant(lines)?;
         let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
@@ -514,6 +572,7 @@ impl Model {
             order.gone[usize::from(line)].1 += many;
         }
         order.releasing = order.items_of(&meant);
+        order.owe(PaymentKind::Void, order.cost_of(&meant));
         if left > 0 || !order.shipments.is_empty() {
             order.cancellations += 1;
         }

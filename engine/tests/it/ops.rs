@@ -2,7 +2,13 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::Index};
 
-use crate::model::PARTS_MAX;
+mod starts;
+
+use starts::{
+    back_beyond_measure, beyond_measure, confirmed, declined_when_worn_out, everyday, on_the_way_back,
+    provided, worn_out_by_cancellations, worn_out_by_holds, worn_out_by_refunds, worn_out_by_retries,
+    worn_out_by_returns, worn_out_by_shipments,
+};
 
 /// Which etag comes with a request.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +106,8 @@ pub enum Op {
         customer: usize,
         currency: usize,
         lines: Vec<OrderedLine>,
+        /// Somebody outside pays.
+        by_provider: bool,
     },
     /// An order that exists is placed, or refused, again.
     PlaceAgain {
@@ -111,6 +119,8 @@ pub enum Op {
         order: Index,
         effect: Index,
     },
+    /// All items answer all orders that wait for them, and these hear it.
+    ReserveAll,
     /// The order hears the answers that there are.
     Settle {
         order: Index,
@@ -174,6 +184,32 @@ pub enum Op {
         order: Index,
         amount: Portion,
         etag: Etag,
+    },
+    /// Its provider is asked: for what it is to do next, or, by somebody who is late, for any of its steps.
+    AskProvider {
+        order: Index,
+        step: Option<Index>,
+        declines: bool,
+    },
+    /// The order hears what its provider answered: last, or at any time before, for the first time or again.
+    HearProvider {
+        order: Index,
+        answer: Option<Index>,
+    },
+    /// The order hears of a step that it does not have.
+    HearOfNoStep {
+        order: Index,
+        is_zero: bool,
+    },
+    /// A step that was declined is tried again; or one that was not, where none was; or, for `None`, one that is not there.
+    RetryPayment {
+        order: Index,
+        step: Option<Index>,
+        etag: Etag,
+    },
+    /// The time to authorise the order's payment is over.
+    Expire {
+        order: Index,
     },
     /// A crash: the answers that an order was given are lost, and its open effects start over.
     Forget {
@@ -275,6 +311,24 @@ fn backwards() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What becomes of a payment by a provider.
+fn providing() -> impl Strategy<Value = Op> {
+    let order = any::<Index>;
+    let step = prop_oneof![5 => Just(None), 2 => any::<Index>().prop_map(Some)];
+    let answer = prop_oneof![4 => Just(None), 3 => any::<Index>().prop_map(Some)];
+    let declines = prop_oneof![5 => Just(false), 2 => Just(true)];
+    let declined = prop_oneof![9 => any::<Index>().prop_map(Some), 1 => Just(None)];
+    prop_oneof![
+        12 => (order(), step, declines).prop_map(
+            |(order, step, declines)| Op::AskProvider { order, step, declines }),
+        12 => (order(), answer).prop_map(|(order, answer)| Op::HearProvider { order, answer }),
+        1 => (order(), any::<bool>()).prop_map(|(order, is_zero)| Op::HearOfNoStep { order, is_zero }),
+        5 => (order(), declined, etag()).prop_map(
+            |(order, step, etag)| Op::RetryPayment { order, step, etag }),
+        2 => order().prop_map(|order| Op::Expire { order }),
+    ]
+}
+
 /// What happens to an order that is there.
 fn later() -> impl Strategy<Value = Op> {
     let order = any::<Index>;
@@ -290,6 +344,7 @@ fn later() -> impl Strategy<Value = Op> {
         3 => order().prop_map(|order| Op::Released { order }),
         3 => order().prop_map(|order| Op::Consumed { order }),
         18 => backwards(),
+        10 => providing(),
     ]
 }
 
@@ -310,8 +365,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (of_item.clone(), option::of(name), option::of(price()), etag()).prop_map(
             |(item, name, price, etag)| Op::UpdateItem { item, name, price, etag }),
         2 => (of_item, change(), etag()).prop_map(|(item, delta, etag)| Op::Adjust { item, delta, etag }),
-        10 => (of_customer, currency(), vec(line(), 1..5)).prop_map(
-            |(customer, currency, lines)| Op::Place { customer, currency, lines }),
+        10 => (of_customer, currency(), vec(line(), 1..5), prop_oneof![2 => Just(false), 1 => Just(true)]).prop_map(
+            |(customer, currency, lines, by_provider)| Op::Place { customer, currency, lines, by_provider }),
         1 => (order(), any::<bool>()).prop_map(|(order, refuse)| Op::PlaceAgain { order, refuse }),
         14 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
         8 => order().prop_map(|order| Op::Settle { order }),
@@ -321,242 +376,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A customer who can spend more than an amount can say, and does: seldom met by chance.
-fn beyond_measure() -> Vec<Op> {
-    let create = Op::CreateCustomer {
-        customer: 0,
-        name: 0,
-        currency: 0,
-        limit: i64::MAX,
-    };
-    let credit = Op::Credit {
-        customer: 0,
-        amount: i64::MAX,
-        etag: Etag::None,
-    };
-    let place = Op::Place {
-        customer: 0,
-        currency: 0,
-        lines: vec![(0, 1, Price::Other(i64::MAX))],
-    };
-    vec![create, credit, place]
-}
-
-/// A shop that works, so that orders get far.
-fn everyday() -> Vec<Op> {
-    let customers = (0..CUSTOMERS - 1).map(|customer| Op::CreateCustomer {
-        customer,
-        name: customer,
-        currency: 0,
-        limit: 10_000,
-    });
-    // The last item is left out, so that it is often unknown.
-    let items = (0..ITEMS - 1).map(|item| Op::CreateItem {
-        item,
-        name: item,
-        currency: 0,
-        price: 5,
-        on_hand: 30,
-    });
-    customers.chain(items).collect()
-}
-
-/// An order that is shipped, cancelled in part, or held as often as it may be, and then once more. It is the only one, so that
-/// any index means it.
-fn worn_out(step: &[Op], order: Index) -> Vec<Op> {
-    let place = Op::Place {
-        customer: 0,
-        currency: 0,
-        lines: vec![(0, 1_000, Price::Current)],
-    };
-    let customer = Op::CreateCustomer {
-        customer: 0,
-        name: 0,
-        currency: 0,
-        limit: 1_000,
-    };
-    let item = Op::CreateItem {
-        item: 0,
-        name: 0,
-        currency: 0,
-        price: 1,
-        on_hand: 1_000,
-    };
-    let mut ops = vec![customer, item, place, Op::Finish { order }];
-    ops.extend((0..=PARTS_MAX).flat_map(|_| step.iter().cloned()));
-    ops
-}
-
-/// What is left goes even then, where it is sent.
-fn worn_out_by_shipments((order, is_sent): (Index, bool)) -> Vec<Op> {
-    let ship = |lines| Op::Ship {
-        order,
-        lines,
-        etag: Etag::None,
-    };
-    let one = ship(vec![(Some(order), Portion::One)]);
-    let mut ops = worn_out(&[one, Op::Finish { order }], order);
-    if is_sent {
-        ops.push(ship(Vec::new()));
-    }
-    ops
-}
-
-fn ship_all(order: Index) -> [Op; 2] {
-    let ship = Op::Ship {
-        order,
-        lines: Vec::new(),
-        etag: Etag::None,
-    };
-    [ship, Op::Finish { order }]
-}
-
-/// All of the only order is shipped, before a step of the rest.
-fn worn_out_backwards(step: Op, order: Index) -> Vec<Op> {
-    let mut ops = worn_out(&[step], order);
-    let there = ops.iter().position(|op| matches!(op, Op::Finish { .. }));
-    let rest = ops.split_off(there.unwrap() + 1);
-    ops.extend(ship_all(order));
-    ops.extend(rest);
-    ops
-}
-
-fn worn_out_by_returns(order: Index) -> Vec<Op> {
-    let request = Op::RequestReturn {
-        order,
-        lines: vec![(Some(order), Portion::One)],
-        etag: Etag::None,
-    };
-    worn_out_backwards(request, order)
-}
-
-fn worn_out_by_refunds(order: Index) -> Vec<Op> {
-    let refund = Op::Refund {
-        order,
-        amount: Portion::One,
-        etag: Etag::None,
-    };
-    worn_out_backwards(refund, order)
-}
-
-/// All that was sent of an order that has no return yet.
-fn come_back(order: Index) -> Vec<Op> {
-    let etag = Etag::None;
-    let request = Op::RequestReturn {
-        order,
-        lines: Vec::new(),
-        etag,
-    };
-    let steps = [Step::Approve, Step::Receive { restock: true }];
-    let steps = steps.map(|step| Op::MoveReturn {
-        order,
-        number: Some(order),
-        step,
-        etag,
-    });
-    [vec![request], steps.to_vec()].concat()
-}
-
-/// Money, and stock, that comes back to where no number can hold more of it.
-fn back_beyond_measure(order: Index) -> Vec<Op> {
-    let etag = Etag::None;
-    let customer = Op::CreateCustomer {
-        customer: 0,
-        name: 0,
-        currency: 0,
-        limit: 1_000,
-    };
-    let item = Op::CreateItem {
-        item: 0,
-        name: 0,
-        currency: 0,
-        price: 1,
-        on_hand: i64::MAX,
-    };
-    let place = Op::Place {
-        customer: 0,
-        currency: 0,
-        lines: vec![(0, 3, Price::Current)],
-    };
-    let mut ops = vec![customer, item, place, Op::Finish { order }];
-    ops.extend(ship_all(order));
-    // It owes three, and three are gone.
-    ops.extend([i64::MAX, 3].map(|amount| Op::Credit {
-        customer: 0,
-        amount,
-        etag,
-    }));
-    ops.push(Op::Adjust {
-        item: 0,
-        delta: 2,
-        etag,
-    });
-    ops.extend(come_back(order));
-    ops.push(Op::Deliver { order, effect: order });
-    ops.push(Op::Restocked { order });
-    ops.push(Op::Refund {
-        order,
-        amount: Portion::One,
-        etag,
-    });
-    ops
-}
-
-fn worn_out_by_cancellations(order: Index) -> Vec<Op> {
-    let cancel = Op::Cancel {
-        order,
-        lines: vec![(Some(order), Portion::One)],
-        etag: Etag::None,
-    };
-    worn_out(&[cancel, Op::Finish { order }], order)
-}
-
-fn worn_out_by_holds(order: Index) -> Vec<Op> {
-    let (reason, etag) = (0, Etag::None);
-    let hold = Op::Hold { order, reason, etag };
-    let release = Op::ReleaseHold { order, reason, etag };
-    worn_out(&[hold, release], order)
-}
-
-/// Orders that are confirmed, of few items, on several lines each.
-fn confirmed(first: Index) -> Vec<Op> {
-    let place = |customer, lines: &[(usize, i64)]| Op::Place {
-        customer,
-        currency: 0,
-        lines: lines
-            .iter()
-            .map(|&(item, many)| (item, many, Price::Current))
-            .collect(),
-    };
-    let mut ops = everyday();
-    ops.extend([
-        place(0, &[(0, 9), (1, 4), (0, 3)]),
-        Op::Finish { order: first },
-        place(1, &[(2, 7), (1, 5)]),
-    ]);
-    ops
-}
-
-/// Of one of them something was sent; it may have come back, and be on its way to the stock, or have come before it was off it.
-fn on_the_way_back((first, portion, is_off, comes_back): (Index, Portion, bool, bool)) -> Vec<Op> {
-    let mut ops = confirmed(first);
-    let ship = Op::Ship {
-        order: first,
-        lines: vec![(Some(first), portion)],
-        etag: Etag::None,
-    };
-    let finish = Op::Finish { order: first };
-    ops.extend([finish.clone(), ship]);
-    if is_off {
-        ops.push(finish);
-    }
-    if comes_back {
-        ops.extend(come_back(first));
-    }
-    ops
-}
-
-/// A history. In some of them a few orders go their way, or some of what was sent comes back; in the others anything may happen.
+/// A history. In some of them a few orders go their way, or some of what was sent comes back, or a provider pays; in the others anything may
+/// happen.
 pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
     let start = prop_oneof![
         6 => Just(Vec::new()),
@@ -567,7 +388,9 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
         2 => any::<Index>().prop_map(worn_out_by_holds),
         2 => any::<Index>().prop_map(worn_out_by_returns),
         2 => any::<Index>().prop_map(worn_out_by_refunds),
-        2 => any::<Index>().prop_map(back_beyond_measure)
+        2 => any::<Index>().prop_map(back_beyond_measure),
+        2 => any::<Index>().prop_map(worn_out_by_retries),
+        2 => any::<Index>().prop_map(declined_when_worn_out)
     ];
     let anything = (start, vec(op(), 1..length_max));
     let order = any::<Index>;
@@ -589,6 +412,25 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
     ];
     let sent = (order(), portion(), any::<bool>(), any::<bool>()).prop_map(on_the_way_back);
     let on_their_way_back = (sent, vec(back, 1..length_max));
-    prop_oneof![3 => anything, 2 => on_their_way, 2 => on_their_way_back]
+    let paid = prop_oneof![
+        20 => providing(),
+        7 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
+        5 => order().prop_map(|order| Op::Settle { order }),
+        4 => order().prop_map(|order| Op::Released { order }),
+        4 => order().prop_map(|order| Op::Consumed { order }),
+        3 => order().prop_map(|order| Op::Finish { order }),
+        1 => order().prop_map(|order| Op::Forget { order }),
+        4 => (order(), Just(Vec::new()), etag()).prop_map(
+            |(order, lines, etag)| Op::Cancel { order, lines, etag }),
+        5 => (order(), portion(), etag()).prop_map(
+            |(order, amount, etag)| Op::Refund { order, amount, etag }),
+        6 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Ship { order, lines, etag }),
+        2 => Just(Op::ReserveAll),
+        12 => later(),
+        2 => op()
+    ];
+    let provided = (order(), portion(), 0..10u8, any::<bool>()).prop_map(provided);
+    let paid = (provided, vec(paid, 1..length_max));
+    prop_oneof![4 => anything, 2 => on_their_way, 2 => on_their_way_back, 4 => paid]
         .prop_map(|(start, then)| [start, then].concat())
 }

@@ -1,10 +1,14 @@
 //! Every place where an order can be in its life, everything that it can be asked there, and what comes of it.
 //!
-//! The order is of three nuts at 2, two bolts at 5, and one nut more at 2: 18 in all.
+//! The order is of three nuts at 2, two bolts at 5, and one nut more at 2: 18 in all. Its provider, where it has one, is `mint`.
 
-use docket_engine::{
-    Amount, ChangeKind, CustomerId, Effect, HoldReason, Line, LineQuantity, Order, OrderCommand, OrderId,
-    Quantity, Rejection, ReturnStep, Sku, Time, access::Username, order,
+mod ask;
+
+use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId, Rejection, Time, order};
+
+pub use ask::{
+    Ask, cancel, declined, done, line, move_return, paid, refund, request_return, retry, ship, sku, some,
+    user,
 };
 
 /// Where an order is.
@@ -39,43 +43,47 @@ pub enum Stage {
     RejectedReleasing,
     Rejected,
     RejectedUnpaid,
-}
-
-/// What it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ask {
-    Place,
-    Refuse,
-    SettleAgreed,
-    SettleRefused,
-    SettleEarly,
-    CancelAll,
-    CancelSome,
-    ShipAll,
-    ShipSome,
-    DeliverOnItsWay,
-    DeliverArrived,
-    DeliverMissing,
-    Hold,
-    ReleaseHold,
-    Released,
-    Consumed,
-    RequestReturnAll,
-    RequestReturnSome,
-    ReturnApprove,
-    ReturnDecline,
-    ReturnReceive,
-    ReturnRestock,
-    ReturnClose,
-    ReturnMissing,
-    Restocked,
-    RefundSome,
-    RefundAll,
-    RefundTooMuch,
+    ProviderPending,
+    Authorizing,
+    ProviderConfirmed,
+    ProviderConfirmedReleasing,
+    CapturesOpen,
+    CaptureOpen,
+    Captured,
+    CaptureDeclined,
+    CaptureRetried,
+    CaptureFreed,
+    FulfilledCaptureOpen,
+    FulfilledCaptureDeclined,
+    FulfilledCaptured,
+    RefundOpen,
+    RefundDeclined,
+    RefundRetried,
+    RefundDone,
+    CalledOffReleasing,
+    CalledOff,
+    CalledOffVoided,
+    CancelledVoidOpenReleasing,
+    CancelledVoidOpen,
+    CancelledVoidDoneReleasing,
+    CancelledVoidDone,
+    CancelledVoidDeclined,
+    CancelledVoidRetried,
+    ExpiredReleasing,
+    ExpiredVoidOpen,
+    ExpiredVoidDoneReleasing,
+    ExpiredVoidDone,
+    ExpiredVoidDeclined,
+    DeclinedReleasing,
+    Declined,
+    ProviderRejectedReleasing,
+    ProviderRejected,
+    ProviderRefused,
 }
 
 impl Stage {
-    pub const ALL: [Self; 29] = [
+    /// Those of an order that is paid by its customer's account.
+    pub const ON_ACCOUNT: [Self; 29] = [
         Self::NoOrder,
         Self::Pending,
         Self::Confirmed,
@@ -106,6 +114,50 @@ impl Stage {
         Self::Rejected,
         Self::RejectedUnpaid,
     ];
+
+    /// Those of an order that is paid by a provider.
+    pub const BY_PROVIDER: [Self; 36] = [
+        Self::ProviderPending,
+        Self::Authorizing,
+        Self::ProviderConfirmed,
+        Self::ProviderConfirmedReleasing,
+        Self::CapturesOpen,
+        Self::CaptureOpen,
+        Self::Captured,
+        Self::CaptureDeclined,
+        Self::CaptureRetried,
+        Self::CaptureFreed,
+        Self::FulfilledCaptureOpen,
+        Self::FulfilledCaptureDeclined,
+        Self::FulfilledCaptured,
+        Self::RefundOpen,
+        Self::RefundDeclined,
+        Self::RefundRetried,
+        Self::RefundDone,
+        Self::CalledOffReleasing,
+        Self::CalledOff,
+        Self::CalledOffVoided,
+        Self::CancelledVoidOpenReleasing,
+        Self::CancelledVoidOpen,
+        Self::CancelledVoidDoneReleasing,
+        Self::CancelledVoidDone,
+        Self::CancelledVoidDeclined,
+        Self::CancelledVoidRetried,
+        Self::ExpiredReleasing,
+        Self::ExpiredVoidOpen,
+        Self::ExpiredVoidDoneReleasing,
+        Self::ExpiredVoidDone,
+        Self::ExpiredVoidDeclined,
+        Self::DeclinedReleasing,
+        Self::Declined,
+        Self::ProviderRejectedReleasing,
+        Self::ProviderRejected,
+        Self::ProviderRefused,
+    ];
+
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        Self::ON_ACCOUNT.into_iter().chain(Self::BY_PROVIDER)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -138,6 +190,42 @@ impl Stage {
             Self::RejectedReleasing => "REJECTED, releasing",
             Self::Rejected => "REJECTED",
             Self::RejectedUnpaid => "REJECTED, not paid",
+            Self::ProviderPending => "PENDING, by a provider",
+            Self::Authorizing => "AUTHORIZING",
+            Self::ProviderConfirmed => "CONFIRMED, authorised",
+            Self::ProviderConfirmedReleasing => "CONFIRMED, releasing, void open",
+            Self::CapturesOpen => "PARTIALLY_FULFILLED, consuming, both captures open",
+            Self::CaptureOpen => "PARTIALLY_FULFILLED, second capture open",
+            Self::Captured => "PARTIALLY_FULFILLED, both captures done",
+            Self::CaptureDeclined => "PARTIALLY_FULFILLED, second capture declined, held",
+            Self::CaptureRetried => "PARTIALLY_FULFILLED, second capture tried again, held",
+            Self::CaptureFreed => "PARTIALLY_FULFILLED, second capture declined, held no more",
+            Self::FulfilledCaptureOpen => "FULFILLED, third capture open",
+            Self::FulfilledCaptureDeclined => "FULFILLED, third capture declined",
+            Self::FulfilledCaptured => "FULFILLED, all captures done",
+            Self::RefundOpen => "FULFILLED, refund of 1 open",
+            Self::RefundDeclined => "FULFILLED, refund of 1 declined",
+            Self::RefundRetried => "FULFILLED, refund of 1 tried again",
+            Self::RefundDone => "FULFILLED, refund of 1 done",
+            Self::CalledOffReleasing => "CANCELLED while AUTHORIZING, releasing, void open",
+            Self::CalledOff => "CANCELLED while AUTHORIZING, void open",
+            Self::CalledOffVoided => "CANCELLED while AUTHORIZING, void done",
+            Self::CancelledVoidOpenReleasing => "CANCELLED, releasing, void open",
+            Self::CancelledVoidOpen => "CANCELLED, void open",
+            Self::CancelledVoidDoneReleasing => "CANCELLED, releasing, void done",
+            Self::CancelledVoidDone => "CANCELLED, void done",
+            Self::CancelledVoidDeclined => "CANCELLED, void declined",
+            Self::CancelledVoidRetried => "CANCELLED, void tried again",
+            Self::ExpiredReleasing => "EXPIRED, releasing, void open",
+            Self::ExpiredVoidOpen => "EXPIRED, void open",
+            Self::ExpiredVoidDoneReleasing => "EXPIRED, releasing, void done",
+            Self::ExpiredVoidDone => "EXPIRED, void done",
+            Self::ExpiredVoidDeclined => "EXPIRED, void declined",
+            Self::DeclinedReleasing => "REJECTED, authorisation declined, releasing",
+            Self::Declined => "REJECTED, authorisation declined",
+            Self::ProviderRejectedReleasing => "REJECTED, provider never asked, releasing",
+            Self::ProviderRejected => "REJECTED, provider never asked",
+            Self::ProviderRefused => "REJECTED, of another currency",
         }
     }
 
@@ -173,6 +261,42 @@ impl Stage {
             Self::RejectedReleasing => (Self::Pending, Ask::SettleRefused),
             Self::Rejected => (Self::RejectedReleasing, Ask::Released),
             Self::RejectedUnpaid => (Self::NoOrder, Ask::Refuse),
+            Self::ProviderPending => (Self::NoOrder, Ask::PlaceWithProvider),
+            Self::Authorizing => (Self::ProviderPending, Ask::SettleAgreed),
+            Self::ProviderConfirmed => (Self::Authorizing, Ask::Authorized),
+            Self::ProviderConfirmedReleasing => (Self::ProviderConfirmed, Ask::CancelSome),
+            Self::CapturesOpen => return Some(captures_open()),
+            Self::CaptureOpen => return Some(capture_open()),
+            Self::Captured => (Self::CaptureOpen, Ask::LastDone),
+            Self::CaptureDeclined => (Self::CaptureOpen, Ask::LastDeclined),
+            Self::CaptureRetried => (Self::CaptureDeclined, Ask::Retry),
+            Self::CaptureFreed => return Some(capture_freed()),
+            Self::FulfilledCaptureOpen => return Some(fulfilled_capture_open()),
+            Self::FulfilledCaptureDeclined => (Self::FulfilledCaptureOpen, Ask::LastDeclined),
+            Self::FulfilledCaptured => (Self::FulfilledCaptureOpen, Ask::LastDone),
+            Self::RefundOpen => (Self::FulfilledCaptured, Ask::RefundSome),
+            Self::RefundDeclined => (Self::RefundOpen, Ask::LastDeclined),
+            Self::RefundRetried => (Self::RefundDeclined, Ask::Retry),
+            Self::RefundDone => (Self::RefundOpen, Ask::LastDone),
+            Self::CalledOffReleasing => (Self::Authorizing, Ask::CancelAll),
+            Self::CalledOff => (Self::CalledOffReleasing, Ask::Released),
+            Self::CalledOffVoided => (Self::CalledOff, Ask::LastDone),
+            Self::CancelledVoidOpenReleasing => (Self::ProviderConfirmed, Ask::CancelAll),
+            Self::CancelledVoidOpen => (Self::CancelledVoidOpenReleasing, Ask::Released),
+            Self::CancelledVoidDoneReleasing => (Self::CancelledVoidOpenReleasing, Ask::LastDone),
+            Self::CancelledVoidDone => (Self::CancelledVoidDoneReleasing, Ask::Released),
+            Self::CancelledVoidDeclined => (Self::CancelledVoidOpen, Ask::LastDeclined),
+            Self::CancelledVoidRetried => (Self::CancelledVoidDeclined, Ask::Retry),
+            Self::ExpiredReleasing => (Self::Authorizing, Ask::Expire),
+            Self::ExpiredVoidOpen => (Self::ExpiredReleasing, Ask::Released),
+            Self::ExpiredVoidDoneReleasing => (Self::ExpiredReleasing, Ask::LastDone),
+            Self::ExpiredVoidDone => (Self::ExpiredVoidDoneReleasing, Ask::Released),
+            Self::ExpiredVoidDeclined => (Self::ExpiredVoidOpen, Ask::LastDeclined),
+            Self::DeclinedReleasing => (Self::Authorizing, Ask::AuthorizationDeclined),
+            Self::Declined => (Self::DeclinedReleasing, Ask::Released),
+            Self::ProviderRejectedReleasing => (Self::ProviderPending, Ask::SettleRefused),
+            Self::ProviderRejected => (Self::ProviderRejectedReleasing, Ask::Released),
+            Self::ProviderRefused => (Self::NoOrder, Ask::RefuseWithProvider),
         };
         let mut order = before.order();
         let command = ask.command_of(order.as_ref());
@@ -183,7 +307,11 @@ impl Stage {
 
 /// Shipped twice, of which the items have not taken the second off their stock.
 fn partly() -> Order {
-    let mut order = Stage::Confirmed.order();
+    shipped_twice(Stage::Confirmed)
+}
+
+fn shipped_twice(of: Stage) -> Order {
+    let mut order = of.order();
     let arrived = OrderCommand::Deliver {
         fulfilment: 1,
         by: user("shop"),
@@ -195,6 +323,40 @@ fn partly() -> Order {
     order.unwrap()
 }
 
+/// As that, and its provider has not said yet that it took anything.
+fn captures_open() -> Order {
+    shipped_twice(Stage::ProviderConfirmed)
+}
+
+/// The provider has taken what the first shipment cost, and the items what was in the second.
+fn capture_open() -> Order {
+    let mut order = Stage::CapturesOpen.order();
+    for command in [paid(2, done()), OrderCommand::Consumed] {
+        carry(&mut order, &command);
+    }
+    order.unwrap()
+}
+
+/// A person lets it go on all the same.
+fn capture_freed() -> Order {
+    let mut order = Stage::CaptureDeclined.order();
+    let release = OrderCommand::ReleaseHold {
+        reason: HoldReason::Payment,
+        by: user("ops"),
+        expected: None,
+    };
+    carry(&mut order, &release);
+    order.unwrap()
+}
+
+fn fulfilled_capture_open() -> Order {
+    let mut order = Stage::Captured.order();
+    for ask in [Ask::ShipAll, Ask::Consumed] {
+        carry(&mut order, &ask.command());
+    }
+    order.unwrap()
+}
+
 /// A nut of the first shipment has come back.
 fn partly_restocking() -> Order {
     let mut order = Stage::PartlyReturn.order();
@@ -202,229 +364,6 @@ fn partly_restocking() -> Order {
         carry(&mut order, &ask.command());
     }
     order.unwrap()
-}
-
-impl Ask {
-    pub const ALL: [Self; 28] = [
-        Self::Place,
-        Self::Refuse,
-        Self::SettleAgreed,
-        Self::SettleRefused,
-        Self::SettleEarly,
-        Self::CancelAll,
-        Self::CancelSome,
-        Self::ShipAll,
-        Self::ShipSome,
-        Self::DeliverOnItsWay,
-        Self::DeliverArrived,
-        Self::DeliverMissing,
-        Self::Hold,
-        Self::ReleaseHold,
-        Self::Released,
-        Self::Consumed,
-        Self::RequestReturnAll,
-        Self::RequestReturnSome,
-        Self::ReturnApprove,
-        Self::ReturnDecline,
-        Self::ReturnReceive,
-        Self::ReturnRestock,
-        Self::ReturnClose,
-        Self::ReturnMissing,
-        Self::Restocked,
-        Self::RefundSome,
-        Self::RefundAll,
-        Self::RefundTooMuch,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Place => "Place",
-            Self::Refuse => "Refuse",
-            Self::SettleAgreed => "Settle, all agree",
-            Self::SettleRefused => "Settle, one refuses",
-            Self::SettleEarly => "Settle, one is silent",
-            Self::CancelAll => "Cancel all",
-            Self::CancelSome => "Cancel some",
-            Self::ShipAll => "Ship all",
-            Self::ShipSome => "Ship some",
-            Self::DeliverOnItsWay => "Deliver, on its way",
-            Self::DeliverArrived => "Deliver, arrived",
-            Self::DeliverMissing => "Deliver, never sent",
-            Self::Hold => "Hold",
-            Self::ReleaseHold => "Release hold",
-            Self::Released => "Released",
-            Self::Consumed => "Consumed",
-            Self::RequestReturnAll => "Request return of all",
-            Self::RequestReturnSome => "Request return of some",
-            Self::ReturnApprove => "Approve",
-            Self::ReturnDecline => "Decline",
-            Self::ReturnReceive => "Receive",
-            Self::ReturnRestock => "Receive, restock",
-            Self::ReturnClose => "Close",
-            Self::ReturnMissing => "Approve, never requested",
-            Self::Restocked => "Restocked",
-            Self::RefundSome => "Refund some",
-            Self::RefundAll => "Refund all",
-            Self::RefundTooMuch => "Refund too much",
-        }
-    }
-
-    /// Of no order in particular: of one of which nothing was taken.
-    pub fn command(self) -> OrderCommand {
-        self.command_of(None)
-    }
-
-    /// Only how much money is all, or too much, depends on the order.
-    pub fn command_of(self, order: Option<&Order>) -> OrderCommand {
-        let refundable = order.map_or(0, |order| {
-            let captured: i64 = order.fulfilments().iter().map(|it| it.captured.0).sum();
-            captured - order.refunds().iter().map(|it| it.amount.0).sum::<i64>()
-        });
-        let customer = CustomerId::new("ada").unwrap();
-        let currency = "EUR".parse().unwrap();
-        let (nut, bolt) = (sku("nut"), sku("bolt"));
-        let deliver = |fulfilment| OrderCommand::Deliver {
-            fulfilment,
-            by: user("shop"),
-            expected: None,
-        };
-        match self {
-            Self::Place => OrderCommand::Place {
-                customer,
-                currency,
-                lines: lines().into(),
-                provider: None,
-            },
-            Self::Refuse => OrderCommand::Refuse {
-                customer,
-                currency,
-                lines: lines().into(),
-                rejection: Rejection::InsufficientCredit {
-                    needed: Amount(18),
-                    available: Amount(17),
-                },
-                provider: None,
-            },
-            Self::SettleAgreed => OrderCommand::Settle {
-                answers: vec![(bolt, Ok(())), (nut, Ok(()))],
-            },
-            Self::SettleRefused => OrderCommand::Settle {
-                answers: vec![
-                    (nut, Ok(())),
-                    (bolt.clone(), Err(Rejection::ItemFailed { line: 1, sku: bolt })),
-                ],
-            },
-            Self::SettleEarly => OrderCommand::Settle {
-                answers: vec![(nut, Ok(()))],
-            },
-            Self::CancelAll => cancel(&[]),
-            Self::CancelSome => cancel(&[(0, 1)]),
-            Self::ShipAll => ship(&[]),
-            Self::ShipSome => ship(&[(0, 1)]),
-            Self::DeliverOnItsWay => deliver(2),
-            Self::DeliverArrived => deliver(1),
-            Self::DeliverMissing => deliver(9),
-            Self::Hold => OrderCommand::Hold {
-                reason: HoldReason::Address,
-                note: "look".into(),
-                by: user("shop"),
-                expected: None,
-            },
-            Self::ReleaseHold => OrderCommand::ReleaseHold {
-                reason: HoldReason::Address,
-                by: user("ops"),
-                expected: None,
-            },
-            Self::Released => OrderCommand::Released,
-            Self::Consumed => OrderCommand::Consumed,
-            Self::RequestReturnAll => request_return(&[]),
-            Self::RequestReturnSome => request_return(&[(0, 1)]),
-            Self::ReturnApprove => move_return(1, ReturnStep::Approve),
-            Self::ReturnDecline => move_return(1, ReturnStep::Decline { note: "worn".into() }),
-            Self::ReturnReceive => move_return(1, ReturnStep::Receive { restock: false }),
-            Self::ReturnRestock => move_return(1, ReturnStep::Receive { restock: true }),
-            Self::ReturnClose => move_return(1, ReturnStep::Close),
-            Self::ReturnMissing => move_return(9, ReturnStep::Approve),
-            Self::Restocked => OrderCommand::Restocked,
-            Self::RefundSome => refund(1),
-            Self::RefundAll => refund(refundable.max(1)),
-            Self::RefundTooMuch => refund(refundable + 1),
-        }
-    }
-}
-
-pub fn user(name: &str) -> Username {
-    Username::new(name).unwrap()
-}
-
-pub fn sku(text: &str) -> Sku {
-    Sku::new(text).unwrap()
-}
-
-pub fn line(text: &str, quantity: i64, price: i64) -> Line {
-    Line {
-        sku: sku(text),
-        quantity: Quantity(quantity),
-        unit_price: Amount(price),
-    }
-}
-
-fn lines() -> [Line; 3] {
-    [line("nut", 3, 2), line("bolt", 2, 5), line("nut", 1, 2)]
-}
-
-/// How many of which lines.
-pub fn some(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
-    let lines = lines.iter().map(|&(line, many)| LineQuantity {
-        line,
-        quantity: Quantity(many),
-    });
-    lines.collect()
-}
-
-pub fn ship(lines: &[(u16, i64)]) -> OrderCommand {
-    OrderCommand::Ship {
-        lines: some(lines),
-        carrier: "Ape".into(),
-        tracking: "".into(),
-        by: user("shop"),
-        expected: None,
-    }
-}
-
-pub fn cancel(lines: &[(u16, i64)]) -> OrderCommand {
-    OrderCommand::Cancel {
-        lines: some(lines),
-        by: Some(user("shop")),
-        expected: None,
-    }
-}
-
-pub fn request_return(lines: &[(u16, i64)]) -> OrderCommand {
-    OrderCommand::RequestReturn {
-        lines: some(lines),
-        note: "too many".into(),
-        by: user("ada"),
-        expected: None,
-    }
-}
-
-pub fn move_return(number: u32, step: ReturnStep) -> OrderCommand {
-    OrderCommand::MoveReturn {
-        number,
-        step,
-        by: user("shop"),
-        expected: None,
-    }
-}
-
-pub fn refund(amount: i64) -> OrderCommand {
-    OrderCommand::Refund {
-        amount: Amount(amount),
-        note: "sorry".into(),
-        by: user("shop"),
-        expected: None,
-    }
 }
 
 /// What came of a command.

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use docket_engine::{
-    Amount, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, Item, ItemCommand, ItemEvent,
-    Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku, Time, Version, customer,
-    item, order,
+    Amount, Change, ChangeKind, Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, Item,
+    ItemCommand, ItemEvent, Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Rejection, Sku,
+    Time, Version, customer, item, order,
 };
+
+use crate::mint::Mint;
 
 /// What an entity made of a command: the number of its events and its effects.
 pub type Answer = Result<(usize, Vec<Effect>), Rejection>;
@@ -24,6 +26,9 @@ pub struct World {
     consumed: BTreeMap<(Sku, OrderId), i128>,
     refunded: BTreeMap<OrderId, i128>,
     pub restocked: BTreeMap<(Sku, OrderId), i128>,
+    pub mint: Mint,
+    /// Every order as it was after each of its events.
+    past: BTreeMap<OrderId, Vec<(Change, Order)>>,
     now: i64,
 }
 
@@ -150,8 +155,15 @@ impl World {
             }
             let order = &self.orders[&id];
             assert_eq!(order.version.0, before.0 + 1);
-            let recorded = matches!(event, OrderEvent::Confirmed);
+            let recorded = matches!(event, OrderEvent::Confirmed | OrderEvent::Reserved);
             assert_eq!(order.updated, if recorded { order.created } else { at });
+            let change = Change {
+                kind: ChangeKind::of(event),
+                version: order.version,
+                at,
+            };
+            let then = (change, order.clone());
+            self.past.entry(id).or_default().push(then);
         }
         if let Some(order) = self.orders.get(&id) {
             order.validate().unwrap();
@@ -167,7 +179,11 @@ impl World {
     /// Nothing is held, reserved, taken or consumed but for an order, and everything that is belongs to one.
     pub fn check_conservation(&self) {
         for customer in self.customers.values() {
-            let orders = || self.orders.values().filter(|o| o.customer == customer.id);
+            // Nobody's account is charged for what a provider pays.
+            let orders = || {
+                let orders = self.orders.values();
+                orders.filter(|o| o.customer == customer.id && o.provider.is_none())
+            };
             let held: i128 = orders().map(|o| i128::from(o.held().0)).sum();
             assert_eq!(held, i128::from(customer.held.0), "held of {}", customer.id);
             let captured: i128 = orders().map(|o| i128::from(o.captured().0)).sum();
@@ -200,13 +216,59 @@ impl World {
         assert!(self.customers.values().all(|c| c.held >= Amount::ZERO));
     }
 
+    /// What an order knows of its money is what its provider has done, or less: it may not have heard yet.
+    fn check_provider(&self, order: &Order) {
+        let id = order.id;
+        let payment = order.payment();
+        let known = [
+            payment.authorized,
+            payment.captured,
+            payment.voided,
+            payment.refunded,
+            payment.outstanding(),
+        ];
+        let [authorized, captured, voided, refunded, outstanding] = known.map(|it| i128::from(it.0));
+        assert_eq!(authorized, captured + voided + outstanding, "the money of {id}");
+        assert!(
+            refunded <= captured && captured <= authorized && outstanding >= 0,
+            "{id}"
+        );
+        let books = self.mint.books(id);
+        assert!(books.refunded <= books.captured && books.captured + books.voided <= books.authorized);
+        assert!(
+            authorized <= books.authorized && captured <= books.captured,
+            "{id}"
+        );
+        assert!(voided <= books.voided && refunded <= books.refunded, "{id}");
+    }
+
+    /// Of every order as it is now it is told how it was after each of its changes, and which these were.
+    pub fn check_past(&self) {
+        for (id, past) in &self.past {
+            let order = &self.orders[id];
+            let history = order.history().unwrap();
+            assert_eq!(past.len() as u64, order.version.0);
+            for (change, then) in past {
+                assert_eq!(history.kind(change.version), Some(change.kind), "{id}");
+                let mut expected = then.clone();
+                expected.releasing = Box::default();
+                if let Some(life) = &mut expected.life {
+                    life.consuming = Box::default();
+                    life.restocking = Box::default();
+                }
+                assert_eq!(order.after(change), expected, "{change:?} of {id}");
+                assert_eq!(order.state_after(change), then.state, "{change:?} of {id}");
+            }
+        }
+    }
+
     fn check_order(&self, order: &Order) {
         let id = order.id;
         let sum = |of: &[Quantity]| of.iter().map(|it| i128::from(it.0)).collect::<Vec<_>>();
         let open = sum(&order.open_quantities());
         let fulfilled = sum(&order.fulfilled_quantities());
         let cancelled = sum(&order.cancelled_quantities());
-        if order.state != OrderState::Rejected {
+        if !matches!(order.state, OrderState::Rejected | OrderState::Expired) {
             for (i, line) in order.lines.iter().enumerate() {
                 let ordered = i128::from(line.quantity.0);
                 assert_eq!(ordered, open[i] + fulfilled[i] + cancelled[i], "line {i} of {id}");
@@ -215,11 +277,16 @@ impl World {
         let payment = order.payment();
         let [authorized, captured, voided, held] =
             [payment.authorized, payment.captured, payment.voided, order.held()].map(|it| i128::from(it.0));
-        assert_eq!(authorized, captured + voided + held, "the money of {id}");
-        assert_eq!(payment.outstanding(), order.held(), "{id}");
-        assert_eq!(captured, self.captured.get(&id).copied().unwrap_or(0), "{id}");
         let refunded = i128::from(payment.refunded.0);
-        assert_eq!(refunded, self.refunded.get(&id).copied().unwrap_or(0), "{id}");
+        let of_account = [&self.captured, &self.refunded].map(|it| it.get(&id).copied().unwrap_or(0));
+        if order.provider.is_some() {
+            self.check_provider(order);
+            assert_eq!((held, of_account), (0, [0, 0]), "its customer's account: {id}");
+        } else {
+            assert_eq!(authorized, captured + voided + held, "the money of {id}");
+            assert_eq!(payment.outstanding(), order.held(), "{id}");
+            assert_eq!([captured, refunded], of_account, "{id}");
+        }
         assert!(refunded <= captured, "{id} was paid back more than it paid");
         let returned = sum(&order.returned_quantities());
         assert!(

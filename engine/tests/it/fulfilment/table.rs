@@ -1,4 +1,4 @@
-//! Every stage × every command.
+//! Every stage of an order on account × every command. Those by a provider are in `table_paying.rs`.
 
 use docket_engine::{Effect, Order, OrderCommand, Version};
 
@@ -46,26 +46,41 @@ fn text(outcome: &Outcome) -> String {
     events.join(" ") + &effects.collect::<String>()
 }
 
-/// What comes of one command, of every stage once; a rejection as it is, with all that it says.
+/// What its provider is to do now, and was not before: `; step 4: capture 11`.
+fn newly_due(before: Option<&Order>, after: Option<&Order>) -> String {
+    let known = before.map_or(0, |order| order.payment_steps().len());
+    let steps = (1..).zip(after.map_or(&[][..], Order::payment_steps));
+    steps
+        .skip(known)
+        .map(|(number, step)| format!("; step {number}: {} {}", step.kind, step.amount))
+        .collect()
+}
+
+/// What comes of one command, of every stage of an order on account once; a rejection as it is, with all that it says.
 #[track_caller]
 pub(super) fn check(command: Ask, expected: &[(&[Stage], &str)]) {
+    check_of(&Stage::ON_ACCOUNT, command, expected);
+}
+
+/// As [`check`], of these stages.
+#[track_caller]
+pub(super) fn check_of(of: &[Stage], command: Ask, expected: &[(&[Stage], &str)]) {
     let mut told: Vec<Stage> = expected
         .iter()
         .flat_map(|(stages, _)| stages.iter().copied())
         .collect();
     told.sort();
-    assert_eq!(
-        told,
-        Stage::ALL,
-        "{command:?} is told of every stage, and of each once"
-    );
+    assert_eq!(told, of, "{command:?} is told of every stage, and of each once");
     for (stages, expected) in expected {
         for stage in *stages {
             let before = stage.order();
             let mut after = before.clone();
             let command_of_it = command.command_of(before.as_ref());
             let (found, changes) = match ask(&mut after, &command_of_it) {
-                Ok(outcome) => (text(&outcome), !outcome.events.is_empty()),
+                Ok(outcome) => (
+                    text(&outcome) + &newly_due(before.as_ref(), after.as_ref()),
+                    !outcome.events.is_empty(),
+                ),
                 Err(rejection) => (format!("{rejection:?}"), false),
             };
             assert_eq!(found, *expected, "{command:?} of {stage:?}");
@@ -148,8 +163,9 @@ const HOLDABLE: &[Stage] = &[
     PartlyRefunded,
 ];
 
+/// Of those on account.
 pub(super) fn all_but(but: &[Stage]) -> Vec<Stage> {
-    Stage::ALL
+    Stage::ON_ACCOUNT
         .into_iter()
         .filter(|stage| !but.contains(stage))
         .collect()
@@ -185,7 +201,7 @@ fn only_a_pending_order_is_settled() {
             (&others, NOTHING),
         ],
     );
-    check(Ask::SettleEarly, &[(&Stage::ALL, NOTHING)]);
+    check(Ask::SettleEarly, &[(&Stage::ON_ACCOUNT, NOTHING)]);
 }
 
 #[test]
@@ -344,6 +360,7 @@ fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
         | OrderCommand::RequestReturn { expected, .. }
         | OrderCommand::MoveReturn { expected, .. }
         | OrderCommand::Refund { expected, .. }
+        | OrderCommand::RetryPayment { expected, .. }
         | OrderCommand::ReleaseHold { expected, .. } => *expected = Some(version),
         _ => return None,
     }
@@ -352,7 +369,7 @@ fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
 
 #[test]
 fn a_stale_etag_is_refused_before_all_else_and_the_current_one_is_as_none() {
-    for stage in all_but(&[NoOrder]) {
+    for stage in Stage::all().filter(|stage| *stage != NoOrder) {
         let order = stage.order();
         let version = order.as_ref().unwrap().version;
         for command in Ask::ALL {

@@ -1,8 +1,8 @@
 //! What comes back of an order that was shipped: returns, and money.
 
 use docket_engine::{
-    Amount, CustomerCommand, Effect, ItemCommand, OrderCommand, OrderId, PaymentState, Quantity, ReturnState,
-    ReturnStep, Sku, Version, order,
+    Amount, CustomerCommand, Effect, ItemCommand, OrderCommand, OrderId, PaymentState, Quantity, Rejection,
+    ReturnState, ReturnStep, Sku, Version, order,
 };
 use proptest::sample::Index;
 
@@ -125,7 +125,8 @@ impl Run {
 
     pub(super) fn refund(&mut self, id: OrderId, amount: Portion, etag: Etag) {
         let order = &self.model.orders[&id];
-        let money = amount.of(order.captured() - order.refunded());
+        let money = amount.of(order.taken() - order.refunded());
+        let is_on_account = order.steps.is_none();
         let expected = self.version(id, etag);
         let refund = OrderCommand::Refund {
             amount: Amount(money),
@@ -135,11 +136,20 @@ impl Run {
         };
         let payment = |run: &Self| run.world.orders[&id].payment().state;
         let before = payment(self);
-        let engine = self.ask_to_refund(id, &refund, Amount(money));
+        let of_account = if is_on_account { money } else { 0 };
+        let engine = self.ask_to_refund(id, &refund, Amount(of_account));
         let model = self.model.refund(id, money, expected);
-        if model.is_ok() {
+        if model.is_ok() && is_on_account {
             let after = payment(self);
             self.reach(format!("{} to {}", name(before), name(after)));
+        }
+        if model.is_ok() && !is_on_account {
+            self.reach("a provider is to give money back");
+        }
+        let order = &self.model.orders[&id];
+        let is_sent = order.captured() - order.refunded() >= i128::from(money);
+        if is_sent && matches!(model, Err(Rejection::RefundTooLarge { .. })) {
+            self.reach("what was sent, and its provider has not taken, is not given back");
         }
         self.same("Refund", engine, model);
     }

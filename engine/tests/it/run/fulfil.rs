@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use docket_engine::{
     Amount, CustomerCommand, Effect, HoldReason, ItemCommand, LineQuantity, OrderCommand, OrderId,
-    OrderState, Quantity, Sku, Version, access::Username, order,
+    OrderState, Quantity, Rejection, Sku, Version, access::Username, order,
 };
 use proptest::sample::Index;
 
@@ -81,7 +81,8 @@ impl Run {
                     amount: capture,
                 };
                 assert_eq!(changed(self.world.ask_customer(&customer, &capture)), Ok(true));
-                if self.model.customers[&customer].balance < 0 {
+                let is_on_account = self.model.orders[&id].steps.is_none();
+                if is_on_account && self.model.customers[&customer].balance < 0 {
                     self.reach("sent on credit");
                 }
                 self.next_step(id);
@@ -105,6 +106,7 @@ impl Run {
             expected: expected.map(Version),
         };
         let (before, held) = (self.model.orders[&id].state, self.model.orders[&id].held());
+        let owed = self.model.orders[&id].steps.as_ref().map_or(0, Vec::len);
         let was_held = self.model.orders[&id].holds.iter().any(|(_, holds)| *holds);
         let answer = self.world.ask_order(id, &cancel);
         let model = match lines.is_empty() {
@@ -118,7 +120,18 @@ impl Run {
                 self.next_step(id);
                 match (before, self.model.orders[&id].state) {
                     (OrderState::Confirmed, OrderState::Cancelled) => self.reach("CONFIRMED to CANCELLED"),
+                    (OrderState::Authorizing, OrderState::Cancelled) => {
+                        self.reach("AUTHORIZING to CANCELLED");
+                        if !lines.is_empty() {
+                            self.reach("AUTHORIZING to CANCELLED, all of it named");
+                        }
+                    }
                     (_, after) => self.reach(format!("{before} to {after}, lines cancelled")),
+                }
+                let order = &self.model.orders[&id];
+                let is_owed = order.steps.as_ref().is_none_or(|steps| steps.len() > owed);
+                if !is_owed && order.is_to_be_authorized() && order.state == OrderState::Cancelled {
+                    self.reach("an order whose end owes its provider nothing");
                 }
                 if was_held {
                     self.reach(format!("{} out of a hold", self.model.orders[&id].state));
@@ -132,6 +145,9 @@ impl Run {
                 changed(other)
             }
         };
+        if before == OrderState::Authorizing && model == Err(Rejection::OrderPending) {
+            self.reach("some of an AUTHORIZING order is not cancelled");
+        }
         self.same("Cancel", engine, model);
     }
 
@@ -146,6 +162,14 @@ impl Run {
         assert_eq!(effects, [release]);
         let release = CustomerCommand::Release { order: id, amount };
         assert_eq!(changed(self.world.ask_customer(&customer, &release)), Ok(true));
+    }
+
+    /// As a node shows a state; what is shown as PENDING is one of two.
+    pub(super) fn state_of(&self, id: OrderId) -> String {
+        match self.model.orders[&id].state {
+            OrderState::Authorizing => "AUTHORIZING".to_owned(),
+            state => state.to_string(),
+        }
     }
 
     /// What the items did before was done for another step.

@@ -7,7 +7,7 @@ use docket_engine::{
     OrderState, Quantity, Rejection, order,
 };
 
-use super::{Run, changed, sku};
+use super::{Run, changed, paying::mint, sku};
 use crate::{
     model::{self, Outcome},
     ops::Price,
@@ -19,6 +19,7 @@ impl Run {
         customer: &CustomerId,
         currency: Currency,
         ordered: &[(usize, i64, Price)],
+        by_provider: bool,
     ) {
         let price_of = |number: usize, price: Price| match price {
             Price::Other(price) => price,
@@ -39,8 +40,17 @@ impl Run {
         let id = OrderId::compose(self.placed, 7, 0);
         let held_before = self.model.held(customer);
 
-        let engine = self.ask_to_place(id, customer, currency, &lines);
-        let model = self.model.place(id, customer, currency, &lines);
+        let engine = self.ask_to_place(id, customer, currency, &lines, by_provider);
+        let model = match by_provider {
+            false => self.model.place(id, customer, currency, &lines),
+            true => self.model.place_with(id, customer, currency, &lines, true),
+        };
+        if by_provider && model.is_ok() {
+            self.reach("placed with a provider");
+        }
+        if by_provider && model.is_err() && self.model.orders.contains_key(&id) {
+            self.reach("refused with a provider");
+        }
         match &model {
             Ok(_) => self.reach("none to PENDING"),
             Err(Rejection::Overflow { .. }) if self.model.orders.contains_key(&id) => {
@@ -67,10 +77,13 @@ impl Run {
         customer: &CustomerId,
         currency: Currency,
         lines: &[Line],
+        by_provider: bool,
     ) -> Outcome {
+        let total = order::total(lines)?;
+        let amount = if by_provider { Amount(0) } else { total };
         let hold = CustomerCommand::Hold {
             order: id,
-            amount: order::total(lines)?,
+            amount,
             currency,
         };
         match changed(self.world.ask_customer(customer, &hold)) {
@@ -80,13 +93,13 @@ impl Run {
                     customer: customer.clone(),
                     currency,
                     lines: lines.into(),
-                    provider: None,
+                    provider: by_provider.then(mint),
                 };
                 let (events, effects) = self.world.ask_order(id, &place)?;
                 assert_eq!(events, 1);
                 let held = Effect::HoldCredit {
                     customer: customer.clone(),
-                    amount: self.world.orders[&id].total,
+                    amount,
                 };
                 assert_eq!(effects[0], held);
                 assert_eq!(effects[1..], order::open_effects(&self.world.orders[&id]));
@@ -99,7 +112,7 @@ impl Run {
                     currency,
                     lines: lines.into(),
                     rejection: rejection.clone(),
-                    provider: None,
+                    provider: by_provider.then(mint),
                 };
                 assert_eq!(self.world.ask_order(id, &refuse)?, (2, Vec::new()));
                 Err(rejection)
@@ -191,9 +204,20 @@ impl Run {
             (OrderState::Pending, OrderState::Confirmed) => {
                 assert_eq!(effects, []);
                 self.reach("PENDING to CONFIRMED");
+                if self.model.orders[&id].steps.is_some() {
+                    self.reach("confirmed, with a provider, for nothing");
+                }
+            }
+            (OrderState::Pending, OrderState::Authorizing) => {
+                assert_eq!(effects, []);
+                self.reach("PENDING to AUTHORIZING");
             }
             (OrderState::Pending, OrderState::Rejected) => {
-                let cost = model::cost(&self.model.orders[&id].lines);
+                let order = &self.model.orders[&id];
+                let cost = match order.steps {
+                    None => model::cost(&order.lines),
+                    Some(_) => 0,
+                };
                 self.give_back(id, cost, &effects);
                 self.reach("PENDING to REJECTED");
                 if answers.len() < all {
