@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options, PaymentOptions};
+use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options};
 use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
 use docket_edge::{
     ConfigError as EdgeConfigError, EdgeConfig,
@@ -319,7 +319,7 @@ impl Config {
                 retained_max: self.feed.retained_max,
                 retained_for: (self.feed.retained_s > 0).then(|| Duration::from_secs(self.feed.retained_s)),
             },
-            payments: PaymentOptions::default(),
+            payments: self.payments.options(),
             before_decision: None,
         }
     }
