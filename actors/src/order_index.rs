@@ -31,6 +31,8 @@ pub(crate) struct OrderIndex {
     releasing: IdSet,
     /// Their provider is to be asked something.
     paying: IdSet,
+    /// Their provider has declined something, and a person is to look.
+    declined: IdSet,
 }
 
 impl OrderIndex {
@@ -42,6 +44,9 @@ impl OrderIndex {
         }
         if is_paying(order) {
             self.paying.insert(order.id, ());
+        }
+        if is_declined(order) {
+            self.declined.insert(order.id, ());
         }
     }
 
@@ -60,6 +65,11 @@ impl OrderIndex {
             self.paying.insert(order.id, ());
         } else if order.provider.is_some() {
             self.paying.remove(order.id);
+        }
+        if is_declined(order) {
+            self.declined.insert(order.id, ());
+        } else if order.provider.is_some() {
+            self.declined.remove(order.id);
         }
     }
 
@@ -117,6 +127,12 @@ impl OrderIndex {
         self.paying.iter().map(|(id, ())| id)
     }
 
+    /// Orders whose payment is to be authorised, oldest first.
+    pub(crate) fn authorizing(&self) -> impl Iterator<Item = OrderId> {
+        let authorizing = &self.by_state[OrderState::Authorizing as usize];
+        authorizing.iter().map(|(id, ())| id)
+    }
+
     /// Whether an order is one of those.
     pub(crate) fn is_paying(&self, id: OrderId) -> bool {
         self.paying.contains(id)
@@ -127,6 +143,11 @@ impl OrderIndex {
         self.paying.len()
     }
 
+    /// How many wait for a person to look at what their provider has declined.
+    pub(crate) fn declined_len(&self) -> usize {
+        self.declined.len()
+    }
+
     /// Whether an order is exactly where it belongs.
     pub(crate) fn agrees_on(&self, order: &Order) -> bool {
         STATES
@@ -134,6 +155,7 @@ impl OrderIndex {
             .all(|state| self.by_state[state as usize].contains(order.id) == (state == order.state))
             && self.releasing.contains(order.id) == is_releasing(order)
             && self.paying.contains(order.id) == is_paying(order)
+            && self.declined.contains(order.id) == is_declined(order)
     }
 
     fn sets(&self, states: &[OrderState]) -> impl Iterator<Item = &IdSet> {
@@ -143,6 +165,10 @@ impl OrderIndex {
             .filter(wanted)
             .map(|state| &self.by_state[state as usize])
     }
+}
+
+fn is_declined(order: &Order) -> bool {
+    order.provider.is_some() && order.declined_payments().next().is_some()
 }
 
 fn is_paying(order: &Order) -> bool {

@@ -113,6 +113,16 @@ pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
         }
         order.returns.iter_mut().for_each(|it| it.requested_by.clear());
         order.refunds.iter_mut().for_each(|it| it.refunded_by.clear());
+        // As the holds that follow from them.
+        for step in order
+            .payment
+            .iter_mut()
+            .flat_map(|payment| &mut payment.steps)
+            .skip(1)
+        {
+            step.decline_reason.clear();
+            step.reference.clear();
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn payment_to_proto(order: &Order) -> v1::OrderPayment {
     v1::OrderPayment {
         provider: provider.map_or("", |provider| provider.name.as_str()).to_owned(),
         steps: numbered
-            .map(|(step, number)| payment_step_to_proto(step, number))
+            .map(|(step, number)| payment_step_to_proto(step, number, order.state))
             .collect(),
         state: payment_state_to_proto(payment.state).into(),
         authorized: payment.authorized.0,
@@ -49,9 +49,11 @@ pub(crate) fn payment_to_proto(order: &Order) -> v1::OrderPayment {
     }
 }
 
-fn payment_step_to_proto(step: &PaymentStep, number: i32) -> v1::PaymentStep {
+fn payment_step_to_proto(step: &PaymentStep, number: i32, state: OrderState) -> v1::PaymentStep {
+    let is_abandoned = step.kind == PaymentKind::Authorize && state != OrderState::Authorizing;
     let (mut reference, mut decline_reason) = (String::new(), String::new());
     let state = match &step.outcome {
+        None if is_abandoned => v1::payment_step::State::Abandoned,
         None => v1::payment_step::State::Due,
         Some((PaymentOutcome::Done { reference: by }, _)) => {
             reference = by.to_string();
