@@ -5,11 +5,12 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
-    order_service_server::OrderService, place_orders_response,
+    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
+    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
+    place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -205,6 +206,13 @@ impl OrderService for Service {
         &self,
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn batch_get_orders(
+        &self,
+        _: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
         other()
     }
 

@@ -27,6 +27,7 @@
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod filter;
 pub mod fulfilment;
 pub mod history;
 pub mod hold;
@@ -42,6 +43,7 @@ pub mod wanted;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use filter::{OrderFilter, PLACED_WITHIN_MS};
 pub use fulfilment::{
     FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
     SHIPPING_TEXT_BYTES_MAX, Stamp,
@@ -63,6 +65,8 @@ pub use wanted::Wanted;
 
 /// The most lines that one order may have.
 pub const LINES_MAX: usize = 100;
+/// The most orders that are read by their ids at once.
+pub const BATCH_ORDERS_MAX: usize = 1_000;
 /// The most bytes of a display name.
 pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
 

@@ -8,6 +8,7 @@ mod items;
 mod life;
 mod membership;
 mod opening;
+mod order_pages;
 mod orders;
 mod pages;
 mod placing;

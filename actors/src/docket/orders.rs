@@ -1,11 +1,8 @@
 //! The placing of orders.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::UNIX_EPOCH,
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use docket_cluster::{clock::wall_clock, slot_of};
+use docket_cluster::slot_of;
 use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, Rejection};
 use futures::FutureExt as _;
 
@@ -16,7 +13,7 @@ use super::{
     placing::{Asked, Placing},
     reading::barrier,
 };
-use crate::{Call, CallError, reply::Reply, request::Content};
+use crate::{Call, CallError, reply::Reply, request::Content, shard::Shard};
 
 /// What a line's question to its item weighs while it waits for the customer.
 const QUESTION_BYTES: usize = 128;
@@ -95,18 +92,17 @@ impl Docket {
             shard: shard.clone(),
             deadline: call.deadline,
             permit,
-            id: self.order_id(&place.customer),
+            id: self.order_id(shard, &place.customer),
             place: Arc::new(place),
             request,
         };
         Ok((asked, stored))
     }
 
-    fn order_id(&self, customer: &CustomerId) -> OrderId {
-        let now_ms = wall_clock()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis() as u64;
+    /// A new order's id, never of a later time than the one at which it will be placed: both are told by the shard's clock, which does
+    /// not go back.
+    fn order_id(&self, shard: &Shard, customer: &CustomerId) -> OrderId {
+        let now_ms = u64::try_from(shard.now().0 / 1_000).unwrap_or_default();
         let counter = self.inner.unique.fetch_add(1, Ordering::Relaxed);
         // 34 random bits of this process, 34 of its count.
         let unique = (u128::from(self.inner.unique_prefix) << 34) | u128::from(counter & ((1 << 34) - 1));
@@ -126,7 +122,6 @@ mod tests {
         Options,
         entity::order::OrderMessage,
         reply::{Caller, Failure},
-        shard::Shard,
         shop::shop,
     };
 
@@ -134,8 +129,8 @@ mod tests {
 
     /// Begins an order, and gives what is not awaited yet: whatever is done before the next await is done before any actor's turn.
     fn begin(docket: &Docket, place: PlaceOrder) -> (OrderId, Arc<Shard>, Answer) {
-        let id = docket.order_id(&place.customer);
         let (shard, caller, answer) = caller(docket, &place.customer);
+        let id = docket.order_id(&shard, &place.customer);
         shard.place_order(id, Arc::new(place), None, caller);
         (id, shard, answer)
     }

@@ -1,6 +1,6 @@
 //! `OrderService`.
 
-use docket_actors::{Docket, ListOrders, PlaceOrder, Placing, Shipment};
+use docket_actors::{Docket, ListOrders, OrderBatch, PlaceOrder, Placing, Shipment};
 use docket_engine::{
     Rejection,
     access::{Denied, Owner, Principal, Role},
@@ -9,15 +9,18 @@ use docket_proto::{
     ReceivedOrder,
     api::{
         feed::{FeedOf, watch_orders},
-        fulfil, orders,
+        fulfil,
+        listing::{self, ListFrom},
+        names::shard_name,
+        orders,
         show::order_to_proto,
     },
     server::order_service_server::OrderService,
     v1::{
-        CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-        GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
-        ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
-        ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest,
+        BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
+        CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
+        ListOrdersResponse, Order, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
+        RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -165,15 +168,17 @@ impl OrderService for OrderApi {
         request: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::list_orders(request.get_ref()))?;
-        if asked.customer.is_none() {
+        let asked = accept(listing::list_orders(request.get_ref()))?;
+        // Why an order is held is not its customer's to know.
+        if asked.filter.customer.is_none() || !asked.filter.holds.is_empty() {
             allowed(&context, Owner::Everybody, || Denied::Role.into())?;
         }
         let query = ListOrders {
-            customer: asked.customer.clone(),
-            states: asked.states.clone(),
-            before: asked.before,
+            filter: asked.filter.clone(),
+            before: asked.from.before,
+            left_out: asked.from.left_out.clone(),
             limit: asked.limit,
+            partial: asked.partial,
         };
         let page = self
             .docket
@@ -182,11 +187,34 @@ impl OrderService for OrderApi {
             .map_err(Refusal::from)?;
         Ok(Response::new(ListOrdersResponse {
             orders: page.orders.iter().map(|order| shown(&context, order)).collect(),
-            next_page_token: page
-                .next
-                .map(|next| asked.next_page_token(next))
-                .unwrap_or_default(),
+            next_page_token: page.next.map_or_else(String::new, |next| {
+                asked.next_page_token(&ListFrom {
+                    before: Some(next),
+                    left_out: page.left_out,
+                })
+            }),
+            unreachable: page.unreachable.into_iter().map(shard_name).collect(),
         }))
+    }
+
+    async fn batch_get_orders(
+        &self,
+        request: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        let context = context(&request)?;
+        let ids = accept(listing::batch_get_orders(request.get_ref()))?;
+        let batch = self.docket.batch_get_orders(context.call(None), &ids);
+        let orders = match batch.await.map_err(Refusal::from)? {
+            OrderBatch::All(orders) => orders,
+            OrderBatch::TooLarge { fitting } => return Err(Refusal::batch_too_large(fitting).into()),
+        };
+        for order in &orders {
+            allowed(&context, Owner::Customer(&order.customer), || {
+                Rejection::OrderNotFound { order: order.id }.into()
+            })?;
+        }
+        let orders = orders.iter().map(|order| shown(&context, order)).collect();
+        Ok(Response::new(BatchGetOrdersResponse { orders }))
     }
 
     type WatchOrdersStream = Watching;

@@ -332,6 +332,10 @@ impl Shop {
                 let name = self.order_boxed(id).await;
                 ask!(OrderServiceClient.get_order(v1::GetOrderRequest { name }))
             }
+            "BatchGetOrders" => {
+                let names = vec![self.order_boxed(id).await];
+                ask!(OrderServiceClient.batch_get_orders(v1::BatchGetOrdersRequest { names }))
+            }
             "CancelOrder" => {
                 let name = self.order_boxed(id).await;
                 ask!(OrderServiceClient.cancel_order(v1::CancelOrderRequest {
@@ -699,7 +703,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 39 * 3 * 2);
+    assert_eq!(cells, 40 * 3 * 2);
     shop.close().await;
 }
 
@@ -763,6 +767,23 @@ async fn a_customer_is_not_shown_why_its_order_is_held_and_who_shipped_it() {
         let request = v1::GetOrderRequest { name: name.clone() };
         let order = orders.get_order(with(Some(key), request)).await.unwrap();
         assert_eq!(order.into_inner().holds.len(), seen);
+        let request = v1::BatchGetOrdersRequest {
+            names: vec![name.clone()],
+        };
+        let batch = orders.batch_get_orders(with(Some(key), request)).await.unwrap();
+        assert_eq!(batch.into_inner().orders[0].holds.len(), seen);
+        // Nor by asking for those that are.
+        let request = v1::ListOrdersRequest {
+            customer: "customers/ada".into(),
+            hold_reasons: vec![v1::order_hold::Reason::FraudReview.into()],
+            ..Default::default()
+        };
+        let held = orders.list_orders(with(Some(key), request)).await;
+        let held = held.map(|page| page.into_inner().orders.len());
+        match seen {
+            0 => assert_eq!(reason(&held.unwrap_err()), "ROLE_NOT_ALLOWED"),
+            _ => assert_eq!(held.unwrap(), 1),
+        }
         let request = v1::ListOrdersRequest {
             customer: "customers/ada".into(),
             ..Default::default()

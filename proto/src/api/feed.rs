@@ -15,8 +15,8 @@ use docket_engine::{ChangeKind, CustomerId, OrderState, Time};
 
 use super::{
     check::{Check, Checked},
+    listing::states,
     names::parse_customer_name,
-    orders::states,
     page_token::{HASH_BYTES, fnv1a},
     show::{order_to_proto, timestamp},
 };

@@ -54,6 +54,20 @@ pub fn payment_state_to_proto(state: PaymentState) -> v1::order_payment::State {
     }
 }
 
+/// The state of an order's money that the API names so; `None` for "not set".
+pub fn payment_state_of(state: v1::order_payment::State) -> Option<PaymentState> {
+    Some(match state {
+        v1::order_payment::State::Unspecified => return None,
+        v1::order_payment::State::Authorized => PaymentState::Authorized,
+        v1::order_payment::State::PartiallyCaptured => PaymentState::PartiallyCaptured,
+        v1::order_payment::State::Captured => PaymentState::Captured,
+        v1::order_payment::State::Voided => PaymentState::Voided,
+        v1::order_payment::State::PartiallyRefunded => PaymentState::PartiallyRefunded,
+        v1::order_payment::State::Refunded => PaymentState::Refunded,
+        v1::order_payment::State::Failed => PaymentState::Failed,
+    })
+}
+
 /// The shipments of an order, numbered from 1.
 pub(crate) fn fulfilments_to_proto(order: &Order) -> Vec<v1::Fulfilment> {
     let numbered = order.fulfilments().iter().zip(1..);
@@ -256,6 +270,17 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::PartiallyFulfilled => Some(OrderState::PartiallyFulfilled),
         v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
     }
+}
+
+/// The point in time that the API shows so; `None` where it is none, or too far away. Parts of a microsecond are no time of an order: it
+/// is the first whole one from there on.
+pub(crate) fn time_of(timestamp: &Timestamp) -> Option<Time> {
+    let nanos = i64::from(timestamp.nanos);
+    let micros = timestamp.seconds.checked_mul(1_000_000)?;
+    let is_one = (0..1_000_000_000).contains(&nanos);
+    is_one
+        .then(|| micros.checked_add(nanos.unsigned_abs().div_ceil(1_000) as i64))?
+        .map(Time)
 }
 
 /// A point in time as the API shows it.

@@ -7,13 +7,14 @@ use std::{
 };
 
 use docket_proto::v1::{
-    AdjustStockRequest, CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest,
-    CreateCustomerRequest, CreateItemRequest, CreditAccountRequest, Customer, DeliverFulfilmentRequest,
-    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
-    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest,
-    UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
+    AdjustStockRequest, BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest,
+    CancelOrderRequest, CloseReturnRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
+    Customer, DeliverFulfilmentRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
+    HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse,
+    ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse,
+    ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
+    ResolveReturnRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -233,6 +234,7 @@ impl OrderService for Shop {
         Ok(Response::new(ListOrdersResponse {
             orders,
             next_page_token,
+            unreachable: Vec::new(),
         }))
     }
 
@@ -254,6 +256,13 @@ impl OrderService for Shop {
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn batch_get_orders(
+        &self,
+        _: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        Err(Status::unimplemented("this shop reads one at a time"))
     }
 
     async fn cancel_order_lines(

@@ -1,6 +1,6 @@
 //! What a call is about, by its method and message: it is done where that is led.
 //!
-//! Lists are about nothing of these: every node gathers them itself, and asks the leaders how far they are.
+//! Lists and batches are about nothing of these: every node gathers them itself, and asks the leaders how far they are.
 
 use docket_actors::Key;
 use docket_engine::{CustomerId, Sku};
@@ -160,6 +160,8 @@ mod tests {
                 "/docket.v1.NodeService/RemoveNode",
                 "/docket.v1.NodeService/UndrainNode",
                 "/docket.v1.NodeService/VerifyBooks",
+                // Of any number of customers: every node gathers them, as it does lists.
+                "/docket.v1.OrderService/BatchGetOrders",
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
                 "/docket.v1.OrderService/WatchOrders",
