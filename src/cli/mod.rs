@@ -12,6 +12,7 @@ mod dev;
 mod fulfil;
 mod item;
 mod journal;
+mod listing;
 mod node;
 mod order;
 mod returns;

@@ -132,7 +132,7 @@ fn show(output: &Output, diaries: &[Diary], books: &Books) -> Result<(), Failure
     )?;
     output.line("")?;
     let shown = sample(&books.orders);
-    output.page(&shown, "")?;
+    output.page(&shown, "", None)?;
     output.line(&format!("({} of {} orders)\n", shown.len(), books.orders.len()))?;
     output.page(&books.customers, "")?;
     output.line("")?;
