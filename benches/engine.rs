@@ -137,6 +137,7 @@ impl Sample {
                 fingerprint: u64::MAX / 5,
             }),
             unchanged: None,
+            origin: None,
         }
     }
 }

@@ -24,7 +24,7 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE};
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
@@ -67,6 +67,8 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
+    /// The bytes of what is kept of where changes of orders come from.
+    trail_bytes: AtomicU64,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -128,6 +130,7 @@ impl Committed {
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
+            trail_bytes: AtomicU64::new(0),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -159,7 +162,7 @@ impl Committed {
         self.begin_remembering(record.request);
         for event in &record.events {
             match &event.fact {
-                Fact::Order(id, fact) => self.apply_order(*id, fact, record.time)?,
+                Fact::Order(id, fact) => self.apply_order(*id, fact, record)?,
                 Fact::Customer(id, fact) => self.apply_customer(id, fact, record.time)?,
                 Fact::Item(sku, fact) if planted!(ApplyReadsClock) => {
                     let wall = docket_cluster::clock::wall_clock().duration_since(std::time::UNIX_EPOCH);
@@ -256,6 +259,7 @@ impl Committed {
         self.fences.clear();
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
+        self.trail_bytes.store(0, Ordering::Relaxed);
         self.set_last_time(Time(0));
     }
 
@@ -346,8 +350,9 @@ impl Committed {
         }
     }
 
-    fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {
+    fn apply_order(&self, id: OrderId, fact: &OrderEvent, record: &Record) -> Result<(), Broken> {
         self.keep_order(id);
+        let (at, origin) = (record.time, record.origin.as_deref());
         let changed = self.orders.change(id, |order| {
             if order.state == OrderState::Confirmed && order.version == Version(2) {
                 self.first_settled
@@ -356,6 +361,9 @@ impl Committed {
             let from = order.state;
             let changed = Arc::make_mut(order);
             changed.evolve(fact, at)?;
+            let kept = changed.trail.as_bytes().len();
+            changed.note(fact, at, origin);
+            self.count_trail(changed.trail.as_bytes().len() - kept);
             check(|| changed.validate())?;
             let life_bytes = life_bytes(fact);
             if life_bytes > 0 {
@@ -366,10 +374,17 @@ impl Committed {
             Ok(())
         });
         changed.unwrap_or_else(|| {
-            let order = Order::create(id, fact, at)?;
+            let mut order = Order::create(id, fact, at)?;
+            order.note(fact, at, origin);
             self.effects.order(&order, true);
             self.insert_order(Arc::new(order))
         })
+    }
+
+    fn count_trail(&self, more: usize) {
+        if more > 0 {
+            self.trail_bytes.fetch_add(more as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
@@ -377,6 +392,7 @@ impl Committed {
         if let Some(life) = &order.life {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
         }
+        self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
         self.order_index.write().insert(&order);
         let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
@@ -524,13 +540,16 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        bytes as u64 + self.life_bytes.load(Ordering::Relaxed)
+        // A request id that is a UUID has more than twice the characters.
+        bytes as u64 + self.life_bytes.load(Ordering::Relaxed) + 2 * self.trail_bytes.load(Ordering::Relaxed)
     }
 
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
-        match self.life_bytes.load(Ordering::Relaxed) {
-            0 => FORMAT_WITHOUT_LIFE,
+        let life = self.life_bytes.load(Ordering::Relaxed);
+        match (self.trail_bytes.load(Ordering::Relaxed), life) {
+            (0, 0) => FORMAT_WITHOUT_LIFE,
+            (0, _) => FORMAT_WITHOUT_TRAILS,
             _ => FORMAT,
         }
     }

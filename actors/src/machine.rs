@@ -31,7 +31,7 @@ pub(crate) const CONFLICT: u8 = 1;
 
 // Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
-    FORMAT == 4,
+    FORMAT == 5,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 
@@ -341,6 +341,7 @@ mod tests {
             }],
             request: None,
             unchanged: None,
+            origin: None,
         }
     }
 

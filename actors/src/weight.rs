@@ -9,7 +9,7 @@ pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
 /// Roughly the bytes of an order as clients and other nodes are shown it; rather more than less.
 pub(crate) fn weight(order: &Order) -> usize {
     let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
-    200 + 120 * order.lines.len() + 2 * life as usize
+    200 + 120 * order.lines.len() + 2 * (life as usize + order.trail.as_bytes().len())
 }
 
 /// Roughly the bytes of a hold, and of its end.

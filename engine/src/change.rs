@@ -206,6 +206,7 @@ impl Order {
             life: self.life.as_ref().and_then(|life| life.at(change.version)),
             version: change.version,
             updated,
+            trail: self.trail_until(change.version),
             ..self.clone()
         }
     }

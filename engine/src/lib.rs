@@ -39,6 +39,8 @@ pub mod payment;
 pub mod record;
 pub mod rejection;
 pub mod returns;
+pub mod story;
+pub mod trail;
 pub mod wanted;
 
 pub use change::{Change, ChangeKind};
@@ -61,6 +63,8 @@ pub use payment::{
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
+pub use story::{Details, OrderChange, Situation};
+pub use trail::{Origin, REQUEST_ID_KEPT_BYTES_MAX, TraceId, Trail, TrailEntry};
 pub use wanted::Wanted;
 
 /// The most lines that one order may have.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState, Quantity,
-    Request, Sku, Time, Version, order,
+    Request, Sku, Time, Trail, TrailEntry, Version, order,
 };
 
 use crate::{
@@ -21,9 +21,11 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 4, with what was shipped of orders and cancelled in part; 3 has their holds, and 2 the changes
-/// that the feed keeps.
-pub const FORMAT: u32 = 4;
+/// The format that this version writes: 5, with what is kept of who changed orders; 4 has what was shipped of them and cancelled in part, 3
+/// their holds, and 2 the changes that the feed keeps.
+pub const FORMAT: u32 = 5;
+/// What is written where nothing is kept of who changed an order: an older program can go on from there.
+pub const FORMAT_WITHOUT_TRAILS: u32 = 4;
 /// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.
 pub const FORMAT_WITHOUT_LIFE: u32 = 2;
 /// The oldest format that this version reads: 1, which is the same without those.
@@ -224,6 +226,15 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     if let Some(life) = &order.life {
         life::put(out, life);
     }
+    for entry in order.trail.entries(order.created) {
+        wire::nested(out, 28, |out| {
+            wire::number(out, 1, entry.version.0);
+            wire::signed(out, 2, entry.at.0.wrapping_sub(order.created.0));
+            if let Some(origin) = &entry.origin {
+                parts::put_origin(out, 3, origin);
+            }
+        });
+    }
 }
 
 /// The records of a chunk, one at a time, with ids that `ids` makes. After an error in the chunk's own shape there are
@@ -379,6 +390,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let mut releasing = Vec::new();
     let mut life = OrderLife::default();
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
+    let mut trail = Vec::new();
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -392,6 +404,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             8 => version = field.number()?,
             9 => created = parts::time(field)?,
             10 => updated = parts::time(field)?,
+            28 => trail.push(trail_entry(field, created)?),
             _ => life::get(field, &mut life, ids)?,
         }
     }
@@ -399,7 +412,12 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         message: MESSAGE,
         problem: Problem::Total,
     };
+    let trail = Trail::of(&trail, created).ok_or(DecodeError {
+        message: MESSAGE,
+        problem: Problem::Missing(28),
+    })?;
     Ok(Order {
+        trail,
         id: required(MESSAGE, 1, id)?,
         customer: required(MESSAGE, 2, customer)?,
         currency: parts::currency(MESSAGE, currency)?,
@@ -413,6 +431,25 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         version: Version(version),
         created,
         updated,
+    })
+}
+
+/// An entry of the trail of an order that was placed then, which is read before it.
+fn trail_entry(field: Field<'_>, created: Time) -> Result<TrailEntry, DecodeError> {
+    let (mut version, mut elapsed, mut origin) = (0, 0_i64, None);
+    for field in fields("TrailEntry", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => version = field.number()?,
+            2 => elapsed = field.signed()?,
+            3 => origin = Some(parts::origin(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(TrailEntry {
+        version: Version(version),
+        at: Time(created.0.wrapping_add(elapsed)),
+        origin,
     })
 }
 

@@ -10,10 +10,10 @@ use std::{
 
 use docket_proto::v1::{
     BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
-    ListOrdersResponse, Order, OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
-    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderLine, PlaceOrderRequest,
+    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
+    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -221,6 +221,13 @@ impl OrderService for Bare {
         &self,
         _: Request<BatchGetOrdersRequest>,
     ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        Err(Status::unimplemented("the echo lists nothing"))
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
         Err(Status::unimplemented("the echo lists nothing"))
     }
 

@@ -95,6 +95,7 @@ impl Docket {
             id: self.order_id(shard, &place.customer),
             place: Arc::new(place),
             request,
+            origin: self.origin(&call),
         };
         Ok((asked, stored))
     }

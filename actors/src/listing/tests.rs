@@ -36,6 +36,7 @@ fn put(committed: &Committed, id: OrderId, customer: &CustomerId, then: OrderEve
         events: events.collect(),
         request: None,
         unchanged: None,
+        origin: None,
     };
     committed.apply(&record).unwrap();
 }
@@ -161,6 +162,7 @@ fn a_page_ends_where_too_many_orders_were_looked_at_and_says_where_to_go_on() {
             }],
             request: None,
             unchanged: None,
+            origin: None,
         };
         if order % REJECTED_EVERY != 0 {
             shard.apply(&cancelled).unwrap();
@@ -186,6 +188,7 @@ fn then(committed: &Committed, id: OrderId, version: u64, event: OrderEvent) {
         }],
         request: None,
         unchanged: None,
+        origin: None,
     };
     committed.apply(&record).unwrap();
 }
@@ -299,6 +302,7 @@ fn a_time_is_a_range_of_ids_and_no_more_is_looked_at() {
             }],
             request: None,
             unchanged: None,
+            origin: None,
         };
         shard.apply(&record).unwrap();
     }

@@ -13,7 +13,7 @@ use docket_engine::access::Username;
 use docket_engine::item::ReserveLine;
 use docket_engine::{
     Amount, CustomerId, LineQuantity, Order, OrderFilter, OrderId, OrderState, PaymentState, Quantity,
-    Rejection, ReturnStep, Sku,
+    Rejection, ReturnStep, Sku, Version,
 };
 use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
 use futures::future::join_all;
@@ -175,11 +175,18 @@ async fn an_order_reserves_items_that_are_led_on_other_nodes_and_every_node_show
     let again = place(&dockets, "r0", "ada", &lines(0)).await.unwrap();
     assert_eq!((again.id, again.state), (placed[0].id, OrderState::Confirmed));
     books_balance(&three).await;
-    let ids: Vec<OrderId> = all(&dockets[0]).await.iter().map(|order| order.id).collect();
+    let first = all(&dockets[0]).await;
+    let ids: Vec<OrderId> = first.iter().map(|order| order.id).collect();
     assert_eq!(ids.len(), 122);
+    // All nodes keep it by then.
+    let origin = &first[0].changes(Version(0), 1).unwrap()[0].origin;
+    assert!(origin.request_id.is_some(), "{origin:?}");
     for docket in &dockets {
         let others = all(docket).await;
         assert!(others.iter().map(|order| order.id).eq(ids.iter().copied()));
+        // Whoever is asked tells the same of where its changes came from.
+        let told = |order: &Arc<Order>| order.changes(Version(0), 100).unwrap();
+        assert!(others.iter().map(told).eq(first.iter().map(told)));
         let rejected = ListOrders {
             filter: OrderFilter {
                 customer: Some(CustomerId::new("ada").unwrap()),

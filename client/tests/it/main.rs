@@ -163,6 +163,13 @@ impl OrderService for Node {
         Err(Status::unimplemented("not here"))
     }
 
+    async fn list_order_events(
+        &self,
+        _: Request<v1::ListOrderEventsRequest>,
+    ) -> Result<Response<v1::ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn cancel_order_lines(
         &self,
         request: Request<v1::CancelOrderLinesRequest>,

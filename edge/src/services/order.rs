@@ -1,6 +1,6 @@
 //! `OrderService`.
 
-use docket_actors::{Docket, ListOrders, OrderBatch, PlaceOrder, Placing, Shipment};
+use docket_actors::{CallError, Docket, ListOrders, OrderBatch, PlaceOrder, Placing, Shipment};
 use docket_engine::{
     Rejection,
     access::{Denied, Owner, Principal, Role},
@@ -8,6 +8,7 @@ use docket_engine::{
 use docket_proto::{
     ReceivedOrder,
     api::{
+        events::{self, event_to_proto},
         feed::{FeedOf, watch_orders},
         fulfil,
         listing::{self, ListFrom},
@@ -18,9 +19,10 @@ use docket_proto::{
     server::order_service_server::OrderService,
     v1::{
         BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-        CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest,
-        ListOrdersResponse, Order, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-        RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest,
+        CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest,
+        ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
+        OrderEvent, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
+        ResolveReturnRequest, ShipOrderRequest, WatchOrdersRequest, order_change::Kind, order_hold,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -114,6 +116,21 @@ pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
         }
         order.returns.iter_mut().for_each(|it| it.requested_by.clear());
         order.refunds.iter_mut().for_each(|it| it.refunded_by.clear());
+    }
+}
+
+/// The same of what happened to it.
+fn hide_staff_of(principal: &Principal, event: &mut OrderEvent) {
+    if principal.role == Role::Customer {
+        if event.requested_by != principal.account.as_str() {
+            event.requested_by.clear();
+            event.request_id.clear();
+            event.trace_id.clear();
+        }
+        if matches!(event.kind(), Kind::Held | Kind::HoldReleased) {
+            event.hold_reason = order_hold::Reason::Unspecified.into();
+            event.note.clear();
+        }
     }
 }
 
@@ -215,6 +232,36 @@ impl OrderService for OrderApi {
         }
         let orders = orders.iter().map(|order| shown(&context, order)).collect();
         Ok(Response::new(BatchGetOrdersResponse { orders }))
+    }
+
+    async fn list_order_events(
+        &self,
+        request: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        let context = context(&request)?;
+        let asked = accept(events::list_order_events(request.get_ref()))?;
+        let order = self.docket.get_order(context.call(None), asked.order);
+        let order = order.await.map_err(Refusal::from)?;
+        allowed(&context, Owner::Customer(&order.customer), || {
+            Rejection::OrderNotFound { order: asked.order }.into()
+        })?;
+        let changes = order.changes(asked.behind, asked.limit).map_err(|broken| {
+            tracing::error!(%broken, "an order does not tell what happened to it");
+            Refusal::from(CallError::Broken)
+        })?;
+        let last = changes.last().map(|last| last.version);
+        let more = last.filter(|last| *last < order.version);
+        let mut events: Vec<_> = changes
+            .iter()
+            .map(|change| event_to_proto(change, order.currency))
+            .collect();
+        for event in &mut events {
+            hide_staff_of(&context.principal, event);
+        }
+        Ok(Response::new(ListOrderEventsResponse {
+            events,
+            next_page_token: more.map(|last| asked.next_page_token(last)).unwrap_or_default(),
+        }))
     }
 
     type WatchOrdersStream = Watching;

@@ -10,7 +10,7 @@ mod returning;
 use std::{fmt, sync::Arc};
 
 use crate::{
-    Amount, Broken, Currency, CustomerId, Decision, OrderId, Quantity, Rejection, Sku, Time, Version,
+    Amount, Broken, Currency, CustomerId, Decision, OrderId, Quantity, Rejection, Sku, Time, Trail, Version,
 };
 
 pub use command::{Effect, OrderCommand, OrderEvent};
@@ -87,6 +87,8 @@ pub struct Order {
     pub created: Time,
     /// When it last changed.
     pub updated: Time,
+    /// Who changed it, when, and by which request ([`Order::note`]).
+    pub trail: Trail,
 }
 
 /// What an order (`None` before it is placed) makes of a command. Whoever asks has checked the shape of its lines:
@@ -352,6 +354,7 @@ impl Order {
             version: Version(1),
             created: at,
             updated: at,
+            trail: Trail::default(),
         })
     }
 

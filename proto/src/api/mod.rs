@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod check;
 pub mod customers;
+pub mod events;
 pub mod feed;
 pub mod fulfil;
 pub mod items;

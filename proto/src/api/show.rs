@@ -142,7 +142,7 @@ fn by(stamp: &docket_engine::Stamp) -> String {
     stamp.by.as_ref().map_or("", |by| by.as_str()).to_owned()
 }
 
-fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {
+pub(crate) fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {
     v1::LineQuantity {
         line: of_line.line.into(),
         quantity: of_line.quantity.0,

@@ -41,6 +41,7 @@ impl OrderEntity {
                     events: Vec::with_capacity(1),
                     request,
                     unchanged: None,
+                    origin: caller.origin(),
                 };
                 self.push_events(&mut record, order.version, decision.events);
                 let reply = Reply::Order(Arc::new(self.evolve(shard, &record).clone()));

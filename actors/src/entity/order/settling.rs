@@ -54,6 +54,7 @@ impl OrderEntity {
                 events: Vec::with_capacity(1),
                 request: None,
                 unchanged: None,
+                origin: None,
             };
             self.push_events(&mut record, order.version, decision.events);
             self.evolve(shard, &record);
@@ -68,7 +69,7 @@ impl OrderEntity {
                 }
             }
         } else {
-            self.unhold(shard, decision, None);
+            self.unhold(shard, decision, None, None);
         }
     }
 

@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 29] = [
+static KEYED: [(&str, Find); 30] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -67,6 +67,9 @@ static KEYED: [(&str, Find); 29] = [
     }),
     ("/docket.v1.OrderService/HoldOrder", |message| {
         order(&decode::<v1::HoldOrderRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/ListOrderEvents", |message| {
+        order(&decode::<v1::ListOrderEventsRequest>(message)?.parent)
     }),
     ("/docket.v1.OrderService/PlaceOrder", |message| {
         customer(ReceivedOrder::decode(message).ok()?.customer())
