@@ -10,6 +10,7 @@ mod config;
 mod customer;
 mod dev;
 mod fulfil;
+mod history;
 mod item;
 mod journal;
 mod listing;

@@ -9,6 +9,7 @@ use docket_proto::v1::{
 use super::{
     args::{ClientArgs, Context, Link, RequestArgs},
     fulfil::{Deliver, Part, Ship},
+    history::History,
     listing::{Get, List},
     returns::{Refund, Returns},
     watch::Watch,
@@ -28,6 +29,7 @@ Examples:
   docket order ship 01M83JXAHCC6MXR3EASG000000 --carrier DHL --tracking JD014
   docket order cancel 01M83JXAHCC6MXR3EASG000000
   docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
+  docket order history 01M83JXAHCC6MXR3EASG000000
   docket order watch --customer acme")]
 pub struct Args {
     #[command(flatten)]
@@ -59,6 +61,8 @@ pub enum Command {
     Hold(Hold),
     /// Release what holds an order
     Release(Release),
+    /// Show what happened to an order: when, who, before and after
+    History(History),
     /// Watch orders change, live, until Ctrl-C
     Watch(Watch),
 }
@@ -167,6 +171,7 @@ impl Command {
             Self::Refund(args) => args.run(link).await,
             Self::Hold(args) => args.run(link).await,
             Self::Release(args) => args.run(link).await,
+            Self::History(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
         }
     }

@@ -134,9 +134,9 @@ fn show(output: &Output, diaries: &[Diary], books: &Books) -> Result<(), Failure
     let shown = sample(&books.orders);
     output.page(&shown, "", None)?;
     output.line(&format!("({} of {} orders)\n", shown.len(), books.orders.len()))?;
-    output.page(&books.customers, "")?;
+    output.page(&books.customers, "", None)?;
     output.line("")?;
-    output.page(&books.items, "")
+    output.page(&books.items, "", None)
 }
 
 /// Some orders of every fate.

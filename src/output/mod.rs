@@ -7,6 +7,7 @@ mod access;
 mod changes;
 mod cluster;
 mod entities;
+mod events;
 mod node;
 mod overview;
 mod record;
