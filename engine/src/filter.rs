@@ -134,13 +134,14 @@ mod tests {
 
     #[test]
     fn an_order_is_wanted_where_it_meets_every_condition() {
-        let with = |change: fn(&mut OrderFilter)| {
+        type Condition = fn(&mut OrderFilter);
+        let with = |change: Condition| {
             let mut filter = OrderFilter::default();
             change(&mut filter);
             filter
         };
         let of_ada = |filter: &mut OrderFilter| filter.customer = CustomerId::new("ada").ok();
-        let cases: [(fn(&mut OrderFilter), [bool; 3]); 12] = [
+        let cases: [(Condition, [bool; 3]); 12] = [
             (|_| {}, [true, true, true]),
             (|it| it.customer = CustomerId::new("bob").ok(), [false; 3]),
             (|it| it.states = vec![OrderState::Confirmed], [false, true, false]),

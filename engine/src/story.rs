@@ -205,7 +205,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CustomerId, Line, OrderEvent, OrderId, PaymentState, Sku, TraceId, Trail};
+    use crate::{CustomerId, Line, OrderEvent, OrderId, PaymentState, Sku, TraceId};
 
     fn by(name: &str) -> Username {
         Username::new(name).unwrap()

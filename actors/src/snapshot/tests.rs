@@ -117,7 +117,7 @@ impl Log {
             replica: Replica::new(),
             time: 1_000,
             records: 0,
-            keeps_origins: seed % 3 == 0,
+            keeps_origins: seed.is_multiple_of(3),
             orders: Vec::new(),
             entries: Vec::new(),
         };
