@@ -59,7 +59,7 @@ pub use docket_cluster::{
     clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
-pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
+pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
 pub use payments::PaymentOptions;
 pub use peers::{

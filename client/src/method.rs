@@ -43,6 +43,10 @@ methods! {
         |r| Some(&r.customer), |r| !r.request_id.is_empty();
     GET_ORDER: "OrderService/GetOrder", GetOrderRequest => Order, |r| Some(&r.name), |_| true;
     LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
+    BATCH_GET_ORDERS: "OrderService/BatchGetOrders", BatchGetOrdersRequest => BatchGetOrdersResponse,
+        |_| None, |_| true;
+    LIST_ORDER_EVENTS: "OrderService/ListOrderEvents", ListOrderEventsRequest => ListOrderEventsResponse,
+        |r| Some(&r.parent), |_| true;
     CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     CANCEL_ORDER_LINES: "OrderService/CancelOrderLines", CancelOrderLinesRequest => Order,

@@ -163,11 +163,11 @@ fn show(output: &Output, diaries: &[Diary], books: &Books) -> Result<(), Failure
     )?;
     output.line("")?;
     let shown = sample(&books.orders);
-    output.page(&shown, "")?;
+    output.page(&shown, "", None)?;
     output.line(&format!("({} of {} orders)\n", shown.len(), books.orders.len()))?;
-    output.page(&books.customers, "")?;
+    output.page(&books.customers, "", None)?;
     output.line("")?;
-    output.page(&books.items, "")
+    output.page(&books.items, "", None)
 }
 
 /// Some orders of every fate.

@@ -8,6 +8,7 @@ mod items;
 mod life;
 mod membership;
 mod opening;
+mod order_pages;
 mod orders;
 mod pages;
 mod placing;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use docket_cluster::Node;
-use docket_engine::{CustomerId, OrderId, Rejection};
+use docket_engine::{CustomerId, OrderId, Origin, Rejection};
 use parking_lot::Mutex;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,14 @@ impl Docket {
                 why: "stock is reserved for it, and it does not want it",
             }),
             None => Ok(()),
+        }
+    }
+
+    /// What is to be kept of where a change comes from, where every node of the cluster can keep it.
+    fn origin(&self, call: &Call) -> Option<Arc<Origin>> {
+        match self.inner.router.keeps_origins() {
+            true => call.origin(),
+            false => None,
         }
     }
 
