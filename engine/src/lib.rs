@@ -39,6 +39,7 @@ pub mod record;
 pub mod rejection;
 pub mod returns;
 pub mod wanted;
+pub mod webhook;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
