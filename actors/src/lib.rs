@@ -45,6 +45,7 @@ mod shop;
 mod snapshot;
 mod uneven;
 mod verify;
+pub mod webhooks;
 mod weight;
 
 pub use admission::AdmissionLimits;
@@ -54,7 +55,7 @@ pub use docket::{
     Shipment,
 };
 pub use docket_cluster::{
-    Answer, GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
+    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
     clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};

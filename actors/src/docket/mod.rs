@@ -18,10 +18,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::Node;
+use docket_cluster::{Leadership, Node};
 use docket_engine::{CustomerId, OrderId, Rejection};
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -33,6 +36,7 @@ use crate::{
     machine::KnownIds,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    webhooks::Webhooks,
 };
 
 pub(crate) use command::PANICS_MAX;
@@ -54,6 +58,7 @@ pub struct Docket {
 
 pub(crate) struct Inner {
     access: Access,
+    webhooks: Webhooks,
     pub(crate) node: Node,
     ids: KnownIds,
     pub(crate) router: Arc<Router>,
@@ -76,6 +81,16 @@ impl Docket {
     /// Accounts, sessions and keys.
     pub fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    /// Who is told of changes of orders on HTTP.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.inner.webhooks
+    }
+
+    /// Who leads the meta group, now and from now on: that node delivers to webhooks.
+    pub fn meta_leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.node.meta().leadership()
     }
 
     /// Makes the ids that a request names: those of customers and items that exist share one copy each.

@@ -10,6 +10,7 @@
 //! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
 //! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a node speaks 2, no order is held or released |
 //! | 4 | snapshots of shards may be of format 4, and logs have what is shipped of orders and cancelled in part: while a node speaks 3, none is |
+//! | 5 | the log of the meta group may have webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

@@ -376,6 +376,8 @@ redacted! {
     RefreshRequest:;
     LogoutRequest:;
     CreateApiKeyResponse: api_key;
+    CreateWebhookResponse: webhook;
+    RotateWebhookSecretResponse: webhook;
 }
 
 #[cfg(test)]
