@@ -47,6 +47,8 @@ pub use opening::{BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;
 pub use placing::Placing;
 
+/// With so many commands in flight a machine of a few cores has nothing to spare.
+const AT_WORK_CALLS: usize = 32;
 /// What a client is told to wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -91,6 +93,11 @@ impl Docket {
     /// Who leads the meta group, now and from now on: that node delivers to webhooks.
     pub fn meta_leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.node.meta().leadership()
+    }
+
+    /// Whether so many commands are in flight that what can wait should.
+    pub fn is_at_work(&self) -> bool {
+        self.inner.admission.calls() >= AT_WORK_CALLS
     }
 
     /// Makes the ids that a request names: those of customers and items that exist share one copy each.

@@ -182,7 +182,16 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// A change as the API shows it, with its order as it was after it.
 pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order) -> v1::OrderChange {
-    let kind = match kind {
+    v1::OrderChange {
+        kind: kind_to_proto(kind).into(),
+        order: Some(order_to_proto(order)),
+        change_time: Some(timestamp(at)),
+    }
+}
+
+/// A kind of change as the API shows it.
+pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
+    match kind {
         ChangeKind::Placed => v1::order_change::Kind::Placed,
         ChangeKind::Confirmed => v1::order_change::Kind::Confirmed,
         ChangeKind::Rejected => v1::order_change::Kind::Rejected,
@@ -201,11 +210,6 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::ReturnClosed => v1::order_change::Kind::ReturnClosed,
         ChangeKind::Restocked => v1::order_change::Kind::Restocked,
         ChangeKind::Refunded => v1::order_change::Kind::Refunded,
-    };
-    v1::OrderChange {
-        kind: kind.into(),
-        order: Some(order_to_proto(order)),
-        change_time: Some(timestamp(at)),
     }
 }
 
