@@ -55,8 +55,8 @@ pub use docket::{
     Shipment,
 };
 pub use docket_cluster::{
-    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
-    clock::wall_clock,
+    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry,
+    ReplicaStatus, clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};

@@ -127,7 +127,11 @@ pub fn encode_access_snapshot<'a>(
         + state.signing_keys().len()
         + webhooks.len();
     let head = Entry::Head(wire::AccessSnapshotHead {
-        format: if webhooks.is_empty() { 1 } else { ACCESS_SNAPSHOT_FORMAT },
+        format: if webhooks.is_empty() {
+            1
+        } else {
+            ACCESS_SNAPSHOT_FORMAT
+        },
         version: state.version().0,
         last_time: state.last_time().0,
         entries: entries as u64,

@@ -15,9 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Events, Sender, SenderError, WebhookOptions,
-    event::ContractError,
-    subscription::Subscription,
+    Events, Sender, SenderError, WebhookOptions, event::ContractError, subscription::Subscription,
     telemetry::Levels,
 };
 
@@ -67,6 +65,7 @@ pub(crate) struct Due {
 #[derive(Clone)]
 pub struct Deliverer {
     shared: Arc<Shared>,
+    allow_http: bool,
 }
 
 impl Deliverer {
@@ -77,6 +76,7 @@ impl Deliverer {
     pub fn new(docket: Docket, options: &WebhookOptions, clock: Clock) -> Result<Self, DelivererError> {
         let (cluster, _) = docket.positions_of();
         Ok(Self {
+            allow_http: options.allow_http,
             shared: Arc::new(Shared {
                 docket,
                 sender: Sender::new(options)?,
@@ -98,6 +98,11 @@ impl Deliverer {
     /// What makes events.
     pub fn events(&self) -> &Events {
         &self.shared.events
+    }
+
+    /// Whether webhooks may have URLs with `http://`.
+    pub fn allows_http(&self) -> bool {
+        self.allow_http
     }
 
     /// What time it is.
@@ -139,7 +144,8 @@ impl Deliverer {
         let mut tasks = HashMap::<WebhookId, AbortOnDropHandle<()>>::new();
         loop {
             changed.borrow_and_update();
-            let ids: Vec<WebhookId> = webhooks.read(|state| state.webhooks().map(|webhook| webhook.id).collect());
+            let ids: Vec<WebhookId> =
+                webhooks.read(|state| state.webhooks().map(|webhook| webhook.id).collect());
             // One that has ended did so badly, or its webhook is gone.
             tasks.retain(|id, task| ids.contains(id) && !task.is_finished());
             for id in &ids {

@@ -118,7 +118,9 @@ mod tests {
         let (kind, version) = (ChangeKind::Placed, Version(1));
         let id = DeliveryId { order, version };
         let events = Events::of("c1").unwrap();
-        let body = events.of_change(id, &Change { kind, version, at }, &state).unwrap();
+        let body = events
+            .of_change(id, &Change { kind, version, at }, &state)
+            .unwrap();
         let event: Value = serde_json::from_slice(&body).unwrap();
         let name = format!("orders/{order}");
         assert_eq!(

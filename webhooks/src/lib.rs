@@ -27,7 +27,7 @@ mod sender;
 mod subscription;
 mod telemetry;
 
-pub use deliverer::{Clock, Deliverer};
+pub use deliverer::{Clock, Deliverer, DelivererError};
 pub use event::Events;
 pub use options::{InvalidOption, WebhookOptions};
 pub use secret::{secret_text, sign, signature_header};

@@ -198,7 +198,9 @@ mod tests {
 
     #[track_caller]
     fn check(value: &str, expected: Option<u64>) {
-        let headers = [(header::RETRY_AFTER, value.parse().unwrap())].into_iter().collect();
+        let headers = [(header::RETRY_AFTER, value.parse().unwrap())]
+            .into_iter()
+            .collect();
         assert_eq!(
             retry_after(&headers).map(|wait| wait.as_secs()),
             expected,
@@ -215,7 +217,9 @@ mod tests {
         check("soon", None);
         check("Sun, 06 Nov 1994 08:49:37 GMT", Some(0));
         let later = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(3_600));
-        let headers = [(header::RETRY_AFTER, later.parse().unwrap())].into_iter().collect();
+        let headers = [(header::RETRY_AFTER, later.parse().unwrap())]
+            .into_iter()
+            .collect();
         let wait = retry_after(&headers).unwrap().as_secs();
         assert!((3_590..=3_600).contains(&wait), "{wait}");
     }

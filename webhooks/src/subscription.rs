@@ -17,10 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{
-    Call, CallError, OrderChange, OrderWatch, WatchError,
-    webhooks::WebhookError,
-};
+use docket_actors::{Call, CallError, OrderChange, OrderWatch, WatchError, webhooks::WebhookError};
 use docket_engine::{
     Change, Order, Rejection, Time,
     webhook::{
@@ -243,14 +240,22 @@ impl Subscription {
         while self.tasks.len() < self.shared.per_webhook
             && let Some((due, order)) = self.window.next()
         {
-            self.tasks
-                .spawn(deliver(Arc::clone(&self.shared), self.id, due, Some(order), self.run));
+            self.tasks.spawn(deliver(
+                Arc::clone(&self.shared),
+                self.id,
+                due,
+                Some(order),
+                self.run,
+            ));
         }
     }
 
     /// Waits until there is something to do, and takes it in.
     async fn wait(&mut self, webhook: &Webhook) {
-        let failures = self.outcomes.iter().filter(|outcome| outcome.attempt != Attempt::Delivered);
+        let failures = self
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.attempt != Attempt::Delivered);
         // Whatever is taken must find room where all of it fails.
         let taken = self.window.len() + failures.count();
         let limit = webhook
@@ -529,7 +534,10 @@ async fn attempt(shared: &Shared, webhook: WebhookId, due: Due, order: Option<Or
         Some((Arc::clone(&webhook.url), webhook.secrets(now).collect()))
     })?;
     let begun = Instant::now();
-    let sent = shared.sender.deliver(&url, &due.id.to_string(), body, secrets, now).await;
+    let sent = shared
+        .sender
+        .deliver(&url, &due.id.to_string(), body, secrets, now)
+        .await;
     let seconds = begun.elapsed().as_secs_f64();
     Some(match sent {
         Ok(_) => {

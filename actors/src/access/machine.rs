@@ -15,8 +15,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use docket_cluster::{
     Capture, CaptureError, Entry, PROTOCOL_VERSION_OLDEST, SnapshotSink, StateError, StateMachine,
 };
-use docket_engine::{Version, access::AccessState};
 use docket_engine::webhook::WebhookState;
+use docket_engine::{Version, access::AccessState};
 use docket_proto::{
     access::{AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot},
     webhook::{WebhookRestore, decode_webhook_record, is_webhook_record},
@@ -90,7 +90,10 @@ impl StateMachine for AccessMachine {
             let outcome = match self.webhooks.apply(&record) {
                 Ok(true) => DONE,
                 Ok(false) => CONFLICT,
-                Err(broken) => panic!("entry {} of the webhooks cannot be applied: {broken}", entry.index),
+                Err(broken) => panic!(
+                    "entry {} of the webhooks cannot be applied: {broken}",
+                    entry.index
+                ),
             };
             return Bytes::copy_from_slice(&[outcome]);
         }

@@ -20,7 +20,8 @@ use docket_cluster::{ProposeError, ReadError};
 use docket_engine::{
     Broken,
     webhook::{
-        WebhookCommand, WebhookEvent, WebhookId, WebhookRecord, WebhookRejection, WebhookRequest, WebhookState,
+        WebhookCommand, WebhookEvent, WebhookId, WebhookRecord, WebhookRejection, WebhookRequest,
+        WebhookState,
     },
 };
 use docket_proto::webhook::encode_webhook_record;
@@ -282,9 +283,9 @@ impl Webhooks {
 /// without it a node would deliver the same again and again.
 fn is_growth(request: &WebhookRequest) -> bool {
     match request {
-        WebhookRequest::Create(_) | WebhookRequest::RotateSecret { .. } | WebhookRequest::ReplayDead { .. } => {
-            true
-        }
+        WebhookRequest::Create(_)
+        | WebhookRequest::RotateSecret { .. }
+        | WebhookRequest::ReplayDead { .. } => true,
         WebhookRequest::Update { .. }
         | WebhookRequest::Delete { .. }
         | WebhookRequest::ReplayFrom { .. }

@@ -23,12 +23,13 @@ pub fn webhook_request(request_id: &str, request: &WebhookRequest) -> Request {
         WebhookRequest::Update {
             webhook,
             expected,
-            change: WebhookChange {
-                url,
-                description,
-                filter: of,
-                paused,
-            },
+            change:
+                WebhookChange {
+                    url,
+                    description,
+                    filter: of,
+                    paused,
+                },
         } => {
             let content = Content::of("UpdateWebhook")
                 .revision(*expected)
@@ -57,11 +58,11 @@ pub fn webhook_request(request_id: &str, request: &WebhookRequest) -> Request {
             let content = Content::of("ReplayWebhook");
             let content = match letters {
                 DeadLetters::All => content.number(-1),
-                DeadLetters::These(ids) => ids
-                    .iter()
-                    .fold(content.number(ids.len() as i64), |content, id| {
+                DeadLetters::These(ids) => {
+                    ids.iter().fold(content.number(ids.len() as i64), |content, id| {
                         content.text(&id.to_string())
-                    }),
+                    })
+                }
             };
             content.about_webhook(*webhook, request_id)
         }

@@ -268,4 +268,3 @@ fn settled(webhook: &Webhook, outcome: &Outcome, room: &mut usize, now: Time) ->
         },
     })
 }
-

@@ -47,7 +47,9 @@ impl WebhookState {
         self.requests.retain(|_, found| found.at > old);
         while self.requests.len() > REQUESTS_MAX {
             let oldest = self.requests.iter().min_by_key(|(key, found)| (found.at, **key));
-            let Some(key) = oldest.map(|(key, _)| *key) else { return };
+            let Some(key) = oldest.map(|(key, _)| *key) else {
+                return;
+            };
             self.requests.remove(&key);
         }
     }
@@ -150,7 +152,9 @@ impl WebhookState {
                 webhook.dead.insert(*id, *letter);
                 while webhook.dead.len() > DEAD_LETTERS_MAX {
                     let oldest = webhook.dead.iter().min_by_key(|(id, letter)| (letter.died, **id));
-                    let Some(id) = oldest.map(|(id, _)| *id) else { break };
+                    let Some(id) = oldest.map(|(id, _)| *id) else {
+                        break;
+                    };
                     webhook.dead.remove(&id);
                     webhook.dead_forgotten = webhook.dead_forgotten.saturating_add(1);
                 }

@@ -243,10 +243,7 @@ fn a_dead_letter_is_replayed_by_its_id_or_with_all() {
         letters,
     };
     let unknown = replay(DeadLetters::These(vec![id(1), id(9)]));
-    assert_eq!(
-        shop.ask(unknown, None),
-        Err(WebhookRejection::DeadLetterNotFound)
-    );
+    assert_eq!(shop.ask(unknown, None), Err(WebhookRejection::DeadLetterNotFound));
     shop.done(replay(DeadLetters::These(vec![id(2), id(2)])));
     let webhook = shop.webhook();
     assert_eq!((webhook.dead.len(), webhook.deferred.len()), (2, 1));
@@ -321,10 +318,7 @@ fn a_webhook_is_changed_at_the_revision_that_was_seen_only() {
         webhook: webhook_id(1),
         expected,
     };
-    assert_eq!(
-        shop.ask(delete(Some(2)), None),
-        Err(WebhookRejection::StaleEtag)
-    );
+    assert_eq!(shop.ask(delete(Some(2)), None), Err(WebhookRejection::StaleEtag));
     shop.done(delete(None));
     assert_eq!(shop.ask(delete(None), None), Err(WebhookRejection::NotFound));
     assert_eq!(shop.state.webhooks().len(), 0);
@@ -355,10 +349,7 @@ fn another_customer_begins_elsewhere_and_other_states_do_not() {
         ..WebhookFilter::default()
     };
     shop.done(update(ada));
-    assert_eq!(
-        (shop.webhook().epoch, shop.webhook().positions.0.len()),
-        (2, 1)
-    );
+    assert_eq!((shop.webhook().epoch, shop.webhook().positions.0.len()), (2, 1));
 }
 
 #[test]

@@ -528,7 +528,9 @@ fn url(check: &mut Check, text: &str, allow_http: bool) -> Option<Arc<str>> {
             None => false,
         };
         // A user name and a password would be shown with the URL, and a fragment is never sent.
-        let has_user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let has_user = uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'));
         let has_host = uri.host().is_some_and(|host| !host.is_empty());
         is_scheme && has_host && !has_user && !text.contains('#') && uri.port_u16() != Some(0)
     });
@@ -650,8 +652,16 @@ mod tests {
                 "webhook.filter.kinds",
             ],
         );
-        refused(create_webhook(&v1::CreateWebhookRequest::default(), false), &["webhook"]);
-        refused(get_webhook(&v1::GetWebhookRequest { name: "webhooks/x".into() }), &["name"]);
+        refused(
+            create_webhook(&v1::CreateWebhookRequest::default(), false),
+            &["webhook"],
+        );
+        refused(
+            get_webhook(&v1::GetWebhookRequest {
+                name: "webhooks/x".into(),
+            }),
+            &["name"],
+        );
     }
 
     #[test]

@@ -146,4 +146,3 @@ pub(super) fn event_of(event: wire::WebhookEvent) -> Result<WebhookEvent, Access
         },
     })
 }
-

@@ -93,7 +93,9 @@ pub(super) fn mark_to_wire(request: &Request, webhook: WebhookId, at: Time) -> w
     }
 }
 
-pub(super) fn mark_of(mark: &wire::WebhookRequestMark) -> Result<(Request, WebhookId, Time), AccessDecodeError> {
+pub(super) fn mark_of(
+    mark: &wire::WebhookRequestMark,
+) -> Result<(Request, WebhookId, Time), AccessDecodeError> {
     let request = Request {
         key: u128::from_be_bytes(array(&mark.key, "key")?),
         fingerprint: mark.fingerprint,
@@ -144,7 +146,9 @@ pub(super) fn positions_to_wire(positions: &FeedPositions) -> wire::WebhookPosit
     }
 }
 
-pub(super) fn positions(positions: Option<wire::WebhookPositions>) -> Result<FeedPositions, AccessDecodeError> {
+pub(super) fn positions(
+    positions: Option<wire::WebhookPositions>,
+) -> Result<FeedPositions, AccessDecodeError> {
     let numbers = positions.ok_or_else(|| unknown("positions"))?.numbers;
     let (pairs, rest) = numbers.as_chunks::<2>();
     if !rest.is_empty() || pairs.len() > SHARDS_MAX {
@@ -154,7 +158,10 @@ pub(super) fn positions(positions: Option<wire::WebhookPositions>) -> Result<Fee
         let ordinal = u32::try_from(*ordinal).map_err(|_| unknown("positions"))?;
         Ok((*index, ordinal))
     };
-    let pairs: Arc<[(u64, u32)]> = pairs.iter().map(of_shard).collect::<Result<_, AccessDecodeError>>()?;
+    let pairs: Arc<[(u64, u32)]> = pairs
+        .iter()
+        .map(of_shard)
+        .collect::<Result<_, AccessDecodeError>>()?;
     Ok(FeedPositions(pairs))
 }
 
@@ -186,7 +193,9 @@ pub(super) fn deferred_to_wire(id: DeliveryId, deferred: &Deferred) -> wire::Web
     }
 }
 
-pub(super) fn deferred_of(deferred: wire::WebhookDeferred) -> Result<(DeliveryId, Deferred), AccessDecodeError> {
+pub(super) fn deferred_of(
+    deferred: wire::WebhookDeferred,
+) -> Result<(DeliveryId, Deferred), AccessDecodeError> {
     let id = delivery(deferred.delivery)?;
     let deferred = Deferred {
         kind: kind(deferred.kind)?,
@@ -211,7 +220,9 @@ pub(super) fn dead_to_wire(id: DeliveryId, letter: &DeadLetter) -> wire::Webhook
     }
 }
 
-pub(super) fn dead_of(letter: wire::WebhookDeadLetter) -> Result<(DeliveryId, DeadLetter), AccessDecodeError> {
+pub(super) fn dead_of(
+    letter: wire::WebhookDeadLetter,
+) -> Result<(DeliveryId, DeadLetter), AccessDecodeError> {
     let id = delivery(letter.delivery)?;
     let letter = DeadLetter {
         kind: kind(letter.kind)?,
@@ -264,7 +275,9 @@ fn failure(number: u32) -> Result<DeliveryFailure, AccessDecodeError> {
         6 => DeliveryFailure::NotHttp,
         7 => DeliveryFailure::NotReadable,
         _ => {
-            let status = number.checked_sub(STATUS).and_then(|status| u16::try_from(status).ok());
+            let status = number
+                .checked_sub(STATUS)
+                .and_then(|status| u16::try_from(status).ok());
             DeliveryFailure::Status(status.ok_or_else(|| unknown("failure"))?)
         }
     })

@@ -224,9 +224,14 @@ fn restore(pieces: impl Iterator<Item = Vec<u8>>) -> AccessState {
 #[test]
 fn a_snapshot_restores_the_whole_state() {
     let state = state();
-    assert_eq!(restore(encode_access_snapshot(&state, &WebhookState::default())), state);
+    assert_eq!(
+        restore(encode_access_snapshot(&state, &WebhookState::default())),
+        state
+    );
     let pieces = encode_access_snapshot(&state, &WebhookState::default()).count() as u64;
-    let head = encode_access_snapshot(&state, &WebhookState::default()).next().unwrap();
+    let head = encode_access_snapshot(&state, &WebhookState::default())
+        .next()
+        .unwrap();
     let head = decode_access_entry(&head[1..]).unwrap();
     assert_eq!(
         head,
