@@ -10,8 +10,8 @@ use docket_engine::{
     CustomerId,
     access::Owner,
     webhook::{
-        FeedPositions, NewWebhook, Webhook, WebhookChange, WebhookCommand, WebhookId, WebhookRejection,
-        WebhookRequest, WebhookSecret, limits::WEBHOOKS_MAX,
+        DeliveryFailure, FeedPositions, NewWebhook, Webhook, WebhookChange, WebhookCommand, WebhookId,
+        WebhookRejection, WebhookRequest, WebhookSecret, limits::WEBHOOKS_MAX,
     },
 };
 use docket_proto::{
@@ -24,6 +24,7 @@ use docket_proto::{
 };
 use docket_webhooks::{Deliverer, NotDelivered, secret_text};
 use prost_types::Duration as ProtoDuration;
+use tokio::time::timeout_at;
 use tonic::{Code, Request, Response, Status};
 
 use super::{accept, allowed, context};
@@ -33,6 +34,8 @@ use crate::{errors::Refusal, gate::CallContext};
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a read waits for the meta group where its caller waits longer.
 const READ_MAX: Duration = Duration::from_secs(5);
+/// What is left of a call's time to answer in that a test event was not delivered in the rest.
+const ANSWER: Duration = Duration::from_millis(250);
 
 /// The service.
 pub(crate) struct WebhookApi {
@@ -201,7 +204,7 @@ impl WebhookApi {
         self.shown(webhook)
     }
 
-    async fn test(&self, id: WebhookId) -> Result<v1::TestWebhookResponse, Refusal> {
+    async fn test(&self, context: &CallContext, id: WebhookId) -> Result<v1::TestWebhookResponse, Refusal> {
         let now = self.deliverer.now();
         let (url, secrets) = self.look(id, |webhook| {
             (webhook.url.clone(), webhook.secrets(now).collect::<Vec<_>>())
@@ -209,17 +212,29 @@ impl WebhookApi {
         let event_id = format!("test-{}", WebhookId(random()?));
         let body = self.deliverer.events().test(&event_id, id);
         let begun = Instant::now();
-        let sent = self
-            .deliverer
-            .sender()
-            .deliver(&url, &event_id, body, secrets, now)
-            .await;
+        let sender = self.deliverer.sender();
+        let sent = sender.deliver(&url, &event_id, body, secrets, now);
+        // Whoever asks hears what came of it, also where it has less time than a delivery.
+        let sent = match context.call(None).deadline {
+            Some(deadline) => {
+                match timeout_at(deadline.checked_sub(ANSWER).unwrap_or(deadline).into(), sent).await {
+                    Ok(sent) => sent,
+                    Err(_) => Err(NotDelivered {
+                        failure: DeliveryFailure::TimedOut,
+                        retry_after: None,
+                    }),
+                }
+            }
+            None => sent.await,
+        };
         let took = begun.elapsed();
         let (status, failure) = match sent {
             Ok(delivered) => (delivered.status, String::new()),
             Err(NotDelivered { failure, .. }) => {
-                use docket_engine::webhook::DeliveryFailure::Status;
-                let status = if let Status(status) = failure { status } else { 0 };
+                let status = match failure {
+                    DeliveryFailure::Status(status) => status,
+                    _ => 0,
+                };
                 (status, failure.to_string())
             }
         };
@@ -334,7 +349,7 @@ impl WebhookService for WebhookApi {
         let context = permitted(&request)?;
         let id = accept(webhooks::test_webhook(request.get_ref()))?;
         self.barrier(&context).await?;
-        reply(self.test(id).await)
+        reply(self.test(&context, id).await)
     }
 
     async fn list_dead_letters(
