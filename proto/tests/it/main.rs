@@ -6,3 +6,4 @@ mod api;
 mod arbitrary;
 mod fixtures;
 mod journal;
+mod webhooks;
