@@ -133,12 +133,13 @@ pub fn deliverer(docket: &Docket) -> Deliverer {
 
 /// A server that does not run yet.
 pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeError> {
+    let webhooks = Some(deliverer(&docket));
     Server::bind(
         config,
         Parts {
             docket,
             auth: None,
-            webhooks: None,
+            webhooks,
             authenticator: Arc::new(keys()),
             metrics: metrics(),
         },
