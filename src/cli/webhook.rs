@@ -206,14 +206,17 @@ pub struct DeadLetters {
 
 /// Deliver again.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "docket webhook replay [OPTIONS] <WEBHOOK>",
+    after_help = "\
 Examples:
   docket webhook replay 5f0c2a7d9b3e4c1a8d6f7e21 --dead-letters
   docket webhook replay 5f0c2a7d9b3e4c1a8d6f7e21 --since 2h
   docket webhook replay 5f0c2a7d9b3e4c1a8d6f7e21 \\
     --event 01KAVQX5C8R7ZJ3M9T2B4N6P8Q-2
 
-Changes are there as far back as the feed keeps them (feed.retained_max).")]
+Changes are there as far back as the feed keeps them (feed.retained_max)."
+)]
 #[group(id = "what", required = true, multiple = false, args = ["event", "dead_letters", "since", "token"])]
 pub struct Replay {
     /// The webhook: ID or webhooks/ID

@@ -235,7 +235,10 @@ async fn a_signature_holds_as_the_documentation_says_and_no_log_or_list_has_a_se
     assert_eq!(got.headers["webhook-id"], tested.event_id);
     let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     for (secret, holds) in [(secret.as_str(), true), (&rotated.secret, true), (other, false)] {
-        assert!(verifies(secret, &got).is_none_or(|found| found == holds), "{holds}");
+        assert!(
+            verifies(secret, &got).is_none_or(|found| found == holds),
+            "{holds}"
+        );
     }
     let mut altered = got.clone();
     altered.body.push(b' ');
@@ -275,7 +278,10 @@ async fn a_server_delivers_to_nobody_s_network_but_the_internet_unless_it_may() 
         }),
         ..Default::default()
     };
-    let refused = webhooks(&api).create_webhook(request(receiver.url())).await.unwrap_err();
+    let refused = webhooks(&api)
+        .create_webhook(request(receiver.url()))
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(fields(&refused), ["webhook.url"]);
     let private = receiver.url().replace("http:", "https:");
@@ -286,12 +292,18 @@ async fn a_server_delivers_to_nobody_s_network_but_the_internet_unless_it_may() 
         .await
         .unwrap()
         .into_inner();
-    assert!(!tested.delivered && tested.failure.contains("allow_private"), "{tested:?}");
+    assert!(
+        !tested.delivered && tested.failure.contains("allow_private"),
+        "{tested:?}"
+    );
     assert!(receiver.got().is_empty());
     let unknown = GetWebhookRequest {
         name: "webhooks/000000000000000000000000".into(),
     };
     let missing = webhooks(&api).get_webhook(unknown).await.unwrap_err();
-    assert_eq!((missing.code(), reason(&missing)), (Code::NotFound, "WEBHOOK_NOT_FOUND".into()));
+    assert_eq!(
+        (missing.code(), reason(&missing)),
+        (Code::NotFound, "WEBHOOK_NOT_FOUND".into())
+    );
     server.stop(&home);
 }

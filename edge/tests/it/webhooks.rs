@@ -75,7 +75,10 @@ async fn a_webhook_is_made_changed_and_deleted() {
     );
     assert!(!webhook.deliveries.as_ref().unwrap().resume_token.is_empty());
     let again = hooks.create(URL, "one").await.unwrap();
-    assert_eq!((again.webhook, again.secret), (Some(webhook.clone()), created.secret.clone()));
+    assert_eq!(
+        (again.webhook, again.secret),
+        (Some(webhook.clone()), created.secret.clone())
+    );
     let name = webhook.name.as_str();
     assert_eq!(hooks.get(name).await.unwrap(), webhook);
 
@@ -91,13 +94,23 @@ async fn a_webhook_is_made_changed_and_deleted() {
         etag: "v1".into(),
         ..Default::default()
     };
-    let changed = hooks.update(change.clone(), &["filter", "state"], "two").await.unwrap();
+    let changed = hooks
+        .update(change.clone(), &["filter", "state"], "two")
+        .await
+        .unwrap();
     assert_eq!((changed.filter, changed.url.as_str()), (Some(filter), URL));
     assert_eq!(changed.etag, "v3", "each of both is a change");
     // The same request again is done already; another one at that etag comes too late.
-    let repeated = hooks.update(change.clone(), &["filter", "state"], "two").await.unwrap();
+    let repeated = hooks
+        .update(change.clone(), &["filter", "state"], "two")
+        .await
+        .unwrap();
     assert_eq!(repeated.etag, "v3");
-    check(hooks.update(change.clone(), &["state"], "").await, Code::Aborted, "STALE_ETAG");
+    check(
+        hooks.update(change.clone(), &["state"], "").await,
+        Code::Aborted,
+        "STALE_ETAG",
+    );
     check(
         hooks.update(change, &["state"], "two").await,
         Code::AlreadyExists,
@@ -112,7 +125,12 @@ async fn a_webhook_is_made_changed_and_deleted() {
         }),
         ..Default::default()
     };
-    let rotated = hooks.0.rotate_webhook_secret(by("root", rotate)).await.unwrap().into_inner();
+    let rotated = hooks
+        .0
+        .rotate_webhook_secret(by("root", rotate))
+        .await
+        .unwrap()
+        .into_inner();
     assert_ne!(rotated.secret, created.secret);
     let deliveries = rotated.webhook.unwrap().deliveries.unwrap();
     assert_eq!(deliveries.old_secret_expire_times.len(), 1);
@@ -143,7 +161,11 @@ async fn there_are_so_many_webhooks_which_are_listed_page_by_page() {
     for _ in 0..WEBHOOKS_MAX {
         hooks.create(URL, "").await.unwrap();
     }
-    let refused = check(hooks.create(URL, "").await, Code::ResourceExhausted, "TOO_MANY_WEBHOOKS");
+    let refused = check(
+        hooks.create(URL, "").await,
+        Code::ResourceExhausted,
+        "TOO_MANY_WEBHOOKS",
+    );
     assert_eq!(refused.get_details_quota_failure().unwrap().violations.len(), 1);
     let (mut names, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -151,7 +173,12 @@ async fn there_are_so_many_webhooks_which_are_listed_page_by_page() {
             page_size: 30,
             page_token,
         };
-        let page = hooks.0.list_webhooks(by("root", request)).await.unwrap().into_inner();
+        let page = hooks
+            .0
+            .list_webhooks(by("root", request))
+            .await
+            .unwrap()
+            .into_inner();
         names.extend(page.webhooks.into_iter().map(|webhook| webhook.name));
         page_token = page.next_page_token;
         if page_token.is_empty() {
@@ -166,25 +193,41 @@ async fn there_are_so_many_webhooks_which_are_listed_page_by_page() {
 async fn what_cannot_be_is_refused_with_its_reason() {
     let server = start(|_| {}).await;
     let mut hooks = Hooks::of(&server).await;
-    let status = check(hooks.create("http://shop.example", "").await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    let status = check(
+        hooks.create("http://shop.example", "").await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    );
     assert_eq!(fields(&status), ["webhook.url"]);
     let webhook = hooks.create(URL, "").await.unwrap().webhook.unwrap();
     let replay = v1::ReplayWebhookRequest {
         name: webhook.name.clone(),
         ..Default::default()
     };
-    check(hooks.replay(replay.clone()).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    check(
+        hooks.replay(replay.clone()).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    );
     let letter = format!("{}/deadLetters/01KAVQX5C8R7ZJ3M9T2B4N6P8Q-1", webhook.name);
     let of_none = v1::ReplayWebhookRequest {
         dead_letters: vec![letter],
         ..replay.clone()
     };
-    check(hooks.replay(of_none).await, Code::NotFound, "DEAD_LETTER_NOT_FOUND");
+    check(
+        hooks.replay(of_none).await,
+        Code::NotFound,
+        "DEAD_LETTER_NOT_FOUND",
+    );
     let nonsense = v1::ReplayWebhookRequest {
         resume_token: "x".into(),
         ..replay.clone()
     };
-    let status = check(hooks.replay(nonsense).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    let status = check(
+        hooks.replay(nonsense).await,
+        Code::InvalidArgument,
+        "INVALID_ARGUMENT",
+    );
     assert_eq!(fields(&status), ["resume_token"]);
     let own = v1::ReplayWebhookRequest {
         resume_token: webhook.deliveries.unwrap().resume_token,
@@ -192,10 +235,7 @@ async fn what_cannot_be_is_refused_with_its_reason() {
     };
     hooks.replay(own).await.unwrap();
     let since = v1::ReplayWebhookRequest {
-        start_time: Some(Timestamp {
-            seconds: 1,
-            nanos: 0,
-        }),
+        start_time: Some(Timestamp { seconds: 1, nanos: 0 }),
         ..replay
     };
     hooks.replay(since).await.unwrap();
@@ -203,7 +243,12 @@ async fn what_cannot_be_is_refused_with_its_reason() {
         parent: webhook.name.clone(),
         ..Default::default()
     };
-    let page = hooks.0.list_dead_letters(by("root", list)).await.unwrap().into_inner();
+    let page = hooks
+        .0
+        .list_dead_letters(by("root", list))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!((page.dead_letters.len(), page.next_page_token.as_str()), (0, ""));
     server.stop().await;
 }

@@ -1,31 +1,29 @@
 //! The requests of `WebhookService` taken apart, and its replies made. Nothing here prints a secret.
 
+mod fields;
+mod shown;
+
 use std::sync::Arc;
 
 use docket_engine::{
-    ChangeKind, Time,
+    Time,
     webhook::{
-        DeadLetter, DeadLetters, DeliveryId, FeedPositions, PauseCause, Webhook, WebhookFilter, WebhookId,
-        limits::{
-            DEAD_LETTERS_MAX, DESCRIPTION_BYTES_MAX, OVERLAP_DEFAULT_US, OVERLAP_MAX_US, URL_BYTES_MAX,
-        },
+        DeadLetters, DeliveryId, FeedPositions, WebhookFilter, WebhookId,
+        limits::{DEAD_LETTERS_MAX, OVERLAP_DEFAULT_US, OVERLAP_MAX_US},
     },
 };
-use http::{Uri, uri::Scheme};
 
+use self::fields::{description, filter, url};
 use super::{
     auth::time_in,
     check::{Check, Checked},
-    feed::{FeedOf, WatchOrders, kind_to_proto, watch_orders},
-    names::{customer_name, etag, expected, order_name, parse_customer_name},
-    orders::states,
+    feed::{FeedOf, watch_orders},
+    names::{customer_name, expected},
     page_token::page_token,
-    show::{state_to_proto, timestamp},
 };
-use crate::{
-    feed::{FeedFrom, FeedPosition},
-    v1,
-};
+use crate::{feed::FeedFrom, v1};
+
+pub use shown::{dead_letter_to_proto, webhook_to_proto};
 
 const WEBHOOK: &str = "must have the form webhooks/{webhook}";
 const DEAD_LETTER: &str = "must have the form webhooks/{webhook}/deadLetters/{event}, of the same webhook";
@@ -403,95 +401,6 @@ pub fn positions_of_token(token: &str, filter: &WebhookFilter, of: &FeedOf) -> C
     Ok(FeedPositions(positions.collect()))
 }
 
-/// The token of a webhook's positions.
-fn token(webhook: &Webhook, of: &FeedOf) -> String {
-    let watch = WatchOrders {
-        customer: webhook.filter.customer.clone(),
-        states: Vec::new(),
-        from: Vec::new(),
-    };
-    let positions: Vec<FeedPosition> = webhook
-        .positions
-        .0
-        .iter()
-        .map(|(index, ordinal)| FeedPosition {
-            index: *index,
-            ordinal: *ordinal,
-        })
-        .collect();
-    watch.tokens(of).token(positions.into_iter())
-}
-
-/// A webhook as the API shows it: with its position where that is asked for. Never with a secret.
-pub fn webhook_to_proto(webhook: &Webhook, now: Time, of: Option<&FeedOf>) -> v1::Webhook {
-    let state = match webhook.paused {
-        None => v1::webhook::State::Active,
-        Some(PauseCause::Asked) => v1::webhook::State::Paused,
-        Some(PauseCause::Gone) => v1::webhook::State::Gone,
-    };
-    let old_secrets = webhook.old_secrets.iter().rev();
-    let old_secrets = old_secrets.filter(|old| now < old.expires);
-    let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
-    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let deliveries = v1::WebhookDeliveries {
-        delivered: number(webhook.delivered),
-        retrying: count(webhook.deferred.len()),
-        dead_letters: count(webhook.dead.len()),
-        dead_letters_forgotten: number(webhook.dead_forgotten),
-        last_delivery_time: webhook.last_delivered.map(timestamp),
-        last_failure_time: webhook.last_failure.map(|(at, _)| timestamp(at)),
-        last_failure: webhook
-            .last_failure
-            .map(|(_, why)| why.to_string())
-            .unwrap_or_default(),
-        gaps: number(webhook.gaps),
-        last_gap_time: webhook.last_gap.map(timestamp),
-        resume_token: of.map(|of| token(webhook, of)).unwrap_or_default(),
-        old_secret_expire_times: old_secrets.map(|old| timestamp(old.expires)).collect(),
-    };
-    v1::Webhook {
-        name: webhook_name(webhook.id),
-        url: webhook.url.to_string(),
-        description: webhook.description.to_string(),
-        filter: (webhook.filter != WebhookFilter::default()).then(|| filter_to_proto(&webhook.filter)),
-        state: state.into(),
-        etag: etag(webhook.revision),
-        create_time: Some(timestamp(webhook.created)),
-        update_time: Some(timestamp(webhook.updated)),
-        deliveries: Some(deliveries),
-    }
-}
-
-/// A dead letter as the API shows it.
-pub fn dead_letter_to_proto(webhook: WebhookId, id: DeliveryId, letter: &DeadLetter) -> v1::DeadLetter {
-    v1::DeadLetter {
-        name: dead_letter_name(webhook, id),
-        order: order_name(id.order),
-        kind: kind_to_proto(letter.kind).into(),
-        change_time: Some(timestamp(letter.at)),
-        first_failure_time: Some(timestamp(letter.first)),
-        death_time: Some(timestamp(letter.died)),
-        failures: i32::try_from(letter.failures).unwrap_or(i32::MAX),
-        failure: letter.failure.to_string(),
-    }
-}
-
-fn filter_to_proto(filter: &WebhookFilter) -> v1::WebhookFilter {
-    v1::WebhookFilter {
-        customer: filter.customer.as_ref().map(customer_name).unwrap_or_default(),
-        states: filter
-            .states
-            .iter()
-            .map(|state| state_to_proto(*state).into())
-            .collect(),
-        kinds: filter
-            .kinds
-            .iter()
-            .map(|kind| kind_to_proto(*kind).into())
-            .collect(),
-    }
-}
-
 fn one(name: &str) -> Checked<WebhookId> {
     let mut check = Check::default();
     let id = webhook_in(&mut check, "name", name);
@@ -506,118 +415,9 @@ fn webhook_in(check: &mut Check, field: &str, name: &str) -> Option<WebhookId> {
     id
 }
 
-fn description(check: &mut Check, text: &str) -> Option<Arc<str>> {
-    check.line_of_text("webhook.description", text, DESCRIPTION_BYTES_MAX)
-}
-
-/// A URL that can be delivered to. Where that is, is judged when it is connected to: names change their addresses.
-fn url(check: &mut Check, text: &str, allow_http: bool) -> Option<Arc<str>> {
-    const FIELD: &str = "webhook.url";
-    let rule = match allow_http {
-        true => "must be a URL such as https://shop.example/hooks or http://…",
-        false => "must be a URL such as https://shop.example/hooks",
-    };
-    if text.len() > URL_BYTES_MAX {
-        check.violation(FIELD, format!("must be at most {URL_BYTES_MAX} bytes"));
-        return None;
-    }
-    let uri = text.parse::<Uri>().ok().filter(|uri| {
-        let is_scheme = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) => allow_http && *scheme == Scheme::HTTP,
-            None => false,
-        };
-        // A user name and a password would be shown with the URL, and a fragment is never sent.
-        let has_user = uri
-            .authority()
-            .is_some_and(|authority| authority.as_str().contains('@'));
-        let has_host = uri.host().is_some_and(|host| !host.is_empty());
-        is_scheme && has_host && !has_user && !text.contains('#') && uri.port_u16() != Some(0)
-    });
-    if uri.is_none() {
-        check.violation(FIELD, format!("{rule}, without a user name and a fragment"));
-    }
-    uri.map(|_| text.into())
-}
-
-fn filter(check: &mut Check, filter: Option<&v1::WebhookFilter>) -> Option<WebhookFilter> {
-    let Some(filter) = filter else {
-        return Some(WebhookFilter::default());
-    };
-    let customer = check.optional_name("webhook.filter.customer", &filter.customer, parse_customer_name);
-    let states = states(check, &filter.states);
-    let kinds = kinds(check, &filter.kinds);
-    Some(WebhookFilter {
-        customer: customer?,
-        states: states?.into(),
-        kinds: kinds?,
-    })
-}
-
-fn kinds(check: &mut Check, numbers: &[i32]) -> Option<Box<[ChangeKind]>> {
-    // A set: what is named twice counts once.
-    let known = |number: &i32| {
-        ChangeKind::ALL
-            .into_iter()
-            .find(|kind| kind_to_proto(*kind) as i32 == *number)
-    };
-    let found: Option<Vec<ChangeKind>> = match numbers.len() <= 2 * ChangeKind::ALL.len() {
-        true => numbers.iter().map(known).collect(),
-        false => None,
-    };
-    let Some(mut found) = found else {
-        check.violation(
-            "webhook.filter.kinds",
-            "must be kinds of OrderChange, each at most once",
-        );
-        return None;
-    };
-    found.sort_unstable();
-    found.dedup();
-    Some(found.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn check_url(text: &str, allow_http: bool, is_taken: bool) {
-        let mut check = Check::default();
-        assert_eq!(url(&mut check, text, allow_http).is_some(), is_taken, "{text}");
-    }
-
-    #[test]
-    fn a_url_says_where_to_and_nothing_that_is_secret() {
-        for text in [
-            "https://shop.example/hooks",
-            "https://shop.example",
-            "https://shop.example:8443/a?b=c",
-            "https://[2606:4700::1111]/",
-            "https://192.0.2.1/",
-        ] {
-            check_url(text, false, true);
-        }
-        for text in [
-            "",
-            "shop.example/hooks",
-            "/hooks",
-            "ftp://shop.example",
-            "https://",
-            "https:///hooks",
-            "https://ada:secret@shop.example/",
-            "https://shop.example/#part",
-            "https://shop.example:0/",
-            "https://shop.example/ a",
-            "https://shop.example/\r\nhost: x",
-            "https://shöp.example/",
-        ] {
-            check_url(text, true, false);
-        }
-        check_url("http://shop.example/", false, false);
-        check_url("http://shop.example/", true, true);
-        check_url(&format!("https://a/{}", "b".repeat(URL_BYTES_MAX)), true, false);
-    }
 
     #[track_caller]
     fn refused<T: std::fmt::Debug>(answer: Checked<T>, fields: &[&str]) {

@@ -5,7 +5,9 @@ use docket_engine::webhook::{
     WebhookChange, WebhookCommand, WebhookFilter, WebhookId, WebhookRecord, WebhookRequest, WebhookSecret,
     WebhookState, limits::RETRIED_FOR_US,
 };
-use docket_engine::{ChangeKind, CustomerId, OrderId, OrderState, Request, Time, Version, access::AccessState};
+use docket_engine::{
+    ChangeKind, CustomerId, OrderId, OrderState, Request, Time, Version, access::AccessState,
+};
 use docket_proto::access::{
     AccessDecodeError, AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot,
 };
@@ -208,7 +210,10 @@ fn every_fact_and_the_whole_state_are_read_as_they_were_written() {
     for record in &records {
         let bytes = encode_webhook_record(record);
         assert!(is_webhook_record(&bytes));
-        assert!(decode_access_record(&bytes).is_err(), "it is no record of accounts");
+        assert!(
+            decode_access_record(&bytes).is_err(),
+            "it is no record of accounts"
+        );
         assert_eq!(decode_webhook_record(&bytes).as_ref(), Ok(record));
         for end in 0..bytes.len() {
             assert_ne!(decode_webhook_record(&bytes[..end]).as_ref(), Ok(record));
@@ -227,7 +232,11 @@ fn every_fact_and_the_whole_state_are_read_as_they_were_written() {
 fn a_state_that_never_had_a_webhook_is_written_as_before_there_were_any() {
     let pieces = snapshot(&WebhookState::default());
     assert_eq!(pieces.len(), 1);
-    assert_eq!(hex(&pieces[0]), "040a020801", "a head of format 1 and nothing else");
+    assert_eq!(
+        hex(&pieces[0]),
+        "040a020801",
+        "a head of format 1 and nothing else"
+    );
 }
 
 /// Written when there first were webhooks. It must be read for ever: where this test fails, the program has forgotten how.
