@@ -84,7 +84,7 @@ fn answer(stream: &TcpStream, got: &Mutex<Vec<Got>>, refuses_every: usize) -> Op
         let refuses = {
             let mut got = got.lock().unwrap();
             got.push(Got { headers, body });
-            refuses_every > 0 && got.len() % refuses_every == 0
+            refuses_every > 0 && got.len().is_multiple_of(refuses_every)
         };
         let status = if refuses {
             "500 Internal Server Error"

@@ -167,13 +167,12 @@ impl Deliverer {
 
     fn measure(&self) {
         let mut levels = self.shared.docket.webhooks().read(|state| {
-            let of = state.webhooks().fold(Levels::default(), |sum, webhook| Levels {
+            state.webhooks().fold(Levels::default(), |sum, webhook| Levels {
                 webhooks: sum.webhooks + 1,
                 retries: sum.retries + webhook.deferred.len(),
                 dead_letters: sum.dead_letters + webhook.dead.len(),
                 ..sum
-            });
-            of
+            })
         });
         levels.lag_s = self.shared.lags.lock().values().copied().fold(0.0, f64::max);
         levels.show();

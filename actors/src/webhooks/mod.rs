@@ -7,6 +7,8 @@
 //! As with accounts there is no speculation. Who delivers records what came of it with the same commands, some seconds' worth in one.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{
