@@ -1,13 +1,12 @@
 //! Webhooks of the built program: it is killed again and again while orders are placed, and a receiver, which fails now and then, has heard of every
 //! change in the end. And: a signature holds by what the documentation says, and no log has a secret.
 
+mod receiver;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    collections::BTreeSet,
+    io::Write as _,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
-    thread,
     time::Instant,
 };
 
@@ -19,82 +18,14 @@ use tonic::Code;
 
 use crate::{
     api::{Api, Authenticated, fields, order, reason},
+    cluster::nodes::Nodes,
     server::{Home, LOOK_AGAIN, PATIENCE, Server},
 };
+use receiver::{Got, Receiver};
 
 const KILLS: usize = 3;
 /// Orders that are placed before each kill, and after the last.
 const ORDERS: usize = 40;
-
-/// A request that came.
-#[derive(Clone, Debug)]
-struct Got {
-    headers: BTreeMap<String, String>,
-    body: Vec<u8>,
-}
-
-/// A receiver on loopback, as plain as one can be.
-struct Receiver {
-    address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
-}
-
-impl Receiver {
-    /// One that refuses every so many requests, where that is not 0.
-    fn start(refuses_every: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let got = Arc::<Mutex<Vec<Got>>>::default();
-        let into = Arc::clone(&got);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, into) = (stream.unwrap(), Arc::clone(&into));
-                thread::spawn(move || answer(&stream, &into, refuses_every));
-            }
-        });
-        Self { address, got }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/hooks", self.address)
-    }
-
-    fn got(&self) -> Vec<Got> {
-        self.got.lock().unwrap().clone()
-    }
-}
-
-/// Answers the requests of one connection; whoever closes it may.
-fn answer(stream: &TcpStream, got: &Mutex<Vec<Got>>, refuses_every: usize) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        let mut headers = BTreeMap::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).ok()?;
-            let Some((name, value)) = line.trim_end().split_once(": ") else {
-                break;
-            };
-            headers.insert(name.to_lowercase(), value.to_owned());
-        }
-        let mut body = vec![0; headers.get("content-length")?.parse().ok()?];
-        reader.read_exact(&mut body).ok()?;
-        let refuses = {
-            let mut got = got.lock().unwrap();
-            got.push(Got { headers, body });
-            refuses_every > 0 && got.len().is_multiple_of(refuses_every)
-        };
-        let status = if refuses {
-            "500 Internal Server Error"
-        } else {
-            "204 No Content"
-        };
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-        (&*stream).write_all(answer.as_bytes()).ok()?;
-    }
-}
 
 fn home() -> Home {
     Home::new()
@@ -130,10 +61,6 @@ async fn expected(api: &Api) -> BTreeSet<String> {
     ids
 }
 
-fn ids(got: &[Got]) -> BTreeSet<String> {
-    got.iter().map(|got| got.headers["webhook-id"].clone()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_change_is_delivered_at_least_once_however_often_the_node_is_killed() {
     let home = home();
@@ -160,23 +87,14 @@ async fn every_change_is_delivered_at_least_once_however_often_the_node_is_kille
     server.settled().await;
     let expected = expected(&api).await;
     assert!(expected.len() >= 2 * ORDERS * (KILLS + 1));
-    let begun = Instant::now();
-    loop {
-        let missing: Vec<_> = expected.difference(&ids(&receiver.got())).cloned().collect();
-        if missing.is_empty() {
-            break;
-        }
-        assert!(
-            begun.elapsed() < 2 * PATIENCE,
-            "{} of {} changes were not delivered: {missing:?}",
-            missing.len(),
-            expected.len()
-        );
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
+    receiver.until(&expected).await;
     let got = receiver.got();
     println!("{} changes, delivered in {} requests", expected.len(), got.len());
-    assert_eq!(ids(&got), expected, "nothing is delivered that did not happen");
+    assert_eq!(
+        receiver.ids(),
+        expected,
+        "nothing is delivered that did not happen"
+    );
     // The same request once more is answered with the same webhook, and the secret that it has.
     let again = create(&api, receiver.url()).await;
     assert_eq!(again.webhook.unwrap().name, created.webhook.unwrap().name);
@@ -306,4 +224,90 @@ async fn a_server_delivers_to_nobody_s_network_but_the_internet_unless_it_may() 
         (Code::NotFound, "WEBHOOK_NOT_FOUND".into())
     );
     server.stop(&home);
+}
+
+/// The node of these that leads the meta group, as they say; `None` while they do not.
+fn meta_leader(servers: &[Option<Server>]) -> Option<usize> {
+    let of = |server: &Server| {
+        let (_, body) = server.get("/status?local")?;
+        let status: serde_json::Value = serde_json::from_str(&body).ok()?;
+        let groups = status["groups"].as_array()?;
+        let meta = groups.iter().find(|group| group["group"] == "meta")?;
+        (meta["leader"] == true).then_some(())
+    };
+    servers
+        .iter()
+        .position(|server| server.as_ref().and_then(of).is_some())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_node_that_delivers_dies_another_goes_on() {
+    let mut nodes = Nodes::new();
+    nodes.set("webhooks.allow_http", "true");
+    nodes.set("webhooks.allow_private", "true");
+    nodes.found();
+    let mut servers = vec![Some(Server::start(nodes.home(1)))];
+    servers.extend([2, 3].map(|node| Some(nodes.launch(node))));
+    let first = servers[0].as_ref().unwrap();
+    nodes.until_voters(first, &[1, 2, 3]).await;
+    let key = nodes.home(1);
+    let api = Api::admin(first, key).await;
+    api.customer("ada", i64::MAX / 2).await;
+    api.item("nut", 5, 1_000_000_000).await;
+    let receiver = Receiver::start(0);
+    // Whichever node is asked, it is made where webhooks are led.
+    let third = Api::admin(servers[2].as_ref().unwrap(), key).await;
+    create(&third, receiver.url()).await;
+    let mut placed = 0;
+    for _ in 0..ORDERS {
+        place(&api, &mut placed).await;
+    }
+    receiver.until(&expected(&api).await).await;
+
+    let begun = Instant::now();
+    let leader = loop {
+        if let Some(leader) = meta_leader(&servers) {
+            break leader;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody leads the meta group");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    // Some that it may have delivered, and not recorded.
+    for _ in 0..ORDERS {
+        place(&api, &mut placed).await;
+    }
+    servers[leader].take().unwrap().kill();
+    let left = servers.iter().flatten().next().unwrap();
+    let api = Api::admin(left, key).await;
+    for _ in 0..ORDERS {
+        place(&api, &mut placed).await;
+    }
+    let expected = expected(&api).await;
+    assert!(expected.len() >= 2 * 3 * ORDERS);
+    receiver.until(&expected).await;
+    println!(
+        "{} changes, delivered in {} requests over a change of who delivers",
+        expected.len(),
+        receiver.got().len()
+    );
+}
+
+/// Places an order, again and again under the same id where it is not known whether it was.
+async fn place(api: &Api, placed: &mut usize) {
+    *placed += 1;
+    let begun = Instant::now();
+    loop {
+        let request = order(&format!("r{placed}"), "ada", &[("nut", 1, 5)]);
+        match api.orders().place_order(request).await {
+            Ok(_) => return,
+            Err(status) => assert!(
+                matches!(
+                    status.code(),
+                    Code::Unavailable | Code::DeadlineExceeded | Code::Unknown
+                ) && begun.elapsed() < PATIENCE,
+                "{status}"
+            ),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
