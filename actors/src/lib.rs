@@ -46,6 +46,7 @@ mod shop;
 mod snapshot;
 mod uneven;
 mod verify;
+pub mod webhooks;
 mod weight;
 
 pub use admission::AdmissionLimits;
@@ -55,8 +56,8 @@ pub use docket::{
     Shipment,
 };
 pub use docket_cluster::{
-    Answer, GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
-    clock::wall_clock,
+    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry,
+    ReplicaStatus, clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPage};

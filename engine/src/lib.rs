@@ -43,6 +43,7 @@ pub mod returns;
 pub mod story;
 pub mod trail;
 pub mod wanted;
+pub mod webhook;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};

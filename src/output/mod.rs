@@ -12,6 +12,7 @@ mod node;
 mod overview;
 mod record;
 mod verify;
+mod webhook;
 
 use std::{
     env,

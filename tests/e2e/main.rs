@@ -12,6 +12,7 @@
 //! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
 //! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
 //! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
+//! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -39,3 +40,4 @@ mod overload;
 mod server;
 mod stopping;
 mod third_party;
+mod webhooks;

@@ -182,8 +182,17 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// What changed an order, as the API names it.
-pub(crate) fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
+/// A change as the API shows it, with its order as it was after it.
+pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order) -> v1::OrderChange {
+    v1::OrderChange {
+        kind: kind_to_proto(kind).into(),
+        order: Some(order_to_proto(order)),
+        change_time: Some(timestamp(at)),
+    }
+}
+
+/// A kind of change as the API shows it.
+pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
     match kind {
         ChangeKind::Placed => v1::order_change::Kind::Placed,
         ChangeKind::Confirmed => v1::order_change::Kind::Confirmed,
@@ -208,16 +217,6 @@ pub(crate) fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
-    }
-}
-
-/// A change as the API shows it, with its order as it was after it.
-pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order) -> v1::OrderChange {
-    let kind = kind_to_proto(kind);
-    v1::OrderChange {
-        kind: kind.into(),
-        order: Some(order_to_proto(order)),
-        change_time: Some(timestamp(at)),
     }
 }
 

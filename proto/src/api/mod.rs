@@ -16,5 +16,6 @@ pub mod names;
 pub mod orders;
 pub mod page_token;
 pub mod show;
+pub mod webhooks;
 
 pub use check::{Checked, FieldViolation};

@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 31] = [
+static KEYED: [(&str, Find); 40] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -95,6 +95,15 @@ static KEYED: [(&str, Find); 31] = [
     ("/docket.v1.OrderService/ShipOrder", |message| {
         order(&decode::<v1::ShipOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.WebhookService/CreateWebhook", accounts),
+    ("/docket.v1.WebhookService/DeleteWebhook", accounts),
+    ("/docket.v1.WebhookService/GetWebhook", accounts),
+    ("/docket.v1.WebhookService/ListDeadLetters", accounts),
+    ("/docket.v1.WebhookService/ListWebhooks", accounts),
+    ("/docket.v1.WebhookService/ReplayWebhook", accounts),
+    ("/docket.v1.WebhookService/RotateWebhookSecret", accounts),
+    ("/docket.v1.WebhookService/TestWebhook", accounts),
+    ("/docket.v1.WebhookService/UpdateWebhook", accounts),
 ];
 
 /// Whether calls of this method are about something that is led somewhere.
@@ -118,6 +127,7 @@ fn find(method: &str) -> Option<Find> {
     KEYED.get(at).map(|(_, find)| *find)
 }
 
+/// Webhooks are led by who leads accounts.
 fn accounts(_message: &[u8]) -> Option<Key> {
     Some(Key::Accounts)
 }
