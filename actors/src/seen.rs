@@ -218,6 +218,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Decisions gathered into one log entry."
     );
+    describe_counter!(
+        "docket_fraud_holds_total",
+        Unit::Count,
+        "Orders held for review as they were confirmed, since their score was too high."
+    );
     describe_gauge!(
         "docket_payments_due",
         Unit::Count,

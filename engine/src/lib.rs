@@ -27,6 +27,7 @@
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod fraud;
 pub mod fulfilment;
 pub mod history;
 pub mod hold;
@@ -42,6 +43,7 @@ pub mod wanted;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use fraud::{Assessment, CustomerPast, FRAUD_ORDERS_MAX, FraudReason, FraudRules};
 pub use fulfilment::{
     FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
     SHIPPING_TEXT_BYTES_MAX, Stamp,

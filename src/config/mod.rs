@@ -13,6 +13,7 @@ mod cluster;
 mod environment;
 mod error;
 mod file;
+mod fraud;
 mod layers;
 mod payments;
 mod sections;

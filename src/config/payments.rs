@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use docket_actors::PaymentOptions;
 use docket_payments::http::{BreakerConfig, HttpConfig};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,38 @@ use serde::{Deserialize, Serialize};
 use super::sections::Invalid;
 
 /// Who is asked for money.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payments {
+    /// An order whose payment was not authorised so long after it was placed is given up, in seconds. Default 900.
+    pub authorize_within_s: u64,
+    /// So many steps are asked for at once. Default 64.
+    pub at_once: usize,
     /// Providers by name: 1 to 32 characters of `a-z 0-9 - _`, and not `account`, which is what a customer has here. An order that is
     /// paid by one keeps its name. Default none.
     pub providers: BTreeMap<String, Provider>,
+}
+
+impl Default for Payments {
+    fn default() -> Self {
+        let defaults = PaymentOptions::default();
+        Self {
+            authorize_within_s: defaults.authorize_within.as_secs(),
+            at_once: defaults.at_once,
+            providers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Payments {
+    /// What a node is opened with, beside its providers.
+    pub fn options(&self) -> PaymentOptions {
+        PaymentOptions {
+            authorize_within: Duration::from_secs(self.authorize_within_s),
+            at_once: self.at_once,
+            ..PaymentOptions::default()
+        }
+    }
 }
 
 /// Somebody who is asked for money.
@@ -146,5 +173,16 @@ pub fn problems(payments: &Payments) -> Vec<Invalid> {
             requirement: invalid.requirement,
         })
     };
-    payments.providers.iter().filter_map(problem).collect()
+    let is_bad = |key: &str, is_good: bool| {
+        (!is_good).then(|| Invalid {
+            key: format!("payments.{key}"),
+            requirement: "must be 1 or more".to_owned(),
+        })
+    };
+    let bounds = [
+        is_bad("authorize_within_s", payments.authorize_within_s > 0),
+        is_bad("at_once", payments.at_once > 0),
+    ];
+    let providers = payments.providers.iter().filter_map(problem);
+    bounds.into_iter().flatten().chain(providers).collect()
 }

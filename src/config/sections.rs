@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options, PaymentOptions};
+use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options};
 use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
 use docket_edge::{
     ConfigError as EdgeConfigError, EdgeConfig,
@@ -15,7 +15,7 @@ use docket_edge::{
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, payments};
+use super::{cluster, fraud, payments};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Config {
     pub actors: Actors,
     /// The Raft groups.
     pub cluster: Cluster,
+    /// Which orders are held as they are confirmed.
+    pub fraud: fraud::Fraud,
     /// Who is asked for money.
     pub payments: payments::Payments,
     /// The journal.
@@ -319,7 +321,8 @@ impl Config {
                 retained_max: self.feed.retained_max,
                 retained_for: (self.feed.retained_s > 0).then(|| Duration::from_secs(self.feed.retained_s)),
             },
-            payments: PaymentOptions::default(),
+            fraud: self.fraud.rules(),
+            payments: self.payments.options(),
             before_decision: None,
         }
     }
@@ -437,6 +440,7 @@ impl Config {
             Ok(()) => {}
         }
         found.extend(cluster::problems(self));
+        found.extend(fraud::problems(&self.fraud));
         found.extend(payments::problems(&self.payments));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self

@@ -166,11 +166,10 @@ fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
         match step.state() {
             StepState::Due => text.push_str(&format!("; step {}: {kind} {amount} is due", step.number)),
             StepState::Declined => {
-                let why = record::visible(&step.decline_reason);
-                text.push_str(&format!(
-                    "; step {}: {kind} {amount} was declined ({why})",
-                    step.number
-                ));
+                text.push_str(&format!("; step {}: {kind} {amount} was declined", step.number));
+                if !step.decline_reason.is_empty() {
+                    text.push_str(&format!(" ({})", record::visible(&step.decline_reason)));
+                }
             }
             StepState::Done | StepState::Retried | StepState::Unspecified => {}
         }

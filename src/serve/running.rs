@@ -56,7 +56,8 @@ impl Running {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
         // A token that cannot be read is told before anything is opened.
-        for name in payments::providers(config)?.keys() {
+        let providers = payments::providers(config)?;
+        for name in providers.keys() {
             tracing::info!(provider = %name, "payments can be asked for");
         }
         make_data_dir(&data_dir)?;
@@ -65,6 +66,7 @@ impl Running {
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
         let mut options = config.node();
         options.node.journal.lull = lull;
+        options.payments.providers = providers;
         if let Some((peers, member)) = peers::options(config)? {
             options.node.peers = Some(peers);
             options.node.member = Some(member);

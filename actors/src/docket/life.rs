@@ -16,7 +16,7 @@ use super::{
 use crate::{Call, CallError, entity::order::OrderMessage, reply::Caller, request::Content};
 
 /// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
-const HOLDS_SINCE: u32 = 3;
+pub(crate) const HOLDS_SINCE: u32 = 3;
 /// And that some of it was shipped or cancelled.
 const FULFILMENTS_SINCE: u32 = 4;
 

@@ -39,6 +39,7 @@ use crate::{
 pub(crate) use command::PANICS_MAX;
 pub use customers::NewCustomer;
 pub use items::NewItem;
+pub(crate) use life::HOLDS_SINCE;
 pub use life::Shipment;
 pub use opening::{BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;

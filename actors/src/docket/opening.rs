@@ -6,6 +6,7 @@ use std::{
 };
 
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
+use docket_engine::FraudRules;
 use parking_lot::Mutex;
 use ractor::Actor;
 use tokio::{
@@ -46,6 +47,8 @@ pub struct Options {
     pub actors: ActorLimits,
     /// What is kept of orders' changes.
     pub feed: FeedLimits,
+    /// What makes an order so suspect that it is held; `None` where nothing does.
+    pub fraud: Option<FraudRules>,
     /// Who moves money beside customers' accounts.
     pub payments: PaymentOptions,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
@@ -60,6 +63,7 @@ impl Options {
             admission: AdmissionLimits::default(),
             actors: ActorLimits::default(),
             feed: FeedLimits::default(),
+            fraud: None,
             payments: PaymentOptions::default(),
             before_decision: None,
         }
@@ -130,6 +134,7 @@ impl Docket {
             }
         };
         let node = open(options.node, &machine).await?;
+        let fraud = options.fraud.map(Arc::new);
         let mut shards = Vec::new();
         let mut tasks = Vec::new();
         for (id, committed, decided) in states.into_inner() {
@@ -145,6 +150,7 @@ impl Docket {
                 supervisor: supervisor.get_cell(),
                 limits: options.actors,
                 before_decision: options.before_decision.clone(),
+                fraud: fraud.clone(),
                 decider: random_u64() as u32,
                 among_peers: node.has_peers(),
             });

@@ -244,7 +244,9 @@ async fn ask(
     let Some(provider) = payments.provider(&name) else {
         metrics::counter!("docket_payments_total", "provider" => name.to_string(), "outcome" => "no_provider")
             .increment(1);
-        tracing::warn!(order = %request.order, provider = %name, %kind, "no such payment provider is configured: the payment waits");
+        if let Some(more) = payments.tells(&name) {
+            tracing::warn!(order = %request.order, provider = %name, %kind, more, "no such payment provider is configured: the payment waits");
+        }
         return Err(None);
     };
     let Ok(_turn) = payments.turns.acquire().await else {
@@ -270,7 +272,9 @@ async fn ask(
     match settled {
         Ok(outcome) => Ok(shortened(outcome)),
         Err(error) => {
-            tracing::warn!(order = %request.order, provider = %name, %kind, %error, "a payment is not settled; it is asked for again");
+            if let Some(more) = payments.tells(&name) {
+                tracing::warn!(order = %request.order, provider = %name, %kind, %error, more, "a payment is not settled; it is asked for again");
+            }
             Err(error.retry_after)
         }
     }

@@ -13,14 +13,23 @@
 mod awaited;
 mod driver;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use docket_engine::ProviderName;
 use docket_payments::PaymentProvider;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 pub(crate) use awaited::Awaited;
 pub(crate) use driver::run;
+
+/// It is told at most so often of a provider that something is not settled.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Who moves money, and how long orders wait for that.
 #[derive(Clone)]
@@ -63,12 +72,38 @@ pub(crate) struct Payments {
     options: PaymentOptions,
     /// A turn for each step that is asked for at once.
     turns: Arc<Semaphore>,
+    /// When it was last told of each provider that something is not settled, and how often that was since.
+    told: Mutex<BTreeMap<ProviderName, (Instant, u64)>>,
 }
 
 impl Payments {
     pub(crate) fn new(options: PaymentOptions) -> Self {
         let turns = Arc::new(Semaphore::new(options.at_once.max(1)));
-        Self { options, turns }
+        Self {
+            options,
+            turns,
+            told: Mutex::default(),
+        }
+    }
+
+    /// Whether it is to be told that something of a provider is not settled, and how often that was since it was told last. With a hundred thousand
+    /// orders that wait for one it would be told a thousand times a second.
+    fn tells(&self, name: &ProviderName) -> Option<u64> {
+        let (now, mut told) = (Instant::now(), self.told.lock());
+        match told.get_mut(name) {
+            Some((last, since)) if now.duration_since(*last) < TELL_EVERY => {
+                *since += 1;
+                None
+            }
+            Some((last, since)) => {
+                *last = now;
+                Some(std::mem::take(since))
+            }
+            None => {
+                told.insert(name.clone(), (now, 0));
+                Some(0)
+            }
+        }
     }
 
     pub(crate) fn provider(&self, name: &ProviderName) -> Option<&Arc<dyn PaymentProvider>> {

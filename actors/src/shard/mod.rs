@@ -18,7 +18,7 @@ use std::{
 };
 
 use docket_cluster::{Group, ShardId, clock::wall_clock};
-use docket_engine::{Broken, OrderId, Rejection, Request, Sku, Time};
+use docket_engine::{Broken, FraudRules, OrderId, Rejection, Request, Sku, Time};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
@@ -68,6 +68,8 @@ pub(crate) struct Shard {
     items: Residents<ItemEntity>,
     supervisor: ActorCell,
     before_decision: Option<BeforeDecision>,
+    /// What makes an order suspect; `None` where nothing does.
+    fraud: Option<Arc<FraudRules>>,
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
     /// The same: it is asked for every message, and to look into a watch is to take a lock.
@@ -98,6 +100,7 @@ pub(crate) struct ShardParts {
     pub(crate) supervisor: ActorCell,
     pub(crate) limits: ActorLimits,
     pub(crate) before_decision: Option<BeforeDecision>,
+    pub(crate) fraud: Option<Arc<FraudRules>>,
     /// A random number, so that the lives of this process are not those of the one before.
     pub(crate) decider: u32,
     /// Whether the node has peers.
@@ -117,6 +120,7 @@ impl Shard {
             items: Residents::new(active_max),
             supervisor: parts.supervisor,
             before_decision: parts.before_decision,
+            fraud: parts.fraud,
             router: OnceLock::new(),
             leading: watch::Sender::new(false),
             leads: AtomicBool::new(false),
@@ -143,6 +147,16 @@ impl Shard {
     pub(crate) fn set_router(&self, router: &Arc<Router>) {
         // Set once, when the node opens.
         let _ = self.router.set(Arc::downgrade(router));
+    }
+
+    /// All shards of the node, as long as it is open.
+    pub(crate) fn router(&self) -> Option<&Weak<Router>> {
+        self.router.get()
+    }
+
+    /// What makes an order suspect.
+    pub(crate) fn fraud(&self) -> Option<&FraudRules> {
+        self.fraud.as_deref()
     }
 
     pub(crate) fn id(&self) -> ShardId {

@@ -12,6 +12,7 @@ mod cluster;
 mod counted;
 mod faults;
 mod feed;
+mod fraud;
 mod holds;
 mod low_disk;
 mod orders;

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use docket_engine::{CustomerId, EntityId, Order, OrderCommand, Record, Rejection, Request, order};
+use docket_engine::{
+    CustomerId, EntityId, Order, OrderCommand, OrderEvent, Record, Rejection, Request, order,
+};
 
 use super::{OrderEntity, Stage};
 use crate::{
@@ -56,11 +58,13 @@ impl OrderEntity {
     /// Carries out what it is told of the outside: alone, or, where it ends the order, with its customer and its items.
     pub(super) fn told(&mut self, shard: &Arc<Shard>, command: &OrderCommand) {
         let Some(order) = &self.order else { return };
-        let Ok(decision) = order::decide(Some(order), command) else {
+        let Ok(mut decision) = order::decide(Some(order), command) else {
             return;
         };
-        if decision.events.is_empty() {
-            return;
+        match decision.events[..] {
+            [] => return,
+            [OrderEvent::Authorized { .. }] => decision.events.extend(self.suspicion(shard)),
+            _ => {}
         }
         if !decision.effects.is_empty() {
             return self.unhold(shard, decision, None);

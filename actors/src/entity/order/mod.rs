@@ -34,6 +34,7 @@ mod asking;
 mod changing;
 mod placing;
 mod settling;
+mod suspecting;
 mod tally;
 mod unholding;
 mod waking;

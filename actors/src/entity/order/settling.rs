@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use docket_engine::{Order, OrderCommand, OrderId, OrderState, Record, Rejection, order};
+use docket_engine::{Order, OrderCommand, OrderEvent, OrderId, OrderState, Record, Rejection, order};
 
 use super::{Birth, OrderEntity, Stage};
 use crate::{
@@ -45,9 +45,15 @@ impl OrderEntity {
     pub(super) fn settle(&mut self, shard: &Arc<Shard>) {
         let Some(order) = &self.order else { return };
         let answers = std::mem::take(&mut self.answers);
-        let Ok(decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
+        let Ok(mut decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
             return;
         };
+        let suspicion = match decision.events[..] {
+            [OrderEvent::Confirmed] => self.suspicion(shard),
+            _ => None,
+        };
+        let is_held = suspicion.is_some();
+        decision.events.extend(suspicion);
         if decision.effects.is_empty() {
             let mut record = Record {
                 time: shard.now(),
@@ -57,8 +63,8 @@ impl OrderEntity {
             };
             self.push_events(&mut record, order.version, decision.events);
             let state = self.evolve(shard, &record).state;
-            // Its provider is asked when that is committed.
-            if state == OrderState::Authorizing {
+            // Its provider is asked when that is committed; and that it is held is told when that is.
+            if state == OrderState::Authorizing || is_held {
                 return self.settle_with(shard, record);
             }
             match self.birth {

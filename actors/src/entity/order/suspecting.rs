@@ -1,0 +1,74 @@
+//! Whether an order is held as it is confirmed, since something about it is odd: what its customer has done before is looked up, and the rules
+//! (`docket_engine::fraud`) say what that makes of it.
+
+use std::sync::{Arc, Weak};
+
+use docket_engine::{
+    Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HoldReason, Order, OrderEvent, OrderId, OrderState,
+    access::Username,
+};
+
+use super::OrderEntity;
+use crate::{docket::HOLDS_SINCE, shard::Shard};
+
+/// Who holds it.
+const HELD_BY: &str = "docket";
+
+impl OrderEntity {
+    /// What holds the order, if it is suspect. None where no rules are set.
+    pub(super) fn suspicion(&self, shard: &Arc<Shard>) -> Option<OrderEvent> {
+        let rules = shard.fraud()?;
+        let order = self.order.as_ref()?;
+        let router = shard.router().and_then(Weak::upgrade)?;
+        if router.node().oldest_version_spoken() < HOLDS_SINCE {
+            return None;
+        }
+        let suspect = rules.suspects(order.total, order.created, &past(shard, rules, order)?)?;
+        metrics::counter!("docket_fraud_holds_total").increment(1);
+        Some(OrderEvent::Held {
+            reason: HoldReason::FraudReview,
+            note: suspect.to_string().into(),
+            by: Username::new(HELD_BY).ok()?,
+        })
+    }
+}
+
+/// What an order's customer has done before, as far as that is committed: its orders are of the same shard.
+fn past(shard: &Shard, rules: &FraudRules, order: &Order) -> Option<CustomerPast> {
+    let committed = shard.committed();
+    let created = committed.customers.get(&order.customer)?.created;
+    let since = order.created.0.saturating_sub(rules.velocity_within).max(0) / 1_000;
+    let since = OrderId::compose(u64::try_from(since).unwrap_or_default(), 0, 0);
+    let most = usize::try_from(rules.velocity_orders).unwrap_or(usize::MAX);
+    let (recent, earlier) = {
+        let all = committed.customer_orders.get(&order.customer)?;
+        let others = all.below(OrderId(u128::MAX)).filter(|id| *id != order.id);
+        // One more than there may be, with the order itself.
+        let recent = others.take_while(|id| *id >= since).take(most).count();
+        let earlier: Vec<OrderId> = all.below(order.id).take(FRAUD_ORDERS_MAX).collect();
+        (recent, earlier)
+    };
+    let is_real = |order: &Order| {
+        !matches!(
+            order.state,
+            OrderState::Rejected | OrderState::Cancelled | OrderState::Expired
+        )
+    };
+    let totals = earlier.iter().filter_map(|id| {
+        committed
+            .orders
+            .see(*id, |order| is_real(order).then_some(order.total))
+            .flatten()
+    });
+    let (mut orders, mut spent) = (0, 0_i64);
+    for total in totals {
+        orders += 1;
+        spent = spent.saturating_add(total.0);
+    }
+    Some(CustomerPast {
+        created,
+        recent: u32::try_from(recent + 1).unwrap_or(u32::MAX),
+        orders,
+        spent: Amount(spent),
+    })
+}

@@ -1,0 +1,133 @@
+//! Orders that are suspect are held as they are confirmed, and say why; others are not, and nobody waits for more.
+
+use docket_actors::{Call, Docket, Options, Shipment};
+use docket_engine::{Amount, FraudRules, HoldReason, OrderState};
+
+use crate::shop::{Shop, part, reason, request, small, user};
+
+fn rules() -> FraudRules {
+    FraudRules {
+        threshold: 60,
+        velocity_orders: 3,
+        new_customer_within: 0,
+        ..FraudRules::default()
+    }
+}
+
+async fn shop(dir: &std::path::Path, fraud: Option<FraudRules>) -> Shop {
+    Shop::open_with(Options { fraud, ..small(dir) }).await
+}
+
+async fn ship(docket: &Docket, id: docket_engine::OrderId) -> &'static str {
+    let shipment = Shipment {
+        lines: part(&[]),
+        carrier: "".into(),
+        tracking: "".into(),
+    };
+    reason(
+        docket
+            .ship_order(Call::default(), id, shipment, user("shop"), None)
+            .await,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_order_that_is_one_too_many_is_held_and_a_person_lets_it_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut open = shop(dir.path(), Some(rules())).await;
+    open.customer("ada", 1_000_000).await;
+    open.customer("bob", 1_000_000).await;
+    open.item("tea", 7, 1_000).await;
+    let mut placed = Vec::new();
+    for n in 0..4 {
+        placed.push(open.place(&n.to_string(), "ada", &[("tea", 1, 7)]).await.unwrap());
+        // Others have their own.
+        let other = open.place(&n.to_string(), "bob", &[("tea", 1, 7)]).await.unwrap();
+        assert_eq!(other.active_holds().count(), usize::from(n == 3));
+    }
+    let is_held: Vec<_> = placed.iter().map(|order| order.active_holds().count()).collect();
+    assert_eq!(is_held, [0, 0, 0, 1]);
+    let last = placed.pop().unwrap();
+    let hold = last.active_holds().next().unwrap();
+    assert_eq!(
+        (last.state, hold.reason),
+        (OrderState::Confirmed, HoldReason::FraudReview)
+    );
+    assert_eq!(&*hold.note, "score 60: 4 orders or more within 600 s (60)");
+    assert_eq!(hold.by.as_str(), "docket");
+    assert_eq!(ship(&open.docket, last.id).await, "ORDER_HELD");
+    // The repeat of the request is answered with the order, and nothing is held twice.
+    let again = open.place("3", "ada", &[("tea", 1, 7)]).await.unwrap();
+    assert_eq!((again.id, again.state), (last.id, OrderState::Confirmed));
+
+    open.close().await;
+    open = shop(dir.path(), None).await;
+    let kept = open.docket.get_order(Call::default(), last.id).await.unwrap();
+    assert_eq!(kept, last);
+    let free =
+        open.docket
+            .release_order_hold(request("ok"), last.id, HoldReason::FraudReview, user("ops"), None);
+    assert_eq!(free.await.unwrap().active_holds().count(), 0);
+    // Without rules nobody is held.
+    let more = open.place("5", "ada", &[("tea", 1, 7)]).await.unwrap();
+    assert_eq!(more.active_holds().count(), 0);
+    open.docket.validate().unwrap();
+    open.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_refused_or_called_off_does_not_count_for_what_a_customer_mostly_spends() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = FraudRules {
+        velocity_score: 0,
+        ..rules()
+    };
+    let shop = shop(dir.path(), Some(rules)).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("tea", 10, 100_000).await;
+    // Large, and called off.
+    let large = shop.place("large", "ada", &[("tea", 100_000, 10)]);
+    let large = large.await.unwrap();
+    shop.docket
+        .cancel_order(Call::default(), large.id, None)
+        .await
+        .unwrap();
+    for n in 0..3 {
+        shop.place(&n.to_string(), "ada", &[("tea", 1, 10)])
+            .await
+            .unwrap();
+    }
+    let usual = shop.place("usual", "ada", &[("tea", 5, 10)]).await.unwrap();
+    assert_eq!(usual.active_holds().count(), 0);
+    // Four orders of 20 on average.
+    let odd = shop.place("odd", "ada", &[("tea", 11, 10)]).await.unwrap();
+    let hold = odd.active_holds().next().unwrap();
+    assert_eq!(
+        &*hold.note,
+        "score 60: 5 times what the customer mostly spends (60)"
+    );
+    assert_eq!(odd.total, Amount(110));
+    shop.docket.validate().unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_order_of_a_new_customer_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = FraudRules {
+        threshold: 60,
+        ..FraudRules::default()
+    };
+    let shop = shop(dir.path(), Some(rules)).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("pot", 25_000, 100).await;
+    let small = shop.place("small", "ada", &[("pot", 1, 25_000)]).await.unwrap();
+    assert_eq!(small.active_holds().count(), 0);
+    let large = shop.place("large", "ada", &[("pot", 2, 25_000)]).await.unwrap();
+    let note = large.active_holds().next().unwrap().note.clone();
+    assert!(
+        note.starts_with("score 60: large, of a customer that is "),
+        "{note}"
+    );
+    shop.close().await;
+}
