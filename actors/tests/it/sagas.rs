@@ -4,6 +4,7 @@
 //! An ordinary run plays a spread of them, `DOCKET_SAGAS=all` every one. `-- --nocapture` prints the table.
 //! `DOCKET_SAGAS="Whole Capture drop-reply committed 7"` plays those whose names begin so.
 
+mod leaders;
 mod power;
 mod script;
 mod stage;
