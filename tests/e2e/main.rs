@@ -11,6 +11,7 @@
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
 //! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
 //! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
+//! | `payments.rs` | whoever is killed, the node or a payment provider, both say the same of the money in the end |
 //! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
 //! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
@@ -37,6 +38,7 @@ mod kill;
 mod kill_points;
 mod model;
 mod overload;
+mod payments;
 mod server;
 mod stopping;
 mod third_party;

@@ -10,12 +10,12 @@
 //! `DOCKET_SEED=n` draws the same commands again.
 
 mod altered;
+mod back;
 mod books;
 mod commands;
 mod compare;
 mod draw;
 #[path = "../../engine/tests/it/life.rs"]
-#[expect(dead_code, reason = "nothing is sent back here yet, and nothing paid back")]
 mod life;
 mod oracle;
 mod orders;

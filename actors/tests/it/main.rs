@@ -20,6 +20,7 @@ mod payments;
 mod repeats;
 mod residents;
 mod returns;
+mod sagas;
 mod shipments;
 mod shop;
 mod three;

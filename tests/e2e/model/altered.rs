@@ -1,6 +1,6 @@
 //! A request id is good for one content: this makes another one of it.
 
-use docket_engine::{Currency, HoldReason};
+use docket_engine::{Currency, HoldReason, ReturnStep};
 use docket_persistence::mem::Seeded;
 
 use super::{
@@ -99,6 +99,29 @@ impl Ask {
             Self::ReleaseOrderHold { reason, etag, .. } => match which {
                 0 => *etag = another_etag(*etag),
                 _ => *reason = another_reason(*reason),
+            },
+            Self::RequestReturn {
+                lines, note, etag, ..
+            } => match which {
+                0 => *etag = another_etag(*etag),
+                1 => note.push('!'),
+                _ => alter(lines),
+            },
+            Self::MoveReturn {
+                number, step, etag, ..
+            } => match (which, &step) {
+                (0, _) => *etag = another_etag(*etag),
+                (1, _) | (_, ReturnStep::Close) => *number += 1,
+                (_, ReturnStep::Receive { restock }) => *step = ReturnStep::Receive { restock: !restock },
+                (_, ReturnStep::Approve) => *step = ReturnStep::Decline { note: "!".into() },
+                (_, ReturnStep::Decline { .. }) => *step = ReturnStep::Approve,
+            },
+            Self::RefundOrder {
+                amount, note, etag, ..
+            } => match which {
+                0 => *etag = another_etag(*etag),
+                1 => note.push('!'),
+                _ => *amount = another(*amount),
             },
         }
         altered

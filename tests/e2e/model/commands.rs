@@ -1,6 +1,6 @@
 //! What may be asked.
 
-use docket_engine::{Currency, CustomerId, HoldReason, Line, OrderId, Sku};
+use docket_engine::{Currency, CustomerId, HoldReason, Line, OrderId, ReturnStep, Sku};
 
 /// A request: what is asked, and the id under which it may be asked again; empty for none.
 #[derive(Debug, Clone)]
@@ -84,9 +84,27 @@ pub enum Ask {
         reason: HoldReason,
         etag: Option<u64>,
     },
+    RequestReturn {
+        order: OrderId,
+        lines: Meant,
+        note: String,
+        etag: Option<u64>,
+    },
+    MoveReturn {
+        order: OrderId,
+        number: u32,
+        step: ReturnStep,
+        etag: Option<u64>,
+    },
+    RefundOrder {
+        order: OrderId,
+        amount: i64,
+        note: String,
+        etag: Option<u64>,
+    },
 }
 
-/// How much of which lines of an order, each once. Where none is shipped, all that is open is.
+/// How much of which lines of an order, each once. Where none is named, all that there is.
 pub type Meant = Vec<(u16, i64)>;
 
 /// What a request id belongs to.
@@ -113,6 +131,13 @@ impl Ask {
             Self::DeliverFulfilment { .. } => "DeliverFulfilment",
             Self::HoldOrder { .. } => "HoldOrder",
             Self::ReleaseOrderHold { .. } => "ReleaseOrderHold",
+            Self::RequestReturn { .. } => "RequestReturn",
+            Self::MoveReturn { step, .. } => match step {
+                ReturnStep::Approve | ReturnStep::Decline { .. } => "ResolveReturn",
+                ReturnStep::Receive { .. } => "ReceiveReturn",
+                ReturnStep::Close => "CloseReturn",
+            },
+            Self::RefundOrder { .. } => "RefundOrder",
         }
     }
 
@@ -130,14 +155,19 @@ impl Ask {
             | Self::ShipOrder { order, .. }
             | Self::DeliverFulfilment { order, .. }
             | Self::HoldOrder { order, .. }
-            | Self::ReleaseOrderHold { order, .. } => Entity::Order(*order),
+            | Self::ReleaseOrderHold { order, .. }
+            | Self::RequestReturn { order, .. }
+            | Self::MoveReturn { order, .. }
+            | Self::RefundOrder { order, .. } => Entity::Order(*order),
         }
     }
 
     /// Which lines of an order are meant, where it names them.
     pub fn lines(&mut self) -> Option<&mut Meant> {
         match self {
-            Self::CancelOrderLines { lines, .. } | Self::ShipOrder { lines, .. } => Some(lines),
+            Self::CancelOrderLines { lines, .. }
+            | Self::ShipOrder { lines, .. }
+            | Self::RequestReturn { lines, .. } => Some(lines),
             _ => None,
         }
     }

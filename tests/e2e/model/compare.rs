@@ -119,11 +119,27 @@ impl Oracle {
             self.times
                 .check_moment(given, format!("{name}, hold {n} placed"), placed);
         }
+        for it in &mut order.returns {
+            let number = it.number;
+            let (asked, last) = (it.create_time.take().unwrap(), it.update_time.take().unwrap());
+            assert!(in_order(last) >= in_order(asked), "{given:?}");
+            let state = it.state();
+            for (what, moment) in [("asked for".to_owned(), asked), (format!("{state:?}"), last)] {
+                self.times
+                    .check_moment(given, format!("{name}, return {number} {what}"), moment);
+            }
+        }
+        for (n, it) in order.refunds.iter_mut().enumerate() {
+            let moment = it.create_time.take().unwrap();
+            self.times
+                .check_moment(given, format!("{name}, refund {n}"), moment);
+        }
         order
     }
 
     /// Reads what a command was about, and compares.
     pub(super) async fn compare_touched(&mut self, api: &Api, ask: &Ask) {
+        self.until_put_back(api, ask).await;
         let (mut customers, mut items, mut orders) = (Vec::new(), Vec::new(), Vec::new());
         match (ask.entity(), ask) {
             (Entity::Customer(id), Ask::PlaceOrder { lines, .. }) => {

@@ -116,7 +116,7 @@ impl Commands {
     }
 
     fn ask(&mut self, oracle: &Oracle) -> Ask {
-        match self.random.below(48) {
+        match self.random.below(60) {
             0..2 => self.create_customer(),
             2..4 => {
                 let id = self.customer();
@@ -162,7 +162,10 @@ impl Commands {
             30..39 => self.ship(oracle),
             39..43 => self.deliver(oracle),
             43..46 => self.hold(oracle),
-            _ => self.release_hold(oracle),
+            46..48 => self.release_hold(oracle),
+            48..52 => self.request_return(oracle),
+            52..58 => self.move_return(oracle),
+            _ => self.refund(oracle),
         }
     }
 
@@ -218,7 +221,7 @@ impl Commands {
             is_open(order) || order.state == OrderState::Cancelled
         });
         let etag = self.version(oracle, order);
-        let lines = self.meant(oracle, order);
+        let lines = self.meant(open_of(oracle, order));
         match lines.is_empty() {
             true => Ask::CancelOrder { order, etag },
             false => Ask::CancelOrderLines { order, lines, etag },
@@ -230,7 +233,7 @@ impl Commands {
         let order = self.order(oracle, is_open);
         Ask::ShipOrder {
             order,
-            lines: self.meant(oracle, order),
+            lines: self.meant(open_of(oracle, order)),
             carrier: self.one_of(&TEXTS).to_string(),
             tracking: self.one_of(&TEXTS).to_string(),
             etag: self.version(oracle, order),
@@ -272,7 +275,7 @@ impl Commands {
     }
 
     /// Nearly always one of the newest orders, and mostly one that it is meant for.
-    fn order(&mut self, oracle: &Oracle, is_meant: fn(&Order) -> bool) -> OrderId {
+    pub(super) fn order(&mut self, oracle: &Oracle, is_meant: fn(&Order) -> bool) -> OrderId {
         const NEWEST: usize = 12;
         const MEANT: usize = 4;
         let newest = oracle.placed.iter().rev().copied();
@@ -291,10 +294,10 @@ impl Commands {
         *self.one_of(&orders)
     }
 
-    /// All that is open, or some of some lines; seldom what is not there.
-    fn meant(&mut self, oracle: &Oracle, order: OrderId) -> Meant {
-        let open = match oracle.model.orders.get(&order) {
-            Some(order) if self.random.below(7) > 1 => &order.open,
+    /// All that is there, or some of some lines; seldom what is not there.
+    pub(super) fn meant(&mut self, there: Option<&[i128]>) -> Meant {
+        let open = match there {
+            Some(open) if self.random.below(7) > 1 => open,
             None if self.random.below(2) == 0 => return vec![(0, 1)],
             _ => return Vec::new(),
         };
@@ -319,7 +322,7 @@ impl Commands {
         meant
     }
 
-    fn version(&mut self, oracle: &Oracle, order: OrderId) -> Option<u64> {
+    pub(super) fn version(&mut self, oracle: &Oracle, order: OrderId) -> Option<u64> {
         self.etag(oracle.model.orders.get(&order).map(|order| order.version))
     }
 
@@ -359,7 +362,7 @@ impl Commands {
         self.one_of(&NAMES).to_string()
     }
 
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(super) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.random.below(all.len() as u64) as usize]
     }
 
@@ -419,6 +422,12 @@ impl Commands {
             _ => 1 + self.random.below(50) as i64,
         }
     }
+}
+
+/// What of each line of an order that there is may be shipped, or called off.
+fn open_of(oracle: &Oracle, order: OrderId) -> Option<&[i128]> {
+    let order = oracle.model.orders.get(&order);
+    order.map(|order| order.open.as_slice())
 }
 
 /// Whether some of it may be shipped, or called off.

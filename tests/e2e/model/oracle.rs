@@ -22,6 +22,8 @@ use crate::api::Api;
 static NOTHING_WRITTEN: Texts = Texts {
     shipments: Vec::new(),
     notes: Vec::new(),
+    returns: Vec::new(),
+    refunds: Vec::new(),
 };
 
 /// What the node must be like.
@@ -208,7 +210,10 @@ impl Oracle {
             | Ask::ShipOrder { order, .. }
             | Ask::DeliverFulfilment { order, .. }
             | Ask::HoldOrder { order, .. }
-            | Ask::ReleaseOrderHold { order, .. } => self.of_order(ask, *order),
+            | Ask::ReleaseOrderHold { order, .. }
+            | Ask::RequestReturn { order, .. }
+            | Ask::MoveReturn { order, .. }
+            | Ask::RefundOrder { order, .. } => self.of_order(ask, *order),
         }
     }
 

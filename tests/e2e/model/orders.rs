@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use docket_engine::{CustomerId, Line, OrderId, Rejection, Sku};
+use docket_engine::{CustomerId, Line, OrderId, Rejection, ReturnStep, Sku};
 use docket_proto::v1;
 
 use super::{
@@ -101,7 +101,9 @@ impl Oracle {
                 self.reached.add(format!("order: held to {after} by {method}"));
             }
         }
-        self.outcome(ask, outcome, |oracle| Answer::Order(Box::new(oracle.order(id))))
+        let expected = self.outcome(ask, outcome, |oracle| Answer::Order(Box::new(oracle.order(id))));
+        self.put_back(id);
+        expected
     }
 
     fn carry_out(&mut self, ask: &Ask, id: OrderId) -> Outcome {
@@ -138,6 +140,31 @@ impl Oracle {
                 Ok(changed)
             }
             Ask::ReleaseOrderHold { reason, etag, .. } => self.model.release_hold(id, *reason, *etag),
+            Ask::RequestReturn {
+                lines, note, etag, ..
+            } => {
+                let changed = self.model.request_return(id, lines, *etag)?;
+                let texts = self.texts.entry(id).or_default();
+                texts.returns.push((note.clone(), String::new()));
+                Ok(changed)
+            }
+            Ask::MoveReturn {
+                number, step, etag, ..
+            } => {
+                let changed = self.model.move_return(id, *number, step, *etag)?;
+                if let (ReturnStep::Decline { note }, true) = (step, changed) {
+                    let texts = self.texts.entry(id).or_default();
+                    texts.returns[*number as usize - 1].1 = note.to_string();
+                }
+                Ok(changed)
+            }
+            Ask::RefundOrder {
+                amount, note, etag, ..
+            } => {
+                let changed = self.model.refund(id, *amount, *etag)?;
+                self.texts.entry(id).or_default().refunds.push(note.clone());
+                Ok(changed)
+            }
             _ => panic!("not of an order that is there: {ask:?}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Commands as requests, and what comes back.
 
-use docket_engine::Line;
+use docket_engine::{Line, ReturnStep};
 use docket_proto::v1;
 use prost_types::FieldMask;
 
@@ -218,6 +218,84 @@ impl Command {
                     reason: show::reason(reason).into(),
                 };
                 let reply = orders.release_order_hold(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::RequestReturn {
+                order,
+                lines,
+                note,
+                etag,
+            } => {
+                let request = v1::RequestReturnRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    lines: meant(&lines),
+                    note,
+                };
+                let reply = orders.request_return(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::MoveReturn {
+                order,
+                number,
+                step,
+                etag,
+            } => {
+                let (name, etag) = (format!("orders/{order}"), shown(etag));
+                let return_number = number.try_into().unwrap();
+                let (is_approved, note) = match &step {
+                    ReturnStep::Decline { note } => (false, note.to_string()),
+                    _ => (true, String::new()),
+                };
+                let reply = match step {
+                    ReturnStep::Approve | ReturnStep::Decline { .. } => {
+                        let request = v1::ResolveReturnRequest {
+                            name,
+                            request_id,
+                            etag,
+                            return_number,
+                            approve: is_approved,
+                            note,
+                        };
+                        orders.resolve_return(request).await
+                    }
+                    ReturnStep::Receive { restock } => {
+                        let request = v1::ReceiveReturnRequest {
+                            name,
+                            request_id,
+                            etag,
+                            return_number,
+                            restock,
+                        };
+                        orders.receive_return(request).await
+                    }
+                    ReturnStep::Close => {
+                        let request = v1::CloseReturnRequest {
+                            name,
+                            request_id,
+                            etag,
+                            return_number,
+                        };
+                        orders.close_return(request).await
+                    }
+                };
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::RefundOrder {
+                order,
+                amount,
+                note,
+                etag,
+            } => {
+                let request = v1::RefundOrderRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    amount,
+                    note,
+                };
+                let reply = orders.refund_order(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
             }
         };

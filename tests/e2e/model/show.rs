@@ -4,12 +4,13 @@ use docket_engine::{Currency, HoldReason, OrderState, Rejection};
 use docket_proto::v1::{self, order::State};
 
 use super::{
+    back,
     reference::{Customer, Item, Order, Shipment, cost},
     send::{ordered, shown},
 };
 
 /// The account that everything is asked by.
-const ADMIN: &str = "admin";
+pub const ADMIN: &str = "admin";
 
 /// What was written on an order, which the model has no use for.
 #[derive(Default)]
@@ -18,6 +19,10 @@ pub struct Texts {
     pub shipments: Vec<(String, String)>,
     /// Of each hold.
     pub notes: Vec<String>,
+    /// Of each return: why, and why not.
+    pub returns: Vec<(String, String)>,
+    /// Of each refund.
+    pub refunds: Vec<String>,
 }
 
 pub fn customer(id: &str, customer: &Customer, held: i128) -> v1::Customer {
@@ -83,9 +88,8 @@ pub fn order(id: &str, order: &Order, texts: &Texts) -> v1::Order {
         fulfilments: shipments
             .map(|(number, (shipment, texts))| fulfilment(order, number, shipment, texts))
             .collect(),
-        // Nothing is sent back here yet, and nothing paid back.
-        returns: Vec::new(),
-        refunds: Vec::new(),
+        returns: back::returns(order, texts),
+        refunds: back::refunds(order, texts),
     }
 }
 
@@ -106,8 +110,11 @@ fn payment(order: &Order) -> v1::OrderPayment {
         };
     }
     let (total, held, captured) = (cost(&order.lines), order.held(), order.captured());
+    let refunded = order.refunded();
     let state = match order.state {
         OrderState::Rejected | OrderState::Cancelled => State::Voided,
+        _ if captured > 0 && held == 0 && refunded == captured => State::Refunded,
+        _ if refunded > 0 => State::PartiallyRefunded,
         // Also where that is nothing.
         OrderState::Fulfilled => State::Captured,
         // What is left to be sent may cost nothing.
@@ -120,7 +127,7 @@ fn payment(order: &Order) -> v1::OrderPayment {
         authorized: small(total),
         captured: small(captured),
         voided: small(total - held - captured),
-        refunded: 0,
+        refunded: small(refunded),
         ..v1::OrderPayment::default()
     }
 }
@@ -186,6 +193,6 @@ pub fn state(state: OrderState) -> State {
     }
 }
 
-fn small(number: i128) -> i64 {
+pub fn small(number: i128) -> i64 {
     number.try_into().expect("the model keeps what fits")
 }

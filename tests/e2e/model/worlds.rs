@@ -5,7 +5,7 @@ use docket_engine::{Amount, HoldReason, Line, OrderId, Quantity};
 use super::{
     commands::{Ask, Meant},
     draw::{CURRENCIES, CUSTOMERS, Commands, ITEMS, customer, sku},
-    life::HOLDS_MAX,
+    life::{HOLDS_MAX, RETURNS_MAX},
     reference::PARTS_MAX,
 };
 
@@ -16,9 +16,10 @@ pub enum Opening {
     Of(fn(OrderId) -> Ask),
 }
 
-/// Of so many worlds that follow each other, one each wears an order out by shipments, by cancellations and by holds.
+/// Of so many worlds that follow each other, one each wears an order out by shipments, by returns and refunds, by cancellations and by holds.
 const WORLDS: u64 = 20;
 const BY_SHIPMENTS: u64 = 4;
+const BY_RETURNS: u64 = 7;
 const BY_CANCELLATIONS: u64 = 10;
 const BY_HOLDS: u64 = 16;
 
@@ -27,9 +28,12 @@ impl Commands {
     /// asked for the same as often as it may be.
     pub fn opening(&mut self) -> Vec<Opening> {
         let asks = match (self.world % WORLDS, self.random.below(6)) {
-            (BY_SHIPMENTS, _) => return self.worn_out(PARTS_MAX, &[ship_one], ship_all),
-            (BY_CANCELLATIONS, _) => return self.worn_out(PARTS_MAX, &[cancel_one], cancel_all),
-            (BY_HOLDS, _) => return self.worn_out(HOLDS_MAX, &[hold, release], ship_all),
+            (BY_SHIPMENTS, _) => return self.worn_out(None, PARTS_MAX, &[ship_one], ship_all),
+            (BY_RETURNS, _) => {
+                return self.worn_out(Some(ship_all), RETURNS_MAX, &[return_one, refund_one], return_all);
+            }
+            (BY_CANCELLATIONS, _) => return self.worn_out(None, PARTS_MAX, &[cancel_one], cancel_all),
+            (BY_HOLDS, _) => return self.worn_out(None, HOLDS_MAX, &[hold, release], ship_all),
             (_, 0) => return Vec::new(),
             (_, 1) => return self.beyond_measure(),
             _ => self.everyday(),
@@ -37,8 +41,14 @@ impl Commands {
         asks.into_iter().map(Opening::Ask).collect()
     }
 
-    /// An order is asked for this so often, and then once more; all that is left of it can go all the same.
-    fn worn_out(&self, times: usize, step: &[fn(OrderId) -> Ask], last: fn(OrderId) -> Ask) -> Vec<Opening> {
+    /// An order is asked for this so often, and then once more; then for what is last.
+    fn worn_out(
+        &self,
+        first: Option<fn(OrderId) -> Ask>,
+        times: usize,
+        step: &[fn(OrderId) -> Ask],
+        last: fn(OrderId) -> Ask,
+    ) -> Vec<Opening> {
         const LARGE: i64 = 1_000;
         let (id, sku) = (customer(self.world, 0), sku(self.world, 0));
         let currency = CURRENCIES[0].parse().unwrap();
@@ -68,7 +78,8 @@ impl Commands {
             },
         ];
         let steps = (0..=times).flat_map(|_| step.iter().copied());
-        let steps = steps.chain([last]).map(Opening::Of);
+        let steps = first.into_iter().chain(steps).chain([last]);
+        let steps = steps.map(Opening::Of);
         asks.into_iter().map(Opening::Ask).chain(steps).collect()
     }
 
@@ -181,4 +192,30 @@ fn hold(order: OrderId) -> Ask {
 fn release(order: OrderId) -> Ask {
     let (reason, etag) = (HoldReason::Operator, None);
     Ask::ReleaseOrderHold { order, reason, etag }
+}
+
+fn return_one(order: OrderId) -> Ask {
+    request_return(order, vec![(0, 1)])
+}
+
+fn return_all(order: OrderId) -> Ask {
+    request_return(order, Vec::new())
+}
+
+fn request_return(order: OrderId, lines: Meant) -> Ask {
+    Ask::RequestReturn {
+        order,
+        lines,
+        note: String::new(),
+        etag: None,
+    }
+}
+
+fn refund_one(order: OrderId) -> Ask {
+    Ask::RefundOrder {
+        order,
+        amount: 1,
+        note: String::new(),
+        etag: None,
+    }
 }
