@@ -40,7 +40,7 @@ use crate::{
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_life, bytes_of_payment, life_bytes, payment_bytes},
+    weight::{bytes_of_edits, bytes_of_life, bytes_of_payment, edit_bytes, life_bytes, payment_bytes},
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -68,8 +68,8 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// And of what providers are to do for orders, and have done.
-    payment_bytes: AtomicU64,
+    /// And of what only the newest format has a place for: what providers are to do for orders, and have done, and edits.
+    newer_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
     /// Index after that of the last entry that was applied.
@@ -133,7 +133,7 @@ impl Committed {
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
-            payment_bytes: AtomicU64::new(0),
+            newer_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
@@ -263,7 +263,7 @@ impl Committed {
         self.fences.clear();
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
-        self.payment_bytes.store(0, Ordering::Relaxed);
+        self.newer_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.set_last_time(Time(0));
     }
@@ -373,9 +373,12 @@ impl Committed {
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
+            let edit_bytes = edit_bytes(fact);
+            if edit_bytes > 0 {
+                self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
+            }
             if changed.provider.is_some() {
-                self.payment_bytes
-                    .fetch_add(payment_bytes(fact), Ordering::Relaxed);
+                self.newer_bytes.fetch_add(payment_bytes(fact), Ordering::Relaxed);
                 is_paying = true;
             }
             Ok(())
@@ -395,10 +398,12 @@ impl Committed {
         check(|| order.validate())?;
         if let Some(life) = &order.life {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
+            self.newer_bytes
+                .fetch_add(bytes_of_edits(&life.edits), Ordering::Relaxed);
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
-            self.payment_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         let id = order.id;
         self.order_index.write().insert(&order);
@@ -445,7 +450,9 @@ impl Committed {
             ItemEvent::Reserved { order, quantity } => {
                 self.reservations.insert(&item.sku, *order, *quantity);
             }
-            ItemEvent::Released { order, .. } | ItemEvent::Consumed { order, .. } => {
+            ItemEvent::Raised { order, .. }
+            | ItemEvent::Released { order, .. }
+            | ItemEvent::Consumed { order, .. } => {
                 let before = self.reservations.get(&item.sku, *order);
                 match fact.reserved_after(before) {
                     Some(left) => self.reservations.insert(&item.sku, *order, left),
@@ -547,13 +554,13 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        bytes as u64 + self.life_bytes.load(Ordering::Relaxed) + self.payment_bytes.load(Ordering::Relaxed)
+        bytes as u64 + self.life_bytes.load(Ordering::Relaxed) + self.newer_bytes.load(Ordering::Relaxed)
     }
 
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        match (is_there(&self.payment_bytes), is_there(&self.life_bytes)) {
+        match (is_there(&self.newer_bytes), is_there(&self.life_bytes)) {
             (true, _) => FORMAT,
             (false, true) => FORMAT_WITHOUT_PROVIDERS,
             (false, false) => FORMAT_WITHOUT_LIFE,

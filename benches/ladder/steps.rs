@@ -6,10 +6,11 @@ use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
     CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
-    WatchOrdersResponse, order_service_server::OrderService, place_orders_response,
+    EditOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
+    place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -212,6 +213,10 @@ impl OrderService for Service {
         &self,
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
         other()
     }
 

@@ -18,6 +18,7 @@
 //! What is shipped is taken off its item's stock, and its share of the money that the order holds is captured; what is cancelled, refused
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
 //! What was shipped may come back, and its money with it ([`returns`]).
+//! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -27,6 +28,7 @@
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod edit;
 pub mod fulfilment;
 pub mod history;
 pub mod hold;
@@ -42,6 +44,7 @@ pub mod wanted;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use edit::{EDITS_MAX, Edit, EditEnd};
 pub use fulfilment::{
     FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
     SHIPPING_TEXT_BYTES_MAX, Stamp,

@@ -10,8 +10,8 @@ use std::{
 
 use docket_proto::v1::{
     CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    EditOrderRequest, GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
+    OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
     ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
     ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
@@ -222,6 +222,10 @@ impl OrderService for Bare {
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo edits nothing"))
     }
 
     async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 47] = {
+pub static METHOD_TABLE: [MethodRule; 48] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -117,6 +117,7 @@ pub static METHOD_TABLE: [MethodRule; 47] = {
         row("/docket.v1.OrderService/CancelOrderLines",       Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CloseReturn",            Orders,     No,       All,     All),
         row("/docket.v1.OrderService/DeliverFulfilment",      Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/EditOrder",              Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/GetOrder",               Read,       Own,      All,     All),
         row("/docket.v1.OrderService/HoldOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ListOrders",             Read,       Own,      All,     All),

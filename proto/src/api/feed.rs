@@ -206,6 +206,9 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
+        ChangeKind::EditBegun => v1::order_change::Kind::EditBegun,
+        ChangeKind::Edited => v1::order_change::Kind::Edited,
+        ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
     };
     v1::OrderChange {
         kind: kind.into(),

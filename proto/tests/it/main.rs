@@ -5,5 +5,6 @@ mod access;
 mod api;
 mod arbitrary;
 mod fixtures;
+mod fixtures_of_edits;
 mod fixtures_of_payments;
 mod journal;

@@ -9,11 +9,12 @@ use std::{
 use docket_proto::v1::{
     AdjustStockRequest, CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest,
     CreateCustomerRequest, CreateItemRequest, CreditAccountRequest, Customer, DeliverFulfilmentRequest,
-    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
-    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
-    ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
+    EditOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item,
+    ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    RetryPaymentRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -261,6 +262,10 @@ impl OrderService for Shop {
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop edits nothing"))
     }
 
     async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {
