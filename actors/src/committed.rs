@@ -40,7 +40,7 @@ use crate::{
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_life, bytes_of_payment, life_bytes, payment_bytes},
+    weight::{bytes_of_edits, bytes_of_life, bytes_of_payment, edit_bytes, life_bytes, payment_bytes},
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -68,8 +68,8 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// And of what providers are to do for orders, and have done.
-    payment_bytes: AtomicU64,
+    /// And of what only the newest format has a place for: what providers are to do for orders, and have done, and edits.
+    newer_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
     /// The bytes of what is kept of where changes of orders come from.
@@ -135,7 +135,7 @@ impl Committed {
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
-            payment_bytes: AtomicU64::new(0),
+            newer_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
             applied_next: AtomicU64::new(0),
@@ -266,7 +266,7 @@ impl Committed {
         self.fences.clear();
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
-        self.payment_bytes.store(0, Ordering::Relaxed);
+        self.newer_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
         self.set_last_time(Time(0));
@@ -381,9 +381,12 @@ impl Committed {
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
+            let edit_bytes = edit_bytes(fact);
+            if edit_bytes > 0 {
+                self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
+            }
             if changed.provider.is_some() {
-                self.payment_bytes
-                    .fetch_add(payment_bytes(fact), Ordering::Relaxed);
+                self.newer_bytes.fetch_add(payment_bytes(fact), Ordering::Relaxed);
                 is_paying = true;
             }
             Ok(())
@@ -410,10 +413,12 @@ impl Committed {
         check(|| order.validate())?;
         if let Some(life) = &order.life {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
+            self.newer_bytes
+                .fetch_add(bytes_of_edits(&life.edits), Ordering::Relaxed);
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
-            self.payment_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
@@ -461,7 +466,9 @@ impl Committed {
             ItemEvent::Reserved { order, quantity } => {
                 self.reservations.insert(&item.sku, *order, *quantity);
             }
-            ItemEvent::Released { order, .. } | ItemEvent::Consumed { order, .. } => {
+            ItemEvent::Raised { order, .. }
+            | ItemEvent::Released { order, .. }
+            | ItemEvent::Consumed { order, .. } => {
                 let before = self.reservations.get(&item.sku, *order);
                 match fact.reserved_after(before) {
                     Some(left) => self.reservations.insert(&item.sku, *order, left),
@@ -563,7 +570,7 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        let more = self.life_bytes.load(Ordering::Relaxed) + self.payment_bytes.load(Ordering::Relaxed);
+        let more = self.life_bytes.load(Ordering::Relaxed) + self.newer_bytes.load(Ordering::Relaxed);
         // A request id that is a UUID has more than twice the characters.
         bytes as u64 + more + 2 * self.trail_bytes.load(Ordering::Relaxed)
     }
@@ -571,7 +578,7 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        match is_there(&self.trail_bytes) || is_there(&self.payment_bytes) {
+        match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
             true => FORMAT,
             false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
             false => FORMAT_WITHOUT_LIFE,

@@ -75,6 +75,7 @@ impl Effects {
         if !order.trail.is_empty() {
             hash.bytes(order.trail.as_bytes());
         }
+        hash.edits(order);
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
             for line in order.lines.iter() {
@@ -175,6 +176,21 @@ impl Hash {
         }
         for (number, sku) in &life.restocking {
             self.number((*number).into()).text(sku.as_str());
+        }
+    }
+
+    /// How an order was edited, and what its lines are since. Nothing of one that never was.
+    fn edits(&mut self, order: &Order) {
+        for edit in order.edits() {
+            self.lines(&edit.before).lines(&edit.after).stamp(&edit.begun);
+            if let Some(end) = &edit.ended {
+                self.stamp(&end.at).number(u64::from(end.refused.is_some()));
+            }
+        }
+        if !order.edits().is_empty() {
+            for line in order.lines.iter() {
+                self.number(line.quantity.0 as u64);
+            }
         }
     }
 

@@ -142,6 +142,8 @@ pub(crate) enum Step {
     Unhold,
     /// An item to reserve.
     Reserve(Sku),
+    /// An item to reserve more, for the order's edit of this number. (An answer to one that has ended says nothing of the next.)
+    Raise { sku: Sku, edit: u32 },
     /// An item to release.
     Release(Sku),
     /// An item to take what was shipped off its stock.
@@ -166,6 +168,8 @@ pub(crate) enum StepError {
 /// An order's question, waiting for its answer.
 pub(crate) struct Ask {
     order: OrderId,
+    /// How often the order was edited when it asked.
+    edits: u32,
     /// `None` once it is answered, or needs no answer.
     from: Option<From>,
 }
@@ -198,6 +202,7 @@ impl Ask {
         };
         Self {
             order,
+            edits: 0,
             from: Some(from),
         }
     }
@@ -210,11 +215,22 @@ impl Ask {
         self
     }
 
+    /// The same, of an order that was edited so often.
+    pub(crate) fn edited(mut self, edits: u32) -> Self {
+        self.edits = edits;
+        self
+    }
+
     /// A question of an order whose shard is led elsewhere, and its answer.
     pub(crate) fn of_node(order: OrderId, term: u64) -> (Self, oneshot::Receiver<Result<(), StepError>>) {
         let (answer, answered) = oneshot::channel();
         let from = Some(From::Node { answer, term });
-        (Self { order, from }, answered)
+        let asks = Self {
+            order,
+            edits: 0,
+            from,
+        };
+        (asks, answered)
     }
 
     /// The life that asks.
@@ -227,6 +243,10 @@ impl Ask {
 
     pub(crate) fn order(&self) -> OrderId {
         self.order
+    }
+
+    pub(crate) fn edits(&self) -> u32 {
+        self.edits
     }
 
     /// Whether it is meant for who leads in this term: one that was on its way for long may have come to a later one.

@@ -1,7 +1,7 @@
 //! What orders weigh in answers: one with all that may have come after its confirmation is some thousand times as large as most, so answers of
 //! many orders are bounded in bytes, too.
 
-use docket_engine::{Order, OrderEvent, OrderLife, PaymentOutcome, PaymentStep};
+use docket_engine::{Edit, Order, OrderEvent, OrderLife, PaymentOutcome, PaymentStep};
 
 /// An answer of several orders ends with the one that passes this. Clients of gRPC take 4 MiB by default.
 pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
@@ -9,7 +9,7 @@ pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
 /// Roughly the bytes of an order as clients and other nodes are shown it; rather more than less.
 pub(crate) fn weight(order: &Order) -> usize {
     let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
-    let life = life + bytes_of_payment(order.payment_steps());
+    let life = life + bytes_of_edits(order.edits()) + bytes_of_payment(order.payment_steps());
     200 + 120 * order.lines.len() + 2 * (life as usize + order.trail.as_bytes().len())
 }
 
@@ -46,6 +46,21 @@ pub(crate) fn bytes_of_life(life: &OrderLife) -> u64 {
         .chain(returns)
         .chain(refunds)
         .sum()
+}
+
+/// Roughly the bytes of edits, each with what came of it, in a snapshot.
+pub(crate) fn bytes_of_edits(edits: &[Edit]) -> u64 {
+    edits.iter().map(|edit| 2 * lines_bytes(edit.after.len())).sum()
+}
+
+/// Roughly the bytes of what an event adds to an order's edits. One that is done at once and one that was begun before count alike there.
+pub(crate) fn edit_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::EditBegun { lines, .. } | OrderEvent::Edited { lines, .. } => {
+            2 * lines_bytes(lines.len())
+        }
+        _ => 0,
+    }
 }
 
 /// Roughly the bytes of what a provider is to do, and has done, in a snapshot.

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
     BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrderEventsRequest,
-    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
-    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
-    WatchOrdersResponse, order_service_server::OrderService, place_orders_response,
+    CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
+    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
+    place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -227,6 +228,10 @@ impl OrderService for Service {
         &self,
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
         other()
     }
 

@@ -51,6 +51,8 @@ methods! {
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     CANCEL_ORDER_LINES: "OrderService/CancelOrderLines", CancelOrderLinesRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    EDIT_ORDER: "OrderService/EditOrder", EditOrderRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     REQUEST_RETURN: "OrderService/RequestReturn", RequestReturnRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     RESOLVE_RETURN: "OrderService/ResolveReturn", ResolveReturnRequest => Order,

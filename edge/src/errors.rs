@@ -306,6 +306,11 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::HoldNotFound { .. }
         | R::TooManyHolds
         | R::NotShippable { .. }
+        | R::NotEditable { .. }
+        | R::QuantityTooLow { .. }
+        | R::EditLeavesNothing
+        | R::EditNeedsAuthorization { .. }
+        | R::TooManyEdits
         | R::OrderHeld { .. }
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments
@@ -410,6 +415,7 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::NotCancellable { state }
         | R::NotHoldable { state }
         | R::NotShippable { state }
+        | R::NotEditable { state }
         | R::NotReturnable { state } => {
             vec![("state", state.to_string())]
         }
@@ -422,6 +428,12 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
             ("wanted", wanted.to_string()),
             ("open", open.to_string()),
         ],
+        R::QuantityTooLow { line, wanted, gone } => vec![
+            ("line", line.to_string()),
+            ("wanted", wanted.to_string()),
+            ("gone", gone.to_string()),
+        ],
+        R::EditNeedsAuthorization { more } => vec![("more", more.to_string())],
         R::FulfilmentNotFound { fulfilment } => vec![("fulfilment", fulfilment.to_string())],
         R::QuantityNotReturnable {
             line,

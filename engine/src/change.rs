@@ -1,9 +1,12 @@
 //! What happened to an order, without what is stored of the order anyway: enough, beside the order as it is now, to tell
 //! how it was right after any of its events.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use crate::{Order, OrderEvent, OrderState, PaymentOutcome, ReturnStep, Time, Version, order::derived_state};
+use crate::{
+    Order, OrderEvent, OrderState, PaymentOutcome, ReturnStep, Time, Version,
+    order::{derived_state, total},
+};
 
 /// Which of its events changed an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,11 +57,17 @@ pub enum ChangeKind {
     PaymentDeclined,
     /// What its provider has declined is tried again.
     PaymentRetried,
+    /// It is to be edited, and items are asked for more.
+    EditBegun,
+    /// How much of its lines is ordered has changed.
+    Edited,
+    /// An edit was refused: it is as it was before.
+    EditRefused,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -82,6 +91,9 @@ impl ChangeKind {
         Self::PaymentDone,
         Self::PaymentDeclined,
         Self::PaymentRetried,
+        Self::EditBegun,
+        Self::Edited,
+        Self::EditRefused,
     ];
 
     /// Which kind an event is of.
@@ -106,6 +118,9 @@ impl ChangeKind {
             OrderEvent::ReturnMoved { step, .. } => Self::of_step(step),
             OrderEvent::Restocked => Self::Restocked,
             OrderEvent::Refunded { .. } => Self::Refunded,
+            OrderEvent::EditBegun { .. } => Self::EditBegun,
+            OrderEvent::Edited { .. } => Self::Edited,
+            OrderEvent::EditRefused { .. } => Self::EditRefused,
         }
     }
 
@@ -161,6 +176,9 @@ impl ChangeKind {
             Self::PaymentDone => 21,
             Self::PaymentDeclined => 22,
             Self::PaymentRetried => 23,
+            Self::EditBegun => 30,
+            Self::Edited => 31,
+            Self::EditRefused => 32,
         }
     }
 
@@ -198,6 +216,9 @@ impl fmt::Display for ChangeKind {
             Self::PaymentDone => "PAYMENT_DONE",
             Self::PaymentDeclined => "PAYMENT_DECLINED",
             Self::PaymentRetried => "PAYMENT_RETRIED",
+            Self::EditBegun => "EDIT_BEGUN",
+            Self::Edited => "EDITED",
+            Self::EditRefused => "EDIT_REFUSED",
         })
     }
 }
@@ -229,13 +250,15 @@ impl Order {
             ChangeKind::Confirmed => OrderState::Confirmed,
             _ => match &self.life {
                 None => OrderState::Confirmed,
-                Some(life) => derived_state(&self.lines, life.at(change.version).as_deref()),
+                Some(life) => {
+                    derived_state(&self.lines_at(change.version), life.at(change.version).as_deref())
+                }
             },
         }
     }
 
-    /// The order as it was after one of its changes, of the order as it is now: its lines never change, a rejection is
-    /// never taken back, what came later says since which version, and where an order was refused or cancelled nothing comes after
+    /// The order as it was after one of its changes, of the order as it is now: an edit says what its lines had
+    /// before, a rejection is never taken back, what came later says since which version, and where an order was refused or cancelled nothing comes after
     /// `Released`. What it still had to ask of others then is not told.
     #[must_use]
     pub fn after(&self, change: &Change) -> Self {
@@ -246,7 +269,14 @@ impl Order {
             ChangeKind::Confirmed if !self.needs_authorization() => self.created,
             _ => change.at,
         };
+        let lines = self.lines_at(change.version);
         Self {
+            total: match Arc::ptr_eq(&lines, &self.lines) {
+                true => self.total,
+                // It was once, so it fits.
+                false => total(&lines).unwrap_or(self.total),
+            },
+            lines,
             rejection: match state {
                 OrderState::Rejected | OrderState::Expired => self.rejection.clone(),
                 _ => None,
@@ -268,8 +298,6 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
         Amount, CustomerId, HoldReason, Line, LineQuantity, OrderId, ProviderName, Quantity, Rejection, Sku,
@@ -472,7 +500,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_number() {
-        for (kind, number) in ChangeKind::ALL.into_iter().zip(1..) {
+        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=23).chain(30..)) {
             assert_eq!(
                 (u64::from(kind.number()), ChangeKind::from_number(number)),
                 (number, Some(kind))

@@ -114,7 +114,7 @@ pub enum PaymentState {
 pub struct Payment {
     /// Where it stands.
     pub state: PaymentState,
-    /// What was held when the order was placed.
+    /// What was held when the order was placed, and more for edits.
     pub authorized: Amount,
     /// What was taken of that.
     pub captured: Amount,

@@ -5,7 +5,9 @@
 //! ```text
 //!   1 PLACED ── 2 REJECTED ── (3 RELEASED, where an item had to give something back)
 //!          └─── 2 CONFIRMED ── what has a stamp: HELD, HOLD_RELEASED, SHIPPED, DELIVERED, LINES_CANCELLED, RETURN_…, REFUNDED
-//!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, RESTOCKED
+//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED
+//!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, behind what an edit
+//!                              has fewer of, and behind an edit that was refused, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
 //!                              RELEASED behind it, at the end
 //!
@@ -15,7 +17,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Broken, ChangeKind, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version};
+use crate::{
+    Broken, ChangeKind, Line, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version, order::lowered,
+};
 
 /// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl Order {
         }
         // All that cost something was called off before: no void is of the end. But it is the last event without a stamp, or the one before
         // that all was released.
-        let of_life = self.life.iter().flat_map(|life| stamped(life));
+        let of_life = self.life.iter().flat_map(|life| stamped(life, &self.lines));
         let known = of_life.chain(self.payment_stamps()).map(|it| it.version);
         let known: BTreeSet<u64> = known.collect();
         let mut silent = (1..=self.version.0).rev().filter(|at| !known.contains(at));
@@ -96,7 +100,7 @@ impl Order {
             };
         }
         if let Some(life) = &self.life {
-            history.stamped = stamped(life);
+            history.stamped = stamped(life, &self.lines);
         }
         history.stamped.extend(self.payment_stamps());
         let end = match self.state {
@@ -172,7 +176,10 @@ impl Order {
             }
         }
         silent += history.version - last;
-        if silent != u64::from(asked.is_some() && self.is_settled()) {
+        // (What an open edit asks is told by its own events.)
+        let is_done =
+            self.releasing.is_empty() && self.consuming().is_empty() && self.restocking().is_empty();
+        if silent != u64::from(asked.is_some() && is_done) {
             return Some(WRONG_NUMBER);
         }
         let may = |kind| asked == Some(kind);
@@ -185,7 +192,10 @@ impl Order {
         let ended_with = match ended {
             Some(ended) => Some(ended),
             None if self.state == OrderState::Fulfilled => {
-                self.cancellations().last().map(|last| last.cancelled.version.0)
+                let cancelled = self.cancellations().last().map(|last| last.cancelled.version.0);
+                let edits = self.edits().iter().filter(|edit| edit.is_done());
+                let edited = edits.filter_map(|edit| edit.ended.as_ref()).last();
+                cancelled.max(edited.map(|end| end.at.version.0))
             }
             None => None,
         };
@@ -197,7 +207,7 @@ impl Order {
         None
     }
 
-    /// How many events of its customer came with its own: the hold, and each release, capture and refund.
+    /// How many events of its customer came with its own: the hold, and each release, capture and refund; of an edit one with each of its events.
     pub fn customer_events(&self) -> u64 {
         if self.state == OrderState::Rejected && self.never_held() {
             return 0;
@@ -207,12 +217,19 @@ impl Order {
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
         );
         let since = self.fulfilments().len() + self.cancellations().len() + self.refunds().len();
-        1 + u64::from(ended) + since as u64
+        let edits = self
+            .edits()
+            .iter()
+            .map(|edit| match edit.is_open() || edit.is_at_once() {
+                true => 1,
+                false => 2,
+            });
+        1 + u64::from(ended) + since as u64 + edits.sum::<u64>()
     }
 }
 
 /// What has a stamp of what came after a confirmation. All of it is named here, so that what is added to it is not left out.
-fn stamped(life: &OrderLife) -> Vec<Stamped> {
+fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
     let OrderLife {
         holds,
         fulfilments,
@@ -221,6 +238,7 @@ fn stamped(life: &OrderLife) -> Vec<Stamped> {
         refunds,
         consuming: _,
         restocking: _,
+        edits,
     } = life;
     let mut stamped = Vec::with_capacity(2 * (holds.len() + fulfilments.len()) + cancellations.len());
     let event = |version: Version, kind, then| Stamped {
@@ -250,6 +268,18 @@ fn stamped(life: &OrderLife) -> Vec<Stamped> {
             let goes_back = matches!(step, ReturnStep::Receive { restock: true });
             let then = goes_back.then_some(ChangeKind::Restocked);
             event(taken.version, ChangeKind::of_step(step), then)
+        }));
+    }
+    for edit in edits {
+        if !edit.is_at_once() {
+            stamped.push(event(edit.begun.version, ChangeKind::EditBegun, None));
+        }
+        stamped.extend(edit.ended.as_ref().map(|end| {
+            let (kind, gives_back) = match end.refused {
+                Some(_) => (ChangeKind::EditRefused, true),
+                None => (ChangeKind::Edited, !lowered(lines, edit).is_empty()),
+            };
+            event(end.at.version, kind, gives_back.then_some(ChangeKind::Released))
         }));
     }
     let refunded = refunds.iter().map(|it| it.refunded.version);

@@ -96,6 +96,15 @@ pub enum ItemCommand {
         /// So many stay reserved; 0 or more.
         remaining: Quantity,
     },
+    /// Reserve more for an order that has something already, or had: so many in all. What the price is now does not matter.
+    Raise {
+        /// The order.
+        order: OrderId,
+        /// The first line of the order that wants it, from 0.
+        line: u16,
+        /// So many are to be reserved, at least; 1 or more.
+        quantity: Quantity,
+    },
     /// Take what an order's customer has sent back on the stock. Whoever asks sees to it that it is done once.
     Restock {
         /// The order.
@@ -138,6 +147,13 @@ pub enum ItemEvent {
         /// This many.
         quantity: Quantity,
     },
+    /// An order has reserved more.
+    Raised {
+        /// The order.
+        order: OrderId,
+        /// This many more.
+        quantity: Quantity,
+    },
     /// An order has given back.
     Released {
         /// The order.
@@ -170,6 +186,10 @@ impl ItemEvent {
         };
         match self {
             Self::Reserved { quantity, .. } => Some(*quantity),
+            Self::Raised { quantity, .. } => {
+                let before = before.unwrap_or_default().0;
+                Some(Quantity(before.saturating_add(quantity.0)))
+            }
             Self::Released { quantity, .. } | Self::Consumed { quantity, .. } => left(*quantity),
             Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } | Self::Restocked { .. } => {
                 before
@@ -180,9 +200,10 @@ impl ItemEvent {
     /// The order whose reservation this changes.
     pub fn order(&self) -> Option<OrderId> {
         match self {
-            Self::Reserved { order, .. } | Self::Released { order, .. } | Self::Consumed { order, .. } => {
-                Some(*order)
-            }
+            Self::Reserved { order, .. }
+            | Self::Raised { order, .. }
+            | Self::Released { order, .. }
+            | Self::Consumed { order, .. } => Some(*order),
             Self::Created { .. } | Self::Updated { .. } | Self::Adjusted { .. } | Self::Restocked { .. } => {
                 None
             }
@@ -198,7 +219,8 @@ const NEGATIVE_PRICE: &str = "its price is negative";
 ///
 /// A reservation is remembered only while it is there: a repeat of `Reserve` that arrives after the `Release`, or after the
 /// `Consume`, reserves anew. Whoever delivers must not let the one overtake the other, or must give back what no order wants
-/// ([`crate::Order::wants`]) before a repeat of `Consume` can come behind it.
+/// ([`crate::Order::wants`]) before a repeat of `Consume` can come behind it. The same goes for a repeat of `Raise` behind what comes next,
+/// and for one of `Release` or `Consume` behind the next `Raise`.
 ///
 /// # Errors
 /// The rejection, where it does not.
@@ -223,6 +245,10 @@ pub fn decide(
             })),
             ItemCommand::Reserve { lines, .. } => Err(Rejection::ItemNotFound {
                 line: lines.first().map(|l| l.line),
+                sku: sku.clone(),
+            }),
+            ItemCommand::Raise { line, .. } => Err(Rejection::ItemNotFound {
+                line: Some(*line),
                 sku: sku.clone(),
             }),
             ItemCommand::Release { .. } | ItemCommand::Consume { .. } => Ok(Decision::nothing()),
@@ -278,6 +304,30 @@ pub fn decide(
             Ok(Decision::event(ItemEvent::Reserved {
                 order: *order,
                 quantity,
+            }))
+        }
+        // As above, where it has so many: what it is to have in all is told, and not how many more.
+        ItemCommand::Raise {
+            order,
+            line,
+            quantity,
+        } => {
+            let more = Quantity(quantity.0.saturating_sub(reservation.unwrap_or_default().0));
+            if more.0 <= 0 {
+                return Ok(Decision::nothing());
+            }
+            let available = item.available();
+            if more > available {
+                return Err(Rejection::InsufficientStock {
+                    line: *line,
+                    sku: item.sku.clone(),
+                    wanted: more,
+                    available,
+                });
+            }
+            Ok(Decision::event(ItemEvent::Raised {
+                order: *order,
+                quantity: more,
             }))
         }
         // Asked before and done before, where nothing is left of what is to go: what stays is told, and not what goes.
@@ -408,6 +458,7 @@ impl Item {
                 true
             }
             ItemEvent::Reserved { quantity, .. }
+            | ItemEvent::Raised { quantity, .. }
             | ItemEvent::Released { quantity, .. }
             | ItemEvent::Consumed { quantity, .. }
             | ItemEvent::Restocked { quantity, .. }
@@ -417,7 +468,7 @@ impl Item {
                     "it reserves, releases, consumes or restocks nothing, or less",
                 ));
             }
-            ItemEvent::Reserved { quantity, .. } => {
+            ItemEvent::Reserved { quantity, .. } | ItemEvent::Raised { quantity, .. } => {
                 let reserved = self
                     .reserved
                     .plus(*quantity)

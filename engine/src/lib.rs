@@ -18,6 +18,7 @@
 //! What is shipped is taken off its item's stock, and its share of the money that the order holds is captured; what is cancelled, refused
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
 //! What was shipped may come back, and its money with it ([`returns`]).
+//! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -27,6 +28,7 @@
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod edit;
 pub mod filter;
 pub mod fraud;
 pub mod fulfilment;
@@ -47,6 +49,7 @@ pub mod webhook;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use edit::{EDITS_MAX, Edit, EditEnd};
 pub use filter::{OrderFilter, PLACED_WITHIN_MS};
 pub use fraud::{Assessment, CustomerPast, FRAUD_ORDERS_MAX, FraudReason, FraudRules};
 pub use fulfilment::{

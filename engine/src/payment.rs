@@ -51,7 +51,7 @@ impl fmt::Display for ProviderName {
 /// What a provider is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentKind {
-    /// Set the order's total aside.
+    /// Set the order's total aside, as it was placed.
     Authorize,
     /// Take some of it.
     Capture,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Amount, Currency, CustomerId, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState,
+    Amount, Currency, CustomerId, EDITS_MAX, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState,
     PAYMENT_RETRIES_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState, Sku,
 };
 
@@ -208,6 +208,36 @@ pub enum Rejection {
         /// What was captured and not refunded.
         refundable: Amount,
     },
+    /// An order in this state cannot be edited.
+    #[error("an order that is {state} cannot be edited")]
+    NotEditable {
+        /// The order's state.
+        state: OrderState,
+    },
+    /// More of a line was shipped or cancelled than it is to have in all.
+    #[error("of line {} {gone} were shipped or cancelled: it cannot be {wanted} in all", line + 1)]
+    QuantityTooLow {
+        /// The line, from 0.
+        line: u16,
+        /// How many it was to have.
+        wanted: Quantity,
+        /// How many were shipped or cancelled.
+        gone: Quantity,
+    },
+    /// Nothing of the order would be left.
+    #[error("nothing of the order would be left; cancel it instead")]
+    EditLeavesNothing,
+    /// More would have to be authorised by the order's provider, which no edit asks for.
+    #[error(
+        "the order would cost {more} more (minor units), and its provider is not asked for more than it has authorised"
+    )]
+    EditNeedsAuthorization {
+        /// How much more.
+        more: Amount,
+    },
+    /// The order was edited too often.
+    #[error("the order was edited {EDITS_MAX} times, which is as often as one may be")]
+    TooManyEdits,
     /// The provider has declined to authorise the payment.
     #[error("the payment was declined: {reason}")]
     PaymentDeclined {
@@ -302,6 +332,11 @@ impl Rejection {
             Self::ReturnNotOpen { .. } => "RETURN_NOT_OPEN",
             Self::TooManyReturns => "TOO_MANY_RETURNS",
             Self::RefundTooLarge { .. } => "REFUND_TOO_LARGE",
+            Self::NotEditable { .. } => "NOT_EDITABLE",
+            Self::QuantityTooLow { .. } => "QUANTITY_TOO_LOW",
+            Self::EditLeavesNothing => "EDIT_LEAVES_NOTHING",
+            Self::EditNeedsAuthorization { .. } => "EDIT_NEEDS_AUTHORIZATION",
+            Self::TooManyEdits => "TOO_MANY_EDITS",
             Self::PaymentDeclined { .. } => "PAYMENT_DECLINED",
             Self::PaymentExpired => "PAYMENT_EXPIRED",
             Self::ProviderNotFound { .. } => "PAYMENT_PROVIDER_NOT_FOUND",
@@ -325,6 +360,7 @@ impl Rejection {
             | Self::LineNotFound { line }
             | Self::QuantityNotOpen { line, .. }
             | Self::QuantityNotReturnable { line, .. }
+            | Self::QuantityTooLow { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
             _ => None,
         }
@@ -350,6 +386,8 @@ impl Rejection {
             | Self::NotReturnable { .. }
             | Self::TooManyReturns
             | Self::TooManyPayments
+            | Self::NotEditable { .. }
+            | Self::TooManyEdits
             | Self::TooManyHolds => "name".into(),
             Self::PaymentDeclined { .. } | Self::PaymentExpired | Self::ProviderNotFound { .. } => {
                 "payment_method".into()
@@ -365,7 +403,10 @@ impl Rejection {
             // Their line is the order's, and not the request's.
             | Self::LineNotFound { .. }
             | Self::QuantityNotOpen { .. }
-            | Self::QuantityNotReturnable { .. } => "lines".into(),
+            | Self::QuantityNotReturnable { .. }
+            | Self::QuantityTooLow { .. }
+            | Self::EditLeavesNothing
+            | Self::EditNeedsAuthorization { .. } => "lines".into(),
             Self::Overflow { line: Some(line) } => format!("lines[{line}]"),
             Self::ItemNotFound { line: Some(line), .. }
             | Self::CurrencyMismatch { line: Some(line), .. }

@@ -9,6 +9,8 @@ pub enum Wanted {
     Exactly(Quantity),
     /// All of them or none: the item is asked, and may have answered.
     NoneOr(Quantity),
+    /// The one or the other: an edit has the item asked for more, and it may have answered.
+    Either(Quantity, Quantity),
     /// So many at least: the item is to give back, or to take, what is beyond, and may have done so.
     AtLeast(Quantity),
 }
@@ -19,14 +21,18 @@ impl Wanted {
         match self {
             Self::Exactly(wanted) => reserved == wanted,
             Self::NoneOr(wanted) => reserved == wanted || reserved == Quantity::ZERO,
+            Self::Either(before, raised) => reserved == before || reserved == raised,
             Self::AtLeast(wanted) => reserved >= wanted,
         }
     }
 
-    /// How many stay reserved when all is done.
+    /// How many stay reserved when all is done, and nothing is refused.
     pub fn quantity(self) -> Quantity {
         match self {
-            Self::Exactly(wanted) | Self::NoneOr(wanted) | Self::AtLeast(wanted) => wanted,
+            Self::Exactly(wanted)
+            | Self::NoneOr(wanted)
+            | Self::Either(_, wanted)
+            | Self::AtLeast(wanted) => wanted,
         }
     }
 }
@@ -37,6 +43,9 @@ impl Order {
         let open = self.open_of(sku);
         if self.state == OrderState::Pending {
             return Wanted::NoneOr(open);
+        }
+        if let Some(raised) = self.raised_of(sku) {
+            return Wanted::Either(open, raised);
         }
         match self.releasing.contains(sku) || self.consuming().contains(sku) {
             true => Wanted::AtLeast(open),

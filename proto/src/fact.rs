@@ -1,5 +1,6 @@
 //! [`Fact`]s in the journal's bytes: the `fact` of `docket.journal.v1.Event`, whose field number says which it is.
 
+mod edit;
 mod life;
 mod payment;
 
@@ -48,6 +49,10 @@ const ORDER_AUTHORIZED: u32 = 33;
 const ORDER_EXPIRED: u32 = 34;
 const ORDER_PAYMENT_ANSWERED: u32 = 35;
 const ORDER_PAYMENT_RETRIED: u32 = 36;
+const ORDER_EDIT_BEGUN: u32 = 40;
+const ORDER_EDITED: u32 = 41;
+const ORDER_EDIT_REFUSED: u32 = 42;
+const STOCK_RAISED: u32 = 43;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -120,6 +125,17 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_EXPIRED => only_order("OrderExpired", field, OrderEvent::Expired),
         ORDER_PAYMENT_ANSWERED => payment::order_payment_answered(field),
         ORDER_PAYMENT_RETRIED => payment::order_payment_retried(field),
+        ORDER_EDIT_BEGUN => edit::order_edit_begun(field),
+        ORDER_EDITED => edit::order_edited(field),
+        ORDER_EDIT_REFUSED => edit::order_edit_refused(field, ids),
+        STOCK_RAISED => {
+            let (sku, order, quantity) = for_order("StockRaised", field)?;
+            let event = ItemEvent::Raised {
+                order,
+                quantity: Quantity(quantity),
+            };
+            Ok(Fact::Item(parts::sku("StockRaised", sku, ids)?, event))
+        }
         CREDIT_REFUNDED => {
             let (id, order, amount) = for_order("CreditRefunded", field)?;
             let event = CustomerEvent::Refunded {
@@ -184,6 +200,9 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::Expired => ORDER_EXPIRED,
         OrderEvent::PaymentAnswered { .. } => ORDER_PAYMENT_ANSWERED,
         OrderEvent::PaymentRetried { .. } => ORDER_PAYMENT_RETRIED,
+        OrderEvent::EditBegun { .. } => ORDER_EDIT_BEGUN,
+        OrderEvent::Edited { .. } => ORDER_EDITED,
+        OrderEvent::EditRefused { .. } => ORDER_EDIT_REFUSED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -210,6 +229,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
             _ => {
                 life::put(out, event);
                 payment::put(out, event);
+                edit::put(out, event);
             }
         }
     });
@@ -265,6 +285,7 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
         ItemEvent::Released { .. } => STOCK_RELEASED,
         ItemEvent::Consumed { .. } => STOCK_CONSUMED,
         ItemEvent::Restocked { .. } => STOCK_RESTOCKED,
+        ItemEvent::Raised { .. } => STOCK_RAISED,
     };
     wire::nested(out, field, |out| {
         wire::text(out, 1, sku.as_str());
@@ -291,6 +312,7 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
             ItemEvent::Reserved { order, quantity }
             | ItemEvent::Released { order, quantity }
             | ItemEvent::Consumed { order, quantity }
+            | ItemEvent::Raised { order, quantity }
             | ItemEvent::Restocked { order, quantity } => {
                 parts::put_order_id(out, 2, *order);
                 wire::signed(out, 3, quantity.0);

@@ -43,6 +43,11 @@
 //! | 37 | PaymentStepNotFound | | | | number | | |
 //! | 38 | PaymentNotDeclined | | | | number | | |
 //! | 39 | TooManyPayments | | | | | | |
+//! | 45 | NotEditable | | | | state | | |
+//! | 46 | QuantityTooLow | line | | wanted | gone | | |
+//! | 47 | EditLeavesNothing | | | | | | |
+//! | 48 | EditNeedsAuthorization | | | more | | | |
+//! | 49 | TooManyEdits | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -342,6 +347,25 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::TooManyPayments => Parts { kind: 39, ..none },
+        Rejection::NotEditable { state } => Parts {
+            kind: 45,
+            found: parts::state_number(*state).into(),
+            ..none
+        },
+        Rejection::QuantityTooLow { line, wanted, gone } => Parts {
+            kind: 46,
+            line: Some(*line),
+            wanted: wanted.0,
+            found: gone.0,
+            ..none
+        },
+        Rejection::EditLeavesNothing => Parts { kind: 47, ..none },
+        Rejection::EditNeedsAuthorization { more } => Parts {
+            kind: 48,
+            wanted: more.0,
+            ..none
+        },
+        Rejection::TooManyEdits => Parts { kind: 49, ..none },
     }
 }
 
@@ -469,6 +493,17 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
         37 => Rejection::PaymentStepNotFound { number: number()? },
         38 => Rejection::PaymentNotDeclined { number: number()? },
         39 => Rejection::TooManyPayments,
+        45 => Rejection::NotEditable { state: state()? },
+        46 => Rejection::QuantityTooLow {
+            line: line()?,
+            wanted: Quantity(parts.wanted),
+            gone: Quantity(parts.found),
+        },
+        47 => Rejection::EditLeavesNothing,
+        48 => Rejection::EditNeedsAuthorization {
+            more: Amount(parts.wanted),
+        },
+        49 => Rejection::TooManyEdits,
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

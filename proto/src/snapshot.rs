@@ -4,6 +4,7 @@
 //! The first record of a snapshot is its [`Head`]. Nothing about these bytes may change but by a new [`FORMAT`].
 
 mod changes;
+mod edit;
 mod life;
 mod payment;
 
@@ -230,6 +231,8 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     if let Some(provider) = &order.provider {
         payment::put(out, provider);
     }
+    let edits = order.life.iter().flat_map(|life| &life.edits);
+    edits.for_each(|edit| edit::put(out, edit));
     for entry in order.trail.entries(order.created) {
         wire::nested(out, 28, |out| {
             wire::number(out, 1, entry.version.0);
@@ -410,6 +413,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             10 => updated = parts::time(field)?,
             18 => provider = Some(parts::provider(field)?),
             19 => steps.push(payment::step(field)?),
+            22 => life.edits.push(edit::edit(field, ids)?),
             28 => trail.push(trail_entry(field, created)?),
             _ => life::get(field, &mut life, ids)?,
         }

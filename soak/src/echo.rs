@@ -10,11 +10,11 @@ use std::{
 
 use docket_proto::v1::{
     BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrderEventsRequest,
-    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderLine, PlaceOrderRequest,
-    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
-    WatchOrdersResponse,
+    CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
+    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -237,6 +237,10 @@ impl OrderService for Bare {
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo returns nothing"))
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo edits nothing"))
     }
 
     async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {

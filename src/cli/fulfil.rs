@@ -14,11 +14,11 @@ use crate::{
 pub struct Part {
     /// How much of what, any number of SKU:QTY [default: all of it]
     #[arg(value_name = "LINE")]
-    lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
     /// How much of a line by its number, from 1, where several lines are of one
     /// item; may be given several times
     #[arg(long = "line", value_name = "NUMBER:QTY", value_parser = numbered)]
-    numbered: Vec<LineQuantity>,
+    pub(super) numbered: Vec<LineQuantity>,
 }
 
 /// Ship an order.
@@ -156,7 +156,7 @@ fn line_quantity(order: &Order, part: &Line) -> Result<LineQuantity, Failure> {
 }
 
 /// Reads NUMBER:QTY, for clap.
-fn numbered(text: &str) -> Result<LineQuantity, String> {
+pub(super) fn numbered(text: &str) -> Result<LineQuantity, String> {
     let read = || {
         let (number, quantity) = text.split_once(':')?;
         let line = number

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 mod customer;
 mod dev;
+mod edit;
 mod fulfil;
 mod history;
 mod item;

@@ -8,6 +8,7 @@ use docket_proto::v1::{
 
 use super::{
     args::{ClientArgs, Context, Link, RequestArgs},
+    edit::Edit,
     fulfil::{Deliver, Part, Ship},
     history::History,
     listing::{Get, List},
@@ -50,6 +51,8 @@ pub enum Command {
     List(List),
     /// Cancel what is open of an order, or some of it: gives back its stock and its money
     Cancel(Cancel),
+    /// Change how much is ordered of an order's lines
+    Edit(Edit),
     /// Ship what is open of an order, or some of it: captures its share of the money
     Ship(Ship),
     /// Say that a shipment has arrived
@@ -173,6 +176,7 @@ impl Command {
             Self::Get(args) => args.run(link).await,
             Self::List(args) => args.run(link).await,
             Self::Cancel(args) => args.run(link).await,
+            Self::Edit(args) => args.run(link).await,
             Self::Ship(args) => args.run(link).await,
             Self::Deliver(args) => args.run(link).await,
             Self::Return(args) => args.run(link).await,

@@ -51,9 +51,13 @@ impl Output {
 
     fn coloured(&self, kind: Kind, text: String) -> String {
         let code = match kind {
-            Kind::Confirmed | Kind::Shipped | Kind::Delivered => 32,
-            Kind::Rejected | Kind::ReturnDeclined | Kind::Expired | Kind::PaymentDeclined => 31,
-            Kind::Placed | Kind::Reserved | Kind::Held | Kind::ReturnRequested => 33,
+            Kind::Confirmed | Kind::Shipped | Kind::Delivered | Kind::Edited => 32,
+            Kind::Rejected
+            | Kind::ReturnDeclined
+            | Kind::Expired
+            | Kind::PaymentDeclined
+            | Kind::EditRefused => 31,
+            Kind::Placed | Kind::Reserved | Kind::Held | Kind::ReturnRequested | Kind::EditBegun => 33,
             Kind::Cancelled
             | Kind::LinesCancelled
             | Kind::Released

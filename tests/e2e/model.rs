@@ -15,12 +15,16 @@ mod books;
 mod commands;
 mod compare;
 mod draw;
+#[path = "../../engine/tests/it/editing.rs"]
+#[expect(dead_code, reason = "nothing is edited here yet")]
+mod editing;
 #[path = "../../engine/tests/it/life.rs"]
 mod life;
 mod oracle;
 mod orders;
 mod reached;
 #[path = "../../engine/tests/it/model.rs"]
+#[expect(dead_code, reason = "nothing is edited here yet")]
 mod reference;
 mod refused;
 mod send;
@@ -30,7 +34,7 @@ mod worlds;
 
 use docket_persistence::mem::Seeded;
 
-// `life.rs` knows it by this name.
+// `life.rs` and `editing.rs` know it by this name.
 use self::reference as model;
 use self::{draw::Commands, oracle::Oracle, reached::Reached};
 use crate::{

@@ -110,7 +110,9 @@ mod tests {
                 quantity: Quantity(2),
                 unit_price: Amount(350),
             }]
-            .into(), provider: None, };
+            .into(),
+            provider: None,
+        };
         let order = OrderId::compose(1_700_000_000_000, 5, 7);
         let at = Time(1_700_000_000_123_456);
         let state = Order::create(order, &placed, at).unwrap();

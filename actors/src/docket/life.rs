@@ -1,4 +1,4 @@
-//! What is asked of orders that are there: they are cancelled, held, shipped, delivered, returned and refunded.
+//! What is asked of orders that are there: they are cancelled, edited, held, shipped, delivered, returned and refunded.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -95,6 +95,30 @@ impl Docket {
                 by: call.by.clone(),
                 expected,
             },
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
+    /// Gives these lines of an order (at least one, each once, in their order; 0 or more) so many in all, at this version of it. Answers when
+    /// what it costs more is held and what it needs more of reserved, and the rest given back.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn edit_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        lines: Box<[LineQuantity]>,
+        by: Username,
+        expected: Version,
+    ) -> Result<Arc<Order>, CallError> {
+        let expected = Some(expected);
+        let asked = Asked {
+            content: Content::of("EditOrder").version(expected).line_quantities(&lines),
+            since: PROVIDERS_SINCE,
+            bytes: 2 * size_of_val(&*lines),
+            needs_id: true,
+            command: OrderCommand::Edit { lines, by, expected },
         };
         self.unhold_order(call, id, asked).await
     }

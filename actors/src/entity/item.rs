@@ -152,7 +152,14 @@ impl ItemEntity {
             return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
         let reserves = matches!(command, ItemCommand::Reserve { .. });
-        if reserves {
+        let raises = matches!(command, ItemCommand::Raise { .. });
+        if let Some(asked) = shard.last_asked().filter(|_| !reserves)
+            && !asked.is_next((ask.order(), &self.sku), ask.edits(), raises)
+        {
+            // Its order has asked for something else since, and does not wait for this.
+            return ask.answer(Err(StepError::Failed(Failure::Gone)));
+        }
+        if reserves || raises {
             shard.watched().note_asked(ask.order(), &self.sku);
         }
         let mut decision = self.decide(shard, command, ask.order());

@@ -117,6 +117,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         term,
         order,
         sku,
+        edits,
         action,
     } = step;
     let shard = Arc::clone(router.of_key(sku.as_str()));
@@ -129,6 +130,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         ));
     }
     let (ask, answered) = Ask::of_node(order, term);
+    let ask = ask.edited(edits);
     let gives_up = matches!(action, StepAction::GiveUp { .. });
     match action {
         StepAction::Reserve { currency, lines } => {
@@ -145,6 +147,14 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         }
         StepAction::Consume { remaining } => {
             let command = ItemCommand::Consume { order, remaining };
+            shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
+        }
+        StepAction::Raise { line, quantity } => {
+            let command = ItemCommand::Raise {
+                order,
+                line,
+                quantity,
+            };
             shard.tell_own_item(&sku, ItemMessage::Ask { ask, command });
         }
         StepAction::Restock {

@@ -39,6 +39,7 @@ impl Router {
             term,
             order,
             sku,
+            edits: ask.edits(),
             action,
         };
         let (router, group) = (Arc::clone(self), shard.group().clone());

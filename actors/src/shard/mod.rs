@@ -36,7 +36,7 @@ use crate::{
 };
 
 pub(crate) use leadership::{Era, Life};
-pub(crate) use refused::{Refused, Watched};
+pub(crate) use refused::{LastAsked, Refused, Watched};
 pub(crate) use router::Router;
 
 /// How many actors of each kind one shard runs before it passivates some, and when they count as idle.
@@ -84,6 +84,8 @@ pub(crate) struct Shard {
     watched: Watched,
     /// What items refused lately, where orders of other nodes ask them.
     refused: Option<Refused>,
+    /// What edited orders asked items last, where orders of other nodes ask items of this shard.
+    last_asked: Option<LastAsked>,
     /// The newest time that was given out, in microseconds: time does not go back within a shard.
     clock: AtomicI64,
     started: Instant,
@@ -130,6 +132,7 @@ impl Shard {
             reconcile: AtomicBool::new(true),
             watched: Watched::default(),
             refused: parts.among_peers.then(Refused::default),
+            last_asked: parts.among_peers.then(LastAsked::default),
             clock: AtomicI64::new(0),
             started: Instant::now(),
             uptime_s: AtomicU32::new(0),
@@ -253,6 +256,11 @@ impl Shard {
     /// Reservations that are about to be released.
     pub(crate) fn watched(&self) -> &Watched {
         &self.watched
+    }
+
+    /// What edited orders asked items last; `None` on a node that stands alone.
+    pub(crate) fn last_asked(&self) -> Option<&LastAsked> {
+        self.last_asked.as_ref()
     }
 
     /// What items refused lately; `None` on a node that stands alone.

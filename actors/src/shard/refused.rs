@@ -84,6 +84,54 @@ impl Refused {
     }
 }
 
+/// What orders that were edited asked items last.
+///
+/// As above a question may arrive behind one that was asked later. As long as an order only comes to want less that does no harm: it says how
+/// much is to stay, and that is more than what the later one said. An edit has it want more again. So a question says how often its order was
+/// edited, and one from before what the item has heard is not listened to: a release would take what the edit has reserved, and a raise
+/// reserve what nobody would give back.
+#[derive(Default)]
+pub(crate) struct LastAsked(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// The place of the last question among its order's, and when it came.
+    last: HashMap<Pair, (u32, Instant), RandomState>,
+    times: VecDeque<(Instant, Pair)>,
+}
+
+impl LastAsked {
+    /// Notes a question of an order that was edited so often, and whether it is to be listened to. In each edit an item is asked for more
+    /// first, if it is.
+    pub(crate) fn is_next(&self, (order, sku): (OrderId, &Sku), edits: u32, raises: bool) -> bool {
+        let (now, pair) = (Instant::now(), (order, sku.clone()));
+        let place = edits.saturating_mul(2).saturating_add(u32::from(!raises));
+        let mut asked = self.0.lock();
+        if asked.last.get(&pair).is_some_and(|(last, _)| place < *last) {
+            return false;
+        }
+        // Nothing can come late to an order that was never edited.
+        if edits == 0 {
+            return true;
+        }
+        let is_over = |front: Option<&(Instant, Pair)>| {
+            front.is_some_and(|(since, _)| now.duration_since(*since) > STANDS)
+        };
+        while asked.times.len() >= REFUSED_MAX || is_over(asked.times.front()) {
+            let Some((since, oldest)) = asked.times.pop_front() else {
+                break;
+            };
+            // One that was noted again stands for longer.
+            if asked.last.get(&oldest).is_some_and(|(_, last)| *last == since) {
+                asked.last.remove(&oldest);
+            }
+        }
+        asked.last.insert(pair.clone(), (place, now));
+        asked.times.push_back((now, pair));
+        true
+    }
+}
+
 /// Reservations that nobody seems to want, while it is asked whether that is so. If an order asks for one meanwhile, it is wanted.
 #[derive(Default)]
 pub(crate) struct Watched {
@@ -147,6 +195,31 @@ mod tests {
         );
         drop(inner);
         assert!(refused.get(OrderId(0), &sku("tea")).is_none());
+    }
+
+    #[test]
+    fn what_comes_behind_a_later_question_of_an_edited_order_is_not_listened_to() {
+        let asked = LastAsked::default();
+        let tea = sku("tea");
+        let is_next = |edits, raises| asked.is_next((OrderId(1), &tea), edits, raises);
+        // Released before any edit, and again; raised for the first, and again.
+        assert!(is_next(0, false) && is_next(0, false) && is_next(1, true) && is_next(1, true));
+        assert!(!is_next(0, false));
+        // Given back: what would raise it again is late, and so is what was asked before.
+        assert!(is_next(1, false) && is_next(1, false));
+        assert!(!is_next(1, true) && !is_next(0, false));
+        assert!(is_next(3, true) && !is_next(2, true) && !is_next(2, false));
+        assert!(asked.is_next((OrderId(2), &tea), 0, false));
+    }
+
+    #[test]
+    fn no_more_questions_are_remembered_than_there_is_room_for() {
+        let (asked, tea) = (LastAsked::default(), sku("tea"));
+        for n in 0..REFUSED_MAX as u128 + 10 {
+            assert!(asked.is_next((OrderId(n), &tea), 1, true));
+        }
+        let inner = asked.0.lock();
+        assert_eq!((inner.times.len(), inner.last.len()), (REFUSED_MAX, REFUSED_MAX));
     }
 
     #[test]

@@ -129,6 +129,9 @@ impl Shard {
                 ItemCommand::Consume { remaining, .. } => {
                     router.ask_elsewhere(shard, ask, sku, StepAction::Consume { remaining });
                 }
+                ItemCommand::Raise { line, quantity, .. } => {
+                    router.ask_elsewhere(shard, ask, sku, StepAction::Raise { line, quantity });
+                }
                 // No order asks for anything else.
                 _ => ask.answer(Err(StepError::Failed(Failure::NotLeader))),
             }

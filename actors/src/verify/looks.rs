@@ -276,6 +276,7 @@ fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, 
 fn why_open(router: &Router, order: OrderId) -> String {
     let what = |order: &Order| match order.state {
         OrderState::Pending => "its items are to be asked for what it wants",
+        _ if order.open_edit().is_some() => "its items are to be asked for what an edit needs more of",
         _ if !order.releasing.is_empty() => "its items are to give back what it does not want any more",
         _ if !order.restocking().is_empty() => "its items are to take back what was returned",
         _ => "its items are to take off what was shipped",

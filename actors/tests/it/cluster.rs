@@ -529,6 +529,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
             term,
             order,
             sku,
+            edits: 0,
             action,
         };
         async move {

@@ -10,6 +10,7 @@
 mod access;
 mod cluster;
 mod counted;
+mod edits;
 mod faults;
 mod feed;
 mod fraud;

@@ -344,3 +344,55 @@ async fn what_a_provider_did_and_did_not_say_is_asked_for_and_not_done_again() {
     shop.docket.validate().unwrap();
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_by_a_provider_is_edited_to_cost_less_and_the_rest_is_voided() {
+    let (dir, till) = (tempfile::tempdir().unwrap(), Arc::new(Till::default()));
+    let shop = shop(dir.path(), &till).await;
+    let placed = place(&shop, "r1").await.unwrap();
+    let (id, total) = (placed.id, 2_035);
+    let edit = async |shop: &Shop, request_id: &str, lines: &[(u16, i64)], version| {
+        let asked = shop
+            .docket
+            .edit_order(request(request_id), id, part(lines), user("ada"), version);
+        asked.await
+    };
+    let more = edit(&shop, "more", &[(1, 3)], placed.version).await;
+    assert_eq!(reason(more), "EDIT_NEEDS_AUTHORIZATION");
+    let less = edit(&shop, "less", &[(0, 3)], placed.version).await.unwrap();
+    assert_eq!(less.total, Amount(total - 14));
+    let paid = when(&shop, id, is_paid_up).await;
+    assert_eq!(
+        (figures(&paid), till.of(id)),
+        ((total, 0, 14, 0), (total, 0, 14, 0))
+    );
+    assert_eq!((shop.stock("tea").await.1, shop.stock("pot").await.1), (3, 2));
+    // Fewer of what is dear, and more of what is cheap.
+    let settled = when(&shop, id, |order| order.is_settled() && is_paid_up(order)).await;
+    edit(&shop, "both", &[(0, 6), (1, 1)], settled.version)
+        .await
+        .unwrap();
+    let voided = 14 + 1_000 - 21;
+    let paid = when(&shop, id, |order| order.is_settled() && is_paid_up(order)).await;
+    assert_eq!(
+        (figures(&paid), till.of(id)),
+        ((total, 0, voided, 0), (total, 0, voided, 0))
+    );
+    assert_eq!((shop.stock("tea").await.1, shop.stock("pot").await.1), (6, 1));
+    shop.close().await;
+    let shop = Shop::open_with(options(dir.path(), &till)).await;
+    ship(&shop, id, &[]).await;
+    let sent = when(&shop, id, is_paid_up).await;
+    let captured = 6 * 7 + 1_000;
+    assert_eq!(
+        (sent.state, sent.payment().state),
+        (OrderState::Fulfilled, PaymentState::Captured)
+    );
+    assert_eq!(
+        (figures(&sent), till.of(id)),
+        ((total, captured, voided, 0), (total, captured, voided, 0))
+    );
+    till.check();
+    shop.docket.validate().unwrap();
+    shop.close().await;
+}

@@ -41,7 +41,15 @@ async fn trade(dockets: &[Docket], client: usize, number: usize) -> Result<(), C
     let placed = until_done(dockets, &key, async |docket| {
         docket.place_order(call(&request), order(customer, &lines)).await
     });
-    let id = placed.await?.id;
+    let placed = placed.await?;
+    let (id, version) = (placed.id, placed.version);
+    // More of one item, less of another.
+    let edited: Box<[LineQuantity]> = [(0, 3), (1, 1)]
+        .map(|(line, quantity)| LineQuantity {
+            line,
+            quantity: Quantity(quantity),
+        })
+        .into();
     let part: Box<[LineQuantity]> = Box::new([LineQuantity {
         line: 1,
         quantity: Quantity(1),
@@ -65,7 +73,10 @@ async fn trade(dockets: &[Docket], client: usize, number: usize) -> Result<(), C
                 .cancel_order_lines(call, id, part.clone(), None)
                 .await
                 .map(drop),
-            _ => Ok(()),
+            _ => docket
+                .edit_order(call, id, edited.clone(), by.clone(), version)
+                .await
+                .map(drop),
         }
     });
     done.await

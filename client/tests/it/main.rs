@@ -177,6 +177,13 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    async fn edit_order(
+        &self,
+        request: Request<v1::EditOrderRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn request_return(
         &self,
         request: Request<v1::RequestReturnRequest>,

@@ -19,7 +19,7 @@ use docket_proto::{
     server::order_service_server::OrderService,
     v1::{
         BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-        CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest,
+        CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
         ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
         OrderEvent, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
         ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, order_change::Kind,
@@ -315,6 +315,19 @@ impl OrderService for OrderApi {
         let order = self
             .docket
             .cancel_order_lines(call, asked.order, asked.lines, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn edit_order(&self, request: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::edit_order(request.get_ref()))?;
+        // As above.
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .edit_order(call, asked.order, asked.lines, by, asked.expected)
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(shown(&context, &order)))

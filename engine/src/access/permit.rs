@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 58] = {
+pub static METHOD_TABLE: [MethodRule; 59] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -118,6 +118,7 @@ pub static METHOD_TABLE: [MethodRule; 58] = {
         row("/docket.v1.OrderService/CancelOrderLines",       Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CloseReturn",            Orders,     No,       All,     All),
         row("/docket.v1.OrderService/DeliverFulfilment",      Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/EditOrder",              Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/GetOrder",               Read,       Own,      All,     All),
         row("/docket.v1.OrderService/HoldOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ListOrderEvents",        Read,       Own,      All,     All),

@@ -1,3 +1,5 @@
+mod edits;
+
 use std::sync::Arc;
 
 use super::*;
@@ -293,10 +295,12 @@ fn lives_with_free_jam() -> Vec<Vec<OrderEvent>> {
 }
 
 fn every_life() -> impl Iterator<Item = (OrderEvent, Vec<OrderEvent>)> {
-    let of_account = lives().into_iter().map(|life| (placed(), life));
+    let of_account = lives().into_iter().chain(edits::lives());
+    let of_account = of_account.map(|life| (placed(), life));
     let with = |price| move |life| (placed_with(price, Some("mint")), life);
     of_account
         .chain(lives_by_provider().into_iter().map(with(350)))
+        .chain(edits::lives_by_provider().into_iter().map(with(350)))
         .chain(lives_with_free_jam().into_iter().map(with(0)))
 }
 
@@ -331,7 +335,10 @@ fn every_state_of_every_life_tells_the_events_that_made_it_and_no_others() {
 
 #[test]
 fn the_events_of_its_customer_that_came_with_an_order_are_told() {
-    use ChangeKind::{Cancelled, Expired, LinesCancelled, Placed, Refunded, Rejected, Shipped};
+    use ChangeKind::{
+        Cancelled, EditBegun, EditRefused, Edited, Expired, LinesCancelled, Placed, Refunded, Rejected,
+        Shipped,
+    };
     // Also those of nothing, where a provider pays.
     let with_one = [
         Placed,
@@ -341,6 +348,9 @@ fn the_events_of_its_customer_that_came_with_an_order_are_told() {
         Shipped,
         LinesCancelled,
         Refunded,
+        EditBegun,
+        Edited,
+        EditRefused,
     ];
     for (placed, life) in every_life() {
         let mut order = Order::create(OrderId(9), &placed, Time(1)).unwrap();

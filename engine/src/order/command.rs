@@ -116,6 +116,21 @@ pub enum OrderCommand {
         /// Only at this version.
         expected: Option<Version>,
     },
+    /// Have so many of these lines, in all.
+    Edit {
+        /// At least one, each once; 0 or more of each.
+        lines: Box<[LineQuantity]>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear what the items answered that an edit needs more of.
+    Raised {
+        /// At most one answer per item. The edit is done when all have agreed, and refused when one has not: all are asked then to
+        /// give back what they may have reserved.
+        answers: Vec<(Sku, Result<(), Rejection>)>,
+    },
     /// Hear that all items of a return are back on their stock.
     Restocked,
     /// Give some of what was captured back.
@@ -246,6 +261,25 @@ pub enum OrderEvent {
         /// Who said so.
         by: Username,
     },
+    /// It is to have so many of these lines in all, and items are asked for more. What it costs more is held.
+    EditBegun {
+        /// At least one, each once, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Who said so.
+        by: Username,
+    },
+    /// It has so many of these lines in all; items must release what there is less of.
+    Edited {
+        /// At least one, each once, in their order. Of an edit that was begun, the same.
+        lines: Box<[LineQuantity]>,
+        /// Who said so.
+        by: Username,
+    },
+    /// An item refused what an edit needs more of; all items that were asked must release what they may have reserved.
+    EditRefused {
+        /// Why.
+        rejection: Box<Rejection>,
+    },
     /// Every item of a return is back on its stock.
     Restocked,
     /// Some of what was captured was given back.
@@ -279,7 +313,7 @@ pub enum OrderEvent {
 /// is told of money is in one record with the order's own event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Hold the order's total, in the same record as the order's own events.
+    /// Hold the order's total, or what an edit has it cost more, in the same record as the order's own events.
     HoldCredit {
         /// Of this customer.
         customer: CustomerId,
@@ -324,6 +358,15 @@ pub enum Effect {
         currency: Currency,
         /// For these lines, all or nothing.
         lines: Vec<ReserveLine>,
+    },
+    /// Reserve more stock: so many in all.
+    RaiseStock {
+        /// Of this item.
+        sku: Sku,
+        /// The first line of it that changes, from 0.
+        line: u16,
+        /// So many are to be reserved.
+        quantity: Quantity,
     },
     /// Release what is reserved beyond what is still wanted.
     ReleaseStock {

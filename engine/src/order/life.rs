@@ -1,13 +1,13 @@
 //! What comes after an order was confirmed: it is held, shipped and delivered, and what was not shipped is called off.
 //!
-//! Of every line of an order that was confirmed, ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
+//! Of every line of an order that was confirmed (as it is ordered now: it may be edited), ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
 //! what is cancelled was given back. The order's state follows from these ([`derived_state`]).
 
 use super::{Line, Order, OrderEvent, OrderState, skus};
 use crate::{
-    Amount, Broken, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation, LineQuantity,
-    Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time, Version,
-    access::Username,
+    Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation,
+    LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time,
+    Version, access::Username,
 };
 
 /// What came after an order was confirmed.
@@ -27,16 +27,22 @@ pub struct OrderLife {
     pub consuming: Box<[Sku]>,
     /// The items that still have to take what was returned back on their stock, and the return's number.
     pub restocking: Box<[(u32, Sku)]>,
+    /// Every edit, in the order in which they were asked for: at most [`crate::EDITS_MAX`].
+    pub edits: Vec<Edit>,
 }
 
 impl OrderLife {
     fn is_empty(&self) -> bool {
-        self.holds.is_empty() && self.fulfilments.is_empty() && self.cancellations.is_empty()
+        self.holds.is_empty()
+            && self.fulfilments.is_empty()
+            && self.cancellations.is_empty()
+            && self.edits.is_empty()
     }
 
     /// Whether nothing of it is left to be asked of others.
     pub(crate) fn is_done(&self) -> bool {
-        self.consuming.is_empty() && self.restocking.is_empty()
+        let is_open = self.edits.last().is_some_and(Edit::is_open);
+        self.consuming.is_empty() && self.restocking.is_empty() && !is_open
     }
 
     /// What there was of it at a version of its order, without what was still to be asked of others.
@@ -57,6 +63,7 @@ impl OrderLife {
                 .filter(|it| it.refunded.version <= version)
                 .cloned()
                 .collect(),
+            edits: self.edits.iter().filter_map(|edit| edit.at(version)).collect(),
             consuming: Box::default(),
             restocking: Box::default(),
         };
@@ -253,7 +260,8 @@ impl Order {
                 let voided = self.cancellations().iter().map(|it| it.voided.0);
                 let voided = voided.fold(0, i64::saturating_add);
                 let gone = voided.saturating_add(self.captured().0);
-                Amount(self.total.0.saturating_sub(gone))
+                let held = self.total.0.saturating_add(self.held_for_edit().0);
+                Amount(held.saturating_sub(gone))
             }
         }
     }
@@ -277,7 +285,8 @@ impl Order {
         }
         let outstanding = self.outstanding();
         let taken = captured.0.saturating_add(outstanding.0);
-        let voided = Amount(self.total.0.saturating_sub(taken));
+        let authorized = self.ever_held();
+        let voided = Amount(authorized.0.saturating_sub(taken));
         let refunded = self.refunded();
         let state = match (captured.0 > 0, outstanding.0 > 0) {
             (true, false) if refunded == captured => PaymentState::Refunded,
@@ -297,7 +306,7 @@ impl Order {
         };
         Payment {
             state,
-            authorized: self.total,
+            authorized,
             captured,
             voided,
             refunded,

@@ -78,12 +78,12 @@ pub(super) fn reserve_effects(currency: Currency, lines: &[Line], effects: &mut 
     effects.extend(items(lines, &sorted).into_iter().map(reserve));
 }
 
-/// What lines must be, or why these are not.
-pub(super) fn check_lines(lines: &[Line]) -> Result<(), &'static str> {
+/// What lines must be, of which each has so many at least, or why these are not.
+pub(super) fn check_lines(lines: &[Line], least: i64) -> Result<(), &'static str> {
     if lines.is_empty() || lines.len() > LINES_MAX {
         return Err("it has no lines, or too many");
     }
-    let quantities = 1..=QUANTITY_MAX;
+    let quantities = least..=QUANTITY_MAX;
     if !lines.iter().all(|line| quantities.contains(&line.quantity.0)) {
         return Err("a line has no quantity, or too many");
     }

@@ -3,6 +3,7 @@
 
 mod command;
 mod deciding;
+mod editing;
 mod life;
 mod lines;
 mod paying;
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub use command::{Effect, OrderCommand, OrderEvent};
+pub(crate) use editing::lowered;
 pub use life::OrderLife;
 pub(crate) use life::derived_state;
 use lines::{FEW_LINES, check_lines, reserve_effects};
@@ -224,6 +226,10 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
                 expected,
             },
         ) => deciding::deliver(order, *fulfilment, by, *expected),
+        (Some(order), OrderCommand::Edit { lines, by, expected }) => {
+            editing::edit(order, lines, by, *expected)
+        }
+        (Some(order), OrderCommand::Raised { answers }) => Ok(editing::answered(order, answers)),
         (
             Some(order),
             OrderCommand::Hold {
@@ -260,6 +266,8 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Cancel { .. }
             | OrderCommand::Ship { .. }
             | OrderCommand::Deliver { .. }
+            | OrderCommand::Edit { .. }
+            | OrderCommand::Raised { .. }
             | OrderCommand::Hold { .. }
             | OrderCommand::ReleaseHold { .. },
         ) => Ok(Decision::nothing()),
@@ -284,7 +292,8 @@ pub fn open_effects(order: &Order) -> Vec<Effect> {
                 sku: sku.clone(),
                 remaining: order.open_of(sku),
             });
-            release.chain(consume).chain(restock).collect()
+            let raise = editing::raise_effects(order);
+            release.chain(consume).chain(restock).chain(raise).collect()
         }
     }
 }
@@ -371,7 +380,7 @@ impl Order {
         else {
             return Err(Broken::new(id, "its first event is not Placed"));
         };
-        check_lines(lines).map_err(|why| Broken::new(id, why))?;
+        check_lines(lines, 1).map_err(|why| Broken::new(id, why))?;
         Ok(Self {
             id,
             customer: customer.clone(),
@@ -429,6 +438,7 @@ impl Order {
             _ => self
                 .evolve_life(event, at)
                 .or_else(|| self.evolve_return(event, at))
+                .or_else(|| self.evolve_edit(event, at))
                 .or_else(|| self.evolve_payment(event, at))
                 .ok_or_else(|| Broken::new(self.id, "an event does not fit its state"))?,
         }
@@ -481,12 +491,7 @@ impl Order {
     /// The first that does not hold.
     pub fn validate(&self) -> Result<(), Broken> {
         let broken = |why| Err(Broken::new(self.id, why));
-        if let Err(why) = check_lines(&self.lines) {
-            return broken(why);
-        }
-        if total(&self.lines) != Ok(self.total) {
-            return broken("its total is not the sum of its lines");
-        }
+        self.validate_lines()?;
         let is_refused = matches!(self.state, OrderState::Rejected | OrderState::Expired);
         if self.rejection.is_some() != is_refused {
             return broken("it has a rejection and is not rejected, or the other way round");
@@ -494,7 +499,7 @@ impl Order {
         let gives_back = match self.state {
             OrderState::Pending | OrderState::Authorizing => false,
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => true,
-            _ => !self.cancellations().is_empty(),
+            _ => !self.cancellations().is_empty() || self.edits().iter().any(|edit| !edit.is_open()),
         };
         if !self.releasing.is_empty() && !gives_back {
             return broken("it releases stock that it still wants");

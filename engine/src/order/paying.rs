@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   PENDING ── all is reserved ──▶ (1 authorize) ── done ──▶ CONFIRMED ── each shipment: capture ── each refund: refund
-//!                                     │  │                       └─────── what is cancelled: void
+//!                                     │  │                       └─────── what is cancelled, or edited away: void
 //!                                     │  └── declined ──▶ REJECTED
 //!                                     └── not in time, or cancelled ──▶ EXPIRED, CANCELLED: void, so that a late authorisation takes nothing
 //! ```
@@ -166,9 +166,10 @@ fn is_retriable(step: &PaymentStep) -> bool {
 }
 
 impl Order {
-    /// Whether a provider has to authorise its payment before it is confirmed. Where it costs nothing there is nothing to authorise.
+    /// Whether a provider has to authorise its payment before it is confirmed, or had to. Where it cost nothing there was nothing to authorise.
     pub fn needs_authorization(&self) -> bool {
-        self.provider.is_some() && self.total > Amount::ZERO
+        let was_due = || !self.payment_steps().is_empty();
+        self.provider.is_some() && (self.total > Amount::ZERO || was_due())
     }
 
     /// What its provider is to do, and has done.
@@ -400,7 +401,10 @@ impl Order {
                 false => broken("it went on without its payment being authorised"),
             };
         };
-        if !self.needs_authorization() || first.kind != PaymentKind::Authorize || first.amount != self.total {
+        if !self.needs_authorization()
+            || first.kind != PaymentKind::Authorize
+            || first.amount != self.first_total()
+        {
             return broken("its payment does not begin with the authorisation of its total");
         }
         if later.iter().any(|step| step.kind == PaymentKind::Authorize) {
@@ -430,7 +434,7 @@ impl Order {
         self.validate_owed(provider)
     }
 
-    /// Whether its provider is to do what follows from what was shipped, cancelled and refunded, each once.
+    /// Whether its provider is to do what follows from what was shipped, cancelled, edited and refunded, each once.
     fn validate_owed(&self, provider: &ProviderPayment) -> Result<(), Broken> {
         let due = |kind| provider.sum(kind, |step| step.group == 1);
         let is_off = matches!(self.state, OrderState::Cancelled | OrderState::Expired);
@@ -440,6 +444,8 @@ impl Order {
             true => self.total.0.saturating_sub(self.captured().0),
             false => voided,
         };
+        // An edit of an order by a provider never costs more.
+        let void = void.saturating_add(self.first_total().0.saturating_sub(self.total.0));
         let expected = [
             (PaymentKind::Capture, self.captured()),
             (PaymentKind::Void, Amount(void)),
@@ -449,7 +455,7 @@ impl Order {
             true => Ok(()),
             false => Err(Broken::new(
                 self.id,
-                "what its provider is to do is not what follows from what was shipped, cancelled and refunded",
+                "what its provider is to do is not what follows from what was shipped, cancelled, edited and refunded",
             )),
         }
     }

@@ -7,7 +7,7 @@ mod regions;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use docket_engine::{FulfilmentState, Order, OrderState, RETURNS_MAX, ReturnState};
+use docket_engine::{EDITS_MAX, FulfilmentState, Order, OrderState, RETURNS_MAX, ReturnState};
 
 use crate::stage::{Ask, Stage, ask};
 
@@ -161,17 +161,26 @@ fn states() -> String {
     ] {
         writeln!(text, "| `{}` | {says} |", node(Some(state))).unwrap();
     }
-    text + "
+    text + &format!(
+        "
 Of every line, what was ordered is open, shipped or called off; `CONFIRMED`, `PARTIALLY_FULFILLED` and `FULFILLED` follow from
 these quantities alone. An order that was refused, or has expired, has nothing open, shipped or called off.
+
+How much of a line is ordered may be changed (an *edit*) while something of the order is open: to no less than what was shipped or called
+off of it (`QUANTITY_TOO_LOW`), and not so that nothing is left of the order (`EDIT_LEAVES_NOTHING`). Where that needs no more of any item it
+is done at once. Else it is begun: what the order comes to cost more is held, the items are asked (*editing*), and until all have answered the
+order is what it was; where one has not enough it stays so, and what was held and reserved is given back. An order that a provider pays may
+not come to cost more (`EDIT_NEEDS_AUTHORIZATION`). There are at most {EDITS_MAX} edits, with those that were refused (`TOO_MANY_EDITS`).
 
 A hold is no state: a confirmed or partly shipped order may be held, for several reasons at a time. While one is active nothing is
 shipped; cancelling goes on, and holds end by themselves when nothing is open any more.
 
-While its items still give back, take off or put back what the last step asked of them (*releasing*, *consuming*, *restocking*), an
-order can be held, its shipments can arrive and returns can be asked for and decided, but nothing more is shipped, called off or
+While its items still give back, take off, put back or reserve what the last step asked of them (*releasing*, *consuming*, *restocking*,
+*editing*), an
+order can be held, its shipments can arrive and returns can be asked for and decided, but nothing more is shipped, called off, edited or
 refunded, and nothing else goes back on the stock: `ORDER_PENDING`.
 "
+    )
 }
 
 /// What comes of a command, in a cell: the events in code, a refusal by its reason, a dash for nothing.
@@ -210,6 +219,14 @@ const ASKED: [Ask; 6] = [
     Ask::Hold,
     Ask::ReleaseHold,
 ];
+/// Of a person, and what the items say to it.
+const EDITS: [Ask; 5] = [
+    Ask::EditLess,
+    Ask::EditMore,
+    Ask::EditBoth,
+    Ask::RaiseAgreed,
+    Ask::RaiseRefused,
+];
 const DELIVERIES: [Ask; 3] = [Ask::DeliverOnItsWay, Ask::DeliverArrived, Ask::DeliverMissing];
 const BACKWARDS: [Ask; 8] = [
     Ask::RequestReturnAll,
@@ -245,7 +262,8 @@ const PAID: [Ask; 6] = [
 const RETRIES: [Ask; 3] = [Ask::Retry, Ask::RetryAuthorization, Ask::RetryMissing];
 
 fn tables() -> String {
-    let of_account = ASKED.len() + DELIVERIES.len() + BACKWARDS.len() + REFUNDS.len() + TOLD.len();
+    let of_account =
+        ASKED.len() + EDITS.len() + DELIVERIES.len() + BACKWARDS.len() + REFUNDS.len() + TOLD.len();
     assert_eq!(
         of_account + PLACED.len() + PAID.len() + RETRIES.len(),
         Ask::ALL.len(),
@@ -269,6 +287,10 @@ an order that is still being placed.
 Commands of a person:
 
 {}
+Edits: *less* is two nuts in all on the first line, *more* is four, *more and less* is four and a bolt fewer. *Raised* is what items say that
+are asked for more.
+
+{}
 {}
 Returns: the steps are of return 1, which is of a nut of the first line, or, where all is in it, of everything.
 
@@ -280,6 +302,7 @@ Commands of the engine itself:
 
 {}",
         table(&ASKED),
+        table(&EDITS),
         table(&DELIVERIES),
         table(&BACKWARDS),
         table(&REFUNDS),

@@ -8,6 +8,7 @@
 
 mod docs;
 mod edges;
+mod editing;
 mod fulfilment;
 mod holds;
 mod life;

@@ -1,7 +1,7 @@
 //! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
 //! or any arithmetic of the engine; its types serve as names only. The whole node is held against it as well:
 //! `tests/e2e/model.rs` includes this file. What becomes of an order beyond its confirmation and its cancellation is in
-//! `life.rs`, and what its provider does for it, where it has one, in `paying.rs`.
+//! `life.rs` and `editing.rs`, and what its provider does for it, where it has one, in `paying.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,13 @@ pub struct Order {
     pub restocking: BTreeSet<(u32, Sku)>,
     /// What its provider is to do, in the order in which that became due; `None` where its customer's account pays.
     pub steps: Option<Vec<Step>>,
+    /// What its items are asked for: how many of which lines in all.
+    pub edit: Option<BTreeMap<u16, i128>>,
+    /// How often it was edited, or was to be.
+    pub edits: usize,
+    /// What it cost when it was placed, and what edits had it cost more since.
+    pub first_cost: i128,
+    pub more: i128,
     pub version: u64,
 }
 
@@ -151,7 +158,7 @@ impl Order {
     /// What is held for it: nothing, where a provider pays.
     pub fn held(&self) -> i128 {
         match self.steps {
-            None => self.open_cost(),
+            None => self.open_cost() + self.held_for_edit(),
             Some(_) => 0,
         }
     }
@@ -193,7 +200,12 @@ impl Order {
 
     /// Whether it waits for its items.
     pub fn is_busy(&self) -> bool {
-        !self.releasing.is_empty() || !self.consuming.is_empty() || !self.restocking.is_empty()
+        let asks = [
+            self.releasing.is_empty(),
+            self.consuming.is_empty(),
+            self.restocking.is_empty(),
+        ];
+        asks != [true; 3] || self.edit.is_some()
     }
 
     /// How many of which lines are meant: all that is open, where none is named. The lowest line that cannot be so says why.
@@ -450,6 +462,10 @@ impl Model {
             refunds: Vec::new(),
             restocking: BTreeSet::new(),
             steps: is_by_provider.then(Vec::new),
+            edit: None,
+            edits: 0,
+            first_cost: total,
+            more: 0,
         };
         self.orders.insert(id, order);
         match refusal {

@@ -135,6 +135,16 @@ pub enum Op {
         lines: Meant,
         etag: Etag,
     },
+    /// Of each of these lines (`None` is one that there is not) there is to be so many more, or fewer.
+    Edit {
+        order: Index,
+        lines: Vec<(Option<Index>, i64)>,
+        etag: Etag,
+    },
+    /// The order hears the answers of the items that an edit wants more of, as far as there are any.
+    Raised {
+        order: Index,
+    },
     /// A shipment arrives, or one that was never sent.
     Arrive {
         order: Index,
@@ -329,12 +339,28 @@ fn providing() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// Of which lines there is to be how many more, or fewer.
+fn edited() -> impl Strategy<Value = Vec<(Option<Index>, i64)>> {
+    let line = prop_oneof![24 => any::<Index>().prop_map(Some), 1 => Just(None)];
+    let more = prop_oneof![
+        8 => 1..4i64,
+        8 => -4..0i64,
+        1 => Just(0),
+        2 => Just(-1_000_000_000),
+        1 => Just(60),
+        1 => Just(1_000_000_000)
+    ];
+    vec((line, more), 1..4)
+}
+
 /// What happens to an order that is there.
 fn later() -> impl Strategy<Value = Op> {
     let order = any::<Index>;
     prop_oneof![
         14 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Ship { order, lines, etag }),
         6 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Cancel { order, lines, etag }),
+        8 => (order(), edited(), etag()).prop_map(|(order, lines, etag)| Op::Edit { order, lines, etag }),
+        4 => order().prop_map(|order| Op::Raised { order }),
         5 => (order(), any::<Index>(), etag()).prop_map(
             |(order, fulfilment, etag)| Op::Arrive { order, fulfilment, etag }),
         4 => (order(), 0..REASONS, etag()).prop_map(|(order, reason, etag)| Op::Hold { order, reason, etag }),

@@ -44,7 +44,7 @@ impl Order {
 
     /// Whether a provider has to authorise it: what costs nothing is not paid.
     pub fn is_to_be_authorized(&self) -> bool {
-        self.steps.is_some() && cost(&self.lines) > 0
+        self.steps.is_some() && self.first_cost > 0
     }
 
     /// Steps that wait for a person, by their numbers.

@@ -8,6 +8,7 @@
 
 mod back;
 mod check;
+mod editing;
 mod entities;
 mod fulfil;
 mod orders;
@@ -123,6 +124,8 @@ struct Told {
     answers: BTreeMap<Sku, Result<(), Rejection>>,
     /// The items that have done what the order's last step asks of them.
     done: BTreeSet<Sku>,
+    /// What the items answered that an edit wants more of.
+    raised: BTreeMap<Sku, Result<(), Rejection>>,
 }
 
 #[derive(Default)]
@@ -130,8 +133,8 @@ struct Run {
     world: World,
     model: Model,
     told: BTreeMap<OrderId, Told>,
-    /// What every order ever asked of its items: it may reach them again.
-    sent: BTreeMap<OrderId, Vec<Effect>>,
+    /// What every order ever asked of its items, and how often it was edited then: it may reach them again.
+    sent: BTreeMap<OrderId, Vec<(usize, Effect)>>,
     /// The orders that their customer was not able to pay for.
     unpaid: BTreeSet<OrderId>,
     /// What came back with which return is on which item's stock, and what no stock had room for. No crash loses that.
@@ -233,6 +236,16 @@ impl Run {
             Op::Ship { order, lines, etag } => {
                 if let Some(id) = self.order(order) {
                     self.ship(id, lines, *etag);
+                }
+            }
+            Op::Edit { order, lines, etag } => {
+                if let Some(id) = self.order(order) {
+                    self.edit(id, lines, *etag);
+                }
+            }
+            Op::Raised { order } => {
+                if let Some(id) = self.order(order) {
+                    self.raised(id);
                 }
             }
             Op::Arrive {
@@ -339,6 +352,9 @@ impl Run {
     /// What the order was told is lost; what it asked for may be half done.
     fn crash(&mut self, id: OrderId) {
         let told = self.told.remove(&id).unwrap_or_default();
+        if !told.raised.is_empty() && self.model.orders[&id].edit.is_some() {
+            self.reach("a crash while items are asked for more");
+        }
         let order = &self.model.orders[&id];
         if order.releasing.intersection(&told.done).next().is_some() {
             self.reach("a crash while items release");
@@ -362,6 +378,7 @@ impl Run {
         for step in [
             Self::settle,
             Self::authorized,
+            Self::raised,
             Self::released,
             Self::consumed,
             Self::restocked,

@@ -7,8 +7,8 @@ mod ask;
 use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId, Rejection, Time, order};
 
 pub use ask::{
-    Ask, cancel, declined, done, line, move_return, paid, refund, request_return, retry, ship, sku, some,
-    user,
+    Ask, cancel, declined, done, edit, line, move_return, paid, refund, request_return, retry, ship, sku,
+    some, user,
 };
 
 /// Where an order is.
@@ -19,6 +19,8 @@ pub enum Stage {
     Confirmed,
     ConfirmedHeld,
     ConfirmedReleasing,
+    Editing,
+    EditRefused,
     Partly,
     PartlyHeld,
     PartlyConsuming,
@@ -83,12 +85,14 @@ pub enum Stage {
 
 impl Stage {
     /// Those of an order that is paid by its customer's account.
-    pub const ON_ACCOUNT: [Self; 29] = [
+    pub const ON_ACCOUNT: [Self; 31] = [
         Self::NoOrder,
         Self::Pending,
         Self::Confirmed,
         Self::ConfirmedHeld,
         Self::ConfirmedReleasing,
+        Self::Editing,
+        Self::EditRefused,
         Self::Partly,
         Self::PartlyHeld,
         Self::PartlyConsuming,
@@ -166,6 +170,8 @@ impl Stage {
             Self::Confirmed => "CONFIRMED",
             Self::ConfirmedHeld => "CONFIRMED, held",
             Self::ConfirmedReleasing => "CONFIRMED, releasing",
+            Self::Editing => "CONFIRMED, editing",
+            Self::EditRefused => "CONFIRMED, edit refused, releasing",
             Self::Partly => "PARTIALLY_FULFILLED",
             Self::PartlyHeld => "PARTIALLY_FULFILLED, held",
             Self::PartlyConsuming => "PARTIALLY_FULFILLED, consuming",
@@ -237,6 +243,8 @@ impl Stage {
             Self::Confirmed => (Self::Pending, Ask::SettleAgreed),
             Self::ConfirmedHeld => (Self::Confirmed, Ask::Hold),
             Self::ConfirmedReleasing => (Self::Confirmed, Ask::CancelSome),
+            Self::Editing => (Self::Confirmed, Ask::EditMore),
+            Self::EditRefused => (Self::Editing, Ask::RaiseRefused),
             Self::PartlyConsuming => return Some(partly()),
             Self::Partly => (Self::PartlyConsuming, Ask::Consumed),
             Self::PartlyHeld => (Self::Partly, Ask::Hold),

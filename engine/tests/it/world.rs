@@ -77,6 +77,7 @@ impl World {
         let asking = match command {
             ItemCommand::Reserve { order, .. }
             | ItemCommand::Release { order, .. }
+            | ItemCommand::Raise { order, .. }
             | ItemCommand::Consume { order, .. } => Some(*order),
             _ => None,
         };
@@ -125,6 +126,13 @@ impl World {
                 let before = self.reservations.insert((sku.clone(), *order), *quantity);
                 assert_eq!(before, None, "{order} reserved {sku} twice");
                 assert_eq!(event.reserved_after(before), Some(*quantity));
+            }
+            ItemEvent::Raised { order, quantity } => {
+                let before = self.reservations.get(&(sku.clone(), *order)).copied();
+                let after = before.unwrap_or_default().plus(*quantity);
+                assert_eq!(event.reserved_after(before), after);
+                self.reservations
+                    .insert((sku.clone(), *order), after.unwrap_or_default());
             }
             ItemEvent::Released { order, quantity } | ItemEvent::Consumed { order, quantity } => {
                 let key = (sku.clone(), *order);

@@ -217,6 +217,9 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
+        ChangeKind::EditBegun => v1::order_change::Kind::EditBegun,
+        ChangeKind::Edited => v1::order_change::Kind::Edited,
+        ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
     }
 }
 

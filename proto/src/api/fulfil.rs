@@ -1,4 +1,4 @@
-//! Requests of `OrderService` about what comes after an order's confirmation: what is shipped, cancelled in part, returned and refunded.
+//! Requests of `OrderService` about what comes after an order's confirmation: what is shipped, cancelled in part, edited, returned and refunded.
 
 use std::sync::Arc;
 
@@ -23,6 +23,19 @@ pub struct CancelOrderLines {
     /// Only at this version.
     pub expected: Option<Version>,
     /// How many of which lines, each once, in their order; at least one.
+    pub lines: Box<[LineQuantity]>,
+}
+
+/// An `EditOrderRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditOrder {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Version,
+    /// How many of which lines in all, each once, in their order; at least one; 0 or more.
     pub lines: Box<[LineQuantity]>,
 }
 
@@ -159,6 +172,34 @@ pub fn cancel_order_lines(request: &v1::CancelOrderLinesRequest) -> Checked<Canc
         })
     };
     check.done(cancel())
+}
+
+/// Takes an `EditOrderRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn edit_order(request: &v1::EditOrderRequest) -> Checked<EditOrder> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let expected = names::expected(&request.etag).map(Version);
+    let expected = check.ok(
+        "etag",
+        expected.ok_or("must be the order's etag: what is changed is what was seen"),
+    );
+    if request.lines.is_empty() {
+        check.violation("lines", "must name at least one line");
+    }
+    let lines = quantities(&mut check, &request.lines, 0);
+    let edit = || {
+        Some(EditOrder {
+            request_id: request_id?,
+            order: order?,
+            expected: expected?,
+            lines: lines?,
+        })
+    };
+    check.done(edit())
 }
 
 /// Takes a `ShipOrderRequest` apart.
@@ -319,8 +360,13 @@ pub fn refund_order(request: &v1::RefundOrderRequest) -> Checked<RefundOrder> {
     check.done(refund())
 }
 
-/// How many of which lines, in their order.
+/// How many of which lines, in their order; of each 1 or more.
 fn line_quantities(check: &mut Check, lines: &[v1::LineQuantity]) -> Option<Box<[LineQuantity]>> {
+    quantities(check, lines, 1)
+}
+
+/// How many of which lines, in their order; of each so many at least.
+fn quantities(check: &mut Check, lines: &[v1::LineQuantity], least: i64) -> Option<Box<[LineQuantity]>> {
     if lines.len() > LINES_MAX {
         check.violation("lines", format!("must be at most {LINES_MAX} lines"));
         return None;
@@ -336,11 +382,11 @@ fn line_quantities(check: &mut Check, lines: &[v1::LineQuantity]) -> Option<Box<
                 format!("must be 0 to {}", LINES_MAX - 1),
             );
         }
-        let is_good = (1..=QUANTITY_MAX).contains(&of_line.quantity);
+        let is_good = (least..=QUANTITY_MAX).contains(&of_line.quantity);
         if !is_good {
             check.violation(
                 format!("lines[{i}].quantity"),
-                format!("must be 1 to {QUANTITY_MAX}"),
+                format!("must be {least} to {QUANTITY_MAX}"),
             );
         }
         good.extend(line.filter(|_| is_good).map(|line| LineQuantity {

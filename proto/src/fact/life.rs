@@ -70,7 +70,10 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::Authorized { .. }
         | OrderEvent::Expired
         | OrderEvent::PaymentAnswered { .. }
-        | OrderEvent::PaymentRetried { .. } => {}
+        | OrderEvent::PaymentRetried { .. }
+        | OrderEvent::EditBegun { .. }
+        | OrderEvent::Edited { .. }
+        | OrderEvent::EditRefused { .. } => {}
     }
 }
 

@@ -241,6 +241,7 @@ mod tests {
         ];
         for action in actions {
             let step = Step {
+                edits: 3,
                 term: 9,
                 order: OrderId(1 << 127),
                 sku: sku("tea"),

@@ -16,6 +16,8 @@ pub struct Step {
     pub order: OrderId,
     /// The item.
     pub sku: Sku,
+    /// How often the order was edited: what comes behind a later question is known by that.
+    pub edits: u32,
     /// What is asked.
     pub action: StepAction,
 }
@@ -39,6 +41,13 @@ pub enum StepAction {
     Consume {
         /// So many stay reserved: 0 or more.
         remaining: Quantity,
+    },
+    /// To reserve more.
+    Raise {
+        /// The order's first line that wants it, from 0.
+        line: u16,
+        /// So many in all: 1 or more.
+        quantity: Quantity,
     },
     /// To take a return back on the stock, once.
     Restock {
@@ -85,6 +94,10 @@ impl Step {
             StepAction::Consume { remaining } => Action::Consume(pb::StepRemaining {
                 remaining: remaining.0,
             }),
+            StepAction::Raise { line, quantity } => Action::Raise(pb::StepRaise {
+                line: u32::from(*line),
+                quantity: quantity.0,
+            }),
             StepAction::Restock {
                 number,
                 quantity,
@@ -103,6 +116,7 @@ impl Step {
             term: self.term,
             order: put_order(self.order),
             sku: self.sku.as_str().to_owned(),
+            edits: self.edits,
             action: Some(action),
         };
         request.encode_to_vec().into()
@@ -134,6 +148,13 @@ impl Step {
             Action::Consume(consume) => StepAction::Consume {
                 remaining: remaining(&consume)?,
             },
+            Action::Raise(raise) => StepAction::Raise {
+                line: line(raise.line)?,
+                quantity: match raise.quantity {
+                    1.. => Quantity(raise.quantity),
+                    _ => return Err(BadCall::Field("quantity")),
+                },
+            },
             Action::Restock(restock) => StepAction::Restock {
                 number: restock.number,
                 quantity: match restock.quantity {
@@ -154,6 +175,7 @@ impl Step {
             term: request.term,
             order: take_order(&request.order)?,
             sku: take_sku(&request.sku)?,
+            edits: request.edits,
             action,
         })
     }

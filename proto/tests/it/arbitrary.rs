@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact,
-    Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity, Order,
-    OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind, PaymentOutcome, PaymentStep,
-    ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return, ReturnState,
-    ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version, access::Username, order,
+    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Edit, EditEnd, EntityId,
+    Event, Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation,
+    LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind, PaymentOutcome,
+    PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return,
+    ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
+    access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -174,6 +175,15 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         any::<u32>().prop_map(|number| Rejection::PaymentStepNotFound { number }),
         any::<u32>().prop_map(|number| Rejection::PaymentNotDeclined { number }),
         Just(Rejection::TooManyPayments),
+        state().prop_map(|state| Rejection::NotEditable { state }),
+        (any::<u16>(), quantity(), quantity()).prop_map(|(line, wanted, gone)| Rejection::QuantityTooLow {
+            line: line / 2,
+            wanted,
+            gone
+        }),
+        Just(Rejection::EditLeavesNothing),
+        amount().prop_map(|more| Rejection::EditNeedsAuthorization { more }),
+        Just(Rejection::TooManyEdits),
         (amount(), amount())
             .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
@@ -307,6 +317,21 @@ fn provider_payment() -> BoxedStrategy<ProviderPayment> {
         .boxed()
 }
 
+fn edit() -> BoxedStrategy<Edit> {
+    let ended = (stamp(), option::of(rejection())).prop_map(|(at, refused)| EditEnd {
+        at,
+        refused: refused.map(Box::new),
+    });
+    (line_quantities(), line_quantities(), stamp(), option::of(ended))
+        .prop_map(|(before, after, begun, ended)| Edit {
+            before,
+            after,
+            begun,
+            ended,
+        })
+        .boxed()
+}
+
 fn life() -> BoxedStrategy<OrderLife> {
     let shipped = (
         line_quantities(),
@@ -340,17 +365,25 @@ fn life() -> BoxedStrategy<OrderLife> {
         skus(),
     );
     let restocking = vec((any::<u32>(), sku()), 0..3);
-    let back = (vec(return_of(), 0..3), vec(refund(), 0..3), restocking);
+    let back = (
+        vec(return_of(), 0..3),
+        vec(refund(), 0..3),
+        restocking,
+        vec(edit(), 0..3),
+    );
     (gone, back)
         .prop_map(
-            |((holds, fulfilments, cancellations, consuming), (returns, refunds, restocking))| OrderLife {
-                holds,
-                fulfilments,
-                cancellations,
-                consuming,
-                returns,
-                refunds,
-                restocking: restocking.into(),
+            |((holds, fulfilments, cancellations, consuming), (returns, refunds, restocking, edits))| {
+                OrderLife {
+                    holds,
+                    fulfilments,
+                    cancellations,
+                    consuming,
+                    returns,
+                    refunds,
+                    restocking: restocking.into(),
+                    edits,
+                }
             },
         )
         .boxed()
@@ -417,6 +450,11 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
         (1..=u32::MAX, payment_outcome())
             .prop_map(|(number, outcome)| OrderEvent::PaymentAnswered { number, outcome }),
         (1..=u32::MAX, username()).prop_map(|(number, by)| OrderEvent::PaymentRetried { number, by }),
+        (line_quantities(), username()).prop_map(|(lines, by)| OrderEvent::EditBegun { lines, by }),
+        (line_quantities(), username()).prop_map(|(lines, by)| OrderEvent::Edited { lines, by }),
+        rejection().prop_map(|rejection| OrderEvent::EditRefused {
+            rejection: Box::new(rejection),
+        }),
         (rejection(), skus()).prop_map(|(rejection, release)| OrderEvent::Rejected {
             rejection: Box::new(rejection),
             release,
@@ -466,6 +504,7 @@ fn item_event() -> BoxedStrategy<ItemEvent> {
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Released { order, quantity }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Consumed { order, quantity }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Restocked { order, quantity }),
+        (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Raised { order, quantity }),
     ]
     .boxed()
 }

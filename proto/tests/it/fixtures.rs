@@ -341,6 +341,7 @@ fn a_snapshot_with_fulfilments_decodes() {
         cancelled: stamp(version, by),
     };
     let life = OrderLife {
+        edits: Vec::new(),
         holds: Vec::new(),
         fulfilments: vec![fulfilment(3, Some(stamp(5, Some("ops")))), fulfilment(8, None)],
         cancellations: vec![cancellation(6, Some("ops")), cancellation(7, None)],

@@ -9,12 +9,13 @@ use std::{
 use docket_proto::v1::{
     AdjustStockRequest, BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest,
     CancelOrderRequest, CloseReturnRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
-    Customer, DeliverFulfilmentRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
-    HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse,
-    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
-    ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
+    Customer, DeliverFulfilmentRequest, EditOrderRequest, GetCustomerRequest, GetItemRequest,
+    GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest,
+    ListItemsResponse, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest,
+    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    RetryPaymentRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -277,6 +278,10 @@ impl OrderService for Shop {
         _: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop returns nothing"))
+    }
+
+    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop edits nothing"))
     }
 
     async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {

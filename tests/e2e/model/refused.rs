@@ -55,6 +55,11 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::HoldNotFound { .. }
         | R::TooManyHolds
         | R::NotShippable { .. }
+        | R::NotEditable { .. }
+        | R::QuantityTooLow { .. }
+        | R::EditLeavesNothing
+        | R::EditNeedsAuthorization { .. }
+        | R::TooManyEdits
         | R::OrderHeld { .. }
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments

@@ -133,7 +133,9 @@ mod tests {
                 quantity: Quantity(1),
                 unit_price: Amount(1),
             }]
-            .into(), provider: None, };
+            .into(),
+            provider: None,
+        };
         let due = Due {
             id: id(order, version),
             kind: ChangeKind::Placed,

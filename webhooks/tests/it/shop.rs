@@ -123,7 +123,9 @@ impl Shop {
                 quantity: Quantity(1),
                 unit_price: Amount(350),
             }]
-            .into(), provider: None, };
+            .into(),
+            provider: None,
+        };
         self.docket.place_order(Call::default(), order).await.unwrap()
     }
 

@@ -7,7 +7,7 @@ use docket_engine::{
     Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Return, Sku, Version, order,
 };
 
-use super::{Birth, OrderEntity, Placing, Stage, Tally, Unholding};
+use super::{Birth, OrderEntity, Placing, Stage, Tally};
 use crate::{
     docket::PANICS_MAX,
     entity::{
@@ -58,6 +58,15 @@ impl OrderEntity {
                     let order = self.id;
                     let command = ItemCommand::Release { order, remaining };
                     self.ask_item(shard, Step::Release(sku.clone()), sku, command);
+                }
+                Effect::RaiseStock { sku, line, quantity } => {
+                    let order = self.id;
+                    let command = ItemCommand::Raise {
+                        order,
+                        line,
+                        quantity,
+                    };
+                    self.ask_item(shard, self.raise(sku.clone()), sku, command);
                 }
                 Effect::ConsumeStock { sku, remaining } => {
                     let order = self.id;
@@ -120,7 +129,7 @@ impl OrderEntity {
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
-        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step).edited(self.edits());
         shard.tell_item(sku, Box::new(ItemMessage::Ask { ask, command }));
     }
 
@@ -160,19 +169,18 @@ impl OrderEntity {
                 self.placing = Some(placing);
             }
             Step::Unhold => {
-                let (Some(order), Some(Unholding { command, record })) = (&self.order, &self.unholding)
-                else {
+                let (Some(order), Some(unholding)) = (&self.order, &self.unholding) else {
                     return;
                 };
                 let message = CustomerMessage::Unhold {
                     ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
-                    // A refused order gives back what it holds, whoever waits.
-                    deadline: match self.unheld_for {
+                    // A refused order, or edit, gives back what it holds, whoever waits.
+                    deadline: match unholding.is_asked_for {
                         true => Deadline::latest(&self.callers),
                         false => Deadline::NEVER,
                     },
-                    command: command.clone(),
-                    record: record.clone(),
+                    command: unholding.command.clone(),
+                    record: unholding.record.clone(),
                 };
                 shard.tell_customer(&order.customer, message);
             }
@@ -188,6 +196,20 @@ impl OrderEntity {
                         lines,
                     };
                     self.ask_item(shard, Step::Reserve(sku.clone()), sku, command);
+                }
+            }
+            Step::Raise { sku, .. } => {
+                let Some(order) = &self.order else { return };
+                let effect = order::open_effects(order)
+                    .into_iter()
+                    .find(|effect| matches!(effect, Effect::RaiseStock { sku: s, .. } if *s == sku));
+                if let Some(Effect::RaiseStock { sku, line, quantity }) = effect {
+                    let command = ItemCommand::Raise {
+                        order: self.id,
+                        line,
+                        quantity,
+                    };
+                    self.ask_item(shard, self.raise(sku.clone()), sku, command);
                 }
             }
             Step::Release(sku) => {
@@ -251,6 +273,15 @@ impl OrderEntity {
                     self.settle(shard);
                 }
             }
+            (Stage::Raising, Step::Raise { sku, edit }) if edit == self.edits() => {
+                let answer = || match result {
+                    Err(StepError::Rejected(rejection)) => Err(rejection),
+                    _ => Ok(()),
+                };
+                if self.take_answer(sku, answer) && self.answers.len() == self.awaiting {
+                    self.raised(shard);
+                }
+            }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
             // An item can refuse only what its stock cannot add up to, and of that nobody has so much.
             (Stage::Releasing, Step::Release(sku) | Step::Consume(sku) | Step::Restock(sku)) => {
@@ -274,6 +305,9 @@ impl OrderEntity {
 
     /// Whether such a question is under way.
     pub(super) fn waits_for(&self, step: &Step) -> bool {
+        if let Step::Raise { edit, .. } = step {
+            return self.stage == Stage::Raising && *edit == self.edits();
+        }
         matches!(
             (self.stage, step),
             (Stage::Waking, Step::Wake)
@@ -351,6 +385,9 @@ impl OrderEntity {
     /// An item panics over the order again and again.
     fn poisoned(&mut self, shard: &Arc<Shard>, step: Step) {
         metrics::counter!("docket_poison_commands_total").increment(1);
+        if let Step::Raise { sku, .. } = step {
+            return self.cannot_be_raised(shard, sku);
+        }
         let Step::Reserve(sku) = &step else {
             // What is reserved must be given back some day: the callers are told, and it is tried again later.
             return self.failed(shard, Failure::Poison);

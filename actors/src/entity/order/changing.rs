@@ -7,7 +7,7 @@ use docket_engine::{
     CustomerId, EntityId, Order, OrderCommand, OrderEvent, Record, Rejection, Request, order,
 };
 
-use super::{OrderEntity, Stage};
+use super::{OrderEntity, Stage, editing::outcome, waking::asks_in};
 use crate::{
     proposer::After,
     reply::{Caller, Failure, Reply},
@@ -28,7 +28,7 @@ impl OrderEntity {
             let missing = Rejection::OrderNotFound { order: self.id };
             return shard.answer(self.life, caller, Reply::Rejected(missing));
         };
-        let Some(caller) = self.unless_done(shard, order, request, caller) else {
+        let Some(caller) = self.unless_done(shard, order, (command, request), caller) else {
             return;
         };
         match order::decide(Some(order), command) {
@@ -87,7 +87,7 @@ impl OrderEntity {
         let open = self.order.as_ref().filter(|order| !order.is_settled());
         if let Some(order) = open {
             let effects = order::open_effects(order);
-            self.stage = Stage::Releasing;
+            self.stage = asks_in(order);
             self.ask_items(shard, effects);
         }
     }
@@ -97,7 +97,7 @@ impl OrderEntity {
         &self,
         shard: &Arc<Shard>,
         order: &Arc<Order>,
-        request: Option<Request>,
+        (command, request): (&OrderCommand, Option<Request>),
         caller: Caller,
     ) -> Option<Caller> {
         if caller.is_expired() {
@@ -110,7 +110,7 @@ impl OrderEntity {
         });
         let reply = match stored {
             None => return Some(caller),
-            Some(true) => Reply::Order(order.clone()),
+            Some(true) => outcome(order, command),
             Some(false) => Reply::Rejected(Rejection::RequestIdReused),
         };
         shard.answer(self.life, caller, reply);

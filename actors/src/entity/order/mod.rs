@@ -8,6 +8,9 @@
 //!                        │ no credit: REJECTED         │ an item refused
 //!                        ▼                             ▼
 //!                      Idle     Cancel, Ship ──▶ Unholding ──▶ Releasing ──▶ Idle (REJECTED, CANCELLED, FULFILLED …)
+//!                                                 ▲  │ an edit needs more
+//!                                                 │  ▼
+//!                                    all answered Raising
 //! ```
 //!
 //! An order whose money a provider moves is not confirmed when all is reserved, but Idle again: who asks the provider (`crate::payments`) tells it
@@ -27,11 +30,12 @@
 //! and answers when its own record is.
 //!
 //! Here is what the order is told and what it knows. `placing`, `settling` and `unholding` are the ways through the diagram,
-//! `asking` is the questions to customer and items on all of them, `changing` is what is decided without
+//! `editing` is what an edit has beside that, `asking` is the questions to customer and items on all of them, `changing` is what is decided without
 //! them, and `waking` is how a later life takes up an earlier one.
 
 mod asking;
 mod changing;
+mod editing;
 mod placing;
 mod settling;
 mod suspecting;
@@ -69,7 +73,7 @@ pub(crate) enum OrderMessage {
     },
     /// Answer when settled.
     Await { caller: Caller },
-    /// Be cancelled or shipped: its customer has part in it, and its items.
+    /// Be cancelled, shipped or edited: its customer has part in it, and its items.
     Unhold {
         owner: Option<CustomerId>,
         command: OrderCommand,
@@ -117,6 +121,8 @@ enum Stage {
     Reserving,
     /// The customer was asked to take its hold back, or to have it captured.
     Unholding,
+    /// The items were asked to reserve more, for an edit.
+    Raising,
     /// The items were asked to release, or to take what was shipped off their stock.
     Releasing,
     /// An event of the order alone is on its way into the log, and somebody waits for it: mostly the one that settles it.
@@ -154,8 +160,10 @@ pub(crate) struct OrderEntity {
     tally: Option<Arc<Tally>>,
     /// Who waits for the settlement.
     callers: Vec<Caller>,
-    /// They wait for the order to be cancelled or shipped.
+    /// They wait for the order to be cancelled, shipped or edited.
     unheld_for: bool,
+    /// Of which version the order was when they asked.
+    unheld_from: Version,
     /// What this life knows of the first event: see the module.
     birth: Birth,
     /// What the items answered, sorted by item.

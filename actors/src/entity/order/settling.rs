@@ -18,6 +18,12 @@ impl OrderEntity {
             // While it is being cancelled or shipped, what its placing led to is known already.
             match shard.committed().first_settled(self.id) {
                 Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
+                // Not with what comes of that: nothing of it is in the log yet.
+                None if self.unheld_for
+                    && let Some(order) = &self.order =>
+                {
+                    shard.answer(self.life, caller, placed_reply(order));
+                }
                 None => {
                     self.hurry(shard);
                     self.callers.push(caller);
@@ -147,7 +153,13 @@ impl OrderEntity {
 
     pub(super) fn reply(&self) -> Reply {
         match &self.order {
-            Some(order) if self.unheld_for => Reply::Order(order.clone()),
+            Some(order) if self.unheld_for => {
+                let edit = order.edit_asked_at(self.unheld_from);
+                match edit.and_then(|edit| edit.refusal()) {
+                    Some(refusal) => Reply::Rejected(refusal.clone()),
+                    None => Reply::Order(order.clone()),
+                }
+            }
             Some(order) => placed_reply(order),
             None => Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
         }

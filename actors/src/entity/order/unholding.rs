@@ -9,7 +9,7 @@ use docket_engine::{
     Rejection, Request, order,
 };
 
-use super::{OrderEntity, Stage};
+use super::{OrderEntity, Stage, waking::asks_in};
 use crate::{
     proposer::After,
     reply::{Caller, Failure, Reply, Step, StepError},
@@ -21,6 +21,8 @@ pub(super) struct Unholding {
     pub(super) command: CustomerCommand,
     /// Has the order's own events.
     pub(super) record: Record,
+    /// Nothing of it is done where nobody waits for it any more.
+    pub(super) is_asked_for: bool,
 }
 
 impl OrderEntity {
@@ -43,7 +45,7 @@ impl OrderEntity {
                 Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
             );
         };
-        let Some(caller) = self.unless_done(shard, order, request, caller) else {
+        let Some(caller) = self.unless_done(shard, order, (command, request), caller) else {
             return;
         };
         match order::decide(Some(order), command) {
@@ -54,6 +56,7 @@ impl OrderEntity {
             }
             Ok(decision) => {
                 let origin = caller.origin();
+                self.unheld_from = order.version;
                 self.callers.push(caller);
                 self.unheld_for = true;
                 self.unhold(shard, decision, request, origin);
@@ -72,12 +75,18 @@ impl OrderEntity {
     ) {
         let Some(order) = &self.order else { return };
         let id = self.id;
+        let currency = order.currency;
         let of_customer = |effect| match effect {
+            Effect::HoldCredit { amount, .. } => Some(CustomerCommand::Hold {
+                order: id,
+                amount,
+                currency,
+            }),
             Effect::ReleaseCredit { amount, .. } => Some(CustomerCommand::Release { order: id, amount }),
             Effect::CaptureCredit { amount, .. } => Some(CustomerCommand::Capture { order: id, amount }),
             Effect::RefundCredit { amount, .. } => Some(CustomerCommand::Refund { order: id, amount }),
-            Effect::HoldCredit { .. }
-            | Effect::ReserveStock { .. }
+            Effect::ReserveStock { .. }
+            | Effect::RaiseStock { .. }
             | Effect::ReleaseStock { .. }
             | Effect::ConsumeStock { .. }
             | Effect::RestockStock { .. } => None,
@@ -93,7 +102,12 @@ impl OrderEntity {
             origin,
         };
         self.push_events(&mut record, order.version, decision.events);
-        self.unholding = Some(Unholding { command, record });
+        self.unholding = Some(Unholding {
+            command,
+            record,
+            // What an edit has begun is carried on with, whoever waits.
+            is_asked_for: self.unheld_for && order.open_edit().is_none(),
+        });
         self.repeats.clear();
         self.stage = Stage::Unholding;
         self.ask(shard, Step::Unhold);
@@ -101,19 +115,19 @@ impl OrderEntity {
 
     /// The customer has done its part, and that is committed.
     pub(super) fn unheld(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
-        let Some(Unholding { record, .. }) = self.unholding.take() else {
+        let Some(unholding) = self.unholding.take() else {
             return;
         };
         match result {
             Ok(()) => {}
-            // More than an account can add up: nothing was done, and the order is as it was.
-            Err(StepError::Rejected(rejection)) if self.unheld_for => {
+            // More than an account can add up, or than it has for an edit: nothing was done, and the order is as it was.
+            Err(StepError::Rejected(rejection)) if unholding.is_asked_for => {
                 return self.dismiss(shard, Reply::Rejected(rejection), None);
             }
-            // A customer cannot refuse, and it cannot cease to exist.
+            // A customer cannot refuse what is given back, and it cannot cease to exist.
             Err(_) => return self.failed(shard, Failure::Conflict),
         }
-        let order = self.evolve(shard, &record);
+        let order = self.evolve(shard, &unholding.record);
         if order.is_settled() {
             // No item has part in it. What comes next waits until its callers are answered: this life hears of that as of a settlement.
             let (reply, settled) = (self.reply(), Some(self.id));
@@ -127,8 +141,8 @@ impl OrderEntity {
             };
             return shard.barrier(self.life, after);
         }
-        let effects = order::open_effects(order);
-        self.stage = Stage::Releasing;
+        let (effects, stage) = (order::open_effects(order), asks_in(order));
+        self.stage = stage;
         self.ask_items(shard, effects);
     }
 

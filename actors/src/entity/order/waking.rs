@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use docket_engine::{Order, OrderId, OrderState, order};
+use docket_engine::{Order, OrderId, OrderState, Version, order};
 
 use super::{Birth, OrderEntity, OrderMessage, Stage};
 use crate::{
@@ -30,6 +30,7 @@ impl OrderEntity {
             tally: None,
             callers: Vec::new(),
             unheld_for: false,
+            unheld_from: Version::default(),
             birth: Birth::Elsewhere,
             answers: Vec::new(),
             awaiting: 0,
@@ -62,11 +63,7 @@ impl OrderEntity {
         };
         self.callers = callers;
         let effects = order::open_effects(order);
-        self.stage = if order.state == OrderState::Pending {
-            Stage::Reserving
-        } else {
-            Stage::Releasing
-        };
+        self.stage = asks_in(order);
         self.ask_items(shard, effects);
     }
 
@@ -93,5 +90,14 @@ impl OrderEntity {
         }
         // What is open is taken up again with the next message, or by the chores.
         *self = Self::committed(shard, self.id);
+    }
+}
+
+/// How what an order still has to ask of its items is asked.
+pub(super) fn asks_in(order: &Order) -> Stage {
+    match order.state {
+        OrderState::Pending => Stage::Reserving,
+        _ if order.open_edit().is_some() => Stage::Raising,
+        _ => Stage::Releasing,
     }
 }

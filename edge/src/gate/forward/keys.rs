@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 40] = [
+static KEYED: [(&str, Find); 41] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -61,6 +61,9 @@ static KEYED: [(&str, Find); 40] = [
     }),
     ("/docket.v1.OrderService/DeliverFulfilment", |message| {
         order(&decode::<v1::DeliverFulfilmentRequest>(message)?.name)
+    }),
+    ("/docket.v1.OrderService/EditOrder", |message| {
+        order(&decode::<v1::EditOrderRequest>(message)?.name)
     }),
     ("/docket.v1.OrderService/GetOrder", |message| {
         order(&decode::<v1::GetOrderRequest>(message)?.name)

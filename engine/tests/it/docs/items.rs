@@ -35,6 +35,11 @@ pub(super) fn reservations() -> String {
             unit_price: Amount(2),
         }],
     };
+    let raise = |quantity| ItemCommand::Raise {
+        order,
+        line: 0,
+        quantity: Quantity(quantity),
+    };
     let release = |left| ItemCommand::Release {
         order,
         remaining: Quantity(left),
@@ -46,6 +51,8 @@ pub(super) fn reservations() -> String {
     let commands = [
         ("Reserve 5", reserve(5)),
         ("Reserve 10", reserve(10)),
+        ("Raise to 7", raise(7)),
+        ("Raise to 10", raise(10)),
         ("Release, 2 stay", release(2)),
         ("Release, none stays", release(0)),
         ("Consume, 2 stay", consume(2)),
@@ -76,6 +83,7 @@ pub(super) fn reservations() -> String {
             };
             let (what, gone) = match event {
                 ItemEvent::Reserved { quantity, .. } => ("RESERVED", quantity),
+                ItemEvent::Raised { quantity, .. } => ("RAISED", quantity),
                 ItemEvent::Released { quantity, .. } => ("RELEASED", quantity),
                 ItemEvent::Consumed { quantity, .. } => ("CONSUMED", quantity),
                 other => panic!("{other:?}"),
@@ -86,7 +94,10 @@ pub(super) fn reservations() -> String {
                 Some(_) => "RESERVED",
             };
             let rank = |name: &str| usize::from(name == "RESERVED");
-            let label = name.replace(" 5", "").replace("2 stay", "some stay");
+            let label = name
+                .replace(" 5", "")
+                .replace(" to 7", "")
+                .replace("2 stay", "some stay");
             diagram.arrow((rank(from), rank(to)), from.to_owned(), to.to_owned(), &label);
         }
         rows += "\n";
@@ -95,7 +106,7 @@ pub(super) fn reservations() -> String {
     format!(
         "## Reservations
 
-One per order and item: of several lines of one item, the sum. A refused or cancelled order releases, a shipped one consumes: the
+One per order and item: of several lines of one item, the sum. An edit raises it, to so many in all. A refused or cancelled order releases, a shipped one consumes: the
 stock on hand falls with it. The item is told how many are to stay and not how many are to go, so that what it is told twice, or
 late, does nothing. What comes back of an order (*Restock*) goes on the stock on hand and is reserved for nobody; the item is told so
 once of each return, which whoever tells it has to see to.

@@ -43,7 +43,8 @@ pub(super) fn payments() -> String {
         "## Payment
 
 Where its customer's account pays, what the order costs is held when it is placed (`AUTHORIZED`), taken with each shipment for what
-is in it, and given back with each cancellation for what is in that. Authorised = captured + voided + still held, always; the last
+is in it, and given back with each cancellation for what is in that. An edit holds what the order comes to cost more,
+or gives back what it costs less. Authorised = captured + voided + still held, always; the last
 shipment takes exactly the rest. What was captured is off the customer's balance, which falls below nothing where that was on credit;
 what is refunded of it is on the balance again. A refund is of an amount, and of no return: the shop says how much it gives back, when,
 and for what. Refunded is never more than captured (`REFUND_TOO_LARGE`), and there are at most {RETURNS_MAX} refunds

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use docket_engine::{Amount, ChangeKind, Order, PAYMENT_RETRIES_MAX, PaymentKind, PaymentStep};
 
 use super::{
-    ASKED, BACKWARDS, DELIVERIES, Diagram, PAID, PLACED, REFUNDS, RETRIES, TOLD, money, moves, table,
+    ASKED, BACKWARDS, DELIVERIES, Diagram, EDITS, PAID, PLACED, REFUNDS, RETRIES, TOLD, money, moves, table,
 };
 use crate::stage::{Ask, Stage, ask};
 
@@ -67,6 +67,7 @@ An order that its customer's account pays makes nothing of these:
 All others:
 
 {asked}
+{edits}
 {deliveries}
 {backwards}
 {refunds}
@@ -77,6 +78,7 @@ All others:
         paid = of_provider(&PAID),
         retries = of_provider(&RETRIES),
         asked = of_provider(&ASKED),
+        edits = of_provider(&EDITS),
         deliveries = of_provider(&DELIVERIES),
         backwards = of_provider(&BACKWARDS),
         refunds = of_provider(&REFUNDS),
@@ -112,6 +114,7 @@ fn steps() -> String {
         (ChangeKind::Reserved, "the order's total"),
         (ChangeKind::Shipped, "what is in the shipment costs"),
         (ChangeKind::LinesCancelled, "what is called off costs"),
+        (ChangeKind::Edited, "it costs less"),
         (ChangeKind::Cancelled, "all that was left costs"),
         (ChangeKind::Expired, "the order's total"),
         (ChangeKind::Refunded, "what is refunded"),

@@ -100,6 +100,7 @@ fn asked(order: &Order) -> impl Iterator<Item = String> {
             let many: Quantity = lines.iter().map(|it| it.quantity).sum();
             format!("{sku}: reserve {many}")
         }
+        Effect::RaiseStock { sku, quantity, .. } => format!("{sku}: raise to {quantity}"),
         Effect::ReleaseStock { sku, remaining } => format!("{sku}: release, {remaining} stay"),
         Effect::ConsumeStock { sku, remaining } => format!("{sku}: consume, {remaining} stay"),
         Effect::RestockStock { sku, quantity, .. } => format!("{sku}: restock {quantity}"),

@@ -1,11 +1,11 @@
 //! The largest quantities and amounts, and how often an order is shipped or cancelled in part.
 
 use docket_engine::{
-    Amount, CustomerId, Effect, FULFILMENTS_MAX, LINES_MAX, Line, Order, OrderEvent, OrderId, OrderState,
-    Quantity, Rejection, Time, money::QUANTITY_MAX, order,
+    Amount, CustomerId, EDITS_MAX, Effect, FULFILMENTS_MAX, LINES_MAX, Line, Order, OrderEvent, OrderId,
+    OrderState, Quantity, Rejection, Time, money::QUANTITY_MAX, order,
 };
 
-use crate::stage::{Ask, ask, cancel, carry, line, ship, sku};
+use crate::stage::{Ask, Stage, ask, cancel, carry, edit, line, ship, sku};
 
 pub fn confirmed(lines: Vec<Line>) -> Order {
     let placed = OrderEvent::Placed {
@@ -198,4 +198,46 @@ fn an_order_is_cancelled_in_part_so_often_and_then_only_altogether() {
         };
         assert_eq!((order.state, order.held()), (state, Amount(0)));
     }
+}
+
+#[test]
+fn an_order_is_edited_so_often_and_no_more() {
+    let mut order = Stage::Confirmed.order();
+    for _ in 0..EDITS_MAX {
+        // Those that are refused count as well.
+        carry(&mut order, &Ask::EditMore.command());
+        carry(&mut order, &Ask::RaiseRefused.command());
+        carry(&mut order, &Ask::Released.command());
+    }
+    for command in [Ask::EditLess, Ask::EditMore, Ask::EditBoth] {
+        let refused = ask(&mut order, &command.command()).map(|it| it.events);
+        assert_eq!(refused, Err(Rejection::TooManyEdits), "{command:?}");
+    }
+    // To what it is already, it may be.
+    let nothing = ask(&mut order, &edit(&[(0, 3)])).unwrap();
+    assert!(nothing.events.is_empty());
+    carry(&mut order, &ship(&[]));
+}
+
+#[test]
+fn the_largest_order_is_edited_to_nothing_less_than_what_was_shipped_and_back() {
+    let price = i64::MAX / QUANTITY_MAX;
+    let mut order = Some(confirmed(vec![
+        line("nut", QUANTITY_MAX, price),
+        line("bolt", 1, i64::MAX % QUANTITY_MAX),
+    ]));
+    // No amount can say more.
+    for (lines, at) in [(&[(1, 2)][..], 1), (&[(0, QUANTITY_MAX + 1)], 0)] {
+        let refused = ask(&mut order, &edit(lines)).map(|it| it.events);
+        assert_eq!(refused, Err(Rejection::Overflow { line: Some(at) }));
+    }
+    carry(&mut order, &ship(&[(0, 1)]));
+    carry(&mut order, &Ask::Consumed.command());
+    carry(&mut order, &edit(&[(0, 1), (1, 0)]));
+    let all = order.clone().unwrap();
+    assert_eq!((all.state, all.total), (OrderState::Fulfilled, Amount(price)));
+    assert_eq!(
+        (all.held(), all.payment().authorized),
+        (Amount(0), Amount(i64::MAX))
+    );
 }

@@ -169,6 +169,8 @@ fn each_stage_says_where_its_money_stands() {
         (Stage::Confirmed, Authorized, [0, 0, 18]),
         (Stage::ConfirmedHeld, Authorized, [0, 0, 18]),
         (Stage::ConfirmedReleasing, Authorized, [0, 2, 16]),
+        (Stage::Editing, Authorized, [0, 0, 20]),
+        (Stage::EditRefused, Authorized, [0, 0, 18]),
         (Stage::Partly, PartiallyCaptured, [7, 0, 11]),
         (Stage::PartlyHeld, PartiallyCaptured, [7, 0, 11]),
         (Stage::PartlyConsuming, PartiallyCaptured, [7, 0, 11]),

@@ -1,7 +1,8 @@
 //! Events that nobody could have decided are refused, and leave the order as it was.
 
 use docket_engine::{
-    Amount, FULFILMENTS_MAX, HoldReason, LineQuantity, Order, OrderEvent, RETURNS_MAX, ReturnStep, Time,
+    Amount, FULFILMENTS_MAX, HoldReason, LineQuantity, Order, OrderEvent, RETURNS_MAX, Rejection, ReturnStep,
+    Time,
 };
 
 use crate::stage::{Stage, cancel, carry, some, user};
@@ -72,8 +73,8 @@ fn check(event: &OrderEvent, taken: &[Stage]) {
 #[test]
 fn each_event_is_taken_only_where_it_could_have_been_decided() {
     use Stage::{
-        AllReturned, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled,
-        FulfilledConsuming, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing,
+        AllReturned, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, EditRefused, Editing,
+        Fulfilled, FulfilledConsuming, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing,
         PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, RejectedReleasing, ReturnApproved,
         ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
     };
@@ -122,12 +123,35 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
         &OrderEvent::Released,
         &[
             ConfirmedReleasing,
+            EditRefused,
             PartlyReleasing,
             Stage::FulfilledReleasing,
             CancelledReleasing,
             RejectedReleasing,
         ],
     );
+    let edited = OrderEvent::Edited {
+        lines: some(&[(0, 2)]),
+        by: user("ada"),
+    };
+    let editable = [
+        Confirmed,
+        ConfirmedHeld,
+        Partly,
+        PartlyHeld,
+        PartlyReturn,
+        PartlyRefunded,
+    ];
+    check(&edited, &editable);
+    let begun = OrderEvent::EditBegun {
+        lines: some(&[(0, 4)]),
+        by: user("ada"),
+    };
+    check(&begun, &editable);
+    let refused = OrderEvent::EditRefused {
+        rejection: Box::new(Rejection::StaleEtag),
+    };
+    check(&refused, &[Editing]);
     let held = OrderEvent::Held {
         reason: HoldReason::Stock,
         note: "".into(),
@@ -139,6 +163,8 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
             Confirmed,
             ConfirmedHeld,
             ConfirmedReleasing,
+            Editing,
+            EditRefused,
             Partly,
             PartlyHeld,
             PartlyConsuming,

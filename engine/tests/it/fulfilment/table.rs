@@ -6,10 +6,10 @@ use crate::stage::{
     Ask, Outcome,
     Stage::{
         self, AllReturned, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing,
-        Fulfilled, FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld,
-        PartlyRefunded, PartlyReleasing, PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly,
-        Rejected, RejectedReleasing, RejectedUnpaid, ReturnApproved, ReturnClosed, ReturnDeclined,
-        ReturnReceived, ReturnRequested, ReturnRestocking,
+        EditRefused, Editing, Fulfilled, FulfilledConsuming, FulfilledReleasing, NoOrder, Partly,
+        PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing, PartlyRestocking, PartlyReturn,
+        Pending, Refunded, RefundedPartly, Rejected, RejectedReleasing, RejectedUnpaid, ReturnApproved,
+        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
     },
     ask,
 };
@@ -33,6 +33,7 @@ fn text(outcome: &Outcome) -> String {
                 .map(|it| format!(" {}:{}@{}", it.line, it.quantity, it.unit_price));
             format!("reserve {sku}{}", lines.collect::<String>())
         }
+        Effect::RaiseStock { sku, line, quantity } => format!("raise {sku} to {quantity} for line {line}"),
         Effect::ReleaseStock { sku, remaining } => format!("release {sku} to {remaining}"),
         Effect::ConsumeStock { sku, remaining } => format!("consume {sku} to {remaining}"),
         Effect::RefundCredit { customer, amount } => format!("refund {amount} to {customer}"),
@@ -95,6 +96,8 @@ pub(super) fn check_of(of: &[Stage], command: Ask, expected: &[(&[Stage], &str)]
 const PENDING: &[Stage] = &[
     Pending,
     ConfirmedReleasing,
+    Editing,
+    EditRefused,
     PartlyConsuming,
     PartlyReleasing,
     PartlyRestocking,
@@ -124,6 +127,8 @@ pub(super) const UNSHIPPED: &[Stage] = &[
     Confirmed,
     ConfirmedHeld,
     ConfirmedReleasing,
+    Editing,
+    EditRefused,
     Cancelled,
     CancelledReleasing,
     Rejected,
@@ -155,6 +160,8 @@ const SHIPPED: &[Stage] = &[
 const HOLDABLE: &[Stage] = &[
     Confirmed,
     ConfirmedReleasing,
+    Editing,
+    EditRefused,
     Partly,
     PartlyConsuming,
     PartlyReleasing,
@@ -279,6 +286,58 @@ fn what_is_open_is_shipped_when_nothing_is_under_way_and_nothing_holds_it() {
 }
 
 #[test]
+fn how_much_is_ordered_is_changed_when_nothing_is_under_way() {
+    let check = |command, of_confirmed, of_partly| {
+        check(
+            command,
+            &[
+                (&[NoOrder], NOTHING),
+                (PENDING, "OrderPending"),
+                // Also while it is held.
+                (&[Confirmed, ConfirmedHeld], of_confirmed),
+                (&[PARTLY, &[PartlyHeld]].concat(), of_partly),
+                (FULFILLED, "NotEditable { state: Fulfilled }"),
+                (CANCELLED, "NotEditable { state: Cancelled }"),
+                (REJECTED, "NotEditable { state: Rejected }"),
+            ],
+        );
+    };
+    check(
+        Ask::EditLess,
+        "EDITED; give ada 2 back; release nut to 3",
+        "EDITED; give ada 2 back; release nut to 2",
+    );
+    // So many in all, beside those of the third line.
+    check(
+        Ask::EditMore,
+        "EDIT_BEGUN; hold 2 of ada; raise nut to 5 for line 0",
+        "EDIT_BEGUN; hold 2 of ada; raise nut to 4 for line 0",
+    );
+    // Less is given back when more is there.
+    check(
+        Ask::EditBoth,
+        "EDIT_BEGUN; hold 0 of ada; raise nut to 5 for line 0",
+        "EDIT_BEGUN; hold 0 of ada; raise nut to 4 for line 0",
+    );
+}
+
+#[test]
+fn what_the_items_say_to_an_edit_is_heard_once() {
+    let deaf = all_but(&[Editing]);
+    check(
+        Ask::RaiseAgreed,
+        &[(&[Editing], "EDITED; give ada 0 back"), (&deaf, NOTHING)],
+    );
+    check(
+        Ask::RaiseRefused,
+        &[
+            (&[Editing], "EDIT_REFUSED; give ada 2 back; release nut to 4"),
+            (&deaf, NOTHING),
+        ],
+    );
+}
+
+#[test]
 fn what_was_sent_arrives_once() {
     check(
         Ask::DeliverOnItsWay,
@@ -333,6 +392,7 @@ fn an_order_is_held_while_something_of_it_is_open() {
 fn what_the_items_have_done_is_heard_once() {
     let releasing = [
         ConfirmedReleasing,
+        EditRefused,
         PartlyReleasing,
         FulfilledReleasing,
         CancelledReleasing,
@@ -361,6 +421,7 @@ fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
         | OrderCommand::MoveReturn { expected, .. }
         | OrderCommand::Refund { expected, .. }
         | OrderCommand::RetryPayment { expected, .. }
+        | OrderCommand::Edit { expected, .. }
         | OrderCommand::ReleaseHold { expected, .. } => *expected = Some(version),
         _ => return None,
     }

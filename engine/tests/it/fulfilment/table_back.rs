@@ -4,10 +4,10 @@ use super::table::{CANCELLED, NOTHING, REJECTED, UNSHIPPED, all_but, check};
 use crate::stage::{
     Ask,
     Stage::{
-        self, AllReturned, Confirmed, ConfirmedHeld, ConfirmedReleasing, Fulfilled, FulfilledConsuming,
-        FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing,
-        PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, ReturnApproved, ReturnClosed,
-        ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
+        self, AllReturned, Confirmed, ConfirmedHeld, ConfirmedReleasing, EditRefused, Editing, Fulfilled,
+        FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded,
+        PartlyReleasing, PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, ReturnApproved,
+        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
     },
 };
 
@@ -32,7 +32,7 @@ fn without_a_return() -> Vec<Stage> {
 
 #[test]
 fn what_was_shipped_and_is_in_no_return_can_come_back() {
-    let unshipped = [Confirmed, ConfirmedHeld, ConfirmedReleasing];
+    let unshipped = [Confirmed, ConfirmedHeld, ConfirmedReleasing, Editing, EditRefused];
     // A nut was shipped with the first of two shipments, and that is in a return already.
     let no_nut = [PartlyReturn, PartlyRestocking];
     let there = all_but(&[&[NoOrder], UNSHIPPED, &no_nut, &[AllReturned]].concat());

@@ -387,6 +387,41 @@ fn an_order_that_its_provider_has_authorised_is_held() {
 }
 
 #[test]
+fn an_order_by_a_provider_is_edited_as_long_as_it_does_not_cost_more() {
+    let check = |command, of_confirmed, of_partly, of_retried| {
+        provider(
+            command,
+            &[
+                (&[BUSY, &[Authorizing]].concat(), "OrderPending"),
+                (&[ProviderConfirmed], of_confirmed),
+                (&[CaptureOpen, Captured, CaptureDeclined, CaptureFreed], of_partly),
+                (&[CaptureRetried], of_retried),
+                (FULFILLED, "NotEditable { state: Fulfilled }"),
+                (CANCELLED, "NotEditable { state: Cancelled }"),
+                (EXPIRED, "NotEditable { state: Expired }"),
+                (REJECTED, "NotEditable { state: Rejected }"),
+            ],
+        );
+    };
+    check(
+        Ask::EditLess,
+        "EDITED; give ada 0 back; release nut to 3; step 2: void 2",
+        "EDITED; give ada 0 back; release nut to 2; step 4: void 2",
+        "EDITED; give ada 0 back; release nut to 2; step 5: void 2",
+    );
+    let more = "EditNeedsAuthorization { more: Amount(2) }";
+    check(Ask::EditMore, more, more, more);
+    let (of_confirmed, of_partly) = (
+        "EDIT_BEGUN; hold 0 of ada; raise nut to 5 for line 0",
+        "EDIT_BEGUN; hold 0 of ada; raise nut to 4 for line 0",
+    );
+    check(Ask::EditBoth, of_confirmed, of_partly, of_partly);
+    for command in [Ask::RaiseAgreed, Ask::RaiseRefused] {
+        provider(command, &[(&Stage::BY_PROVIDER, NOTHING)]);
+    }
+}
+
+#[test]
 fn whoever_pays_what_the_items_have_done_is_heard_once() {
     let releasing = [
         ProviderConfirmedReleasing,

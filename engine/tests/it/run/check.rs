@@ -202,11 +202,15 @@ impl Run {
             is.id
         );
         let payment = is.payment();
-        let (total, held, captured) = (model::cost(&should.lines), should.held(), should.captured());
+        let (held, captured) = (should.held(), should.captured());
         let refunded = should.refunded();
         let (authorized, voided) = match self.unpaid.contains(&is.id) {
             true => (0, 0),
-            false => (total, total - held - captured),
+            false => {
+                let open = should.edit.as_ref().map_or(0, |_| should.held_for_edit());
+                let ever = should.first_cost + should.more + open;
+                (ever, ever - held - captured)
+            }
         };
         let is_over = matches!(should.state, OrderState::Cancelled | OrderState::Rejected);
         let state = match should.state {
@@ -299,6 +303,7 @@ fn wide(quantities: &[Quantity]) -> Vec<i128> {
 #[derive(Debug, PartialEq)]
 enum Asked {
     Reserve(Vec<ReserveLine>),
+    Raise(i128),
     Release(i128),
     Consume(i128),
     Restock(u32, i128),
@@ -313,6 +318,7 @@ fn check_effects(is: &Order, should: &model::Order) {
                 assert_eq!(currency, should.currency);
                 (sku, Asked::Reserve(lines))
             }
+            Effect::RaiseStock { sku, quantity, .. } => (sku, Asked::Raise(quantity.0.into())),
             Effect::ReleaseStock { sku, remaining } => (sku, Asked::Release(remaining.0.into())),
             Effect::ConsumeStock { sku, remaining } => (sku, Asked::Consume(remaining.0.into())),
             Effect::RestockStock {
@@ -340,6 +346,8 @@ fn check_effects(is: &Order, should: &model::Order) {
                 .map(|(sku, lines)| (sku, Asked::Reserve(lines))),
         );
     }
+    let raising = should.raising().into_iter();
+    expected.extend(raising.map(|(sku, many)| (sku, Asked::Raise(many))));
     let left = |sku: &Sku| should.open_of(sku);
     expected.extend(
         should

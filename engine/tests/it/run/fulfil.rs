@@ -27,6 +27,20 @@ pub(super) fn named(lines: &[(u16, i64)]) -> Box<[LineQuantity]> {
     named.collect()
 }
 
+/// Whether an item that has heard a question of an order listens no more to another: an edit has it want more again, so that what was asked
+/// before that edit, or to raise it for one that has ended, must not come late. Who delivers sees to that.
+fn is_heard_later(question: (usize, &Effect), other: (usize, &Effect)) -> bool {
+    let place = |(edits, effect): (usize, &Effect)| match effect {
+        Effect::RaiseStock { sku, .. } => Some((sku.clone(), edits, 0)),
+        Effect::ReleaseStock { sku, .. } | Effect::ConsumeStock { sku, .. } => Some((sku.clone(), edits, 1)),
+        _ => None,
+    };
+    match (place(question), place(other)) {
+        (Some(one), Some(two)) => one.0 == two.0 && (one.1, one.2) < (two.1, two.2),
+        _ => false,
+    }
+}
+
 impl Run {
     pub(super) fn version(&self, id: OrderId, etag: Etag) -> Option<u64> {
         pick(etag, Some(self.model.orders[&id].version))
@@ -264,7 +278,13 @@ impl Run {
         if sent.is_empty() {
             return;
         }
-        let effect = sent[effect.index(sent.len())].clone();
+        let (edits, effect) = sent[effect.index(sent.len())].clone();
+        if sent
+            .iter()
+            .any(|later| is_heard_later((edits, &effect), (later.0, &later.1)))
+        {
+            return;
+        }
         let is_old = !order::open_effects(&self.world.orders[&id]).contains(&effect);
         let (what, did) = match &effect {
             // An item remembers a reservation only while it is there: who delivers must not be that late.
@@ -279,6 +299,13 @@ impl Run {
                 };
                 let did = changed(self.world.ask_item(sku, &reserve));
                 ("Reserve", did.unwrap())
+            }
+            Effect::RaiseStock { sku, line, quantity } => {
+                if is_old {
+                    return;
+                }
+                self.raise(id, sku, *line, *quantity);
+                ("Raise", false)
             }
             Effect::ReleaseStock { sku, remaining } => ("Release", self.reduce(id, sku, *remaining, false)),
             Effect::ConsumeStock { sku, remaining } => ("Consume", self.reduce(id, sku, *remaining, true)),

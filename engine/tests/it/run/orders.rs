@@ -164,6 +164,7 @@ impl Run {
                     .insert(sku.clone(), model.clone().map(|_| ()));
                 self.same("Reserve", engine, model);
             }
+            Effect::RaiseStock { sku, line, quantity } => self.raise(id, sku, *line, *quantity),
             Effect::ReleaseStock { sku, remaining } => {
                 self.reduce(id, sku, *remaining, false);
                 self.told.entry(id).or_default().done.insert(sku.clone());
@@ -187,7 +188,8 @@ impl Run {
                 panic!("{effect:?} is done with the order's own events")
             }
         }
-        self.sent.entry(id).or_default().push(effect.clone());
+        let edits = self.model.orders[&id].edits;
+        self.sent.entry(id).or_default().push((edits, effect.clone()));
     }
 
     pub(super) fn settle(&mut self, id: OrderId) {

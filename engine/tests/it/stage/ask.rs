@@ -24,6 +24,11 @@ pub enum Ask {
     ReleaseHold,
     Released,
     Consumed,
+    EditLess,
+    EditMore,
+    EditBoth,
+    RaiseAgreed,
+    RaiseRefused,
     RequestReturnAll,
     RequestReturnSome,
     ReturnApprove,
@@ -50,7 +55,7 @@ pub enum Ask {
 }
 
 impl Ask {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 44] = [
         Self::Place,
         Self::Refuse,
         Self::SettleAgreed,
@@ -67,6 +72,11 @@ impl Ask {
         Self::ReleaseHold,
         Self::Released,
         Self::Consumed,
+        Self::EditLess,
+        Self::EditMore,
+        Self::EditBoth,
+        Self::RaiseAgreed,
+        Self::RaiseRefused,
         Self::RequestReturnAll,
         Self::RequestReturnSome,
         Self::ReturnApprove,
@@ -110,6 +120,11 @@ impl Ask {
             Self::ReleaseHold => "Release hold",
             Self::Released => "Released",
             Self::Consumed => "Consumed",
+            Self::EditLess => "Edit, less",
+            Self::EditMore => "Edit, more",
+            Self::EditBoth => "Edit, more and less",
+            Self::RaiseAgreed => "Raised, all agree",
+            Self::RaiseRefused => "Raised, one refuses",
             Self::RequestReturnAll => "Request return of all",
             Self::RequestReturnSome => "Request return of some",
             Self::ReturnApprove => "Approve",
@@ -221,6 +236,15 @@ impl Ask {
             },
             Self::Released => OrderCommand::Released,
             Self::Consumed => OrderCommand::Consumed,
+            Self::EditLess => edit(&[(0, 2)]),
+            Self::EditMore => edit(&[(0, 4)]),
+            Self::EditBoth => edit(&[(0, 4), (1, 1)]),
+            Self::RaiseAgreed => OrderCommand::Raised {
+                answers: vec![(nut, Ok(()))],
+            },
+            Self::RaiseRefused => OrderCommand::Raised {
+                answers: vec![(nut.clone(), Err(Rejection::ItemFailed { line: 0, sku: nut }))],
+            },
             Self::RequestReturnAll => request_return(&[]),
             Self::RequestReturnSome => request_return(&[(0, 1)]),
             Self::ReturnApprove => move_return(1, ReturnStep::Approve),
@@ -289,6 +313,15 @@ pub fn cancel(lines: &[(u16, i64)]) -> OrderCommand {
     OrderCommand::Cancel {
         lines: some(lines),
         by: Some(user("shop")),
+        expected: None,
+    }
+}
+
+/// So many of which lines in all.
+pub fn edit(lines: &[(u16, i64)]) -> OrderCommand {
+    OrderCommand::Edit {
+        lines: some(lines),
+        by: user("ada"),
         expected: None,
     }
 }

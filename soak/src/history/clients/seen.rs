@@ -59,6 +59,9 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::PaymentDone
         | Kind::PaymentDeclined
         | Kind::PaymentRetried
+        | Kind::EditBegun
+        | Kind::Edited
+        | Kind::EditRefused
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
