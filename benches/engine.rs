@@ -138,6 +138,7 @@ impl Sample {
                 fingerprint: u64::MAX / 5,
             }),
             unchanged: None,
+            origin: None,
         }
     }
 }

@@ -238,6 +238,7 @@ impl State {
             events: facts.into_iter().map(event).collect(),
             request,
             unchanged: None,
+            origin: None,
         };
         encode_record(&record, &mut self.payload);
     }

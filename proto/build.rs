@@ -5,28 +5,32 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const ORDERS: &str = "docket/v1/order.proto";
-const PUBLIC: [&str; 5] = [
+const PUBLIC: [&str; 6] = [
     ORDERS,
     "docket/v1/customer.proto",
     "docket/v1/item.proto",
     "docket/v1/auth.proto",
     "docket/v1/node.proto",
+    "docket/v1/webhook.proto",
 ];
-const JOURNAL: [&str; 3] = [
+const JOURNAL: [&str; 4] = [
     "docket/journal/v1/record.proto",
     "docket/journal/v1/access.proto",
+    "docket/journal/v1/webhook.proto",
     "docket/journal/v1/registry.proto",
 ];
 /// What nodes say to one another. Apart from the public contract, so that reflection does not show it.
 const PEER: [&str; 2] = ["docket/peer/v1/peer.proto", "docket/peer/v1/call.proto"];
 /// Messages with a secret in them: what prints them is written by hand.
-const SECRET: [&str; 6] = [
+const SECRET: [&str; 8] = [
     "docket.v1.RegisterRequest",
     "docket.v1.LoginRequest",
     "docket.v1.Session",
     "docket.v1.RefreshRequest",
     "docket.v1.LogoutRequest",
     "docket.v1.CreateApiKeyResponse",
+    "docket.v1.CreateWebhookResponse",
+    "docket.v1.RotateWebhookSecretResponse",
 ];
 
 /// How messages are read and written.

@@ -1,8 +1,11 @@
 //! What a call brings along, and how it can fail.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use docket_engine::{CustomerId, Rejection, access::Username};
+use docket_engine::{CustomerId, Origin, REQUEST_ID_KEPT_BYTES_MAX, Rejection, TraceId, access::Username};
 
 /// What comes with every call.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +19,21 @@ pub struct Call {
     pub owner: Option<CustomerId>,
     /// The account that calls; `None` where nobody in particular.
     pub by: Option<Username>,
+    /// The trace to which the call belongs, where its client says so.
+    pub trace: Option<TraceId>,
+}
+
+impl Call {
+    /// What is kept of where a change comes from; `None` where that is nothing.
+    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+        let kept = |id: &&String| (1..=REQUEST_ID_KEPT_BYTES_MAX).contains(&id.len());
+        let origin = Origin {
+            by: self.by.clone(),
+            request_id: self.request_id.as_ref().filter(kept).map(|id| id.as_str().into()),
+            trace: self.trace,
+        };
+        (origin != Origin::default()).then(|| Arc::new(origin))
+    }
 }
 
 /// Why a call has no result.

@@ -88,6 +88,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             () = inner.closing.cancelled() => return,
         }
         let router = &inner.router;
+        router.look_who_keeps_origins();
         let wanted = inner.feed.retained_for.map(before);
         let too_old = wanted.map(|wanted| cutoff.advance(wanted, Instant::now()));
         for shard in &router.shards {

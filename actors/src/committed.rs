@@ -24,7 +24,7 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_PROVIDERS};
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
@@ -72,6 +72,8 @@ pub struct Committed {
     payment_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
+    /// The bytes of what is kept of where changes of orders come from.
+    trail_bytes: AtomicU64,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -135,6 +137,7 @@ impl Committed {
             life_bytes: AtomicU64::new(0),
             payment_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
+            trail_bytes: AtomicU64::new(0),
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -166,7 +169,7 @@ impl Committed {
         self.begin_remembering(record.request);
         for event in &record.events {
             match &event.fact {
-                Fact::Order(id, fact) => self.apply_order(*id, fact, record.time)?,
+                Fact::Order(id, fact) => self.apply_order(*id, fact, record)?,
                 Fact::Customer(id, fact) => self.apply_customer(id, fact, record.time)?,
                 Fact::Item(sku, fact) if planted!(ApplyReadsClock) => {
                     let wall = docket_cluster::clock::wall_clock().duration_since(std::time::UNIX_EPOCH);
@@ -265,6 +268,7 @@ impl Committed {
         self.life_bytes.store(0, Ordering::Relaxed);
         self.payment_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
+        self.trail_bytes.store(0, Ordering::Relaxed);
         self.set_last_time(Time(0));
     }
 
@@ -355,8 +359,9 @@ impl Committed {
         }
     }
 
-    fn apply_order(&self, id: OrderId, fact: &OrderEvent, at: Time) -> Result<(), Broken> {
+    fn apply_order(&self, id: OrderId, fact: &OrderEvent, record: &Record) -> Result<(), Broken> {
         self.keep_order(id);
+        let (at, origin) = (record.time, record.origin.as_deref());
         let mut is_paying = false;
         let changed = self.orders.change(id, |order| {
             if is_as_confirmed(order) {
@@ -366,6 +371,9 @@ impl Committed {
             let from = order.state;
             let changed = Arc::make_mut(order);
             changed.evolve(fact, at)?;
+            let kept = changed.trail.as_bytes().len();
+            changed.note(fact, at, origin);
+            self.count_trail(changed.trail.as_bytes().len() - kept);
             check(|| changed.validate())?;
             let life_bytes = life_bytes(fact);
             if life_bytes > 0 {
@@ -385,10 +393,17 @@ impl Committed {
             self.payments.tell(id);
         }
         changed.unwrap_or_else(|| {
-            let order = Order::create(id, fact, at)?;
+            let mut order = Order::create(id, fact, at)?;
+            order.note(fact, at, origin);
             self.effects.order(&order, true);
             self.insert_order(Arc::new(order))
         })
+    }
+
+    fn count_trail(&self, more: usize) {
+        if more > 0 {
+            self.trail_bytes.fetch_add(more as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn insert_order(&self, order: Arc<Order>) -> Result<(), Broken> {
@@ -400,6 +415,7 @@ impl Committed {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
             self.payment_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
         self.order_index.write().insert(&order);
         let mut of_customer = self.customer_orders.entry(order.customer.clone()).or_default();
@@ -547,16 +563,18 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        bytes as u64 + self.life_bytes.load(Ordering::Relaxed) + self.payment_bytes.load(Ordering::Relaxed)
+        let more = self.life_bytes.load(Ordering::Relaxed) + self.payment_bytes.load(Ordering::Relaxed);
+        // A request id that is a UUID has more than twice the characters.
+        bytes as u64 + more + 2 * self.trail_bytes.load(Ordering::Relaxed)
     }
 
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        match (is_there(&self.payment_bytes), is_there(&self.life_bytes)) {
-            (true, _) => FORMAT,
-            (false, true) => FORMAT_WITHOUT_PROVIDERS,
-            (false, false) => FORMAT_WITHOUT_LIFE,
+        match is_there(&self.trail_bytes) || is_there(&self.payment_bytes) {
+            true => FORMAT,
+            false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
+            false => FORMAT_WITHOUT_LIFE,
         }
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             events: Vec::new(),
             request: None,
             unchanged: None,
+            origin: None,
         }]
     }
 

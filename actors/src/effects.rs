@@ -71,6 +71,10 @@ impl Effects {
         if let Some(provider) = &order.provider {
             hash.provider(provider);
         }
+        // Where nothing is kept, as of what older programs have applied, the hash is what theirs was.
+        if !order.trail.is_empty() {
+            hash.bytes(order.trail.as_bytes());
+        }
         if is_new {
             hash.text(order.customer.as_str()).text(order.currency.as_str());
             for line in order.lines.iter() {
@@ -208,8 +212,12 @@ impl Hash {
     }
 
     fn text(&mut self, text: &str) -> &mut Self {
-        self.number(text.len() as u64);
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
+        self.bytes(text.as_bytes())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.number(bytes.len() as u64);
+        let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
             self.number(u64::from_le_bytes(*word));
         }
@@ -284,6 +292,7 @@ mod tests {
             }],
             request: None,
             unchanged: None,
+            origin: None,
         };
         let mut payload = Vec::new();
         machine::begin(1, &mut payload);

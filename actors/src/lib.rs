@@ -46,6 +46,7 @@ mod shop;
 mod snapshot;
 mod uneven;
 mod verify;
+pub mod webhooks;
 mod weight;
 
 pub use admission::AdmissionLimits;
@@ -55,11 +56,11 @@ pub use docket::{
     Shipment,
 };
 pub use docket_cluster::{
-    Answer, GroupId, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry, ReplicaStatus,
-    clock::wall_clock,
+    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry,
+    ReplicaStatus, clock::wall_clock,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
-pub use listing::{LIST_ROWS_MAX, ListOrders, OrderPage};
+pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
 pub use payments::PaymentOptions;
 pub use peers::{

@@ -2,17 +2,27 @@
 //!
 //! A page is gathered in steps: ids are copied out of an index under its lock, a few hundred at a time, and the orders
 //! themselves are looked at without it, so that a list never holds up the log for longer than such a copy takes. The
-//! smaller of two indexes is walked: the orders in the wanted states, or the customer's.
+//! smallest of the indexes is walked that have all that can be wanted: the orders in the wanted states, the customer's, those that are
+//! held, those whose payment has failed. Ids begin with the time, so that of none of them more is walked than a range of time. What else is
+//! wanted is looked for in the orders, [`LIST_ROWS_MAX`] a page.
+//!
+//! A shard that cannot be read is left out where that was asked for: the list goes on without it, and comes back to it at the end. So it
+//! has two legs: the shards that were there from its begin on, newest first, and then those that were left out, newest first among
+//! them, each from where it was left out.
 //!
 //! A pending order that is confirmed by what is committed is listed as confirmed, before the log says so
 //! (`Router::confirmed`): so whoever asks for confirmed orders has the pending ones looked at too.
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
 
-use docket_engine::{CustomerId, Order, OrderId, OrderState};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use docket_engine::{Order, OrderFilter, OrderId, OrderState};
 
 use crate::{
     committed::Committed,
+    order_index::newest,
     weight::{ORDERS_BYTES_MAX, weight},
 };
 
@@ -21,18 +31,22 @@ use crate::{
 pub const LIST_ROWS_MAX: usize = 8_192;
 /// The fewest and the most ids that are copied under one lock.
 const STEP_IDS: (usize, usize) = (64, 256);
+/// Where a list goes on that is at its end but for the shards that were left out: below the lowest id.
+pub const LEFT_OUT_ONLY: OrderId = OrderId(0);
 
 /// Which orders to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct ListOrders {
-    /// Only this customer's.
-    pub customer: Option<CustomerId>,
-    /// Only in these states; any when empty.
-    pub states: Vec<OrderState>,
+    /// Only these.
+    pub filter: OrderFilter,
     /// Only orders with an id below this one: [`OrderPage::next`] of the page before.
     pub before: Option<OrderId>,
+    /// [`OrderPage::left_out`] of the page before.
+    pub left_out: BTreeMap<u16, OrderId>,
     /// At most this many.
     pub limit: usize,
+    /// Whether shards that cannot be read are left out; else the list fails there.
+    pub partial: bool,
 }
 
 /// A page of orders.
@@ -42,10 +56,89 @@ pub struct OrderPage {
     pub orders: Vec<Arc<Order>>,
     /// Where the next page begins: what to ask for as [`ListOrders::before`]. `None` at the end.
     pub next: Option<OrderId>,
+    /// The shards to which the list comes back, and from where on.
+    pub left_out: BTreeMap<u16, OrderId>,
+    /// The shards that could not be read for this page, in the order of their numbers.
+    pub unreachable: Vec<u16>,
 }
 
 impl OrderPage {
-    /// The page as far as an answer has room for it: at least one order.
+    /// What becomes of a list with what was found of its leg.
+    pub(crate) fn new(query: &ListOrders, leg: &[(u16, OrderId)], found: Found) -> Self {
+        let Found {
+            orders,
+            next,
+            unreachable,
+        } = found;
+        let mut left_out = query.left_out.clone();
+        let is_last_leg = query.before == Some(LEFT_OUT_ONLY);
+        for (shard, below) in leg {
+            if unreachable.contains(shard) {
+                left_out.insert(*shard, *below);
+            } else if is_last_leg {
+                match next {
+                    Some(next) => left_out.insert(*shard, next.min(*below)),
+                    None => left_out.remove(shard),
+                };
+            }
+        }
+        let next = match next {
+            Some(next) if !is_last_leg => Some(next),
+            _ => (!left_out.is_empty()).then_some(LEFT_OUT_ONLY),
+        };
+        let mut unreachable = unreachable;
+        unreachable.sort_unstable();
+        unreachable.dedup();
+        Self {
+            orders,
+            next,
+            left_out,
+            unreachable,
+        }
+    }
+}
+
+/// Several orders that were asked for by their ids.
+#[derive(Debug, Clone, PartialEq)]
+pub enum OrderBatch {
+    /// All of them, in their order.
+    All(Vec<Arc<Order>>),
+    /// They are more than an answer has room for.
+    TooLarge {
+        /// So many of the first ones would fit.
+        fitting: usize,
+    },
+}
+
+impl OrderBatch {
+    pub(crate) fn new(orders: Vec<Arc<Order>>) -> Self {
+        let mut bytes = 0;
+        let passes = |order: &Arc<Order>| {
+            bytes += weight(order);
+            bytes > ORDERS_BYTES_MAX
+        };
+        match orders.iter().position(passes) {
+            Some(fitting) if orders.len() > 1 => Self::TooLarge {
+                fitting: fitting.max(1),
+            },
+            _ => Self::All(orders),
+        }
+    }
+}
+
+/// What was found of some shards.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    /// Newest first.
+    pub(crate) orders: Vec<Arc<Order>>,
+    /// Below it nothing has been looked at; `None` where all has.
+    pub(crate) next: Option<OrderId>,
+    /// The shards that could not be read.
+    pub(crate) unreachable: Vec<u16>,
+}
+
+impl Found {
+    /// The same as far as an answer has room for it: at least one order.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         let mut bytes = 0;
@@ -68,72 +161,83 @@ pub(crate) type Shown<'a> = dyn Fn(Arc<Order>) -> Arc<Order> + Send + Sync + 'a;
 
 /// A page that is being gathered.
 pub(crate) struct Listing<'a> {
-    shards: Vec<&'a Committed>,
-    query: &'a ListOrders,
+    /// The shards, and below which id each is looked at.
+    shards: Vec<(&'a Committed, OrderId)>,
+    filter: &'a OrderFilter,
+    limit: usize,
     /// The states in which the index may have what is asked for; any when empty.
     states: Vec<OrderState>,
+    /// The ids that what is asked for may have.
+    ids: Range<OrderId>,
     /// What an order is shown as.
     shown: &'a Shown<'a>,
-    /// Everything from here on has been looked at.
-    before: OrderId,
     rows_left: usize,
-    page: OrderPage,
+    found: Found,
 }
 
 impl<'a> Listing<'a> {
-    /// A page of these shards, which are all that can have what is asked for.
-    pub(crate) fn new(shards: Vec<&'a Committed>, query: &'a ListOrders, shown: &'a Shown<'a>) -> Self {
-        let mut states = query.states.clone();
+    /// At most `limit` orders of these shards, which are all that can have what is asked for, each below an id.
+    pub(crate) fn new(
+        shards: Vec<(&'a Committed, OrderId)>,
+        filter: &'a OrderFilter,
+        limit: usize,
+        shown: &'a Shown<'a>,
+    ) -> Self {
+        let mut states = filter.states.clone();
         if states.contains(&OrderState::Confirmed) && !states.contains(&OrderState::Pending) {
             states.push(OrderState::Pending);
         }
         Self {
             shards,
-            query,
+            filter,
+            limit,
             states,
+            ids: filter.ids_from()..filter.ids_below().unwrap_or(OrderId(u128::MAX)),
             shown,
-            before: query.before.unwrap_or(OrderId(u128::MAX)),
             rows_left: LIST_ROWS_MAX,
-            page: OrderPage::default(),
+            found: Found::default(),
         }
     }
 
     /// Looks at some more orders. True when the page is complete.
     pub(crate) fn step(&mut self) -> bool {
         let (fewest, most) = STEP_IDS;
-        let missing = self.query.limit - self.page.orders.len();
+        let missing = self.limit - self.found.orders.len();
         // One more than is missing tells whether there is another page.
         let most = missing.saturating_add(1).clamp(fewest, most).min(self.rows_left);
         let rows = self.rows(most);
         let at_end = rows.len() < most;
         for (id, shard) in rows {
-            let order = self.shards[shard].orders.get(id);
-            let order = order.map(self.shown);
-            if let Some(order) = order.filter(|order| self.is_wanted(order)) {
-                if self.page.orders.len() == self.query.limit {
-                    self.page.next = Some(self.before);
+            let order = self.shards[shard].0.orders.get(id);
+            // Whoever is not wanted whatever becomes of it is nobody to ask about.
+            let order = order.filter(|order| self.filter.may_want(order)).map(self.shown);
+            // It may have changed since its id was read, and an index knows only one thing of it.
+            if let Some(order) = order.filter(|order| self.filter.wants(order)) {
+                if self.found.orders.len() == self.limit {
+                    self.found.next = Some(self.ids.end);
                     return true;
                 }
-                self.page.orders.push(order);
+                self.found.orders.push(order);
             }
-            self.before = id;
+            // Everything from here on has been looked at.
+            self.ids.end = id;
             self.rows_left -= 1;
         }
         if !at_end && self.rows_left == 0 {
-            self.page.next = Some(self.before);
+            self.found.next = Some(self.ids.end);
         }
         at_end || self.rows_left == 0
     }
 
-    pub(crate) fn page(self) -> OrderPage {
-        self.page
+    pub(crate) fn found(self) -> Found {
+        self.found
     }
 
     /// The next rows, newest first, and in which shard each is.
     fn rows(&self, most: usize) -> Vec<(OrderId, usize)> {
         let mut rows = Vec::new();
         for (number, shard) in self.shards.iter().enumerate() {
-            let ids = self.ids(shard, most);
+            let ids = self.ids(*shard, most);
             rows.extend(ids.into_iter().map(|id| (id, number)));
         }
         if self.shards.len() > 1 {
@@ -143,218 +247,21 @@ impl<'a> Listing<'a> {
         rows
     }
 
-    fn ids(&self, shard: &Committed, most: usize) -> Vec<OrderId> {
-        let states = &self.states;
-        if let Some(customer) = &self.query.customer {
-            let in_state = match states.is_empty() {
-                true => usize::MAX,
-                false => shard.order_index.read().count(states),
-            };
+    fn ids(&self, (shard, below): (&Committed, OrderId), most: usize) -> Vec<OrderId> {
+        let range = self.ids.start..self.ids.end.min(below);
+        if let Some(customer) = &self.filter.customer {
+            let others = shard
+                .order_index
+                .read()
+                .narrowest(self.filter, &self.states)
+                .len();
             let ids = shard.customer_orders.get(customer);
             let Some(ids) = ids else { return Vec::new() };
-            if ids.len() <= in_state {
-                return ids.below(self.before).take(most).collect();
+            if ids.len() <= others {
+                return newest(&ids, &range, most).collect();
             }
         }
-        shard.order_index.read().below(states, self.before, most)
-    }
-
-    /// Whether an order is asked for: it may have changed since its id was read, and an index knows only one thing of it.
-    fn is_wanted(&self, order: &Order) -> bool {
-        let states = &self.query.states;
-        let customer = self.query.customer.as_ref();
-        customer.is_none_or(|customer| *customer == order.customer)
-            && (states.is_empty() || states.contains(&order.state))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use docket_engine::{
-        Amount, Decider, Event, Fact, Line, OrderEvent, Quantity, Record, Rejection, Sku, Time, Version,
-    };
-
-    use super::*;
-
-    /// Orders, more of them than one page looks at.
-    const ORDERS: u128 = 20_000;
-    /// Every how manieth is rejected.
-    const REJECTED_EVERY: u128 = 1_000;
-    /// Every how manieth is bob's.
-    const BOBS_EVERY: u128 = 5_000;
-
-    fn customer(name: &str) -> CustomerId {
-        CustomerId::new(name).unwrap()
-    }
-
-    fn put(committed: &Committed, id: OrderId, customer: &CustomerId, then: OrderEvent) {
-        let placed = OrderEvent::Placed {
-            customer: customer.clone(),
-            currency: "EUR".parse().unwrap(),
-            lines: Arc::new([Line {
-                sku: Sku::new("tea").unwrap(),
-                quantity: Quantity(1),
-                unit_price: Amount(1),
-            }]),
-            provider: None,
-        };
-        let events = [placed, then].into_iter().zip(1..).map(|(event, version)| Event {
-            version: Version(version),
-            decider: Decider(1),
-            fact: Fact::Order(id, event),
-        });
-        let record = Record {
-            time: Time(1),
-            events: events.collect(),
-            request: None,
-            unchanged: None,
-        };
-        committed.apply(&record).unwrap();
-    }
-
-    /// Nearly all confirmed and alice's.
-    fn shard() -> Committed {
-        let (committed, alice, bob) = (Committed::default(), customer("alice"), customer("bob"));
-        for n in 1..=ORDERS {
-            let rejected = OrderEvent::Rejected {
-                rejection: Box::new(Rejection::Overflow { line: None }),
-                release: Box::default(),
-            };
-            let then = match n % REJECTED_EVERY {
-                0 => rejected,
-                _ => OrderEvent::Confirmed,
-            };
-            let of = if n % BOBS_EVERY == 1 { &bob } else { &alice };
-            put(&committed, OrderId(n), of, then);
-        }
-        committed
-    }
-
-    /// A page and how many orders were looked at for it, at most so many under one lock.
-    fn page(shards: &[&Committed], query: &ListOrders) -> (OrderPage, usize) {
-        let mut listing = Listing::new(shards.to_vec(), query, &|order| order);
-        loop {
-            let before = listing.rows_left;
-            let complete = listing.step();
-            assert!(
-                before - listing.rows_left <= STEP_IDS.1,
-                "too many under one lock"
-            );
-            if complete {
-                let rows = LIST_ROWS_MAX - listing.rows_left;
-                return (listing.page(), rows);
-            }
-        }
-    }
-
-    /// Every order that a query finds, and how many were looked at.
-    fn all(shards: &[&Committed], mut query: ListOrders) -> (Vec<OrderId>, usize) {
-        let (mut ids, mut rows) = (Vec::new(), 0);
-        loop {
-            let (page, looked_at) = page(shards, &query);
-            assert!(page.orders.len() <= query.limit);
-            let bound = page.next.is_some() && looked_at == LIST_ROWS_MAX;
-            assert!(bound || page.next.is_none() || page.orders.len() == query.limit);
-            ids.extend(page.orders.iter().map(|order| order.id));
-            rows += looked_at;
-            query.before = page.next;
-            if page.next.is_none() {
-                assert!(ids.is_sorted_by(|a, b| a > b), "newest first, none twice");
-                return (ids, rows);
-            }
-        }
-    }
-
-    fn query(customer: Option<CustomerId>, states: &[OrderState], limit: usize) -> ListOrders {
-        ListOrders {
-            customer,
-            states: states.to_vec(),
-            before: None,
-            limit,
-        }
-    }
-
-    #[test]
-    fn a_list_by_state_looks_at_orders_of_that_state_only() {
-        let shard = shard();
-        for (states, found) in [
-            (&[OrderState::Rejected][..], ORDERS / REJECTED_EVERY),
-            (&[OrderState::Pending], 0),
-            (&[OrderState::Cancelled, OrderState::Pending], 0),
-        ] {
-            let (ids, rows) = all(&[&shard], query(None, states, 7));
-            assert_eq!(ids.len() as u128, found, "{states:?}");
-            assert!(
-                rows <= 4 * ids.len(),
-                "{rows} rows for {} of {states:?}",
-                ids.len()
-            );
-        }
-        let (ids, _) = all(&[&shard], query(None, &[], 1_000));
-        assert_eq!(ids.len() as u128, ORDERS);
-    }
-
-    #[test]
-    fn a_customers_list_looks_at_the_smaller_of_its_orders_and_those_in_the_state() {
-        let shard = shard();
-        let rejected = query(Some(customer("alice")), &[OrderState::Rejected], 50);
-        let (ids, rows) = all(&[&shard], rejected);
-        assert_eq!((ids.len() as u128, rows), (ORDERS / REJECTED_EVERY, 20));
-        let confirmed = query(Some(customer("bob")), &[OrderState::Confirmed], 50);
-        let (ids, rows) = all(&[&shard], confirmed);
-        assert_eq!((ids.len() as u128, rows), (ORDERS / BOBS_EVERY, 4));
-        let (ids, _) = all(&[&shard], query(Some(customer("nobody")), &[], 50));
-        assert!(ids.is_empty());
-    }
-
-    #[test]
-    fn a_page_ends_where_too_many_orders_were_looked_at_and_says_where_to_go_on() {
-        let shard = shard();
-        for n in 1..=ORDERS {
-            put(
-                &shard,
-                OrderId(ORDERS + n),
-                &customer("carol"),
-                OrderEvent::Confirmed,
-            );
-        }
-        for order in 1..=ORDERS {
-            let cancelled = Record {
-                time: Time(2),
-                events: vec![Event {
-                    version: Version(3),
-                    decider: Decider(1),
-                    fact: Fact::Order(OrderId(order), OrderEvent::Cancelled),
-                }],
-                request: None,
-                unchanged: None,
-            };
-            if order % REJECTED_EVERY != 0 {
-                shard.apply(&cancelled).unwrap();
-            }
-        }
-        // Neither index helps: alice has 19,996 orders, carol's 20,000 are the ones that are confirmed.
-        let confirmed = query(Some(customer("alice")), &[OrderState::Confirmed], 50);
-        let (none, rows) = page(&[&shard], &confirmed);
-        assert_eq!((none.orders.len(), rows), (0, LIST_ROWS_MAX));
-        assert!(none.next.is_some());
-        let (ids, rows) = all(&[&shard], confirmed);
-        assert_eq!((ids.len(), rows), (0, 19_996));
-    }
-
-    #[test]
-    fn pages_over_several_shards_are_one_list() {
-        let shards = [Committed::default(), Committed::default(), Committed::default()];
-        for n in 1..=1_000_u128 {
-            let shard = &shards[(n * n % 3) as usize];
-            put(shard, OrderId(n), &customer("alice"), OrderEvent::Confirmed);
-        }
-        let shards = [&shards[0], &shards[1], &shards[2]];
-        for limit in [1, 63, 64, 100, 999, 1_000, usize::MAX] {
-            let (ids, _) = all(&shards, query(None, &[OrderState::Confirmed], limit));
-            assert!(ids.into_iter().eq((1..=1_000).rev().map(OrderId)), "{limit}");
-        }
-        let (page, _) = page(&shards, &query(None, &[], 1_000));
-        assert_eq!((page.orders.len(), page.next), (1_000, None));
+        let index = shard.order_index.read();
+        index.narrowest(self.filter, &self.states).newest(&range, most)
     }
 }

@@ -341,6 +341,7 @@ mod tests {
             }],
             request: None,
             unchanged: None,
+            origin: None,
         }
     }
 

@@ -1,14 +1,18 @@
 //! A shard's orders by their state, each in one set of ids, so that no list of any state walks over orders of another.
 //!
 //! ```text
-//!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired    every order is in exactly one
-//!             │             └─────────────────────── releasing ───────────────────────────────────────────┘    of these, the ones that still give stock back
-//!             └────────────────────────────── paying ───────────────────────────────────────────────────┘    of whose payment a step is open
+//!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired   every order is in exactly one
+//!             │              └────────────────────── releasing ──────────────────────────────────────────┘    of these, the ones that still give stock back
+//!             │              └────────────── held ──────────────┘                                             the ones that are held now
+//!             └───────────────────────────── paying, declined ───────────────────────────────────────────┘    the ones whose provider is to be asked something, or has declined it
+//!   unpaid                                                                                                    the ones whose payment has failed
 //! ```
 //!
-//! That is 16 bytes an order, and little more.
+//! That is 16 bytes an order, and little more: few are in one of the others.
 
-use docket_engine::{Order, OrderId, OrderState};
+use std::ops::Range;
+
+use docket_engine::{Order, OrderFilter, OrderId, OrderState, PaymentState};
 
 use crate::id_map::IdSet;
 
@@ -31,18 +35,22 @@ pub(crate) struct OrderIndex {
     releasing: IdSet,
     /// Their provider is to be asked something.
     paying: IdSet,
+    /// Their provider has declined something, and a person is to look.
+    declined: IdSet,
+    /// Held now, for whatever reason.
+    held: IdSet,
+    /// Their payment has failed.
+    unpaid: IdSet,
 }
+
+/// Some of an index's sets, each order in at most one of them.
+pub(crate) struct Sets<'a>(Vec<&'a IdSet>);
 
 impl OrderIndex {
     /// Puts a new order in.
     pub(crate) fn insert(&mut self, order: &Order) {
         self.by_state[order.state as usize].insert(order.id, ());
-        if is_releasing(order) {
-            self.releasing.insert(order.id, ());
-        }
-        if is_paying(order) {
-            self.paying.insert(order.id, ());
-        }
+        self.mark(order);
     }
 
     /// Puts an order where it belongs now, which was in another state before.
@@ -51,15 +59,31 @@ impl OrderIndex {
             self.by_state[from as usize].remove(order.id);
             self.by_state[order.state as usize].insert(order.id, ());
         }
-        if is_releasing(order) {
-            self.releasing.insert(order.id, ());
-        } else {
-            self.releasing.remove(order.id);
+        self.mark(order);
+    }
+
+    /// Puts it into the sets of few where it belongs, and takes it out of the others.
+    fn mark(&mut self, order: &Order) {
+        for (is_in, set) in [
+            (is_releasing(order), &mut self.releasing),
+            (is_held(order), &mut self.held),
+            (is_unpaid(order), &mut self.unpaid),
+        ] {
+            match is_in {
+                true => set.insert(order.id, ()),
+                false => set.remove(order.id),
+            }
         }
-        if is_paying(order) {
-            self.paying.insert(order.id, ());
-        } else if order.provider.is_some() {
-            self.paying.remove(order.id);
+        if order.provider.is_some() {
+            for (is_in, set) in [
+                (is_paying(order), &mut self.paying),
+                (is_declined(order), &mut self.declined),
+            ] {
+                match is_in {
+                    true => set.insert(order.id, ()),
+                    false => set.remove(order.id),
+                }
+            }
         }
     }
 
@@ -72,15 +96,17 @@ impl OrderIndex {
         self.sets(states).map(IdSet::len).sum()
     }
 
-    /// The newest orders before this one in these states (in any, where none is named), newest first, at most so many.
-    pub(crate) fn below(&self, states: &[OrderState], before: OrderId, most: usize) -> Vec<OrderId> {
-        let mut ids = Vec::new();
-        for set in self.sets(states) {
-            ids.extend(set.below(before).take(most));
-        }
-        ids.sort_unstable_by(|a, b| b.cmp(a));
-        ids.truncate(most);
-        ids
+    /// The fewest orders among which all are that a filter may want, where those in any but these states (in any, where none is named)
+    /// are not wanted.
+    pub(crate) fn narrowest(&self, filter: &OrderFilter, states: &[OrderState]) -> Sets<'_> {
+        let by_state = Sets(self.sets(states).collect());
+        let held = (!filter.holds.is_empty()).then(|| Sets(vec![&self.held]));
+        let unpaid = (filter.payments == [PaymentState::Failed]).then(|| Sets(vec![&self.unpaid]));
+        let narrower = held.into_iter().chain(unpaid);
+        narrower.fold(
+            by_state,
+            |best, sets| if sets.len() < best.len() { sets } else { best },
+        )
     }
 
     /// Adds the ids of the oldest orders behind this one and up to `until`, oldest first, at most so many.
@@ -117,6 +143,12 @@ impl OrderIndex {
         self.paying.iter().map(|(id, ())| id)
     }
 
+    /// Orders whose payment is to be authorised, oldest first.
+    pub(crate) fn authorizing(&self) -> impl Iterator<Item = OrderId> {
+        let authorizing = &self.by_state[OrderState::Authorizing as usize];
+        authorizing.iter().map(|(id, ())| id)
+    }
+
     /// Whether an order is one of those.
     pub(crate) fn is_paying(&self, id: OrderId) -> bool {
         self.paying.contains(id)
@@ -127,6 +159,11 @@ impl OrderIndex {
         self.paying.len()
     }
 
+    /// How many wait for a person to look at what their provider has declined.
+    pub(crate) fn declined_len(&self) -> usize {
+        self.declined.len()
+    }
+
     /// Whether an order is exactly where it belongs.
     pub(crate) fn agrees_on(&self, order: &Order) -> bool {
         STATES
@@ -134,6 +171,9 @@ impl OrderIndex {
             .all(|state| self.by_state[state as usize].contains(order.id) == (state == order.state))
             && self.releasing.contains(order.id) == is_releasing(order)
             && self.paying.contains(order.id) == is_paying(order)
+            && self.declined.contains(order.id) == is_declined(order)
+            && self.held.contains(order.id) == is_held(order)
+            && self.unpaid.contains(order.id) == is_unpaid(order)
     }
 
     fn sets(&self, states: &[OrderState]) -> impl Iterator<Item = &IdSet> {
@@ -145,8 +185,46 @@ impl OrderIndex {
     }
 }
 
+fn is_declined(order: &Order) -> bool {
+    order.provider.is_some() && order.declined_payments().next().is_some()
+}
+
 fn is_paying(order: &Order) -> bool {
     order.provider.is_some() && order.next_payment().is_some()
+}
+
+impl Sets<'_> {
+    /// How many orders are in them.
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().map(|set| set.len()).sum()
+    }
+
+    /// The newest of them in a range of ids, newest first, at most so many.
+    pub(crate) fn newest(&self, range: &Range<OrderId>, most: usize) -> Vec<OrderId> {
+        let mut ids = Vec::new();
+        for set in &self.0 {
+            ids.extend(newest(set, range, most));
+        }
+        if self.0.len() > 1 {
+            ids.sort_unstable_by(|a, b| b.cmp(a));
+            ids.truncate(most);
+        }
+        ids
+    }
+}
+
+/// The newest of a set in a range of ids, newest first, at most so many.
+pub(crate) fn newest(set: &IdSet, range: &Range<OrderId>, most: usize) -> impl Iterator<Item = OrderId> {
+    let from = range.start;
+    set.below(range.end).take_while(move |id| *id >= from).take(most)
+}
+
+fn is_held(order: &Order) -> bool {
+    order.life.is_some() && order.active_holds().next().is_some()
+}
+
+fn is_unpaid(order: &Order) -> bool {
+    order.payment().state == PaymentState::Failed
 }
 
 fn is_releasing(order: &Order) -> bool {

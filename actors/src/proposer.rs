@@ -15,7 +15,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
-use docket_engine::{Decider, OrderId, OrderState, Record, Rejection, Request, Version};
+use docket_engine::{Decider, Order, OrderId, OrderState, Record, Rejection, Request, Version};
 use futures::{StreamExt, stream::FuturesOrdered};
 use metrics::Counter;
 use tokio::{
@@ -194,7 +194,9 @@ impl After {
 }
 
 /// The version of an order that was confirmed, and nothing since.
-const CONFIRMED: Version = Version(2);
+fn confirmed(order: &Order) -> Version {
+    Version(2 + u64::from(order.needs_authorization()))
+}
 
 /// How many orders were settled, by outcome. (To look a counter up costs more than to count.)
 pub(crate) struct SettledCounters {
@@ -220,7 +222,9 @@ impl SettledCounters {
     fn of(&self, reply: &Reply) -> Option<&Counter> {
         match reply {
             Reply::Order(order) if order.state == OrderState::Cancelled => Some(&self.cancelled),
-            Reply::Order(order) if order.version > CONFIRMED => None,
+            // Its provider is to authorise it, or is asked for something later.
+            Reply::Order(order) if order.state == OrderState::Authorizing => None,
+            Reply::Order(order) if order.version > confirmed(order) => None,
             Reply::Order(_) => Some(&self.confirmed),
             _ => Some(&self.rejected),
         }

@@ -472,6 +472,7 @@ mod tests {
                 events: Vec::new(),
                 request,
                 unchanged: None,
+                origin: None,
             };
             crate::machine::encode(&record, &mut bytes);
             bytes.len()

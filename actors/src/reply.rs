@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use docket_engine::{Customer, Decider, Item, Order, OrderId, Rejection, Sku};
+use docket_engine::{Customer, Decider, Item, Order, OrderId, Origin, Rejection, Sku};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -49,6 +49,8 @@ pub(crate) enum Failure {
 pub(crate) struct Caller {
     reply: Option<oneshot::Sender<Result<Reply, Failure>>>,
     deadline: Deadline,
+    /// What is to be kept of where it comes from.
+    origin: Option<Arc<Origin>>,
     _permit: Arc<Permit>,
 }
 
@@ -84,10 +86,23 @@ impl Caller {
             Self {
                 reply: Some(sender),
                 deadline: Deadline(deadline),
+                origin: None,
                 _permit: permit,
             },
             receiver,
         )
+    }
+
+    /// The same, where what is to be kept of it is known.
+    #[must_use]
+    pub(crate) fn of(self, origin: Option<&Arc<Origin>>) -> Self {
+        let mut caller = self;
+        caller.origin = origin.cloned();
+        caller
+    }
+
+    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+        self.origin.clone()
     }
 
     pub(crate) fn answer(mut self, reply: Reply) {

@@ -5,6 +5,7 @@
 
 use docket_engine::{
     Amount, Currency, CustomerId, Line, LineQuantity, OrderId, Quantity, Request, Sku, Version,
+    webhook::WebhookId,
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -110,6 +111,11 @@ impl Content {
     /// The request with this id about an order.
     pub(crate) fn about_order(self, order: OrderId, request_id: &str) -> Request {
         self.request(key(b'o', &order.0.to_le_bytes(), request_id))
+    }
+
+    /// The request with this id about a webhook.
+    pub(crate) fn about_webhook(self, webhook: WebhookId, request_id: &str) -> Request {
+        self.request(key(b'w', &webhook.0, request_id))
     }
 }
 

@@ -123,9 +123,14 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
-    let led = inner.router.shards.iter().filter(|shard| shard.is_leading());
-    let due = led.map(|shard| shard.committed().order_index.read().paying_len());
-    metrics::gauge!("docket_payments_due").set(due.sum::<usize>() as f64);
+    let (mut due, mut declined) = (0, 0);
+    for shard in inner.router.shards.iter().filter(|shard| shard.is_leading()) {
+        let index = shard.committed().order_index.read();
+        due += index.paying_len();
+        declined += index.declined_len();
+    }
+    metrics::gauge!("docket_payments_due").set(due as f64);
+    metrics::gauge!("docket_payments_declined").set(declined as f64);
     metrics::gauge!("docket_calls_in_flight").set(entities.calls as f64);
     metrics::gauge!("docket_process_resident_memory_bytes").set(memory_bytes() as f64);
     count(inner, Shard::orders);
@@ -227,6 +232,11 @@ pub fn describe_metrics() {
         "docket_payments_due",
         Unit::Count,
         "Orders of shards led here whose payment provider is to be asked something."
+    );
+    describe_gauge!(
+        "docket_payments_declined",
+        Unit::Count,
+        "Orders of shards led here of which their payment provider has declined something that a person is to look at."
     );
     describe_counter!(
         "docket_payments_total",

@@ -10,7 +10,7 @@ pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
 pub(crate) fn weight(order: &Order) -> usize {
     let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
     let life = life + bytes_of_payment(order.payment_steps());
-    200 + 120 * order.lines.len() + 2 * life as usize
+    200 + 120 * order.lines.len() + 2 * (life as usize + order.trail.as_bytes().len())
 }
 
 /// Roughly the bytes of a step of a payment, and of the answer to it without its text.

@@ -5,8 +5,9 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
+    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
+    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, PlaceOrderRequest,
     PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
     RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
     WatchOrdersResponse, order_service_server::OrderService, place_orders_response,
@@ -205,6 +206,20 @@ impl OrderService for Service {
         &self,
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn batch_get_orders(
+        &self,
+        _: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        other()
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
         other()
     }
 

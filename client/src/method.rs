@@ -43,6 +43,10 @@ methods! {
         |r| Some(&r.customer), |r| !r.request_id.is_empty();
     GET_ORDER: "OrderService/GetOrder", GetOrderRequest => Order, |r| Some(&r.name), |_| true;
     LIST_ORDERS: "OrderService/ListOrders", ListOrdersRequest => ListOrdersResponse, |_| None, |_| true;
+    BATCH_GET_ORDERS: "OrderService/BatchGetOrders", BatchGetOrdersRequest => BatchGetOrdersResponse,
+        |_| None, |_| true;
+    LIST_ORDER_EVENTS: "OrderService/ListOrderEvents", ListOrderEventsRequest => ListOrderEventsResponse,
+        |r| Some(&r.parent), |_| true;
     CANCEL_ORDER: "OrderService/CancelOrder", CancelOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     CANCEL_ORDER_LINES: "OrderService/CancelOrderLines", CancelOrderLinesRequest => Order,
@@ -95,6 +99,25 @@ methods! {
     REVOKE_API_KEY: "AuthService/RevokeApiKey", RevokeApiKeyRequest => ApiKey, |_| Some(ACCOUNTS), |_| true;
     LIST_API_KEYS: "AuthService/ListApiKeys", ListApiKeysRequest => ListApiKeysResponse,
         |_| Some(ACCOUNTS), |_| true;
+    CREATE_WEBHOOK: "WebhookService/CreateWebhook", CreateWebhookRequest => CreateWebhookResponse,
+        |_| Some(ACCOUNTS), |r| !r.request_id.is_empty();
+    GET_WEBHOOK: "WebhookService/GetWebhook", GetWebhookRequest => Webhook, |_| Some(ACCOUNTS), |_| true;
+    LIST_WEBHOOKS: "WebhookService/ListWebhooks", ListWebhooksRequest => ListWebhooksResponse,
+        |_| Some(ACCOUNTS), |_| true;
+    UPDATE_WEBHOOK: "WebhookService/UpdateWebhook", UpdateWebhookRequest => Webhook,
+        |_| Some(ACCOUNTS), |r| !r.request_id.is_empty();
+    // Done twice, the second time there is none.
+    DELETE_WEBHOOK: "WebhookService/DeleteWebhook", DeleteWebhookRequest => DeleteWebhookResponse,
+        |_| Some(ACCOUNTS), |_| false;
+    ROTATE_WEBHOOK_SECRET: "WebhookService/RotateWebhookSecret",
+        RotateWebhookSecretRequest => RotateWebhookSecretResponse,
+        |_| Some(ACCOUNTS), |r| !r.request_id.is_empty();
+    TEST_WEBHOOK: "WebhookService/TestWebhook", TestWebhookRequest => TestWebhookResponse,
+        |_| Some(ACCOUNTS), |_| false;
+    LIST_DEAD_LETTERS: "WebhookService/ListDeadLetters", ListDeadLettersRequest => ListDeadLettersResponse,
+        |_| Some(ACCOUNTS), |_| true;
+    REPLAY_WEBHOOK: "WebhookService/ReplayWebhook", ReplayWebhookRequest => ReplayWebhookResponse,
+        |_| Some(ACCOUNTS), |r| !r.request_id.is_empty();
     GET_NODE_STATUS: "NodeService/GetNodeStatus", GetNodeStatusRequest => NodeStatus, |_| None, |_| true;
     GET_CLUSTER_STATUS: "NodeService/GetClusterStatus", GetClusterStatusRequest => ClusterStatus,
         |_| None, |_| true;

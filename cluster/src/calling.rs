@@ -123,6 +123,19 @@ impl Node {
         spoken.min().unwrap_or(PROTOCOL_VERSION)
     }
 
+    /// Whether this version of the peer protocol, or a newer one, is spoken with every other node of the cluster, or was when this one was last
+    /// connected to it. Not, as long as there is one to which it never was.
+    pub fn is_spoken_by_all(&self, version: u32) -> bool {
+        let Some(peering) = self.peering() else {
+            return version <= PROTOCOL_VERSION;
+        };
+        let others = others(&peering.peers, self.members().map(|members| &**members));
+        let spoken = |node| peering.peers.links(node).ok()?.version();
+        others
+            .into_iter()
+            .all(|node| spoken(node).is_some_and(|spoken| spoken >= version))
+    }
+
     /// Whether this node has peers, so that groups may be led elsewhere.
     pub fn has_peers(&self) -> bool {
         self.peering().is_some()

@@ -121,6 +121,17 @@ impl Refusal {
         Self::new(status.code(), reason, status.message())
     }
 
+    /// RESOURCE_EXHAUSTED, because several orders are more than an answer has room for; so many of the first ones are not. To ask the
+    /// same again is no use.
+    pub fn batch_too_large(fitting: usize) -> Self {
+        Self::new(
+            Code::ResourceExhausted,
+            "BATCH_TOO_LARGE",
+            format!("these orders are too much for one answer: ask for fewer at a time ({fitting} of the first ones fit)"),
+        )
+        .with("fitting", fitting.to_string())
+    }
+
     /// DEADLINE_EXCEEDED.
     pub fn deadline() -> Self {
         CallError::DeadlineExceeded.into()

@@ -260,6 +260,7 @@ impl Order {
                 .map(|provider| Box::new(provider.at(change.version))),
             version: change.version,
             updated,
+            trail: self.trail_until(change.version),
             ..self.clone()
         }
     }

@@ -27,6 +27,7 @@
 pub mod access;
 pub mod change;
 pub mod customer;
+pub mod filter;
 pub mod fraud;
 pub mod fulfilment;
 pub mod history;
@@ -39,10 +40,14 @@ pub mod payment;
 pub mod record;
 pub mod rejection;
 pub mod returns;
+pub mod story;
+pub mod trail;
 pub mod wanted;
+pub mod webhook;
 
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
+pub use filter::{OrderFilter, PLACED_WITHIN_MS};
 pub use fraud::{Assessment, CustomerPast, FRAUD_ORDERS_MAX, FraudReason, FraudRules};
 pub use fulfilment::{
     FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
@@ -64,10 +69,14 @@ pub use payment::{
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
+pub use story::{Details, OrderChange, Situation};
+pub use trail::{Origin, REQUEST_ID_KEPT_BYTES_MAX, TraceId, Trail, TrailEntry};
 pub use wanted::Wanted;
 
 /// The most lines that one order may have.
 pub const LINES_MAX: usize = 100;
+/// The most orders that are read by their ids at once.
+pub const BATCH_ORDERS_MAX: usize = 1_000;
 /// The most bytes of a display name.
 pub const DISPLAY_NAME_BYTES_MAX: usize = 256;
 

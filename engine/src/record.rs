@@ -1,6 +1,8 @@
 //! What one decision puts into a shard's log.
 
-use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, Sku, Time, Version};
+use std::sync::Arc;
+
+use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, Origin, Sku, Time, Version};
 
 /// What one decision changes: all of it, or (where a version does not fit) nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Record {
     pub request: Option<Request>,
     /// What the decision rests on and leaves as it is: a request may change nothing, and an order is refused on its customer's account.
     pub unchanged: Option<Unchanged>,
+    /// Who asked for what it changes of an order; `None` where nobody did, or not every node of the cluster could keep it.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// An entity that a decision rests on and does not change. Where it is already as a request wants it, the request is remembered all

@@ -6,15 +6,18 @@ use docket_engine::access::{
     AccessEvent, AccessRecord, AccessState, Account, ApiKey, ApiKeyId, End, NewApiKey, PasswordHash, Role,
     Scope, Scopes, SecretHash, Session, SessionId, SigningKey, SigningKeyId, SigningSeed, Username,
 };
+use docket_engine::webhook::WebhookState;
 use docket_engine::{CustomerId, Time, Version};
 use prost::Message;
 
 use crate::journal as wire;
+use crate::webhook::{WebhookEntry, webhook_entry, webhook_pieces};
 use wire::access_event::Fact;
 use wire::access_snapshot_record::Entry;
 
-/// The format of snapshots that this program writes, and the newest that it reads.
-pub const ACCESS_SNAPSHOT_FORMAT: u32 = 1;
+/// The newest format of snapshots that this program reads and writes. Since 2 there are webhooks behind the accounts; a state that never had
+/// any is written in format 1.
+pub const ACCESS_SNAPSHOT_FORMAT: u32 = 2;
 
 /// Bytes that are no record or snapshot piece of the access state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +64,8 @@ pub enum AccessEntry {
     ApiKey(ApiKey),
     /// A signing key.
     SigningKey(SigningKey),
+    /// A piece of the webhooks.
+    Webhook(WebhookEntry),
 }
 
 /// The bytes of a record.
@@ -97,8 +102,12 @@ pub fn decode_access_record(bytes: &[u8]) -> Result<AccessRecord, AccessDecodeEr
     })
 }
 
-/// The pieces of a snapshot of this state, each as length-delimited bytes, in the order in which they are restored.
-pub fn encode_access_snapshot(state: &AccessState) -> impl Iterator<Item = Vec<u8>> {
+/// The pieces of a snapshot of these states, each as length-delimited bytes, in the order in which they are restored.
+pub fn encode_access_snapshot<'a>(
+    state: &'a AccessState,
+    webhooks: &WebhookState,
+) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    let webhooks = webhook_pieces(webhooks);
     let accounts = state
         .accounts()
         .map(|account| Entry::Account(account_to_wire(account)));
@@ -112,9 +121,17 @@ pub fn encode_access_snapshot(state: &AccessState) -> impl Iterator<Item = Vec<u
         .signing_keys()
         .map(|key| Entry::SigningKey(signing_key_to_wire(key)));
     let key_count = state.api_key_count();
-    let entries = state.accounts().len() + state.sessions().len() + key_count + state.signing_keys().len();
+    let entries = state.accounts().len()
+        + state.sessions().len()
+        + key_count
+        + state.signing_keys().len()
+        + webhooks.len();
     let head = Entry::Head(wire::AccessSnapshotHead {
-        format: ACCESS_SNAPSHOT_FORMAT,
+        format: if webhooks.is_empty() {
+            1
+        } else {
+            ACCESS_SNAPSHOT_FORMAT
+        },
         version: state.version().0,
         last_time: state.last_time().0,
         entries: entries as u64,
@@ -124,7 +141,8 @@ pub fn encode_access_snapshot(state: &AccessState) -> impl Iterator<Item = Vec<u
         .chain(accounts)
         .chain(sessions)
         .chain(api_keys)
-        .chain(signing_keys);
+        .chain(signing_keys)
+        .chain(webhooks.into_iter().map(Entry::Webhook));
     pieces.map(|entry| wire::AccessSnapshotRecord { entry: Some(entry) }.encode_length_delimited_to_vec())
 }
 
@@ -149,6 +167,7 @@ pub fn decode_access_entry(bytes: &[u8]) -> Result<AccessEntry, AccessDecodeErro
         Entry::Session(session) => AccessEntry::Session(session_of(session)?),
         Entry::ApiKey(key) => AccessEntry::ApiKey(api_key_of(key)?),
         Entry::SigningKey(key) => AccessEntry::SigningKey(signing_key_of(key)?),
+        Entry::Webhook(piece) => AccessEntry::Webhook(webhook_entry(piece)?),
     })
 }
 

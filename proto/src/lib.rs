@@ -18,6 +18,7 @@ mod received;
 pub mod record;
 mod refusal;
 pub mod snapshot;
+pub mod webhook;
 mod wire;
 
 pub use answer::{PlaceOrdersAnswer, encode_forwarded_order};

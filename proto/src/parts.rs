@@ -1,8 +1,9 @@
 //! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState,
-    PaymentOutcome, ProviderName, Quantity, Request, ReturnState, ReturnStep, Sku, Time, access::Username,
+    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, Origin,
+    PaymentOutcome, ProviderName, Quantity, REQUEST_ID_KEPT_BYTES_MAX, Request, ReturnState, ReturnStep, Sku,
+    Time, TraceId, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -273,6 +274,24 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
     })
 }
 
+/// The numbers of some states, as other nodes are told them: what is PENDING may wait for its provider, which older programs do not know.
+pub(crate) fn told_states(states: &[OrderState]) -> impl Iterator<Item = u32> {
+    let implied = states.contains(&OrderState::Pending);
+    let told = states
+        .iter()
+        .filter(move |state| !(implied && **state == OrderState::Authorizing));
+    told.map(|state| state_number(*state))
+}
+
+/// The states that another node means by some of them.
+pub(crate) fn meant_states(mut states: Vec<OrderState>) -> Vec<OrderState> {
+    if states.contains(&OrderState::Pending) && !states.contains(&OrderState::Authorizing) {
+        states.push(OrderState::Authorizing);
+        states.sort_unstable();
+    }
+    states
+}
+
 /// Why an order is held.
 pub(crate) fn hold_reason(field: Field<'_>) -> Result<HoldReason, DecodeError> {
     let number = field.number()?;
@@ -282,6 +301,47 @@ pub(crate) fn hold_reason(field: Field<'_>) -> Result<HoldReason, DecodeError> {
 /// Who did something.
 pub(crate) fn username(field: Field<'_>) -> Result<Username, DecodeError> {
     Username::new(field.text()?).map_err(|_| field.error(Problem::Username(field.number)))
+}
+
+/// Where a change comes from.
+pub(crate) fn put_origin(out: &mut Vec<u8>, field: u32, origin: &Origin) {
+    wire::nested(out, field, |out| {
+        if let Some(by) = &origin.by {
+            wire::text(out, 1, by.as_str());
+        }
+        if let Some(request_id) = &origin.request_id {
+            wire::text(out, 2, request_id);
+        }
+        if let Some(trace) = &origin.trace {
+            wire::data(out, 3, &trace.0);
+        }
+    });
+}
+
+pub(crate) fn origin(field: Field<'_>) -> Result<Origin, DecodeError> {
+    let mut origin = Origin::default();
+    for field in fields("Origin", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => origin.by = Some(username(field)?),
+            2 => {
+                let text = field.text()?;
+                if text.len() > REQUEST_ID_KEPT_BYTES_MAX {
+                    return Err(field.has_no_meaning(text.len() as u64));
+                }
+                origin.request_id = (!text.is_empty()).then(|| text.into());
+            }
+            3 => {
+                let bytes = field.bytes()?;
+                let trace = bytes
+                    .try_into()
+                    .map_err(|_| field.has_no_meaning(bytes.len() as u64))?;
+                origin.trace = Some(TraceId(trace));
+            }
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(origin)
 }
 
 pub(crate) fn time(field: Field<'_>) -> Result<Time, DecodeError> {

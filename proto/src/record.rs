@@ -29,6 +29,9 @@ pub fn encode_record(record: &Record, batch: &mut Vec<u8>) {
         if let Some(unchanged) = &record.unchanged {
             wire::nested(out, 4, |out| put_unchanged(out, unchanged));
         }
+        if let Some(origin) = &record.origin {
+            parts::put_origin(out, 5, origin);
+        }
     });
 }
 
@@ -96,6 +99,7 @@ fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
         events: Vec::new(),
         request: None,
         unchanged: None,
+        origin: None,
     };
     for field in fields("Record", field.bytes()?) {
         let field = field?;
@@ -104,6 +108,7 @@ fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
             2 => record.events.push(event(field, ids)?),
             3 => record.request = Some(parts::request(field)?),
             4 => record.unchanged = Some(unchanged(field, ids)?),
+            5 => record.origin = Some(parts::origin(field)?.into()),
             _ => return Err(field.unknown()),
         }
     }

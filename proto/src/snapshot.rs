@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState,
-    ProviderPayment, Quantity, Request, Sku, Time, Version, order,
+    ProviderPayment, Quantity, Request, Sku, Time, Trail, TrailEntry, Version, order,
 };
 
 use crate::{
@@ -22,11 +22,11 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 5, with payments by providers; 4 has what was shipped of orders and cancelled in part, 3 their holds, and 2
-/// the changes that the feed keeps.
+/// The format that this version writes: 5, with payments by providers and with what is kept of who changed orders; 4 has what was shipped of
+/// them and cancelled in part, 3 their holds, and 2 the changes that the feed keeps.
 pub const FORMAT: u32 = 5;
-/// What is written where no provider ever moved an order's money.
-pub const FORMAT_WITHOUT_PROVIDERS: u32 = 4;
+/// What is written where no provider ever moved an order's money, and nothing is kept of who changed one: an older program can go on from there.
+pub const FORMAT_WITHOUT_TRAILS: u32 = 4;
 /// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.
 pub const FORMAT_WITHOUT_LIFE: u32 = 2;
 /// The oldest format that this version reads: 1, which is the same without those.
@@ -230,6 +230,15 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     if let Some(provider) = &order.provider {
         payment::put(out, provider);
     }
+    for entry in order.trail.entries(order.created) {
+        wire::nested(out, 28, |out| {
+            wire::number(out, 1, entry.version.0);
+            wire::signed(out, 2, entry.at.0.wrapping_sub(order.created.0));
+            if let Some(origin) = &entry.origin {
+                parts::put_origin(out, 3, origin);
+            }
+        });
+    }
 }
 
 /// The records of a chunk, one at a time, with ids that `ids` makes. After an error in the chunk's own shape there are
@@ -385,6 +394,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let mut releasing = Vec::new();
     let (mut life, mut provider, mut steps) = (OrderLife::default(), None, Vec::new());
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
+    let mut trail = Vec::new();
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -400,6 +410,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             10 => updated = parts::time(field)?,
             18 => provider = Some(parts::provider(field)?),
             19 => steps.push(payment::step(field)?),
+            28 => trail.push(trail_entry(field, created)?),
             _ => life::get(field, &mut life, ids)?,
         }
     }
@@ -407,7 +418,12 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         message: MESSAGE,
         problem: Problem::Total,
     };
+    let trail = Trail::of(&trail, created).ok_or(DecodeError {
+        message: MESSAGE,
+        problem: Problem::Missing(28),
+    })?;
     Ok(Order {
+        trail,
         id: required(MESSAGE, 1, id)?,
         customer: required(MESSAGE, 2, customer)?,
         currency: parts::currency(MESSAGE, currency)?,
@@ -422,6 +438,25 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         version: Version(version),
         created,
         updated,
+    })
+}
+
+/// An entry of the trail of an order that was placed then, which is read before it.
+fn trail_entry(field: Field<'_>, created: Time) -> Result<TrailEntry, DecodeError> {
+    let (mut version, mut elapsed, mut origin) = (0, 0_i64, None);
+    for field in fields("TrailEntry", field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => version = field.number()?,
+            2 => elapsed = field.signed()?,
+            3 => origin = Some(parts::origin(field)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(TrailEntry {
+        version: Version(version),
+        at: Time(created.0.wrapping_add(elapsed)),
+        origin,
     })
 }
 

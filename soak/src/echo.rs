@@ -9,11 +9,12 @@ use std::{
 };
 
 use docket_proto::v1::{
-    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-    GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
+    CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderLine, PlaceOrderRequest,
+    PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
+    RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
+    WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -215,6 +216,20 @@ impl OrderService for Bare {
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo ships nothing"))
+    }
+
+    async fn batch_get_orders(
+        &self,
+        _: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        Err(Status::unimplemented("the echo lists nothing"))
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("the echo lists nothing"))
     }
 
     async fn cancel_order_lines(

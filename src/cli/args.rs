@@ -290,6 +290,33 @@ impl RequestArgs {
     }
 }
 
+/// A page of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Page<R> {
+    /// What is on it.
+    pub found: Vec<R>,
+    /// The token of the next one; empty at the end.
+    pub next: String,
+    /// The shards that could not be read for it, where a list may leave some out.
+    pub unreachable: Option<Vec<String>>,
+}
+
+impl<R> Page<R> {
+    /// A page of a list that leaves no shard out.
+    pub fn whole(found: Vec<R>, next: String) -> Self {
+        Self {
+            found,
+            next,
+            unreachable: None,
+        }
+    }
+
+    /// Whether nothing comes of going on now: only shards are left that cannot be read.
+    fn is_stuck(&self) -> bool {
+        self.found.is_empty() && self.unreachable.as_ref().is_some_and(|shards| !shards.is_empty())
+    }
+}
+
 /// The flags of every command that lists.
 #[derive(Args, Clone, Debug, Default)]
 pub struct PageArgs {
@@ -312,16 +339,19 @@ impl PageArgs {
     pub async fn show<R: Resource>(
         &self,
         output: &Output,
-        ask: impl AsyncFn(i32, String) -> Result<(Vec<R>, String), Failure>,
+        ask: impl AsyncFn(i32, String) -> Result<Page<R>, Failure>,
     ) -> Result<(), Failure> {
         let size = self.page_size.unwrap_or(if self.all { PAGE_SIZE_MAX } else { 0 });
-        let (mut found, mut next) = ask(size, self.page_token.clone().unwrap_or_default()).await?;
-        while self.all && !next.is_empty() {
-            let (more, token) = ask(size, next).await?;
-            found.extend(more);
-            next = token;
+        let mut page = ask(size, self.page_token.clone().unwrap_or_default()).await?;
+        let mut found = std::mem::take(&mut page.found);
+        while self.all && !page.next.is_empty() {
+            page = ask(size, page.next).await?;
+            if page.is_stuck() {
+                break;
+            }
+            found.append(&mut page.found);
         }
-        output.page(&found, &next)
+        output.page(&found, &page.next, page.unreachable.as_deref())
     }
 }
 

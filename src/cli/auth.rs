@@ -10,7 +10,7 @@ use docket_proto::v1::{
 use jiff::Timestamp;
 
 use super::{
-    args::{ClientArgs, Context, Link, PageArgs},
+    args::{ClientArgs, Context, Link, Page, PageArgs},
     secret::Secret,
 };
 use crate::{
@@ -305,7 +305,7 @@ impl ListKeys {
                     })
                     .await,
             )?;
-            Ok((page.api_keys, page.next_page_token))
+            Ok(Page::whole(page.api_keys, page.next_page_token))
         };
         self.page.show(&output, ask).await
     }

@@ -7,7 +7,7 @@ use docket_proto::v1::{
 };
 use prost_types::FieldMask;
 
-use super::args::{ClientArgs, Context, Link, PageArgs, RequestArgs};
+use super::args::{ClientArgs, Context, Link, Page, PageArgs, RequestArgs};
 use crate::{
     client::Client,
     failure::Failure,
@@ -224,7 +224,7 @@ impl List {
                 page_token,
             };
             let page = client.answer(client.customers().list_customers(request).await)?;
-            Ok((page.customers, page.next_page_token))
+            Ok(Page::whole(page.customers, page.next_page_token))
         };
         self.page.show(&output, ask).await
     }

@@ -6,7 +6,7 @@ use docket_proto::v1::{
 };
 use prost_types::FieldMask;
 
-use super::args::{ClientArgs, Context, Link, PageArgs, RequestArgs};
+use super::args::{ClientArgs, Context, Link, Page, PageArgs, RequestArgs};
 use crate::{
     client::Client,
     failure::Failure,
@@ -232,7 +232,7 @@ impl List {
                     })
                     .await,
             )?;
-            Ok((page.items, page.next_page_token))
+            Ok(Page::whole(page.items, page.next_page_token))
         };
         self.page.show(&output, ask).await
     }

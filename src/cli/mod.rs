@@ -10,8 +10,10 @@ mod config;
 mod customer;
 mod dev;
 mod fulfil;
+mod history;
 mod item;
 mod journal;
+mod listing;
 mod node;
 mod order;
 mod payment;
@@ -20,6 +22,7 @@ mod secret;
 mod serve;
 mod verify;
 mod watch;
+mod webhook;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -76,6 +79,8 @@ enum Command {
     Item(item::Args),
     /// Accounts, sessions and API keys
     Auth(auth::Args),
+    /// Tell receivers on HTTP of changes of orders
+    Webhook(webhook::Args),
     /// Show how a server is (exit code 10 when it is not ready)
     Status(node::StatusArgs),
     /// Ask whether a server serves, without credentials (exit code 10 if not)
@@ -160,6 +165,7 @@ impl Command {
             Self::Customer(args) => Some(args.client.output),
             Self::Item(args) => Some(args.client.output),
             Self::Auth(args) => Some(args.client.output),
+            Self::Webhook(args) => Some(args.client.output),
             Self::Status(args) => Some(args.client.output),
             Self::Health(args) => Some(args.client.output),
             Self::Verify(args) => Some(args.client.output),
@@ -185,6 +191,7 @@ impl Command {
             Self::Customer(_) => ("customer", Takes::Client),
             Self::Item(_) => ("item", Takes::Client),
             Self::Auth(_) => ("auth", Takes::Client),
+            Self::Webhook(_) => ("webhook", Takes::Client),
             Self::Status(_) => ("status", Takes::Client),
             Self::Health(_) => ("health", Takes::Client),
             Self::Verify(_) => ("verify", Takes::Client),
@@ -245,6 +252,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         }
         Command::Item(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
         Command::Auth(args) => wait(args.run(client, output)),
+        Command::Webhook(args) => {
+            wait(async { args.command.run(&args.client.or(client).link(output)?).await })
+        }
         Command::Status(args) => wait(args.run(client, output)),
         Command::Health(args) => wait(args.run(client, output)),
         Command::Verify(args) => wait(args.run(client, output)),

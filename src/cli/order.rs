@@ -1,15 +1,16 @@
-//! `docket order`: place, get, list, cancel, hold; what is shipped and returned, and `watch`, are beside it.
+//! `docket order`: place, cancel, hold; what finds orders, ships and returns them, and `watch`, are beside it.
 
 use clap::Subcommand;
 use docket_proto::v1::{
-    CancelOrderLinesRequest, CancelOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
-    HoldOrderRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest, ReleaseOrderHoldRequest, order::State,
-    order_hold::Reason,
+    CancelOrderLinesRequest, CancelOrderRequest, GetCustomerRequest, GetItemRequest, HoldOrderRequest,
+    OrderLine, PlaceOrderRequest, ReleaseOrderHoldRequest, order::State, order_hold::Reason,
 };
 
 use super::{
-    args::{ClientArgs, Context, Link, PageArgs, RequestArgs},
+    args::{ClientArgs, Context, Link, RequestArgs},
     fulfil::{Deliver, Part, Ship},
+    history::History,
+    listing::{Get, List},
     payment::RetryPayment,
     returns::{Refund, Returns},
     watch::Watch,
@@ -25,10 +26,11 @@ use crate::{
 #[command(after_help = "\
 Examples:
   docket order place --customer acme tea:2
-  docket order list --customer acme --state confirmed
+  docket order list --customer acme --state confirmed --from 7d
   docket order ship 01M83JXAHCC6MXR3EASG000000 --carrier DHL --tracking JD014
   docket order cancel 01M83JXAHCC6MXR3EASG000000
   docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
+  docket order history 01M83JXAHCC6MXR3EASG000000
   docket order watch --customer acme")]
 pub struct Args {
     #[command(flatten)]
@@ -42,7 +44,7 @@ pub struct Args {
 pub enum Command {
     /// Place an order: holds the money, reserves the stock, answers when durable
     Place(Place),
-    /// Show one order
+    /// Show one order, or several
     Get(Get),
     /// List orders, newest first
     List(List),
@@ -62,6 +64,8 @@ pub enum Command {
     Hold(Hold),
     /// Release what holds an order
     Release(Release),
+    /// Show what happened to an order: when, who, before and after
+    History(History),
     /// Watch orders change, live, until Ctrl-C
     Watch(Watch),
 }
@@ -94,37 +98,6 @@ pub struct Place {
     lines: Vec<Line>,
     #[command(flatten)]
     request: RequestArgs,
-}
-
-/// Show one order.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  docket order get 01M83JXAHCC6MXR3EASG000000
-  docket order get orders/01M83JXAHCC6MXR3EASG000000 -o json")]
-pub struct Get {
-    /// The order: ID or orders/ID
-    #[arg(value_name = "ORDER", value_parser = names::order)]
-    name: String,
-}
-
-/// List orders.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  docket order list
-  docket order list --customer acme --state confirmed --state pending
-  docket order list --all -o json")]
-pub struct List {
-    /// Only this customer's: ID or customers/ID
-    #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
-    customer: Option<String>,
-    /// Only in this state: pending, confirmed, partially_fulfilled,
-    /// fulfilled, cancelled, rejected or expired; may be given several times
-    #[arg(long, value_name = "STATE", value_parser = state)]
-    state: Vec<State>,
-    #[command(flatten)]
-    page: PageArgs,
 }
 
 /// Cancel an order.
@@ -207,6 +180,7 @@ impl Command {
             Self::RetryPayment(args) => args.run(link).await,
             Self::Hold(args) => args.run(link).await,
             Self::Release(args) => args.run(link).await,
+            Self::History(args) => args.run(link).await,
             Self::Watch(args) => args.run(link).await,
         }
     }
@@ -265,33 +239,6 @@ impl Place {
             .answer(client.orders().place_order(request).await)
             .map_err(|refusal: Refusal| refusal.of_request(&request_id))?;
         output.one(&order)
-    }
-}
-
-impl Get {
-    async fn run(self, link: &Link) -> Result<(), Failure> {
-        let Context { client, output } = link.connect().await?;
-        let request = GetOrderRequest { name: self.name };
-        output.one(&client.answer(client.orders().get_order(request).await)?)
-    }
-}
-
-impl List {
-    async fn run(self, link: &Link) -> Result<(), Failure> {
-        let Context { client, output } = link.connect().await?;
-        let states: Vec<i32> = self.state.iter().map(|state| (*state).into()).collect();
-        let customer = self.customer.unwrap_or_default();
-        let ask = async |page_size, page_token| {
-            let request = ListOrdersRequest {
-                customer: customer.clone(),
-                states: states.clone(),
-                page_size,
-                page_token,
-            };
-            let page = client.answer(client.orders().list_orders(request).await)?;
-            Ok((page.orders, page.next_page_token))
-        };
-        self.page.show(&output, ask).await
     }
 }
 
@@ -360,7 +307,7 @@ impl Release {
 }
 
 /// Reads why an order is held, in small or capital letters, for clap.
-fn reason(text: &str) -> Result<Reason, String> {
+pub(super) fn reason(text: &str) -> Result<Reason, String> {
     match Reason::from_str_name(&text.to_ascii_uppercase()) {
         Some(reason) if reason != Reason::Unspecified => Ok(reason),
         _ => Err("write fraud_review, address, stock, payment or operator".to_owned()),

@@ -9,7 +9,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use docket_proto::v1::{
     auth_service_client::AuthServiceClient, customer_service_client::CustomerServiceClient,
     item_service_client::ItemServiceClient, node_service_client::NodeServiceClient,
-    order_service_client::OrderServiceClient,
+    order_service_client::OrderServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Response, Status,
@@ -106,6 +106,11 @@ impl Client {
     /// Accounts, sessions and keys.
     pub fn auth(&self) -> AuthServiceClient<Authenticated> {
         AuthServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    /// Webhooks.
+    pub fn webhooks(&self) -> WebhookServiceClient<Authenticated> {
+        WebhookServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
     }
 
     /// The node.

@@ -21,7 +21,7 @@ use super::sections::Invalid;
 pub struct Payments {
     /// An order whose payment was not authorised so long after it was placed is given up, in seconds. Default 900.
     pub authorize_within_s: u64,
-    /// So many steps are asked for at once. Default 64.
+    /// So many steps are asked of one provider at once, for each shard that the node leads. Default 16.
     pub at_once: usize,
     /// Providers by name: 1 to 32 characters of `a-z 0-9 - _`, and not `account`, which is what a customer has here. An order that is
     /// paid by one keeps its name. Default none.

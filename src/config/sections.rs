@@ -13,6 +13,7 @@ use docket_edge::{
     },
 };
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
+use docket_webhooks::WebhookOptions;
 use serde::{Deserialize, Serialize};
 
 use super::{cluster, fraud, payments};
@@ -50,6 +51,8 @@ pub struct Config {
     pub auth: AuthOptions,
     /// What is kept of orders' changes, and for how many watches.
     pub feed: Feed,
+    /// How webhooks are delivered.
+    pub webhooks: WebhookOptions,
     /// What the shards keep in memory and in flight.
     pub actors: Actors,
     /// The Raft groups.
@@ -413,6 +416,9 @@ impl Config {
         }
         if let Err(invalid) = self.auth.validate() {
             refuse(format!("auth.{}", invalid.option), invalid.requirement.into());
+        }
+        if let Err(invalid) = self.webhooks.validate() {
+            refuse(format!("webhooks.{}", invalid.option), invalid.requirement.into());
         }
         if self.feed.retained_max == 0 {
             refuse("feed.retained_max".into(), "must be at least 1".into());

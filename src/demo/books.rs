@@ -7,7 +7,10 @@ use docket_proto::v1::{
     order::State,
 };
 
-use super::script::{BUYERS, CLIENTS, Diary, GOODS, Kind};
+use super::{
+    script::{BUYERS, CLIENTS, Diary, GOODS, Kind},
+    story,
+};
 use crate::{client::Client, failure::Failure};
 
 /// The largest page that the contract allows.
@@ -46,7 +49,12 @@ pub async fn open(client: &Client, diaries: &[Diary]) -> Result<Books, Failure> 
             ..ListOrdersRequest::default()
         };
         let page = client.answer(client.orders().list_orders(request).await)?;
-        books.orders.extend(page.orders);
+        // One order has a story of its own.
+        let others = page
+            .orders
+            .into_iter()
+            .filter(|order| order.customer != story::CUSTOMER);
+        books.orders.extend(others);
         page_token = page.next_page_token;
         if page_token.is_empty() {
             break;

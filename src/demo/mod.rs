@@ -2,6 +2,7 @@
 
 mod books;
 mod script;
+mod story;
 
 use std::{
     path::Path,
@@ -21,6 +22,7 @@ use crate::{
 };
 use books::{Books, Check};
 use script::{CLIENTS, Diary, Kind};
+use story::{Step, Story};
 
 /// How long one call of the demo may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,7 +56,7 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
     );
     let played = play(&server, output).await;
     let stopped = server.stop().await;
-    let (diaries, first) = played?;
+    let (diaries, first, story) = played?;
     stopped?;
 
     say(
@@ -62,16 +64,16 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
         "\nthe server is stopped and started again: everything comes back from its journal",
     );
     let server = Running::start(&config, None).await?;
-    let read = read(&server, &diaries).await;
+    let read = read(&server, &diaries, &story).await;
     let stopped = server.stop().await;
-    let second = read?;
+    let (second, told) = read?;
     stopped?;
     drop(folder);
-    conclude(output, &diaries, &first, &second)
+    conclude(output, &diaries, (&first, &second), told)
 }
 
 /// Seeds, lets the clients play at the same time, and reads the books.
-async fn play(server: &Running, output: &Output) -> Result<(Vec<Diary>, Books), Failure> {
+async fn play(server: &Running, output: &Output) -> Result<(Vec<Diary>, Books, Story), Failure> {
     let host = connect(server).await?;
     script::seed(&host).await?;
     let clients = try_join_all((0..CLIENTS).map(|_| connect(server))).await?;
@@ -95,11 +97,40 @@ async fn play(server: &Running, output: &Output) -> Result<(Vec<Diary>, Books), 
     );
     let books = books::open(&host, &diaries).await?;
     show(output, &diaries, &books)?;
-    Ok((diaries, books))
+    let story = story::play(&host).await?;
+    tell(output, &story)?;
+    Ok((diaries, books, story))
 }
 
-async fn read(server: &Running, diaries: &[Diary]) -> Result<Books, Failure> {
-    books::open(&connect(server).await?, diaries).await
+async fn read(server: &Running, diaries: &[Diary], story: &Story) -> Result<(Books, Check), Failure> {
+    let client = connect(server).await?;
+    let told = story::check(&client, story).await?;
+    Ok((books::open(&client, diaries).await?, told))
+}
+
+/// Shows the life of one order.
+fn tell(output: &Output, story: &Story) -> Result<(), Failure> {
+    if output.format() == Format::Json {
+        return Ok(());
+    }
+    let row = |step: &Step| {
+        let held = if step.order.holds.is_empty() { "" } else { ", held" };
+        let payment = step.order.payment.as_ref();
+        let payment = payment.map_or("", |payment| payment.state().as_str_name());
+        vec![
+            Field::text("what_happens", step.what),
+            Field::text("state", &format!("{}{held}", step.order.state().as_str_name())),
+            Field::text("payment", payment),
+        ]
+    };
+    output.line("\nthe life of one order:\n")?;
+    output.records(
+        "life",
+        &Records {
+            columns: &["what_happens", "state", "payment"],
+            rows: story.steps.iter().map(row).collect(),
+        },
+    )
 }
 
 async fn connect(server: &Running) -> Result<Client, Failure> {
@@ -132,11 +163,11 @@ fn show(output: &Output, diaries: &[Diary], books: &Books) -> Result<(), Failure
     )?;
     output.line("")?;
     let shown = sample(&books.orders);
-    output.page(&shown, "")?;
+    output.page(&shown, "", None)?;
     output.line(&format!("({} of {} orders)\n", shown.len(), books.orders.len()))?;
-    output.page(&books.customers, "")?;
+    output.page(&books.customers, "", None)?;
     output.line("")?;
-    output.page(&books.items, "")
+    output.page(&books.items, "", None)
 }
 
 /// Some orders of every fate.
@@ -175,7 +206,12 @@ fn asked(kind: Kind, diaries: &[Diary]) -> Vec<Field> {
 }
 
 /// Says whether the books balance, before and after the restart.
-fn conclude(output: &Output, diaries: &[Diary], first: &Books, second: &Books) -> Result<(), Failure> {
+fn conclude(
+    output: &Output,
+    diaries: &[Diary],
+    (first, second): (&Books, &Books),
+    told: Check,
+) -> Result<(), Failure> {
     let mut checks = books::check(first, diaries);
     let mut restarted = Check {
         rule: "all of that still holds after the restart",
@@ -191,6 +227,7 @@ fn conclude(output: &Output, diaries: &[Diary], first: &Books, second: &Books) -
             .faults
             .push("what is read differs from what was read before".to_owned());
     }
+    checks.push(told);
     checks.push(restarted);
 
     let faults: usize = checks.iter().map(|check| check.faults.len()).sum();

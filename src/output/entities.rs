@@ -171,7 +171,7 @@ fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
                     text.push_str(&format!(" ({})", record::visible(&step.decline_reason)));
                 }
             }
-            StepState::Done | StepState::Retried | StepState::Unspecified => {}
+            StepState::Done | StepState::Retried | StepState::Abandoned | StepState::Unspecified => {}
         }
     }
     let field = Field::shown("payment", value, text);

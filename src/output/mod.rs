@@ -7,10 +7,12 @@ mod access;
 mod changes;
 mod cluster;
 mod entities;
+mod events;
 mod node;
 mod overview;
 mod record;
 mod verify;
+mod webhook;
 
 use std::{
     env,
@@ -72,18 +74,34 @@ impl Output {
         }
     }
 
-    /// Prints a page of resources, and how to get the next one.
+    /// Prints a page of resources, how to get the next one, and which shards are missing from it, where a list may leave some out.
     ///
     /// # Errors
     /// Stdout cannot be written.
-    pub fn page<R: Resource>(&self, resources: &[R], next_page_token: &str) -> Result<(), Failure> {
+    pub fn page<R: Resource>(
+        &self,
+        resources: &[R],
+        next_page_token: &str,
+        unreachable: Option<&[String]>,
+    ) -> Result<(), Failure> {
+        let missing = unreachable.unwrap_or_default();
+        if !missing.is_empty() {
+            self.note(&format!(
+                "warning: {} cannot be read now: what is there is missing, and follows behind the others when the list goes on",
+                missing.join(", ")
+            ));
+        }
         match self.format {
             Format::Json => {
                 let shown: Vec<Value> = resources
                     .iter()
                     .map(|one| record::object(&one.fields()))
                     .collect();
-                self.json(&json!({ R::PLURAL: shown, "next_page_token": next_page_token }))
+                let mut page = json!({ R::PLURAL: shown, "next_page_token": next_page_token });
+                if let Some(unreachable) = unreachable {
+                    page["unreachable"] = json!(unreachable);
+                }
+                self.json(&page)
             }
             Format::Table => {
                 let rows: Vec<Vec<Field>> = resources.iter().map(Resource::fields).collect();

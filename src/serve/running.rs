@@ -16,8 +16,10 @@ use docket_edge::{
     telemetry,
 };
 use docket_persistence::Lull;
+use docket_webhooks::Deliverer;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{admin_key, peers};
 use crate::{config::Config, failure::Failure, payments};
@@ -44,6 +46,7 @@ pub struct Running {
     peer_files: Option<peers::Files>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
+    delivering: (CancellationToken, AbortOnDropHandle<()>),
 }
 
 impl Running {
@@ -109,16 +112,22 @@ impl Running {
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
+        let now = clock.clone();
+        let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
+            .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
         let parts = Parts {
             docket: docket.clone(),
             authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
             auth: Some(auth),
+            webhooks: Some(deliverer.clone()),
             metrics,
         };
         let server = Server::bind_with(config.edge(), parts, operators).await;
         let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
         let control = server.control();
+        let stop_delivering = CancellationToken::new();
+        let delivering = tokio::spawn(deliverer.run(stop_delivering.clone()));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server.run(async {
             // Dropped or sent, it is time to stop.
@@ -135,6 +144,7 @@ impl Running {
             peer_files: peers::Files::of(config),
             stop,
             serving,
+            delivering: (stop_delivering, AbortOnDropHandle::new(delivering)),
         })
     }
 
@@ -186,6 +196,12 @@ impl Running {
     /// The node had failed, or its journal cannot be closed.
     pub async fn stop(self) -> Result<(), Failure> {
         let started = Instant::now();
+        // What is in flight comes again, from whoever leads next.
+        let (stop_delivering, delivering) = self.delivering;
+        stop_delivering.cancel();
+        if let Err(cause) = delivering.await {
+            tracing::error!(%cause, "delivering to webhooks ended badly");
+        }
         // The edge may have ended already.
         let _ = self.stop.send(());
         if let Err(cause) = self.serving.await {
@@ -270,5 +286,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     docket_cluster::describe_metrics();
     docket_actors::describe_metrics();
     docket_payments::http::describe_metrics();
+    docket_webhooks::describe_metrics();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

@@ -13,6 +13,8 @@ pub enum Collection {
     Accounts,
     /// `apiKeys/{id}`
     ApiKeys,
+    /// `webhooks/{webhook}`
+    Webhooks,
 }
 
 impl Collection {
@@ -24,6 +26,7 @@ impl Collection {
             Self::Items => "items",
             Self::Accounts => "accounts",
             Self::ApiKeys => "apiKeys",
+            Self::Webhooks => "webhooks",
         }
     }
 
@@ -72,6 +75,11 @@ pub fn account(text: &str) -> Result<String, String> {
 /// Reads an API key's name, for clap.
 pub fn api_key(text: &str) -> Result<String, String> {
     Collection::ApiKeys.name(text)
+}
+
+/// Reads a webhook's name, for clap.
+pub fn webhook(text: &str) -> Result<String, String> {
+    Collection::Webhooks.name(text)
 }
 
 /// The id in a name; all of it where there is no collection in front.

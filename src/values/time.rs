@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, civil::Date, tz::TimeZone};
 
 /// Reads a span of time such as `500ms`, `10s` or `2m`, longer than nothing, for clap.
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -30,6 +30,33 @@ pub fn expiry(text: &str) -> Result<Timestamp, String> {
     }
     Timestamp::now()
         .checked_add(span)
+        .map_err(|_| "is too far away".to_owned())
+}
+
+/// Reads a moment in RFC 3339, a day, which means its begin in UTC, or a span before now such as `2h` (a day is 24 hours), for clap.
+pub fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    if let Ok(day) = text.parse::<Date>() {
+        let begin = day
+            .to_zoned(TimeZone::UTC)
+            .map_err(|_| "is too far away".to_owned())?;
+        return Ok(begin.timestamp());
+    }
+    let refused = || {
+        "write a moment such as 2026-11-01T08:00:00Z, a day such as 2026-11-01, or a span such as 2h or 7d"
+            .to_owned()
+    };
+    let span: Span = text.parse().map_err(|_| refused())?;
+    let span = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| refused())?;
+    if span < SignedDuration::ZERO {
+        return Err("a span must not lie in the future".to_owned());
+    }
+    Timestamp::now()
+        .checked_sub(span)
         .map_err(|_| "is too far away".to_owned())
 }
 
@@ -81,6 +108,25 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         for text in ["", "10", "0s", "-1s", "soon"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_has_been_is_a_moment_a_day_or_a_span_before_now() {
+        for (text, moment) in [
+            ("2026-11-01T08:00:00Z", "2026-11-01T08:00:00Z"),
+            ("2026-11-01T08:00:00+01:00", "2026-11-01T07:00:00Z"),
+            ("2026-11-01", "2026-11-01T00:00:00Z"),
+        ] {
+            assert_eq!(since(text).unwrap().to_string(), moment);
+        }
+        let week = Timestamp::now().duration_since(since("7d").unwrap());
+        assert!(
+            (week - SignedDuration::from_hours(7 * 24)).abs() < SignedDuration::from_secs(60),
+            "{week}"
+        );
+        for text in ["", "-1d", "2026-13-01", "whenever", "7"] {
+            assert!(since(text).is_err(), "{text}");
         }
     }
 

@@ -99,6 +99,150 @@ fn an_order_is_placed_read_listed_and_cancelled() {
 }
 
 #[test]
+fn orders_are_found_by_what_is_known_of_them_and_several_by_their_names() {
+    let (shell, server, flags) = shop();
+    let place = |lines: &str| {
+        let placed = shell.run(&format!("order place --customer acme {lines} -o json {flags}"));
+        placed.ends(0).json()["name"].as_str().unwrap().to_owned()
+    };
+    let (tea, pot) = (place("tea:2"), place("pot:1"));
+    shell
+        .run(&format!("order place --customer acme pot:1000 {flags}"))
+        .ends(1)
+        .says("INSUFFICIENT_CREDIT");
+    shell.run(&format!("order hold {tea} address {flags}")).ends(0);
+    let list = |what: &str| {
+        let listed = shell
+            .run(&format!("order list {what} -o json {flags}"))
+            .ends(0)
+            .json();
+        assert_eq!(listed["unreachable"], json!([]));
+        let orders = listed["orders"].as_array().unwrap().iter();
+        orders
+            .map(|order| order["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list("--item tea"), [tea.as_str()]);
+    assert_eq!(list("--held address --held stock"), [tea.as_str()]);
+    assert_eq!(
+        list("--payment authorized --from 1h"),
+        [pot.as_str(), tea.as_str()]
+    );
+    assert_eq!(list("--payment failed").len(), 1);
+    assert_eq!(list("--to 1h --all"), [""; 0]);
+    assert_eq!(list("--from 2020-01-01 --to 2100-01-01T00:00:00Z --all").len(), 3);
+    for (wrong, why) in [
+        ("--from soon", "2026-11-01"),
+        ("--payment paid", "authorized"),
+        ("--held weather", "fraud_review"),
+        ("--item customers/acme", "items/ID"),
+    ] {
+        shell
+            .run(&format!("order list {wrong} {flags}"))
+            .ends(2)
+            .says(why);
+    }
+    shell
+        .run(&format!("order list --from 1h --to 2h {flags}"))
+        .ends(1)
+        .says("create_time_to");
+
+    let both = shell
+        .run(&format!("order get {pot} {tea} -o json {flags}"))
+        .ends(0)
+        .json();
+    let names: Vec<_> = both["orders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["name"])
+        .collect();
+    assert_eq!(names, [pot.as_str(), tea.as_str()]);
+    let table = shell
+        .run(&format!("order get {pot} {tea} {flags}"))
+        .ends(0)
+        .stdout;
+    assert!(table.starts_with("NAME") && table.lines().count() == 3, "{table}");
+    shell
+        .run(&format!("order get {pot} 01M83JXAHCC6MXR3EASG000000 {flags}"))
+        .ends(1)
+        .says("ORDER_NOT_FOUND");
+    server.stop();
+}
+
+#[test]
+fn what_happened_to_an_order_is_told_with_who_and_by_which_request() {
+    let (shell, server, flags) = shop();
+    let placed = shell
+        .run(&format!(
+            "order place --customer acme tea:3 --request-id place-1 -o json {flags}"
+        ))
+        .ends(0)
+        .json();
+    let name = placed["name"].as_str().unwrap();
+    for what in [
+        format!("hold {name} address --note street"),
+        format!("release {name} address"),
+        format!("ship {name} tea:2 --request-id ship-1"),
+        format!("cancel {name} tea:1"),
+    ] {
+        shell.run(&format!("order {what} {flags}")).ends(0);
+    }
+    let told = shell
+        .run(&format!("order history {name} -o json {flags}"))
+        .ends(0)
+        .json();
+    let events = told["events"].as_array().unwrap();
+    let kinds: Vec<_> = events.iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "PLACED",
+            "CONFIRMED",
+            "HELD",
+            "HOLD_RELEASED",
+            "SHIPPED",
+            "CONSUMED",
+            "LINES_CANCELLED",
+            "RELEASED"
+        ]
+    );
+    assert_eq!(
+        (&events[0]["requested_by"], &events[0]["request_id"]),
+        (&json!("admin"), &json!("place-1"))
+    );
+    assert_eq!(
+        events[2]["details"],
+        json!({"hold_reason": "ADDRESS", "note": "street"})
+    );
+    assert_eq!(events[4]["request_id"], "ship-1");
+    assert_eq!(events[4]["before"]["state"], "CONFIRMED");
+    assert_eq!(events[4]["after"]["state"], "PARTIALLY_FULFILLED");
+    assert_eq!(events[4]["after"]["payment"]["captured"], 900);
+    assert_eq!(
+        events[6]["after"]["lines"],
+        json!([{"open_quantity": 0, "fulfilled_quantity": 2, "cancelled_quantity": 1}])
+    );
+    let table = shell.run(&format!("order history {name} {flags}")).ends(0).stdout;
+    for part in [
+        "EVENT TIME",
+        "SHIPPED",
+        "PARTIALLY_FULFILLED",
+        "ship-1",
+        "9.00 EUR",
+        "ADDRESS",
+    ] {
+        assert!(table.contains(part), "no {part} in {table}");
+    }
+    assert_eq!(table.lines().count(), 9, "{table}");
+    shell
+        .run(&format!("order history 01M83JXAHCC6MXR3EASG000000 {flags}"))
+        .ends(1)
+        .says("ORDER_NOT_FOUND");
+    server.stop();
+}
+
+#[test]
 fn an_order_is_shipped_in_parts_and_the_rest_is_cancelled() {
     let (shell, server, flags) = shop();
     let placed = shell

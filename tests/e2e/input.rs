@@ -366,6 +366,7 @@ async fn a_page_token_is_good_for_its_query_only() {
         states,
         page_size: 1,
         page_token: page_token.into(),
+        ..ListOrdersRequest::default()
     };
     let page = api
         .orders()

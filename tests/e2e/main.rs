@@ -13,6 +13,7 @@
 //! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
 //! | `payments.rs` | whoever is killed, the node or a payment provider, both say the same of the money in the end |
 //! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
+//! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -41,3 +42,4 @@ mod payments;
 mod server;
 mod stopping;
 mod third_party;
+mod webhooks;

@@ -97,6 +97,12 @@ impl Home {
         String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned()
     }
 
+    /// All of the server's log.
+    pub fn whole_log(&self) -> String {
+        let log = fs::read(self.folder.path().join("stderr")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     fn output(&self, name: &str) -> Stdio {
         let path = self.folder.path().join(name);
         File::options()

@@ -1,7 +1,7 @@
 //! The state machine of the meta group: applies access records, writes and reads snapshots.
 //!
-//! An entry is one `docket.journal.v1.AccessRecord`; its answer is one byte, [`DONE`] or [`CONFLICT`]. A snapshot is a
-//! sequence of length-delimited `AccessSnapshotRecord`s, the first of which says how many follow.
+//! An entry is one `docket.journal.v1.AccessRecord`, or one record of the webhooks, which are kept beside; its answer is one byte,
+//! [`DONE`] or [`CONFLICT`]. A snapshot is a sequence of length-delimited `AccessSnapshotRecord`s, the first of which says how many follow.
 
 use std::{
     io,
@@ -12,13 +12,21 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use docket_cluster::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
-use docket_engine::access::AccessState;
-use docket_proto::access::{AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot};
+use docket_cluster::{
+    Capture, CaptureError, Entry, PROTOCOL_VERSION_OLDEST, SnapshotSink, StateError, StateMachine,
+};
+use docket_engine::webhook::WebhookState;
+use docket_engine::{Version, access::AccessState};
+use docket_proto::{
+    access::{AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot},
+    webhook::{WebhookRestore, decode_webhook_record, is_webhook_record},
+};
 use parking_lot::RwLock;
 
+use crate::webhooks::{SharedWebhooks, WEBHOOKS_SINCE};
+
 /// The record was applied.
-pub(super) const DONE: u8 = 0;
+pub(crate) const DONE: u8 = 0;
 /// The record was decided on another state, and changed nothing.
 const CONFLICT: u8 = 1;
 
@@ -58,6 +66,7 @@ impl Shared {
 #[derive(Clone, Default)]
 pub struct AccessMachine {
     pub(super) shared: Arc<Shared>,
+    pub(crate) webhooks: Arc<SharedWebhooks>,
 }
 
 impl AccessMachine {
@@ -73,6 +82,22 @@ impl StateMachine for AccessMachine {
         reason = "an entry that was committed and cannot be applied must stop the group"
     )]
     fn apply(&self, entry: Entry<'_>) -> Bytes {
+        if is_webhook_record(entry.payload) {
+            let record = match decode_webhook_record(entry.payload) {
+                Ok(record) => record,
+                Err(error) => panic!("entry {} of the webhooks cannot be read: {error}", entry.index),
+            };
+            let outcome = match self.webhooks.apply(&record) {
+                Ok(true) => DONE,
+                Ok(false) => CONFLICT,
+                Err(broken) => panic!(
+                    "entry {} of the webhooks cannot be applied: {broken}",
+                    entry.index
+                ),
+            };
+            return Bytes::copy_from_slice(&[outcome]);
+        }
+        self.webhooks.skip();
         let record = match decode_access_record(entry.payload) {
             Ok(record) => record,
             Err(error) => panic!("entry {} of the meta group cannot be read: {error}", entry.index),
@@ -93,7 +118,25 @@ impl StateMachine for AccessMachine {
     }
 
     fn capture(&self) -> Box<dyn Capture> {
-        Box::new(View(self.shared.read(Clone::clone)))
+        Box::new(View {
+            access: self.shared.read(Clone::clone),
+            webhooks: self.webhooks.read(Clone::clone),
+        })
+    }
+
+    fn effects(&self) -> u64 {
+        self.webhooks.effects()
+    }
+
+    fn skip(&self, _index: u64) {
+        self.webhooks.skip();
+    }
+
+    fn snapshots_since(&self) -> u32 {
+        match self.webhooks.read(WebhookState::version) {
+            Version(0) => PROTOCOL_VERSION_OLDEST,
+            _ => WEBHOOKS_SINCE,
+        }
     }
 
     fn state_bytes(&self) -> u64 {
@@ -103,7 +146,7 @@ impl StateMachine for AccessMachine {
                 + state.api_key_count()
                 + state.signing_keys().len()
         });
-        entries as u64 * ENTRY_BYTES
+        entries as u64 * ENTRY_BYTES + self.webhooks.bytes()
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
@@ -123,6 +166,7 @@ impl StateMachine for AccessMachine {
             return Err(StateError::new("it does not begin with its head"));
         };
         let mut state = AccessState::restored(version, last_time);
+        let mut webhooks = WebhookRestore::default();
         let mut found = 0u64;
         while let Some(piece) = pieces.next_piece()? {
             let inserted = match entry_of(&piece)? {
@@ -131,6 +175,7 @@ impl StateMachine for AccessMachine {
                 AccessEntry::Session(session) => state.insert_session(session),
                 AccessEntry::ApiKey(key) => state.insert_api_key(key),
                 AccessEntry::SigningKey(key) => state.insert_signing_key(key),
+                AccessEntry::Webhook(entry) => webhooks.take(entry),
             };
             inserted.map_err(StateError::new)?;
             found += 1;
@@ -141,12 +186,15 @@ impl StateMachine for AccessMachine {
             )));
         }
         state.validate().map_err(StateError::new)?;
+        let webhooks = webhooks.done().map_err(StateError::new)?;
         self.shared.write(|current| *current = state);
+        self.webhooks.put(webhooks);
         Ok(())
     }
 
     fn clear(&self) {
         self.shared.write(|current| *current = AccessState::default());
+        self.webhooks.put(WebhookState::default());
     }
 }
 
@@ -154,13 +202,16 @@ fn entry_of(piece: &[u8]) -> Result<AccessEntry, StateError> {
     decode_access_entry(piece).map_err(StateError::new)
 }
 
-/// The state as it was when it was captured.
-struct View(AccessState);
+/// The states as they were when they were captured.
+struct View {
+    access: AccessState,
+    webhooks: WebhookState,
+}
 
 impl Capture for View {
     fn write(self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
         let mut chunk = Vec::with_capacity(2 * CHUNK_BYTES);
-        for piece in encode_access_snapshot(&self.0) {
+        for piece in encode_access_snapshot(&self.access, &self.webhooks) {
             chunk.extend_from_slice(&piece);
             if chunk.len() >= CHUNK_BYTES {
                 sink(&chunk)?;

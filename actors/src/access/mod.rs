@@ -14,12 +14,13 @@ mod machine;
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use docket_cluster::{Node, ProposeError, ReadError};
+use docket_cluster::{Node, PROTOCOL_VERSION, ProposeError, ReadError};
 use docket_engine::access::{AccessCommand, AccessRejection, AccessState, Request};
 use docket_proto::access::encode_access_record;
 use tokio::sync::Mutex;
 
-use machine::{DONE, Shared};
+pub(crate) use machine::DONE;
+use machine::Shared;
 
 pub use machine::AccessMachine;
 
@@ -47,6 +48,11 @@ pub trait AccessLog: Send + Sync + 'static {
     fn disk_nearly_full(&self) -> Option<u64> {
         None
     }
+
+    /// The oldest version of the peer protocol that is spoken with another node: what it could not read is not to be put into the log.
+    fn oldest_version_spoken(&self) -> u32 {
+        PROTOCOL_VERSION
+    }
 }
 
 /// The node's meta group.
@@ -65,6 +71,10 @@ impl AccessLog for Node {
 
     fn disk_nearly_full(&self) -> Option<u64> {
         Self::disk_nearly_full(self)
+    }
+
+    fn oldest_version_spoken(&self) -> u32 {
+        Self::oldest_version_spoken(self)
     }
 }
 

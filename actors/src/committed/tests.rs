@@ -15,6 +15,7 @@ fn record(key: u128, version: u64, decider: u32) -> Record {
             version: Version(version),
             decider: Decider(decider),
         }),
+        origin: None,
     }
 }
 
@@ -38,6 +39,7 @@ fn a_request_that_changes_nothing_is_refused_where_its_entity_has_changed_and_it
         }],
         request: None,
         unchanged: None,
+        origin: None,
     };
     assert_eq!(committed.apply(&created), Ok(Applied::Done));
     assert_eq!(committed.apply(&record(1, 1, 1)), Ok(Applied::Done));

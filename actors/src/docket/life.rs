@@ -395,7 +395,9 @@ impl Docket {
             return Err(CallError::OlderNodes);
         }
         self.has_room(shard, request)?;
-        let send = |caller| {
+        let origin = self.origin(&call);
+        let send = |caller: Caller| {
+            let caller = caller.of(origin.as_ref());
             let message = message(call.owner.clone(), command.clone(), request, caller);
             shard.tell_order(id, message);
         };

@@ -8,6 +8,7 @@ mod items;
 mod life;
 mod membership;
 mod opening;
+mod order_pages;
 mod orders;
 mod pages;
 mod placing;
@@ -18,10 +19,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::Node;
-use docket_engine::{CustomerId, OrderId, Rejection};
+use docket_cluster::{Leadership, Node};
+use docket_engine::{CustomerId, OrderId, Origin, Rejection};
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    webhooks::Webhooks,
 };
 
 pub(crate) use command::PANICS_MAX;
@@ -45,6 +50,8 @@ pub use opening::{BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;
 pub use placing::Placing;
 
+/// With so many commands in flight a machine of a few cores has nothing to spare.
+const AT_WORK_CALLS: usize = 32;
 /// What a client is told to wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -56,6 +63,7 @@ pub struct Docket {
 
 pub(crate) struct Inner {
     access: Access,
+    webhooks: Webhooks,
     pub(crate) node: Node,
     ids: KnownIds,
     pub(crate) router: Arc<Router>,
@@ -79,6 +87,21 @@ impl Docket {
     /// Accounts, sessions and keys.
     pub fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    /// Who is told of changes of orders on HTTP.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.inner.webhooks
+    }
+
+    /// Who leads the meta group, now and from now on: that node delivers to webhooks.
+    pub fn meta_leadership(&self) -> watch::Receiver<Leadership> {
+        self.inner.node.meta().leadership()
+    }
+
+    /// Whether so many commands are in flight that what can wait should.
+    pub fn is_at_work(&self) -> bool {
+        self.inner.admission.calls() >= AT_WORK_CALLS
     }
 
     /// Makes the ids that a request names: those of customers and items that exist share one copy each.
@@ -107,6 +130,14 @@ impl Docket {
                 why: "stock is reserved for it, and it does not want it",
             }),
             None => Ok(()),
+        }
+    }
+
+    /// What is to be kept of where a change comes from, where every node of the cluster can keep it.
+    fn origin(&self, call: &Call) -> Option<Arc<Origin>> {
+        match self.inner.router.keeps_origins() {
+            true => call.origin(),
+            false => None,
         }
     }
 

@@ -29,6 +29,7 @@ use crate::{
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+    webhooks::Webhooks,
 };
 
 /// How long a stopping node waits for what is recorded behind the last answers.
@@ -173,6 +174,7 @@ impl Docket {
         }
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
+            webhooks: Webhooks::new(&meta, node.clone()),
             node,
             ids: KnownIds(ids),
             router,

@@ -1,11 +1,8 @@
 //! The placing of orders.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::UNIX_EPOCH,
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use docket_cluster::{clock::wall_clock, slot_of};
+use docket_cluster::slot_of;
 use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, ProviderName, Rejection};
 use futures::FutureExt as _;
 
@@ -16,7 +13,7 @@ use super::{
     placing::{Asked, Placing},
     reading::barrier,
 };
-use crate::{Call, CallError, reply::Reply, request::Content};
+use crate::{Call, CallError, reply::Reply, request::Content, shard::Shard};
 
 /// Since which version of the peer protocol a node reads in its log that a provider moves an order's money. An older one would stop.
 pub(super) const PROVIDERS_SINCE: u32 = 5;
@@ -109,9 +106,10 @@ impl Docket {
             shard: shard.clone(),
             deadline: call.deadline,
             permit,
-            id: self.order_id(&place.customer),
+            id: self.order_id(shard, &place.customer),
             place: Arc::new(place),
             request,
+            origin: self.origin(&call),
         };
         Ok((asked, stored))
     }
@@ -130,11 +128,10 @@ impl Docket {
         }
     }
 
-    fn order_id(&self, customer: &CustomerId) -> OrderId {
-        let now_ms = wall_clock()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis() as u64;
+    /// A new order's id, never of a later time than the one at which it will be placed: both are told by the shard's clock, which does
+    /// not go back.
+    fn order_id(&self, shard: &Shard, customer: &CustomerId) -> OrderId {
+        let now_ms = u64::try_from(shard.now().0 / 1_000).unwrap_or_default();
         let counter = self.inner.unique.fetch_add(1, Ordering::Relaxed);
         // 34 random bits of this process, 34 of its count.
         let unique = (u128::from(self.inner.unique_prefix) << 34) | u128::from(counter & ((1 << 34) - 1));
@@ -154,7 +151,6 @@ mod tests {
         Options,
         entity::order::OrderMessage,
         reply::{Caller, Failure},
-        shard::Shard,
         shop::shop,
     };
 
@@ -162,8 +158,8 @@ mod tests {
 
     /// Begins an order, and gives what is not awaited yet: whatever is done before the next await is done before any actor's turn.
     fn begin(docket: &Docket, place: PlaceOrder) -> (OrderId, Arc<Shard>, Answer) {
-        let id = docket.order_id(&place.customer);
         let (shard, caller, answer) = caller(docket, &place.customer);
+        let id = docket.order_id(&shard, &place.customer);
         shard.place_order(id, Arc::new(place), None, caller);
         (id, shard, answer)
     }

@@ -1,27 +1,18 @@
-//! Lists over all shards: of those that have a replica here from here, and of the others from who leads them.
+//! Lists of customers and items over all shards: of those that have a replica here from here, and of the others from who leads them.
+//! And what other nodes ask of those that are led here; lists of orders are in `order_pages`.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Bound,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Instant};
 
 use docket_cluster::{Lane, Leader, NodeId, ReadError, ShardId};
 use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Sku};
 use docket_proto::peer_call::{Page, PageAsk, PageOf, kind};
 use futures::future::try_join_all;
-use parking_lot::Mutex;
 
+use super::order_pages::Search;
 use crate::{
-    listing::{ListOrders, Listing, OrderPage},
+    listing::Found,
     shard::{Router, Shard},
 };
-
-/// How often a page is gathered anew, because orders came into it about which other nodes had to be asked.
-const TRIES_MAX: u32 = 8;
-/// When a page is gathered again that met a shard whose state was being replaced.
-const RESTORED_AGAIN: Duration = Duration::from_millis(50);
 
 /// Customers, or items, in the order of their ids.
 #[derive(Default)]
@@ -31,84 +22,6 @@ pub(crate) struct Behind {
 }
 
 impl Router {
-    /// A page of orders of these shards, newest first.
-    ///
-    /// # Errors
-    /// A shard that cannot be read now.
-    pub(crate) async fn list_orders(
-        &self,
-        shards: Vec<&Arc<Shard>>,
-        query: &ListOrders,
-        deadline: Instant,
-    ) -> Result<OrderPage, ReadError> {
-        let (here, elsewhere) = self.by_replica(shards);
-        if elsewhere.is_empty() {
-            return self.orders_here(&here, query, deadline).await;
-        }
-        let what = PageOf::Orders {
-            customer: query.customer.clone(),
-            states: query.states.clone(),
-            before: query.before,
-            limit: query.limit,
-        };
-        let (here, elsewhere) = futures::future::try_join(
-            self.orders_here(&here, query, deadline),
-            self.pages_elsewhere(elsewhere, what, deadline),
-        )
-        .await?;
-        let pages = elsewhere.into_iter().map(|page| OrderPage {
-            orders: page.orders.into_iter().map(Arc::new).collect(),
-            next: page.next,
-        });
-        Ok(merge(pages.chain([here]).collect(), query.limit).bounded())
-    }
-
-    async fn orders_here(
-        &self,
-        shards: &[&Arc<Shard>],
-        query: &ListOrders,
-        deadline: Instant,
-    ) -> Result<OrderPage, ReadError> {
-        let drops = self.drops();
-        self.barrier(shards, deadline).await?;
-        // Pending orders about which other nodes were asked.
-        let mut known = HashMap::<OrderId, Arc<Order>>::new();
-        for _ in 0..TRIES_MAX {
-            let unknown = Mutex::new(Vec::new());
-            let shown = |order: Arc<Order>| {
-                self.confirmed(order)
-                    .unwrap_or_else(|order| match known.get(&order.id) {
-                        Some(known) => Arc::clone(known),
-                        None => {
-                            unknown.lock().push(Arc::clone(&order));
-                            order
-                        }
-                    })
-            };
-            let before = self.restores();
-            let states = shards.iter().map(|shard| &**shard.committed()).collect();
-            let mut listing = Listing::new(states, query, &shown);
-            while !listing.step() {
-                // Others have their turn.
-                tokio::task::yield_now().await;
-            }
-            let page = listing.page();
-            if before.is_none() || before != self.restores() {
-                tokio::time::sleep(RESTORED_AGAIN).await;
-                continue;
-            }
-            self.nothing_dropped_since(drops)?;
-            let unknown = unknown.into_inner();
-            if unknown.is_empty() {
-                return Ok(page.bounded());
-            }
-            let asked = Box::pin(self.confirmed_elsewhere(unknown, deadline)).await?;
-            known.extend(asked.into_iter().map(|order| (order.id, order)));
-        }
-        // They change faster than they are listed.
-        Err(ReadError::NotLeader { leader: None })
-    }
-
     /// A page of customers, or of items, of these shards.
     ///
     /// # Errors
@@ -120,7 +33,7 @@ impl Router {
         deadline: Instant,
     ) -> Result<Behind, ReadError> {
         let drops = self.drops();
-        let (here, elsewhere) = self.by_replica(shards);
+        let (here, elsewhere) = self.by_replica_of(shards);
         self.barrier(&here, deadline).await?;
         let mut page = self.steadily(deadline, || behind_here(&here, &what)).await?;
         self.nothing_dropped_since(drops)?;
@@ -153,21 +66,44 @@ impl Router {
         }
         match ask.what {
             PageOf::Orders {
-                customer,
-                states,
+                filter,
                 before,
                 limit,
+                partial,
             } => {
-                let query = ListOrders {
-                    customer,
-                    states,
-                    before,
+                let below = before.unwrap_or(OrderId(u128::MAX));
+                let search = Search {
+                    filter: &filter,
                     limit,
+                    partial,
+                    deadline,
                 };
-                let page = self.orders_here(&shards, &query, deadline).await?;
+                let shards = shards.into_iter().map(|shard| (shard, below));
+                let found = self.orders_here(shards.collect(), search).await?;
                 Ok(Page {
-                    orders: page.orders.iter().map(|order| Order::clone(order)).collect(),
-                    next: page.next,
+                    orders: found.orders.iter().map(|order| Order::clone(order)).collect(),
+                    next: found.next,
+                    unreachable: found.unreachable,
+                    ..Page::default()
+                })
+            }
+            PageOf::Named(ids) => {
+                let is_asked = |id: &OrderId| {
+                    let home = self.of_order(*id);
+                    home.is_some_and(|home| shards.iter().any(|shard| Arc::ptr_eq(shard, home)))
+                };
+                if !ids.iter().all(is_asked) {
+                    return Err(not_led);
+                }
+                let orders = self.named_here(&shards, &ids, deadline).await?;
+                let found = Found {
+                    orders,
+                    ..Found::default()
+                };
+                let found = found.bounded();
+                Ok(Page {
+                    orders: found.orders.iter().map(|order| Order::clone(order)).collect(),
+                    next: found.next,
                     ..Page::default()
                 })
             }
@@ -198,35 +134,46 @@ impl Router {
     ) -> Result<Vec<Page>, ReadError> {
         let mut by_node = BTreeMap::<NodeId, Vec<u16>>::new();
         for shard in shards {
-            let leader = self.node().find_leader(shard.group().id(), deadline).await;
-            let Leader::Node { node, .. } = leader else {
-                return Err(ReadError::NotLeader { leader: None });
-            };
+            let node = self.leader_of(shard, deadline).await?;
             by_node.entry(node).or_default().push(ShardId::number(shard.id()));
         }
-        let asked = by_node.into_iter().map(|(node, shards)| {
-            let ask = PageAsk {
-                shards,
-                what: what.clone(),
-            };
-            async move {
-                let answer = self
-                    .node()
-                    .call(node, (Lane::Request, kind::PAGE), ask.encode(), deadline)
-                    .await;
-                let page = answer.map(Page::decode).map_err(|error| error.to_string());
-                page.and_then(|page| page.map_err(|error| error.to_string()))
-                    .map_err(|error| {
-                        tracing::debug!(%node, %error, "a page was not answered");
-                        ReadError::NotLeader { leader: Some(node) }
-                    })
-            }
-        });
+        let asked = by_node
+            .into_iter()
+            .map(|(node, shards)| self.page_of(node, shards, what.clone(), deadline));
         try_join_all(asked).await
     }
 
+    /// Who leads a shard that has no replica here.
+    pub(crate) async fn leader_of(&self, shard: &Shard, deadline: Instant) -> Result<NodeId, ReadError> {
+        match self.node().find_leader(shard.group().id(), deadline).await {
+            Leader::Node { node, .. } => Ok(node),
+            _ => Err(ReadError::NotLeader { leader: None }),
+        }
+    }
+
+    /// A page of these shards from this node.
+    pub(crate) async fn page_of(
+        &self,
+        node: NodeId,
+        shards: Vec<u16>,
+        what: PageOf,
+        deadline: Instant,
+    ) -> Result<Page, ReadError> {
+        let ask = PageAsk { shards, what };
+        let answer = self
+            .node()
+            .call(node, (Lane::Request, kind::PAGE), ask.encode(), deadline)
+            .await;
+        let page = answer.map(Page::decode).map_err(|error| error.to_string());
+        page.and_then(|page| page.map_err(|error| error.to_string()))
+            .map_err(|error| {
+                tracing::debug!(%node, %error, "a page was not answered");
+                ReadError::NotLeader { leader: Some(node) }
+            })
+    }
+
     /// Shards that can be read here, and others.
-    fn by_replica<'a>(&self, shards: Vec<&'a Arc<Shard>>) -> (Vec<&'a Arc<Shard>>, Vec<&'a Arc<Shard>>) {
+    fn by_replica_of<'a>(&self, shards: Vec<&'a Arc<Shard>>) -> (Vec<&'a Arc<Shard>>, Vec<&'a Arc<Shard>>) {
         if !self.node().has_peers() {
             return (shards, Vec::new());
         }
@@ -268,7 +215,7 @@ fn behind_here(shards: &[&Arc<Shard>], what: &PageOf) -> Behind {
                 let found = found.filter_map(|sku| committed.items.get(sku).map(|i| i.clone()));
                 page.items.extend(found.take(*limit));
             }
-            PageOf::Orders { .. } => {}
+            PageOf::Orders { .. } | PageOf::Named(_) => {}
         }
     }
     page
@@ -276,78 +223,4 @@ fn behind_here(shards: &[&Arc<Shard>], what: &PageOf) -> Behind {
 
 fn from<T>(after: Option<&T>) -> Bound<&T> {
     after.map_or(Bound::Unbounded, Bound::Excluded)
-}
-
-/// One page of several. What lies below where the least thorough of them stopped looking is left for the next.
-fn merge(pages: Vec<OrderPage>, limit: usize) -> OrderPage {
-    let stopped = pages.iter().filter_map(|page| page.next).max();
-    let mut orders: Vec<_> = pages.into_iter().flat_map(|page| page.orders).collect();
-    orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
-    if let Some(stopped) = stopped {
-        orders.retain(|order| order.id >= stopped);
-    }
-    let more = orders.len() > limit;
-    orders.truncate(limit);
-    let next = match orders.last() {
-        Some(last) if more => Some(last.id),
-        _ => stopped,
-    };
-    OrderPage { orders, next }
-}
-
-#[cfg(test)]
-mod tests {
-    use docket_engine::{Amount, Line, OrderEvent, Quantity, Time};
-
-    use super::*;
-
-    fn page(ids: &[u128], next: Option<u128>) -> OrderPage {
-        let order = |id: &u128| {
-            let placed = OrderEvent::Placed {
-                customer: CustomerId::new("ada").unwrap(),
-                currency: "EUR".parse().unwrap(),
-                lines: Arc::new([Line {
-                    sku: Sku::new("tea").unwrap(),
-                    quantity: Quantity(1),
-                    unit_price: Amount(1),
-                }]),
-                provider: None,
-            };
-            Arc::new(Order::create(OrderId(*id), &placed, Time(1)).unwrap())
-        };
-        OrderPage {
-            orders: ids.iter().map(order).collect(),
-            next: next.map(OrderId),
-        }
-    }
-
-    #[test]
-    fn a_page_of_several_has_nothing_that_one_of_them_has_not_looked_at_yet() {
-        let check = |pages: Vec<OrderPage>, limit: usize, ids: &[u128], next: Option<u128>| {
-            let merged = merge(pages, limit);
-            let found: Vec<u128> = merged.orders.iter().map(|order| order.id.0).collect();
-            assert_eq!((&found[..], merged.next), (ids, next.map(OrderId)));
-        };
-        check(
-            vec![page(&[9, 5], None), page(&[8, 2], None)],
-            10,
-            &[9, 8, 5, 2],
-            None,
-        );
-        // The first has looked down to 5 only.
-        check(
-            vec![page(&[9, 5], Some(5)), page(&[8, 2], None)],
-            10,
-            &[9, 8, 5],
-            Some(5),
-        );
-        check(
-            vec![page(&[9, 5], Some(5)), page(&[8, 2], None)],
-            2,
-            &[9, 8],
-            Some(8),
-        );
-        check(vec![page(&[], Some(7)), page(&[8, 2], None)], 2, &[8], Some(7));
-        check(vec![page(&[], None), page(&[], None)], 2, &[], None);
-    }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use docket_engine::{Order, OrderId, OrderState, Rejection, Request};
+use docket_engine::{Order, OrderId, OrderState, Origin, Rejection, Request};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
@@ -58,6 +58,7 @@ pub(super) struct Asked {
     pub(super) permit: Arc<Permit>,
     pub(super) place: Arc<PlaceOrder>,
     pub(super) request: Option<Request>,
+    pub(super) origin: Option<Arc<Origin>>,
     pub(super) id: OrderId,
 }
 
@@ -79,6 +80,7 @@ impl Placing {
             return Self::refused(NO_LEADER);
         }
         let (caller, answer) = Caller::new(asked.deadline, asked.permit.clone());
+        let caller = caller.of(asked.origin.as_ref());
         asked
             .shard
             .place_order(asked.id, asked.place.clone(), asked.request, caller);
@@ -205,7 +207,8 @@ impl Asked {
                     if let Some(Err(failure)) = failed {
                         tries.failed(failure)?;
                     }
-                    let send = |caller| {
+                    let send = |caller: Caller| {
+                        let caller = caller.of(self.origin.as_ref());
                         let again = OrderMessage::Place {
                             place: self.place.clone(),
                             request: self.request,

@@ -3,6 +3,7 @@
 //! what its leader had.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,10 +15,12 @@ use docket_proto::peer_call::PageOf;
 use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
-    listing::{ListOrders, OrderPage},
+    listing::{ListOrders, OrderBatch, OrderPage},
     shard::Shard,
 };
 
+/// Since which version of the peer protocol a node knows every condition of a list, and orders by their ids.
+const LISTS_SINCE: u32 = 5;
 /// How long a read waits for other nodes when its caller waits longer.
 const READ_MAX: Duration = Duration::from_secs(5);
 
@@ -77,16 +80,59 @@ impl Docket {
     /// # Errors
     /// Why they cannot be read. A customer that the caller may not see has no orders.
     pub async fn list_orders(&self, call: Call, query: ListOrders) -> Result<OrderPage, CallError> {
-        if call.owner.is_some() && call.owner != query.customer {
+        if call.owner.is_some() && call.owner != query.filter.customer {
             return Ok(OrderPage::default());
         }
         let router = &self.inner.router;
-        let shards: Vec<_> = match &query.customer {
+        let shards: Vec<_> = match &query.filter.customer {
             Some(customer) => vec![router.of_key(customer.as_str())],
             None => router.shards.iter().collect(),
         };
+        // Who leads what is not here may not know these conditions.
+        if query.filter.is_detailed() && self.asks_others_before(LISTS_SINCE, &shards) {
+            return Err(CallError::OlderNodes);
+        }
         let page = router.list_orders(shards, &query, read_until(&call)).await;
         page.map_err(unreadable)
+    }
+
+    /// Several orders, in the order of these ids: all, each as often as it is asked for.
+    ///
+    /// # Errors
+    /// [`Rejection::OrderNotFound`] of the first that is not there, or that the caller may not see; or why they cannot be read.
+    pub async fn batch_get_orders(&self, call: Call, ids: &[OrderId]) -> Result<OrderBatch, CallError> {
+        let mut shards = Vec::with_capacity(ids.len());
+        for id in ids {
+            shards.push(self.of_order(*id)?);
+        }
+        if self.asks_others_before(LISTS_SINCE, &shards) {
+            return Err(CallError::OlderNodes);
+        }
+        let each = ids.iter().copied().collect();
+        let found = self.inner.router.named_orders(&each, read_until(&call)).await;
+        let (found, is_cut) = found.map_err(unreadable)?;
+        let found: HashMap<_, _> = found.into_iter().map(|order| (order.id, order)).collect();
+        if is_cut {
+            let fitting = ids.iter().take_while(|id| found.contains_key(id)).count();
+            return Ok(OrderBatch::TooLarge {
+                fitting: fitting.max(1),
+            });
+        }
+        let visible = |order: &&Arc<Order>| call.owner.as_ref().is_none_or(|owner| *owner == order.customer);
+        let order = |id: &OrderId| {
+            let order = found.get(id).filter(visible).cloned();
+            order.ok_or(Rejection::OrderNotFound { order: *id })
+        };
+        let orders = ids.iter().map(order).collect::<Result<Vec<_>, _>>()?;
+        Ok(OrderBatch::new(orders))
+    }
+
+    /// Whether some of these shards are read by asking other nodes, one of which may speak an older version of the peer protocol than this.
+    fn asks_others_before(&self, version: u32, shards: &[&Arc<Shard>]) -> bool {
+        let node = self.inner.router.node();
+        node.has_peers()
+            && node.oldest_version_spoken() < version
+            && shards.iter().any(|shard| !node.has_replica(shard.group().id()))
     }
 
     /// Customers in the order of their ids, after `after`.

@@ -319,6 +319,7 @@ impl CustomerEntity {
                     events: Vec::with_capacity(1),
                     request,
                     unchanged: None,
+                    origin: None,
                 };
                 self.submit(shard, record, decision.events, |customer| After::Answer {
                     callers: vec![caller],

@@ -295,6 +295,7 @@ impl ItemEntity {
                 events,
                 request,
                 unchanged: None,
+                origin: None,
             },
             after,
         );

@@ -143,7 +143,23 @@ impl Router {
         from: Vec<(Arc<Shard>, FeedFrom)>,
         deadline: Instant,
     ) -> Result<Vec<FeedPosition>, WatchError> {
-        let mut begun: Vec<Option<FeedPosition>> = vec![None; from.len()];
+        let begun = self.look_where_to_begin(from, deadline).await?;
+        let begun = begun.into_iter().map(|position| {
+            position.map_err(|why| match why {
+                NoChanges::TooOld => WatchError::TooOld,
+                NoChanges::Unknown => WatchError::Unknown,
+            })
+        });
+        begun.collect()
+    }
+
+    /// The same, of each shard alone.
+    pub(super) async fn look_where_to_begin(
+        &self,
+        from: Vec<(Arc<Shard>, FeedFrom)>,
+        deadline: Instant,
+    ) -> Result<Vec<Result<FeedPosition, NoChanges>>, WatchError> {
+        let mut begun: Vec<Option<Result<FeedPosition, NoChanges>>> = vec![None; from.len()];
         let (mut here, mut elsewhere) = (Vec::new(), BTreeMap::<NodeId, Vec<_>>::new());
         for (i, (shard, at)) in from.iter().enumerate() {
             if self.is_read_here(shard) {
@@ -158,16 +174,12 @@ impl Router {
                 Leader::Here | Leader::Unknown => return Err(WatchError::Unavailable),
             }
         }
-        let taken = |why| match why {
-            NoChanges::TooOld => WatchError::TooOld,
-            NoChanges::Unknown => WatchError::Unknown,
-        };
         let (at, of_here): (Vec<usize>, Vec<_>) = here.into_iter().unzip();
         for (i, position) in at
             .into_iter()
             .zip(self.begin_feed_here(&of_here, deadline).await?)
         {
-            begun[i] = Some(position.map_err(taken)?);
+            begun[i] = Some(position);
         }
         let asked = elsewhere.into_iter().map(|(node, of_node)| async move {
             let (at, shards): (Vec<usize>, Vec<_>) = of_node.into_iter().unzip();
@@ -182,7 +194,7 @@ impl Router {
         });
         for (at, told) in join_all(asked).await {
             for (i, told) in at.into_iter().zip(told.ok_or(WatchError::Unavailable)?) {
-                begun[i] = Some(told.next.map_err(taken)?);
+                begun[i] = Some(told.next);
             }
         }
         begun

@@ -80,11 +80,7 @@ impl Docket {
     /// # Errors
     /// Why it cannot begin there, or not now.
     pub async fn watch_orders(&self, call: &Call, watch: WatchOrders) -> Result<OrderWatch, WatchError> {
-        let router = Arc::clone(&self.inner.router);
-        let shards: Vec<Arc<Shard>> = match &watch.customer {
-            Some(customer) => vec![Arc::clone(router.of_key(customer.as_str()))],
-            None => router.shards.clone(),
-        };
+        let (router, shards) = self.watched(watch.customer.as_ref());
         if shards.len() != watch.from.len() {
             return Err(WatchError::Unknown);
         }
@@ -102,15 +98,63 @@ impl Docket {
         let deadline = call.deadline.map_or(deadline, |at| at.min(deadline));
         let from = shards.iter().cloned().zip(watch.from).collect();
         let begun = router.begin_feed(from, deadline).await?;
+        Ok(OrderWatch::new(router, filter, shards, begun))
+    }
+
+    /// Goes on watching orders for nobody in particular, from positions or, in shards where what comes behind is not kept any more or is
+    /// not there, from the oldest that is kept: then changes may be missed, and true is returned.
+    ///
+    /// # Errors
+    /// Why it cannot begin now.
+    pub async fn follow_orders(
+        &self,
+        customer: Option<CustomerId>,
+        states: Vec<OrderState>,
+        from: Vec<FeedFrom>,
+    ) -> Result<(OrderWatch, bool), WatchError> {
+        let call = Call::default();
+        let deadline = Instant::now() + SURE_EVERY;
+        let (router, shards) = self.watched(customer.as_ref());
+        if shards.len() != from.len() {
+            return Err(WatchError::Unknown);
+        }
+        let asked = shards.iter().cloned().zip(from.iter().copied()).collect();
+        let begun = router.look_where_to_begin(asked, deadline).await?;
+        let is_kept = begun.iter().all(Result::is_ok);
+        let kept = |(begun, from): (Result<FeedPosition, NoChanges>, FeedFrom)| match begun {
+            Ok(_) => from,
+            Err(NoChanges::TooOld | NoChanges::Unknown) => FeedFrom::Oldest,
+        };
+        let watch = WatchOrders {
+            customer,
+            states,
+            from: begun.into_iter().zip(from).map(kept).collect(),
+        };
+        Ok((self.watch_orders(&call, watch).await?, !is_kept))
+    }
+
+    /// The shards that a watch reads.
+    fn watched(&self, customer: Option<&CustomerId>) -> (Arc<Router>, Vec<Arc<Shard>>) {
+        let router = Arc::clone(&self.inner.router);
+        let shards = match customer {
+            Some(customer) => vec![Arc::clone(router.of_key(customer.as_str()))],
+            None => router.shards.clone(),
+        };
+        (router, shards)
+    }
+}
+
+impl OrderWatch {
+    fn new(router: Arc<Router>, filter: Filter, shards: Vec<Arc<Shard>>, begun: Vec<FeedPosition>) -> Self {
         let woken = Arc::new(Notify::new());
         let cursors = shards.into_iter().zip(begun).map(|(shard, at)| Cursor {
-            _interest: Interest::new(shard.committed().clone(), slot, Arc::clone(&woken)),
+            _interest: Interest::new(shard.committed().clone(), filter.slot, Arc::clone(&woken)),
             asking: false,
             heard: Instant::now(),
             shard,
             at,
         });
-        Ok(OrderWatch {
+        Self {
             cursors: cursors.collect(),
             router,
             filter,
@@ -120,7 +164,7 @@ impl Docket {
             sure: Instant::now(),
             finding_out: None,
             unsure: None,
-        })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Asks the providers of a shard's orders for what is due, while the shard is led here.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -9,9 +9,10 @@ use std::{
 use docket_cluster::clock::wall_clock;
 use docket_engine::{
     Order, OrderCommand, OrderId, OrderState, PAYMENT_TEXT_BYTES_MAX, PaymentOutcome, PaymentRequest,
+    ProviderName,
 };
 use docket_payments::NotSettled;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Payments;
@@ -19,14 +20,18 @@ use crate::{entity::order::OrderMessage, shard::Shard};
 
 /// The time between two looks at what is due, where nothing changes.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long an order may take to record what it is told, before it is told again.
+/// How long an order may take to record what it is told, before its provider is asked what became of it.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// A provider that has its own bounds never takes so long.
-const SETTLED_WITHIN: Duration = Duration::from_secs(120);
-/// So many orders of a shard have a task of their own at once; the others wait in committed state.
-const ORDERS_AT_ONCE: usize = 1_024;
+const SETTLED_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// The longest that a provider may have itself left alone.
+const LEFT_ALONE_MAX: Duration = Duration::from_secs(3_600);
+/// So many orders of one provider wait for their turn here; the others wait in committed state.
+const WAITING_MAX: usize = 1_024;
+/// So many orders that are too old are given up with one look.
+const EXPIRED_AT_ONCE: usize = 256;
 
-/// One step of one order: which, and which group of attempts.
+/// One step of one order.
 type StepId = (OrderId, u32);
 
 /// When an order is looked at again, and how often it was in vain.
@@ -39,15 +44,29 @@ struct Later {
 enum Ended {
     /// Nothing more is due of it, as far as is committed.
     Done,
-    /// Its provider does not answer.
+    /// It is not known what its provider did, or whether that is recorded.
     NotSettled { retry_after: Option<Duration> },
 }
 
-/// What is known of a shard's payments while it is led here.
+/// The orders of one provider.
 #[derive(Default)]
+struct Line {
+    /// So many have their turn.
+    running: usize,
+    /// Those that wait for it, in their order.
+    waiting: VecDeque<OrderId>,
+}
+
+/// What is known of a shard's payments while it is led here.
 struct Driver {
+    shard: Arc<Shard>,
+    payments: Arc<Payments>,
+    /// The leadership.
+    term: u64,
     tasks: JoinSet<(OrderId, Ended)>,
-    running: HashMap<Id, OrderId>,
+    running: HashMap<Id, (OrderId, ProviderName)>,
+    lines: HashMap<ProviderName, Line>,
+    /// Orders that run or wait.
     busy: HashSet<OrderId>,
     later: HashMap<OrderId, Later>,
     /// Steps that were due when this leadership began: another leader may have asked for them.
@@ -61,9 +80,8 @@ pub(crate) async fn run(shard: Arc<Shard>, payments: Arc<Payments>, closing: Can
             () = shard.led() => {}
             () = closing.cancelled() => return,
         }
-        let lead = lead(&shard, &payments);
         tokio::select! {
-            () = lead => {}
+            () = lead(&shard, &payments) => {}
             () = closing.cancelled() => return,
         }
         // Who leads in name only looks again in a moment.
@@ -73,12 +91,22 @@ pub(crate) async fn run(shard: Arc<Shard>, payments: Arc<Payments>, closing: Can
 
 /// Drives the payments of one leadership. What is under way when it ends is dropped: the provider may have done it, which the next leader asks.
 async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
-    let era = shard.era();
+    let term = shard.era().term;
     // What earlier leaders have put into the log is in committed state from here on.
     if shard.group().read_barrier().await.is_err() {
         return;
     }
-    let mut driver = Driver::default();
+    let mut driver = Driver {
+        shard: shard.clone(),
+        payments: payments.clone(),
+        term,
+        tasks: JoinSet::new(),
+        running: HashMap::new(),
+        lines: HashMap::new(),
+        busy: HashSet::new(),
+        later: HashMap::new(),
+        inherited: HashSet::new(),
+    };
     let paying: Vec<OrderId> = shard.committed().order_index.read().paying().collect();
     for id in paying {
         let due = shard.committed().orders.see(id, Order::next_payment).flatten();
@@ -86,64 +114,99 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
     }
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while shard.is_leading() && shard.era().term == era.term {
+    while leads(shard, term) {
         tokio::select! {
-            touched = shard.committed().payments.any() => driver.begin(shard, payments, touched),
-            Some(ended) = driver.tasks.join_next_with_id() => {
-                let again = driver.ended(payments, ended);
-                driver.begin(shard, payments, again.into_iter().collect());
-            }
-            _ = looks.tick() => driver.look(shard, payments),
+            touched = shard.committed().payments.any() => touched.into_iter().for_each(|id| driver.begin(id)),
+            Some(ended) = driver.tasks.join_next_with_id() => driver.ended(ended),
+            _ = looks.tick() => driver.look(),
         }
     }
 }
 
+fn leads(shard: &Shard, term: u64) -> bool {
+    shard.is_leading() && shard.era().term == term
+}
+
 impl Driver {
-    /// Begins with all that is due, oldest first, as far as there is room.
-    fn look(&mut self, shard: &Arc<Shard>, payments: &Arc<Payments>) {
+    /// Begins with all that is due, oldest first, as far as there is room; and gives orders up that have waited too long.
+    fn look(&mut self) {
         let now = Instant::now();
         let due: Vec<OrderId> = {
-            let index = shard.committed().order_index.read();
+            let index = self.shard.committed().order_index.read();
             self.later.retain(|id, _| index.is_paying(*id));
             let is_due = |id: &OrderId| self.later.get(id).is_none_or(|later| later.due <= now);
-            let mut due = index.paying().filter(is_due).filter(|id| !self.busy.contains(id));
-            due.by_ref().take(ORDERS_AT_ONCE).collect()
+            let due = index.paying().filter(is_due).filter(|id| !self.busy.contains(id));
+            due.take(WAITING_MAX).collect()
         };
-        self.begin(shard, payments, due);
-    }
-
-    /// Begins with these, where something is due of them, as far as there is room.
-    fn begin(&mut self, shard: &Arc<Shard>, payments: &Arc<Payments>, ids: Vec<OrderId>) {
-        let now = Instant::now();
-        for id in ids {
-            if self.busy.len() >= ORDERS_AT_ONCE {
-                return;
+        due.into_iter().for_each(|id| self.begin(id));
+        // Whether or not their provider is being asked at this moment: what comes then is the void.
+        let oldest: Vec<OrderId> = {
+            let index = self.shard.committed().order_index.read();
+            index.authorizing().take(EXPIRED_AT_ONCE).collect()
+        };
+        let is_late = |order: &Order| is_late(order, &self.payments);
+        for id in oldest {
+            // They are in the order in which they were placed.
+            if self.shard.committed().orders.see(id, is_late) != Some(true) {
+                break;
             }
-            let is_early = self.later.get(&id).is_some_and(|later| later.due > now);
-            let is_due = shard.committed().order_index.read().is_paying(id);
-            if is_early || !is_due || !self.busy.insert(id) {
-                continue;
-            }
-            let may_be_asked = self.later.contains_key(&id);
-            let inherited = self.take_inherited(shard, id);
-            let turn = turn(shard.clone(), payments.clone(), id, may_be_asked || inherited);
-            let task = self.tasks.spawn(async move { (id, turn.await) });
-            self.running.insert(task.id(), id);
+            let command = OrderCommand::Expire;
+            self.shard.tell_order(id, OrderMessage::Tell { command });
         }
     }
 
-    /// Whether an order's next step was due before this leadership began.
-    fn take_inherited(&mut self, shard: &Shard, id: OrderId) -> bool {
-        let due = shard.committed().orders.see(id, Order::next_payment).flatten();
-        due.is_some_and(|request| self.inherited.remove(&(id, request.number)))
+    /// Gives an order its turn, or has it wait for it, where something is due of it.
+    fn begin(&mut self, id: OrderId) {
+        let is_early = self
+            .later
+            .get(&id)
+            .is_some_and(|later| later.due > Instant::now());
+        if is_early || self.busy.contains(&id) {
+            return;
+        }
+        let provider = self.shard.committed().orders.see(id, |order| {
+            order.next_payment()?;
+            order.provider.as_ref().map(|provider| provider.name.clone())
+        });
+        let Some(provider) = provider.flatten() else {
+            return;
+        };
+        let line = self.lines.entry(provider.clone()).or_default();
+        if line.running < self.payments.options.at_once {
+            self.busy.insert(id);
+            self.start(id, provider);
+        } else if line.waiting.len() < WAITING_MAX {
+            self.busy.insert(id);
+            line.waiting.push_back(id);
+        }
     }
 
-    /// An order's turn is over. Gives the order, where it may be its turn again at once.
-    fn ended(
-        &mut self,
-        payments: &Payments,
-        ended: Result<(Id, (OrderId, Ended)), tokio::task::JoinError>,
-    ) -> Option<OrderId> {
+    fn start(&mut self, id: OrderId, provider: ProviderName) {
+        let tried_before = self.later.contains_key(&id);
+        let due = self
+            .shard
+            .committed()
+            .orders
+            .see(id, Order::next_payment)
+            .flatten();
+        let is_inherited = due.is_some_and(|request| self.inherited.remove(&(id, request.number)));
+        let turn = Turn {
+            shard: self.shard.clone(),
+            payments: self.payments.clone(),
+            term: self.term,
+            id,
+            provider: provider.clone(),
+        };
+        let may_be_asked = tried_before || is_inherited;
+        let task = self
+            .tasks
+            .spawn(async move { (id, turn.take(may_be_asked).await) });
+        self.lines.entry(provider.clone()).or_default().running += 1;
+        self.running.insert(task.id(), (id, provider));
+    }
+
+    /// An order's turn is over, and it is another's.
+    fn ended(&mut self, ended: Result<(Id, (OrderId, Ended)), JoinError>) {
         let (task, ended) = match ended {
             Ok((task, (_, ended))) => (task, ended),
             // It panicked in the provider's code.
@@ -152,132 +215,149 @@ impl Driver {
                 (error.id(), Ended::NotSettled { retry_after: None })
             }
         };
-        let id = self.running.remove(&task)?;
+        let Some((id, provider)) = self.running.remove(&task) else {
+            return;
+        };
         self.busy.remove(&id);
+        let line = self.lines.entry(provider.clone()).or_default();
+        line.running = line.running.saturating_sub(1);
+        let next = line.waiting.pop_front();
         match ended {
-            // Something may have become due since it looked last.
             Ended::Done => {
                 self.later.remove(&id);
-                Some(id)
+                // Something may have become due since it looked last.
+                self.begin(id);
             }
             Ended::NotSettled { retry_after } => {
                 let tried = self.later.get(&id).map_or(0, |later| later.tried);
-                let after = backoff(payments, tried).max(retry_after.unwrap_or_default());
-                let due = Instant::now() + after.min(payments.options.again_after.1);
-                let tried = tried.saturating_add(1);
+                let own = backoff(&self.payments, tried);
+                // Whoever is told when to come back has not been in vain.
+                let tried = tried.saturating_add(u32::from(retry_after.is_none()));
+                let after = own.max(retry_after.unwrap_or_default().min(LEFT_ALONE_MAX));
+                let due = Instant::now() + after + spread(id, after);
                 self.later.insert(id, Later { due, tried });
-                None
             }
+        }
+        if let Some(next) = next {
+            self.start(next, provider);
         }
     }
 }
 
-/// How long until an order that was in vain so often is looked at again. Without jitter: each has its own begin.
+/// How long until an order that was in vain so often is looked at again.
 fn backoff(payments: &Payments, tried: u32) -> Duration {
     let (first, last) = payments.options.again_after;
     first.saturating_mul(1 << tried.min(16)).min(last)
 }
 
-/// Asks for the steps of one order, one behind the other, as long as they are answered.
-async fn turn(shard: Arc<Shard>, payments: Arc<Payments>, id: OrderId, mut may_be_asked: bool) -> Ended {
-    loop {
-        let next = shard.committed().orders.see(id, |order| {
-            order
-                .next_payment()
-                .map(|request| (request, ends(order, &payments)))
-        });
-        let Some((request, is_late)) = next.flatten() else {
-            return Ended::Done;
-        };
-        if is_late {
-            // What comes then is the void.
-            tell(&shard, id, OrderCommand::Expire).await;
-            let is_over = |order: &Order| order.state != OrderState::Authorizing;
-            let recorded = tokio::time::timeout(RECORDED_WITHIN, shard.committed_when(id, is_over)).await;
-            match recorded {
-                Ok(Ok(())) => continue,
-                _ => return Ended::NotSettled { retry_after: None },
+/// Up to a quarter more, so that orders which were in vain together do not come back together.
+fn spread(id: OrderId, after: Duration) -> Duration {
+    const PARTS: u32 = 1_024;
+    // The end of an id counts orders.
+    let part = (id.0 as u32).wrapping_mul(0x9e37_79b9) >> 22;
+    after / 4 / PARTS * part
+}
+
+/// The turn of one order.
+struct Turn {
+    shard: Arc<Shard>,
+    payments: Arc<Payments>,
+    term: u64,
+    id: OrderId,
+    provider: ProviderName,
+}
+
+impl Turn {
+    /// Asks for the steps of the order, one behind the other, as long as they are answered.
+    async fn take(self, mut may_be_asked: bool) -> Ended {
+        const AGAIN: Ended = Ended::NotSettled { retry_after: None };
+        loop {
+            // Whoever does not lead any more would ask for what the next leader may be asking for.
+            if self.shard.group().read_barrier().await.is_err() || !leads(&self.shard, self.term) {
+                return AGAIN;
+            }
+            let next = self.shard.committed().orders.see(self.id, |order| {
+                order
+                    .next_payment()
+                    .map(|request| (request, is_late(order, &self.payments)))
+            });
+            let Some((request, is_late)) = next.flatten() else {
+                return Ended::Done;
+            };
+            if is_late {
+                // It is being given up.
+                return AGAIN;
+            }
+            let outcome = match self.ask(&request, may_be_asked).await {
+                Ok(outcome) => outcome,
+                Err(retry_after) => return Ended::NotSettled { retry_after },
+            };
+            let number = request.number;
+            let command = OrderCommand::Paid { number, outcome };
+            self.shard.tell_order(self.id, OrderMessage::Tell { command });
+            let is_recorded = |order: &Order| order.next_payment().is_none_or(|next| next.number != number);
+            let recorded = self.shard.committed_when(self.id, is_recorded);
+            match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
+                Ok(Ok(())) => may_be_asked = false,
+                // The provider is asked what became of it, and says the same.
+                _ => return AGAIN,
             }
         }
-        let outcome = match ask(&shard, &payments, &request, may_be_asked).await {
-            Ok(outcome) => outcome,
-            Err(retry_after) => return Ended::NotSettled { retry_after },
+    }
+
+    /// What the provider makes of a step; or when it may be asked again.
+    async fn ask(
+        &self,
+        request: &PaymentRequest,
+        may_be_asked: bool,
+    ) -> Result<PaymentOutcome, Option<Duration>> {
+        let (name, kind) = (&self.provider, request.kind);
+        let count = |outcome: &'static str| {
+            metrics::counter!("docket_payments_total", "provider" => name.to_string(), "outcome" => outcome)
+                .increment(1);
         };
-        let number = request.number;
-        tell(&shard, id, OrderCommand::Paid { number, outcome }).await;
-        let is_recorded = |order: &Order| order.next_payment().is_none_or(|next| next.number != number);
-        let recorded = tokio::time::timeout(RECORDED_WITHIN, shard.committed_when(id, is_recorded)).await;
-        // Where it was not recorded the provider is asked what became of it, and says the same.
-        may_be_asked = !matches!(recorded, Ok(Ok(())));
-        if may_be_asked {
-            return Ended::NotSettled { retry_after: None };
+        let Some(provider) = self.payments.provider(name) else {
+            count("no_provider");
+            if let Some(more) = self.payments.tells(name) {
+                tracing::warn!(order = %request.order, provider = %name, %kind, more, "no such payment provider is configured: the payment waits");
+            }
+            return Err(None);
+        };
+        let began = Instant::now();
+        let settled = tokio::time::timeout(SETTLED_WITHIN, provider.settle(request, may_be_asked)).await;
+        let settled = settled.unwrap_or_else(|_elapsed| {
+            Err(NotSettled {
+                why: format!("the provider said nothing for {} s", SETTLED_WITHIN.as_secs()),
+                retry_after: None,
+            })
+        });
+        metrics::histogram!("docket_payment_seconds", "provider" => name.to_string())
+            .record(began.elapsed().as_secs_f64());
+        match settled {
+            Ok(outcome) => {
+                count(match outcome {
+                    PaymentOutcome::Done { .. } => "done",
+                    PaymentOutcome::Declined { .. } => "declined",
+                });
+                Ok(shortened(outcome))
+            }
+            Err(error) => {
+                count("not_settled");
+                if let Some(more) = self.payments.tells(name) {
+                    tracing::warn!(order = %request.order, provider = %name, %kind, %error, more, "a payment is not settled; it is asked for again");
+                }
+                Err(error.retry_after)
+            }
         }
     }
 }
 
 /// Whether an order has waited too long for its payment to be authorised.
-fn ends(order: &Order, payments: &Payments) -> bool {
+fn is_late(order: &Order, payments: &Payments) -> bool {
     let within = i64::try_from(payments.options.authorize_within.as_micros()).unwrap_or(i64::MAX);
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
     order.state == OrderState::Authorizing && now.saturating_sub(order.created.0) >= within
-}
-
-async fn tell(shard: &Arc<Shard>, id: OrderId, command: OrderCommand) {
-    shard.tell_order(id, OrderMessage::Tell { command });
-}
-
-/// What the provider makes of a step; or when it may be asked again.
-async fn ask(
-    shard: &Shard,
-    payments: &Payments,
-    request: &PaymentRequest,
-    may_be_asked: bool,
-) -> Result<PaymentOutcome, Option<Duration>> {
-    let name = shard.committed().orders.see(request.order, |order| {
-        order.provider.as_ref().map(|provider| provider.name.clone())
-    });
-    let Some(name) = name.flatten() else {
-        return Err(None);
-    };
-    let kind = request.kind;
-    let Some(provider) = payments.provider(&name) else {
-        metrics::counter!("docket_payments_total", "provider" => name.to_string(), "outcome" => "no_provider")
-            .increment(1);
-        if let Some(more) = payments.tells(&name) {
-            tracing::warn!(order = %request.order, provider = %name, %kind, more, "no such payment provider is configured: the payment waits");
-        }
-        return Err(None);
-    };
-    let Ok(_turn) = payments.turns.acquire().await else {
-        return Err(None);
-    };
-    let began = Instant::now();
-    let settled = tokio::time::timeout(SETTLED_WITHIN, provider.settle(request, may_be_asked)).await;
-    let settled = settled.unwrap_or_else(|_elapsed| {
-        Err(NotSettled {
-            why: format!("the provider said nothing for {} s", SETTLED_WITHIN.as_secs()),
-            retry_after: None,
-        })
-    });
-    let outcome = match &settled {
-        Ok(PaymentOutcome::Done { .. }) => "done",
-        Ok(PaymentOutcome::Declined { .. }) => "declined",
-        Err(_) => "not_settled",
-    };
-    metrics::counter!("docket_payments_total", "provider" => name.to_string(), "outcome" => outcome)
-        .increment(1);
-    metrics::histogram!("docket_payment_seconds", "provider" => name.to_string())
-        .record(began.elapsed().as_secs_f64());
-    match settled {
-        Ok(outcome) => Ok(shortened(outcome)),
-        Err(error) => {
-            if let Some(more) = payments.tells(&name) {
-                tracing::warn!(order = %request.order, provider = %name, %kind, %error, more, "a payment is not settled; it is asked for again");
-            }
-            Err(error.retry_after)
-        }
-    }
 }
 
 /// With texts no longer than may be recorded.

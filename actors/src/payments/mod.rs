@@ -23,7 +23,6 @@ use std::{
 use docket_engine::ProviderName;
 use docket_payments::PaymentProvider;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
 pub(crate) use awaited::Awaited;
 pub(crate) use driver::run;
@@ -38,7 +37,7 @@ pub struct PaymentOptions {
     pub providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
     /// An order whose payment was not authorised so long after it was placed is given up. Default 15 minutes.
     pub authorize_within: Duration,
-    /// So many steps are asked for at once, of all shards. Default 64.
+    /// So many steps are asked of one provider at once, for each shard that is led here. Default 16.
     pub at_once: usize,
     /// A step that was not answered is asked for again after so long at first, twice as long each time; and after so long at last. Default 1 to 60
     /// seconds.
@@ -50,7 +49,7 @@ impl Default for PaymentOptions {
         Self {
             providers: BTreeMap::new(),
             authorize_within: Duration::from_secs(15 * 60),
-            at_once: 64,
+            at_once: 16,
             again_after: (Duration::from_secs(1), Duration::from_secs(60)),
         }
     }
@@ -70,18 +69,14 @@ impl fmt::Debug for PaymentOptions {
 /// The node's providers.
 pub(crate) struct Payments {
     options: PaymentOptions,
-    /// A turn for each step that is asked for at once.
-    turns: Arc<Semaphore>,
     /// When it was last told of each provider that something is not settled, and how often that was since.
     told: Mutex<BTreeMap<ProviderName, (Instant, u64)>>,
 }
 
 impl Payments {
     pub(crate) fn new(options: PaymentOptions) -> Self {
-        let turns = Arc::new(Semaphore::new(options.at_once.max(1)));
         Self {
             options,
-            turns,
             told: Mutex::default(),
         }
     }

@@ -30,7 +30,7 @@ pub enum Key {
     Item(Sku),
     /// An order.
     Order(OrderId),
-    /// Accounts, sessions, keys.
+    /// Accounts, sessions, keys; webhooks.
     Accounts,
 }
 

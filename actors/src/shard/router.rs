@@ -17,16 +17,33 @@ pub(crate) struct Router {
     node: Node,
     /// Other nodes are to look for reservations without an order.
     tell_peers: AtomicBool,
+    /// Every node of the cluster can keep where changes of orders come from, as far as was known a second ago.
+    keeps_origins: AtomicBool,
 }
+
+/// Since which version of the peer protocol nodes keep where changes of orders come from. An older one would stop at it.
+const ORIGINS_SINCE: u32 = 5;
 
 impl Router {
     pub(crate) fn new(node: Node, shards: Vec<Arc<Shard>>) -> Self {
         Self {
             ring: node.ring(),
             shards,
+            keeps_origins: AtomicBool::new(!node.has_peers()),
             node,
             tell_peers: AtomicBool::new(false),
         }
+    }
+
+    /// Whether where changes of orders come from can be kept.
+    pub(crate) fn keeps_origins(&self) -> bool {
+        self.keeps_origins.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether it can, once a second: nobody who places an order waits for that.
+    pub(crate) fn look_who_keeps_origins(&self) {
+        let can = self.node.is_spoken_by_all(ORIGINS_SINCE);
+        self.keeps_origins.store(can, Ordering::Relaxed);
     }
 
     pub(crate) fn node(&self) -> &Node {

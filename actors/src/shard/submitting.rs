@@ -40,6 +40,7 @@ impl Shard {
                 version,
                 decider: life.decider,
             }),
+            origin: None,
         };
         let after = After::Answer {
             callers: vec![caller],

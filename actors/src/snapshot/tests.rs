@@ -6,8 +6,8 @@ use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
     Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, HoldReason, Item, ItemEvent,
-    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, Quantity, Record, Request, Sku,
-    Time, Version, access::Username, order,
+    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, Origin, Quantity, Record,
+    Request, Sku, Time, Version, access::Username, order,
 };
 use docket_proto::{
     NoIntern,
@@ -105,6 +105,7 @@ struct Log {
     replica: Replica,
     time: i64,
     records: u64,
+    keeps_origins: bool,
     orders: Vec<OrderId>,
     entries: Vec<Bytes>,
 }
@@ -116,6 +117,7 @@ impl Log {
             replica: Replica::new(),
             time: 1_000,
             records: 0,
+            keeps_origins: seed.is_multiple_of(3),
             orders: Vec::new(),
             entries: Vec::new(),
         };
@@ -164,7 +166,21 @@ impl Log {
             events: facts.into_iter().map(event).collect(),
             request: asked.then_some(request),
             unchanged: None,
+            origin: self.origin(),
         }]
+    }
+
+    /// Of some records, where this log is of nodes that keep it.
+    fn origin(&mut self) -> Option<Arc<Origin>> {
+        let is_kept = self.keeps_origins && self.chance.below(2) == 0;
+        is_kept.then(|| {
+            let request_id = format!("r-{}", self.records);
+            Arc::new(Origin {
+                by: Username::new("shop").ok(),
+                request_id: Some(request_id.into()),
+                trace: None,
+            })
+        })
     }
 
     fn a_customer(&mut self) -> Option<Arc<Customer>> {
@@ -500,9 +516,11 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
         let SnapshotRecord::Head(head) = &records[0] else {
             panic!("seed {seed}: a snapshot has a head");
         };
-        let format = match records.iter().any(has_life) {
-            true => snapshot::FORMAT_WITHOUT_PROVIDERS,
-            false => snapshot::FORMAT_WITHOUT_LIFE,
+        let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty());
+        let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
+            (true, _) => snapshot::FORMAT,
+            (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
+            (false, false) => snapshot::FORMAT_WITHOUT_LIFE,
         };
         assert_eq!(head.format, format, "seed {seed}");
         let what = format!("seed {seed}: not the state of entry {at}");

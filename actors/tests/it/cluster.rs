@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use docket_actors::{Call, CallError, Docket, Key, ListOrders, Shipment};
+use docket_actors::{
+    Call, CallError, Docket, Key, LEFT_OUT_ONLY, ListOrders, OrderBatch, OrderPage, Shipment,
+};
 use docket_cluster::{Lane, Leader, NodeId, PeerCallError};
 use docket_engine::access::Username;
 use docket_engine::item::ReserveLine;
 use docket_engine::{
-    Amount, CustomerId, LineQuantity, Order, OrderId, OrderState, Quantity, ReturnStep, Sku,
+    Amount, CustomerId, LineQuantity, Order, OrderFilter, OrderId, OrderState, PaymentState, Quantity,
+    Rejection, ReturnStep, Sku, Version,
 };
 use docket_proto::peer_call::{Step, StepAction, StepAnswer, encode_look, kind};
 use futures::future::join_all;
@@ -172,14 +175,24 @@ async fn an_order_reserves_items_that_are_led_on_other_nodes_and_every_node_show
     let again = place(&dockets, "r0", "ada", &lines(0)).await.unwrap();
     assert_eq!((again.id, again.state), (placed[0].id, OrderState::Confirmed));
     books_balance(&three).await;
-    let ids: Vec<OrderId> = all(&dockets[0]).await.iter().map(|order| order.id).collect();
+    let first = all(&dockets[0]).await;
+    let ids: Vec<OrderId> = first.iter().map(|order| order.id).collect();
     assert_eq!(ids.len(), 122);
+    // All nodes keep it by then.
+    let origin = &first[0].changes(Version(0), 1).unwrap()[0].origin;
+    assert!(origin.request_id.is_some(), "{origin:?}");
     for docket in &dockets {
         let others = all(docket).await;
         assert!(others.iter().map(|order| order.id).eq(ids.iter().copied()));
+        // Whoever is asked tells the same of where its changes came from.
+        let told = |order: &Arc<Order>| order.changes(Version(0), 100).unwrap();
+        assert!(others.iter().map(told).eq(first.iter().map(told)));
         let rejected = ListOrders {
-            customer: Some(CustomerId::new("ada").unwrap()),
-            states: vec![OrderState::Rejected],
+            filter: OrderFilter {
+                customer: Some(CustomerId::new("ada").unwrap()),
+                states: vec![OrderState::Rejected],
+                ..OrderFilter::default()
+            },
             limit: 10,
             ..ListOrders::default()
         };
@@ -581,8 +594,11 @@ async fn a_node_without_replicas_lists_what_the_others_have() {
     let (expected, found) = (ids(all(&dockets[0]).await), ids(all(outside).await));
     assert_eq!((found.len(), found), (90, expected));
     let of_ada = ListOrders {
-        customer: Some(CustomerId::new("ada").unwrap()),
-        states: vec![OrderState::Confirmed],
+        filter: OrderFilter {
+            customer: Some(CustomerId::new("ada").unwrap()),
+            states: vec![OrderState::Confirmed],
+            ..OrderFilter::default()
+        },
         limit: 100,
         ..ListOrders::default()
     };
@@ -590,6 +606,56 @@ async fn a_node_without_replicas_lists_what_the_others_have() {
         docket.list_orders(Call::default(), of_ada.clone()).await
     });
     assert_eq!(of_ada.await.unwrap().orders.len(), 23);
+    // With conditions of which the others are told, a few at a time.
+    let of_item = async |docket: &Docket| {
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let query = ListOrders {
+                filter: OrderFilter {
+                    item: Some(Sku::new("i5").unwrap()),
+                    payments: vec![PaymentState::Authorized],
+                    ..OrderFilter::default()
+                },
+                before,
+                limit: 7,
+                ..ListOrders::default()
+            };
+            let page = until_read(docket, async |docket| {
+                docket.list_orders(Call::default(), query.clone()).await
+            });
+            let page = page.await.unwrap();
+            found.extend(page.orders);
+            before = page.next;
+            if before.is_none() {
+                return ids(found);
+            }
+        }
+    };
+    let (expected, found) = (of_item(&dockets[0]).await, of_item(outside).await);
+    assert!(found.len() > 20 && found.len() < 90, "{}", found.len());
+    assert_eq!(found, expected);
+    // By their ids, in whatever order, as often as they are named.
+    let mut named = expected;
+    named.reverse();
+    named.push(named[0]);
+    for docket in &dockets {
+        let batch = until_read(docket, async |docket| {
+            docket.batch_get_orders(Call::default(), &named).await
+        });
+        let OrderBatch::All(orders) = batch.await.unwrap() else {
+            panic!("they are few");
+        };
+        assert_eq!(ids(orders), named);
+        let of_dan = Call {
+            owner: Some(CustomerId::new("dan").unwrap()),
+            ..Call::default()
+        };
+        let hidden = docket.batch_get_orders(of_dan, &named).await;
+        assert!(matches!(
+            hidden,
+            Err(CallError::Rejected(Rejection::OrderNotFound { .. }))
+        ));
+    }
     let items = until_read(outside, async |docket| {
         docket
             .list_items(Call::default(), Some(Sku::new("i2").unwrap()), 3)
@@ -606,5 +672,79 @@ async fn a_node_without_replicas_lists_what_the_others_have() {
         docket.list_customers(Call::default(), None, 10).await
     });
     assert_eq!(customers.await.unwrap().len(), 4);
+    three.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_that_nobody_leads_are_left_out_and_named_and_what_they_have_follows_when_they_are_back() {
+    let mut three = shop(|_| {}).await;
+    let dockets = three.dockets();
+    for n in 0..24 {
+        let placed = place(&dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines(n)).await;
+        placed.unwrap();
+    }
+    let expected: Vec<OrderId> = all(&dockets[0]).await.iter().map(|order| order.id).collect();
+    drop(dockets);
+    let query = |page: &OrderPage, partial| ListOrders {
+        before: page.next,
+        left_out: page.left_out.clone(),
+        limit: 5,
+        partial,
+        ..ListOrders::default()
+    };
+    let begin = query(&OrderPage::default(), true);
+    let first = three.docket(0).list_orders(Call::default(), begin).await.unwrap();
+    assert_eq!((first.orders.len(), first.unreachable.len()), (5, 0));
+    three.kill(1).await;
+    three.kill(2).await;
+    let alone = three.docket(0).clone();
+    // Until the last one has noticed that nobody follows it any more.
+    let missing = {
+        let asked = Instant::now();
+        loop {
+            let page = alone
+                .list_orders(Call::default(), query(&first, true))
+                .await
+                .unwrap();
+            if page.orders.is_empty() {
+                break page;
+            }
+            assert!(asked.elapsed() < PATIENCE, "{:?}", page.unreachable);
+        }
+    };
+    let shards = alone.positions_of().1;
+    assert_eq!(missing.unreachable.len(), shards);
+    assert_eq!(
+        (missing.next, missing.left_out.len()),
+        (Some(LEFT_OUT_ONLY), shards)
+    );
+    let refused = alone.list_orders(Call::default(), query(&first, false)).await;
+    assert!(
+        matches!(refused, Err(CallError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let refused = alone.batch_get_orders(Call::default(), &expected).await;
+    assert!(
+        matches!(refused, Err(CallError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    let still = alone
+        .list_orders(Call::default(), query(&missing, true))
+        .await
+        .unwrap();
+    assert_eq!((still.next, &still.left_out), (missing.next, &missing.left_out));
+
+    three.start(1).await;
+    three.start(2).await;
+    let mut found: Vec<OrderId> = first.orders.iter().map(|order| order.id).collect();
+    let mut page = still;
+    while page.next.is_some() {
+        let next = until_read(&alone, async |docket| {
+            docket.list_orders(Call::default(), query(&page, false)).await
+        });
+        page = next.await.unwrap();
+        found.extend(page.orders.iter().map(|order| order.id));
+    }
+    assert_eq!(found, expected);
     three.end().await;
 }

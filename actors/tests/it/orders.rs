@@ -1,7 +1,7 @@
 //! Placing and cancelling.
 
 use docket_actors::{Call, ListOrders};
-use docket_engine::{CustomerId, OrderState};
+use docket_engine::{CustomerId, OrderFilter, OrderState};
 
 use crate::shop::{Shop, order, reason};
 
@@ -136,7 +136,10 @@ async fn every_refusal_gives_everything_back() {
         ((10, 0), (1, 0), 0)
     );
     let query = ListOrders {
-        customer: Some(CustomerId::new("alice").unwrap()),
+        filter: OrderFilter {
+            customer: Some(CustomerId::new("alice").unwrap()),
+            ..OrderFilter::default()
+        },
         limit: 10,
         ..ListOrders::default()
     };

@@ -156,6 +156,20 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    async fn batch_get_orders(
+        &self,
+        _: Request<v1::BatchGetOrdersRequest>,
+    ) -> Result<Response<v1::BatchGetOrdersResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<v1::ListOrderEventsRequest>,
+    ) -> Result<Response<v1::ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
     async fn cancel_order_lines(
         &self,
         request: Request<v1::CancelOrderLinesRequest>,

@@ -10,7 +10,10 @@
 //! | 2 | snapshots of shards may be of format 2 (`docket_proto::snapshot`): to who speaks 1 they are not sent |
 //! | 3 | snapshots of shards may be of format 3, and logs have the holds of orders: while a node speaks 2, no order is held or released |
 //! | 4 | snapshots of shards may be of format 4, and logs have what is shipped of orders and cancelled in part: while a node speaks 3, none is |
-//! | 5 | snapshots of shards may be of format 5, and logs have payments by providers: while a node speaks 4, no order is placed with one |
+//! | 5 | lists of orders may have other conditions than a customer and states, and orders may be read in a batch, also where other nodes have them; logs say
+//!       where changes of orders come from, and snapshots of shards may be of format 5: as long as it is not known of every node that it speaks 5, nothing of that is logged;
+//!       logs have payments by providers: while a node speaks 4, no order is placed with one; the log of the meta group may have
+//!       webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
 
 use std::fmt;
 

@@ -34,7 +34,10 @@ use std::{
 
 use bytes::Bytes;
 use docket_actors::Call;
-use docket_engine::access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit};
+use docket_engine::{
+    TraceId,
+    access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit},
+};
 use futures::{
     FutureExt,
     future::{BoxFuture, poll_fn},
@@ -53,7 +56,7 @@ use self::{
     admission::{Admission, Bound, Kind, Permit},
     body::{Ending, code_of, put_status},
     brake::Brake,
-    forward::{Forwarder, is_keyed},
+    forward::{Forwarder, is_keyed, trace_of},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -86,6 +89,8 @@ pub struct CallContext {
     pub grant: &'static Grant,
     /// After this nobody waits any more. Of a stream: what its client set for all of it.
     pub deadline: Option<Instant>,
+    /// The trace to which the call belongs, where its client says so.
+    pub trace: Option<TraceId>,
 }
 
 impl CallContext {
@@ -100,6 +105,7 @@ impl CallContext {
             request_id,
             owner,
             by: Some(self.principal.account.clone()),
+            trace: self.trace,
         }
     }
 }
@@ -397,6 +403,7 @@ impl Gate {
             principal,
             grant,
             deadline,
+            trace: trace_of(headers),
         })
     }
 

@@ -23,8 +23,10 @@ use docket_proto::{
     v1::{
         auth_service_server::AuthServiceServer, customer_service_server::CustomerServiceServer,
         item_service_server::ItemServiceServer, node_service_server::NodeServiceServer,
+        webhook_service_server::WebhookServiceServer,
     },
 };
+use docket_webhooks::{Deliverer, DelivererError, WebhookOptions};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, time::MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -49,7 +51,7 @@ use crate::{
     readiness::Readiness,
     services::{
         customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
-        place_orders::StreamBounds, watch_orders::WatchBounds,
+        place_orders::StreamBounds, watch_orders::WatchBounds, webhook::WebhookApi,
     },
     telemetry::Telemetry,
 };
@@ -70,6 +72,8 @@ pub struct Parts {
     pub authenticator: Arc<dyn Authenticate>,
     /// Accounts, sessions and keys; without it `AuthService` is not served.
     pub auth: Option<AuthApi>,
+    /// What delivers to webhooks, which whoever has it runs; without it `WebhookService` is not served.
+    pub webhooks: Option<Deliverer>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
 }
@@ -83,10 +87,14 @@ impl Parts {
         let access = docket.access().clone();
         let authenticator = Authenticator::new(access.clone(), auth, Clock::system());
         let api = AuthApi::new(access, auth, Clock::system())?;
+        let clock = Clock::system();
+        let now = Arc::new(move || clock.now());
+        let webhooks = Deliverer::new(docket.clone(), &WebhookOptions::default(), now)?;
         Ok(Self {
             docket,
             authenticator: Arc::new(authenticator),
             auth: Some(api),
+            webhooks: Some(webhooks),
             metrics,
         })
     }
@@ -119,6 +127,9 @@ pub enum EdgeError {
     /// Authentication cannot be set up.
     #[error(transparent)]
     Auth(#[from] AuthApiError),
+    /// Nothing can be delivered to webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] DelivererError),
     /// The contract that is compiled in does not fit the services.
     #[error("the services do not fit the contract: {0}")]
     Contract(String),
@@ -221,7 +232,8 @@ impl Server {
             draining: readiness.draining().clone(),
             authenticator: Arc::clone(&parts.authenticator),
         };
-        let routes = routes(&config, parts.docket, parts.auth, &readiness, (bounds, watch))?;
+        let optional = (parts.auth, parts.webhooks);
+        let routes = routes(&config, parts.docket, optional, &readiness, (bounds, watch))?;
         let gate = Gate::new(
             routes,
             parts.authenticator,
@@ -346,7 +358,7 @@ fn local(what: &'static str, listener: &TcpListener, address: SocketAddr) -> Res
 fn routes(
     config: &EdgeConfig,
     docket: Docket,
-    auth: Option<AuthApi>,
+    (auth, webhooks): (Option<AuthApi>, Option<Deliverer>),
     readiness: &Readiness,
     (bounds, watch): (StreamBounds, WatchBounds),
 ) -> Result<Vec<(&'static str, Route)>, EdgeError> {
@@ -388,6 +400,10 @@ fn routes(
         route!(reflection().build_v1alpha().map_err(contract)?, small),
     ];
     routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth))));
+    routes.extend(webhooks.map(|deliverer| {
+        let webhooks = WebhookApi::new(docket.clone(), deliverer);
+        route!(WebhookServiceServer::new(webhooks))
+    }));
     let mut services: Vec<&'static str> = routes.iter().map(|(name, _)| *name).collect();
     services.push(HealthServer::<HealthService>::NAME);
     let health = HealthService::new(readiness.clone(), services);

@@ -8,6 +8,7 @@ pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod place_orders;
 pub(crate) mod watch_orders;
+pub(crate) mod webhook;
 
 use docket_engine::access::{Denied, Owner, permit};
 use docket_proto::api::Checked;

@@ -1,6 +1,6 @@
 //! `OrderService`.
 
-use docket_actors::{Docket, ListOrders, PlaceOrder, Placing, Shipment};
+use docket_actors::{CallError, Docket, ListOrders, OrderBatch, PlaceOrder, Placing, Shipment};
 use docket_engine::{
     Rejection,
     access::{Denied, Owner, Principal, Role},
@@ -8,16 +8,22 @@ use docket_engine::{
 use docket_proto::{
     ReceivedOrder,
     api::{
+        events::{self, event_to_proto},
         feed::{FeedOf, watch_orders},
-        fulfil, orders,
+        fulfil,
+        listing::{self, ListFrom},
+        names::shard_name,
+        orders,
         show::order_to_proto,
     },
     server::order_service_server::OrderService,
     v1::{
-        CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest,
-        GetOrderRequest, HoldOrderRequest, ListOrdersRequest, ListOrdersResponse, Order,
-        ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
-        ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest,
+        BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
+        CloseReturnRequest, DeliverFulfilmentRequest, GetOrderRequest, HoldOrderRequest,
+        ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
+        OrderEvent, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
+        ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, order_change::Kind,
+        order_hold,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -113,6 +119,31 @@ pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
         }
         order.returns.iter_mut().for_each(|it| it.requested_by.clear());
         order.refunds.iter_mut().for_each(|it| it.refunded_by.clear());
+        // As the holds that follow from them.
+        for step in order
+            .payment
+            .iter_mut()
+            .flat_map(|payment| &mut payment.steps)
+            .skip(1)
+        {
+            step.decline_reason.clear();
+            step.reference.clear();
+        }
+    }
+}
+
+/// The same of what happened to it.
+fn hide_staff_of(principal: &Principal, event: &mut OrderEvent) {
+    if principal.role == Role::Customer {
+        if event.requested_by != principal.account.as_str() {
+            event.requested_by.clear();
+            event.request_id.clear();
+            event.trace_id.clear();
+        }
+        if matches!(event.kind(), Kind::Held | Kind::HoldReleased) {
+            event.hold_reason = order_hold::Reason::Unspecified.into();
+            event.note.clear();
+        }
     }
 }
 
@@ -167,15 +198,17 @@ impl OrderService for OrderApi {
         request: Request<ListOrdersRequest>,
     ) -> Result<Response<ListOrdersResponse>, Status> {
         let context = context(&request)?;
-        let asked = accept(orders::list_orders(request.get_ref()))?;
-        if asked.customer.is_none() {
+        let asked = accept(listing::list_orders(request.get_ref()))?;
+        // Why an order is held is not its customer's to know.
+        if asked.filter.customer.is_none() || !asked.filter.holds.is_empty() {
             allowed(&context, Owner::Everybody, || Denied::Role.into())?;
         }
         let query = ListOrders {
-            customer: asked.customer.clone(),
-            states: asked.states.clone(),
-            before: asked.before,
+            filter: asked.filter.clone(),
+            before: asked.from.before,
+            left_out: asked.from.left_out.clone(),
             limit: asked.limit,
+            partial: asked.partial,
         };
         let page = self
             .docket
@@ -184,10 +217,63 @@ impl OrderService for OrderApi {
             .map_err(Refusal::from)?;
         Ok(Response::new(ListOrdersResponse {
             orders: page.orders.iter().map(|order| shown(&context, order)).collect(),
-            next_page_token: page
-                .next
-                .map(|next| asked.next_page_token(next))
-                .unwrap_or_default(),
+            next_page_token: page.next.map_or_else(String::new, |next| {
+                asked.next_page_token(&ListFrom {
+                    before: Some(next),
+                    left_out: page.left_out,
+                })
+            }),
+            unreachable: page.unreachable.into_iter().map(shard_name).collect(),
+        }))
+    }
+
+    async fn batch_get_orders(
+        &self,
+        request: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        let context = context(&request)?;
+        let ids = accept(listing::batch_get_orders(request.get_ref()))?;
+        let batch = self.docket.batch_get_orders(context.call(None), &ids);
+        let orders = match batch.await.map_err(Refusal::from)? {
+            OrderBatch::All(orders) => orders,
+            OrderBatch::TooLarge { fitting } => return Err(Refusal::batch_too_large(fitting).into()),
+        };
+        for order in &orders {
+            allowed(&context, Owner::Customer(&order.customer), || {
+                Rejection::OrderNotFound { order: order.id }.into()
+            })?;
+        }
+        let orders = orders.iter().map(|order| shown(&context, order)).collect();
+        Ok(Response::new(BatchGetOrdersResponse { orders }))
+    }
+
+    async fn list_order_events(
+        &self,
+        request: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        let context = context(&request)?;
+        let asked = accept(events::list_order_events(request.get_ref()))?;
+        let order = self.docket.get_order(context.call(None), asked.order);
+        let order = order.await.map_err(Refusal::from)?;
+        allowed(&context, Owner::Customer(&order.customer), || {
+            Rejection::OrderNotFound { order: asked.order }.into()
+        })?;
+        let changes = order.changes(asked.behind, asked.limit).map_err(|broken| {
+            tracing::error!(%broken, "an order does not tell what happened to it");
+            Refusal::from(CallError::Broken)
+        })?;
+        let last = changes.last().map(|last| last.version);
+        let more = last.filter(|last| *last < order.version);
+        let mut events: Vec<_> = changes
+            .iter()
+            .map(|change| event_to_proto(change, order.currency))
+            .collect();
+        for event in &mut events {
+            hide_staff_of(&context.principal, event);
+        }
+        Ok(Response::new(ListOrderEventsResponse {
+            events,
+            next_page_token: more.map(|last| asked.next_page_token(last)).unwrap_or_default(),
         }))
     }
 

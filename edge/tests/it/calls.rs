@@ -7,6 +7,7 @@ use docket_proto::v1::{
     node_service_client::NodeServiceClient, order, order_service_client::OrderServiceClient,
 };
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 
 use crate::support::{by, fields, nuts, reason, start};
 
@@ -234,6 +235,176 @@ async fn orders_of_all_customers_are_listed_newest_first_whatever_their_shard() 
     assert!(listed.is_sorted_by_key(|order| std::cmp::Reverse(time(order))));
     placed.sort_by(|a, b| b.name.cmp(&a.name));
     assert_eq!(listed, placed);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_has_the_orders_that_meet_every_condition() {
+    let server = start(|_| {}).await;
+    server.seed().await;
+    let mut orders = OrderServiceClient::new(server.connect().await);
+    let mut placed = Vec::new();
+    for i in 0..3 {
+        let order = orders
+            .place_order(by("ada", nuts(&i.to_string(), "ada", 1)))
+            .await;
+        placed.push(order.unwrap().into_inner());
+    }
+    let unpaid = orders.place_order(by("ada", nuts("big", "ada", 1_000_000))).await;
+    assert_eq!(reason(&unpaid.unwrap_err()), "INSUFFICIENT_CREDIT");
+    let hold = v1::HoldOrderRequest {
+        name: placed[1].name.clone(),
+        reason: v1::order_hold::Reason::Address.into(),
+        ..Default::default()
+    };
+    orders.hold_order(by("root", hold)).await.unwrap();
+    let list = |change: &dyn Fn(&mut ListOrdersRequest)| {
+        let mut request = ListOrdersRequest::default();
+        change(&mut request);
+        let mut orders = orders.clone();
+        async move {
+            let page = orders
+                .list_orders(by("root", request))
+                .await
+                .unwrap()
+                .into_inner();
+            let names = page.orders.into_iter().map(|order| order.name);
+            (names.collect::<Vec<_>>(), page.next_page_token)
+        }
+    };
+    let names = |of: &[usize]| -> Vec<String> { of.iter().map(|i| placed[*i].name.clone()).collect() };
+    let (second, third) = (placed[1].create_time, placed[2].create_time);
+    let (found, _) = list(&|it| {
+        it.create_time_from = second;
+        it.create_time_to = third;
+    })
+    .await;
+    assert_eq!(found, names(&[1]));
+    let confirmed = order::State::Confirmed.into();
+    let (found, _) = list(&|it| {
+        it.create_time_to = third;
+        it.item = "items/nut".into();
+        it.states = vec![confirmed];
+    })
+    .await;
+    assert_eq!(found, names(&[1, 0]));
+    let (found, _) = list(&|it| it.item = "items/none".into()).await;
+    assert_eq!(found, names(&[]));
+    let (found, _) = list(&|it| it.hold_reasons = vec![v1::order_hold::Reason::Address.into()]).await;
+    assert_eq!(found, names(&[1]));
+    let failed = v1::order_payment::State::Failed.into();
+    let (found, _) = list(&|it| it.payment_states = vec![failed]).await;
+    assert_eq!(found.len(), 1);
+    let (found, _) = list(&|it| {
+        it.payment_states = vec![failed];
+        it.states = vec![confirmed];
+    })
+    .await;
+    assert_eq!(found, names(&[]));
+    // A token belongs to all of them.
+    let (found, token) = list(&|it| {
+        it.item = "items/nut".into();
+        it.page_size = 1;
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+    let other = ListOrdersRequest {
+        create_time_from: second,
+        page_token: token,
+        ..Default::default()
+    };
+    let refused = orders.list_orders(by("root", other)).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), fields(&refused)),
+        (Code::InvalidArgument, vec!["page_token".to_owned()])
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_has_every_order_in_the_order_of_their_names_or_nothing() {
+    let server = start(|_| {}).await;
+    server.seed().await;
+    let mut orders = OrderServiceClient::new(server.connect().await);
+    let mut placed = Vec::new();
+    for (i, customer) in ["ada", "bob", "ada"].into_iter().enumerate() {
+        let order = orders
+            .place_order(by("root", nuts(&i.to_string(), customer, 1)))
+            .await;
+        placed.push(order.unwrap().into_inner());
+    }
+    let batch = |who: &'static str, names: Vec<String>| {
+        let mut orders = orders.clone();
+        async move {
+            let answer = orders
+                .batch_get_orders(by(who, v1::BatchGetOrdersRequest { names }))
+                .await;
+            answer.map(|answer| answer.into_inner().orders)
+        }
+    };
+    let names = |of: &[usize]| -> Vec<String> { of.iter().map(|i| placed[*i].name.clone()).collect() };
+    let found = batch("root", names(&[2, 0, 1, 2])).await.unwrap();
+    let expected = [2, 0, 1, 2].map(|i: usize| placed[i].clone());
+    assert_eq!(found, expected);
+    // What is another's is as what is not there.
+    assert_eq!(batch("ada", names(&[0, 2])).await.unwrap().len(), 2);
+    let none = "orders/00000000000000000000000000".to_owned();
+    let hidden = batch("ada", names(&[0, 1])).await.unwrap_err();
+    let missing = batch("ada", vec![placed[0].name.clone(), none.clone()])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (hidden.code(), reason(&hidden)),
+        (Code::NotFound, "ORDER_NOT_FOUND".to_owned())
+    );
+    assert_eq!(reason(&hidden), reason(&missing));
+    assert_eq!(
+        hidden.message().replace(&placed[1].name[7..], ""),
+        missing.message().replace(&none[7..], "")
+    );
+    let refused = batch("root", vec![String::new()]).await.unwrap_err();
+    assert_eq!(fields(&refused), ["names[0]"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_much_for_one_answer_says_how_much_is_not() {
+    let server = start(|_| {}).await;
+    server.seed().await;
+    let mut orders = OrderServiceClient::new(server.connect().await);
+    let line = nuts("", "ada", 1).lines.remove(0);
+    let large = v1::PlaceOrderRequest {
+        request_id: "large".into(),
+        lines: vec![line; 100],
+        ..nuts("", "ada", 1)
+    };
+    let name = orders
+        .place_order(by("ada", large))
+        .await
+        .unwrap()
+        .into_inner()
+        .name;
+    let batch = |count: usize| v1::BatchGetOrdersRequest {
+        names: vec![name.clone(); count],
+    };
+    let refused = orders
+        .batch_get_orders(by("ada", batch(1_000)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "BATCH_TOO_LARGE")
+    );
+    let info = refused.get_details_error_info().unwrap();
+    let fitting: usize = info.metadata["fitting"].parse().unwrap();
+    assert!((100..1_000).contains(&fitting), "{fitting}");
+    let found = orders.batch_get_orders(by("ada", batch(fitting))).await.unwrap();
+    assert_eq!(found.into_inner().orders.len(), fitting);
+    let refused = orders
+        .batch_get_orders(by("ada", batch(fitting + 1)))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), "BATCH_TOO_LARGE");
     server.stop().await;
 }
 

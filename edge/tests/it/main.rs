@@ -29,3 +29,4 @@ mod support;
 mod three;
 mod unread;
 mod watch;
+mod webhooks;

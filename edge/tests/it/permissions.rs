@@ -16,6 +16,7 @@ use docket_proto::{
         self, auth_service_client::AuthServiceClient, customer_service_client::CustomerServiceClient,
         item_service_client::ItemServiceClient, node_service_client::NodeServiceClient,
         order_service_client::OrderServiceClient, place_orders_response::Result as Placed,
+        webhook_service_client::WebhookServiceClient,
     },
 };
 use prost::Message;
@@ -27,7 +28,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::support::{config, metrics, node, nuts, reason};
+use crate::support::{config, deliverer, metrics, node, nuts, reason};
 
 /// The account that [`bootstrap`] makes.
 const ADMIN: &str = "admin";
@@ -82,6 +83,7 @@ impl Shop {
             docket: docket.clone(),
             authenticator: std::sync::Arc::new(Authenticator::new(access.clone(), &options, Clock::system())),
             auth: Some(AuthApi::new(access, &options, Clock::system()).unwrap()),
+            webhooks: Some(deliverer(&docket)),
             metrics: metrics(),
         };
         let server = Server::bind(config, parts).await.unwrap();
@@ -332,6 +334,17 @@ impl Shop {
                 let name = self.order_boxed(id).await;
                 ask!(OrderServiceClient.get_order(v1::GetOrderRequest { name }))
             }
+            "BatchGetOrders" => {
+                let names = vec![self.order_boxed(id).await];
+                ask!(OrderServiceClient.batch_get_orders(v1::BatchGetOrdersRequest { names }))
+            }
+            "ListOrderEvents" => {
+                let parent = self.order_boxed(id).await;
+                ask!(OrderServiceClient.list_order_events(v1::ListOrderEventsRequest {
+                    parent,
+                    ..Default::default()
+                }))
+            }
             "CancelOrder" => {
                 let name = self.order_boxed(id).await;
                 ask!(OrderServiceClient.cancel_order(v1::CancelOrderRequest {
@@ -471,6 +484,62 @@ impl Shop {
                 assert_eq!(first.changes, []);
                 Ok(None)
             }
+            "CreateWebhook" => ask!(WebhookServiceClient.create_webhook(webhook())),
+            "GetWebhook" => {
+                let name = self.webhook().await;
+                ask!(WebhookServiceClient.get_webhook(v1::GetWebhookRequest { name }))
+            }
+            "ListWebhooks" => {
+                ask!(WebhookServiceClient.list_webhooks(v1::ListWebhooksRequest::default()))
+            }
+            "UpdateWebhook" => {
+                let webhook = v1::Webhook {
+                    name: self.webhook().await,
+                    description: fresh("d"),
+                    ..Default::default()
+                };
+                ask!(WebhookServiceClient.update_webhook(v1::UpdateWebhookRequest {
+                    webhook: Some(webhook),
+                    ..Default::default()
+                }))
+            }
+            "DeleteWebhook" => {
+                let name = self.webhook().await;
+                ask!(WebhookServiceClient.delete_webhook(v1::DeleteWebhookRequest {
+                    name,
+                    ..Default::default()
+                }))
+            }
+            "RotateWebhookSecret" => {
+                let name = self.webhook().await;
+                ask!(
+                    WebhookServiceClient.rotate_webhook_secret(v1::RotateWebhookSecretRequest {
+                        name,
+                        ..Default::default()
+                    })
+                )
+            }
+            "TestWebhook" => {
+                let name = self.webhook().await;
+                ask!(WebhookServiceClient.test_webhook(v1::TestWebhookRequest { name }))
+            }
+            "ListDeadLetters" => {
+                let parent = self.webhook().await;
+                ask!(
+                    WebhookServiceClient.list_dead_letters(v1::ListDeadLettersRequest {
+                        parent,
+                        ..Default::default()
+                    })
+                )
+            }
+            "ReplayWebhook" => {
+                let name = self.webhook().await;
+                ask!(WebhookServiceClient.replay_webhook(v1::ReplayWebhookRequest {
+                    name,
+                    all_dead_letters: true,
+                    ..Default::default()
+                }))
+            }
             "Login" => ask!(AuthServiceClient.login(v1::LoginRequest {
                 username: id.into(),
                 password: "x".into()
@@ -513,6 +582,24 @@ impl Shop {
         name
     }
 
+    /// The name of a new webhook, that is nowhere. The one before is deleted: there may only be so many.
+    async fn webhook(&self) -> String {
+        let mut webhooks = WebhookServiceClient::new(self.channel.clone());
+        let list = with(Some(&self.admin), v1::ListWebhooksRequest::default());
+        for before in webhooks.list_webhooks(list).await.unwrap().into_inner().webhooks {
+            let delete = v1::DeleteWebhookRequest {
+                name: before.name,
+                ..Default::default()
+            };
+            webhooks
+                .delete_webhook(with(Some(&self.admin), delete))
+                .await
+                .unwrap();
+        }
+        let made = webhooks.create_webhook(with(Some(&self.admin), webhook())).await;
+        made.unwrap().into_inner().webhook.unwrap().name
+    }
+
     // A future that calls itself needs a box.
     async fn order_boxed(&self, id: &str) -> String {
         Box::pin(self.order(id)).await
@@ -535,6 +622,17 @@ impl Shop {
                 text: without_names(&status),
             },
         }
+    }
+}
+
+fn webhook() -> v1::CreateWebhookRequest {
+    v1::CreateWebhookRequest {
+        webhook: Some(v1::Webhook {
+            // Not one that may be delivered to, and that nobody has to look up.
+            url: "https://127.0.0.1:1/".into(),
+            ..Default::default()
+        }),
+        ..Default::default()
     }
 }
 
@@ -699,7 +797,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 40 * 3 * 2);
+    assert_eq!(cells, 51 * 3 * 2);
     shop.close().await;
 }
 
@@ -741,6 +839,81 @@ async fn a_customer_does_not_list_the_orders_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_customer_is_told_what_happened_to_its_order_and_not_who_of_the_shop_did_it() {
+    let shop = Shop::open().await;
+    let ada = shop.key("ada", Role::Customer.scopes()).await.secret;
+    let bot = shop.key("bot", Role::Service.scopes()).await.secret;
+    let mut orders = OrderServiceClient::new(shop.channel.clone());
+    let traced = |key: &str, trace: &str| {
+        let mut request = with(Some(key), ());
+        let trace = format!("00-{trace}-00f067aa0ba902b7-01");
+        request
+            .metadata_mut()
+            .insert("traceparent", trace.parse().unwrap());
+        request.map(|()| nuts("from-ada", "ada", 1))
+    };
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let placed = orders
+        .place_order(traced(&ada, trace))
+        .await
+        .unwrap()
+        .into_inner();
+    let held = v1::HoldOrderRequest {
+        name: placed.name.clone(),
+        request_id: "from-bot".into(),
+        reason: v1::order_hold::Reason::FraudReview.into(),
+        note: "the third today".into(),
+        ..Default::default()
+    };
+    orders.hold_order(with(Some(&bot), held)).await.unwrap();
+    let all = v1::order_hold::Reason::FraudReview;
+    let nothing = v1::order_hold::Reason::Unspecified;
+    for (key, by, request_id, reason) in [
+        (&ada, "", "", nothing),
+        (&bot, "bot", "from-bot", all),
+        (&shop.admin, "bot", "from-bot", all),
+    ] {
+        let (mut events, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::ListOrderEventsRequest {
+                parent: placed.name.clone(),
+                page_size: 2,
+                page_token,
+            };
+            let page = orders
+                .list_order_events(with(Some(key), request))
+                .await
+                .unwrap()
+                .into_inner();
+            assert!(page.events.len() <= 2);
+            events.extend(page.events);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        use v1::order_change::Kind::{Confirmed, Held, Placed};
+        let kinds: Vec<_> = events.iter().map(v1::OrderEvent::kind).collect();
+        assert_eq!(kinds, [Placed, Confirmed, Held]);
+        // What it did itself, it may know.
+        let first = &events[0];
+        assert_eq!(
+            (&*first.requested_by, &*first.request_id, &*first.trace_id),
+            ("ada", "from-ada", trace)
+        );
+        assert!(first.before.is_none() && first.event_time == placed.create_time);
+        let held = &events[2];
+        assert_eq!(
+            (&*held.requested_by, &*held.request_id, held.hold_reason()),
+            (by, request_id, reason)
+        );
+        assert_eq!(held.note.is_empty(), reason == nothing);
+        assert_eq!(held.before, events[1].after);
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_customer_is_not_shown_why_its_order_is_held_and_who_shipped_it() {
     let shop = Shop::open().await;
     let ada = shop.key("ada", Role::Customer.scopes()).await.secret;
@@ -763,6 +936,23 @@ async fn a_customer_is_not_shown_why_its_order_is_held_and_who_shipped_it() {
         let request = v1::GetOrderRequest { name: name.clone() };
         let order = orders.get_order(with(Some(key), request)).await.unwrap();
         assert_eq!(order.into_inner().holds.len(), seen);
+        let request = v1::BatchGetOrdersRequest {
+            names: vec![name.clone()],
+        };
+        let batch = orders.batch_get_orders(with(Some(key), request)).await.unwrap();
+        assert_eq!(batch.into_inner().orders[0].holds.len(), seen);
+        // Nor by asking for those that are.
+        let request = v1::ListOrdersRequest {
+            customer: "customers/ada".into(),
+            hold_reasons: vec![v1::order_hold::Reason::FraudReview.into()],
+            ..Default::default()
+        };
+        let held = orders.list_orders(with(Some(key), request)).await;
+        let held = held.map(|page| page.into_inner().orders.len());
+        match seen {
+            0 => assert_eq!(reason(&held.unwrap_err()), "ROLE_NOT_ALLOWED"),
+            _ => assert_eq!(held.unwrap(), 1),
+        }
         let request = v1::ListOrdersRequest {
             customer: "customers/ada".into(),
             ..Default::default()

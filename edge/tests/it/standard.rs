@@ -85,6 +85,7 @@ async fn reflection_shows_the_contract_without_credentials() {
     for service in [
         "docket.v1.OrderService",
         "docket.v1.NodeService",
+        "docket.v1.WebhookService",
         "grpc.health.v1.Health",
     ] {
         assert!(

@@ -8,7 +8,8 @@ use std::{
 
 use docket_actors::{Docket, Options};
 use docket_edge::{
-    Authenticate, Control, EdgeConfig, EdgeError, Parts, Server, Unauthenticated, auth::AuthOptions,
+    Authenticate, Control, EdgeConfig, EdgeError, Parts, Server, Unauthenticated,
+    auth::{AuthOptions, Clock},
     config::Limit,
 };
 use docket_engine::{
@@ -18,6 +19,7 @@ use docket_engine::{
 use docket_proto::v1::{
     self, customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient,
 };
+use docket_webhooks::{Deliverer, WebhookOptions};
 use http::HeaderMap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tempfile::TempDir;
@@ -122,13 +124,22 @@ async fn node_with(change: impl FnOnce(&mut Options)) -> (Docket, TempDir) {
     (docket, dir)
 }
 
+/// What delivers to webhooks, which does not run.
+pub fn deliverer(docket: &Docket) -> Deliverer {
+    let clock = Clock::system();
+    let now = Arc::new(move || clock.now());
+    Deliverer::new(docket.clone(), &WebhookOptions::default(), now).unwrap()
+}
+
 /// A server that does not run yet.
 pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeError> {
+    let webhooks = Some(deliverer(&docket));
     Server::bind(
         config,
         Parts {
             docket,
             auth: None,
+            webhooks,
             authenticator: Arc::new(keys()),
             metrics: metrics(),
         },

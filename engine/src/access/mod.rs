@@ -43,4 +43,5 @@ pub use role::{Role, Scope, Scopes};
 pub use secret::{
     ApiKeyId, PasswordHash, SecretHash, SessionId, SigningKeyId, SigningSeed, Username, UsernameError,
 };
+pub(crate) use secret::{IdTextError, random_id};
 pub use state::{AccessState, Account, ApiKey, Session, SigningKey};

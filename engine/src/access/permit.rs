@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 47] = {
+pub static METHOD_TABLE: [MethodRule; 58] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -113,12 +113,14 @@ pub static METHOD_TABLE: [MethodRule; 47] = {
         row("/docket.v1.NodeService/RemoveNode",              Operations, No,       No,      All),
         row("/docket.v1.NodeService/UndrainNode",             Operations, No,       No,      All),
         row("/docket.v1.NodeService/VerifyBooks",             Operations, No,       No,      All),
+        row("/docket.v1.OrderService/BatchGetOrders",         Read,       Own,      All,     All),
         row("/docket.v1.OrderService/CancelOrder",            Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CancelOrderLines",       Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CloseReturn",            Orders,     No,       All,     All),
         row("/docket.v1.OrderService/DeliverFulfilment",      Orders,     No,       All,     All),
         row("/docket.v1.OrderService/GetOrder",               Read,       Own,      All,     All),
         row("/docket.v1.OrderService/HoldOrder",              Orders,     No,       All,     All),
+        row("/docket.v1.OrderService/ListOrderEvents",        Read,       Own,      All,     All),
         row("/docket.v1.OrderService/ListOrders",             Read,       Own,      All,     All),
         row("/docket.v1.OrderService/PlaceOrder",             Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/PlaceOrders",            Orders,     Own,      All,     All),
@@ -130,6 +132,15 @@ pub static METHOD_TABLE: [MethodRule; 47] = {
         row("/docket.v1.OrderService/RetryPayment",           Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ShipOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/WatchOrders",            Read,       Own,      All,     All),
+        row("/docket.v1.WebhookService/CreateWebhook",         Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/DeleteWebhook",         Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/GetWebhook",            Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/ListDeadLetters",       Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/ListWebhooks",          Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/ReplayWebhook",         Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/RotateWebhookSecret",   Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/TestWebhook",           Operations, No,       No,      All),
+        row("/docket.v1.WebhookService/UpdateWebhook",         Operations, No,       No,      All),
         open("/grpc.health.v1.Health/Check"),
         open("/grpc.health.v1.Health/Watch"),
         open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),

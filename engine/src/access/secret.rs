@@ -77,7 +77,7 @@ impl std::borrow::Borrow<str> for Username {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be {digits} of the digits 0-9 a-f")]
 pub struct IdTextError {
-    digits: usize,
+    pub(crate) digits: usize,
 }
 
 macro_rules! random_id {
@@ -121,6 +121,8 @@ macro_rules! random_id {
         }
     };
 }
+
+pub(crate) use random_id;
 
 random_id! {
     /// A session's id: random, not secret.

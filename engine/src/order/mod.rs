@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 
 use crate::{
     Amount, Broken, Currency, CustomerId, Decision, OrderId, PaymentKind, ProviderName, Quantity, Rejection,
-    Sku, Time, Version,
+    Sku, Time, Trail, Version,
 };
 
 pub use command::{Effect, OrderCommand, OrderEvent};
@@ -97,6 +97,8 @@ pub struct Order {
     pub created: Time,
     /// When it last changed.
     pub updated: Time,
+    /// Who changed it, when, and by which request ([`Order::note`]).
+    pub trail: Trail,
 }
 
 /// What an order (`None` before it is placed) makes of a command. Whoever asks has checked the shape of its lines:
@@ -384,6 +386,7 @@ impl Order {
             version: Version(1),
             created: at,
             updated: at,
+            trail: Trail::default(),
         })
     }
 

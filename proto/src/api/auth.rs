@@ -341,7 +341,7 @@ fn scopes(check: &mut Check, numbers: &[i32]) -> Option<Scopes> {
     scopes
 }
 
-fn time_in(check: &mut Check, field: &str, at: &Timestamp) -> Option<Time> {
+pub(super) fn time_in(check: &mut Check, field: &str, at: &Timestamp) -> Option<Time> {
     let in_range =
         (0..=TIMESTAMP_SECONDS_MAX).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos);
     if !in_range {
@@ -376,6 +376,8 @@ redacted! {
     RefreshRequest:;
     LogoutRequest:;
     CreateApiKeyResponse: api_key;
+    CreateWebhookResponse: webhook;
+    RotateWebhookSecretResponse: webhook;
 }
 
 #[cfg(test)]

@@ -182,22 +182,27 @@ impl Check {
         last.map(Some)
     }
 
-    /// Whether a mask names each of two fields: `true` yes, `false` no. `set` says which of them the request has a value
+    /// Whether a mask names each of these fields: `true` yes, `false` no. `set` says which of them the request has a value
     /// for, which is what an empty mask means.
-    pub fn mask(&mut self, mask: Option<&FieldMask>, known: [&str; 2], set: [bool; 2]) -> Option<[bool; 2]> {
+    pub fn mask<const N: usize>(
+        &mut self,
+        mask: Option<&FieldMask>,
+        known: [&str; N],
+        set: [bool; N],
+    ) -> Option<[bool; N]> {
         let paths = mask.map_or(&[][..], |mask| &mask.paths);
         if paths.is_empty() {
             return Some(set);
         }
-        let rule = format!("may only name {}, {} or *", known[0], known[1]);
+        let rule = format!("may only name {} or *", known.join(", "));
         if paths.len() > MASK_PATHS_MAX {
             self.violation("update_mask", rule);
             return None;
         }
-        let mut named = Some([false; 2]);
+        let mut named = Some([false; N]);
         for (i, path) in paths.iter().enumerate() {
             if path == "*" {
-                named = named.map(|_| [true; 2]);
+                named = named.map(|_| [true; N]);
             } else if let Some(k) = known.iter().position(|k| k == path) {
                 named = named.map(|mut named| {
                     named[k] = true;

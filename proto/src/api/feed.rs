@@ -15,8 +15,8 @@ use docket_engine::{ChangeKind, CustomerId, OrderState, Time};
 
 use super::{
     check::{Check, Checked},
+    listing::states,
     names::parse_customer_name,
-    orders::states,
     page_token::{HASH_BYTES, fnv1a},
     show::{order_to_proto, timestamp},
 };
@@ -101,7 +101,9 @@ impl WatchOrders {
 
     fn token_query(&self, of: &FeedOf) -> String {
         let customer = self.customer.as_ref().map_or("", |customer| customer.as_str());
-        let states: Vec<String> = self.states.iter().map(ToString::to_string).collect();
+        let mut states: Vec<String> = self.states.iter().map(ToString::to_string).collect();
+        // Two of them have one name.
+        states.dedup();
         format!(
             "feed?{}&{}&{customer}&{}",
             of.cluster,
@@ -182,7 +184,16 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// A change as the API shows it, with its order as it was after it.
 pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order) -> v1::OrderChange {
-    let kind = match kind {
+    v1::OrderChange {
+        kind: kind_to_proto(kind).into(),
+        order: Some(order_to_proto(order)),
+        change_time: Some(timestamp(at)),
+    }
+}
+
+/// A kind of change as the API shows it.
+pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
+    match kind {
         ChangeKind::Placed => v1::order_change::Kind::Placed,
         ChangeKind::Confirmed => v1::order_change::Kind::Confirmed,
         ChangeKind::Rejected => v1::order_change::Kind::Rejected,
@@ -206,11 +217,6 @@ pub fn change_to_proto(kind: ChangeKind, at: Time, order: &docket_engine::Order)
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
-    };
-    v1::OrderChange {
-        kind: kind.into(),
-        order: Some(order_to_proto(order)),
-        change_time: Some(timestamp(at)),
     }
 }
 

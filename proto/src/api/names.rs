@@ -38,6 +38,11 @@ pub fn order_name(id: OrderId) -> String {
     ["orders/", std::str::from_utf8(&chars).unwrap_or_default()].concat()
 }
 
+/// `shards/{number}`.
+pub fn shard_name(number: u16) -> String {
+    format!("shards/{number}")
+}
+
 /// The id in `customers/{id}`.
 ///
 /// # Errors

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, OrderId, OrderState,
-    ProviderName, Quantity, Version, money::QUANTITY_MAX,
+    Amount, Currency, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LINES_MAX, Line, OrderId, ProviderName,
+    Quantity, Version, money::QUANTITY_MAX,
 };
 
 use super::{
-    check::{Check, Checked, PAGE_SIZE_DEFAULT},
-    names::{self, customer_in, item_in, parse_customer_name, parse_order_name},
-    page_token::page_token,
-    show::{self, hold_reason_of},
+    check::{Check, Checked},
+    names::{self, customer_in, item_in, parse_order_name},
+    show::hold_reason_of,
 };
 use crate::{Intern, LineView, ReceivedOrder, v1};
 
@@ -28,19 +27,6 @@ pub struct PlaceOrder {
     pub lines: Arc<[Line]>,
     /// Who moves its money; `None` for the customer's account.
     pub provider: Option<ProviderName>,
-}
-
-/// A `ListOrdersRequest`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListOrders {
-    /// Only this customer's.
-    pub customer: Option<CustomerId>,
-    /// Only in these states, each once and in order; any when empty.
-    pub states: Vec<OrderState>,
-    /// Only orders with an id below this one: where the page before ended.
-    pub before: Option<OrderId>,
-    /// At most this many.
-    pub limit: usize,
 }
 
 /// A `CancelOrderRequest`.
@@ -185,76 +171,6 @@ pub fn get_order(request: &v1::GetOrderRequest) -> Checked<OrderId> {
     let mut check = Check::default();
     let order = check.ok("name", parse_order_name(&request.name));
     check.done(order)
-}
-
-/// Takes a `ListOrdersRequest` apart.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn list_orders(request: &v1::ListOrdersRequest) -> Checked<ListOrders> {
-    let mut check = Check::default();
-    let customer = check.optional_name("customer", &request.customer, parse_customer_name);
-    let states = states(&mut check, &request.states);
-    let limit = check.page_size(request.page_size);
-    let query = || {
-        Some(ListOrders {
-            customer: customer?,
-            states: states?,
-            before: None,
-            // Page tokens do not depend on it, so that a wrong size does not hide a wrong token.
-            limit: limit.unwrap_or(PAGE_SIZE_DEFAULT),
-        })
-    };
-    let query = query().and_then(|mut query| {
-        query.before = check.page_token(&query.token_query(), &request.page_token, |last| {
-            last.parse().ok()
-        })?;
-        Some(query)
-    });
-    check.done(query)
-}
-
-pub(super) fn states(check: &mut Check, numbers: &[i32]) -> Option<Vec<OrderState>> {
-    /// Far more than there are states.
-    const STATES_MAX: usize = 32;
-    if numbers.len() > STATES_MAX {
-        check.violation("states", "must name each state at most once");
-        return None;
-    }
-    let (mut states, mut is_good) = (Vec::with_capacity(numbers.len() + 1), true);
-    for (i, number) in numbers.iter().enumerate() {
-        match v1::order::State::try_from(*number).ok().and_then(show::state_of) {
-            Some(OrderState::Pending) => states.extend([OrderState::Pending, OrderState::Authorizing]),
-            Some(state) => states.push(state),
-            None => {
-                is_good = false;
-                check.violation(
-                    format!("states[{i}]"),
-                    "must be PENDING, CONFIRMED, PARTIALLY_FULFILLED, FULFILLED, CANCELLED, REJECTED or EXPIRED",
-                );
-            }
-        }
-    }
-    if !is_good {
-        return None;
-    }
-    states.sort_unstable();
-    states.dedup();
-    Some(states)
-}
-
-impl ListOrders {
-    /// The token of the page behind `last`.
-    pub fn next_page_token(&self, last: OrderId) -> String {
-        page_token(&self.token_query(), &last.to_string())
-    }
-
-    /// What a page token must have in common with its query. The page's size may change from page to page.
-    fn token_query(&self) -> String {
-        let customer = self.customer.as_ref().map_or("", |customer| customer.as_str());
-        let states: Vec<String> = self.states.iter().map(ToString::to_string).collect();
-        format!("orders?{customer}&{}", states.join(","))
-    }
 }
 
 /// Takes a `CancelOrderRequest` apart.

@@ -5,19 +5,24 @@
 //! decided anew for every page.
 //!
 //! ```text
-//!   base64url( format: 1 byte | hash of the query: 8 bytes | last: 1 to 64 bytes | checksum of what is before: 8 bytes )
+//!   base64url( format: 1 byte | hash of the query: 8 bytes | last: 1 to 4,288 bytes | checksum of what is before: 8 bytes )
 //! ```
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use docket_engine::id::ID_BYTES_MAX;
+use docket_engine::id::{ID_BYTES_MAX, ORDER_ID_CHARS};
 
 const FORMAT: u8 = 1;
 pub(super) const HASH_BYTES: usize = 8;
-const TOKEN_BYTES_MAX: usize = 1 + HASH_BYTES + ID_BYTES_MAX + HASH_BYTES;
+/// The most shards that a list has left out so far.
+pub const LEFT_OUT_MAX: usize = 128;
+/// Where a list goes on that has left a shard out: a comma, up to five digits, a colon, an order's id.
+const LEFT_OUT_BYTES: usize = 1 + 5 + 1 + ORDER_ID_CHARS;
+const LAST_BYTES_MAX: usize = ID_BYTES_MAX + LEFT_OUT_MAX * LEFT_OUT_BYTES;
+const TOKEN_BYTES_MAX: usize = 1 + HASH_BYTES + LAST_BYTES_MAX + HASH_BYTES;
 /// Base 64 makes four characters of three bytes.
 const TOKEN_CHARS_MAX: usize = TOKEN_BYTES_MAX.div_ceil(3) * 4;
 
-/// The token with which the list that `query` describes goes on behind `last`, an id.
+/// The token with which the list that `query` describes goes on behind `last`.
 pub fn page_token(query: &str, last: &str) -> String {
     let mut token = Vec::with_capacity(TOKEN_BYTES_MAX);
     token.push(FORMAT);

@@ -2,7 +2,7 @@
 
 use docket_engine::{
     Customer, Fulfilment, FulfilmentState, Hold, HoldReason, Item, Line, LineQuantity, Order, OrderState,
-    PaymentKind, PaymentOutcome, PaymentState, PaymentStep, Refund, Rejection, Return, ReturnState,
+    Payment, PaymentKind, PaymentOutcome, PaymentState, PaymentStep, Refund, Rejection, Return, ReturnState,
     ReturnStep, Time,
 };
 use prost_types::Timestamp;
@@ -33,25 +33,34 @@ pub fn order_to_proto(order: &Order) -> v1::Order {
 
 /// What became of an order's money.
 pub(crate) fn payment_to_proto(order: &Order) -> v1::OrderPayment {
-    let payment = order.payment();
     let provider = order.provider.as_ref();
     let numbered = order.payment_steps().iter().zip(1..);
     v1::OrderPayment {
         provider: provider.map_or("", |provider| provider.name.as_str()).to_owned(),
         steps: numbered
-            .map(|(step, number)| payment_step_to_proto(step, number))
+            .map(|(step, number)| payment_step_to_proto(step, number, order.state))
             .collect(),
+        ..figures_to_proto(&order.payment())
+    }
+}
+
+/// The same without what its provider is to do.
+pub(crate) fn figures_to_proto(payment: &Payment) -> v1::OrderPayment {
+    v1::OrderPayment {
         state: payment_state_to_proto(payment.state).into(),
         authorized: payment.authorized.0,
         captured: payment.captured.0,
         voided: payment.voided.0,
         refunded: payment.refunded.0,
+        ..v1::OrderPayment::default()
     }
 }
 
-fn payment_step_to_proto(step: &PaymentStep, number: i32) -> v1::PaymentStep {
+fn payment_step_to_proto(step: &PaymentStep, number: i32, state: OrderState) -> v1::PaymentStep {
+    let is_abandoned = step.kind == PaymentKind::Authorize && state != OrderState::Authorizing;
     let (mut reference, mut decline_reason) = (String::new(), String::new());
     let state = match &step.outcome {
+        None if is_abandoned => v1::payment_step::State::Abandoned,
         None => v1::payment_step::State::Due,
         Some((PaymentOutcome::Done { reference: by }, _)) => {
             reference = by.to_string();
@@ -95,6 +104,21 @@ pub fn payment_state_to_proto(state: PaymentState) -> v1::order_payment::State {
         PaymentState::Refunded => v1::order_payment::State::Refunded,
         PaymentState::Failed => v1::order_payment::State::Failed,
     }
+}
+
+/// The state of an order's money that the API names so; `None` for "not set".
+pub fn payment_state_of(state: v1::order_payment::State) -> Option<PaymentState> {
+    Some(match state {
+        v1::order_payment::State::Unspecified => return None,
+        v1::order_payment::State::Authorized => PaymentState::Authorized,
+        v1::order_payment::State::PartiallyCaptured => PaymentState::PartiallyCaptured,
+        v1::order_payment::State::Captured => PaymentState::Captured,
+        v1::order_payment::State::Voided => PaymentState::Voided,
+        v1::order_payment::State::PartiallyRefunded => PaymentState::PartiallyRefunded,
+        v1::order_payment::State::Refunded => PaymentState::Refunded,
+        v1::order_payment::State::Failed => PaymentState::Failed,
+        v1::order_payment::State::Required => PaymentState::Required,
+    })
 }
 
 /// The shipments of an order, numbered from 1.
@@ -171,7 +195,7 @@ fn by(stamp: &docket_engine::Stamp) -> String {
     stamp.by.as_ref().map_or("", |by| by.as_str()).to_owned()
 }
 
-fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {
+pub(crate) fn line_quantity_to_proto(of_line: &LineQuantity) -> v1::LineQuantity {
     v1::LineQuantity {
         line: of_line.line.into(),
         quantity: of_line.quantity.0,
@@ -301,6 +325,17 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
         v1::order::State::Expired => Some(OrderState::Expired),
     }
+}
+
+/// The point in time that the API shows so; `None` where it is none, or too far away. Parts of a microsecond are no time of an order: it
+/// is the first whole one from there on.
+pub(crate) fn time_of(timestamp: &Timestamp) -> Option<Time> {
+    let nanos = i64::from(timestamp.nanos);
+    let micros = timestamp.seconds.checked_mul(1_000_000)?;
+    let is_one = (0..1_000_000_000).contains(&nanos);
+    is_one
+        .then(|| micros.checked_add(nanos.unsigned_abs().div_ceil(1_000) as i64))?
+        .map(Time)
 }
 
 /// A point in time as the API shows it.

@@ -76,11 +76,7 @@ impl ChangesAsk {
                 .as_ref()
                 .map(|id| id.as_str().to_owned())
                 .unwrap_or_default(),
-            states: self
-                .states
-                .iter()
-                .map(|state| parts::state_number(*state))
-                .collect(),
+            states: parts::told_states(&self.states).collect(),
             limit: u32::try_from(self.limit).unwrap_or(u32::MAX),
             wait_ms: u32::try_from(self.wait.as_millis()).unwrap_or(u32::MAX),
         };
@@ -115,7 +111,7 @@ impl ChangesAsk {
         Ok(Self {
             shards: shards.collect::<Result<_, _>>()?,
             customer,
-            states: states.collect::<Option<_>>().ok_or(BadCall::Field("state"))?,
+            states: parts::meant_states(states.collect::<Option<_>>().ok_or(BadCall::Field("state"))?),
             limit: request.limit as usize,
             wait: Duration::from_millis(request.wait_ms.into()),
         })

@@ -184,7 +184,7 @@ fn take_sku(text: &str) -> Result<Sku, BadCall> {
 #[cfg(test)]
 mod tests {
     use docket_engine::{
-        Amount, CustomerId, OrderState, Quantity, Rejection,
+        Amount, CustomerId, HoldReason, OrderFilter, OrderState, PaymentState, Quantity, Rejection, Time,
         access::{ApiKeyId, Credential, Principal, Role, Scope, Scopes, SessionId, Username},
         item::ReserveLine,
     };
@@ -235,7 +235,7 @@ mod tests {
             StepAction::Restock {
                 number: 2,
                 quantity: Quantity(7),
-                received: docket_engine::Time(9),
+                received: Time(9),
             },
             StepAction::GiveUp { line: 7 },
         ];
@@ -278,11 +278,29 @@ mod tests {
         decode_look(encode_look()).unwrap();
         for what in [
             PageOf::Orders {
-                customer: Some(CustomerId::new("ada").unwrap()),
-                states: vec![OrderState::Pending, OrderState::Rejected],
+                filter: OrderFilter {
+                    customer: Some(CustomerId::new("ada").unwrap()),
+                    states: vec![OrderState::Pending, OrderState::Authorizing, OrderState::Rejected],
+                    ..OrderFilter::default()
+                },
                 before: Some(OrderId(7)),
                 limit: 9,
+                partial: false,
             },
+            PageOf::Orders {
+                filter: OrderFilter {
+                    placed_from: Some(Time(0)),
+                    placed_before: Some(Time(9)),
+                    item: Some(sku("tea")),
+                    holds: HoldReason::ALL.to_vec(),
+                    payments: vec![PaymentState::Authorized, PaymentState::Failed],
+                    ..OrderFilter::default()
+                },
+                before: None,
+                limit: 9,
+                partial: true,
+            },
+            PageOf::Named(vec![OrderId(7), OrderId(9)]),
             PageOf::Customers {
                 after: None,
                 limit: 1,
@@ -298,6 +316,7 @@ mod tests {
         }
         let page = Page {
             next: Some(OrderId(3)),
+            unreachable: vec![0, 7],
             ..Page::default()
         };
         assert_eq!(Page::decode(page.encode()).unwrap(), page);
@@ -391,5 +410,22 @@ mod tests {
         };
         let refused = Step::decode(request.encode_to_vec().into()).unwrap_err();
         assert_eq!(refused, BadCall::Field("action"));
+        // A program that knows version 1 only declines what it would pass over.
+        let asked = |placed_from| PageAsk {
+            shards: vec![1],
+            what: PageOf::Orders {
+                filter: OrderFilter {
+                    placed_from,
+                    ..OrderFilter::default()
+                },
+                before: None,
+                limit: 1,
+                partial: false,
+            },
+        };
+        for (placed_from, version) in [(None, 1), (Some(Time(7)), 2)] {
+            let request = pb::PageRequest::decode(asked(placed_from).encode()).unwrap();
+            assert_eq!(request.version, version);
+        }
     }
 }

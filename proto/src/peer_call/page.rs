@@ -1,16 +1,24 @@
 //! A page of what shards have, asked of who leads them by who has no replica of them.
 
 use bytes::Bytes;
-use docket_engine::{Customer, CustomerId, Item, Order, OrderId, OrderState, Sku};
+use docket_engine::{
+    BATCH_ORDERS_MAX, Customer, CustomerId, HoldReason, Item, Order, OrderFilter, OrderId, PaymentState, Sku,
+    Time,
+};
 use prost::Message;
 
 use super::{BadCall, VERSION, known, malformed, put_order, take_order, take_sku};
 use crate::{
     NoIntern,
-    parts::{state_number, state_of},
+    api::show::{payment_state_of, payment_state_to_proto},
+    parts::{meant_states, state_of, told_states},
     peer as pb,
     snapshot::{self, SnapshotRecord},
+    v1,
 };
+
+/// The version of a question for orders with other conditions than a customer and states: who does not know them must not pass them over.
+const DETAILED: u32 = 2;
 
 /// A question for a page of what some shards have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,15 +34,17 @@ pub struct PageAsk {
 pub enum PageOf {
     /// Orders, newest first.
     Orders {
-        /// Only this customer's.
-        customer: Option<CustomerId>,
-        /// Only in these states; any when empty.
-        states: Vec<OrderState>,
+        /// Only these.
+        filter: OrderFilter,
         /// Only orders below it.
         before: Option<OrderId>,
         /// At most so many.
         limit: usize,
+        /// Whether shards that cannot be read are left out.
+        partial: bool,
     },
+    /// These orders, as far as they are there.
+    Named(Vec<OrderId>),
     /// Customers, by their ids.
     Customers {
         /// Behind this one.
@@ -62,6 +72,8 @@ pub struct Page {
     pub items: Vec<Item>,
     /// Orders below it have not been looked at; `None` at the end.
     pub next: Option<OrderId>,
+    /// The numbers of the shards that could not be read.
+    pub unreachable: Vec<u16>,
 }
 
 impl PageAsk {
@@ -71,17 +83,34 @@ impl PageAsk {
         let limit_of = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
         let what = match &self.what {
             PageOf::Orders {
-                customer,
-                states,
+                filter,
                 before,
                 limit,
+                partial,
             } => What::Orders(pb::PageOfOrders {
-                customer: customer
+                customer: filter
+                    .customer
                     .as_ref()
                     .map_or_else(String::new, |id| id.as_str().to_owned()),
-                states: states.iter().map(|state| state_number(*state)).collect(),
+                states: told_states(&filter.states).collect(),
                 before: before.map(put_order).unwrap_or_default(),
                 limit: limit_of(*limit),
+                placed_from: filter.placed_from.map(|at| at.0),
+                placed_before: filter.placed_before.map(|at| at.0),
+                item: filter
+                    .item
+                    .as_ref()
+                    .map_or_else(String::new, |sku| sku.as_str().to_owned()),
+                holds: filter.holds.iter().map(|it| u32::from(it.number())).collect(),
+                payments: filter
+                    .payments
+                    .iter()
+                    .map(|state| payment_state_to_proto(*state) as u32)
+                    .collect(),
+                partial: *partial,
+            }),
+            PageOf::Named(orders) => What::Named(pb::PageOfNamed {
+                orders: orders.iter().copied().map(put_order).collect(),
             }),
             PageOf::Customers { after, limit } => What::Customers(pb::PageBehind {
                 after: after
@@ -97,7 +126,10 @@ impl PageAsk {
             }),
         };
         let request = pb::PageRequest {
-            version: VERSION,
+            version: match &self.what {
+                PageOf::Orders { filter, .. } if filter.is_detailed() => DETAILED,
+                _ => VERSION,
+            },
             shards: self.shards.iter().copied().map(u32::from).collect(),
             what: Some(what),
         };
@@ -111,7 +143,9 @@ impl PageAsk {
     pub fn decode(body: Bytes) -> Result<Self, BadCall> {
         use pb::page_request::What;
         let request = pb::PageRequest::decode(body).map_err(malformed)?;
-        known(request.version)?;
+        if request.version != DETAILED {
+            known(request.version)?;
+        }
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let customer = |text: &str| {
             let id = optional(text).map(|id| CustomerId::new(&id)).transpose();
@@ -119,15 +153,25 @@ impl PageAsk {
         };
         let what = match request.what.ok_or(BadCall::Field("kind of page"))? {
             What::Orders(orders) => PageOf::Orders {
-                customer: customer(&orders.customer)?,
-                states: orders
-                    .states
-                    .iter()
-                    .map(|state| state_of(u64::from(*state)).ok_or(BadCall::Field("state")))
-                    .collect::<Result<_, _>>()?,
+                filter: OrderFilter {
+                    customer: customer(&orders.customer)?,
+                    states: meant_states(all_of(&orders.states, "state", state_of)?),
+                    placed_from: orders.placed_from.map(Time),
+                    placed_before: orders.placed_before.map(Time),
+                    item: optional(&orders.item).map(|sku| take_sku(&sku)).transpose()?,
+                    holds: all_of(&orders.holds, "hold", HoldReason::from_number)?,
+                    payments: all_of(&orders.payments, "payment", payment_of)?,
+                },
                 before: take_optional_order(&orders.before)?,
                 limit: orders.limit as usize,
+                partial: orders.partial,
             },
+            What::Named(named) => {
+                if named.orders.len() > BATCH_ORDERS_MAX {
+                    return Err(BadCall::Field("number of orders"));
+                }
+                PageOf::Named(named.orders.iter().map(take_order).collect::<Result<_, _>>()?)
+            }
             What::Customers(behind) => PageOf::Customers {
                 after: customer(&behind.after)?,
                 limit: behind.limit as usize,
@@ -137,10 +181,7 @@ impl PageAsk {
                 limit: behind.limit as usize,
             },
         };
-        let shards = request.shards.iter().map(|shard| u16::try_from(*shard));
-        let shards = shards
-            .collect::<Result<_, _>>()
-            .map_err(|_| BadCall::Field("shard"))?;
+        let shards = shards_of(&request.shards)?;
         Ok(Self { shards, what })
     }
 }
@@ -161,6 +202,7 @@ impl Page {
         let reply = pb::PageReply {
             records: records.into(),
             next: self.next.map(put_order).unwrap_or_default(),
+            unreachable: self.unreachable.iter().copied().map(u32::from).collect(),
         };
         reply.encode_to_vec().into()
     }
@@ -173,6 +215,7 @@ impl Page {
         let reply = pb::PageReply::decode(body).map_err(malformed)?;
         let mut page = Self {
             next: take_optional_order(&reply.next)?,
+            unreachable: shards_of(&reply.unreachable)?,
             ..Self::default()
         };
         for record in snapshot::records(&reply.records, &NoIntern) {
@@ -185,6 +228,28 @@ impl Page {
         }
         Ok(page)
     }
+}
+
+fn shards_of(numbers: &[u32]) -> Result<Vec<u16>, BadCall> {
+    let shards = numbers.iter().map(|shard| u16::try_from(*shard));
+    shards
+        .collect::<Result<_, _>>()
+        .map_err(|_| BadCall::Field("shard"))
+}
+
+/// What these numbers mean.
+fn all_of<T>(
+    numbers: &[u32],
+    field: &'static str,
+    meaning: impl Fn(u64) -> Option<T>,
+) -> Result<Vec<T>, BadCall> {
+    let meanings = numbers.iter().map(|number| meaning(u64::from(*number)));
+    meanings.map(|it| it.ok_or(BadCall::Field(field))).collect()
+}
+
+fn payment_of(number: u64) -> Option<PaymentState> {
+    let state = v1::order_payment::State::try_from(i32::try_from(number).ok()?);
+    state.ok().and_then(payment_state_of)
 }
 
 fn take_optional_order(bytes: &Bytes) -> Result<Option<OrderId>, BadCall> {

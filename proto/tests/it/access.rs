@@ -4,6 +4,7 @@ use docket_engine::access::{
     AccessCommand, AccessEvent, AccessRecord, AccessState, ApiKeyId, Caller, End, NewApiKey, PasswordHash,
     Request, Role, Scope, Scopes, SecretHash, SessionId, SigningKeyId, SigningSeed, Username,
 };
+use docket_engine::webhook::WebhookState;
 use docket_engine::{CustomerId, Time, Version};
 use docket_proto::access::{
     AccessDecodeError, AccessEntry, decode_access_entry, decode_access_record, encode_access_record,
@@ -213,6 +214,7 @@ fn restore(pieces: impl Iterator<Item = Vec<u8>>) -> AccessState {
             AccessEntry::Session(session) => state.insert_session(session).unwrap(),
             AccessEntry::ApiKey(key) => state.insert_api_key(key).unwrap(),
             AccessEntry::SigningKey(key) => state.insert_signing_key(key).unwrap(),
+            AccessEntry::Webhook(_) => panic!("there are no webhooks"),
         }
     }
     state.validate().unwrap();
@@ -222,9 +224,14 @@ fn restore(pieces: impl Iterator<Item = Vec<u8>>) -> AccessState {
 #[test]
 fn a_snapshot_restores_the_whole_state() {
     let state = state();
-    assert_eq!(restore(encode_access_snapshot(&state)), state);
-    let pieces = encode_access_snapshot(&state).count() as u64;
-    let head = encode_access_snapshot(&state).next().unwrap();
+    assert_eq!(
+        restore(encode_access_snapshot(&state, &WebhookState::default())),
+        state
+    );
+    let pieces = encode_access_snapshot(&state, &WebhookState::default()).count() as u64;
+    let head = encode_access_snapshot(&state, &WebhookState::default())
+        .next()
+        .unwrap();
     let head = decode_access_entry(&head[1..]).unwrap();
     assert_eq!(
         head,
@@ -326,7 +333,7 @@ fn what_a_newer_program_wrote_is_refused_by_name() {
     later.extend([0x98, 0x06, 0x01]);
     assert_eq!(decode_access_record(&later), Err(AccessDecodeError::Unknown));
     let head = wire::AccessSnapshotHead {
-        format: 2,
+        format: 3,
         version: 1,
         last_time: 1,
         entries: 0,
@@ -336,6 +343,6 @@ fn what_a_newer_program_wrote_is_refused_by_name() {
     };
     assert_eq!(
         decode_access_entry(&head.encode_to_vec()),
-        Err(AccessDecodeError::Format { found: 2 })
+        Err(AccessDecodeError::Format { found: 3 })
     );
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, EntityId, Event, Fact,
     Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity, Order,
-    OrderEvent, OrderId, OrderLife, OrderState, PaymentKind, PaymentOutcome, PaymentStep, ProviderName,
-    ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return, ReturnState, ReturnStep, Sku,
-    Stamp, Time, Unchanged, Version, access::Username, order,
+    OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind, PaymentOutcome, PaymentStep,
+    ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return, ReturnState,
+    ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -510,12 +510,14 @@ pub fn record() -> BoxedStrategy<Record> {
         vec(event(), 0..5),
         option::of(request()),
         option::of(unchanged()),
+        option::of(origin().prop_map(Arc::new)),
     )
-        .prop_map(|(time, events, request, unchanged)| Record {
+        .prop_map(|(time, events, request, unchanged, origin)| Record {
             time,
             events,
             request,
             unchanged,
+            origin,
         })
         .boxed()
 }
@@ -572,12 +574,13 @@ pub fn order() -> BoxedStrategy<Order> {
         count(),
         time(),
         time(),
+        vec((1..300_u64, time(), option::of(origin())), 0..4),
     );
     (what, then)
         .prop_map(
             |(
                 (id, customer, currency, lines, state),
-                (rejection, releasing, life, provider, version, created, updated),
+                (rejection, releasing, life, provider, version, created, updated, trail),
             )| {
                 Order {
                     id,
@@ -593,9 +596,37 @@ pub fn order() -> BoxedStrategy<Order> {
                     created,
                     updated,
                     provider: provider.map(Box::new),
+                    trail: trail_of(trail, created),
                 }
             },
         )
+        .boxed()
+}
+
+/// Entries, each with how many versions it is behind the one before.
+fn trail_of(entries: Vec<(u64, Time, Option<Origin>)>, created: Time) -> Trail {
+    let mut version = 0;
+    let entries = entries.into_iter().map(|(since, at, origin)| {
+        version += since;
+        let version = Version(version);
+        TrailEntry { version, at, origin }
+    });
+    Trail::of(&entries.collect::<Vec<_>>(), created).unwrap()
+}
+
+/// Never nothing at all.
+fn origin() -> BoxedStrategy<Origin> {
+    let by = "[a-zA-Z0-9._@-]{1,64}".prop_map(|name| Username::new(&name).unwrap());
+    let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    let request_id = prop_oneof!["[ -~]{1,64}", uuid].prop_map(Arc::<str>::from);
+    let trace = any::<[u8; 16]>().prop_map(TraceId);
+    (option::of(by), option::of(request_id), option::of(trace))
+        .prop_map(|(by, request_id, trace)| Origin {
+            by,
+            request_id,
+            trace,
+        })
+        .prop_filter("something is known", |origin| *origin != Origin::default())
         .boxed()
 }
 

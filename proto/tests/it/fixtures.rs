@@ -6,8 +6,8 @@ use std::sync::Arc;
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event,
     Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation, LineQuantity,
-    Order, OrderEvent, OrderId, OrderLife, OrderState, Quantity, Record, Refund, Rejection, Request, Return,
-    ReturnStep, Sku, Stamp, Time, Unchanged, Version, access::Username,
+    Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, Quantity, Record, Refund, Rejection, Request,
+    Return, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -30,6 +30,79 @@ const CHANGES: &[u8] = include_bytes!("../fixtures/snapshot-2.bin");
 const HOLDS: &[u8] = include_bytes!("../fixtures/snapshot-3.bin");
 /// What format 4 has beside that: what was shipped, and cancelled in part.
 const FULFILMENTS: &[u8] = include_bytes!("../fixtures/snapshot-4.bin");
+
+/// With where changes come from.
+const ORIGINS: &[u8] = include_bytes!("../fixtures/batch-5.bin");
+/// What format 5 has beside the others: what is kept of an order's changes.
+const TRAIL: &[u8] = include_bytes!("../fixtures/snapshot-5.bin");
+
+/// All of it, a request id that is a UUID and one that is not, and each part alone.
+fn origins() -> Vec<Origin> {
+    let by = |name: &str| Username::new(name).ok();
+    let trace = Some(TraceId(*b"\0trace id of W3C"));
+    let of = |by, request_id: &str, trace| Origin {
+        by,
+        request_id: (!request_id.is_empty()).then(|| request_id.into()),
+        trace,
+    };
+    vec![
+        of(by("shop"), "0192f7a0-5b1c-7d3e-8f00-0123456789ab", trace),
+        of(by("eve@shop"), "order 7/a", None),
+        of(by("ops"), "", None),
+        of(None, "0192F7A0-5B1C-7D3E-8F00-0123456789AB", None),
+        of(None, "", trace),
+    ]
+}
+
+#[test]
+fn a_batch_that_says_where_changes_come_from_decodes() {
+    let records: Vec<_> = origins()
+        .into_iter()
+        .zip(2..)
+        .map(|(origin, version)| Record {
+            time: Time(1_795_000_000_123_456),
+            events: vec![Event {
+                version: Version(version),
+                decider: Decider(7),
+                fact: order_fact(OrderEvent::Confirmed),
+            }],
+            request: None,
+            unchanged: None,
+            origin: Some(Arc::new(origin)),
+        })
+        .collect();
+    check_batch(ORIGINS, &records);
+}
+
+#[test]
+fn a_snapshot_with_trails_decodes() {
+    let created = Time(1_795_000_000_123_456);
+    let entries = origins().into_iter().map(Some).chain([None]).zip(1..);
+    let entries: Vec<_> = entries
+        .map(|(origin, version)| TrailEntry {
+            version: Version(version * version),
+            at: Time(created.0 + (version as i64 - 1) * 1_000_000),
+            origin,
+        })
+        .collect();
+    let order = Order {
+        trail: Trail::of(&entries, created).unwrap(),
+        ..order(OrderState::Confirmed, None, Box::default())
+    };
+    let head = Head {
+        format: 5,
+        last_time: created,
+        feed: None,
+    };
+    let expected = vec![SnapshotRecord::Head(head), SnapshotRecord::Order(order)];
+    let mut bytes = Vec::new();
+    for record in &expected {
+        record.put(&mut bytes);
+    }
+    assert_eq!(bytes, TRAIL);
+    let decoded: Result<Vec<_>, _> = snapshot::records(TRAIL, &NoIntern).collect();
+    assert_eq!(decoded.unwrap(), expected);
+}
 
 #[test]
 fn a_batch_of_the_first_version_decodes() {
@@ -79,6 +152,7 @@ fn a_batch_of_an_order_that_is_held_decodes() {
         events: events.collect(),
         request: None,
         unchanged: None,
+        origin: None,
     };
     check_batch(HELD, &[held]);
 }
@@ -241,6 +315,7 @@ fn a_batch_of_an_order_that_is_shipped_decodes() {
         events: events.collect(),
         request: None,
         unchanged: None,
+        origin: None,
     };
     check_batch(SHIPPED, &[shipped]);
 }
@@ -518,12 +593,14 @@ fn batch() -> Vec<Record> {
                 fingerprint: u64::MAX,
             }),
             unchanged: None,
+            origin: None,
         },
         Record {
             time: Time(0),
             events: Vec::new(),
             request: None,
             unchanged: None,
+            origin: None,
         },
     ]
 }
@@ -547,6 +624,7 @@ fn unchanged() -> Vec<Record> {
             version: Version(300 * n as u64),
             decider: Decider(0xfeed_beef),
         }),
+        origin: None,
     });
     records.collect()
 }
@@ -566,6 +644,7 @@ fn order(state: OrderState, rejection: Option<Rejection>, releasing: Box<[Sku]>)
         created: Time(1_795_000_000_123_456),
         updated: Time(1_795_000_000_999_999),
         provider: None,
+        trail: Trail::default(),
     }
 }
 

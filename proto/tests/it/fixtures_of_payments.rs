@@ -3,7 +3,7 @@
 use docket_engine::{
     Amount, CustomerId, Decider, Event, Fact, Line, Order, OrderEvent, OrderId, OrderState, PaymentKind,
     PaymentOutcome, PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Rejection, Sku, Stamp,
-    Time, Version, access::Username,
+    Time, Trail, Version, access::Username,
 };
 use docket_proto::{
     NoIntern,
@@ -12,8 +12,8 @@ use docket_proto::{
     snapshot::{self, FeedStart, Head, SnapshotRecord},
 };
 
-const BATCH: &[u8] = include_bytes!("../fixtures/batch-5.bin");
-const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-5.bin");
+const BATCH: &[u8] = include_bytes!("../fixtures/batch-5-payments.bin");
+const SNAPSHOT: &[u8] = include_bytes!("../fixtures/snapshot-5-payments.bin");
 
 fn id() -> OrderId {
     OrderId::compose(1_795_000_000_123, 77, 5)
@@ -85,6 +85,7 @@ fn a_batch_of_payments_decodes() {
         events: events.collect(),
         request: None,
         unchanged: None,
+        origin: None,
     };
     let mut bytes = Vec::new();
     encode_record(&record, &mut bytes);
@@ -144,6 +145,7 @@ fn a_snapshot_with_payments_decodes() {
             version: Version(3),
             created: Time(1_795_000_000_123_456),
             updated: Time(1_795_000_000_999_999),
+            trail: Trail::default(),
         })
     };
     let head = Head {

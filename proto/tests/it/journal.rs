@@ -110,6 +110,7 @@ fn confirmed(version: u64) -> Record {
         }],
         request: None,
         unchanged: None,
+        origin: None,
     }
 }
 
@@ -243,6 +244,7 @@ fn ids_are_made_by_whoever_decodes() {
         }],
         request: None,
         unchanged: None,
+        origin: None,
     };
     let ids = One {
         id: CustomerId::new("ada").unwrap(),

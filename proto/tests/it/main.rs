@@ -1,5 +1,5 @@
 //! Integration tests of the contracts: the journal's bytes and the API's rules.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod access;
 mod api;
@@ -7,3 +7,4 @@ mod arbitrary;
 mod fixtures;
 mod fixtures_of_payments;
 mod journal;
+mod webhooks;

@@ -6,7 +6,7 @@ use docket_actors::{Call, CallError, Docket, Key, ListOrders, Place, PlaceOrder}
 use docket_edge::Refusal;
 use docket_proto::{
     api::{
-        Checked, customers, items, orders,
+        Checked, customers, items, listing, orders,
         show::{customer_to_proto, item_to_proto, order_to_proto},
     },
     v1,
@@ -181,16 +181,17 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
             Reply::Customers(shown.collect())
         }
         Ask::ListOrders { customer } => {
-            let asked = good(orders::list_orders(&v1::ListOrdersRequest {
+            let asked = good(listing::list_orders(&v1::ListOrdersRequest {
                 customer,
                 page_size: PAGE,
                 ..v1::ListOrdersRequest::default()
             }));
             let query = ListOrders {
-                customer: asked.customer,
-                states: asked.states,
-                before: asked.before,
+                filter: asked.filter,
+                before: asked.from.before,
+                left_out: asked.from.left_out,
                 limit: asked.limit,
+                partial: asked.partial,
             };
             let page = docket.list_orders(call(""), query).await?;
             let shown = page.orders.iter().map(|order| seen::order(order_to_proto(order)));

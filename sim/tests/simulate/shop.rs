@@ -12,7 +12,7 @@ use std::{
 
 use docket_actors::{ListOrders, NewCustomer, NewItem};
 use docket_cluster::{ReplicaCheck, ReplicaOutcome};
-use docket_engine::{Amount, CustomerId, OrderState, Quantity, Sku};
+use docket_engine::{Amount, CustomerId, OrderFilter, OrderState, Quantity, Sku};
 use docket_proto::api::show::{customer_to_proto, item_to_proto, order_to_proto};
 use docket_soak::{
     CURRENCY, Chance,
@@ -217,7 +217,10 @@ impl Shop {
         for seat in &self.seats {
             let looked = seat.run(|running| async move {
                 let pending = ListOrders {
-                    states: vec![OrderState::Pending],
+                    filter: OrderFilter {
+                        states: vec![OrderState::Pending],
+                        ..OrderFilter::default()
+                    },
                     limit: 1,
                     ..all_orders()
                 };
@@ -483,12 +486,7 @@ async fn books(running: Running) -> Result<Books, String> {
 }
 
 fn all_orders() -> ListOrders {
-    ListOrders {
-        customer: None,
-        states: Vec::new(),
-        before: None,
-        limit: 0,
-    }
+    ListOrders::default()
 }
 
 fn good<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {

@@ -248,6 +248,7 @@ async fn orders_of(
             ],
             page_size: PAGE_SIZE,
             page_token,
+            ..ListOrdersRequest::default()
         };
         let page = patiently(async || client.list_orders(target.call(request.clone())).await).await;
         let page = page.map_err(Error::refused("cannot list the orders of a customer"))?;

@@ -7,10 +7,11 @@ use std::{
 };
 
 use docket_proto::v1::{
-    AdjustStockRequest, CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest,
-    CreateCustomerRequest, CreateItemRequest, CreditAccountRequest, Customer, DeliverFulfilmentRequest,
-    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
-    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrdersRequest, ListOrdersResponse, Order,
+    AdjustStockRequest, BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest,
+    CancelOrderRequest, CloseReturnRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
+    Customer, DeliverFulfilmentRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest,
+    HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest, ListItemsResponse,
+    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
     PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
     ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
     ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
@@ -233,6 +234,7 @@ impl OrderService for Shop {
         Ok(Response::new(ListOrdersResponse {
             orders,
             next_page_token,
+            unreachable: Vec::new(),
         }))
     }
 
@@ -254,6 +256,20 @@ impl OrderService for Shop {
         _: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn batch_get_orders(
+        &self,
+        _: Request<BatchGetOrdersRequest>,
+    ) -> Result<Response<BatchGetOrdersResponse>, Status> {
+        Err(Status::unimplemented("this shop reads one at a time"))
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("this shop keeps nothing"))
     }
 
     async fn cancel_order_lines(

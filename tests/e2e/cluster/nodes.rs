@@ -93,6 +93,14 @@ impl Nodes {
         }
     }
 
+    /// Sets a value of every node's configuration.
+    pub fn set(&mut self, key: &str, value: &str) {
+        for home in &mut self.homes {
+            let configured = std::mem::replace(home, Home::new());
+            *home = configured.set(key, value);
+        }
+    }
+
     /// Sets the section `[cluster]` of a home, which is to be this node.
     fn configure(&mut self, home: usize, node: usize, cluster: &str) {
         let certs = self.path("certs");

@@ -102,6 +102,7 @@ impl OrderEntity {
             events: Vec::with_capacity(2),
             request: placing.request,
             unchanged: None,
+            origin: placing.origin.clone(),
         };
         self.push_events(&mut record, Version::default(), decision.events);
         let effects = decision.effects;

@@ -43,6 +43,7 @@ impl OrderEntity {
                     events: Vec::with_capacity(1),
                     request,
                     unchanged: None,
+                    origin: caller.origin(),
                 };
                 self.push_events(&mut record, order.version, decision.events);
                 let reply = Reply::Order(Arc::new(self.evolve(shard, &record).clone()));
@@ -67,13 +68,14 @@ impl OrderEntity {
             _ => {}
         }
         if !decision.effects.is_empty() {
-            return self.unhold(shard, decision, None);
+            return self.unhold(shard, decision, None, None);
         }
         let mut record = Record {
             time: shard.now(),
             events: Vec::with_capacity(decision.events.len()),
             request: None,
             unchanged: None,
+            origin: None,
         };
         self.push_events(&mut record, order.version, decision.events);
         self.evolve(shard, &record);

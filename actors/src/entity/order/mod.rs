@@ -42,8 +42,8 @@ mod waking;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
-    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, Record, Rejection, Request,
-    Sku, Time, Version,
+    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, Origin, Record, Rejection,
+    Request, Sku, Time, Version,
 };
 
 use crate::{
@@ -140,6 +140,7 @@ struct Placing {
     /// When it was decided.
     time: Time,
     request: Option<Request>,
+    origin: Option<Arc<Origin>>,
 }
 
 /// An order and what it is waiting for.
@@ -296,7 +297,7 @@ impl OrderEntity {
             let Fact::Order(_, fact) = &event.fact else {
                 continue;
             };
-            self.evolve_by(shard, fact, record.time);
+            self.evolve_by(shard, fact, record.time, record.origin.as_deref());
         }
         match &self.order {
             Some(order) => order,
@@ -307,10 +308,16 @@ impl OrderEntity {
         }
     }
 
-    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time) {
+    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time, origin: Option<&Origin>) {
         let evolved = match &mut self.order {
-            Some(order) => Arc::make_mut(order).evolve(event, at),
-            None => Order::create(self.id, event, at).map(|order| self.order = Some(Arc::new(order))),
+            Some(order) => {
+                let order = Arc::make_mut(order);
+                order.evolve(event, at).map(|()| order.note(event, at, origin))
+            }
+            None => Order::create(self.id, event, at).map(|mut order| {
+                order.note(event, at, origin);
+                self.order = Some(Arc::new(order));
+            }),
         };
         evolved.unwrap_or_else(|broken| shard.broken(&broken));
     }

@@ -59,7 +59,12 @@ impl OrderEntity {
         caller: Caller,
     ) -> Option<CustomerMessage> {
         let time = shard.now();
-        let placing = Placing { place, time, request };
+        let placing = Placing {
+            place,
+            time,
+            request,
+            origin: caller.origin(),
+        };
         match order::decide(None, &placing.place.command()) {
             Ok(decision) => {
                 self.callers.push(caller);
@@ -90,7 +95,7 @@ impl OrderEntity {
             lines: lines.clone(),
             provider: provider.clone(),
         };
-        self.evolve_by(shard, &placed, placing.time);
+        self.evolve_by(shard, &placed, placing.time, placing.origin.as_deref());
     }
 
     /// The order's first event and all of its reservations are committed: so it is confirmed.
@@ -127,7 +132,13 @@ impl OrderEntity {
     /// The customer does not hold what the order costs.
     pub(super) fn not_held(&mut self, shard: &Arc<Shard>, error: StepError) {
         self.tally = None;
-        let Some(Placing { place, time, request }) = self.placing.take() else {
+        let Some(Placing {
+            place,
+            time,
+            request,
+            origin,
+        }) = self.placing.take()
+        else {
             return;
         };
         let rejection = match error {
@@ -145,6 +156,7 @@ impl OrderEntity {
                     events: Vec::with_capacity(2),
                     request,
                     unchanged: None,
+                    origin,
                 };
                 self.push_events(&mut record, Version::default(), decision.events);
                 self.evolve(shard, &record);

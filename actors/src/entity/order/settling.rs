@@ -60,6 +60,7 @@ impl OrderEntity {
                 events: Vec::with_capacity(1),
                 request: None,
                 unchanged: None,
+                origin: None,
             };
             self.push_events(&mut record, order.version, decision.events);
             let state = self.evolve(shard, &record).state;
@@ -78,7 +79,7 @@ impl OrderEntity {
                 }
             }
         } else {
-            self.unhold(shard, decision, None);
+            self.unhold(shard, decision, None, None);
         }
     }
 

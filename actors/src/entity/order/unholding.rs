@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, Record, Rejection,
-    Request, order,
+    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, Origin, Record,
+    Rejection, Request, order,
 };
 
 use super::{OrderEntity, Stage};
@@ -53,9 +53,10 @@ impl OrderEntity {
                 shard.answer_unchanged(self.life, of, request, caller, reply);
             }
             Ok(decision) => {
+                let origin = caller.origin();
                 self.callers.push(caller);
                 self.unheld_for = true;
-                self.unhold(shard, decision, request);
+                self.unhold(shard, decision, request, origin);
             }
             Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
@@ -67,6 +68,7 @@ impl OrderEntity {
         shard: &Arc<Shard>,
         decision: Decision<OrderEvent>,
         request: Option<Request>,
+        origin: Option<Arc<Origin>>,
     ) {
         let Some(order) = &self.order else { return };
         let id = self.id;
@@ -88,6 +90,7 @@ impl OrderEntity {
             events: Vec::with_capacity(2),
             request,
             unchanged: None,
+            origin,
         };
         self.push_events(&mut record, order.version, decision.events);
         self.unholding = Some(Unholding { command, record });
@@ -147,6 +150,7 @@ impl OrderEntity {
             events: Vec::with_capacity(1),
             request: None,
             unchanged: None,
+            origin: None,
         };
         self.push_events(&mut record, order.version, decision.events);
         self.evolve(shard, &record);

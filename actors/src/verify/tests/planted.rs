@@ -236,6 +236,8 @@ async fn changes_that_did_not_make_their_orders() {
             };
             order.evolve(&held, Time(1)).unwrap();
         });
+        let mut index = shop.home().order_index.write();
+        index.change(OrderState::Confirmed, &shop.get());
     };
     check("another kind", another_kind, &[FeedDiffers], of_order).await;
     let missing = |shop: &Shop| shop.home().feed().begin_anew();

@@ -214,6 +214,7 @@ impl World {
             principal: Arc::new(principal),
             grant: rule.grant.as_ref().unwrap(),
             deadline: None,
+            trace: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use docket_actors::{Answer, AnswerForwarded, CallError, Place};
-use docket_engine::access::Principal;
+use docket_engine::{TraceId, access::Principal};
 use docket_proto::{
     encode_forwarded_order,
     peer::forward_reply::Result as Forwarded,
@@ -102,7 +102,13 @@ fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> A
              forwarder,
              permit,
          }| {
-            let placing = context(method, callers, call.principal.as_ref(), deadline).and_then(|context| {
+            let placing = context(
+                method,
+                callers,
+                (call.principal.as_ref(), &call.traceparent),
+                deadline,
+            )
+            .and_then(|context| {
                 let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
                 if bytes > most {
                     let larger = format!("it has {bytes} bytes, and may have {most}");
@@ -194,7 +200,7 @@ async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant
 fn context(
     method: &Method,
     callers: &Callers,
-    principal: Option<&ForwardedPrincipal>,
+    (principal, traceparent): (Option<&ForwardedPrincipal>, &str),
     deadline: Instant,
 ) -> Result<CallContext, Refusal> {
     match (&method.rule.grant, principal) {
@@ -209,6 +215,7 @@ fn context(
             })?,
             grant,
             deadline: Some(deadline),
+            trace: TraceId::of_traceparent(traceparent),
         }),
         _ => {
             let message = "this method needs credentials";
@@ -235,13 +242,14 @@ fn request(
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    if let Ok(trace) = HeaderValue::try_from(call.traceparent)
+    if let Ok(trace) = HeaderValue::try_from(&call.traceparent)
         && !trace.is_empty()
     {
         headers.insert(TRACEPARENT, trace);
     }
     if method.rule.grant.is_some() {
-        let context = context(method, callers, call.principal.as_ref(), deadline)?;
+        let who = (call.principal.as_ref(), &*call.traceparent);
+        let context = context(method, callers, who, deadline)?;
         request.extensions_mut().insert(context);
     } else {
         // Who has no name is told apart by address.

@@ -1,6 +1,6 @@
 //! What a call is about, by its method and message: it is done where that is led.
 //!
-//! Lists are about nothing of these: every node gathers them itself, and asks the leaders how far they are.
+//! Lists and batches are about nothing of these: every node gathers them itself, and asks the leaders how far they are.
 
 use docket_actors::Key;
 use docket_engine::{CustomerId, Sku};
@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 30] = [
+static KEYED: [(&str, Find); 40] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -68,6 +68,9 @@ static KEYED: [(&str, Find); 30] = [
     ("/docket.v1.OrderService/HoldOrder", |message| {
         order(&decode::<v1::HoldOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.OrderService/ListOrderEvents", |message| {
+        order(&decode::<v1::ListOrderEventsRequest>(message)?.parent)
+    }),
     ("/docket.v1.OrderService/PlaceOrder", |message| {
         customer(ReceivedOrder::decode(message).ok()?.customer())
     }),
@@ -92,6 +95,15 @@ static KEYED: [(&str, Find); 30] = [
     ("/docket.v1.OrderService/ShipOrder", |message| {
         order(&decode::<v1::ShipOrderRequest>(message)?.name)
     }),
+    ("/docket.v1.WebhookService/CreateWebhook", accounts),
+    ("/docket.v1.WebhookService/DeleteWebhook", accounts),
+    ("/docket.v1.WebhookService/GetWebhook", accounts),
+    ("/docket.v1.WebhookService/ListDeadLetters", accounts),
+    ("/docket.v1.WebhookService/ListWebhooks", accounts),
+    ("/docket.v1.WebhookService/ReplayWebhook", accounts),
+    ("/docket.v1.WebhookService/RotateWebhookSecret", accounts),
+    ("/docket.v1.WebhookService/TestWebhook", accounts),
+    ("/docket.v1.WebhookService/UpdateWebhook", accounts),
 ];
 
 /// Whether calls of this method are about something that is led somewhere.
@@ -115,6 +127,7 @@ fn find(method: &str) -> Option<Find> {
     KEYED.get(at).map(|(_, find)| *find)
 }
 
+/// Webhooks are led by who leads accounts.
 fn accounts(_message: &[u8]) -> Option<Key> {
     Some(Key::Accounts)
 }
@@ -163,6 +176,8 @@ mod tests {
                 "/docket.v1.NodeService/RemoveNode",
                 "/docket.v1.NodeService/UndrainNode",
                 "/docket.v1.NodeService/VerifyBooks",
+                // Of any number of customers: every node gathers them, as it does lists.
+                "/docket.v1.OrderService/BatchGetOrders",
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
                 "/docket.v1.OrderService/WatchOrders",

@@ -24,6 +24,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use docket_actors::{CallError, Docket, Key, Place};
+use docket_engine::TraceId;
 use docket_proto::{
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
     peer_call::{Forward, ForwardedPrincipal},
@@ -264,6 +265,11 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> String {
     let value = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
     let value = value.filter(|value| value.len() <= TRACEPARENT_BYTES_MAX);
     value.unwrap_or_default().to_owned()
+}
+
+/// The same as its id, where it is one.
+pub(in crate::gate) fn trace_of(headers: &HeaderMap) -> Option<TraceId> {
+    TraceId::of_traceparent(headers.get(TRACEPARENT)?.to_str().ok()?)
 }
 
 fn no_leader() -> Refusal {

@@ -1,10 +1,13 @@
 //! Customers and items that are made and changed; etags and pages.
 
-use docket_engine::{Amount, OrderState, Quantity, Version};
+use docket_engine::{
+    Amount, HoldReason, OrderFilter, OrderState, PaymentState, Quantity, Sku, Time, Version,
+};
 use docket_proto::{
     api::{
         customers, items,
-        names::{etag, parse_etag},
+        listing::{self, ListFrom},
+        names::{etag, order_name, parse_etag},
         orders,
     },
     v1,
@@ -49,20 +52,28 @@ fn etags_are_compared_and_not_interpreted() {
 #[test]
 fn pages_go_on_only_with_their_own_query() {
     let list = |customer: &str, states: &[i32], page_size, page_token: String| {
-        orders::list_orders(&v1::ListOrdersRequest {
+        listing::list_orders(&v1::ListOrdersRequest {
             customer: customer.into(),
             states: states.to_vec(),
             page_size,
             page_token,
+            ..Default::default()
         })
     };
     let first = list("customers/ada", &[3, 2, 2], 0, String::new()).unwrap();
-    assert_eq!(first.states, [OrderState::Confirmed, OrderState::Cancelled]);
-    assert_eq!((first.limit, first.before), (50, None));
-    let token = first.next_page_token(id());
+    assert_eq!(
+        first.filter.states,
+        [OrderState::Confirmed, OrderState::Cancelled]
+    );
+    assert_eq!((first.limit, &first.from), (50, &ListFrom::default()));
+    let behind = ListFrom {
+        before: Some(id()),
+        ..ListFrom::default()
+    };
+    let token = first.next_page_token(&behind);
 
     let next = list("customers/ada", &[2, 3], 7, token.clone()).unwrap();
-    assert_eq!((next.limit, next.before), (7, Some(id())));
+    assert_eq!((next.limit, next.from), (7, behind));
     refused(list("customers/bob", &[2, 3], 7, token.clone()), &["page_token"]);
     refused(list("", &[2, 3], 7, token.clone()), &["page_token"]);
     refused(list("customers/ada", &[2], 7, token.clone()), &["page_token"]);
@@ -100,6 +111,96 @@ fn pages_go_on_only_with_their_own_query() {
     let page = page_of_items(1, items::next_page_token(&nut())).unwrap();
     assert_eq!((page.after, page.limit), (Some(nut()), 1));
     refused(page_of_customers(i32::MIN, String::new()), &["page_size"]);
+}
+
+#[test]
+fn a_page_goes_on_only_with_all_of_its_conditions() {
+    let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let all = || v1::ListOrdersRequest {
+        states: vec![v1::order::State::Confirmed.into()],
+        item: "items/nut".into(),
+        hold_reasons: vec![v1::order_hold::Reason::Stock.into()],
+        payment_states: vec![v1::order_payment::State::Authorized.into()],
+        create_time_from: at(7, 1),
+        create_time_to: at(9, 0),
+        ..Default::default()
+    };
+    let list = listing::list_orders(&all()).unwrap();
+    let filter = OrderFilter {
+        states: vec![OrderState::Confirmed],
+        placed_from: Some(Time(7_000_001)),
+        placed_before: Some(Time(9_000_000)),
+        item: Sku::new("nut").ok(),
+        holds: vec![HoldReason::Stock],
+        payments: vec![PaymentState::Authorized],
+        ..OrderFilter::default()
+    };
+    assert_eq!(list.filter, filter);
+    let page_token = list.next_page_token(&ListFrom {
+        before: Some(id()),
+        ..ListFrom::default()
+    });
+    let with = |change: fn(&mut v1::ListOrdersRequest)| {
+        let mut request = v1::ListOrdersRequest {
+            page_token: page_token.clone(),
+            ..all()
+        };
+        change(&mut request);
+        listing::list_orders(&request)
+    };
+    assert_eq!(
+        with(|it| it.return_partial_success = true).unwrap().from.before,
+        Some(id())
+    );
+    let others: [fn(&mut v1::ListOrdersRequest); 6] = [
+        |it| it.item.clear(),
+        |it| it.hold_reasons.clear(),
+        |it| it.payment_states.push(v1::order_payment::State::Failed.into()),
+        |it| it.create_time_from = None,
+        |it| it.create_time_to.as_mut().unwrap().nanos = 1_000,
+        |it| it.states.clear(),
+    ];
+    for other in others {
+        refused(with(other), &["page_token"]);
+    }
+    let request = v1::ListOrdersRequest {
+        item: "nut".into(),
+        hold_reasons: vec![0, 1, 99],
+        payment_states: vec![-1],
+        create_time_from: at(7, 1_000_000_000),
+        create_time_to: at(i64::MAX, 0),
+        ..Default::default()
+    };
+    refused(
+        listing::list_orders(&request),
+        &[
+            "item",
+            "hold_reasons[0]",
+            "hold_reasons[2]",
+            "payment_states[0]",
+            "create_time_from",
+            "create_time_to",
+        ],
+    );
+    let backwards = v1::ListOrdersRequest {
+        create_time_from: at(9, 1),
+        create_time_to: at(9, 0),
+        ..Default::default()
+    };
+    refused(listing::list_orders(&backwards), &["create_time_to"]);
+}
+
+#[test]
+fn a_batch_names_every_order_and_not_too_many() {
+    let batch = |names: Vec<String>| listing::batch_get_orders(&v1::BatchGetOrdersRequest { names });
+    let name = order_name(id());
+    assert_eq!(batch(vec![name.clone(); 1_000]), Ok(vec![id(); 1_000]));
+    refused(batch(Vec::new()), &["names"]);
+    refused(batch(vec![name.clone(); 1_001]), &["names"]);
+    refused(
+        batch(vec!["nut".into(), name, String::new()]),
+        &["names[0]", "names[2]"],
+    );
 }
 
 #[test]

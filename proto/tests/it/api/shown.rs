@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use docket_engine::{Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Version};
+use docket_engine::{
+    Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Trail, Version,
+};
 use docket_proto::{
     PlaceOrdersAnswer, api::show, encode_forwarded_order, peer::forward_reply::Result as Forwarded,
     peer_call::decode_forwarded, v1,
@@ -39,6 +41,7 @@ fn an_order_is_shown_in_full() {
         created: Time(1_795_000_000_123_456),
         updated: Time(-1),
         provider: None,
+        trail: Trail::default(),
     };
     let shown = show::order_to_proto(&order);
     let expected = v1::Order {
