@@ -1,8 +1,9 @@
 //! Sagas under fire: every fault of a provider, at every kind of step, and the node's power gone after each record that is committed and at
-//! each answer of the provider. Whatever went wrong, money and stock are exact in the end, and nothing is stuck.
+//! each answer of the provider, once or, in the next life, again. Whatever went wrong, money and stock are exact in the end, and nothing is
+//! stuck.
 //!
 //! An ordinary run plays a spread of them, `DOCKET_SAGAS=all` every one. `-- --nocapture` prints the table.
-//! `DOCKET_SAGAS="Whole Capture drop-reply committed 7"` plays those whose names begin so.
+//! `DOCKET_SAGAS="Whole Capture drop-reply"` plays that row of it, `"Whole Capture drop-reply committed 7,"` what begins so.
 
 mod leaders;
 mod power;
@@ -25,6 +26,8 @@ const AT_ONCE: usize = 12;
 
 /// So many crashes of each row in an ordinary run: thirteen faults of a story have all of its crashes between them.
 const CRASHES: usize = 2;
+/// A second crash is after one of the first so many records of its life.
+const AGAIN: u64 = 5;
 
 /// What a provider does wrong.
 fn faults() -> Vec<(&'static str, What)> {
@@ -55,6 +58,9 @@ fn steps(story: Story) -> &'static [PaymentKind] {
     }
 }
 
+/// When the power goes, and when in the life after that.
+type Crashes = (Crash, Crash);
+
 /// A story, and what the provider does wrong at which step.
 #[derive(Debug, Clone)]
 struct Row {
@@ -79,35 +85,37 @@ impl Row {
         rows
     }
 
-    fn case(&self, crash: Crash) -> Case {
+    fn case(&self, (crash, again): Crashes) -> Case {
         Case {
             story: self.story,
             step: self.step,
             fault: self.fault.1.clone(),
             crash,
+            again,
         }
     }
 
-    fn name(&self, crash: Crash) -> String {
-        let crash = match crash {
+    fn name(&self, (crash, again): Crashes) -> String {
+        let named = |crash| match crash {
             Crash::Never => "never".to_owned(),
             Crash::Committed(number) => format!("committed {number}"),
             Crash::Answered(number) => format!("answered {number}"),
         };
-        format!("{:?} {:?} {} {crash}", self.story, self.step, self.fault.0)
+        let (story, step, fault) = (self.story, self.step, self.fault.0);
+        format!("{story:?} {step:?} {fault} {}, {}", named(crash), named(again))
     }
 }
 
 #[derive(Default)]
 struct Table {
     /// By row: what became of its cases.
-    played: BTreeMap<usize, Vec<(Crash, Outcome)>>,
+    played: BTreeMap<usize, Vec<(Crashes, Outcome)>>,
     failed: Vec<String>,
 }
 
 impl Table {
     /// Plays these.
-    async fn play(&mut self, rows: &[Row], cases: Vec<(usize, Crash)>, disk: &MemDisk) {
+    async fn play(&mut self, rows: &[Row], cases: Vec<(usize, Crashes)>, disk: &MemDisk) {
         let played = cases.into_iter().map(|(at, crash)| {
             let (case, disk) = (rows[at].case(crash), disk.fork());
             let played = AssertUnwindSafe(play(case, disk)).catch_unwind();
@@ -128,7 +136,7 @@ impl Table {
 
     fn print(&self, rows: &[Row]) {
         for (at, cases) in &self.played {
-            let mut ends = BTreeMap::<String, Vec<&(Crash, Outcome)>>::new();
+            let mut ends = BTreeMap::<String, Vec<&(Crashes, Outcome)>>::new();
             for case in cases {
                 let outcome = &case.1;
                 let state = outcome.state.map(|state| state.to_string()).unwrap_or_default();
@@ -140,13 +148,14 @@ impl Table {
             }
             let row = &rows[*at];
             for (end, mut cases) in ends {
-                cases.sort_by_key(|(crash, _)| match crash {
+                let order = |crash: &Crash| match *crash {
                     Crash::Never => (0, 0),
-                    Crash::Committed(number) => (1, *number),
-                    Crash::Answered(number) => (2, *number),
-                });
+                    Crash::Committed(number) => (1, number),
+                    Crash::Answered(number) => (2, number),
+                };
+                cases.sort_by_key(|((crash, again), _)| (order(crash), order(again)));
                 let mut crashes = String::new();
-                for (crash, outcome) in cases {
+                for ((crash, again), outcome) in cases {
                     let _ = match (crash, outcome.crashed_at) {
                         (_, None) => write!(crashes, " never"),
                         (Crash::Answered(number), _) => write!(crashes, " answer-{number}"),
@@ -154,6 +163,9 @@ impl Table {
                             write!(crashes, " {}-{}", outcome.counted.0, what.replace(' ', "-"))
                         }
                     };
+                    if let Crash::Committed(number) = again {
+                        let _ = write!(crashes, "+{number}");
+                    }
                 }
                 let story = format!("{:?}", row.story);
                 let step = row.step.to_string();
@@ -175,34 +187,41 @@ async fn whatever_the_provider_does_and_whenever_the_power_goes_money_and_stock_
     let wanted = std::env::var("DOCKET_SAGAS").unwrap_or_default();
     let mut table = Table::default();
     // Without a crash each row tells how much there is that a crash can come after.
-    let is_chosen = |name: &str| wanted.is_empty() || wanted == "all" || wanted.starts_with(name);
-    let unharmed =
-        (0..rows.len()).filter(|at| is_chosen(rows[*at].name(Crash::Never).trim_end_matches(" never")));
-    table
-        .play(&rows, unharmed.map(|at| (at, Crash::Never)).collect(), &disk)
-        .await;
+    let prefix = |at: usize| {
+        let name = rows[at].name((Crash::Never, Crash::Never));
+        name.trim_end_matches(" never, never").to_owned()
+    };
+    let is_all = wanted.is_empty() || wanted == "all";
+    let is_chosen = |at: &usize| is_all || wanted.starts_with(&prefix(*at));
+    let unharmed = (0..rows.len()).filter(is_chosen);
+    let unharmed = unharmed.map(|at| (at, (Crash::Never, Crash::Never)));
+    table.play(&rows, unharmed.collect(), &disk).await;
     let mut cases = Vec::new();
     for (at, played) in &table.played {
         let (records, answers) = played[0].1.counted;
         let committed = (1..=records).map(Crash::Committed);
         let crashes: Vec<_> = committed.chain((1..=answers).map(Crash::Answered)).collect();
-        // Each story's rows share its crashes out: a few each, so that each comes, beside another fault.
-        let nth = (0..*at)
-            .filter(|other| rows[*other].story == rows[*at].story)
-            .count();
-        let crashes = crashes.iter().cycle().skip(match wanted.is_empty() {
-            true => nth * CRASHES,
-            false => 0,
-        });
         let count = match wanted.is_empty() {
             true => CRASHES,
-            false => usize::try_from(records + answers).unwrap(),
+            false => crashes.len(),
         };
-        cases.extend(crashes.take(count).map(|crash| (*at, *crash)));
+        // Each story's rows share its crashes out, so that each comes beside some fault.
+        let before = rows[..*at].iter().filter(|row| row.story == rows[*at].story);
+        let from = if wanted.is_empty() {
+            before.count() * count
+        } else {
+            0
+        };
+        for nth in from..from + count {
+            let crash = crashes[nth % crashes.len()];
+            cases.push((*at, (crash, Crash::Never)));
+            if !wanted.is_empty() || nth == from {
+                let again = Crash::Committed(1 + nth as u64 % AGAIN);
+                cases.push((*at, (crash, again)));
+            }
+        }
     }
-    if !wanted.is_empty() && wanted != "all" {
-        cases.retain(|(at, crash)| rows[*at].name(*crash).starts_with(&wanted));
-    }
+    cases.retain(|(at, crashes)| is_all || rows[*at].name(*crashes).starts_with(&wanted));
     table.play(&rows, cases, &disk).await;
     table.print(&rows);
     println!("{} cases in {:.1?}", table.cases(), begun.elapsed());

@@ -87,21 +87,21 @@ impl Power {
     }
 
     fn committed(&self, payload: &Bytes) {
-        if !self.counts.load(Ordering::Acquire) || self.is_gone() {
-            return;
-        }
         let mut seen = self.seen.lock().unwrap();
         for record in decode_batch(payload).unwrap() {
             // Another shard's may have been the last.
             if self.is_gone() {
                 return;
             }
-            seen.push(name(&record));
             let is_off =
                 |fact: &Fact| matches!(fact, Fact::Order(_, OrderEvent::Cancelled | OrderEvent::Expired));
             if record.events.iter().any(|event| is_off(&event.fact)) {
                 (self.called_off)();
             }
+            if !self.counts.load(Ordering::Acquire) {
+                continue;
+            }
+            seen.push(name(&record));
             if self.crash == Crash::Committed(seen.len() as u64) {
                 self.take_away();
             }

@@ -42,6 +42,8 @@ pub struct Case {
     pub step: PaymentKind,
     pub fault: What,
     pub crash: Crash,
+    /// And in the life after that.
+    pub again: Crash,
 }
 
 /// What became of it.
@@ -198,63 +200,65 @@ impl Stage {
         });
         let docket = docket.await.unwrap();
         docket.ready().await;
+        power.count();
         (docket, power)
     }
 
+    /// One life behind the other, until one in which the power stays.
     async fn lives(&self) -> Outcome {
-        let (docket, power) = self.open(self.case.crash).await;
-        power.count();
-        let told = tokio::select! {
-            biased;
-            () = power.gone() => None,
-            told = self.case.story.tell(&docket, &self.stub) => Some(told),
-        };
-        // A client may hear of the end before it is told here.
-        if let Some(told) = told
-            && !power.is_gone()
-        {
-            told.unwrap();
-        }
-        if !power.is_gone() {
-            let (state, money) = self.end(&docket).await;
-            return Outcome {
-                counted: power.counted(),
-                crashed_at: None,
-                state,
-                money,
+        let mut first = None;
+        for crash in [self.case.crash, self.case.again, Crash::Never] {
+            let (docket, power) = self.open(crash).await;
+            let told = tokio::select! {
+                biased;
+                () = power.gone() => None,
+                told = self.live(&docket, first.is_some(), crash == Crash::Never) => Some(told),
             };
+            if !power.is_gone() {
+                told.unwrap().unwrap();
+                let (state, money) = self.end(&docket).await;
+                let (counted, crashed_at) = match first {
+                    None => (power.counted(), None),
+                    Some((counted, last)) => (counted, Some(last)),
+                };
+                return Outcome {
+                    counted,
+                    crashed_at,
+                    state,
+                    money,
+                };
+            }
+            // Whether it notices depends on whether it had something to write.
+            let _ = docket.close(Duration::ZERO).await;
+            let (records, answers) = power.counted();
+            self.disk.restart_machine(records * 31 + answers);
+            first.get_or_insert((power.counted(), power.last()));
+            // What is held comes now, or when all is over.
+            if records % 2 == 1 {
+                self.stub.release();
+            }
         }
-        // Whether it notices depends on whether it had something to write.
-        let _ = docket.close(Duration::ZERO).await;
-        let (records, answers) = power.counted();
-        self.disk.restart_machine(records * 31 + answers);
+        panic!("the power stays in the last life")
+    }
 
-        let is_late = records % 2 == 0;
-        if !is_late {
-            self.stub.release();
+    /// What happens in a life; looked at closely in the last one.
+    async fn live(&self, docket: &Docket, is_later: bool, is_last: bool) -> Result<(), CallError> {
+        if is_later {
+            self.without_help(docket, is_last).await?;
         }
-        let (docket, second) = self.open(Crash::Never).await;
-        second.count();
-        self.without_help(&docket).await.unwrap();
-        self.case.story.tell(&docket, &self.stub).await.unwrap();
-        let (state, money) = self.end(&docket).await;
-        Outcome {
-            counted: power.counted(),
-            crashed_at: Some(power.last()),
-            state,
-            money,
-        }
+        self.case.story.tell(docket, &self.stub).await
     }
 
     /// All that was begun comes to its end without a client that asks again: but for what no provider answers until somebody cancels it.
-    async fn without_help(&self, docket: &Docket) -> Result<(), CallError> {
+    async fn without_help(&self, docket: &Docket, is_last: bool) -> Result<(), CallError> {
         if self.case.story.is_cancelled() && !self.is_off.load(Ordering::Acquire) {
             return Ok(());
         }
         quiet(docket).await?;
         let found = orders(docket).await?;
         assert!(found.len() <= 1, "one order became {found:?}");
-        if let Some(order) = found.first() {
+        if let (Some(order), true) = (found.first(), is_last) {
+            self.releases_what_no_order_wants(docket, order).await;
             self.agrees(docket, order).await;
         }
         Ok(())
