@@ -193,8 +193,8 @@ impl Order {
             Some(ended) => Some(ended),
             None if self.state == OrderState::Fulfilled => {
                 let cancelled = self.cancellations().last().map(|last| last.cancelled.version.0);
-                let edits = self.edits().iter().filter(|edit| edit.is_done());
-                let edited = edits.filter_map(|edit| edit.ended.as_ref()).last();
+                let edited = self.edits().iter().rfind(|edit| edit.is_done());
+                let edited = edited.and_then(|edit| edit.ended.as_ref());
                 cancelled.max(edited.map(|end| end.at.version.0))
             }
             None => None,

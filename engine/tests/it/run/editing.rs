@@ -86,7 +86,7 @@ impl Run {
             }
             other => panic!("an edit does not ask {other:?}"),
         };
-        assert_eq!(changed(self.world.ask_customer(customer, &command))?, true);
+        assert!(changed(self.world.ask_customer(customer, &command))?);
         let (events, effects) = self.world.ask_order(id, edit)?;
         assert_eq!((events, effects), (1, decision.effects));
         Ok(true)
