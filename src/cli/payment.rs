@@ -9,7 +9,7 @@ use crate::{failure::Failure, values::names};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  docket order list --state confirmed
+  docket order list --payment failed
   docket order get 01M83JXAHCC6MXR3EASG000000
   docket order retry-payment 01M83JXAHCC6MXR3EASG000000 2
 
