@@ -177,9 +177,15 @@ async fn an_order_reserves_items_that_are_led_on_other_nodes_and_every_node_show
     // Who asked is kept as soon as it is known of all nodes that they can read it, which each looks for once a second.
     let mut more = 0;
     loop {
-        let placed = place(&dockets, &format!("more{more}"), "ada", &lines(0)).await.unwrap();
+        let placed = place(&dockets, &format!("more{more}"), "ada", &lines(0))
+            .await
+            .unwrap();
         more += 1;
-        if placed.changes(Version(0), 1).unwrap()[0].origin.request_id.is_some() {
+        if placed.changes(Version(0), 1).unwrap()[0]
+            .origin
+            .request_id
+            .is_some()
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
