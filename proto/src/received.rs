@@ -177,6 +177,11 @@ impl ReceivedOrder {
         self.at(self.payment_method)
     }
 
+    /// Whether somebody outside is to move the money, and not the customer's account.
+    pub fn is_paid_outside(&self) -> bool {
+        !matches!(self.payment_method(), "" | "account")
+    }
+
     /// What is ordered.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = LineView<'_>> {
         self.lines.iter().map(|line| LineView {

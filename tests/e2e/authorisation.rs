@@ -28,7 +28,8 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let home = Home::new();
+        // There are more methods than a customer may call in a burst.
+        let home = Home::new().set("limits.customer.burst", "1000");
         let server = Server::start(&home);
         let nobody = Api::connect(&server).await;
         let admin = Api::admin(&server, &home).await;

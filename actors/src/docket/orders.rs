@@ -82,6 +82,10 @@ impl Docket {
     /// What is asked for, and the answer that the same request has got already.
     fn asked(&self, call: Call, place: PlaceOrder) -> Result<(Asked, Option<Reply>), CallError> {
         not_hidden(&call, &place.customer)?;
+        // Wherever it is led.
+        if place.provider.is_some() && !self.knows_providers() {
+            return Err(CallError::OlderNodes);
+        }
         let shard = self.inner.router.of_key(place.customer.as_str());
         let bytes = place.lines.len() * (size_of::<Line>() + QUESTION_BYTES);
         let permit = self.admit(shard, bytes)?;
@@ -114,11 +118,13 @@ impl Docket {
         Ok((asked, stored))
     }
 
+    /// Whether every node knows that somebody outside may move an order's money: one that does not would have the customer's account pay.
+    pub fn knows_providers(&self) -> bool {
+        self.inner.node.oldest_version_spoken() >= PROVIDERS_SINCE
+    }
+
     /// Whether orders may be placed with a provider.
     fn may_be_paid_by(&self, provider: &ProviderName) -> Result<(), CallError> {
-        if self.inner.node.oldest_version_spoken() < PROVIDERS_SINCE {
-            return Err(CallError::OlderNodes);
-        }
         match self.inner.payments.provider(provider) {
             Some(_) => Ok(()),
             None => Err(Rejection::ProviderNotFound {

@@ -322,7 +322,7 @@ impl<'a> Walk<'a> {
     fn check_wanted(&mut self, order: &Order) {
         let ends = matches!(
             order.state,
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected
+            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
         );
         if ends && order.is_settled() {
             // It wants nothing: where something is reserved for it all the same, that is found at the reservation.

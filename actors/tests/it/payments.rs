@@ -274,7 +274,11 @@ async fn a_capture_that_is_declined_holds_the_order_until_a_person_has_it_tried_
     let id = place(&shop, "r1").await.unwrap().id;
     till.plan(PaymentKind::Capture, [Fault::Decline]);
     ship(&shop, id, &[(0, 1)]).await;
-    let failed = when(&shop, id, |order| order.payment().state == PaymentState::Failed).await;
+    let failed = when(&shop, id, |order| {
+        // Both are in one record, and are seen one behind the other.
+        order.payment().state == PaymentState::Failed && order.active_holds().next().is_some()
+    })
+    .await;
     let holds: Vec<_> = failed.active_holds().map(|hold| hold.reason).collect();
     assert_eq!(holds, [HoldReason::Payment]);
     assert_eq!(failed.declined_payments().collect::<Vec<_>>(), [2]);

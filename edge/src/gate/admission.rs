@@ -60,6 +60,8 @@ pub struct Permit {
     since: Option<Instant>,
     /// It was begun and is not answered.
     is_under_way: AtomicBool,
+    /// What it waits for is done by somebody outside.
+    waits_outside: AtomicBool,
     bytes: AtomicUsize,
     reply_bytes: AtomicUsize,
 }
@@ -225,6 +227,7 @@ impl Admission {
             kind,
             since: (kind == Kind::Order).then(Instant::now),
             is_under_way: AtomicBool::new(false),
+            waits_outside: AtomicBool::new(false),
             bytes: AtomicUsize::new(bytes),
             reply_bytes: AtomicUsize::new(0),
         })
@@ -351,6 +354,23 @@ impl Permit {
         self.is_under_way.store(true, Relaxed);
     }
 
+    /// Whether it is an order's.
+    pub fn is_order(&self) -> bool {
+        self.kind == Kind::Order
+    }
+
+    /// What it waits for is done by somebody outside (an order's payment provider): it gives its place among the orders back, and how long it takes
+    /// says nothing of how many may be in flight. Among the calls it keeps its place.
+    pub fn wait_outside(&self) {
+        if self.kind == Kind::Order && !self.waits_outside.swap(true, SeqCst) {
+            self.is_under_way.store(false, Relaxed);
+            self.admission.give_back(Bound::Orders, 1);
+            if self.admission.is_waited_for() {
+                self.admission.freed.notify_one();
+            }
+        }
+    }
+
     /// What was asked for is answered; the reply may still have to be taken.
     pub fn answered(&self) {
         let Some(since) = self.since else { return };
@@ -393,7 +413,11 @@ impl Drop for Permit {
                 self.admission.give_back(bound, bytes);
             }
         }
+        let gave_back = *self.waits_outside.get_mut();
         for bound in self.kind.bounds() {
+            if gave_back && *bound == Bound::Orders {
+                continue;
+            }
             self.admission.give_back(*bound, 1);
         }
     }

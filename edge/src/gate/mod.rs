@@ -265,7 +265,7 @@ impl Gate {
             permit,
             deadline,
         } = pass;
-        let needs_credentials = context.is_some();
+        let (needs_credentials, is_order) = (context.is_some(), permit.is_order());
         match context {
             Some(context) => request.extensions_mut().insert(context).is_some(),
             // Who has no name is told apart by address: `Request::remote_addr` finds it here.
@@ -277,7 +277,8 @@ impl Gate {
                 request.extensions_mut().insert(info).is_some()
             }
         };
-        if flow == Flow::Stream && needs_credentials {
+        // What reads a stream admits its messages; an order says that it waits for somebody outside.
+        if flow == Flow::Stream && needs_credentials || is_order {
             request.extensions_mut().insert(Arc::clone(&permit));
         }
         let request = request.map(|incoming| {

@@ -1,5 +1,7 @@
 //! `OrderService`.
 
+use std::sync::Arc;
+
 use docket_actors::{CallError, Docket, ListOrders, OrderBatch, PlaceOrder, Placing, Shipment};
 use docket_engine::{
     Rejection,
@@ -34,7 +36,10 @@ use super::{
     place_orders::{Answers, StreamBounds},
     watch_orders::{WatchBounds, Watching},
 };
-use crate::{errors::Refusal, gate::CallContext};
+use crate::{
+    errors::Refusal,
+    gate::{CallContext, admission::Permit},
+};
 
 /// The service.
 pub(crate) struct OrderApi {
@@ -153,10 +158,15 @@ pub(crate) fn place_forwarded(
     docket: &Docket,
     context: &CallContext,
     message: &[u8],
+    permit: &Permit,
 ) -> Result<Placing, Refusal> {
     let request = ReceivedOrder::decode(message);
     let request = request.map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())))?;
-    placing(docket, context, &request)
+    let placing = placing(docket, context, &request)?;
+    if request.is_paid_outside() {
+        permit.wait_outside();
+    }
+    Ok(placing)
 }
 
 #[tonic::async_trait]
@@ -164,6 +174,11 @@ impl OrderService for OrderApi {
     async fn place_order(&self, request: Request<ReceivedOrder>) -> Result<Response<Order>, Status> {
         let context = context(&request)?;
         let placing = placing(&self.docket, &context, request.get_ref())?;
+        if request.get_ref().is_paid_outside()
+            && let Some(permit) = request.extensions().get::<Arc<Permit>>()
+        {
+            permit.wait_outside();
+        }
         let order = placing.await.map_err(Refusal::from)?;
         Ok(Response::new(order_to_proto(&order)))
     }

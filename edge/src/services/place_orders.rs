@@ -382,11 +382,16 @@ impl Driver {
             place,
         } = read;
         permit.begin();
+        if asked.provider.is_some() {
+            permit.wait_outside();
+        }
         let (id, order) = taken(asked);
         let mut call = self.context.call(id);
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
-        let in_flight = match self.way() {
+        // An older node would have the customer's account pay: here it is refused.
+        let may_be_forwarded = order.provider.is_none() || self.docket.knows_providers();
+        let in_flight = match self.way().filter(|_| may_be_forwarded) {
             None => InFlight::Here {
                 placing: self.docket.place_order(call, order).untimed(),
                 about: Some(About {

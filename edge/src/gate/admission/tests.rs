@@ -37,6 +37,41 @@ fn calls_are_bounded_and_come_back() {
 }
 
 #[tokio::test]
+async fn an_order_that_waits_outside_keeps_no_other_out_and_says_nothing_of_how_long_orders_take() {
+    let admission = Admission::new(AdmissionConfig {
+        max_calls: 1_000,
+        order_ms: 1,
+        ..AdmissionConfig::default()
+    });
+    let slow = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    let mut waiting: Vec<_> = (0..500)
+        .map(|_| admission.admit(Kind::Order, 0).unwrap())
+        .collect();
+    for order in &mut waiting {
+        order.since = Some(slow);
+        order.begin();
+        order.wait_outside();
+        // As whoever forwards it and whoever places it say.
+        order.wait_outside();
+    }
+    assert_eq!(
+        (
+            admission.in_flight(Bound::Orders),
+            admission.in_flight(Bound::Calls)
+        ),
+        (0, 500)
+    );
+    let (most, rest) = (admission.orders_max(), waiting.split_off(250));
+    admission.pace.end_window();
+    for order in &rest {
+        order.reply(10).unwrap();
+    }
+    drop((waiting, rest));
+    assert_eq!(admission.orders_max(), most);
+    assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+}
+
+#[tokio::test]
 async fn orders_are_fewer_where_they_take_too_long_and_leave_room_for_other_calls() {
     let admission = Admission::new(AdmissionConfig {
         max_calls: 1_000,

@@ -114,7 +114,7 @@ fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> A
                     let larger = format!("it has {bytes} bytes, and may have {most}");
                     return Err(Refusal::unreadable(&Status::out_of_range(larger)));
                 }
-                place_forwarded(&forwarder.docket, &context, &call.message)
+                place_forwarded(&forwarder.docket, &context, &call.message, &permit)
             });
             Ok((placing.map_err(refused)?.untimed(), permit))
         },

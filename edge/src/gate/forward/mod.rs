@@ -19,6 +19,7 @@ mod keys;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use docket_actors::{CallError, Docket, Key, Place};
 use docket_engine::TraceId;
 use docket_proto::{
+    ReceivedOrder,
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
     peer_call::{Forward, ForwardedPrincipal},
 };
@@ -36,7 +38,10 @@ use tonic_types::StatusExt;
 
 pub(crate) use self::answering::Answering;
 pub(super) use self::keys::is_keyed;
-use super::{CallContext, GRPC_CONTENT_TYPE, RequestBody, Route, body::code_of};
+use super::{
+    CallContext, GRPC_CONTENT_TYPE, RequestBody, Route, admission::Permit, body::code_of,
+    methods::PLACE_ORDER,
+};
 use crate::{errors::Refusal, telemetry};
 
 /// The metadata of a reply that says which node did what was asked.
@@ -203,6 +208,17 @@ impl Forwarder {
         let Some(asked) = asked else {
             return here().await;
         };
+        if method == PLACE_ORDER
+            && ReceivedOrder::decode(&asked.message).is_ok_and(|order| order.is_paid_outside())
+        {
+            if let Some(permit) = parts.extensions.get::<Arc<Permit>>() {
+                permit.wait_outside();
+            }
+            // An older node would have the customer's account pay: here it is refused.
+            if !self.docket.knows_providers() {
+                return here().await;
+            }
+        }
         let led = || async {
             let response = here().await;
             match is_not_led_in(response.headers()) {
