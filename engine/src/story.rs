@@ -215,11 +215,27 @@ impl Order {
                 details.amount = Some(step.amount);
                 Some(retried.clone())
             }),
+            ChangeKind::EditBegun => self.edits().iter().find_map(|edit| {
+                let begun = Some(&edit.begun).filter(|stamp| stamp.version == version)?;
+                details.lines = edit.after.clone();
+                Some(begun.clone())
+            }),
+            ChangeKind::Edited | ChangeKind::EditRefused => self.edits().iter().find_map(|edit| {
+                let end = edit.ended.as_ref().filter(|end| end.at.version == version)?;
+                details.lines = edit.after.clone();
+                details.rejection = end.refused.clone();
+                Some(end.at.clone())
+            }),
             ChangeKind::Expired => {
                 details.rejection = self.rejection.clone();
                 None
             }
-            _ => None,
+            ChangeKind::Placed
+            | ChangeKind::Reserved
+            | ChangeKind::Cancelled
+            | ChangeKind::Released
+            | ChangeKind::Consumed
+            | ChangeKind::Restocked => None,
         };
         (stamp, details)
     }

@@ -365,12 +365,18 @@ impl Subscription {
         // One that was fresh may be deferred all the same, since before a restart.
         if attempt != Attempt::Delivered || !is_fresh || self.is_deferred(due.id) {
             self.busy.insert(due.id);
-            self.outcomes.push(Outcome {
+            let outcome = Outcome {
                 id: due.id,
                 kind: due.kind,
                 at: due.at,
                 attempt,
-            });
+            };
+            // One that was tried twice at once has arrived if it arrived either time.
+            match self.outcomes.iter_mut().find(|other| other.id == due.id) {
+                Some(other) if attempt == Attempt::Delivered => *other = outcome,
+                Some(_) => {}
+                None => self.outcomes.push(outcome),
+            }
         }
     }
 

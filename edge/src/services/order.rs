@@ -149,6 +149,10 @@ fn hide_staff_of(principal: &Principal, event: &mut OrderEvent) {
             event.hold_reason = order_hold::Reason::Unspecified.into();
             event.note.clear();
         }
+        // As in the order's payment.
+        if matches!(event.kind(), Kind::PaymentDone | Kind::PaymentDeclined) {
+            event.note.clear();
+        }
     }
 }
 

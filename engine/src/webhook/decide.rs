@@ -38,7 +38,7 @@ impl WebhookState {
                 webhook,
                 expected,
                 change,
-            } => (*webhook, update(self.at(*webhook, *expected)?, change)),
+            } => (*webhook, update(self.at(*webhook, *expected)?, change)?),
             WebhookRequest::Delete { webhook, expected } => {
                 let webhook = self.at(*webhook, *expected)?.id;
                 (webhook, vec![WebhookEvent::Deleted { webhook }])
@@ -66,10 +66,11 @@ impl WebhookState {
                 positions,
                 since,
             } => {
-                let webhook = self.at(*webhook, None)?.id;
+                let (id, now_at) = (self.at(*webhook, None)?.id, &self.at(*webhook, None)?.positions);
+                let webhook = id;
                 let rewound = WebhookEvent::Rewound {
                     webhook,
-                    positions: positions.clone(),
+                    positions: positions.or_before(now_at),
                     since: *since,
                     is_gap: false,
                 };
@@ -110,7 +111,7 @@ impl WebhookState {
     }
 }
 
-fn update(webhook: &Webhook, change: &WebhookChange) -> Vec<WebhookEvent> {
+fn update(webhook: &Webhook, change: &WebhookChange) -> Events {
     let id = webhook.id;
     let mut events = Vec::new();
     let url = change.url.as_ref().unwrap_or(&webhook.url);
@@ -128,9 +129,11 @@ fn update(webhook: &Webhook, change: &WebhookChange) -> Vec<WebhookEvent> {
         });
     }
     // Positions of one customer's shard and of all are not each other's.
-    if let Some((filter, Some(positions))) = &change.filter
+    if let Some((filter, positions)) = &change.filter
         && filter.customer != webhook.filter.customer
     {
+        // Whoever asked took it for another: somebody has changed it in between.
+        let positions = positions.as_ref().ok_or(WebhookRejection::StaleEtag)?;
         events.push(WebhookEvent::Rewound {
             webhook: id,
             positions: positions.clone(),
@@ -146,7 +149,7 @@ fn update(webhook: &Webhook, change: &WebhookChange) -> Vec<WebhookEvent> {
         (Some(false), Some(_)) => events.push(WebhookEvent::Resumed { webhook: id }),
         _ => {}
     }
-    events
+    Ok(events)
 }
 
 fn replay_dead(webhook: &Webhook, letters: &DeadLetters) -> Events {
@@ -183,7 +186,7 @@ fn progressed(webhook: &Webhook, progress: &Progress, now: Time) -> Vec<WebhookE
         });
     }
     let mut room = webhook.room();
-    for outcome in &progress.outcomes {
+    for outcome in one_each(&progress.outcomes) {
         events.extend(settled(webhook, outcome, &mut room, now));
     }
     // Where somebody has put it elsewhere meanwhile, it stays there.
@@ -214,6 +217,23 @@ fn progressed(webhook: &Webhook, progress: &Progress, now: Time) -> Vec<WebhookE
         });
     }
     events
+}
+
+/// Of each delivery one outcome, in their order: it may have been tried twice at once, as a retry and since the feed was gone through again. That it
+/// arrived counts for more than that it did not.
+fn one_each(outcomes: &[Outcome]) -> impl Iterator<Item = &Outcome> {
+    outcomes.iter().enumerate().filter_map(move |(i, outcome)| {
+        let arrived = |other: &Outcome| matches!(other.attempt, Attempt::Delivered);
+        let others = outcomes
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| other.id == outcome.id);
+        let chosen = others
+            .clone()
+            .find(|(_, other)| arrived(other))
+            .or_else(|| others.clone().next());
+        chosen.is_some_and(|(at, _)| at == i).then_some(outcome)
+    })
 }
 
 /// What follows from the outcome of one delivery; nothing where it is known already.

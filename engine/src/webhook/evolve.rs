@@ -133,6 +133,7 @@ impl WebhookState {
             } => {
                 let webhook = self.of(*webhook)?;
                 webhook.last_failure = Some((at, deferred.failure));
+                webhook.dead.remove(id);
                 webhook.deferred.insert(*id, *deferred);
                 Ok(())
             }
@@ -140,10 +141,9 @@ impl WebhookState {
                 let webhook = self.of(*webhook)?;
                 webhook.delivered = webhook.delivered.saturating_add(1);
                 webhook.last_delivered = Some(at);
-                match webhook.deferred.remove(id) {
-                    Some(_) => Ok(()),
-                    None => Err(broken("no delivery is settled")),
-                }
+                // Where it is not deferred any more it has arrived twice.
+                webhook.deferred.remove(id);
+                Ok(())
             }
             WebhookEvent::Died { webhook, id, letter } => {
                 let webhook = self.of(*webhook)?;

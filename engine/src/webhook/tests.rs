@@ -424,3 +424,41 @@ fn time_does_not_go_back() {
     assert_eq!(shop.webhook().deferred[&id(2)].first, Time(100 * S));
     assert_eq!(shop.state.last_time(), Time(100 * S));
 }
+
+#[test]
+fn what_was_tried_twice_at_once_counts_once_and_has_arrived_if_it_did_either_time() {
+    let arrived = Attempt::Delivered;
+    for (first, second) in [
+        (arrived, arrived),
+        (arrived, failed()),
+        (failed(), arrived),
+        (failed(), failed()),
+    ] {
+        let mut shop = Shop::new();
+        shop.fails(1);
+        let both = vec![outcome(1, first), outcome(2, failed()), outcome(1, second)];
+        shop.done(WebhookRequest::Progress(progress(None, both)));
+        let has_arrived = first == arrived || second == arrived;
+        let failures = shop
+            .webhook()
+            .deferred
+            .get(&id(1))
+            .map(|deferred| deferred.failures);
+        assert_eq!(failures, (!has_arrived).then_some(2), "{first:?}, {second:?}");
+        assert!(shop.webhook().deferred.contains_key(&id(2)));
+    }
+}
+
+#[test]
+fn a_replay_passes_over_nothing_that_was_not_gone_through_yet() {
+    let mut shop = Shop::new();
+    shop.done(WebhookRequest::Progress(progress(Some(positions(5)), Vec::new())));
+    for (asked, then) in [(9, 5), (3, 3)] {
+        shop.done(WebhookRequest::ReplayFrom {
+            webhook: webhook_id(1),
+            positions: positions(asked),
+            since: None,
+        });
+        assert_eq!(shop.webhook().positions, positions(then));
+    }
+}

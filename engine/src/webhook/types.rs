@@ -49,6 +49,17 @@ impl WebhookFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FeedPositions(pub Arc<[(u64, u32)]>);
 
+impl FeedPositions {
+    /// These, or where those come before them: what is gone through again never passes over what was not gone through yet.
+    pub(super) fn or_before(&self, those: &Self) -> Self {
+        if self.0.len() != those.0.len() {
+            return self.clone();
+        }
+        let both = self.0.iter().zip(those.0.iter());
+        Self(both.map(|(this, that)| *this.min(that)).collect())
+    }
+}
+
 /// What is delivered: a change of an order, which its version names. A receiver knows repeats by it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId {

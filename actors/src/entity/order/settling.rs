@@ -51,15 +51,13 @@ impl OrderEntity {
     pub(super) fn settle(&mut self, shard: &Arc<Shard>) {
         let Some(order) = &self.order else { return };
         let answers = std::mem::take(&mut self.answers);
-        let Ok(mut decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
+        let Ok(decision) = order::decide(Some(order), &OrderCommand::Settle { answers }) else {
             return;
         };
         let suspicion = match decision.events[..] {
             [OrderEvent::Confirmed] => self.suspicion(shard),
             _ => None,
         };
-        let is_held = suspicion.is_some();
-        decision.events.extend(suspicion);
         if decision.effects.is_empty() {
             let mut record = Record {
                 time: shard.now(),
@@ -70,8 +68,11 @@ impl OrderEntity {
             };
             self.push_events(&mut record, order.version, decision.events);
             let state = self.evolve(shard, &record).state;
-            // Its provider is asked when that is committed; and that it is held is told when that is.
-            if state == OrderState::Authorizing || is_held {
+            if let Some(held) = suspicion {
+                return self.settle_held(shard, record, held);
+            }
+            // Its provider is asked when that is committed.
+            if state == OrderState::Authorizing {
                 return self.settle_with(shard, record);
             }
             match self.birth {
@@ -87,6 +88,23 @@ impl OrderEntity {
         } else {
             self.unhold(shard, decision, None, None);
         }
+    }
+
+    /// Settles an order that is held as it is confirmed. Whoever placed it is told that it is confirmed, as every repeat is; that it is held, and why, is for
+    /// the shop to see.
+    fn settle_held(&mut self, shard: &Arc<Shard>, mut record: Record, held: OrderEvent) {
+        let reply = self.reply();
+        let version = self.order.as_ref().map(|order| order.version).unwrap_or_default();
+        self.push_events(&mut record, version, vec![held.clone()]);
+        self.evolve_by(shard, &held, record.time, record.origin.as_deref());
+        self.stage = Stage::Settling;
+        let callers = std::mem::take(&mut self.callers);
+        let after = After::Answer {
+            callers,
+            reply,
+            settled: Some(self.id),
+        };
+        shard.submit(self.life, record, after);
     }
 
     /// Submits the event that says what will be true when the order's first event is committed.
