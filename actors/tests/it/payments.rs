@@ -220,8 +220,8 @@ async fn an_order_that_is_not_paid_in_time_expires_and_a_late_authorisation_take
     let late = shop.docket.place_order(in_vain, paid_by_cards()).await;
     assert_eq!(late.unwrap_err(), CallError::DeadlineExceeded);
 
-    // The till goes on holding it until the order is too old, and is only then asked for what became of it.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // It is given up while the till still holds it, and only then does the till let go.
+    when(&shop, held.order, |order| order.state == OrderState::Expired).await;
     till.lose(&held);
     assert_eq!(reason(placing.await.unwrap()), "PAYMENT_EXPIRED");
     let expired = when(&shop, held.order, is_paid_up).await;
