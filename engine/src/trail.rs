@@ -120,10 +120,11 @@ impl Trail {
     }
 
     fn push(&mut self, version: Version, elapsed: i64, origin: Option<&Origin>) {
-        let last = self
-            .entries(Time(0))
-            .last()
-            .map_or(Version(0), |last| last.version);
+        let (mut rest, mut last) = (&*self.0, Version(0));
+        // Without making texts of what is passed over.
+        while let Some(newer) = skip(&mut rest) {
+            last.0 += newer;
+        }
         let mut bytes = Vec::with_capacity(self.0.len() + ENTRY_BYTES);
         bytes.extend_from_slice(&self.0);
         // Its version is the newest one, and its request id was checked where it came from.
@@ -229,6 +230,27 @@ fn take(rest: &mut &[u8]) -> Option<(u64, i64, Option<Origin>)> {
     Some((since, elapsed, (*flags != 0).then_some(origin)))
 }
 
+/// How much newer the next entry's version is; the rest of it is passed over.
+fn skip(rest: &mut &[u8]) -> Option<u64> {
+    let since = take_varint(rest)?;
+    take_varint(rest)?;
+    let (flags, behind) = rest.split_first()?;
+    *rest = behind;
+    let has = |flag: u8| flags & flag != 0;
+    if has(HAS_ACCOUNT) {
+        take_text(rest)?;
+    }
+    if has(HAS_TEXT) {
+        take_text(rest)?;
+    } else if has(HAS_UUID) {
+        take_16(rest)?;
+    }
+    if has(HAS_TRACE) {
+        take_16(rest)?;
+    }
+    Some(since)
+}
+
 fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -269,35 +291,57 @@ fn take_16(rest: &mut &[u8]) -> Option<[u8; 16]> {
     Some(*bytes)
 }
 
-/// The bytes of a UUID as it is nearly always written: in lower case, with hyphens.
+/// Where a UUID has its hyphens.
+const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+
+/// The bytes of a UUID as it is nearly always written: in lower case, with hyphens. Every order that is placed comes through here.
 fn bytes_of_uuid(text: &str) -> Option<[u8; 16]> {
-    if text.len() != 36 {
-        return None;
+    let text: &[u8; 36] = text.as_bytes().try_into().ok()?;
+    let (mut digits, mut at) = ([0; 32], 0);
+    for (i, byte) in text.iter().enumerate() {
+        if HYPHENS.contains(&i) {
+            if *byte != b'-' {
+                return None;
+            }
+        } else {
+            digits[at] = *byte;
+            at += 1;
+        }
     }
-    let hyphens = [8, 13, 18, 23];
-    let are_there = hyphens.iter().all(|at| text.as_bytes()[*at] == b'-');
-    let digits: String = text.chars().filter(|c| *c != '-').collect();
-    are_there.then(|| bytes_of_hex(&digits)).flatten()
+    bytes_of_digits(&digits)
 }
 
+/// The text of it. Every order that a snapshot has comes through here.
 fn uuid_text(bytes: [u8; 16]) -> String {
-    let digits = TraceId(bytes).to_string();
-    let parts = [
-        &digits[..8],
-        &digits[8..12],
-        &digits[12..16],
-        &digits[16..20],
-        &digits[20..],
-    ];
-    parts.join("-")
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(36);
+    for byte in bytes {
+        if HYPHENS.contains(&text.len()) {
+            text.push('-');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    text
 }
 
 /// The bytes of 32 digits in lower case.
 fn bytes_of_hex(digits: &str) -> Option<[u8; 16]> {
-    let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    let fits = digits.len() == 32 && digits.bytes().all(is_hex);
-    let number = fits.then(|| u128::from_str_radix(digits, 16).ok())??;
-    Some(number.to_be_bytes())
+    bytes_of_digits(digits.as_bytes().try_into().ok()?)
+}
+
+fn bytes_of_digits(digits: &[u8; 32]) -> Option<[u8; 16]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; 16];
+    let (pairs, _) = digits.as_chunks::<2>();
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
