@@ -8,6 +8,8 @@ use crate::{Time, Version, access::Username};
 pub const HOLDS_MAX: usize = 64;
 /// The most bytes of a hold's note.
 pub const HOLD_NOTE_BYTES_MAX: usize = 256;
+/// Who holds an order where no person does: what its provider declined, and what is odd about it.
+pub const HELD_BY_ITSELF: &str = "docket";
 
 /// Why an order is held. It may be held for several reasons at a time, for each of them once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -57,7 +57,7 @@ pub use fulfilment::{
     SHIPPING_TEXT_BYTES_MAX, Stamp,
 };
 pub use history::History;
-pub use hold::{HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
+pub use hold::{HELD_BY_ITSELF, HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};
 pub use id::{CustomerId, IdError, OrderId, Sku};
 pub use item::{Item, ItemCommand, ItemEvent};
 pub use money::{Amount, Currency, Quantity, Time};

@@ -12,14 +12,13 @@
 
 use super::{Effect, Order, OrderEvent, OrderState, check_version, skus};
 use crate::{
-    Amount, Broken, Decision, HOLDS_MAX, HoldReason, Payment, PaymentKind, PaymentOutcome, PaymentRequest,
-    PaymentState, PaymentStep, ProviderName, Rejection, Stamp, Time, Version, access::Username,
+    Amount, Broken, Decision, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, Payment, PaymentKind, PaymentOutcome,
+    PaymentRequest, PaymentState, PaymentStep, ProviderName, Rejection, Stamp, Time, Version,
+    access::Username,
 };
 
 /// How often steps of one order's payment may be tried again by a person: what is remembered of it must not grow without end.
 pub const PAYMENT_RETRIES_MAX: usize = 64;
-/// Who holds an order whose payment was declined.
-const HELD_BY: &str = "docket";
 /// The authorisation is the first step.
 const AUTHORIZE: u32 = 1;
 
@@ -107,7 +106,7 @@ pub(super) fn answered(order: &Order, number: u32, outcome: &PaymentOutcome) -> 
             .active_holds()
             .all(|hold| hold.reason != HoldReason::Payment)
         && order.holds().len() < HOLDS_MAX
-        && let Ok(by) = Username::new(HELD_BY)
+        && let Ok(by) = Username::new(HELD_BY_ITSELF)
     {
         decision.events.push(OrderEvent::Held {
             reason: HoldReason::Payment,

@@ -4,15 +4,12 @@
 use std::sync::{Arc, Weak};
 
 use docket_engine::{
-    Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HoldReason, Order, OrderEvent, OrderId, OrderState,
-    access::Username,
+    Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HELD_BY_ITSELF, HoldReason, Order, OrderEvent,
+    OrderId, OrderState, access::Username,
 };
 
 use super::OrderEntity;
 use crate::{docket::HOLDS_SINCE, shard::Shard};
-
-/// Who holds it.
-const HELD_BY: &str = "docket";
 
 impl OrderEntity {
     /// What holds the order, if it is suspect. None where no rules are set.
@@ -28,7 +25,7 @@ impl OrderEntity {
         Some(OrderEvent::Held {
             reason: HoldReason::FraudReview,
             note: suspect.to_string().into(),
-            by: Username::new(HELD_BY).ok()?,
+            by: Username::new(HELD_BY_ITSELF).ok()?,
         })
     }
 }
