@@ -361,7 +361,7 @@ impl Committed {
 
     fn apply_order(&self, id: OrderId, fact: &OrderEvent, record: &Record) -> Result<(), Broken> {
         self.keep_order(id);
-        let (at, origin) = (record.time, record.origin.as_deref());
+        let (at, origin) = (record.time, record.origin.as_ref());
         let mut is_paying = false;
         let changed = self.orders.change(id, |order| {
             if is_as_confirmed(order) {

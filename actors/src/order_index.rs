@@ -224,7 +224,9 @@ fn is_held(order: &Order) -> bool {
 }
 
 fn is_unpaid(order: &Order) -> bool {
-    order.payment().state == PaymentState::Failed
+    // Told without its figures of nearly every order: who paid it on account has what it costs.
+    let is_held = order.state == OrderState::Confirmed && order.provider.is_none();
+    !is_held && order.payment().state == PaymentState::Failed
 }
 
 fn is_releasing(order: &Order) -> bool {

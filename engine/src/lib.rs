@@ -38,6 +38,7 @@ pub mod id;
 pub mod item;
 pub mod money;
 pub mod order;
+pub mod origin;
 pub mod payment;
 pub mod record;
 pub mod rejection;
@@ -65,6 +66,7 @@ pub use order::{
     Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState, PAYMENT_RETRIES_MAX,
     ProviderPayment,
 };
+pub use origin::{Origin, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, TraceId};
 pub use payment::{
     PAYMENT_TEXT_BYTES_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
     PaymentStep, ProviderName, ProviderNameError,
@@ -73,7 +75,7 @@ pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
 pub use story::{Details, OrderChange, Situation};
-pub use trail::{Origin, REQUEST_ID_KEPT_BYTES_MAX, TraceId, Trail, TrailEntry};
+pub use trail::{Trail, TrailEntry};
 pub use wanted::Wanted;
 
 /// The most lines that one order may have.

@@ -1,8 +1,6 @@
 //! What one decision puts into a shard's log.
 
-use std::sync::Arc;
-
-use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, Origin, Sku, Time, Version};
+use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, PackedOrigin, Sku, Time, Version};
 
 /// What one decision changes: all of it, or (where a version does not fit) nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub struct Record {
     /// What the decision rests on and leaves as it is: a request may change nothing, and an order is refused on its customer's account.
     pub unchanged: Option<Unchanged>,
     /// Who asked for what it changes of an order; `None` where nobody did, or not every node of the cluster could keep it.
-    pub origin: Option<Arc<Origin>>,
+    pub origin: Option<PackedOrigin>,
 }
 
 /// An entity that a decision rests on and does not change. Where it is already as a request wants it, the request is remembered all

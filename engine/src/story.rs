@@ -244,22 +244,18 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CustomerId, Line, OrderEvent, OrderId, PaymentState, Sku, TraceId};
+    use crate::{CustomerId, Line, OrderEvent, OrderId, PackedOrigin, PaymentState, Sku, TraceId};
 
     fn by(name: &str) -> Username {
         Username::new(name).unwrap()
     }
 
-    fn origin(name: &str, request_id: &str) -> Option<Origin> {
-        Some(Origin {
-            by: Some(by(name)),
-            request_id: Some(request_id.into()),
-            trace: Some(TraceId([1; 16])),
-        })
+    fn origin(name: &str, request_id: &str) -> Option<PackedOrigin> {
+        PackedOrigin::of(Some(&by(name)), Some(request_id), Some(TraceId([1; 16])))
     }
 
     /// An order of four, of which one was cancelled and the rest shipped, held in between.
-    fn life() -> Vec<(OrderEvent, Option<Origin>)> {
+    fn life() -> Vec<(OrderEvent, Option<PackedOrigin>)> {
         let of = |quantity| -> Box<[LineQuantity]> {
             Box::new([LineQuantity {
                 line: 0,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState,
-    ProviderPayment, Quantity, Request, Sku, Time, Trail, TrailEntry, Version, order,
+    ProviderPayment, Quantity, Request, Sku, Time, Trail, Version, order,
 };
 
 use crate::{
@@ -233,14 +233,8 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     }
     let edits = order.life.iter().flat_map(|life| &life.edits);
     edits.for_each(|edit| edit::put(out, edit));
-    for entry in order.trail.entries(order.created) {
-        wire::nested(out, 28, |out| {
-            wire::number(out, 1, entry.version.0);
-            wire::signed(out, 2, entry.at.0.wrapping_sub(order.created.0));
-            if let Some(origin) = &entry.origin {
-                parts::put_origin(out, 3, origin);
-            }
-        });
+    if !order.trail.is_empty() {
+        wire::data(out, 28, order.trail.as_bytes());
     }
 }
 
@@ -397,7 +391,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let mut releasing = Vec::new();
     let (mut life, mut provider, mut steps) = (OrderLife::default(), None, Vec::new());
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
-    let mut trail = Vec::new();
+    let mut trail = Trail::default();
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -414,7 +408,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             18 => provider = Some(parts::provider(field)?),
             19 => steps.push(payment::step(field)?),
             22 => life.edits.push(edit::edit(field, ids)?),
-            28 => trail.push(trail_entry(field, created)?),
+            28 => trail = trail_of(field)?,
             _ => life::get(field, &mut life, ids)?,
         }
     }
@@ -422,10 +416,6 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         message: MESSAGE,
         problem: Problem::Total,
     };
-    let trail = Trail::of(&trail, created).ok_or(DecodeError {
-        message: MESSAGE,
-        problem: Problem::Missing(28),
-    })?;
     Ok(Order {
         trail,
         id: required(MESSAGE, 1, id)?,
@@ -445,23 +435,9 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     })
 }
 
-/// An entry of the trail of an order that was placed then, which is read before it.
-fn trail_entry(field: Field<'_>, created: Time) -> Result<TrailEntry, DecodeError> {
-    let (mut version, mut elapsed, mut origin) = (0, 0_i64, None);
-    for field in fields("TrailEntry", field.bytes()?) {
-        let field = field?;
-        match field.number {
-            1 => version = field.number()?,
-            2 => elapsed = field.signed()?,
-            3 => origin = Some(parts::origin(field)?),
-            _ => return Err(field.unknown()),
-        }
-    }
-    Ok(TrailEntry {
-        version: Version(version),
-        at: Time(created.0.wrapping_add(elapsed)),
-        origin,
-    })
+fn trail_of(field: Field<'_>) -> Result<Trail, DecodeError> {
+    let bytes = field.bytes()?;
+    Trail::of_bytes(bytes).ok_or_else(|| field.has_no_meaning(bytes.len() as u64))
 }
 
 fn order_state(field: Field<'_>) -> Result<OrderState, DecodeError> {

@@ -20,7 +20,7 @@ use std::{
 };
 
 use docket_cluster::{Leadership, Node};
-use docket_engine::{CustomerId, OrderId, Origin, Rejection};
+use docket_engine::{CustomerId, OrderId, PackedOrigin, Rejection};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -134,7 +134,7 @@ impl Docket {
     }
 
     /// What is to be kept of where a change comes from, where every node of the cluster can keep it.
-    fn origin(&self, call: &Call) -> Option<Arc<Origin>> {
+    fn origin(&self, call: &Call) -> Option<PackedOrigin> {
         match self.inner.router.keeps_origins() {
             true => call.origin(),
             false => None,

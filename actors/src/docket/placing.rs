@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use docket_engine::{Order, OrderId, OrderState, Origin, Rejection, Request};
+use docket_engine::{Order, OrderId, OrderState, PackedOrigin, Rejection, Request};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
@@ -58,7 +58,7 @@ pub(super) struct Asked {
     pub(super) permit: Arc<Permit>,
     pub(super) place: Arc<PlaceOrder>,
     pub(super) request: Option<Request>,
-    pub(super) origin: Option<Arc<Origin>>,
+    pub(super) origin: Option<PackedOrigin>,
     pub(super) id: OrderId,
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
     Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, HoldReason, Item, ItemEvent,
-    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, Origin, Quantity, Record,
+    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin, Quantity, Record,
     Request, Sku, Time, Version, access::Username, order,
 };
 use docket_proto::{
@@ -171,16 +171,11 @@ impl Log {
     }
 
     /// Of some records, where this log is of nodes that keep it.
-    fn origin(&mut self) -> Option<Arc<Origin>> {
+    fn origin(&mut self) -> Option<PackedOrigin> {
         let is_kept = self.keeps_origins && self.chance.below(2) == 0;
-        is_kept.then(|| {
-            let request_id = format!("r-{}", self.records);
-            Arc::new(Origin {
-                by: Username::new("shop").ok(),
-                request_id: Some(request_id.into()),
-                trace: None,
-            })
-        })
+        let request_id = format!("r-{}", self.records);
+        let by = Username::new("shop").ok();
+        PackedOrigin::of(by.as_ref(), Some(&request_id), None).filter(|_| is_kept)
     }
 
     fn a_customer(&mut self) -> Option<Arc<Customer>> {

@@ -549,7 +549,7 @@ pub fn record() -> BoxedStrategy<Record> {
         vec(event(), 0..5),
         option::of(request()),
         option::of(unchanged()),
-        option::of(origin().prop_map(Arc::new)),
+        option::of(origin().prop_map(|origin| Option::from(&origin).expect("something is known"))),
     )
         .prop_map(|(time, events, request, unchanged, origin)| Record {
             time,

@@ -68,7 +68,7 @@ fn a_batch_that_says_where_changes_come_from_decodes() {
             }],
             request: None,
             unchanged: None,
-            origin: Some(Arc::new(origin)),
+            origin: Option::from(&origin),
         })
         .collect();
     check_batch(ORIGINS, &records);

@@ -46,8 +46,8 @@ mod waking;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
-    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, Origin, Record, Rejection,
-    Request, Sku, Time, Version,
+    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, PackedOrigin, Record,
+    Rejection, Request, Sku, Time, Version,
 };
 
 use crate::{
@@ -146,7 +146,7 @@ struct Placing {
     /// When it was decided.
     time: Time,
     request: Option<Request>,
-    origin: Option<Arc<Origin>>,
+    origin: Option<PackedOrigin>,
 }
 
 /// An order and what it is waiting for.
@@ -305,7 +305,7 @@ impl OrderEntity {
             let Fact::Order(_, fact) = &event.fact else {
                 continue;
             };
-            self.evolve_by(shard, fact, record.time, record.origin.as_deref());
+            self.evolve_by(shard, fact, record.time, record.origin.as_ref());
         }
         match &self.order {
             Some(order) => order,
@@ -316,7 +316,7 @@ impl OrderEntity {
         }
     }
 
-    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time, origin: Option<&Origin>) {
+    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time, origin: Option<&PackedOrigin>) {
         let evolved = match &mut self.order {
             Some(order) => {
                 let order = Arc::make_mut(order);
