@@ -5,6 +5,7 @@
 //!
 //! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
 
+mod leaving;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -24,11 +25,12 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
+use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
+    archive::OrderArchive,
     effects::Effects,
     feed::{AsFeed, Feed, FeedLimits},
     fences::Fences,
@@ -74,6 +76,10 @@ pub struct Committed {
     pub(crate) payments: Awaited,
     /// The bytes of what is kept of where changes of orders come from.
     trail_bytes: AtomicU64,
+    /// How many orders were ever closed, or came so from a snapshot.
+    closed: AtomicU64,
+    /// Orders that are over and out of memory.
+    pub(crate) archive: OrderArchive,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -106,7 +112,7 @@ pub enum Applied {
 
 impl Default for Committed {
     fn default() -> Self {
-        Self::new(FeedLimits::default())
+        Self::new(FeedLimits::default(), OrderArchive::default())
     }
 }
 
@@ -118,7 +124,7 @@ impl AsFeed for Committed {
 
 impl Committed {
     /// Nothing yet, to be filled from a log.
-    pub(crate) fn new(feed: FeedLimits) -> Self {
+    pub(crate) fn new(feed: FeedLimits, archive: OrderArchive) -> Self {
         Self {
             customers: Map::default(),
             items: Map::default(),
@@ -138,6 +144,8 @@ impl Committed {
             newer_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            archive,
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -162,7 +170,7 @@ impl Committed {
     /// # Errors
     /// [`Broken`] where a fact with the right version does not fit the state: the shard must stop.
     pub fn apply(&self, record: &Record) -> Result<Applied, Broken> {
-        if !self.fits(record) {
+        if !self.fits(record)? {
             self.refuse(record);
             return Ok(Applied::Conflict);
         }
@@ -170,6 +178,7 @@ impl Committed {
         for event in &record.events {
             match &event.fact {
                 Fact::Order(id, fact) => self.apply_order(*id, fact, record)?,
+                Fact::Archived(id) => self.apply_archived(*id)?,
                 Fact::Customer(id, fact) => self.apply_customer(id, fact, record.time)?,
                 Fact::Item(sku, fact) if planted!(ApplyReadsClock) => {
                     let wall = docket_cluster::clock::wall_clock().duration_since(std::time::UNIX_EPOCH);
@@ -244,6 +253,7 @@ impl Committed {
         self.drops.fetch_add(1, Ordering::SeqCst);
         self.begin_restoring();
         self.clear();
+        self.archive.forget();
         self.set_applied_next(0);
         self.feed.begin_anew();
         self.end_restoring();
@@ -269,37 +279,43 @@ impl Committed {
         self.newer_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
+        self.closed.store(0, Ordering::Relaxed);
+        self.archive.reset();
         self.set_last_time(Time(0));
     }
 
     /// Whether every event is the next one of its entity, and the request is new.
-    fn fits(&self, record: &Record) -> bool {
+    fn fits(&self, record: &Record) -> Result<bool, Broken> {
         if record
             .request
             .is_some_and(|request| self.requests.contains_key(request.key))
         {
-            return false;
+            return Ok(false);
         }
         if self.fences.has_any(deciders(record)) {
-            return false;
+            return Ok(false);
         }
         let rests_on = |unchanged: &Unchanged| unchanged.version == self.version(&unchanged.entity);
         if !record.unchanged.as_ref().is_none_or(rests_on) {
-            return false;
+            return Ok(false);
         }
-        record.events.iter().enumerate().all(|(i, event)| {
+        if self.is_of_archived(record)? {
+            return Ok(false);
+        }
+        let are_next = record.events.iter().enumerate().all(|(i, event)| {
             // A record has one to three events: looking back is cheaper than a map.
             let earlier = record.events[..i]
                 .iter()
                 .filter(|e| same_entity(&e.fact, &event.fact))
                 .count() as u64;
             event.version == Version(self.version_before(event).0 + earlier).next()
-        })
+        });
+        Ok(are_next)
     }
 
     fn version_before(&self, event: &Event) -> Version {
         match &event.fact {
-            Fact::Order(id, _) => self.orders.see(*id, |o| o.version),
+            Fact::Order(id, _) | Fact::Archived(id) => self.orders.see(*id, |o| o.version),
             Fact::Customer(id, _) => self.customers.get(id).map(|c| c.version),
             Fact::Item(sku, _) => self.items.get(sku).map(|i| i.version),
         }
@@ -381,6 +397,9 @@ impl Committed {
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
+            if changed.state == OrderState::Closed {
+                self.closed.fetch_add(1, Ordering::Relaxed);
+            }
             let edit_bytes = edit_bytes(fact);
             if edit_bytes > 0 {
                 self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
@@ -419,6 +438,9 @@ impl Committed {
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
             self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if order.state == OrderState::Closed {
+            self.closed.fetch_add(1, Ordering::Relaxed);
         }
         self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
@@ -503,7 +525,7 @@ impl Committed {
             record.events.last().and_then(|event| match &event.fact {
                 Fact::Customer(id, _) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
                 Fact::Item(sku, _) => self.items.get(sku).map(|i| Target::Item(i.clone())),
-                Fact::Order(id, _) => Some(Target::Order(*id)),
+                Fact::Order(id, _) | Fact::Archived(id) => Some(Target::Order(*id)),
             })
         });
         let target = target.or_else(|| match &record.unchanged.as_ref()?.entity {
@@ -578,8 +600,12 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
+        // What is in the archive may have had what is not counted any more.
+        if is_there(&self.closed) || self.archive.count() > 0 {
+            return FORMAT;
+        }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
-            true => FORMAT,
+            true => FORMAT_WITHOUT_CLOSED,
             false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
             false => FORMAT_WITHOUT_LIFE,
         }
@@ -615,7 +641,7 @@ fn deciders(record: &Record) -> impl Iterator<Item = Decider> {
 
 fn same_entity(a: &Fact, b: &Fact) -> bool {
     match (a, b) {
-        (Fact::Order(a, _), Fact::Order(b, _)) => a == b,
+        (Fact::Order(a, _) | Fact::Archived(a), Fact::Order(b, _) | Fact::Archived(b)) => a == b,
         (Fact::Customer(a, _), Fact::Customer(b, _)) => a == b,
         (Fact::Item(a, _), Fact::Item(b, _)) => a == b,
         _ => false,

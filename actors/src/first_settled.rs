@@ -53,6 +53,11 @@ impl FirstSettled {
         }
     }
 
+    /// Forgets an order, whenever it changed.
+    pub(crate) fn remove(&self, id: OrderId) {
+        self.orders.remove(&id);
+    }
+
     /// Forgets all, and gives its memory back.
     pub(crate) fn clear(&self) {
         self.orders.clear();

@@ -37,7 +37,7 @@ use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
 use crate::placement::CATCH_UP_ENTRIES_MAX;
 use crate::progress::Progress;
 use crate::raft::{TypeConfig, Vote};
-use crate::{GroupId, NodeId};
+use crate::{GroupId, NodeId, StateMachine};
 
 type Reply<T> = Result<T, RPCError<TypeConfig>>;
 
@@ -46,8 +46,8 @@ pub(crate) struct Network {
     pub(crate) progress: Arc<Progress>,
     /// `None` on a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
-    /// Who speaks an older version of the peer protocol cannot read the group's snapshots.
-    pub(crate) snapshots_since: u32,
+    /// Says who cannot read the group's snapshots, and has what they leave aside.
+    pub(crate) machine: Arc<dyn StateMachine>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -59,7 +59,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             node: NodeId(target),
             progress: Arc::clone(&self.progress),
             peers: self.peers.clone(),
-            snapshots_since: self.snapshots_since,
+            machine: Arc::clone(&self.machine),
             traffic: Traffic::to(NodeId(target)),
         }
     }
@@ -71,7 +71,7 @@ pub(crate) struct Peer {
     node: NodeId,
     progress: Arc<Progress>,
     peers: Option<Arc<Peers>>,
-    snapshots_since: u32,
+    machine: Arc<dyn StateMachine>,
     traffic: Traffic,
 }
 
@@ -174,28 +174,21 @@ impl Peer {
         })
     }
 
-    /// Bytes of a snapshot that the peer has from a transfer which broke off.
+    /// What the peer has of a snapshot from a transfer which broke off, and of what is kept aside of it.
     async fn held(
         &self,
         links: &PeerLinks,
         connection: &Arc<Connection>,
         head: &pb::SnapshotHead,
-    ) -> Result<u64, Unreachable<TypeConfig>> {
-        if head.id.is_empty() {
-            return Ok(0);
-        }
+    ) -> Result<pb::SnapshotHeldReply, Unreachable<TypeConfig>> {
         let mut client = connection.client();
         let held = timeout(STALL, client.snapshot_held(head.clone())).await;
         match held.map_err(|_elapsed| self.late(STALL))? {
-            Ok(reply) => {
-                let bytes = reply.into_inner().bytes;
-                if bytes > 0 {
-                    tracing::info!(group = %self.group, to = %self.node, bytes, "a snapshot that broke off goes on");
-                }
-                Ok(bytes)
-            }
+            Ok(reply) => Ok(reply.into_inner()),
             // A program that keeps none.
-            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(0),
+            Err(status) if status.code() == tonic::Code::Unimplemented => {
+                Ok(pb::SnapshotHeldReply::default())
+            }
             Err(status) => Err(self.failed(&links.snapshot, connection, &status)),
         }
     }
@@ -212,14 +205,14 @@ impl Peer {
     /// Whether the peer can read the group's snapshots. Where it cannot it is sent none: that is told once, and shown while it is so.
     fn is_read_by(&self, connection: &Connection) -> Result<(), Unreachable<TypeConfig>> {
         let speaks = connection.version();
-        if speaks >= self.snapshots_since {
+        let since = self.machine.snapshots_since();
+        if speaks >= since {
             self.progress.send_again(self.node.0);
             return Ok(());
         }
         let why = format!(
-            "it is sent no snapshot: it speaks version {speaks} of the peer protocol, and reads none of this format, which needs version {}: \
-             start it with the newer program",
-            self.snapshots_since
+            "it is sent no snapshot: it speaks version {speaks} of the peer protocol, and reads none of this format, which needs version {since}: \
+             start it with the newer program"
         );
         if self.progress.hold_back(self.node.0, &why) {
             tracing::warn!(group = %self.group, to = %self.node, "a replica waits: {why}");
@@ -242,11 +235,28 @@ impl Peer {
         let (digest, id) = (snapshot.snapshot.digest(), snapshot.snapshot.id());
         let mut head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, digest, id)
             .map_err(|error| self.unreachable(error))?;
-        head.behind = self.held(&links, &connection, &head).await?;
+        let mut aside = None;
+        if self.machine.kept_aside() > 0 {
+            let from = self.held(&links, &connection, &head).await?.aside;
+            if !head.id.is_empty() {
+                // What goes on is of the same snapshot, and of as much beside it.
+                head.id = [&head.id[..], &from.to_be_bytes()].concat().into();
+            }
+            aside = Some(from);
+        }
+        if !head.id.is_empty() {
+            head.behind = self.held(&links, &connection, &head).await?.bytes;
+        }
+        if head.behind > 0 {
+            let bytes = head.behind;
+            tracing::info!(group = %self.group, to = %self.node, bytes, "a snapshot that broke off goes on");
+        }
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
+        let machine = Arc::clone(&self.machine);
+        let aside = aside.into_iter().flat_map(move |from| machine.read_aside(from));
         let reading = read_snapshot(
             head,
-            snapshot.snapshot,
+            snapshot.snapshot.chain(aside),
             parts,
             self.traffic.snapshot_bytes.clone(),
         );
@@ -296,7 +306,7 @@ fn kept_alive(
 /// Reads a snapshot and queues its parts, without what the peer has. Ends without a word where nobody takes them any more: the call tells why.
 async fn read_snapshot(
     head: pb::SnapshotHead,
-    snapshot: SnapshotData,
+    snapshot: impl Iterator<Item = std::io::Result<Bytes>> + Send + 'static,
     parts: mpsc::Sender<pb::SnapshotPart>,
     sent_bytes: Counter,
 ) -> Result<(), std::io::Error> {

@@ -46,6 +46,7 @@ fn shard(books: ShardBooks) -> v1::ShardBooks {
         orders: books.orders,
         reservations: books.reservations,
         changes: books.changes,
+        archived_orders: books.archived,
     }
 }
 

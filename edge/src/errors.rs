@@ -323,6 +323,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::RefundTooLarge { .. }
         | R::PaymentDeclined { .. }
         | R::PaymentExpired
+        | R::OrderClosed
         | R::PaymentStepNotFound { .. }
         | R::PaymentNotDeclined { .. }
         | R::TooManyPayments

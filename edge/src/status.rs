@@ -65,6 +65,7 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             items: entities.items,
             actors: entities.actors,
             open_orders: entities.open_orders,
+            archived_orders: entities.archived_orders,
         }),
     }
 }

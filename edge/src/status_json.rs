@@ -41,6 +41,7 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
             "items": entities.items,
             "actors": entities.actors,
             "open_orders": entities.open_orders,
+            "archived_orders": entities.archived_orders,
         })
     };
     json!({

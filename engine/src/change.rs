@@ -63,11 +63,13 @@ pub enum ChangeKind {
     Edited,
     /// An edit was refused: it is as it was before.
     EditRefused,
+    /// Nothing came of it for long enough, since it was fulfilled.
+    Closed,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -91,6 +93,7 @@ impl ChangeKind {
         Self::PaymentDone,
         Self::PaymentDeclined,
         Self::PaymentRetried,
+        Self::Closed,
         Self::EditBegun,
         Self::Edited,
         Self::EditRefused,
@@ -121,6 +124,7 @@ impl ChangeKind {
             OrderEvent::EditBegun { .. } => Self::EditBegun,
             OrderEvent::Edited { .. } => Self::Edited,
             OrderEvent::EditRefused { .. } => Self::EditRefused,
+            OrderEvent::Closed => Self::Closed,
         }
     }
 
@@ -176,6 +180,7 @@ impl ChangeKind {
             Self::PaymentDone => 21,
             Self::PaymentDeclined => 22,
             Self::PaymentRetried => 23,
+            Self::Closed => 24,
             Self::EditBegun => 30,
             Self::Edited => 31,
             Self::EditRefused => 32,
@@ -219,6 +224,7 @@ impl fmt::Display for ChangeKind {
             Self::EditBegun => "EDIT_BEGUN",
             Self::Edited => "EDITED",
             Self::EditRefused => "EDIT_REFUSED",
+            Self::Closed => "CLOSED",
         })
     }
 }
@@ -243,6 +249,7 @@ impl Order {
             ChangeKind::Rejected => OrderState::Rejected,
             ChangeKind::Cancelled => OrderState::Cancelled,
             ChangeKind::Expired => OrderState::Expired,
+            ChangeKind::Closed => OrderState::Closed,
             // What a provider answers comes also behind the end.
             _ if self.ended().is_some_and(|ended| ended <= change.version) => self.state,
             // That it was refused or cancelled is told by its last events alone.
@@ -500,13 +507,13 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_number() {
-        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=23).chain(30..)) {
+        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=24).chain(30..)) {
             assert_eq!(
                 (u64::from(kind.number()), ChangeKind::from_number(number)),
                 (number, Some(kind))
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(24), None);
+        assert_eq!(ChangeKind::from_number(25), None);
     }
 }

@@ -9,7 +9,7 @@
 //!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, behind what an edit
 //!                              has fewer of, and behind an edit that was refused, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
-//!                              RELEASED behind it, at the end
+//!                              RELEASED behind it, at the end; CLOSED, behind all else
 //!
 //!   of an order that a provider is paid for:
 //!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
@@ -112,6 +112,14 @@ impl Order {
             kind: end,
             then: Some(ChangeKind::Released),
         }));
+        // Nothing comes behind that.
+        history
+            .stamped
+            .extend((self.state == OrderState::Closed).then_some(Stamped {
+                version,
+                kind: ChangeKind::Closed,
+                then: None,
+            }));
         history.stamped.sort_unstable_by_key(|it| it.version);
         self.check_order_of(&history)
             .map_or(Ok(history), |why| Err(Broken::new(self.id, why)))
@@ -191,7 +199,7 @@ impl Order {
         }
         let ended_with = match ended {
             Some(ended) => Some(ended),
-            None if self.state == OrderState::Fulfilled => {
+            None if matches!(self.state, OrderState::Fulfilled | OrderState::Closed) => {
                 let cancelled = self.cancellations().last().map(|last| last.cancelled.version.0);
                 let edited = self.edits().iter().rfind(|edit| edit.is_done());
                 let edited = edited.and_then(|edit| edit.ended.as_ref());

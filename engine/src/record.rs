@@ -61,6 +61,9 @@ pub struct Decider(pub u32);
 pub enum Fact {
     /// To an order.
     Order(OrderId, OrderEvent),
+    /// An order that is over leaves memory, and is kept in its shard's archive as it is. Nothing happens to the order itself: its version stays.
+    /// (The event has the version that the order's next one would make, so that it fits as any other does.)
+    Archived(OrderId),
     /// To a customer.
     Customer(CustomerId, CustomerEvent),
     /// To an item.

@@ -101,6 +101,9 @@ pub enum Rejection {
     /// The order's stock is still being reserved.
     #[error("the order is still being placed; retry in a moment")]
     OrderPending,
+    /// The order was closed: nothing comes of it any more.
+    #[error("the order is CLOSED: it was fulfilled long ago, and nothing of it changes any more")]
+    OrderClosed,
     /// An order in this state cannot be cancelled.
     #[error("an order that is {state} cannot be cancelled")]
     NotCancellable {
@@ -315,6 +318,7 @@ impl Rejection {
             Self::PriceChanged { .. } => "PRICE_CHANGED",
             Self::InsufficientStock { .. } => "INSUFFICIENT_STOCK",
             Self::OrderPending => "ORDER_PENDING",
+            Self::OrderClosed => "ORDER_CLOSED",
             Self::NotCancellable { .. } => "NOT_CANCELLABLE",
             Self::NotHoldable { .. } => "NOT_HOLDABLE",
             Self::HoldExists { .. } => "HOLD_EXISTS",
@@ -378,6 +382,7 @@ impl Rejection {
             Self::OrderNotFound { .. }
             | Self::ItemNotFound { line: None, .. }
             | Self::OrderPending
+            | Self::OrderClosed
             | Self::NotCancellable { .. }
             | Self::NotHoldable { .. }
             | Self::NotShippable { .. }

@@ -233,6 +233,7 @@ impl Order {
             ChangeKind::Placed
             | ChangeKind::Reserved
             | ChangeKind::Cancelled
+            | ChangeKind::Closed
             | ChangeKind::Released
             | ChangeKind::Consumed
             | ChangeKind::Restocked => None,

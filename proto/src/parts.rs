@@ -256,6 +256,7 @@ pub(crate) fn state_number(state: OrderState) -> u32 {
         OrderState::Fulfilled => 6,
         OrderState::Authorizing => 7,
         OrderState::Expired => 8,
+        OrderState::Closed => 9,
     }
 }
 
@@ -269,6 +270,7 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
         6 => OrderState::Fulfilled,
         7 => OrderState::Authorizing,
         8 => OrderState::Expired,
+        9 => OrderState::Closed,
         _ => return None,
     })
 }

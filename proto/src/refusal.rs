@@ -48,6 +48,7 @@
 //! | 47 | EditLeavesNothing | | | | | | |
 //! | 48 | EditNeedsAuthorization | | | more | | | |
 //! | 49 | TooManyEdits | | | | | | |
+//! | 50 | OrderClosed | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -331,6 +332,7 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::PaymentExpired => Parts { kind: 35, ..none },
+        Rejection::OrderClosed => Parts { kind: 50, ..none },
         Rejection::ProviderNotFound { provider } => Parts {
             kind: 36,
             subject: provider.as_str(),
@@ -487,6 +489,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             reason: parts.wanted_text.into(),
         },
         35 => Rejection::PaymentExpired,
+        50 => Rejection::OrderClosed,
         36 => Rejection::ProviderNotFound {
             provider: ProviderName::new(parts.subject).map_err(|_| error(Problem::Provider(3)))?,
         },

@@ -323,7 +323,7 @@ pub(super) fn state(text: &str) -> Result<State, String> {
     match State::from_str_name(&text.to_ascii_uppercase()) {
         Some(state) if state != State::Unspecified => Ok(state),
         _ => Err(
-            "write pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected or expired"
+            "write pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected, expired or closed"
                 .to_owned(),
         ),
     }

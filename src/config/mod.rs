@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod fraud;
 mod layers;
+mod orders;
 mod payments;
 mod sections;
 

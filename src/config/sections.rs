@@ -16,7 +16,7 @@ use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use docket_webhooks::WebhookOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, fraud, payments};
+use super::{cluster, fraud, orders, payments};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Which orders are held as they are confirmed.
     pub fraud: fraud::Fraud,
+    /// How long orders stay as they are, and in memory.
+    pub orders: orders::Orders,
     /// Who is asked for money.
     pub payments: payments::Payments,
     /// The journal.
@@ -326,6 +328,8 @@ impl Config {
             },
             fraud: self.fraud.rules(),
             payments: self.payments.options(),
+            aging: self.orders.options(),
+            archive: None,
             before_decision: None,
         }
     }
@@ -447,6 +451,7 @@ impl Config {
         }
         found.extend(cluster::problems(self));
         found.extend(fraud::problems(&self.fraud));
+        found.extend(orders::problems(&self.orders));
         found.extend(payments::problems(&self.payments));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self

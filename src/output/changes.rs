@@ -59,6 +59,7 @@ impl Output {
             | Kind::EditRefused => 31,
             Kind::Placed | Kind::Reserved | Kind::Held | Kind::ReturnRequested | Kind::EditBegun => 33,
             Kind::Cancelled
+            | Kind::Closed
             | Kind::LinesCancelled
             | Kind::Released
             | Kind::Consumed

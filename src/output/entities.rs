@@ -25,7 +25,7 @@ impl Resource for Order {
                 State::Confirmed | State::PartiallyFulfilled | State::Fulfilled => Tone::Good,
                 State::Rejected | State::Expired => Tone::Bad,
                 State::Pending => Tone::Pending,
-                State::Cancelled | State::Unspecified => Tone::Plain,
+                State::Cancelled | State::Closed | State::Unspecified => Tone::Plain,
             }),
             Field::text("currency_code", &self.currency_code).hidden(),
             Field::money("total", self.total, &self.currency_code),

@@ -116,13 +116,19 @@ fn entity_fields(entities: &EntityStatus) -> Vec<Field> {
         Field::number("items", entities.items),
         Field::number("actors", entities.actors),
         Field::number("open_orders", entities.open_orders),
+        Field::number("archived_orders", entities.archived_orders),
     ]
 }
 
 fn entities_text(entities: &EntityStatus) -> String {
     format!(
-        "{} orders ({} open), {} customers, {} items; {} actors run",
-        entities.orders, entities.open_orders, entities.customers, entities.items, entities.actors
+        "{} orders ({} open) and {} in the archive, {} customers, {} items; {} actors run",
+        entities.orders,
+        entities.open_orders,
+        entities.archived_orders,
+        entities.customers,
+        entities.items,
+        entities.actors
     )
 }
 

@@ -50,6 +50,7 @@ impl Resource for VerifyBooksResponse {
             Field::number("customers", sum(|shard| shard.customers)),
             Field::number("items", sum(|shard| shard.items)),
             Field::number("orders", sum(|shard| shard.orders)),
+            Field::number("archived_orders", sum(|shard| shard.archived_orders)),
             Field::number("reservations", sum(|shard| shard.reservations)),
             Field::number("changes", sum(|shard| shard.changes)),
             Field::number("half_open_orders", self.half_open_orders),

@@ -4,12 +4,13 @@ use std::sync::{Arc, atomic::Ordering};
 
 use docket_engine::{
     Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
-    Quantity, RETURN_NOTE_BYTES_MAX, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
+    Quantity, RETURN_NOTE_BYTES_MAX, Rejection, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version,
+    access::Username, order,
 };
 
 use super::{
     Docket,
-    command::{Steps, Tries},
+    command::{Steps, Tries, within},
     orders::PROVIDERS_SINCE,
     placing::order_in,
 };
@@ -425,10 +426,45 @@ impl Docket {
             let message = message(call.owner.clone(), command.clone(), request, caller);
             shard.tell_order(id, message);
         };
-        order_in(
-            self.run(shard, call.deadline, &permit, Tries::new(steps), send)
-                .await?,
-        )
+        let reply = self
+            .run(shard, call.deadline, &permit, Tries::new(steps), send)
+            .await?;
+        match order_in(reply) {
+            Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {
+                self.ask_archived(&call, id, &command, request).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// What an order makes of a command that is not in memory: it may be in the archive, and refuses there what it refused before. Nothing of it
+    /// changes any more, so that nothing has to be recorded.
+    async fn ask_archived(
+        &self,
+        call: &Call,
+        id: OrderId,
+        command: &OrderCommand,
+        request: Option<Request>,
+    ) -> Result<Arc<Order>, CallError> {
+        let shard = self.of_order(id)?;
+        let found = within(call.deadline, self.archived_order(shard, id)).await??;
+        let is_visible =
+            |order: &Arc<Order>| call.owner.as_ref().is_none_or(|owner| *owner == order.customer);
+        let order = found
+            .filter(is_visible)
+            .ok_or(Rejection::OrderNotFound { order: id })?;
+        let stored = request.and_then(|request| {
+            let stored = shard.committed().requests.get(request.key)?;
+            Some(stored.fingerprint == request.fingerprint)
+        });
+        if stored == Some(false) {
+            return Err(Rejection::RequestIdReused.into());
+        }
+        match order::decide(Some(&order), command)?.events.is_empty() {
+            true => Ok(order),
+            // What is over has no events to come.
+            false => Err(CallError::Broken),
+        }
     }
 
     /// An id for a request that no client can have chosen: theirs are printable.

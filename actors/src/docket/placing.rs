@@ -19,7 +19,7 @@ use super::{
 use crate::{
     CallError,
     admission::Permit,
-    entity::order::OrderMessage,
+    entity::order::{OrderMessage, placed_reply},
     reply::{Caller, Failure, Reply},
     shard::Shard,
 };
@@ -244,7 +244,13 @@ impl Asked {
         let reply = match reply {
             Reply::Elsewhere(id) => {
                 let send = |caller| self.shard.tell_order(id, OrderMessage::Await { caller });
-                self.run(Tries::new(Steps::Several), send).await?
+                let reply = self.run(Tries::new(Steps::Several), send).await?;
+                let is_missing = matches!(reply, Reply::Rejected(Rejection::OrderNotFound { .. }));
+                let archived = match is_missing {
+                    true => self.docket.archived_order(&self.shard, id).await?,
+                    false => None,
+                };
+                archived.map_or(reply, |order| placed_reply(&order))
             }
             reply => reply,
         };

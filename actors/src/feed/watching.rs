@@ -361,6 +361,9 @@ impl Room {
     }
 }
 
+/// So many orders are read from the archive with one look: that is to read the disk on a thread of the runtime.
+const ARCHIVED_MAX: usize = 32;
+
 /// Changes from a position on; `None` while the state is being replaced.
 pub(super) fn read(
     committed: &Arc<Committed>,
@@ -382,6 +385,7 @@ pub(super) fn read(
     };
     let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
     let last = kept.last().map(|kept| kept.position());
+    let mut archived = 0;
     for kept in kept {
         let change = kept.change().ok_or(WatchError::Broken("a change has no kind"))?;
         let shown = |order: &Order| {
@@ -393,7 +397,24 @@ pub(super) fn read(
             let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
             (is_shown && !filter.hidden).then(|| order.after(&change))
         };
-        match committed.orders.see(kept.order(), shown) {
+        let seen = match committed.orders.see(kept.order(), &shown) {
+            None if committed.archive.count() > 0 => {
+                if archived == ARCHIVED_MAX {
+                    // Others have their turn.
+                    (next, more) = (kept.position(), true);
+                    break;
+                }
+                archived += 1;
+                let found = committed.archive.get(kept.order());
+                let found = found.map_err(|error| {
+                    tracing::error!(%error, "the archive cannot be read");
+                    WatchError::Broken("a change's order cannot be read")
+                })?;
+                found.map(|order| shown(&order))
+            }
+            seen => seen,
+        };
+        match seen {
             Some(Some(order)) => {
                 room.take(&order);
                 changes.push(OrderChange { change, order });

@@ -1,6 +1,6 @@
 //! Snapshots of shards that go on meanwhile, from seeds. `DOCKET_SNAPSHOT_SEED` repeats one.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
@@ -9,6 +9,7 @@ use docket_engine::{
     Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin, Quantity, Record,
     Request, Sku, Time, Version, access::Username, order,
 };
+use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_proto::{
     NoIntern,
     snapshot::{self, SnapshotRecord},
@@ -20,7 +21,9 @@ use super::{
     before::{Kept, Shown},
 };
 use crate::{
+    archive::OrderArchive,
     committed::Committed,
+    feed::FeedLimits,
     machine::{self, ShardMachine},
 };
 
@@ -46,6 +49,11 @@ impl Chance {
     }
 }
 
+thread_local! {
+    /// What the replicas of one log put into their archives: what each has put is of the future of those that have applied less.
+    static SHELF: RefCell<Archive> = RefCell::new(Archive::new(Arc::new(MemKeyed::new())));
+}
+
 /// A replica, and what it has applied.
 struct Replica {
     committed: Arc<Committed>,
@@ -54,7 +62,8 @@ struct Replica {
 
 impl Replica {
     fn new() -> Self {
-        let committed = Arc::new(Committed::default());
+        let shelf = SHELF.with_borrow(|archive| OrderArchive::of(archive, 0, &Arc::default()));
+        let committed = Arc::new(Committed::new(FeedLimits::default(), shelf));
         let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
         Self { committed, machine }
     }
@@ -106,18 +115,21 @@ struct Log {
     time: i64,
     records: u64,
     keeps_origins: bool,
+    archives: bool,
     orders: Vec<OrderId>,
     entries: Vec<Bytes>,
 }
 
 impl Log {
     fn new(seed: u64) -> Self {
+        SHELF.set(Archive::new(Arc::new(MemKeyed::new())));
         let mut log = Self {
             chance: Chance(seed),
             replica: Replica::new(),
             time: 1_000,
             records: 0,
             keeps_origins: seed.is_multiple_of(3),
+            archives: seed.is_multiple_of(2),
             orders: Vec::new(),
             entries: Vec::new(),
         };
@@ -312,6 +324,10 @@ impl Log {
     }
 
     fn cancel(&mut self) -> Vec<Record> {
+        let over = self.an_order().filter(|order| self.archives && order.is_over());
+        if let Some(order) = over {
+            return self.record(vec![(order.version.0 + 1, Fact::Archived(order.id))], false);
+        }
         let Some(order) = self.an_order().filter(|order| order.state != OrderState::Pending) else {
             return self.release();
         };
@@ -513,7 +529,8 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
         };
         let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty());
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            (true, _) => snapshot::FORMAT,
+            _ if head.archived > 0 => snapshot::FORMAT,
+            (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,
         };

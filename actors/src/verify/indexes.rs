@@ -40,13 +40,16 @@ impl Walk<'_> {
             );
         }
         // Both change while the order's part of the table is locked.
-        let agrees = committed
-            .orders
-            .see(id, |now| committed.order_index.read().agrees_on(now));
-        if agrees == Some(false) && self.misplaced.insert(id) {
+        let places = committed.orders.see(id, |now| {
+            let is_in_state = committed.order_index.read().agrees_on(now);
+            (is_in_state, is_customers(committed, &now.customer, id))
+        });
+        // One that has left memory meanwhile has no place.
+        let (is_in_state, is_customers) = places.unwrap_or((true, true));
+        if !is_in_state && self.misplaced.insert(id) {
             self.add(Kind::IndexDiffers, of_order(id), NOT_IN_STATE);
         }
-        if !is_customers(committed, &order.customer, id) && self.misplaced.insert(id) {
+        if !is_customers && self.misplaced.insert(id) {
             self.add(Kind::IndexDiffers, of_order(id), NOT_CUSTOMERS);
         }
     }

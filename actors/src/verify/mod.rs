@@ -16,6 +16,7 @@
 //! What is stored does not tell how much was ever paid in, or how much stock ever arrived. So a balance and a stock on hand cannot be
 //! proven; how *often* a customer's money was held, released and captured can, and is.
 
+mod archived;
 mod indexes;
 mod looks;
 mod report;

@@ -34,11 +34,13 @@ pub enum DiscrepancyKind {
     FeedDiffers,
     /// Nobody sees to it that what an order has begun is ended.
     EffectWithoutOwner,
+    /// An order that left memory is not in the archive, or is not what it was there.
+    ArchiveDiffers,
 }
 
 impl DiscrepancyKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OrderInvalid,
         Self::CustomerInvalid,
         Self::ItemInvalid,
@@ -51,6 +53,7 @@ impl DiscrepancyKind {
         Self::IndexDiffers,
         Self::FeedDiffers,
         Self::EffectWithoutOwner,
+        Self::ArchiveDiffers,
     ];
 
     /// Its name, for ever.
@@ -68,6 +71,7 @@ impl DiscrepancyKind {
             Self::IndexDiffers => "INDEX_DIFFERS",
             Self::FeedDiffers => "FEED_DIFFERS",
             Self::EffectWithoutOwner => "EFFECT_WITHOUT_OWNER",
+            Self::ArchiveDiffers => "ARCHIVE_DIFFERS",
         }
     }
 }
@@ -102,8 +106,10 @@ pub struct ShardBooks {
     pub customers: u64,
     /// Its items.
     pub items: u64,
-    /// Its orders.
+    /// Its orders that are in memory.
     pub orders: u64,
+    /// And those that are in the archive.
+    pub archived: u64,
     /// What its items have reserved, one for each order and item.
     pub reservations: u64,
     /// The changes of its orders that are kept.

@@ -29,7 +29,7 @@ use crate::{
 /// How long an entry may take to be applied until the shard is left out.
 const ENTRY_MAX: Duration = Duration::from_secs(2);
 /// The longest pause after a piece. It pauses for as long as it worked: half of a core is left to others.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Before the records of a piece is their length.
 const LENGTH_BYTES: usize = 4;
 
@@ -49,7 +49,7 @@ impl Ground {
     }
 
     /// Whether a shard can be looked at here.
-    fn is_here(&self, shard: &Shard) -> bool {
+    pub(super) fn is_here(&self, shard: &Shard) -> bool {
         let at = usize::from(shard.id().number());
         self.here.get(at).copied().unwrap_or_default()
     }
@@ -93,11 +93,11 @@ impl Counts {
 
 /// What a customer's books say, and what its orders do.
 #[derive(Default)]
-struct OfCustomer {
+pub(super) struct OfCustomer {
     /// What it holds, and how many events were no person's; `None` where there is no such customer.
     books: Option<(i64, u64)>,
-    held: i128,
-    events: u64,
+    pub(super) held: i128,
+    pub(super) events: u64,
 }
 
 /// A walk that is going on.
@@ -108,10 +108,10 @@ pub(super) struct Walk<'a> {
     pub(super) books: ShardBooks,
     /// Orders that are known not to be where they belong.
     pub(super) misplaced: BTreeSet<OrderId>,
-    customers: BTreeMap<CustomerId, OfCustomer>,
+    pub(super) customers: BTreeMap<CustomerId, OfCustomer>,
     /// What an item says is reserved, and what its reservations add up to.
     items: BTreeMap<Sku, (i64, i128)>,
-    changes: BTreeMap<OrderId, Vec<Change>>,
+    pub(super) changes: BTreeMap<OrderId, Vec<Change>>,
     /// Nothing was ever forgotten of the feed.
     is_feed_whole: bool,
     last: Option<OrderId>,
@@ -130,6 +130,7 @@ pub(super) fn walk(ground: &Ground) -> Result<Found, NotWalked> {
         return Err(REPLACED);
     }
     let mut walk = Walk::new(ground, &view, counts);
+    let archived = view.archived();
     let mut worked = Instant::now();
     let written = view.write_entities(&mut |piece| {
         if ground.stop.is_cancelled() {
@@ -142,6 +143,9 @@ pub(super) fn walk(ground: &Ground) -> Result<Found, NotWalked> {
         worked = Instant::now();
         Ok(())
     });
+    if written.is_ok() {
+        walk.archived(archived);
+    }
     if ground.stop.is_cancelled() {
         return Err(NotWalked::Stopped);
     }
@@ -175,6 +179,7 @@ impl<'a> Walk<'a> {
                 customers: 0,
                 items: 0,
                 orders: 0,
+                archived: 0,
                 reservations: 0,
                 changes: 0,
             },
@@ -221,7 +226,8 @@ impl<'a> Walk<'a> {
             SnapshotRecord::Head(_)
             | SnapshotRecord::Request(_)
             | SnapshotRecord::Fence(..)
-            | SnapshotRecord::Changes(_) => {}
+            | SnapshotRecord::Changes(_)
+            | SnapshotRecord::Archived(..) => {}
         }
     }
 
@@ -275,7 +281,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Why the changes that are kept of an order are not those that made it.
-    fn differs_from(
+    pub(super) fn differs_from(
         &self,
         order: &Order,
         history: Option<&History>,
@@ -322,7 +328,11 @@ impl<'a> Walk<'a> {
     fn check_wanted(&mut self, order: &Order) {
         let ends = matches!(
             order.state,
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
+            OrderState::Fulfilled
+                | OrderState::Closed
+                | OrderState::Cancelled
+                | OrderState::Rejected
+                | OrderState::Expired
         );
         if ends && order.is_settled() {
             // It wants nothing: where something is reserved for it all the same, that is found at the reservation.

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod archive;
 mod cluster;
 mod counted;
 mod edits;

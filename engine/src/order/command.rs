@@ -68,6 +68,8 @@ pub enum OrderCommand {
     },
     /// Hear that its payment was not authorised in time.
     Expire,
+    /// Hear that nothing came of it for long enough, since it was fulfilled.
+    Close,
     /// Hear that all of its items have released what they were asked to.
     Released,
     /// Send some of what is open to the customer, or all of it.
@@ -191,6 +193,8 @@ pub enum OrderEvent {
     },
     /// Its payment was not authorised in time; every item must release what it reserved, and the provider see to it that nothing is taken.
     Expired,
+    /// It was fulfilled, and nothing came of it for long enough: nothing is taken any more.
+    Closed,
     /// Its provider has answered for good what it was asked, behind the authorisation.
     PaymentAnswered {
         /// The step's number, from 1.

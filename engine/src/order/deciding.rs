@@ -54,7 +54,8 @@ fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => Err(Rejection::NotHoldable { state }),
+        | OrderState::Expired
+        | OrderState::Closed) => Err(Rejection::NotHoldable { state }),
     }
 }
 
@@ -119,7 +120,8 @@ pub(super) fn ship(
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => {
+        | OrderState::Expired
+        | OrderState::Closed) => {
             return Err(Rejection::NotShippable { state });
         }
     }
@@ -193,7 +195,8 @@ pub(super) fn cancel(
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => {
+        | OrderState::Expired
+        | OrderState::Closed) => {
             return Err(Rejection::NotCancellable { state });
         }
         OrderState::Confirmed | OrderState::PartiallyFulfilled => {}

@@ -33,7 +33,8 @@ pub(super) fn edit(
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => return Err(Rejection::NotEditable { state }),
+        | OrderState::Expired
+        | OrderState::Closed) => return Err(Rejection::NotEditable { state }),
     }
     // What it asked others before is not done yet.
     if !order.is_settled() {

@@ -301,7 +301,7 @@ impl Order {
                 | OrderState::Authorizing
                 | OrderState::Confirmed
                 | OrderState::PartiallyFulfilled => PaymentState::Authorized,
-                OrderState::Fulfilled => PaymentState::Captured,
+                OrderState::Fulfilled | OrderState::Closed => PaymentState::Captured,
             },
         };
         Payment {
@@ -459,9 +459,20 @@ impl Order {
         let broken = |why| Err(Broken::new(self.id, why));
         let is_live = matches!(
             self.state,
-            OrderState::Confirmed | OrderState::PartiallyFulfilled | OrderState::Fulfilled
+            OrderState::Confirmed
+                | OrderState::PartiallyFulfilled
+                | OrderState::Fulfilled
+                | OrderState::Closed
         );
-        if is_live && derived_state(&self.lines, self.life.as_deref()) != self.state {
+        // One that is closed was fulfilled, and is what it was.
+        let derived = match self.state {
+            OrderState::Closed => OrderState::Fulfilled,
+            state => state,
+        };
+        if self.state == OrderState::Closed && !self.is_at_rest() {
+            return broken("it is closed, and something of it is still to come");
+        }
+        if is_live && derived_state(&self.lines, self.life.as_deref()) != derived {
             return broken("its state is not what follows from what was shipped and cancelled");
         }
         let Some(life) = &self.life else { return Ok(()) };

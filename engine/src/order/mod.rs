@@ -1,6 +1,7 @@
 //! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
 //! customer and its items; the answers come back as commands.
 
+mod closing;
 mod command;
 mod deciding;
 mod editing;
@@ -43,6 +44,8 @@ pub enum OrderState {
     Rejected,
     /// Its payment was not authorised in time; holds nothing.
     Expired,
+    /// Was fulfilled, and nothing came of it for so long that nothing is taken any more.
+    Closed,
 }
 
 impl fmt::Display for OrderState {
@@ -55,6 +58,7 @@ impl fmt::Display for OrderState {
             Self::Cancelled => "CANCELLED",
             Self::Rejected => "REJECTED",
             Self::Expired => "EXPIRED",
+            Self::Closed => "CLOSED",
         })
     }
 }
@@ -110,6 +114,8 @@ pub struct Order {
 /// The rejection, where it does not.
 pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<OrderEvent>, Rejection> {
     match (order, command) {
+        (Some(order), command) if order.state == OrderState::Closed => closing::of_closed(order, command),
+        (Some(order), OrderCommand::Close) => Ok(closing::close(order)),
         (
             None,
             OrderCommand::Place {
@@ -257,6 +263,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Paid { .. }
             | OrderCommand::RetryPayment { .. }
             | OrderCommand::Expire
+            | OrderCommand::Close
             | OrderCommand::Released
             | OrderCommand::Consumed
             | OrderCommand::Restocked
@@ -434,6 +441,9 @@ impl Order {
             }
             (_, OrderEvent::Released) if self.state != OrderState::Pending && !self.releasing.is_empty() => {
                 self.releasing = Box::default();
+            }
+            (OrderState::Fulfilled, OrderEvent::Closed) if self.is_at_rest() => {
+                self.state = OrderState::Closed;
             }
             _ => self
                 .evolve_life(event, at)

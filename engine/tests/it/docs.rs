@@ -158,6 +158,10 @@ fn states() -> String {
             "Its provider did not authorise its payment in time. It holds nothing; its provider is told, so that a late authorisation \
              takes nothing.",
         ),
+        (
+            OrderState::Closed,
+            "It was fulfilled, and nothing came of it for as long as the shop has set. It is what it was, and takes nothing more.",
+        ),
     ] {
         writeln!(text, "| `{}` | {says} |", node(Some(state))).unwrap();
     }
@@ -179,6 +183,10 @@ While its items still give back, take off, put back or reserve what the last ste
 *editing*), an
 order can be held, its shipments can arrive and returns can be asked for and decided, but nothing more is shipped, called off, edited or
 refunded, and nothing else goes back on the stock: `ORDER_PENDING`.
+
+An order that was fulfilled is closed when nothing came of it for `orders.close_after_s`, and nothing is to come: its items have done what they
+were asked, no return is on its way or to be closed, and no step of its payment is open, or declined and waits for a person. Whatever a person
+asks of it then is refused (`ORDER_CLOSED`).
 "
     )
 }
@@ -239,7 +247,7 @@ const BACKWARDS: [Ask; 8] = [
     Ask::ReturnMissing,
 ];
 const REFUNDS: [Ask; 3] = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
-const TOLD: [Ask; 8] = [
+const TOLD: [Ask; 9] = [
     Ask::Place,
     Ask::Refuse,
     Ask::SettleAgreed,
@@ -248,6 +256,7 @@ const TOLD: [Ask; 8] = [
     Ask::Released,
     Ask::Consumed,
     Ask::Restocked,
+    Ask::Close,
 ];
 /// Placed with a provider, paid by it, and what a person does about that.
 const PLACED: [Ask; 2] = [Ask::PlaceWithProvider, Ask::RefuseWithProvider];
@@ -269,7 +278,8 @@ fn tables() -> String {
         Ask::ALL.len(),
         "every command is shown"
     );
-    let table = |commands: &[Ask]| table(&Stage::ON_ACCOUNT, commands);
+    let stages = [&Stage::ON_ACCOUNT[..], &[Stage::Closed]].concat();
+    let table = |commands: &[Ask]| table(&stages, commands);
     format!(
         "## What comes of each command in each state
 

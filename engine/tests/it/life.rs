@@ -96,7 +96,11 @@ impl Model {
         let order = self.orders.get_mut(&id).unwrap();
         order.check_etag(expected)?;
         match order.state {
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => {
+            OrderState::Fulfilled
+            | OrderState::Cancelled
+            | OrderState::Rejected
+            | OrderState::Expired
+            | OrderState::Closed => {
                 return Err(Rejection::NotShippable { state: order.state });
             }
             OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),

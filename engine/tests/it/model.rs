@@ -191,9 +191,11 @@ impl Order {
         of_it.map(|(_, open)| open).sum()
     }
 
+    /// Whether a person may ask anything of it, with such an etag.
     pub fn check_etag(&self, expected: Option<u64>) -> Result<(), Rejection> {
         match expected.is_some() && expected != Some(self.version) {
             true => Err(Rejection::StaleEtag),
+            false if self.state == OrderState::Closed => Err(Rejection::OrderClosed),
             false => Ok(()),
         }
     }
@@ -567,7 +569,11 @@ impl Model {
         order.check_etag(expected)?;
         match order.state {
             OrderState::Cancelled if lines.is_empty() => return Ok(false),
-            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired | OrderState::Fulfilled => {
+            OrderState::Cancelled
+            | OrderState::Rejected
+            | OrderState::Expired
+            | OrderState::Fulfilled
+            | OrderState::Closed => {
                 return Err(Rejection::NotCancellable { state: order.state });
             }
             OrderState::Pending => return Err(Rejection::OrderPending),

@@ -221,6 +221,10 @@ pub enum Op {
     Expire {
         order: Index,
     },
+    /// Nothing came of the order for long.
+    Close {
+        order: Index,
+    },
     /// A crash: the answers that an order was given are lost, and its open effects start over.
     Forget {
         order: Index,
@@ -336,6 +340,7 @@ fn providing() -> impl Strategy<Value = Op> {
         5 => (order(), declined, etag()).prop_map(
             |(order, step, etag)| Op::RetryPayment { order, step, etag }),
         2 => order().prop_map(|order| Op::Expire { order }),
+        2 => order().prop_map(|order| Op::Close { order }),
     ]
 }
 

@@ -331,6 +331,11 @@ impl Run {
                     self.expire(id);
                 }
             }
+            Op::Close { order } => {
+                if let Some(id) = self.order(order) {
+                    self.close(id);
+                }
+            }
             Op::Released { order } => {
                 if let Some(id) = self.order(order) {
                     self.released(id);

@@ -81,6 +81,8 @@ pub enum Stage {
     ProviderRejectedReleasing,
     ProviderRejected,
     ProviderRefused,
+    Closed,
+    ClosedByProvider,
 }
 
 impl Stage {
@@ -159,8 +161,14 @@ impl Stage {
         Self::ProviderRefused,
     ];
 
+    /// Those of an order that was closed, whoever paid it: it takes nothing more.
+    pub const CLOSED: [Self; 2] = [Self::Closed, Self::ClosedByProvider];
+
     pub fn all() -> impl Iterator<Item = Self> + Clone {
-        Self::ON_ACCOUNT.into_iter().chain(Self::BY_PROVIDER)
+        Self::ON_ACCOUNT
+            .into_iter()
+            .chain(Self::BY_PROVIDER)
+            .chain(Self::CLOSED)
     }
 
     pub fn name(self) -> &'static str {
@@ -232,6 +240,8 @@ impl Stage {
             Self::ProviderRejectedReleasing => "REJECTED, provider never asked, releasing",
             Self::ProviderRejected => "REJECTED, provider never asked",
             Self::ProviderRefused => "REJECTED, of another currency",
+            Self::Closed => "CLOSED",
+            Self::ClosedByProvider => "CLOSED, all captures done",
         }
     }
 
@@ -305,6 +315,8 @@ impl Stage {
             Self::ProviderRejectedReleasing => (Self::ProviderPending, Ask::SettleRefused),
             Self::ProviderRejected => (Self::ProviderRejectedReleasing, Ask::Released),
             Self::ProviderRefused => (Self::NoOrder, Ask::RefuseWithProvider),
+            Self::Closed => (Self::ReturnClosed, Ask::Close),
+            Self::ClosedByProvider => (Self::FulfilledCaptured, Ask::Close),
         };
         let mut order = before.order();
         let command = ask.command_of(order.as_ref());

@@ -214,6 +214,7 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::Refunded => v1::order_change::Kind::Refunded,
         ChangeKind::Reserved => v1::order_change::Kind::Reserved,
         ChangeKind::Expired => v1::order_change::Kind::Expired,
+        ChangeKind::Closed => v1::order_change::Kind::Closed,
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,

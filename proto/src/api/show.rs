@@ -310,6 +310,7 @@ pub fn state_to_proto(state: OrderState) -> v1::order::State {
         OrderState::PartiallyFulfilled => v1::order::State::PartiallyFulfilled,
         OrderState::Fulfilled => v1::order::State::Fulfilled,
         OrderState::Expired => v1::order::State::Expired,
+        OrderState::Closed => v1::order::State::Closed,
     }
 }
 
@@ -324,6 +325,7 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::PartiallyFulfilled => Some(OrderState::PartiallyFulfilled),
         v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
         v1::order::State::Expired => Some(OrderState::Expired),
+        v1::order::State::Closed => Some(OrderState::Closed),
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::Reserved
         | OrderEvent::Authorized { .. }
         | OrderEvent::Expired
+        | OrderEvent::Closed
         | OrderEvent::PaymentAnswered { .. }
         | OrderEvent::PaymentRetried { .. }
         | OrderEvent::EditBegun { .. }

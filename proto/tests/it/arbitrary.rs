@@ -88,7 +88,8 @@ fn state() -> impl Strategy<Value = OrderState> {
         Just(OrderState::Cancelled),
         Just(OrderState::Rejected),
         Just(OrderState::Authorizing),
-        Just(OrderState::Expired)
+        Just(OrderState::Expired),
+        Just(OrderState::Closed)
     ]
 }
 
@@ -171,6 +172,7 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
             reason: reason.into()
         }),
         Just(Rejection::PaymentExpired),
+        Just(Rejection::OrderClosed),
         provider().prop_map(|provider| Rejection::ProviderNotFound { provider }),
         any::<u32>().prop_map(|number| Rejection::PaymentStepNotFound { number }),
         any::<u32>().prop_map(|number| Rejection::PaymentNotDeclined { number }),
@@ -444,6 +446,7 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             }),
         Just(OrderEvent::Reserved),
         Just(OrderEvent::Expired),
+        Just(OrderEvent::Closed),
         ".{0,20}".prop_map(|reference| OrderEvent::Authorized {
             reference: reference.into()
         }),
@@ -516,6 +519,7 @@ fn request() -> impl Strategy<Value = Request> {
 fn event() -> BoxedStrategy<Event> {
     let fact = prop_oneof![
         (order_id(), order_event()).prop_map(|(id, event)| Fact::Order(id, event)),
+        order_id().prop_map(Fact::Archived),
         (customer_id(), customer_event()).prop_map(|(id, event)| Fact::Customer(id, event)),
         (sku(), item_event()).prop_map(|(sku, event)| Fact::Item(sku, event)),
     ];
@@ -704,17 +708,21 @@ fn kept_change() -> BoxedStrategy<KeptChange> {
 
 pub fn snapshot_record() -> BoxedStrategy<SnapshotRecord> {
     prop_oneof![
-        (time(), option::of((any::<u64>(), feed_position()))).prop_map(|(last_time, feed)| {
-            SnapshotRecord::Head(Head {
-                format: FORMAT,
-                last_time,
-                feed: feed.map(|(next, floor)| FeedStart { next, floor }),
-            })
-        }),
+        (time(), option::of((any::<u64>(), feed_position())), any::<u64>()).prop_map(
+            |(last_time, feed, archived)| {
+                SnapshotRecord::Head(Head {
+                    format: FORMAT,
+                    last_time,
+                    feed: feed.map(|(next, floor)| FeedStart { next, floor }),
+                    archived,
+                })
+            }
+        ),
         vec(kept_change(), 0..5).prop_map(SnapshotRecord::Changes),
         customer().prop_map(SnapshotRecord::Customer),
         item().prop_map(SnapshotRecord::Item),
         order().prop_map(SnapshotRecord::Order),
+        (any::<u64>(), order()).prop_map(|(number, order)| SnapshotRecord::Archived(number, order)),
         (sku(), order_id(), quantity()).prop_map(|(sku, order, quantity)| SnapshotRecord::Reservation(
             Reservation { sku, order, quantity }
         )),

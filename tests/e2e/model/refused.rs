@@ -72,6 +72,7 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::RefundTooLarge { .. }
         | R::PaymentDeclined { .. }
         | R::PaymentExpired
+        | R::OrderClosed
         | R::PaymentStepNotFound { .. }
         | R::PaymentNotDeclined { .. }
         | R::TooManyPayments

@@ -190,6 +190,7 @@ pub fn state(state: OrderState) -> State {
         OrderState::Cancelled => State::Cancelled,
         OrderState::Rejected => State::Rejected,
         OrderState::Expired => State::Expired,
+        OrderState::Closed => State::Closed,
     }
 }
 

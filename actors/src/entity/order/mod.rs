@@ -61,6 +61,7 @@ use crate::{
 use asking::Repeats;
 use unholding::Unholding;
 
+pub(crate) use settling::placed_reply;
 pub(crate) use tally::{Counted, Tally};
 
 /// What an order's actor is told.
@@ -89,6 +90,8 @@ pub(crate) enum OrderMessage {
     },
     /// Hear what came of it outside: what its provider has answered, or that it has not. Nobody waits for that.
     Tell { command: OrderCommand },
+    /// Leave memory for the archive.
+    Archive,
     /// Carry on with what is open.
     Resume,
     /// The answer to a question.
@@ -227,6 +230,7 @@ impl OrderEntity {
         | OrderMessage::Unhold { .. }
         | OrderMessage::Change { .. }
         | OrderMessage::Tell { .. }
+        | OrderMessage::Archive
         | OrderMessage::Resume = *message
         {
             self.resume(shard);
@@ -238,7 +242,10 @@ impl OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Unhold { .. } | OrderMessage::Change { .. } | OrderMessage::Tell { .. }
+            OrderMessage::Unhold { .. }
+            | OrderMessage::Change { .. }
+            | OrderMessage::Tell { .. }
+            | OrderMessage::Archive
                 if self.stage != Stage::Idle =>
             {
                 self.hurry(shard);
@@ -259,6 +266,7 @@ impl OrderEntity {
                 caller,
             } => self.change(shard, owner.as_ref(), &command, request, caller),
             OrderMessage::Tell { command } => self.told(shard, &command),
+            OrderMessage::Archive => self.leave(shard),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }

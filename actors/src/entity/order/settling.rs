@@ -185,7 +185,7 @@ impl OrderEntity {
 }
 
 /// What whoever placed the order is answered.
-fn placed_reply(order: &Arc<Order>) -> Reply {
+pub(crate) fn placed_reply(order: &Arc<Order>) -> Reply {
     match &order.rejection {
         Some(rejection) => Reply::Rejected(Rejection::clone(rejection)),
         None => Reply::Order(order.clone()),

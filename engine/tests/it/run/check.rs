@@ -219,7 +219,7 @@ impl Run {
             _ if refunded > 0 && refunded == captured && held == 0 => PaymentState::Refunded,
             _ if refunded > 0 => PaymentState::PartiallyRefunded,
             // Also where that is nothing.
-            OrderState::Fulfilled => PaymentState::Captured,
+            OrderState::Fulfilled | OrderState::Closed => PaymentState::Captured,
             // What is left to be sent may cost nothing.
             _ if captured > 0 && held == 0 => PaymentState::Captured,
             _ if captured > 0 => PaymentState::PartiallyCaptured,

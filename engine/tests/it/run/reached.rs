@@ -181,6 +181,10 @@ pub(super) const MUST_BE: &[&str] = &[
     "what was sent, and its provider has not taken, is not given back",
     "an order whose end owes its provider nothing",
     "CANCELLED, and nothing more is set aside",
+    "CLOSED, and nothing more is set aside",
+    "FULFILLED to CLOSED",
+    "ORDER_CLOSED in Cancel",
+    "ORDER_CLOSED in Ship",
     "EXPIRED, and nothing more is set aside",
     "FULFILLED, and nothing more is set aside",
     "REJECTED, and nothing was set aside",
@@ -213,6 +217,7 @@ pub(super) const FAULTS_MUST_BE: &[&str] = &[
     "Paid of a step that is not there",
     "Paid of step 0",
     "Expire of what is not to be authorised",
+    "Close of what is not at rest",
     "an order that was called off is authorised late",
     "authorised too late",
 ];

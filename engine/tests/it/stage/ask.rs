@@ -52,10 +52,11 @@ pub enum Ask {
     RetryAuthorization,
     RetryMissing,
     Expire,
+    Close,
 }
 
 impl Ask {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::Place,
         Self::Refuse,
         Self::SettleAgreed,
@@ -100,6 +101,7 @@ impl Ask {
         Self::RetryAuthorization,
         Self::RetryMissing,
         Self::Expire,
+        Self::Close,
     ];
 
     pub fn name(self) -> &'static str {
@@ -148,6 +150,7 @@ impl Ask {
             Self::RetryAuthorization => "Retry step 1",
             Self::RetryMissing => "Retry step 9",
             Self::Expire => "Expire",
+            Self::Close => "Close, when at rest",
         }
     }
 
@@ -266,6 +269,7 @@ impl Ask {
             Self::RetryAuthorization => retry(1),
             Self::RetryMissing => retry(9),
             Self::Expire => OrderCommand::Expire,
+            Self::Close => OrderCommand::Close,
         }
     }
 }

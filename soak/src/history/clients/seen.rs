@@ -12,7 +12,11 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Cancelled => Phase::Cancelled,
         State::Rejected => Phase::Rejected,
         // Nobody ships orders in a history.
-        State::PartiallyFulfilled | State::Fulfilled | State::Expired | State::Unspecified => Phase::Odd,
+        State::PartiallyFulfilled
+        | State::Fulfilled
+        | State::Expired
+        | State::Closed
+        | State::Unspecified => Phase::Odd,
     };
     OrderSeen {
         name: order.name,
@@ -56,6 +60,7 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::Refunded
         | Kind::Reserved
         | Kind::Expired
+        | Kind::Closed
         | Kind::PaymentDone
         | Kind::PaymentDeclined
         | Kind::PaymentRetried
