@@ -17,6 +17,7 @@ mod fraud;
 mod layers;
 mod payments;
 mod sections;
+mod verify;
 
 use std::{
     ffi::OsString,

@@ -29,6 +29,7 @@ use crate::{
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+    verify::{self, Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub fraud: Option<FraudRules>,
     /// Who moves money beside customers' accounts.
     pub payments: PaymentOptions,
+    /// How its books are verified by itself.
+    pub verify: VerifyOptions,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -66,6 +69,7 @@ impl Options {
             feed: FeedLimits::default(),
             fraud: None,
             payments: PaymentOptions::default(),
+            verify: VerifyOptions::default(),
             before_decision: None,
         }
     }
@@ -187,12 +191,14 @@ impl Docket {
             closing,
             payments,
             verifying: Arc::new(Semaphore::new(1)),
+            verifications: Verifications::default(),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
             tasks: Mutex::new(tasks),
         });
         let chores = tokio::spawn(chores::run(inner.clone()));
-        inner.tasks.lock().push(chores);
+        let verifying = tokio::spawn(verify::run(inner.clone(), options.verify));
+        inner.tasks.lock().extend([chores, verifying]);
         Ok(Self { inner })
     }
 
