@@ -14,6 +14,7 @@
 
 #[path = "../src/allocator.rs"]
 mod allocator;
+#[expect(dead_code, reason = "criterion does not measure here")]
 mod setting;
 
 use std::{

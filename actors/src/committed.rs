@@ -120,6 +120,10 @@ impl AsFeed for Committed {
     fn feed(&self) -> &Feed {
         &self.feed
     }
+
+    fn customer_of(&self, order: OrderId) -> Option<CustomerId> {
+        self.orders.see(order, |order| order.customer.clone())
+    }
 }
 
 impl Committed {

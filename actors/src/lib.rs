@@ -73,5 +73,6 @@ pub use peers::{
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;
 pub use verify::{
-    Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyError, VerifyPace, VerifyReport,
+    Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, Verification, VerifyError, VerifyOptions,
+    VerifyPace, VerifyReport, VerifyStatus,
 };

@@ -148,6 +148,34 @@ impl OrderIndex {
         ids.truncate(begin + most);
     }
 
+    /// Adds the ids of the oldest orders behind this one that are in one of the sets of few, oldest first and each once, at most so many.
+    pub(crate) fn few_above(&self, behind: Option<OrderId>, most: usize, ids: &mut Vec<OrderId>) {
+        let begin = ids.len();
+        for set in self.few() {
+            ids.extend(set.above(behind).map(|(id, ())| id).take(most));
+        }
+        ids[begin..].sort();
+        ids.dedup();
+        ids.truncate(begin + most);
+    }
+
+    /// Whether an order is in one of those.
+    pub(crate) fn is_in_few(&self, id: OrderId) -> bool {
+        self.few().iter().any(|set| set.contains(id))
+    }
+
+    fn few(&self) -> [&IdSet; 5] {
+        let Self {
+            by_state: _,
+            releasing,
+            paying,
+            declined,
+            held,
+            unpaid,
+        } = self;
+        [releasing, paying, declined, held, unpaid]
+    }
+
     /// The newest order; 0 where there is none.
     pub(crate) fn newest(&self) -> OrderId {
         let newest = self.sets(&[]).filter_map(IdSet::last).max();

@@ -13,6 +13,7 @@ use crate::{
     host::Entity,
     residents::Residents,
     shard::{Shard, kind},
+    verify::VerifyStatus,
 };
 
 /// How a node is.
@@ -30,6 +31,8 @@ pub struct NodeStatus {
     pub memory_bytes: u64,
     /// What it holds.
     pub entities: EntityStatus,
+    /// Whether its books agree.
+    pub books: VerifyStatus,
 }
 
 /// What a node holds in memory.
@@ -62,6 +65,7 @@ impl Docket {
             cluster: inner.node.status(),
             memory_bytes: memory_bytes(),
             entities: entities(inner),
+            books: self.verified(),
         }
     }
 
@@ -262,6 +266,7 @@ pub fn describe_metrics() {
         Unit::Count,
         "Orders settled by this node, by outcome."
     );
+    crate::verify::describe_metrics();
 }
 
 /// Resident bytes of this process: the second field of `/proc/self/statm`, in pages of 4 KiB.

@@ -18,6 +18,7 @@ mod layers;
 mod orders;
 mod payments;
 mod sections;
+mod verify;
 
 use std::{
     ffi::OsString,

@@ -54,8 +54,10 @@ impl Resource for VerifyBooksResponse {
             Field::number("reservations", sum(|shard| shard.reservations)),
             Field::number("changes", sum(|shard| shard.changes)),
             Field::number("half_open_orders", self.half_open_orders),
+            Field::number("due_payments", self.due_payments),
             Field::number("orders_owned_elsewhere", self.orders_owned_elsewhere),
             Field::number("unpaired_reservations", self.unpaired_reservations),
+            Field::number("compared_balances", self.compared_balances),
             bad(Field::number("undecided", self.undecided), self.undecided),
             bad(
                 Field::number("discrepancy_count", self.discrepancy_count),

@@ -39,6 +39,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    verify::Verifications,
     webhooks::Webhooks,
 };
 
@@ -80,6 +81,7 @@ pub(crate) struct Inner {
     archive: Archive,
     /// The one turn to verify the books.
     pub(crate) verifying: Arc<Semaphore>,
+    pub(crate) verifications: Verifications,
     /// Makes order ids unique: random bits of this process above a counter.
     unique: AtomicU64,
     unique_prefix: u64,

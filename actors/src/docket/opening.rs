@@ -35,6 +35,7 @@ use crate::{
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+    verify::{self, Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
 
@@ -62,6 +63,8 @@ pub struct Options {
     pub aging: AgingOptions,
     /// On which engine the archive is; `None` for sled, in the data directory. For tests, which have it lose what was not synced.
     pub archive: Option<ArchiveEngine>,
+    /// How its books are verified by itself.
+    pub verify: VerifyOptions,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -78,6 +81,7 @@ impl Options {
             payments: PaymentOptions::default(),
             aging: AgingOptions::default(),
             archive: None,
+            verify: VerifyOptions::default(),
             before_decision: None,
         }
     }
@@ -230,13 +234,15 @@ impl Docket {
             aging: options.aging,
             archive,
             verifying: Arc::new(Semaphore::new(1)),
+            verifications: Verifications::default(),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
             tasks: Mutex::new(tasks),
         });
         let chores = tokio::spawn(chores::run(inner.clone()));
         let aging = tokio::spawn(aging::run(inner.clone()));
-        inner.tasks.lock().extend([chores, aging]);
+        let verifying = tokio::spawn(verify::run(inner.clone(), options.verify));
+        inner.tasks.lock().extend([chores, aging, verifying]);
         Ok(Self { inner })
     }
 

@@ -194,6 +194,11 @@ impl Ring {
         (self.retained_max / CHUNKS_MIN).clamp(1, CHUNK_MAX)
     }
 
+    /// What comes next comes here, or behind it.
+    pub(super) fn end(&self) -> FeedPosition {
+        self.next
+    }
+
     /// Whether what comes from here on is all kept.
     pub(super) fn has(&self, from: FeedPosition) -> bool {
         self.floor.is_some_and(|floor| from >= floor)

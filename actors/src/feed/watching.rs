@@ -19,7 +19,7 @@ use futures::{
 use tokio::{sync::Notify, time::sleep_until};
 
 use super::{
-    AsFeed, Interest, OrderChange, WatchError, WatchOrders,
+    AsFeed, Found, Interest, OrderChange, WatchError, WatchOrders,
     elsewhere::{Asked, ask_elsewhere},
     ring::TooOld,
 };
@@ -55,7 +55,16 @@ struct Cursor {
     asking: bool,
     /// When one last answered, or was not needed.
     heard: Instant,
-    _interest: Interest,
+    interest: Interest,
+    /// It has looked through the ring since that was made: what comes from its position on is noted.
+    is_caught_up: bool,
+}
+
+impl Filter {
+    /// The customer, and its slot.
+    pub(super) fn of_slot(&self) -> Option<(u16, CustomerId)> {
+        Some((self.slot?, self.customer.clone()?))
+    }
 }
 
 /// A running watch. Dropping it ends it.
@@ -148,7 +157,8 @@ impl OrderWatch {
     fn new(router: Arc<Router>, filter: Filter, shards: Vec<Arc<Shard>>, begun: Vec<FeedPosition>) -> Self {
         let woken = Arc::new(Notify::new());
         let cursors = shards.into_iter().zip(begun).map(|(shard, at)| Cursor {
-            _interest: Interest::new(shard.committed().clone(), filter.slot, Arc::clone(&woken)),
+            interest: Interest::new(shard.committed().clone(), filter.of_slot(), Arc::clone(&woken)),
+            is_caught_up: false,
             asking: false,
             heard: Instant::now(),
             shard,
@@ -225,8 +235,7 @@ impl OrderWatch {
                 self.turn = at;
                 return Ok((found, true));
             }
-            let read = read(cursor.shard.committed(), cursor.at, &self.filter, &mut room);
-            let Some(read) = read? else {
+            let Some(read) = cursor.read(&self.filter, &mut room)? else {
                 // Its state is being replaced: look again in a moment.
                 let woken = Arc::clone(&self.woken);
                 tokio::spawn(async move {
@@ -326,6 +335,25 @@ impl OrderWatch {
     }
 }
 
+impl Cursor {
+    /// What comes behind it; `None` while the state is being replaced.
+    fn read(&mut self, filter: &Filter, room: &mut Room) -> Result<Option<Read>, WatchError> {
+        let committed = self.shard.committed();
+        if self.is_caught_up {
+            let Some(restores) = committed.restores() else {
+                return Ok(None);
+            };
+            if let Some(found) = self.interest.noted(self.at, room.changes) {
+                return show(committed, restores, found, filter, room);
+            }
+            self.is_caught_up = false;
+        }
+        let read = read(committed, self.at, filter, room)?;
+        self.is_caught_up = self.interest.notes() && read.as_ref().is_some_and(|read| !read.more);
+        Ok(read)
+    }
+}
+
 /// Changes of one shard, read from its state here.
 pub(super) struct Read {
     pub(super) changes: Vec<OrderChange>,
@@ -377,12 +405,25 @@ pub(super) fn read(
     // Before the changes: what was applied by then is among them.
     let applied = FeedPosition::of_entry(committed.applied_next());
     let found = committed.feed().read(from, filter.slot, room.changes);
-    let is_steady = || committed.restores() == Some(restores);
-    let (kept, mut next, mut more) = match found {
+    let (kept, next, more) = match found {
         Ok(found) => found,
-        Err(TooOld) if is_steady() => return Err(WatchError::TooOld),
+        Err(TooOld) if committed.restores() == Some(restores) => return Err(WatchError::TooOld),
         Err(TooOld) => return Ok(None),
     };
+    let next = if more { next } else { next.max(applied) };
+    show(committed, restores, (kept, next, more), filter, room)
+}
+
+/// Changes that were found, with their orders, as many as there is room for; `None` where the state was replaced since it was restored
+/// so often.
+fn show(
+    committed: &Arc<Committed>,
+    restores: u64,
+    (kept, mut next, mut more): Found,
+    filter: &Filter,
+    room: &mut Room,
+) -> Result<Option<Read>, WatchError> {
+    let is_steady = || committed.restores() == Some(restores);
     let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
     let last = kept.last().map(|kept| kept.position());
     let mut archived = 0;
@@ -431,7 +472,6 @@ pub(super) fn read(
     if !is_steady() {
         return Ok(None);
     }
-    let next = if more { next } else { next.max(applied) };
     Ok(Some(Read { changes, next, more }))
 }
 

@@ -131,6 +131,7 @@ impl Driver {
     /// Begins with all that is due, oldest first, as far as there is room; and gives orders up that have waited too long.
     fn look(&mut self) {
         let now = Instant::now();
+        self.shard.committed().payments.drive(self.term);
         let due: Vec<OrderId> = {
             let index = self.shard.committed().order_index.read();
             self.later.retain(|id, _| index.is_paying(*id));

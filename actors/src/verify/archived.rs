@@ -6,8 +6,10 @@ use docket_engine::order;
 
 use super::{
     DiscrepancyKind as Kind,
-    walk::{PAUSE_MAX, Walk, of_customer, of_item, of_order},
+    scheduled::pause,
+    walk::{Walk, of_customer, of_item, of_order},
 };
+use crate::Docket;
 
 /// So many orders are looked at without a pause.
 const PIECE: u64 = 64;
@@ -21,7 +23,8 @@ impl Walk<'_> {
                 if self.ground.stop.is_cancelled() {
                     return;
                 }
-                std::thread::sleep(worked.elapsed().min(PAUSE_MAX));
+                let is_at_work = self.ground.gives_way_to.as_ref().is_some_and(Docket::is_at_work);
+                std::thread::sleep(pause(worked.elapsed(), is_at_work));
                 worked = Instant::now();
             }
             self.archived_order(number);
@@ -81,6 +84,9 @@ impl Walk<'_> {
         let of_it = self.customers.entry(order.customer.clone()).or_default();
         of_it.held += i128::from(order.held().0);
         of_it.events += order.customer_events();
+        if order.provider.is_none() {
+            of_it.taken += i128::from(order.captured().0) - i128::from(order.refunded().0);
+        }
         // Of these changes that are kept it may be that the older ones are not.
         if let Some(changes) = self.changes.remove(&id)
             && let Some(why) = self.differs_from(&order, history.ok().as_ref(), Some(&changes))
