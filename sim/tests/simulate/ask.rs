@@ -15,10 +15,12 @@ use docket_soak::{
     CURRENCY,
     history::{
         Ask, Outcome, Reply,
-        clients::{outcome, seen},
+        clients::{deeds::Message, outcome, seen},
     },
 };
 use tonic::Status;
+
+use crate::ask_order;
 
 /// A node gives up a call after this long.
 const DEADLINE: Duration = Duration::from_secs(4);
@@ -52,7 +54,7 @@ pub async fn ask(docket: Docket, ask: Ask) -> Told {
 fn key(ask: &Ask) -> Option<Key> {
     Some(match ask.clone() {
         Ask::Place { customer, .. } | Ask::Credit { customer, .. } => Key::Customer(customer_id(&customer)),
-        Ask::Cancel { order, .. } => {
+        Ask::Cancel { order, .. } | Ask::Do { order, .. } => {
             Key::Order(good(orders::get_order(&v1::GetOrderRequest { name: order })))
         }
         Ask::Adjust { item, .. } => Key::Item(sku(&item)),
@@ -71,7 +73,7 @@ fn customer_id(name: &str) -> docket_engine::CustomerId {
 }
 
 /// What the simulation asks is well formed.
-fn good<T>(checked: Checked<T>) -> T {
+pub fn good<T>(checked: Checked<T>) -> T {
     match checked {
         Ok(taken) => taken,
         Err(violations) => panic!("the simulation asks what is malformed: {violations:?}"),
@@ -135,6 +137,15 @@ async fn done(docket: &Docket, ask: Ask) -> Result<Reply, CallError> {
                     .cancel_order(call(&request_id), asked.order, asked.expected)
                     .await?,
             )
+        }
+        Ask::Do {
+            request_id,
+            order: name,
+            deed,
+            etag,
+        } => {
+            let asked = Message::new(name, request_id.clone(), etag, &deed);
+            order(ask_order::done(docket, call(&request_id), asked).await?)
         }
         Ask::Adjust {
             request_id,

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     ask::call,
+    keeper,
     seat::{Running, SHARDS},
     shop::{RETRY, SETTLED_WITHIN, Shop, Stage, WAIT_MAX},
 };
@@ -98,6 +99,7 @@ impl Consumer {
         for (changes, positions) in told.looks {
             let changes = changes.into_iter();
             let changes = changes.filter_map(|change| seen::change(change, seen));
+            let changes = changes.filter(|change| !keeper::owns(&change.order.customer));
             self.recorder.told(self.number, changes);
             self.from = positions.into_iter().map(FeedFrom::At).collect();
         }

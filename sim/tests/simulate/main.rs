@@ -16,12 +16,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ask;
+mod ask_order;
 #[cfg(feature = "planted-bugs")]
 mod bugs;
 mod consumer;
+mod keeper;
 mod many;
 mod nemesis;
 mod net;
+mod provider;
 mod run;
 mod seat;
 mod shop;

@@ -15,6 +15,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::{
     nemesis::{LATENCY_MS, Nemesis},
+    provider::Provider,
     seat::{CLUSTER, NODES, Seat, id, name},
     shop::{Shop, Stage},
     trace,
@@ -40,11 +41,13 @@ pub fn run(seed: u64, print: bool) -> ExitCode {
     }));
     trace::begin(print);
 
+    let provider = Provider::new(seed);
     let seats: Vec<_> = (0..NODES)
         .zip(tls)
-        .map(|(at, tls)| Seat::new(at, seed, tls))
+        .map(|(at, tls)| Seat::new(at, seed, tls, &provider))
         .collect();
-    let (shop, stage) = (Shop::new(seats.clone(), seed), Arc::new(Stage::default()));
+    let shop = Shop::new(seats.clone(), Arc::clone(&provider), seed);
+    let stage = Arc::new(Stage::default());
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .simulation_duration(RUN_MAX)
@@ -116,6 +119,11 @@ pub fn run(seed: u64, print: bool) -> ExitCode {
         nemesis.faults,
         stage.recovery_ms.load(Ordering::Relaxed),
         faults.len()
+    );
+    let (asked, led) = (provider.counts(), shop.led.lock());
+    println!(
+        "  by the provider: {} done, {} declined, {} asked again, {} lost; of keepers: {led:?}",
+        asked.done, asked.declined, asked.asked_again, asked.lost
     );
     for fault in &faults {
         println!("{fault}");

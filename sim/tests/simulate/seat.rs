@@ -21,7 +21,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::net::{PORT, Simulated};
+use crate::{
+    net::{PORT, Simulated},
+    provider::Provider,
+};
 
 /// Nodes of the cluster, all of them voters of every group.
 pub const NODES: usize = 3;
@@ -46,6 +49,7 @@ pub struct Seat {
     pub at: usize,
     pub disk: MemDisk,
     tls: PeerTls,
+    provider: Arc<Provider>,
     seed: u64,
     starts: AtomicU64,
     /// How long a sync takes beyond what it takes on a disk that is well, in milliseconds.
@@ -64,11 +68,12 @@ pub fn id(at: usize) -> NodeId {
 }
 
 impl Seat {
-    pub fn new(at: usize, seed: u64, tls: PeerTls) -> Arc<Self> {
+    pub fn new(at: usize, seed: u64, tls: PeerTls, provider: &Arc<Provider>) -> Arc<Self> {
         Arc::new(Self {
             at,
             disk: MemDisk::new(),
             tls,
+            provider: Arc::clone(provider),
             seed,
             starts: AtomicU64::new(0),
             slow_ms: AtomicU64::new(0),
@@ -165,6 +170,7 @@ impl Seat {
 
     fn options(&self) -> Options {
         let mut options = Options::new(PathBuf::from(name(self.at)));
+        options.payments = self.provider.options();
         options.node.shards = Some(SHARDS);
         options.node.peers = Some(PeerOptions {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)),

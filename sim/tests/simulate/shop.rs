@@ -1,8 +1,8 @@
-//! The clients: they place, cancel, book, read and list at all nodes while things go wrong, and look at the end whether all is well.
-//! Consumers of the feed watch meanwhile.
+//! The clients: they place, hold, ship, edit, take back, cancel, book, read and list at all nodes while things go wrong, and look at the end
+//! whether all is well. Consumers of the feed watch meanwhile, and keepers lead orders of their own.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,7 +16,10 @@ use docket_engine::{Amount, CustomerId, OrderFilter, OrderState, Quantity, Sku};
 use docket_proto::api::show::{customer_to_proto, item_to_proto, order_to_proto};
 use docket_soak::{
     CURRENCY, Chance,
-    history::{Ask, Books, Line, Outcome, Phase, Recorder, Reply, clients::seen},
+    history::{
+        Ask, Books, Line, OrderSeen, Outcome, Phase, Recorder, Reply,
+        clients::{deeds, seen},
+    },
 };
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -25,6 +28,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     ask::{Told, ask, call},
     consumer::{CONSUMERS, Consumer},
+    keeper::{self, Keeper},
+    provider::Provider,
     seat::{Running, Seat},
 };
 
@@ -42,7 +47,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(5);
 /// How soon a client comes again that got no answer.
 pub const RETRY: Duration = Duration::from_millis(50);
 /// How often a call is sent on to who is said to lead.
-const HOPS_MAX: usize = 2;
+pub const HOPS_MAX: usize = 2;
 /// How long it may take from when nothing is wrong any more until it serves again, and until nothing is left to do.
 const SERVES_AGAIN_WITHIN: Duration = Duration::from_secs(15);
 pub const SETTLED_WITHIN: Duration = Duration::from_secs(60);
@@ -66,7 +71,11 @@ pub struct Shop {
     pub books: Mutex<Option<Books>>,
     pub faults: Mutex<Vec<String>>,
     pub seed: u64,
-    known: Mutex<VecDeque<String>>,
+    /// What the keepers were told, counted.
+    pub led: Mutex<BTreeMap<&'static str, u64>>,
+    provider: Arc<Provider>,
+    /// The newest orders, as they were seen last.
+    known: Mutex<VecDeque<OrderSeen>>,
 }
 
 impl Stage {
@@ -87,13 +96,15 @@ struct Client {
 }
 
 impl Shop {
-    pub fn new(seats: Vec<Arc<Seat>>, seed: u64) -> Arc<Self> {
+    pub fn new(seats: Vec<Arc<Seat>>, provider: Arc<Provider>, seed: u64) -> Arc<Self> {
         Arc::new(Self {
             seats,
             recorder: Mutex::new(None),
             books: Mutex::new(None),
             faults: Mutex::default(),
             seed,
+            led: Mutex::default(),
+            provider,
             known: Mutex::default(),
         })
     }
@@ -125,9 +136,19 @@ impl Shop {
                 lost: Vec::new(),
             })
             .collect();
+        let mut keepers: Vec<_> = (0..keeper::KEEPERS)
+            .map(|number| Keeper::new(&self, number))
+            .collect();
+        let keeping = join_all(keepers.iter_mut().map(|keeper| keeper.work(&stage)));
         let calling = join_all(clients.iter_mut().map(|client| client.work(&stage)));
         let watching = join_all(consumers.iter_mut().map(|consumer| consumer.work(&stage)));
-        tokio::join!(calling, watching);
+        let healed = async {
+            while !stage.is_healed() {
+                sleep(POLL).await;
+            }
+            self.provider.heal();
+        };
+        tokio::join!(calling, watching, keeping, healed);
 
         let healed = Instant::now();
         if !clients[0].serves().await {
@@ -139,6 +160,8 @@ impl Shop {
         let recovery = healed.elapsed().as_millis() as u64;
         stage.recovery_ms.store(recovery, Ordering::Relaxed);
         join_all(clients.iter_mut().map(Client::settle)).await;
+        join_all(keepers.iter_mut().map(Keeper::finish)).await;
+        keepers[0].finish_others().await;
         // A node gives up what nobody waits for.
         sleep(WAIT_MAX).await;
         if self.settled().await {
@@ -148,40 +171,61 @@ impl Shop {
             if let Some(books) = &books {
                 join_all(consumers.iter_mut().map(|consumer| consumer.catch_up(books))).await;
             }
+            keeper::look(&self, &keepers, &self.provider).await;
+            let mut led = self.led.lock();
+            for (what, times) in keepers.iter().flat_map(|keeper| &keeper.counts) {
+                *led.entry(what).or_default() += times;
+            }
         }
     }
 
     /// Creates customers and items, whoever leads them.
     async fn open(&self) {
         for n in 0..CUSTOMERS {
-            let id = good(CustomerId::new(&format!("c{n}")));
-            self.until_done(move |running| {
-                let new = NewCustomer {
-                    id: id.clone(),
-                    display_name: "".into(),
-                    currency: currency(),
-                    credit_limit: Amount(CREDIT_LIMIT),
-                };
-                let call = call(&format!("open-{n}"));
-                async move { running.docket.create_customer(call, new).await.is_ok() }
-            })
-            .await;
+            self.create_customer(format!("c{n}"), CREDIT_LIMIT).await;
         }
         for n in 0..ITEMS {
-            let sku = good(Sku::new(&format!("i{n}")));
-            self.until_done(move |running| {
-                let new = NewItem {
-                    sku: sku.clone(),
-                    display_name: "".into(),
-                    currency: currency(),
-                    unit_price: Amount(price(n)),
-                    on_hand: Quantity(ON_HAND),
-                };
-                let call = call(&format!("open-{n}"));
-                async move { running.docket.create_item(call, new).await.is_ok() }
-            })
-            .await;
+            self.create_item(format!("i{n}"), price(n), ON_HAND).await;
         }
+        for n in 0..keeper::CUSTOMERS {
+            self.create_customer(keeper::customer_id(n), keeper::CREDIT_LIMIT)
+                .await;
+        }
+        for n in 0..keeper::ITEMS {
+            self.create_item(keeper::sku(n), keeper::price(n), keeper::ON_HAND)
+                .await;
+        }
+    }
+
+    async fn create_customer(&self, name: String, credit_limit: i64) {
+        let id = good(CustomerId::new(&name));
+        self.until_done(move |running| {
+            let new = NewCustomer {
+                id: id.clone(),
+                display_name: "".into(),
+                currency: currency(),
+                credit_limit: Amount(credit_limit),
+            };
+            let call = call("open");
+            async move { running.docket.create_customer(call, new).await.is_ok() }
+        })
+        .await;
+    }
+
+    async fn create_item(&self, name: String, price: i64, on_hand: i64) {
+        let sku = good(Sku::new(&name));
+        self.until_done(move |running| {
+            let new = NewItem {
+                sku: sku.clone(),
+                display_name: "".into(),
+                currency: currency(),
+                unit_price: Amount(price),
+                on_hand: Quantity(on_hand),
+            };
+            let call = call("open");
+            async move { running.docket.create_item(call, new).await.is_ok() }
+        })
+        .await;
     }
 
     async fn until_done<F>(&self, work: impl Fn(Running) -> F + Clone + Send + 'static)
@@ -347,12 +391,15 @@ impl Client {
         let call = self.recorder.begin(self.process, ask.clone());
         let outcome = self.send(ask.clone()).await;
         tracing::debug!(target: "client", process = self.process, %ask, ?outcome);
-        if let Outcome::Ok(Reply::Order(order)) = &outcome
-            && order.phase == Phase::Confirmed
-            && matches!(ask, Ask::Place { .. })
-        {
+        if let Outcome::Ok(Reply::Order(order)) = &outcome {
             let mut known = self.shop.known.lock();
-            known.push_back(order.name.clone());
+            match known.iter_mut().find(|it| it.name == order.name) {
+                Some(before) => before.clone_from(order),
+                None if order.phase == Phase::Confirmed && matches!(ask, Ask::Place { .. }) => {
+                    known.push_back(OrderSeen::clone(order));
+                }
+                None => {}
+            }
             if known.len() > KNOWN_MAX {
                 known.pop_front();
             }
@@ -418,12 +465,21 @@ impl Client {
             (14..20, _) => Ask::GetItem { item: any_item },
             (20..28, _) => Ask::GetCustomer { customer },
             (28..34, _) => Ask::ListOrders { customer },
-            (34..44, Some(order)) => Ask::GetOrder { order },
-            (44..62, Some(order)) => Ask::Cancel {
+            (34..40, Some(order)) => Ask::GetOrder { order: order.name },
+            (40..48, Some(order)) => Ask::Cancel {
                 request_id,
-                order,
+                order: order.name,
                 etag: String::new(),
             },
+            (48..66, Some(order)) => {
+                let (deed, is_picky) = deeds::draw(chance, &order);
+                Ask::Do {
+                    request_id,
+                    order: order.name,
+                    deed,
+                    etag: if is_picky { order.etag } else { String::new() },
+                }
+            }
             _ => self.place(),
         }
     }
@@ -453,7 +509,7 @@ impl Client {
     }
 }
 
-/// Everything there is, as one node lists it.
+/// Everything there is but what the keepers' is, as one node lists it.
 async fn books(running: Running) -> Result<Books, String> {
     let docket = running.docket;
     let limit = 1_000;
@@ -462,9 +518,11 @@ async fn books(running: Running) -> Result<Books, String> {
     let mut books = Books {
         items: (items.map_err(|error| error.to_string())?.iter())
             .map(|item| seen::item(item_to_proto(item)))
+            .filter(|item| !keeper::owns(&item.name))
             .collect(),
         customers: (customers.map_err(|error| error.to_string())?.iter())
             .map(|customer| seen::customer(customer_to_proto(customer)))
+            .filter(|customer| !keeper::owns(&customer.name))
             .collect(),
         orders: Vec::new(),
     };
@@ -475,9 +533,10 @@ async fn books(running: Running) -> Result<Books, String> {
     loop {
         let page = docket.list_orders(call(""), query.clone()).await;
         let page = page.map_err(|error| error.to_string())?;
+        let orders = page.orders.iter().map(|order| seen::order(order_to_proto(order)));
         books
             .orders
-            .extend(page.orders.iter().map(|order| seen::order(order_to_proto(order))));
+            .extend(orders.filter(|order| !keeper::owns(&order.customer)));
         match page.next {
             Some(next) => query.before = Some(next),
             None => return Ok(books),
@@ -496,7 +555,7 @@ fn good<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
     }
 }
 
-fn currency() -> docket_engine::Currency {
+pub fn currency() -> docket_engine::Currency {
     good(CURRENCY.parse())
 }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{
     check::Fault,
-    operation::{Ask, Books, CustomerSeen, History, Line, Operation, OrderSeen, Phase, by_item},
+    life::each_item,
+    operation::{Ask, Books, CustomerSeen, History, Line, Operation, OrderSeen, Phase},
     requests::Request,
 };
 
@@ -64,6 +65,14 @@ fn check_acknowledged<'a>(
             entry.0 |= is_certain;
         }
     }
+    // What else was asked of orders, their own steps tell of.
+    let done_to: HashSet<&str> = requests
+        .iter()
+        .filter_map(|request| match request.ask {
+            Ask::Do { order, .. } => Some(order.as_str()),
+            _ => None,
+        })
+        .collect();
     let mut acknowledged = HashSet::new();
     for request in requests {
         let Ask::Place { .. } = request.ask else { continue };
@@ -82,6 +91,9 @@ fn check_acknowledged<'a>(
             faults.push(Fault::of("an order was acknowledged and is lost", history, &told));
             continue;
         };
+        if done_to.contains(placed.name.as_str()) {
+            continue;
+        }
         let may_be = match cancel {
             None => &[Phase::Confirmed][..],
             Some((true, _)) => &[Phase::Cancelled],
@@ -165,7 +177,7 @@ fn check_others(
     }
 }
 
-/// What is in every account is what was put in, and what is taken is what confirmed orders take.
+/// What is in every account is what was put in, and what is taken is what is open of confirmed orders.
 fn check_accounts(
     history: &History,
     requests: &[Request<'_>],
@@ -173,7 +185,7 @@ fn check_accounts(
     faults: &mut Vec<Fault>,
     undecided: &mut Vec<String>,
 ) {
-    let taken = books.taken();
+    let (taken, gone) = (books.taken(), books.gone());
     let items = books
         .items
         .iter()
@@ -207,10 +219,17 @@ fn check_accounts(
             faults.push(Fault::new(what));
         }
         let first = history.stock.get(name).copied().unwrap_or_default();
+        // What orders have taken out for good, or brought back, is in the orders.
+        let gone = gone.get(name.as_str()).copied().unwrap_or_default();
         match sums(history, requests, name, first) {
-            Some((sums, bookings)) if !sums.contains(&within) => {
-                let what =
-                    format!("of {name} there is {within} at the end: what was booked adds up to {sums:?}");
+            Some((sums, bookings)) if !sums.contains(&within.saturating_add(gone)) => {
+                let orders = match gone {
+                    0 => String::new(),
+                    gone => format!(", and orders have taken {gone} of that for good"),
+                };
+                let what = format!(
+                    "of {name} there is {within} at the end: what was booked adds up to {sums:?}{orders}"
+                );
                 faults.push(Fault::of(what, history, &bookings));
             }
             Some(_) => {}
@@ -236,17 +255,38 @@ impl Books {
             && customers.all(|customer| customer.held == must(&customer.name))
     }
 
-    /// What the confirmed orders take of each item and each customer.
+    /// What of confirmed orders is open takes of each item and each customer.
     fn taken(&self) -> HashMap<&str, i64> {
         let mut taken: HashMap<&str, i64> = HashMap::new();
-        for order in self.orders.iter().filter(|order| order.phase == Phase::Confirmed) {
-            for (item, quantity) in by_item(&order.lines) {
+        let has_some = |phase: Phase| matches!(phase, Phase::Confirmed | Phase::PartlyShipped);
+        for order in self.orders.iter().filter(|order| has_some(order.phase)) {
+            let open = order.life.lines.iter().map(|line| line.open()).enumerate();
+            for (item, quantity) in each_item(&order.lines, open) {
                 *taken.entry(item).or_default() += quantity;
             }
-            *taken.entry(&order.customer).or_default() += order.total;
+            *taken.entry(&order.customer).or_default() += order.life.held(&prices(order));
         }
         taken
     }
+
+    /// What orders have taken for good of each item and each customer, without what they brought back.
+    fn gone(&self) -> HashMap<&str, i64> {
+        let mut gone: HashMap<&str, i64> = HashMap::new();
+        for order in &self.orders {
+            let sent = order.life.lines.iter().map(|line| line.shipped);
+            let net = sent.zip(order.life.put_back()).map(|(sent, back)| sent - back);
+            for (item, quantity) in each_item(&order.lines, net.enumerate()) {
+                *gone.entry(item).or_default() += quantity;
+            }
+            let paid = order.life.captured(&prices(order)) - order.life.refunded();
+            *gone.entry(&order.customer).or_default() += paid;
+        }
+        gone
+    }
+}
+
+fn prices(order: &OrderSeen) -> Vec<i64> {
+    order.lines.iter().map(|line| line.unit_price).collect()
 }
 
 /// What may be in an account: all that was acknowledged, and any part of what is unknown; and the bookings.

@@ -50,16 +50,18 @@ impl Fault {
             0 => Vec::new(),
             more => vec![format!("({more} earlier operations)")],
         };
-        shown.extend(
-            numbers[left_out..]
-                .iter()
-                .map(|number| history.operations[*number].to_string()),
-        );
+        shown.extend(numbers[left_out..].iter().map(|number| told(history, *number)));
         Self {
             what: what.into(),
             shown,
         }
     }
+}
+
+/// An operation, or what is behind all of them.
+fn told(history: &History, number: usize) -> String {
+    let operation = history.operations.get(number);
+    operation.map_or_else(|| "the books at the end".to_owned(), ToString::to_string)
 }
 
 impl fmt::Display for Fault {
@@ -159,10 +161,13 @@ pub fn check_within(history: &History, work_max: usize) -> Verdict {
         check_key(history, key, &account, opened, steps, work_max, &mut verdict);
     }
     for (key, steps) in &keys.orders {
+        let rules = OrderRules {
+            prices: keys.prices.get(key).cloned().unwrap_or_default(),
+        };
         check_key(
             history,
             key,
-            &OrderRules,
+            &rules,
             Standing::default(),
             steps,
             work_max,
@@ -210,7 +215,7 @@ fn explained<S: fmt::Debug>(history: &History, key: &str, part: &Part<S>) -> Fau
         "{key} is not linearizable: from {} ms, when it was {state:?}, nothing explains how this ended:\n    {}\n  \
          among",
         Ms(*from),
-        history.operations[*stuck_at]
+        told(history, *stuck_at)
     );
     Fault::of(what, history, sources)
 }

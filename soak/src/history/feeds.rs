@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!                        ┌▶ CONFIRMED ──▶ CANCELLED ─┐
-//!   (nothing) ──▶ PLACED ┤                           ├──▶ RELEASED
+//!   (nothing) ──▶ PLACED ┤     │                     ├──▶ RELEASED
 //!                        └▶ REJECTED ────────────────┘
+//!                              └──▶ whatever else may become of it, any number of times
 //! ```
 //!
 //! Every consumer is told of each order along this way, each step once, up to what the books at the end say of the order. Consumers
@@ -14,10 +15,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     check::Fault,
+    life::Deed,
     operation::{
         Ask, Books, Change, ChangeKind, Feed, History, Micros, Operation, OrderSeen, Outcome, Phase,
     },
-    requests::Request,
+    requests::{Request, kinds},
 };
 
 /// What one consumer was told of each order.
@@ -52,14 +54,58 @@ pub fn check_feeds(history: &History, requests: &[Request<'_>]) -> Vec<Fault> {
 }
 
 impl ChangeKind {
-    /// What may have happened last before this.
-    fn may_follow(self, before: Option<Self>) -> bool {
+    /// Whether it may happen behind these.
+    fn may_follow(self, before: &[&Change]) -> bool {
+        let last = before.last().map(|last| last.kind);
+        let is_live = last.is_some_and(|last| last >= Self::Confirmed && last != Self::Rejected);
+        let follows = |is_cause: fn(Self) -> bool| {
+            let causes = before.iter().filter(|change| is_cause(change.kind)).count();
+            let so_far = before.iter().filter(|change| change.kind == self).count();
+            so_far < causes
+        };
         match self {
-            Self::Placed => before.is_none(),
-            Self::Confirmed | Self::Rejected => before == Some(Self::Placed),
-            Self::Cancelled => before == Some(Self::Confirmed),
-            Self::Released => matches!(before, Some(Self::Cancelled | Self::Rejected)),
+            Self::Placed => last.is_none(),
+            Self::Confirmed | Self::Rejected => last == Some(Self::Placed),
+            // What comes by itself comes once for each that has it follow.
+            Self::Released => follows(|kind| {
+                matches!(
+                    kind,
+                    Self::Rejected
+                        | Self::Cancelled
+                        | Self::LinesCancelled
+                        | Self::Edited
+                        | Self::EditRefused
+                )
+            }),
+            Self::Consumed => follows(|kind| kind == Self::Shipped),
+            Self::Restocked => follows(|kind| kind == Self::Returns),
             Self::Odd => false,
+            _ => is_live,
+        }
+    }
+
+    /// Whether it happens to an order once at most.
+    fn is_once(self) -> bool {
+        matches!(
+            self,
+            Self::Placed | Self::Confirmed | Self::Rejected | Self::Cancelled
+        )
+    }
+
+    /// Whether it is what clients have asked for with this; none is the end of what is open.
+    fn is_asked_by(self, deed: Option<&Deed>) -> bool {
+        let Some(deed) = deed else {
+            return self == Self::LinesCancelled;
+        };
+        match self {
+            Self::Holds => matches!(deed, Deed::Hold(_) | Deed::Release(_)),
+            Self::Shipped => matches!(deed, Deed::Ship(_)),
+            Self::Delivered => matches!(deed, Deed::Deliver(_)),
+            Self::LinesCancelled => matches!(deed, Deed::CancelLines(_)),
+            Self::Returns => matches!(deed, Deed::Return(_) | Deed::Move(..)),
+            Self::Refunded => matches!(deed, Deed::Refund(_)),
+            Self::EditBegun | Self::Edited | Self::EditRefused => matches!(deed, Deed::Edit(_)),
+            _ => false,
         }
     }
 
@@ -69,9 +115,12 @@ impl ChangeKind {
             Self::Placed => phase == Phase::Pending,
             Self::Confirmed => phase == Phase::Confirmed,
             Self::Rejected => phase == Phase::Rejected,
-            Self::Cancelled => phase == Phase::Cancelled,
-            Self::Released => matches!(phase, Phase::Cancelled | Phase::Rejected),
+            // Also what is called off of one of which something was sent.
+            Self::Cancelled => matches!(phase, Phase::Cancelled | Phase::Shipped),
+            Self::Shipped => matches!(phase, Phase::PartlyShipped | Phase::Shipped),
             Self::Odd => false,
+            Self::Released => phase != Phase::Pending,
+            _ => !matches!(phase, Phase::Pending | Phase::Rejected),
         }
     }
 }
@@ -81,7 +130,8 @@ fn rank(phase: Phase) -> u8 {
     match phase {
         Phase::Pending | Phase::Odd => 0,
         Phase::Confirmed | Phase::Rejected => 1,
-        Phase::Cancelled => 2,
+        Phase::PartlyShipped => 2,
+        Phase::Cancelled | Phase::Shipped => 3,
     }
 }
 
@@ -93,6 +143,18 @@ struct Asked<'a> {
     cancelled: HashMap<&'a str, Micros>,
     /// The operation that was told that it is cancelled.
     surely_cancelled: HashMap<&'a str, usize>,
+    /// What else may have been done.
+    deeds: HashMap<&'a str, Vec<Done<'a>>>,
+}
+
+/// Something that was asked of an order.
+struct Done<'a> {
+    /// None is the end of what is open.
+    deed: Option<&'a Deed>,
+    /// From when on it may be done.
+    begin: Micros,
+    /// The operation that was told that it was done.
+    answer: Option<usize>,
 }
 
 impl<'a> Asked<'a> {
@@ -101,6 +163,7 @@ impl<'a> Asked<'a> {
             placed: HashMap::new(),
             cancelled: HashMap::new(),
             surely_cancelled: HashMap::new(),
+            deeds: HashMap::new(),
         };
         for request in requests {
             match request.ask {
@@ -109,18 +172,51 @@ impl<'a> Asked<'a> {
                         asked.placed.insert(&order.name, request);
                     }
                 }
-                Ask::Cancel { order, .. } if request.may_be_done(history) => {
-                    let first = asked.cancelled.entry(order).or_insert(request.begin);
-                    *first = request.begin.min(*first);
-                    if let Some(answer) = request.answer {
-                        asked.surely_cancelled.insert(order, answer);
-                    }
-                }
+                Ask::Cancel { order, .. } => asked.about(history, request, order, None),
+                Ask::Do { order, deed, .. } => asked.about(history, request, order, Some(deed)),
                 _ => {}
             }
         }
         asked
     }
+
+    /// A request about an order. Also where it is refused an edit may have been begun.
+    fn about(&mut self, history: &'a History, request: &Request<'a>, order: &'a str, deed: Option<&'a Deed>) {
+        let may_be_done = request.may_be_done(history);
+        if may_be_done || matches!(deed, Some(Deed::Edit(_))) {
+            self.deeds.entry(order).or_default().push(Done {
+                deed,
+                begin: request.begin,
+                answer: request.answer.filter(|_| request.is_done(history)),
+            });
+        }
+        // Who calls off some lines may have called off all that was left.
+        if may_be_done && matches!(deed, None | Some(Deed::CancelLines(_))) {
+            let first = self.cancelled.entry(order).or_insert(request.begin);
+            *first = request.begin.min(*first);
+            let told = request.answered(history).and_then(Operation::order);
+            if let Some(answer) = request.answer
+                && told.is_some_and(|told| told.phase == Phase::Cancelled)
+            {
+                self.surely_cancelled.insert(order, answer);
+            }
+        }
+    }
+}
+
+impl ChangeKind {
+    /// Those that somebody has to ask for, beside the end of an order.
+    const ASKED_FOR: [Self; 9] = [
+        Self::Holds,
+        Self::Shipped,
+        Self::Delivered,
+        Self::LinesCancelled,
+        Self::Returns,
+        Self::Refunded,
+        Self::EditBegun,
+        Self::Edited,
+        Self::EditRefused,
+    ];
 }
 
 /// Tells of the faults of one consumer's feed.
@@ -153,10 +249,15 @@ impl Teller<'_> {
             let kind = change.kind;
             let last = before.map(|before| before.kind);
             let mut fault = |what: String| faults.push(self.fault(what, name, &[]));
-            if life[..at].iter().any(|earlier| earlier.kind == kind) {
+            let is_told_again = |earlier: &&Change| {
+                earlier.kind == kind && (kind.is_once() || earlier.order.etag == change.order.etag)
+            };
+            if life[..at].iter().any(is_told_again) {
                 fault(format!("{name} is told twice to be {kind:?}"));
-            } else if !kind.may_follow(last) {
-                let comes_later = life[at..].iter().any(|later| later.kind < kind);
+            } else if !kind.may_follow(&life[..at]) {
+                let comes_later = life[at..]
+                    .iter()
+                    .any(|later| later.kind.is_once() && later.kind < kind);
                 let what = if comes_later { "out of order" } else { "a gap" };
                 let last = last.map_or("nothing".to_owned(), |last| format!("{last:?}"));
                 fault(format!("{what}: {name} is told to be {kind:?} behind {last}"));
@@ -182,7 +283,11 @@ impl Teller<'_> {
             if before.is_some_and(|before| before.at > change.at) {
                 fault(format!("the time of {name} goes back"));
             }
-            if before.is_some_and(|before| !is_same(&before.order, &change.order)) {
+            if before.is_some_and(|before| !is_same(&before.order, &change.order))
+                || before.is_some_and(|before| {
+                    kind != ChangeKind::Edited && before.order.lines != change.order.lines
+                })
+            {
                 fault(format!("{name} is told to be another order than it was"));
             }
             before = Some(change);
@@ -212,6 +317,24 @@ impl Teller<'_> {
             let what = format!("{name} is told to be cancelled, and by then nobody had asked for that");
             faults.push(self.fault(what, name, &[]));
         }
+        let deeds = asked.deeds.get(name).map_or(&[][..], Vec::as_slice);
+        for kind in ChangeKind::ASKED_FOR {
+            let told: Vec<Micros> = life
+                .iter()
+                .filter(|change| change.kind == kind)
+                .map(|change| change.seen)
+                .collect();
+            let asked: Vec<&Done> = deeds.iter().filter(|it| kind.is_asked_by(it.deed)).collect();
+            let too_early = told.iter().enumerate().find(|(before, seen)| {
+                let by_then = asked.iter().filter(|it| it.begin <= **seen);
+                by_then.count() <= *before
+            });
+            if too_early.is_some() {
+                let what =
+                    format!("{name} is told to be {kind:?}, more often than anybody had asked for by then");
+                faults.push(self.fault(what, name, &[]));
+            }
+        }
     }
 
     /// What was told is committed: who reads behind that sees it, and what has one etag is one order.
@@ -236,7 +359,7 @@ impl Teller<'_> {
             }
             if life
                 .iter()
-                .any(|change| change.order.etag == order.etag && change.order.phase != order.phase)
+                .any(|change| change.order.etag == order.etag && !is_alike(&change.order, order))
             {
                 let what = format!("{order} was seen, and told otherwise of the same etag");
                 faults.push(self.fault(what, &order.name, &[number]));
@@ -275,9 +398,15 @@ impl Teller<'_> {
             }
             // The end of giving back may come between the books and the last look at the feed.
             let is_at_end =
-                |change: &&Change| (&change.order.etag, change.order.phase) == (&order.etag, order.phase);
+                |change: &&Change| change.order.etag == order.etag && is_alike(&change.order, order);
+            let comes_by_itself = |kind| {
+                matches!(
+                    kind,
+                    ChangeKind::Released | ChangeKind::Consumed | ChangeKind::Restocked
+                )
+            };
             let before_release = match life {
-                [.., before, last] if last.kind == ChangeKind::Released => Some(before),
+                [.., before, last] if comes_by_itself(last.kind) => Some(before),
                 _ => None,
             };
             if !is_at_end(last) && !before_release.is_some_and(is_at_end) {
@@ -297,10 +426,42 @@ impl Teller<'_> {
                     faults.push(self.fault(what, name, &told_by));
                 }
             }
+            self.check_all_told(name, life, asked, faults);
         }
         for name in lives.keys().filter(|name| !listed.contains(**name)) {
             let what = format!("{name} is told, and is not there");
             faults.push(self.fault(what, name, &[]));
+        }
+    }
+}
+
+impl Teller<'_> {
+    /// What was surely done to an order is told, as often as it was.
+    fn check_all_told(&self, name: &str, life: &[&Change], asked: &Asked<'_>, faults: &mut Vec<Fault>) {
+        let deeds = asked.deeds.get(name).map_or(&[][..], Vec::as_slice);
+        // Others change nothing where it is so already.
+        for kind in [
+            ChangeKind::Shipped,
+            ChangeKind::LinesCancelled,
+            ChangeKind::Refunded,
+        ] {
+            let sure: Vec<usize> = deeds
+                .iter()
+                .filter(|it| it.deed.is_some() && kind.is_asked_by(it.deed))
+                .filter_map(|it| it.answer)
+                .collect();
+            let is_told = |told| {
+                // Who called off the last lines of which nothing was sent has cancelled it.
+                told == kind || (kind == ChangeKind::LinesCancelled && told == ChangeKind::Cancelled)
+            };
+            let told = life.iter().filter(|change| is_told(change.kind)).count();
+            if told < sure.len() {
+                let what = format!(
+                    "a gap: {name} was {} times acknowledged to be {kind:?}, and that is told {told} times",
+                    sure.len()
+                );
+                faults.push(self.fault(what, name, &sure));
+            }
         }
     }
 }
@@ -336,8 +497,13 @@ fn check_alike(history: &History, faults: &mut Vec<Fault>) {
 
 /// Whether what an order never changes is the same.
 fn is_same(one: &OrderSeen, other: &OrderSeen) -> bool {
-    (&one.customer, &one.lines, one.total, one.created)
-        == (&other.customer, &other.lines, other.total, other.created)
+    (&one.customer, kinds(&one.lines), one.created) == (&other.customer, kinds(&other.lines), other.created)
+}
+
+/// Whether all of it is.
+fn is_alike(one: &OrderSeen, other: &OrderSeen) -> bool {
+    let all = |order: &'_ OrderSeen| (order.phase, order.total, order.life.clone());
+    all(one) == all(other)
 }
 
 impl Feed {

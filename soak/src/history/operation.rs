@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::life::{Deed, Life};
+
 /// Microseconds since the history began.
 pub type Micros = u64;
 
@@ -39,6 +41,17 @@ pub enum Ask {
         /// `orders/…`.
         order: String,
         /// Only at this etag, where it is not empty.
+        etag: String,
+    },
+    /// Something else of an order that is there.
+    Do {
+        /// The same for every repeat, and for nothing else.
+        request_id: String,
+        /// `orders/…`.
+        order: String,
+        /// What.
+        deed: Deed,
+        /// Only at this etag, where it is not empty. An edit always has one, of an order that somebody saw.
         etag: String,
     },
     /// More stock, or less.
@@ -149,6 +162,10 @@ pub enum Phase {
     Pending,
     /// It holds money and stock.
     Confirmed,
+    /// Some of it was sent.
+    PartlyShipped,
+    /// All of it was sent that was not called off.
+    Shipped,
     /// It was confirmed, and holds nothing any more.
     Cancelled,
     /// It was refused.
@@ -176,6 +193,8 @@ pub struct OrderSeen {
     pub created: i128,
     /// Why it was refused; empty unless it was.
     pub rejection: String,
+    /// What became of it since.
+    pub life: Life,
 }
 
 /// An item as a client saw it.
@@ -261,8 +280,30 @@ pub enum ChangeKind {
     Rejected,
     /// It was cancelled.
     Cancelled,
-    /// It was refused or cancelled before, and has given everything back.
+    /// What was called off of it, or refused, its items have given back.
     Released,
+    /// It is held for one more reason, or for one less.
+    Holds,
+    /// Some of it was sent.
+    Shipped,
+    /// Its items have taken that off their stock.
+    Consumed,
+    /// A shipment has arrived.
+    Delivered,
+    /// Some of it was called off.
+    LinesCancelled,
+    /// Something became of a return.
+    Returns,
+    /// Its items have put back what came back.
+    Restocked,
+    /// Some of what was taken was given back.
+    Refunded,
+    /// Its items are asked for more.
+    EditBegun,
+    /// It was edited.
+    Edited,
+    /// Its items had no more.
+    EditRefused,
     /// None that the contract knows.
     Odd,
 }
@@ -292,6 +333,7 @@ impl Ask {
         match self {
             Self::Place { request_id, .. }
             | Self::Cancel { request_id, .. }
+            | Self::Do { request_id, .. }
             | Self::Adjust { request_id, .. }
             | Self::Credit { request_id, .. } => Some(request_id),
             Self::GetOrder { .. }

@@ -1,10 +1,11 @@
 //! Requests: all calls with one request id and one content are one request, which is done once at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     check::Fault,
-    operation::{Ask, History, Micros, Operation, OrderSeen, Outcome, Phase},
+    life::Deed,
+    operation::{Ask, History, Line, Micros, Operation, OrderSeen, Outcome, Phase},
 };
 
 /// Refusals that are not the request's answer: the same is to be asked again.
@@ -87,14 +88,29 @@ impl<'a> Request<'a> {
     /// Whether it was done, or may have been.
     pub fn may_be_done(&self, history: &History) -> bool {
         match self.answered(history) {
+            Some(Operation {
+                outcome: Outcome::Refused(_),
+                ask: Ask::Do { .. },
+                ..
+            }) => {
+                // A refusal of these is not remembered: what was asked before may still come behind it.
+                self.unknown(history).next().is_some()
+            }
             Some(answer) => matches!(answer.outcome, Outcome::Ok(_)),
             None => self.begin != Micros::MAX,
         }
     }
 
+    /// Whether it was done.
+    pub fn is_done(&self, history: &History) -> bool {
+        let answer = self.answered(history);
+        answer.is_some_and(|answer| matches!(answer.outcome, Outcome::Ok(_)))
+    }
+
     /// Until when it may still be done: its answer, or the quiet moment behind its last attempt.
     pub fn until(&self, history: &History) -> Option<Micros> {
-        self.end.or_else(|| {
+        let was_refused = matches!(self.ask, Ask::Do { .. }) && !self.is_done(history);
+        self.end.filter(|_| !was_refused).or_else(|| {
             let last = self
                 .unknown(history)
                 .map(|(_, operation)| given_up(operation))
@@ -131,7 +147,17 @@ pub fn check_once(history: &History, requests: &[Request<'_>]) -> Vec<Fault> {
         let Some((&first, others)) = answers.split_first() else {
             continue;
         };
-        let same = |other: &&usize| history.operations[**other].outcome == history.operations[first].outcome;
+        let same = |other: &&usize| {
+            let (one, other) = (&history.operations[first], &history.operations[**other]);
+            match request.ask {
+                // Answered with the order as it is then; and a refusal is decided anew.
+                Ask::Cancel { .. } | Ask::Do { .. } => {
+                    let names = (one.order().map(|it| &it.name), other.order().map(|it| &it.name));
+                    matches!(names, (None, _) | (_, None)) || names.0 == names.1
+                }
+                _ => one.outcome == other.outcome,
+            }
+        };
         if !others.iter().all(|other| same(&other)) {
             faults.push(Fault::of("two replies for one request id", history, &answers));
         }
@@ -153,13 +179,31 @@ pub fn check_once(history: &History, requests: &[Request<'_>]) -> Vec<Fault> {
             }
         }
     }
-    faults.extend(check_same(history, &owner));
+    faults.extend(check_same(history, &owner, &edited(requests)));
     faults
 }
 
+/// The orders of which anybody asked to edit them.
+pub fn edited<'a>(requests: &[Request<'a>]) -> HashSet<&'a str> {
+    let edits = requests.iter().filter_map(|request| match request.ask {
+        Ask::Do {
+            order,
+            deed: Deed::Edit(_),
+            ..
+        } => Some(order.as_str()),
+        _ => None,
+    });
+    edits.collect()
+}
+
 /// What an order never changes, every client sees alike.
-fn check_same(history: &History, owner: &HashMap<&str, &Request<'_>>) -> Vec<Fault> {
+fn check_same(history: &History, owner: &HashMap<&str, &Request<'_>>, edited: &HashSet<&str>) -> Vec<Fault> {
     let mut faults = Vec::new();
+    // How many there are of each line, edits change: the order's own steps say to what.
+    let is_asked_for = |lines: &[Line], order: &OrderSeen| match edited.contains(order.name.as_str()) {
+        true => kinds(lines) == kinds(&order.lines),
+        false => lines == order.lines,
+    };
     let mut first_seen: HashMap<&str, (usize, &OrderSeen)> = HashMap::new();
     for (number, order) in history.orders_seen() {
         let (first, before) = *first_seen.entry(&order.name).or_insert((number, order));
@@ -167,8 +211,7 @@ fn check_same(history: &History, owner: &HashMap<&str, &Request<'_>>) -> Vec<Fau
             |is_other: bool, what: &str| is_other.then(|| format!("an order has another {what} than it had"));
         let told = [
             unlike(order.customer != before.customer, "customer"),
-            unlike(order.lines != before.lines, "list of lines"),
-            unlike(order.total != before.total, "total"),
+            unlike(kinds(&order.lines) != kinds(&before.lines), "list of lines"),
             unlike(order.created != before.created, "time of creation"),
             unlike(
                 order.total != Ask::total(&order.lines),
@@ -187,11 +230,19 @@ fn check_same(history: &History, owner: &HashMap<&str, &Request<'_>>) -> Vec<Fau
         );
         if let Some(request) = owner.get(order.name.as_str())
             && let Ask::Place { customer, lines, .. } = request.ask
-            && (*customer != order.customer || *lines != order.lines)
+            && (*customer != order.customer || !is_asked_for(lines, order))
         {
             let both = [request.attempts[0], number];
             faults.push(Fault::of("an order is not what was asked for", history, &both));
         }
     }
     faults
+}
+
+/// What lines are for, and at which price: that never changes.
+pub fn kinds(lines: &[Line]) -> Vec<(&str, i64)> {
+    lines
+        .iter()
+        .map(|line| (line.item.as_str(), line.unit_price))
+        .collect()
 }

@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::operation::{
-    Ask, Change, CustomerSeen, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Refusal, Reply,
+use super::{
+    life::Life,
+    operation::{
+        Ask, Change, CustomerSeen, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Refusal, Reply,
+    },
 };
 
 /// Milliseconds, with three digits behind the point.
@@ -54,6 +57,18 @@ impl fmt::Display for Ask {
                 etag,
             } => {
                 write!(f, "cancel {order} by {request_id}")?;
+                match etag.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, " at etag {etag}"),
+                }
+            }
+            Self::Do {
+                request_id,
+                order,
+                deed,
+                etag,
+            } => {
+                write!(f, "{deed:?} of {order} by {request_id}")?;
                 match etag.is_empty() {
                     true => Ok(()),
                     false => write!(f, " at etag {etag}"),
@@ -141,7 +156,11 @@ impl fmt::Display for Refusal {
 impl fmt::Display for OrderSeen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = format!("{:?}", self.phase).to_uppercase();
-        write!(f, "{} {phase} etag {}", self.name, self.etag)
+        write!(f, "{} {phase} etag {}", self.name, self.etag)?;
+        match self.life == Life::of(&self.lines) {
+            true => Ok(()),
+            false => write!(f, " {:?}", self.life),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt as _;
 
-use super::seen;
+use super::{deeds::Message, seen};
 use crate::{
     CURRENCY, Target,
     history::{Ask, Outcome, Refusal, Reply},
@@ -113,6 +113,27 @@ impl Node {
                     etag,
                 };
                 orders.cancel_order(self.request(request)).await.map(order)
+            }
+            Ask::Do {
+                request_id,
+                order: name,
+                deed,
+                etag,
+            } => {
+                let answered = match Message::new(name, request_id, etag, &deed) {
+                    Message::Hold(it) => orders.hold_order(self.request(it)).await,
+                    Message::Release(it) => orders.release_order_hold(self.request(it)).await,
+                    Message::Ship(it) => orders.ship_order(self.request(it)).await,
+                    Message::CancelLines(it) => orders.cancel_order_lines(self.request(it)).await,
+                    Message::Deliver(it) => orders.deliver_fulfilment(self.request(it)).await,
+                    Message::Edit(it) => orders.edit_order(self.request(it)).await,
+                    Message::Return(it) => orders.request_return(self.request(it)).await,
+                    Message::Resolve(it) => orders.resolve_return(self.request(it)).await,
+                    Message::Receive(it) => orders.receive_return(self.request(it)).await,
+                    Message::Close(it) => orders.close_return(self.request(it)).await,
+                    Message::Refund(it) => orders.refund_order(self.request(it)).await,
+                };
+                answered.map(order)
             }
             Ask::Adjust {
                 request_id,

@@ -1,9 +1,10 @@
-//! Clients whose calls become a history: they place, cancel, book, read and list at all nodes, a bounded number of calls, and
+//! Clients whose calls become a history: they place, hold, ship, edit, take back, cancel, book, read and list at all nodes, a bounded number of calls, and
 //! send some of those again whose answers they lost. Consumers watch the feed meanwhile ([`Consumer`]).
 
 mod books;
 mod call;
 mod consumer;
+pub mod deeds;
 pub mod seen;
 
 use std::{
@@ -24,7 +25,7 @@ use tokio::time::{Instant, sleep};
 pub use call::{Node, outcome};
 pub use consumer::Consumer;
 
-use super::{Ask, Books, History, Line, Outcome, Phase, Recorder};
+use super::{Ask, Books, History, Line, OrderSeen, Outcome, Phase, Recorder};
 use crate::{CURRENCY, Chance, Error, Target, books::patiently};
 
 /// Customers, who can afford some dozen orders each.
@@ -49,7 +50,8 @@ pub struct Shop {
     pub recorder: Recorder,
     seed: u64,
     names: Names,
-    known: Mutex<VecDeque<String>>,
+    /// As they were seen last.
+    known: Mutex<VecDeque<OrderSeen>>,
 }
 
 impl Shop {
@@ -124,16 +126,20 @@ impl Shop {
         history
     }
 
-    /// Somebody was told of an order.
-    fn learn(&self, name: &str) {
+    /// Somebody was told of an order, which may be a new one.
+    fn learn(&self, order: &OrderSeen, is_new: bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.push_back(name.to_owned());
+        match known.iter_mut().find(|it| it.name == order.name) {
+            Some(before) => before.clone_from(order),
+            None if is_new => known.push_back(order.clone()),
+            None => {}
+        }
         if known.len() > KNOWN_MAX {
             known.pop_front();
         }
     }
 
-    fn any_known(&self, chance: &mut Chance) -> Option<String> {
+    fn any_known(&self, chance: &mut Chance) -> Option<OrderSeen> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let at = chance.below(known.len().max(1) as u64) as usize;
         known.get(at).cloned()
@@ -285,11 +291,9 @@ impl Client {
     async fn call_at(&mut self, shop: &Arc<Shop>, node: &Node, ask: Ask) -> bool {
         let call = shop.recorder.begin(self.process, ask.clone());
         let outcome = node.ask(&ask).await;
-        if let Outcome::Ok(super::Reply::Order(order)) = &outcome
-            && order.phase == Phase::Confirmed
-            && matches!(ask, Ask::Place { .. })
-        {
-            shop.learn(&order.name);
+        if let Outcome::Ok(super::Reply::Order(order)) = &outcome {
+            let is_new = order.phase == Phase::Confirmed && matches!(ask, Ask::Place { .. });
+            shop.learn(order, is_new);
         }
         let is_answered = match &outcome {
             Outcome::Ok(_) => true,
@@ -336,12 +340,21 @@ impl Client {
             (28..34, _) => Ask::ListOrders { customer },
             (66, _) => Ask::ListItems,
             (67, _) => Ask::ListCustomers,
-            (34..46, Some(order)) => Ask::GetOrder { order },
-            (46..66, Some(order)) => Ask::Cancel {
+            (34..42, Some(order)) => Ask::GetOrder { order: order.name },
+            (42..48, Some(order)) => Ask::Cancel {
                 request_id,
-                order,
+                order: order.name,
                 etag: String::new(),
             },
+            (48..66, Some(order)) => {
+                let (deed, is_picky) = deeds::draw(chance, &order);
+                Ask::Do {
+                    request_id,
+                    order: order.name,
+                    deed,
+                    etag: if is_picky { order.etag } else { String::new() },
+                }
+            }
             _ => {
                 let lines = (0..1 + chance.below(3)).map(|n| (any_item + n) % ITEMS);
                 let lines: Vec<u64> = lines.collect();

@@ -1,8 +1,11 @@
 //! Replies as histories tell them.
 
-use docket_proto::v1::{self, order::State, order_change::Kind};
+use docket_proto::v1::{self, fulfilment, order::State, order_change::Kind, order_return};
 
-use crate::history::{Change, ChangeKind, CustomerSeen, ItemSeen, Line, Micros, OrderSeen, Phase};
+use crate::history::{
+    Change, ChangeKind, CustomerSeen, ItemSeen, Line, Micros, OrderSeen, Phase,
+    life::{Life, Named, OfLine, ReturnPhase, ReturnSeen},
+};
 
 /// An order.
 pub fn order(order: v1::Order) -> OrderSeen {
@@ -11,13 +14,12 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Confirmed => Phase::Confirmed,
         State::Cancelled => Phase::Cancelled,
         State::Rejected => Phase::Rejected,
-        // Nobody ships orders in a history.
-        State::PartiallyFulfilled
-        | State::Fulfilled
-        | State::Expired
-        | State::Closed
-        | State::Unspecified => Phase::Odd,
+        State::PartiallyFulfilled => Phase::PartlyShipped,
+        State::Fulfilled => Phase::Shipped,
+        // No provider pays for orders of a history, and none is old enough to be closed.
+        State::Expired | State::Closed | State::Unspecified => Phase::Odd,
     };
+    let life = life(&order);
     OrderSeen {
         name: order.name,
         customer: order.customer,
@@ -33,6 +35,49 @@ pub fn order(order: v1::Order) -> OrderSeen {
             .rejection
             .map(|rejection| rejection.reason)
             .unwrap_or_default(),
+        life,
+    }
+}
+
+/// What became of an order.
+fn life(order: &v1::Order) -> Life {
+    let named = |lines: &[v1::LineQuantity]| -> Named {
+        let line = |it: &v1::LineQuantity| usize::try_from(it.line).unwrap_or(usize::MAX);
+        lines.iter().map(|it| (line(it), it.quantity)).collect()
+    };
+    let line = |line: &v1::OrderLine| OfLine {
+        ordered: line.quantity,
+        shipped: line.fulfilled_quantity,
+        cancelled: line.cancelled_quantity,
+    };
+    let phase = |state| match state {
+        order_return::State::Requested => ReturnPhase::Requested,
+        order_return::State::Approved => ReturnPhase::Approved,
+        order_return::State::Declined => ReturnPhase::Declined,
+        order_return::State::Received => ReturnPhase::Received,
+        order_return::State::Closed => ReturnPhase::Closed,
+        order_return::State::Unspecified => ReturnPhase::Odd,
+    };
+    let back = |it: &v1::OrderReturn| ReturnSeen {
+        lines: named(&it.lines),
+        phase: phase(it.state()),
+        restocked: it.restocked,
+    };
+    let is_there = |it: &v1::Fulfilment| it.state() == fulfilment::State::Delivered;
+    Life {
+        lines: order.lines.iter().map(line).collect(),
+        holds: order
+            .holds
+            .iter()
+            .map(|hold| hold.reason().as_str_name().to_owned())
+            .collect(),
+        shipments: order
+            .fulfilments
+            .iter()
+            .map(|it| (named(&it.lines), is_there(it)))
+            .collect(),
+        returns: order.returns.iter().map(back).collect(),
+        refunds: order.refunds.iter().map(|it| it.amount).collect(),
     }
 }
 
@@ -44,29 +89,28 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         Kind::Rejected => ChangeKind::Rejected,
         Kind::Cancelled => ChangeKind::Cancelled,
         Kind::Released => ChangeKind::Released,
-        // Nobody holds or ships orders in a history.
-        Kind::Held
-        | Kind::HoldReleased
-        | Kind::Shipped
-        | Kind::Delivered
-        | Kind::LinesCancelled
-        | Kind::Consumed
-        | Kind::ReturnRequested
+        Kind::Held | Kind::HoldReleased => ChangeKind::Holds,
+        Kind::Shipped => ChangeKind::Shipped,
+        Kind::Delivered => ChangeKind::Delivered,
+        Kind::LinesCancelled => ChangeKind::LinesCancelled,
+        Kind::Consumed => ChangeKind::Consumed,
+        Kind::ReturnRequested
         | Kind::ReturnApproved
         | Kind::ReturnDeclined
         | Kind::ReturnReceived
-        | Kind::ReturnClosed
-        | Kind::Restocked
-        | Kind::Refunded
-        | Kind::Reserved
+        | Kind::ReturnClosed => ChangeKind::Returns,
+        Kind::Restocked => ChangeKind::Restocked,
+        Kind::Refunded => ChangeKind::Refunded,
+        Kind::EditBegun => ChangeKind::EditBegun,
+        Kind::Edited => ChangeKind::Edited,
+        Kind::EditRefused => ChangeKind::EditRefused,
+        // No provider pays for orders of a history.
+        Kind::Reserved
         | Kind::Expired
         | Kind::Closed
         | Kind::PaymentDone
         | Kind::PaymentDeclined
         | Kind::PaymentRetried
-        | Kind::EditBegun
-        | Kind::Edited
-        | Kind::EditRefused
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;

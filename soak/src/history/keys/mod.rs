@@ -4,18 +4,22 @@
 //! An order that is placed touches several keys, at a moment of its own on each of them: so each key is checked by itself. What
 //! ties them together is that all of it happens between the begin of the request and its answer.
 
+mod called_off;
+mod deeds;
 mod orders;
 mod placed;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use self::orders::Orders;
 use super::{
+    life::Life,
     linear::Interval,
     models::{Etags, account, order},
-    operation::{
-        Ask, CustomerSeen, History, ItemSeen, Micros, Operation, OrderSeen, Outcome, Phase, Reply, by_item,
-    },
+    operation::{Ask, CustomerSeen, History, ItemSeen, Micros, Operation, OrderSeen, Outcome, Phase, Reply},
     requests::Request,
 };
 
@@ -30,6 +34,8 @@ pub struct Keys {
     pub unlisted: Vec<(String, usize)>,
     /// Orders that somebody saw and nobody asked for, with the operation that saw each; none where that is in the books.
     pub unasked: Vec<(String, Option<usize>)>,
+    /// What one of each line of an order costs.
+    pub prices: HashMap<String, Vec<i64>>,
     etags: HashMap<String, Etags>,
     /// Given to the next order that may have taken something for a while.
     next_number: u32,
@@ -71,7 +77,8 @@ impl Keys {
             }
         }
         keys.come_to_be(history, &orders);
-        keys.cancels(history, requests, &orders);
+        keys.deeds(history, requests, &orders);
+        keys.ends(history, &orders);
         for (number, operation) in history.operations.iter().enumerate() {
             keys.read(number, operation, &orders);
             keys.listed_accounts(history, number, operation);
@@ -103,8 +110,7 @@ impl Keys {
                         source: request.answer.unwrap_or(request.attempts[0]),
                     };
                     if let Some(order) = answer {
-                        let etag = self.etag(name, &order.etag);
-                        self.order(name, span, order::Step::See(order.phase, etag));
+                        self.see(span, order);
                     }
                     (true, span)
                 }
@@ -116,7 +122,14 @@ impl Keys {
                     }
                 },
             };
-            self.order(name, span, order::Step::Create { must });
+            let lines = match known.request.map(|request| request.ask) {
+                Some(Ask::Place { lines, .. }) => lines,
+                _ => &known.order.lines,
+            };
+            let prices = lines.iter().map(|line| line.unit_price);
+            self.prices.insert((*name).to_owned(), prices.collect());
+            let life = Arc::new(Life::of(lines));
+            self.order(name, span, order::Step::Create { life, must });
             let phase = Phase::Confirmed;
             self.order(name, span, order::Step::Settle { phase, must });
             if !must {
@@ -126,78 +139,43 @@ impl Keys {
         }
     }
 
-    /// What the requests to cancel do to the orders, their items and their customers.
-    fn cancels(&mut self, history: &History, requests: &[Request<'_>], orders: &Orders<'_>) {
-        let mut by_order: BTreeMap<&str, Vec<&Request<'_>>> = BTreeMap::new();
-        for request in requests {
-            if let Ask::Cancel { order, .. } = request.ask
-                && request.may_be_done(history)
-            {
-                by_order.entry(order).or_default().push(request);
-            }
-        }
-        for (name, cancels) in by_order {
-            for request in &cancels {
-                let span = Span {
-                    begin: request.begin,
-                    end: request.until(history),
-                    source: request.answer.unwrap_or(request.attempts[0]),
-                };
-                let answer = request.answered(history).and_then(Operation::order);
-                let must = answer.is_some();
-                self.order(name, span, order::Step::Cancel { must });
-                if let Some(order) = answer {
-                    let etag = self.etag(name, &order.etag);
-                    self.order(name, span, order::Step::See(order.phase, etag));
-                }
-            }
-            let Some(known) = orders.known.get(name) else {
-                continue;
-            };
-            self.give_back(history, &cancels, known.order);
-        }
+    fn see(&mut self, span: Span, seen: &OrderSeen) {
+        let etag = self.etag(&seen.name, &seen.etag);
+        let life = Arc::new(seen.life.clone());
+        self.order(&seen.name, span, order::Step::See(seen.phase, etag, life));
     }
 
-    /// What a cancelled order gives back. Who cancels it a second time is answered at once, even while it gives back: so all
-    /// is certain only when all of them are answered.
-    fn give_back(&mut self, history: &History, cancels: &[&Request<'_>], order: &OrderSeen) {
-        let done = |request: &&&Request<'_>| request.answer.is_some();
-        let last = cancels.iter().filter(done).max_by_key(|request| request.end);
-        let must = last.is_some();
-        let Some(told_by) = last.or(cancels.last()) else {
-            return;
-        };
-        let ends: Vec<Option<Micros>> = cancels.iter().map(|request| request.until(history)).collect();
+    /// The books at the end are a read of each order, behind everything.
+    fn ends(&mut self, history: &History, orders: &Orders<'_>) {
+        let Some(books) = &history.books else { return };
+        let times = history
+            .operations
+            .iter()
+            .map(|it| it.completed.unwrap_or(it.invoked));
+        let last = times
+            .chain(history.quiet.iter().copied())
+            .max()
+            .unwrap_or_default()
+            + 1;
         let span = Span {
-            begin: cancels
-                .iter()
-                .map(|request| request.begin)
-                .min()
-                .unwrap_or_default(),
-            end: match must {
-                true => told_by.end,
-                false => ends
-                    .iter()
-                    .copied()
-                    .collect::<Option<Vec<_>>>()
-                    .and_then(|ends| ends.into_iter().max()),
-            },
-            source: told_by.answer.unwrap_or(told_by.attempts[0]),
+            begin: last,
+            end: Some(last),
+            source: history.operations.len(),
         };
-        for (item, amount) in by_item(&order.lines) {
-            self.account(item, span, account::Step::GiveBack { amount, must });
+        for order in &books.orders {
+            let is_known = orders.known.contains_key(order.name.as_str());
+            if is_known && self.orders.contains_key(&order.name) {
+                self.see(span, order);
+            }
         }
-        let amount = order.total;
-        self.account(&order.customer, span, account::Step::GiveBack { amount, must });
     }
 
     /// What was seen.
     fn read(&mut self, number: usize, operation: &Operation, orders: &Orders<'_>) {
         let span = Span::of(number, operation);
         match (&operation.ask, &operation.outcome) {
-            (Ask::GetOrder { order }, Outcome::Ok(Reply::Order(seen))) => {
-                let etag = self.etag(order, &seen.etag);
-                self.order(order, span, order::Step::See(seen.phase, etag));
+            (Ask::GetOrder { .. } | Ask::Cancel { .. } | Ask::Do { .. }, Outcome::Ok(Reply::Order(seen))) => {
+                self.see(span, seen)
             }
             (Ask::GetItem { item }, Outcome::Ok(Reply::Item(seen))) => {
                 let etag = self.etag(item, &seen.etag);
@@ -224,11 +202,27 @@ impl Keys {
                 if orders.known.contains_key(order.as_str()) =>
             {
                 let step = match refusal.reason.as_str() {
+                    // Or it waits for its items, with something that was asked of it.
+                    "ORDER_PENDING" if orders.is_busy(order) => return,
                     "ORDER_PENDING" => order::Step::SeePhase(Phase::Pending),
-                    "NOT_CANCELLABLE" => order::Step::SeePhase(Phase::Rejected),
+                    "NOT_CANCELLABLE" => order::Step::SeeOver,
                     "STALE_ETAG" => order::Step::SeeOther(self.etag(order, etag)),
                     "ORDER_NOT_FOUND" => order::Step::SeeAbsent,
                     _ => return,
+                };
+                self.order(order, span, step);
+            }
+            (
+                Ask::Do {
+                    order, deed, etag, ..
+                },
+                Outcome::Refused(refusal),
+            ) if orders.known.contains_key(order.as_str()) => {
+                let step = match refusal.reason.as_str() {
+                    "ORDER_PENDING" | "REQUEST_ID_REUSED" => return,
+                    "STALE_ETAG" => order::Step::SeeOther(self.etag(order, etag)),
+                    "ORDER_NOT_FOUND" => order::Step::SeeAbsent,
+                    reason => order::Step::Refuse(Arc::new(deed.clone()), reason.to_owned()),
                 };
                 self.order(order, span, step);
             }
@@ -279,8 +273,7 @@ impl Keys {
         complete: bool,
     ) {
         for seen in listed {
-            let etag = self.etag(&seen.name, &seen.etag);
-            self.order(&seen.name, span, order::Step::See(seen.phase, etag));
+            self.see(span, seen);
         }
         let oldest = listed
             .last()

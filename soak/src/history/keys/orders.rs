@@ -1,6 +1,6 @@
 //! The orders that somebody saw, and who may have asked for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     super::{
@@ -25,6 +25,10 @@ pub struct Orders<'a> {
     /// By name.
     pub known: BTreeMap<&'a str, Known<'a>>,
     by_customer: HashMap<&'a str, Vec<&'a str>>,
+    /// Those of which more was asked than that they end.
+    done_to: HashSet<&'a str>,
+    /// As they were seen, by their etags then.
+    seen: HashMap<(&'a str, &'a str), &'a OrderSeen>,
     unnamed: HashMap<(&'a str, &'a [Line]), Vec<&'a Request<'a>>>,
 }
 
@@ -34,11 +38,14 @@ impl<'a> Orders<'a> {
         let mut orders = Self {
             known: BTreeMap::new(),
             by_customer: HashMap::new(),
+            done_to: HashSet::new(),
+            seen: HashMap::new(),
             unnamed: HashMap::new(),
         };
         let in_books = history.books.iter().flat_map(|books| &books.orders);
         let seen = history.orders_seen().map(|(number, order)| (Some(number), order));
         for (seen_by, order) in seen.chain(in_books.map(|order| (None, order))) {
+            orders.seen.insert((&order.name, &order.etag), order);
             orders.known.entry(&order.name).or_insert(Known {
                 order,
                 seen_by,
@@ -46,6 +53,9 @@ impl<'a> Orders<'a> {
             });
         }
         for request in requests {
+            if let Ask::Do { order, .. } = request.ask {
+                orders.done_to.insert(order);
+            }
             let Ask::Place { customer, lines, .. } = request.ask else {
                 continue;
             };
@@ -69,6 +79,16 @@ impl<'a> Orders<'a> {
                 .push(name);
         }
         orders
+    }
+
+    /// Whether it may wait for its items, though it is confirmed.
+    pub fn is_busy(&self, name: &str) -> bool {
+        self.done_to.contains(name)
+    }
+
+    /// An order as somebody saw it at this etag.
+    pub fn at(&self, name: &str, etag: &str) -> Option<&'a OrderSeen> {
+        self.seen.get(&(name, etag)).copied()
     }
 
     /// The names of a customer's orders that are newer than this one, as far as they were asked for until then: names are in

@@ -122,7 +122,7 @@ impl Keys {
     }
 
     /// A refused order has given back what it took when it is answered.
-    fn refused_now(&mut self, key: &str, span: Span, amount: i64) {
+    pub(super) fn refused_now(&mut self, key: &str, span: Span, amount: i64) {
         self.next_number += 1;
         let order = ForNow {
             number: self.next_number,
@@ -132,7 +132,7 @@ impl Keys {
         self.for_now(key, span, order);
     }
 
-    fn lost_now(&mut self, key: &str, span: Span, amount: i64, must: bool) {
+    pub(super) fn lost_now(&mut self, key: &str, span: Span, amount: i64, must: bool) {
         let order = ForNow {
             number: LOST,
             amount,

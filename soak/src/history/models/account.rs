@@ -6,7 +6,8 @@
 //! | beyond it | nothing | credit limit |
 //! | taken | reserved | held |
 //!
-//! An order takes at some moment of its placing and gives back at some moment of its cancelling. One that is refused may have
+//! An order takes at some moment of its placing and gives back at some moment of its cancelling; what is sent of it is taken out for
+//! good, and may come back. One that is refused may have
 //! taken for a while, of an item that had agreed before another refused; so may one that nobody has heard of.
 
 use super::{super::linear::Model, UNSEEN};
@@ -85,6 +86,20 @@ pub enum Step {
     GiveBackForNow(ForNow),
     /// An order that was confirmed gave this much back.
     GiveBack {
+        /// How much.
+        amount: i64,
+        /// Whether that is certain.
+        must: bool,
+    },
+    /// What an order had taken went for good: it was sent, and paid.
+    Spend {
+        /// How much.
+        amount: i64,
+        /// Whether that is certain.
+        must: bool,
+    },
+    /// Some of that came back.
+    ComeBack {
         /// How much.
         amount: i64,
         /// Whether that is certain.
@@ -181,6 +196,15 @@ impl Model for Account {
                 Some(state)
             }
             Step::GiveBack { amount, .. } => given_back(state, amount),
+            Step::Spend { amount, .. } => {
+                let state = given_back(state, amount)?;
+                let within = state.within.checked_sub(amount)?;
+                Some(Balance { within, ..state })
+            }
+            Step::ComeBack { amount, .. } => Some(Balance {
+                within: state.within.checked_add(amount)?,
+                ..state.clone()
+            }),
         }
     }
 
@@ -189,7 +213,7 @@ impl Model for Account {
             Step::Book { told, .. } => told.is_some(),
             Step::TakeForNow(..) => false,
             Step::GiveBackForNow(order) => order.must && state.for_now.contains(order),
-            Step::GiveBack { must, .. } => *must,
+            Step::GiveBack { must, .. } | Step::Spend { must, .. } | Step::ComeBack { must, .. } => *must,
             Step::See { .. }
             | Step::SeeAvailable(_)
             | Step::SeeFree(_)

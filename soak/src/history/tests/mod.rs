@@ -1,6 +1,7 @@
 //! The checker checked: histories that a right server can have made are accepted, and those that it cannot are refused.
 
 mod bad;
+mod bad_deeds;
 mod feeds;
 mod good;
 mod random;
@@ -8,7 +9,7 @@ mod simulated;
 
 use super::{
     Ask, Books, CustomerSeen, History, ItemSeen, Line, Micros, Operation, OrderSeen, Outcome, Phase, Refusal,
-    Reply, Verdict, check,
+    Reply, Verdict, check, life::Life,
 };
 
 const TEA: &str = "items/tea";
@@ -162,6 +163,16 @@ fn order(name: &str, phase: Phase, etag: &str, of: &[(&str, i64)]) -> OrderSeen 
         } else {
             String::new()
         },
+        life: life_in(phase, of),
+    }
+}
+
+/// Of an order of which nothing was sent.
+fn life_in(phase: Phase, of: &[(&str, i64)]) -> Life {
+    let life = Life::of(&lines(of));
+    match phase {
+        Phase::Cancelled => life.cancelled().unwrap(),
+        _ => life,
     }
 }
 

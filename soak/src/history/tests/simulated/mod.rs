@@ -4,6 +4,7 @@
 //! customer and their items at moments of their own, answers are lost, and requests are sent again. Two consumers are told of
 //! all that becomes of orders, one of them late.
 
+mod deeds;
 mod shop;
 
 use std::{
@@ -76,6 +77,8 @@ pub struct Simulated {
     /// The outcome that a call will be answered with.
     outcomes: HashMap<usize, Outcome>,
     again: HashMap<u32, Ask>,
+    /// Orders as some client saw them last.
+    known: BTreeMap<String, OrderSeen>,
 }
 
 /// The history that `clients` make with `calls` calls.
@@ -145,6 +148,7 @@ impl Simulated {
             waiting: HashMap::new(),
             outcomes: HashMap::new(),
             again: HashMap::new(),
+            known: BTreeMap::new(),
         }
     }
 
@@ -213,6 +217,12 @@ impl Simulated {
     fn heard(&mut self, call: usize, outcome: Outcome) {
         let operation = &mut self.history.operations[call];
         if operation.completed.is_none() {
+            // As clients do: of those that somebody was told to be placed.
+            if let Outcome::Ok(Reply::Order(order)) = &outcome
+                && (matches!(operation.ask, Ask::Place { .. }) || self.known.contains_key(&order.name))
+            {
+                self.known.insert(order.name.clone(), OrderSeen::clone(order));
+            }
             operation.completed = Some(self.now);
             operation.outcome = outcome;
             let client = operation.process;
@@ -248,11 +258,12 @@ impl Simulated {
             (5, _) => Ask::ListCustomers,
             (6 | 7, _) => Ask::ListOrders { customer },
             (8 | 9, Some(order)) => Ask::GetOrder { order },
-            (10..13, Some(order)) => Ask::Cancel {
+            (10 | 11, Some(order)) => Ask::Cancel {
                 request_id,
                 order,
                 etag: String::new(),
             },
+            (12..16, Some(_)) if !self.known.is_empty() => self.ask_an_order(request_id),
             _ => Ask::Place {
                 request_id,
                 customer,
@@ -277,7 +288,14 @@ impl Simulated {
         let ask = self.history.operations[call].ask.clone();
         if let Some(id) = ask.request_id() {
             if let Some(outcome) = self.answers.get(id) {
-                self.answer(call, outcome.clone());
+                let outcome = match (&ask, outcome) {
+                    // With the order as it is now.
+                    (Ask::Cancel { order, .. } | Ask::Do { order, .. }, Outcome::Ok(_)) => {
+                        Outcome::Ok(Reply::Order(Box::new(self.orders[order].clone())))
+                    }
+                    _ => outcome.clone(),
+                };
+                self.answer(call, outcome);
                 return;
             }
             if let Some(waiting) = self.waiting.get_mut(id) {
@@ -318,6 +336,26 @@ impl Simulated {
                 self.waiting.insert(request_id.clone(), vec![call]);
                 self.place(request_id, customer, lines);
                 return;
+            }
+            Ask::Do {
+                request_id,
+                order,
+                deed,
+                etag,
+            } => {
+                let outcome = self.does(&order, Some(&deed), &etag);
+                // A refusal is not remembered.
+                if matches!(outcome, Outcome::Ok(_)) {
+                    self.done(&request_id, outcome.clone());
+                }
+                outcome
+            }
+            Ask::Cancel {
+                request_id, order, ..
+            } if self.is_led_on(&order) => {
+                let outcome = self.does(&order, None, "");
+                self.done(&request_id, outcome.clone());
+                outcome
             }
             Ask::Cancel {
                 request_id, order, ..

@@ -34,7 +34,7 @@ impl Simulated {
 
     pub fn credit(&mut self, customer: &str, amount: i64) -> Outcome {
         let customer = self.customers.get_mut(customer).unwrap();
-        let free = customer.available.min(customer.balance);
+        let free = customer.available.min(customer.balance).max(0);
         if -amount > free {
             return refused("BALANCE_HELD", "", &[("available", free), ("wanted", -amount)]);
         }
@@ -66,7 +66,9 @@ impl Simulated {
             etag: "1".into(),
             created: self.now.into(),
             rejection: String::new(),
+            life: Life::default(),
         };
+        order.life = Life::of(&order.lines);
         self.tell(ChangeKind::Placed, &order);
         if phase == Phase::Rejected {
             order.phase = phase;
@@ -200,6 +202,7 @@ impl Simulated {
             }
         }
         order.phase = Phase::Cancelled;
+        order.life = order.life.cancelled().unwrap();
         order.etag = next(&order.etag);
         let order = order.clone();
         self.tell(ChangeKind::Cancelled, &order);
@@ -211,6 +214,6 @@ impl Simulated {
     }
 }
 
-fn next(etag: &str) -> String {
+pub fn next(etag: &str) -> String {
     (etag.parse::<u64>().unwrap() + 1).to_string()
 }
