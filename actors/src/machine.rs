@@ -31,7 +31,7 @@ pub(crate) const CONFLICT: u8 = 1;
 
 // Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
-    FORMAT == 5,
+    FORMAT == 6,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 

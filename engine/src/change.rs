@@ -63,11 +63,15 @@ pub enum ChangeKind {
     Edited,
     /// An edit was refused: it is as it was before.
     EditRefused,
+    /// Somebody is to send some of it.
+    FulfilmentOpened,
+    /// Nobody sends what was planned.
+    FulfilmentCancelled,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -94,6 +98,8 @@ impl ChangeKind {
         Self::EditBegun,
         Self::Edited,
         Self::EditRefused,
+        Self::FulfilmentOpened,
+        Self::FulfilmentCancelled,
     ];
 
     /// Which kind an event is of.
@@ -110,7 +116,9 @@ impl ChangeKind {
             OrderEvent::Released => Self::Released,
             OrderEvent::Held { .. } => Self::Held,
             OrderEvent::HoldReleased { .. } => Self::HoldReleased,
-            OrderEvent::Shipped { .. } => Self::Shipped,
+            OrderEvent::Shipped { .. } | OrderEvent::FulfilmentShipped { .. } => Self::Shipped,
+            OrderEvent::FulfilmentOpened { .. } => Self::FulfilmentOpened,
+            OrderEvent::FulfilmentCancelled { .. } => Self::FulfilmentCancelled,
             OrderEvent::Delivered { .. } => Self::Delivered,
             OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
             OrderEvent::Consumed => Self::Consumed,
@@ -179,6 +187,8 @@ impl ChangeKind {
             Self::EditBegun => 30,
             Self::Edited => 31,
             Self::EditRefused => 32,
+            Self::FulfilmentOpened => 33,
+            Self::FulfilmentCancelled => 34,
         }
     }
 
@@ -219,6 +229,8 @@ impl fmt::Display for ChangeKind {
             Self::EditBegun => "EDIT_BEGUN",
             Self::Edited => "EDITED",
             Self::EditRefused => "EDIT_REFUSED",
+            Self::FulfilmentOpened => "FULFILMENT_OPENED",
+            Self::FulfilmentCancelled => "FULFILMENT_CANCELLED",
         })
     }
 }

@@ -19,6 +19,7 @@
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
 //! What was shipped may come back, and its money with it ([`returns`]).
 //! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
+//! Somebody may take some of what is open upon itself before it is sent ([`fulfilment`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -41,6 +42,7 @@ pub mod order;
 pub mod payment;
 pub mod record;
 pub mod rejection;
+pub mod reservation;
 pub mod returns;
 pub mod story;
 pub mod trail;
@@ -71,6 +73,7 @@ pub use payment::{
 };
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
+pub use reservation::{LineReservations, ReservationState};
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
 pub use story::{Details, OrderChange, Situation};
 pub use trail::{Origin, REQUEST_ID_KEPT_BYTES_MAX, TraceId, Trail, TrailEntry};

@@ -23,9 +23,11 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 5, with payments by providers and with what is kept of who changed orders; 4 has what was shipped of
+/// The format that this version writes: 6, with fulfilments that are planned; 5 has payments by providers and what is kept of who changed orders; 4 has what was shipped of
 /// them and cancelled in part, 3 their holds, and 2 the changes that the feed keeps.
-pub const FORMAT: u32 = 5;
+pub const FORMAT: u32 = 6;
+/// What is written where no fulfilment was ever planned: an older program can go on from there.
+pub const FORMAT_WITHOUT_PLANS: u32 = 5;
 /// What is written where no provider ever moved an order's money, and nothing is kept of who changed one: an older program can go on from there.
 pub const FORMAT_WITHOUT_TRAILS: u32 = 4;
 /// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.

@@ -53,6 +53,7 @@ async fn place(shop: &Shop, id: &str) -> Result<Arc<Order>, CallError> {
 async fn ship(shop: &Shop, id: OrderId, lines: &[(u16, i64)]) -> Arc<Order> {
     let shipment = Shipment {
         lines: part(lines),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };

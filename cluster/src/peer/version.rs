@@ -14,6 +14,7 @@
 //!       where changes of orders come from, and snapshots of shards may be of format 5: as long as it is not known of every node that it speaks 5, nothing of that is logged;
 //!       logs have payments by providers: while a node speaks 4, no order is placed with one; the log of the meta group may have
 //!       webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
+//! | 6 | snapshots of shards may be of format 6, and logs have fulfilments that are planned: while a node speaks 5, none is |
 
 use std::fmt;
 
@@ -22,7 +23,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

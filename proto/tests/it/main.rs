@@ -7,5 +7,6 @@ mod arbitrary;
 mod fixtures;
 mod fixtures_of_edits;
 mod fixtures_of_payments;
+mod fixtures_of_plans;
 mod journal;
 mod webhooks;

@@ -54,6 +54,11 @@ fn an_order_is_shown_in_full() {
             quantity: 5,
             unit_price: 3,
             amount: 15,
+            reservations: vec![v1::LineReservation {
+                state: v1::line_reservation::State::Released.into(),
+                quantity: 5,
+                expire_time: None,
+            }],
             ..v1::OrderLine::default()
         }],
         total: 15,

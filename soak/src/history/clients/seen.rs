@@ -62,6 +62,8 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::EditBegun
         | Kind::Edited
         | Kind::EditRefused
+        | Kind::FulfilmentOpened
+        | Kind::FulfilmentCancelled
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
