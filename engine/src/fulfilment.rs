@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   plan ──▶ OPEN ── ship ──▶ SHIPPED ── deliver ──▶ DELIVERED
-//!             └── cancel ▶ CANCELLED        ▲
-//!                     ship, without a plan ─┘
+//!             │                  ▲
+//!             └─ give up         └── ship what was not planned
+//!                  ▼
+//!              CANCELLED
 //! ```
 //!
 //! What an open fulfilment has taken upon itself is still open of the order, and nobody else's: no other fulfilment ships it, and it is

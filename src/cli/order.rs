@@ -28,6 +28,7 @@ use crate::{
 Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme --state confirmed --from 7d
+  docket order plan 01M83JXAHCC6MXR3EASG000000 tea:1
   docket order ship 01M83JXAHCC6MXR3EASG000000 --carrier DHL --tracking JD014
   docket order cancel 01M83JXAHCC6MXR3EASG000000
   docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"

@@ -12,8 +12,8 @@ use super::{
     life::{are_within, derived_state, skus_of, value},
 };
 use crate::{
-    Broken, Decision, FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineQuantity, PaymentKind, Quantity,
-    Rejection, Time, Version, access::Username,
+    Amount, Broken, Decision, FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineQuantity, PaymentKind,
+    Quantity, Rejection, Time, Version, access::Username,
 };
 
 pub(super) fn open(
@@ -149,7 +149,7 @@ impl Order {
                     lines: lines.clone(),
                     carrier: "".into(),
                     tracking: "".into(),
-                    captured: crate::Amount::ZERO,
+                    captured: Amount::ZERO,
                     opened: Some(self.stamp(at, Some(by))),
                     shipped: None,
                     delivered: None,
