@@ -167,6 +167,7 @@ async fn make(docket: &Docket, numbers: std::ops::Range<usize>, ships: bool) {
         let placed = docket.place_order(Call::default(), place).await.unwrap();
         if ships {
             let all = Shipment {
+                fulfilment: None,
                 lines: Box::default(),
                 carrier: "post".into(),
                 tracking: "".into(),

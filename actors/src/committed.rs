@@ -42,7 +42,10 @@ use crate::{
     remembered::{RETENTION_US, Remembered, StoredRequest, Target},
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_edits, bytes_of_life, bytes_of_payment, edit_bytes, life_bytes, payment_bytes},
+    weight::{
+        bytes_of_edits, bytes_of_life, bytes_of_payment, bytes_of_plans, edit_bytes, life_bytes,
+        payment_bytes, plan_bytes,
+    },
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -70,7 +73,9 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// And of what only the newest format has a place for: what providers are to do for orders, and have done, and edits.
+    /// And of what only the newest format has a place for: plans of shipments.
+    plan_bytes: AtomicU64,
+    /// And of what that and the one before have a place for: what providers are to do for orders, and have done, and edits.
     newer_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
@@ -146,6 +151,7 @@ impl Committed {
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
             newer_bytes: AtomicU64::new(0),
+            plan_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
             closed: AtomicU64::new(0),
@@ -281,6 +287,7 @@ impl Committed {
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
         self.newer_bytes.store(0, Ordering::Relaxed);
+        self.plan_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
         self.closed.store(0, Ordering::Relaxed);
@@ -404,6 +411,10 @@ impl Committed {
             if changed.state == OrderState::Closed {
                 self.closed.fetch_add(1, Ordering::Relaxed);
             }
+            let plan_bytes = plan_bytes(fact);
+            if plan_bytes > 0 {
+                self.plan_bytes.fetch_add(plan_bytes, Ordering::Relaxed);
+            }
             let edit_bytes = edit_bytes(fact);
             if edit_bytes > 0 {
                 self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
@@ -438,6 +449,7 @@ impl Committed {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
             self.newer_bytes
                 .fetch_add(bytes_of_edits(&life.edits), Ordering::Relaxed);
+            self.plan_bytes.fetch_add(bytes_of_plans(life), Ordering::Relaxed);
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
@@ -596,7 +608,8 @@ impl Committed {
             + self.reservations.len() * 45
             + (self.customers.len() + self.items.len()) * 110
             + self.feed.len() * 35;
-        let more = self.life_bytes.load(Ordering::Relaxed) + self.newer_bytes.load(Ordering::Relaxed);
+        let more = [&self.life_bytes, &self.newer_bytes, &self.plan_bytes];
+        let more: u64 = more.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         // A request id that is a UUID has more than twice the characters.
         bytes as u64 + more + 2 * self.trail_bytes.load(Ordering::Relaxed)
     }
@@ -609,6 +622,7 @@ impl Committed {
             return FORMAT;
         }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
+            _ if is_there(&self.plan_bytes) => FORMAT,
             true => FORMAT_WITHOUT_CLOSED,
             false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
             false => FORMAT_WITHOUT_LIFE,

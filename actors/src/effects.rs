@@ -153,10 +153,14 @@ impl Hash {
             self.lines(&fulfilment.lines)
                 .text(&fulfilment.carrier)
                 .text(&fulfilment.tracking)
-                .number(fulfilment.captured.0 as u64)
-                .stamp(&fulfilment.shipped);
-            if let Some(delivered) = &fulfilment.delivered {
-                self.stamp(delivered);
+                .number(fulfilment.captured.0 as u64);
+            // One that was not planned has what older programs have of it.
+            let stamps = [&fulfilment.opened, &fulfilment.shipped, &fulfilment.delivered];
+            for stamp in stamps.into_iter().chain([&fulfilment.cancelled]).flatten() {
+                self.stamp(stamp);
+            }
+            if fulfilment.opened.is_some() {
+                self.number(fulfilment.state().number().into());
             }
         }
         for cancellation in &life.cancellations {

@@ -65,11 +65,15 @@ pub enum ChangeKind {
     EditRefused,
     /// Nothing came of it for long enough, since it was fulfilled.
     Closed,
+    /// Somebody is to send some of it.
+    FulfilmentOpened,
+    /// Nobody sends what was planned.
+    FulfilmentCancelled,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -97,6 +101,8 @@ impl ChangeKind {
         Self::EditBegun,
         Self::Edited,
         Self::EditRefused,
+        Self::FulfilmentOpened,
+        Self::FulfilmentCancelled,
     ];
 
     /// Which kind an event is of.
@@ -113,7 +119,9 @@ impl ChangeKind {
             OrderEvent::Released => Self::Released,
             OrderEvent::Held { .. } => Self::Held,
             OrderEvent::HoldReleased { .. } => Self::HoldReleased,
-            OrderEvent::Shipped { .. } => Self::Shipped,
+            OrderEvent::Shipped { .. } | OrderEvent::FulfilmentShipped { .. } => Self::Shipped,
+            OrderEvent::FulfilmentOpened { .. } => Self::FulfilmentOpened,
+            OrderEvent::FulfilmentCancelled { .. } => Self::FulfilmentCancelled,
             OrderEvent::Delivered { .. } => Self::Delivered,
             OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
             OrderEvent::Consumed => Self::Consumed,
@@ -184,6 +192,8 @@ impl ChangeKind {
             Self::EditBegun => 30,
             Self::Edited => 31,
             Self::EditRefused => 32,
+            Self::FulfilmentOpened => 33,
+            Self::FulfilmentCancelled => 34,
         }
     }
 
@@ -225,6 +235,8 @@ impl fmt::Display for ChangeKind {
             Self::Edited => "EDITED",
             Self::EditRefused => "EDIT_REFUSED",
             Self::Closed => "CLOSED",
+            Self::FulfilmentOpened => "FULFILMENT_OPENED",
+            Self::FulfilmentCancelled => "FULFILMENT_CANCELLED",
         })
     }
 }

@@ -5,7 +5,7 @@
 //! ```text
 //!   1 PLACED ── 2 REJECTED ── (3 RELEASED, where an item had to give something back)
 //!          └─── 2 CONFIRMED ── what has a stamp: HELD, HOLD_RELEASED, SHIPPED, DELIVERED, LINES_CANCELLED, RETURN_…, REFUNDED
-//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED
+//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED, FULFILMENT_OPENED, FULFILMENT_CANCELLED
 //!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, behind what an edit
 //!                              has fewer of, and behind an edit that was refused, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
@@ -224,7 +224,8 @@ impl Order {
             self.state,
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
         );
-        let since = self.fulfilments().len() + self.cancellations().len() + self.refunds().len();
+        let sent = self.fulfilments().iter().filter(|it| it.was_shipped()).count();
+        let since = sent + self.cancellations().len() + self.refunds().len();
         let edits = self
             .edits()
             .iter()
@@ -261,10 +262,20 @@ fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
         stamped.extend(ended.map(|end| event(end.version, ChangeKind::HoldReleased, None)));
     }
     for fulfilment in fulfilments {
-        let shipped = fulfilment.shipped.version;
-        stamped.push(event(shipped, ChangeKind::Shipped, Some(ChangeKind::Consumed)));
-        let delivered = fulfilment.delivered.as_ref();
-        stamped.extend(delivered.map(|it| event(it.version, ChangeKind::Delivered, None)));
+        let steps = [
+            (&fulfilment.opened, ChangeKind::FulfilmentOpened, None),
+            (
+                &fulfilment.shipped,
+                ChangeKind::Shipped,
+                Some(ChangeKind::Consumed),
+            ),
+            (&fulfilment.delivered, ChangeKind::Delivered, None),
+            (&fulfilment.cancelled, ChangeKind::FulfilmentCancelled, None),
+        ];
+        let taken = steps
+            .into_iter()
+            .filter_map(|(stamp, kind, then)| Some((stamp.as_ref()?.version, kind, then)));
+        stamped.extend(taken.map(|(version, kind, then)| event(version, kind, then)));
     }
     let cancelled = cancellations.iter().map(|it| it.cancelled.version);
     stamped.extend(

@@ -19,6 +19,7 @@
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
 //! What was shipped may come back, and its money with it ([`returns`]).
 //! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
+//! Somebody may take some of what is open upon itself before it is sent ([`fulfilment`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -42,6 +43,7 @@ pub mod origin;
 pub mod payment;
 pub mod record;
 pub mod rejection;
+pub mod reservation;
 pub mod returns;
 pub mod story;
 pub mod trail;
@@ -73,6 +75,7 @@ pub use payment::{
 };
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
+pub use reservation::{LineReservations, ReservationState};
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
 pub use story::{Details, OrderChange, Situation};
 pub use trail::{Trail, TrailEntry};

@@ -153,11 +153,23 @@ impl Order {
                 Some(stamped(end.at, end.by.as_ref()))
             }),
             ChangeKind::Shipped => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
-                let shipped = Some(&it.shipped).filter(|stamp| stamp.version == version)?;
+                let shipped = it.shipped.as_ref().filter(|stamp| stamp.version == version)?;
                 details.lines = it.lines.clone();
                 details.fulfilment = Some(number);
                 details.amount = Some(it.captured);
                 Some(shipped.clone())
+            }),
+            ChangeKind::FulfilmentOpened => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
+                let opened = it.opened.as_ref().filter(|stamp| stamp.version == version)?;
+                details.lines = it.lines.clone();
+                details.fulfilment = Some(number);
+                Some(opened.clone())
+            }),
+            ChangeKind::FulfilmentCancelled => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
+                let cancelled = it.cancelled.as_ref().filter(|stamp| stamp.version == version)?;
+                details.lines = it.lines.clone();
+                details.fulfilment = Some(number);
+                Some(cancelled.clone())
             }),
             ChangeKind::Delivered => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
                 let delivered = it.delivered.as_ref().filter(|stamp| stamp.version == version)?;

@@ -3,6 +3,7 @@
 mod edit;
 mod life;
 mod payment;
+mod plan;
 
 use docket_engine::{
     Amount, CustomerEvent, CustomerId, Fact, ItemEvent, OrderEvent, OrderId, ProviderName, Quantity, Sku,
@@ -55,6 +56,9 @@ const ORDER_EDIT_REFUSED: u32 = 42;
 const STOCK_RAISED: u32 = 43;
 const ORDER_CLOSED: u32 = 44;
 const ORDER_ARCHIVED: u32 = 45;
+const ORDER_FULFILMENT_OPENED: u32 = 48;
+const ORDER_FULFILMENT_SHIPPED: u32 = 49;
+const ORDER_FULFILMENT_CANCELLED: u32 = 50;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -130,6 +134,9 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_ARCHIVED => order_of("OrderArchived", field).map(Fact::Archived),
         ORDER_PAYMENT_ANSWERED => payment::order_payment_answered(field),
         ORDER_PAYMENT_RETRIED => payment::order_payment_retried(field),
+        ORDER_FULFILMENT_OPENED => plan::order_fulfilment_opened(field),
+        ORDER_FULFILMENT_SHIPPED => plan::order_fulfilment_shipped(field),
+        ORDER_FULFILMENT_CANCELLED => plan::order_fulfilment_cancelled(field),
         ORDER_EDIT_BEGUN => edit::order_edit_begun(field),
         ORDER_EDITED => edit::order_edited(field),
         ORDER_EDIT_REFUSED => edit::order_edit_refused(field, ids),
@@ -209,6 +216,9 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::Edited { .. } => ORDER_EDITED,
         OrderEvent::EditRefused { .. } => ORDER_EDIT_REFUSED,
         OrderEvent::Closed => ORDER_CLOSED,
+        OrderEvent::FulfilmentOpened { .. } => ORDER_FULFILMENT_OPENED,
+        OrderEvent::FulfilmentShipped { .. } => ORDER_FULFILMENT_SHIPPED,
+        OrderEvent::FulfilmentCancelled { .. } => ORDER_FULFILMENT_CANCELLED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -236,6 +246,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 life::put(out, event);
                 payment::put(out, event);
                 edit::put(out, event);
+                plan::put(out, event);
             }
         }
     });

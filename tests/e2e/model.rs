@@ -22,6 +22,8 @@ mod editing;
 mod life;
 mod oracle;
 mod orders;
+#[path = "../../engine/tests/it/planning.rs"]
+mod planning;
 mod reached;
 #[path = "../../engine/tests/it/model.rs"]
 #[expect(dead_code, reason = "nothing is edited here yet")]

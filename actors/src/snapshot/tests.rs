@@ -5,9 +5,9 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
-    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, HoldReason, Item, ItemEvent,
-    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin, Quantity, Record,
-    Request, Sku, Time, Version, access::Username, order,
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, FulfilmentState, HoldReason,
+    Item, ItemEvent, Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin,
+    Quantity, Record, Request, Sku, Time, Version, access::Username, order,
 };
 use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_proto::{
@@ -431,15 +431,41 @@ impl Log {
 
     /// Has one of an order's shipments arrive.
     fn deliver(&mut self, order: &Order) -> Vec<Record> {
-        let on_its_way = order.fulfilments().iter().position(|it| it.delivered.is_none());
-        let Some(at) = on_its_way else {
-            return self.release();
-        };
-        let event = OrderEvent::Delivered {
-            fulfilment: at as u32 + 1,
-            by: Username::new("driver").unwrap(),
+        let by = Username::new("driver").unwrap();
+        let mut numbered = (1..).zip(order.fulfilments());
+        let to_come =
+            numbered.find(|(_, it)| matches!(it.state(), FulfilmentState::Open | FulfilmentState::Shipped));
+        let event = match to_come {
+            Some((fulfilment, it)) if it.is_open() => OrderEvent::FulfilmentCancelled { fulfilment, by },
+            Some((fulfilment, _)) => OrderEvent::Delivered { fulfilment, by },
+            None => return self.plan(order),
         };
         self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
+    }
+
+    /// Has somebody take one piece of an order upon itself.
+    fn plan(&mut self, order: &Order) -> Vec<Record> {
+        // Seldom, so that there are logs without.
+        let free = order.free_quantities();
+        let line = free.iter().position(|free| free.0 > 0);
+        let Some(line) = line.filter(|_| order.is_settled() && self.chance.below(40) == 0) else {
+            return self.release();
+        };
+        let command = OrderCommand::OpenFulfilment {
+            lines: Box::new([LineQuantity {
+                line: line as u16,
+                quantity: Quantity(1),
+            }]),
+            by: Username::new("depot").unwrap(),
+            expected: None,
+        };
+        match order::decide(Some(order), &command) {
+            Ok(decision) => {
+                let event = decision.events.into_iter().next().unwrap();
+                self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
+            }
+            Err(_) => self.release(),
+        }
     }
 
     /// Takes any reservation back, or some of it off the stock.
@@ -528,8 +554,13 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             panic!("seed {seed}: a snapshot has a head");
         };
         let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty());
+        let has_plan = |record: &SnapshotRecord| match record {
+            SnapshotRecord::Order(order) => order.fulfilments().iter().any(|it| it.opened.is_some()),
+            _ => false,
+        };
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
             _ if head.archived > 0 => snapshot::FORMAT,
+            _ if records.iter().any(has_plan) => snapshot::FORMAT,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,

@@ -58,6 +58,7 @@ async fn get(docket: &Docket, id: OrderId) -> Arc<Order> {
 
 async fn ship(docket: &Docket, id: OrderId) {
     let all = Shipment {
+        fulfilment: None,
         lines: Box::default(),
         carrier: "post".into(),
         tracking: "1".into(),
@@ -212,6 +213,7 @@ async fn asked(docket: &Docket, id: OrderId) -> Vec<String> {
         Err(other) => panic!("{other}"),
     };
     let shipment = || Shipment {
+        fulfilment: None,
         lines: Box::default(),
         carrier: "".into(),
         tracking: "".into(),

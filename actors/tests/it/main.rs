@@ -19,6 +19,7 @@ mod holds;
 mod low_disk;
 mod orders;
 mod payments;
+mod plans;
 mod repeats;
 mod residents;
 mod returns;

@@ -30,6 +30,9 @@ fn of_person(command: &OrderCommand) -> Option<Option<Version>> {
         OrderCommand::Cancel { expected, .. }
         | OrderCommand::RetryPayment { expected, .. }
         | OrderCommand::Ship { expected, .. }
+        | OrderCommand::OpenFulfilment { expected, .. }
+        | OrderCommand::ShipFulfilment { expected, .. }
+        | OrderCommand::CancelFulfilment { expected, .. }
         | OrderCommand::Deliver { expected, .. }
         | OrderCommand::RequestReturn { expected, .. }
         | OrderCommand::MoveReturn { expected, .. }

@@ -87,6 +87,37 @@ pub enum OrderCommand {
     },
     /// Hear that all of its items have taken what was shipped off their stock.
     Consumed,
+    /// Be planned to be sent by somebody: some of what is open and planned by nobody else, or all of it.
+    OpenFulfilment {
+        /// How much of which lines; none for all that is free.
+        lines: Box<[LineQuantity]>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Send what was planned to the customer.
+    ShipFulfilment {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that nobody sends what was planned: it is free again.
+    CancelFulfilment {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
     /// Hear that a shipment has arrived.
     Deliver {
         /// Its number, from 1.
@@ -240,6 +271,31 @@ pub enum OrderEvent {
     },
     /// Every item has taken what was shipped off its stock.
     Consumed,
+    /// Somebody is to send some of what is open.
+    FulfilmentOpened {
+        /// How much of which lines, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Who said so.
+        by: Username,
+    },
+    /// What was planned was sent; its items must take it off their stock.
+    FulfilmentShipped {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who said so.
+        by: Username,
+    },
+    /// Nobody sends what was planned.
+    FulfilmentCancelled {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who said so.
+        by: Username,
+    },
     /// A shipment has arrived.
     Delivered {
         /// Its number, from 1.

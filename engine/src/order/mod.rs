@@ -8,6 +8,7 @@ mod editing;
 mod life;
 mod lines;
 mod paying;
+mod planning;
 mod returning;
 
 use std::{fmt, sync::Arc};
@@ -224,6 +225,27 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             };
             deciding::ship(order, &shipping, *expected)
         }
+        (Some(order), OrderCommand::OpenFulfilment { lines, by, expected }) => {
+            planning::open(order, lines, by, *expected)
+        }
+        (
+            Some(order),
+            OrderCommand::ShipFulfilment {
+                fulfilment,
+                carrier,
+                tracking,
+                by,
+                expected,
+            },
+        ) => planning::ship(order, *fulfilment, (carrier, tracking), by, *expected),
+        (
+            Some(order),
+            OrderCommand::CancelFulfilment {
+                fulfilment,
+                by,
+                expected,
+            },
+        ) => planning::cancel(order, *fulfilment, by, *expected),
         (
             Some(order),
             OrderCommand::Deliver {
@@ -272,6 +294,9 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Refund { .. }
             | OrderCommand::Cancel { .. }
             | OrderCommand::Ship { .. }
+            | OrderCommand::OpenFulfilment { .. }
+            | OrderCommand::ShipFulfilment { .. }
+            | OrderCommand::CancelFulfilment { .. }
             | OrderCommand::Deliver { .. }
             | OrderCommand::Edit { .. }
             | OrderCommand::Raised { .. }
@@ -429,7 +454,9 @@ impl Order {
             (OrderState::Authorizing, OrderEvent::Cancelled | OrderEvent::Expired) => {
                 self.be_called_off(*event == OrderEvent::Expired, at);
             }
-            (OrderState::Confirmed, OrderEvent::Cancelled) if self.is_settled() => {
+            (OrderState::Confirmed, OrderEvent::Cancelled)
+                if self.is_settled() && self.fulfilments().iter().all(|it| !it.is_open()) =>
+            {
                 let outstanding = self.outstanding();
                 let open = self.open_quantities();
                 let left = self.lines.iter().zip(open).filter(|(_, open)| open.0 > 0);
@@ -447,6 +474,7 @@ impl Order {
             }
             _ => self
                 .evolve_life(event, at)
+                .or_else(|| self.evolve_plan(event, at))
                 .or_else(|| self.evolve_return(event, at))
                 .or_else(|| self.evolve_edit(event, at))
                 .or_else(|| self.evolve_payment(event, at))

@@ -13,6 +13,7 @@ mod entities;
 mod fulfil;
 mod orders;
 mod paying;
+mod planning;
 mod reached;
 
 use std::{
@@ -236,6 +237,29 @@ impl Run {
             Op::Ship { order, lines, etag } => {
                 if let Some(id) = self.order(order) {
                     self.ship(id, lines, *etag);
+                }
+            }
+            Op::Plan { order, lines, etag } => {
+                if let Some(id) = self.order(order) {
+                    self.plan(id, lines, *etag);
+                }
+            }
+            Op::ShipPlan {
+                order,
+                fulfilment,
+                etag,
+            } => {
+                if let Some(id) = self.order(order) {
+                    self.ship_plan(id, fulfilment, *etag);
+                }
+            }
+            Op::Unplan {
+                order,
+                fulfilment,
+                etag,
+            } => {
+                if let Some(id) = self.order(order) {
+                    self.unplan(id, fulfilment, *etag);
                 }
             }
             Op::Edit { order, lines, etag } => {

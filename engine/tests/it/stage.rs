@@ -7,8 +7,8 @@ mod ask;
 use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId, Rejection, Time, order};
 
 pub use ask::{
-    Ask, cancel, declined, done, edit, line, move_return, paid, refund, request_return, retry, ship, sku,
-    some, user,
+    Ask, cancel, declined, done, edit, line, move_return, paid, plan, refund, request_return, retry, ship,
+    ship_plan, sku, some, user,
 };
 
 /// Where an order is.
@@ -19,10 +19,13 @@ pub enum Stage {
     Confirmed,
     ConfirmedHeld,
     ConfirmedReleasing,
+    ConfirmedPlanned,
+    ConfirmedUnplanned,
     Editing,
     EditRefused,
     Partly,
     PartlyHeld,
+    PartlyPlanned,
     PartlyConsuming,
     PartlyReleasing,
     PartlyReturn,
@@ -87,16 +90,19 @@ pub enum Stage {
 
 impl Stage {
     /// Those of an order that is paid by its customer's account.
-    pub const ON_ACCOUNT: [Self; 31] = [
+    pub const ON_ACCOUNT: [Self; 34] = [
         Self::NoOrder,
         Self::Pending,
         Self::Confirmed,
         Self::ConfirmedHeld,
         Self::ConfirmedReleasing,
+        Self::ConfirmedPlanned,
+        Self::ConfirmedUnplanned,
         Self::Editing,
         Self::EditRefused,
         Self::Partly,
         Self::PartlyHeld,
+        Self::PartlyPlanned,
         Self::PartlyConsuming,
         Self::PartlyReleasing,
         Self::PartlyReturn,
@@ -178,10 +184,13 @@ impl Stage {
             Self::Confirmed => "CONFIRMED",
             Self::ConfirmedHeld => "CONFIRMED, held",
             Self::ConfirmedReleasing => "CONFIRMED, releasing",
+            Self::ConfirmedPlanned => "CONFIRMED, one planned",
+            Self::ConfirmedUnplanned => "CONFIRMED, plan given up",
             Self::Editing => "CONFIRMED, editing",
             Self::EditRefused => "CONFIRMED, edit refused, releasing",
             Self::Partly => "PARTIALLY_FULFILLED",
             Self::PartlyHeld => "PARTIALLY_FULFILLED, held",
+            Self::PartlyPlanned => "PARTIALLY_FULFILLED, one planned",
             Self::PartlyConsuming => "PARTIALLY_FULFILLED, consuming",
             Self::PartlyReleasing => "PARTIALLY_FULFILLED, releasing",
             Self::PartlyReturn => "PARTIALLY_FULFILLED, return REQUESTED",
@@ -253,11 +262,14 @@ impl Stage {
             Self::Confirmed => (Self::Pending, Ask::SettleAgreed),
             Self::ConfirmedHeld => (Self::Confirmed, Ask::Hold),
             Self::ConfirmedReleasing => (Self::Confirmed, Ask::CancelSome),
+            Self::ConfirmedPlanned => (Self::Confirmed, Ask::OpenSome),
+            Self::ConfirmedUnplanned => (Self::ConfirmedPlanned, Ask::CancelPlanned),
             Self::Editing => (Self::Confirmed, Ask::EditMore),
             Self::EditRefused => (Self::Editing, Ask::RaiseRefused),
             Self::PartlyConsuming => return Some(partly()),
             Self::Partly => (Self::PartlyConsuming, Ask::Consumed),
             Self::PartlyHeld => (Self::Partly, Ask::Hold),
+            Self::PartlyPlanned => (Self::Partly, Ask::OpenSome),
             Self::PartlyReleasing => (Self::Partly, Ask::CancelSome),
             Self::FulfilledConsuming => (Self::Partly, Ask::ShipAll),
             Self::Fulfilled => (Self::FulfilledConsuming, Ask::Consumed),

@@ -221,6 +221,8 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::EditBegun => v1::order_change::Kind::EditBegun,
         ChangeKind::Edited => v1::order_change::Kind::Edited,
         ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
+        ChangeKind::FulfilmentOpened => v1::order_change::Kind::FulfilmentOpened,
+        ChangeKind::FulfilmentCancelled => v1::order_change::Kind::FulfilmentCancelled,
     }
 }
 

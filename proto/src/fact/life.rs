@@ -74,7 +74,10 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::PaymentRetried { .. }
         | OrderEvent::EditBegun { .. }
         | OrderEvent::Edited { .. }
-        | OrderEvent::EditRefused { .. } => {}
+        | OrderEvent::EditRefused { .. }
+        | OrderEvent::FulfilmentOpened { .. }
+        | OrderEvent::FulfilmentShipped { .. }
+        | OrderEvent::FulfilmentCancelled { .. } => {}
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Edit, EditEnd, EntityId,
-    Event, Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation,
-    LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind, PaymentOutcome,
-    PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return,
-    ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
+    Event, Fact, Fulfilment, FulfilmentState, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line,
+    LineCancellation, LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind,
+    PaymentOutcome, PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request,
+    Return, ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
     access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
@@ -189,6 +189,14 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         (amount(), amount())
             .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
+        (any::<u16>(), quantity()).prop_map(|(line, planned)| Rejection::QuantityPlanned {
+            line: line / 2,
+            planned
+        }),
+        (any::<u32>(), fulfilment_state())
+            .prop_map(|(fulfilment, state)| Rejection::FulfilmentNotOpen { fulfilment, state }),
+        (any::<u32>(), fulfilment_state())
+            .prop_map(|(fulfilment, state)| Rejection::FulfilmentNotShipped { fulfilment, state }),
         (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
             line,
             ordered,
@@ -334,26 +342,37 @@ fn edit() -> BoxedStrategy<Edit> {
         .boxed()
 }
 
+fn fulfilment_state() -> impl Strategy<Value = FulfilmentState> {
+    proptest::sample::select(FulfilmentState::ALL.to_vec())
+}
+
 fn life() -> BoxedStrategy<OrderLife> {
     let shipped = (
         line_quantities(),
         ".{0,20}",
         ".{0,20}",
         amount(),
-        stamp(),
+        // Planned, or else sent.
+        prop_oneof![
+            stamp().prop_map(|shipped| (None, Some(shipped))),
+            stamp().prop_map(|opened| (Some(opened), None)),
+            (stamp(), stamp()).prop_map(|(opened, shipped)| (Some(opened), Some(shipped))),
+        ],
+        option::of(stamp()),
         option::of(stamp()),
     );
-    let fulfilment =
-        shipped.prop_map(
-            |(lines, carrier, tracking, captured, shipped, delivered)| Fulfilment {
-                lines,
-                carrier: carrier.into(),
-                tracking: tracking.into(),
-                captured,
-                shipped,
-                delivered,
-            },
-        );
+    let fulfilment = shipped.prop_map(
+        |(lines, carrier, tracking, captured, (opened, shipped), delivered, cancelled)| Fulfilment {
+            lines,
+            carrier: carrier.into(),
+            tracking: tracking.into(),
+            captured,
+            opened,
+            shipped,
+            delivered,
+            cancelled,
+        },
+    );
     let cancellation =
         (line_quantities(), amount(), stamp()).prop_map(|(lines, voided, cancelled)| LineCancellation {
             lines,
@@ -424,6 +443,17 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             }
         }),
         (1..=u32::MAX, username()).prop_map(|(fulfilment, by)| OrderEvent::Delivered { fulfilment, by }),
+        (line_quantities(), username()).prop_map(|(lines, by)| OrderEvent::FulfilmentOpened { lines, by }),
+        (1..=u32::MAX, ".{0,20}", ".{0,20}", username()).prop_map(|(fulfilment, carrier, tracking, by)| {
+            OrderEvent::FulfilmentShipped {
+                fulfilment,
+                carrier: carrier.into(),
+                tracking: tracking.into(),
+                by,
+            }
+        }),
+        (1..=u32::MAX, username())
+            .prop_map(|(fulfilment, by)| OrderEvent::FulfilmentCancelled { fulfilment, by }),
         (line_quantities(), option::of(username()))
             .prop_map(|(lines, by)| OrderEvent::LinesCancelled { lines, by }),
         (hold_reason(), ".{0,20}", username()).prop_map(|(reason, note, by)| OrderEvent::Held {

@@ -334,8 +334,10 @@ fn a_snapshot_with_fulfilments_decodes() {
         carrier: "DHL".into(),
         tracking: "".into(),
         captured: Amount(350),
-        shipped: stamp(version, Some("eve@shop")),
+        opened: None,
+        shipped: Some(stamp(version, Some("eve@shop"))),
         delivered,
+        cancelled: None,
     };
     let cancellation = |version, by| LineCancellation {
         lines: part(),

@@ -67,7 +67,9 @@ fn a_snapshot_with_what_is_closed_decodes() {
         carrier: "post".into(),
         tracking: "1".into(),
         captured: Amount(700),
-        shipped: stamp(3),
+        opened: None,
+        shipped: Some(stamp(3)),
+        cancelled: None,
         delivered: Some(stamp(5)),
     };
     let closed = Order {

@@ -8,5 +8,6 @@ mod fixtures;
 mod fixtures_of_closing;
 mod fixtures_of_edits;
 mod fixtures_of_payments;
+mod fixtures_of_plans;
 mod journal;
 mod webhooks;

@@ -68,6 +68,24 @@ pub enum Ask {
         tracking: String,
         etag: Option<u64>,
     },
+    OpenFulfilment {
+        order: OrderId,
+        lines: Meant,
+        etag: Option<u64>,
+    },
+    /// What was planned.
+    ShipFulfilment {
+        order: OrderId,
+        fulfilment: u32,
+        carrier: String,
+        tracking: String,
+        etag: Option<u64>,
+    },
+    CancelFulfilment {
+        order: OrderId,
+        fulfilment: u32,
+        etag: Option<u64>,
+    },
     DeliverFulfilment {
         order: OrderId,
         fulfilment: u32,
@@ -127,7 +145,9 @@ impl Ask {
             Self::PlaceOrder { .. } => "PlaceOrder",
             Self::CancelOrder { .. } => "CancelOrder",
             Self::CancelOrderLines { .. } => "CancelOrderLines",
-            Self::ShipOrder { .. } => "ShipOrder",
+            Self::ShipOrder { .. } | Self::ShipFulfilment { .. } => "ShipOrder",
+            Self::OpenFulfilment { .. } => "OpenFulfilment",
+            Self::CancelFulfilment { .. } => "CancelFulfilment",
             Self::DeliverFulfilment { .. } => "DeliverFulfilment",
             Self::HoldOrder { .. } => "HoldOrder",
             Self::ReleaseOrderHold { .. } => "ReleaseOrderHold",
@@ -153,6 +173,9 @@ impl Ask {
             Self::CancelOrder { order, .. }
             | Self::CancelOrderLines { order, .. }
             | Self::ShipOrder { order, .. }
+            | Self::OpenFulfilment { order, .. }
+            | Self::ShipFulfilment { order, .. }
+            | Self::CancelFulfilment { order, .. }
             | Self::DeliverFulfilment { order, .. }
             | Self::HoldOrder { order, .. }
             | Self::ReleaseOrderHold { order, .. }
@@ -167,6 +190,7 @@ impl Ask {
         match self {
             Self::CancelOrderLines { lines, .. }
             | Self::ShipOrder { lines, .. }
+            | Self::OpenFulfilment { lines, .. }
             | Self::RequestReturn { lines, .. } => Some(lines),
             _ => None,
         }

@@ -208,6 +208,9 @@ impl Oracle {
             Ask::CancelOrder { order, .. }
             | Ask::CancelOrderLines { order, .. }
             | Ask::ShipOrder { order, .. }
+            | Ask::OpenFulfilment { order, .. }
+            | Ask::ShipFulfilment { order, .. }
+            | Ask::CancelFulfilment { order, .. }
             | Ask::DeliverFulfilment { order, .. }
             | Ask::HoldOrder { order, .. }
             | Ask::ReleaseOrderHold { order, .. }

@@ -64,6 +64,9 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
+        | R::QuantityPlanned { .. }
+        | R::FulfilmentNotOpen { .. }
+        | R::FulfilmentNotShipped { .. }
         | R::NotReturnable { .. }
         | R::QuantityNotReturnable { .. }
         | R::ReturnNotFound { .. }

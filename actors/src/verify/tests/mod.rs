@@ -34,6 +34,7 @@ fn part(quantity: i64) -> Box<[LineQuantity]> {
 fn shipment(quantity: i64) -> Shipment {
     Shipment {
         lines: part(quantity),
+        fulfilment: None,
         carrier: "post".into(),
         tracking: "1".into(),
     }

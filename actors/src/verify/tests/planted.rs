@@ -90,6 +90,28 @@ async fn entities_that_break_their_own_invariants() {
         shop.change(|order| order.rejection = Some(Box::new(docket_engine::Rejection::StaleEtag)));
     };
     check("order", refused, &[OrderInvalid], of_order).await;
+    let planned = |shop: &Shop| {
+        let opened = OrderEvent::FulfilmentOpened {
+            lines: Box::new([LineQuantity {
+                line: 0,
+                quantity: Quantity(1),
+            }]),
+            by: user(),
+        };
+        shop.change(|order| {
+            order.evolve(&opened, Time(1)).unwrap();
+            let plan = order
+                .life
+                .iter_mut()
+                .flat_map(|life| &mut life.fulfilments)
+                .last();
+            plan.unwrap().lines[0].quantity = Quantity(99);
+        });
+        keep_change(shop, shop.order, ChangeKind::FulfilmentOpened, 3);
+    };
+    // Whoever watches is shown it, too.
+    let expected = [OrderInvalid, FeedDiffers];
+    check("more planned than open", planned, &expected, of_order).await;
     let in_debt = |shop: &Shop| change_customer(shop, |customer| customer.credit_limit = Amount(-1));
     check("customer", in_debt, &[CustomerInvalid], of_customer).await;
     let given_away = |shop: &Shop| change_item(shop, |item| item.unit_price = Amount(-1));

@@ -111,6 +111,8 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::PaymentDone
         | Kind::PaymentDeclined
         | Kind::PaymentRetried
+        | Kind::FulfilmentOpened
+        | Kind::FulfilmentCancelled
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
