@@ -313,6 +313,26 @@ impl Moved {
 }
 
 impl Deed {
+    /// What it is, in a word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Release(_) => "release",
+            Self::Ship(_) => "ship",
+            Self::CancelLines(_) => "cancel lines",
+            Self::Deliver(_) => "deliver",
+            Self::Edit(_) => "edit",
+            Self::Return(_) => "return",
+            Self::Move(_, moved) => match moved {
+                Moved::Approve => "approve",
+                Moved::Decline => "decline",
+                Moved::Receive => "receive",
+                Moved::Close => "close",
+            },
+            Self::Refund(_) => "refund",
+        }
+    }
+
     /// In what changes of the order, at most, it ends behind its own: its items have done what they were told to, which the order records.
     pub fn changes_behind(&self) -> u8 {
         match self {
