@@ -348,10 +348,7 @@ impl Deed {
 }
 
 /// How many of each item lines are, with so many of each.
-pub fn each_item<'a>(
-    lines: &'a [Line],
-    many: impl IntoIterator<Item = (usize, i64)>,
-) -> BTreeMap<&'a str, i64> {
+pub fn each_item(lines: &[Line], many: impl IntoIterator<Item = (usize, i64)>) -> BTreeMap<&str, i64> {
     let mut sums = BTreeMap::new();
     for (at, many) in many {
         if let Some(line) = lines.get(at) {
