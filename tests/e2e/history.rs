@@ -1,4 +1,4 @@
-//! Histories that check out: clients place, cancel, book, read and list while faults are injected, several at a time, and nodes join,
+//! Histories that check out: clients place, hold, ship, edit, take back, cancel, book, read and list while faults are injected, several at a time, and nodes join,
 //! leave and give replicas away; every call is written down, and the whole is held against what a right server can have answered
 //! (`docket_soak::history`). Consumers watch the feed all the while, at one node after the other, each behind its last token.
 //!
@@ -30,7 +30,7 @@ use std::{
 use docket_soak::{
     Chance,
     history::{
-        Books, History, Outcome,
+        Ask, Books, History, Outcome,
         clients::{Client, Names, Node, Shop},
         nemesis::{self, Able, Plan},
     },
@@ -175,6 +175,23 @@ fn assert_checks_out(seed: u64, history: &History) {
     }
     for ((outcome, why), count) in whys {
         println!("  {count:>5} {outcome}: {why}");
+    }
+    // What was asked of orders that were there.
+    let mut deeds: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for operation in &history.operations {
+        let Ask::Do { deed, .. } = &operation.ask else {
+            continue;
+        };
+        let outcome = match &operation.outcome {
+            Outcome::Ok(_) => "done",
+            Outcome::Refused(refusal) => &refusal.reason,
+            Outcome::Failed(_) => "failed",
+            Outcome::Unknown(_) => "unknown",
+        };
+        *deeds.entry((deed.name(), outcome)).or_default() += 1;
+    }
+    for ((deed, outcome), count) in deeds {
+        println!("  {count:>5} {deed}: {outcome}");
     }
     assert!(verdict.is_good(), "DOCKET_SEED={seed}: {verdict}");
 }

@@ -39,6 +39,7 @@ mod kill_points;
 mod model;
 mod overload;
 mod payments;
+mod provider;
 mod server;
 mod stopping;
 mod third_party;

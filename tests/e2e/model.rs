@@ -1,7 +1,7 @@
-//! The whole node against the engine's reference model (`engine/tests/it/{model,life}.rs`): random commands over gRPC, one after
-//! the other, so that every answer can be predicted to its last field, with restarts in between; then many clients at the
-//! same time, of whom only the books can be predicted. At the end every rejection and every transition must have been
-//! reached.
+//! The whole node against the engine's reference model (`engine/tests/it/{model,life,editing,paying}.rs`): random commands over gRPC,
+//! one after the other, so that every answer can be predicted to its last field, with restarts in between, and a payment provider that fails on
+//! demand; then many clients at the same time, of whom only the books can be predicted. At the end every rejection and every transition must
+//! have been reached.
 //!
 //! ```text
 //! DOCKET_MODEL_COMMANDS=20000 cargo test --test e2e model -- --nocapture
@@ -12,21 +12,24 @@
 mod altered;
 mod back;
 mod books;
+mod cards;
 mod commands;
 mod compare;
 mod draw;
 #[path = "../../engine/tests/it/editing.rs"]
-#[expect(dead_code, reason = "nothing is edited here yet")]
 mod editing;
 #[path = "../../engine/tests/it/life.rs"]
 mod life;
 mod oracle;
 mod orders;
+#[path = "../../engine/tests/it/paying.rs"]
+#[expect(dead_code, reason = "no payment expires here")]
+mod paying;
 #[path = "../../engine/tests/it/planning.rs"]
 mod planning;
 mod reached;
 #[path = "../../engine/tests/it/model.rs"]
-#[expect(dead_code, reason = "nothing is edited here yet")]
+#[expect(dead_code, reason = "who pays is always said here")]
 mod reference;
 mod refused;
 mod send;
@@ -36,12 +39,18 @@ mod worlds;
 
 use docket_persistence::mem::Seeded;
 
-// `life.rs` and `editing.rs` know it by this name.
+// `life.rs`, `editing.rs` and `paying.rs` know it by this name.
 use self::reference as model;
-use self::{draw::Commands, oracle::Oracle, reached::Reached};
+use self::{
+    cards::{Mishap, NAME},
+    draw::Commands,
+    oracle::Oracle,
+    reached::Reached,
+};
 use crate::{
     api::Api,
     environment::{number, seed},
+    provider::Provider,
     server::{Home, Server, verify},
 };
 
@@ -77,7 +86,9 @@ async fn the_node_does_what_the_model_does() {
 
 /// Commands to a new data directory, each compared with the model; at last many clients at the same time.
 async fn history(count: u64, reached: Reached, random: &mut Seeded) -> Reached {
-    let home = Home::new()
+    let mut provider = Provider::start();
+    let home = provider
+        .known_to(Home::new(), NAME)
         // So that restarts read snapshots, and a journal that was cut.
         .set("cluster.snapshot_bytes_min", "4096")
         .set("journal.segment_bytes", "65536");
@@ -91,7 +102,20 @@ async fn history(count: u64, reached: Reached, random: &mut Seeded) -> Reached {
             commands.enter_another_world();
         }
         let command = commands.next(&oracle);
-        oracle.step(&api, command).await;
+        if let Some(mishap) = command.mishap {
+            provider.fails(&mishap.told());
+        }
+        oracle.step(&api, &command).await;
+        if command.mishap == Some(Mishap::IsSilentOverAKill) {
+            server.kill();
+            server = Server::start(&home);
+            api = Api::admin(&server, &home).await;
+        }
+        // When that is as it must be its provider was asked for all.
+        oracle.compare_touched(&api, &command.ask).await;
+        if command.mishap.is_some() {
+            provider.mend();
+        }
         if n.is_multiple_of(COMMANDS_BETWEEN_LISTS) {
             oracle.compare_everything(&api, random).await;
         }
@@ -111,6 +135,7 @@ async fn history(count: u64, reached: Reached, random: &mut Seeded) -> Reached {
         }
     }
     oracle.compare_everything(&api, random).await;
+    oracle.compare_provider(&provider.ledger());
     let told = together::run(&server, &home, random).await;
     println!("{told}");
     server.stop(&home);

@@ -4,7 +4,6 @@
 //! `DOCKET_PAYMENT_ROUNDS=n` kills so often, `DOCKET_SEED=n` draws the same again.
 
 mod client;
-mod provider;
 
 use std::{
     collections::BTreeMap,
@@ -19,13 +18,11 @@ use docket_persistence::mem::Seeded;
 use docket_proto::v1::{Order, order::State, payment_step};
 use serde_json::{Value, json};
 
-use self::{
-    client::{CUSTOMERS, Client, ITEMS, Told, price},
-    provider::Provider,
-};
+use self::client::{CUSTOMERS, Client, ITEMS, Told, price};
 use crate::{
     api::Api,
     environment::{number, seed},
+    provider::Provider,
     server::{Home, LOOK_AGAIN, PATIENCE, Server, verify},
 };
 
@@ -46,12 +43,8 @@ async fn whenever_the_node_and_its_provider_are_killed_what_both_say_of_the_mone
     println!("DOCKET_SEED={seed} DOCKET_PAYMENT_ROUNDS={rounds}");
     let mut random = Seeded::new(seed);
     let mut provider = Provider::start();
-    let home = Home::new()
-        .set("payments.providers.cards.url", &provider.url())
-        .set("payments.providers.cards.timeout_ms", "1000")
-        .set("payments.providers.cards.backoff_min_ms", "5")
-        .set("payments.providers.cards.backoff_max_ms", "50")
-        .set("payments.providers.cards.breaker_open_ms", "100")
+    let home = provider
+        .known_to(Home::new(), "cards")
         .set("cluster.snapshot_bytes_min", "65536");
     let mut server = Server::start(&home);
     let (grpc, admin) = (server.grpc, server.admin);

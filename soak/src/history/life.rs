@@ -313,6 +313,26 @@ impl Moved {
 }
 
 impl Deed {
+    /// What it is, in a word or two.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Release(_) => "release",
+            Self::Ship(_) => "ship",
+            Self::CancelLines(_) => "cancel lines",
+            Self::Deliver(_) => "deliver",
+            Self::Edit(_) => "edit",
+            Self::Return(_) => "return",
+            Self::Move(_, moved) => match moved {
+                Moved::Approve => "approve",
+                Moved::Decline => "decline",
+                Moved::Receive => "receive",
+                Moved::Close => "close",
+            },
+            Self::Refund(_) => "refund",
+        }
+    }
+
     /// In what changes of the order, at most, it ends behind its own: its items have done what they were told to, which the order records.
     pub fn changes_behind(&self) -> u8 {
         match self {
@@ -328,10 +348,7 @@ impl Deed {
 }
 
 /// How many of each item lines are, with so many of each.
-pub fn each_item<'a>(
-    lines: &'a [Line],
-    many: impl IntoIterator<Item = (usize, i64)>,
-) -> BTreeMap<&'a str, i64> {
+pub fn each_item(lines: &[Line], many: impl IntoIterator<Item = (usize, i64)>) -> BTreeMap<&str, i64> {
     let mut sums = BTreeMap::new();
     for (at, many) in many {
         if let Some(line) = lines.get(at) {

@@ -62,8 +62,14 @@ impl Ask {
                 0 => *etag = another_etag(*etag),
                 _ => *number = another(*number),
             },
-            Self::PlaceOrder { currency, lines, .. } => match which {
-                0 => *currency = another_currency(*currency),
+            Self::PlaceOrder {
+                currency,
+                lines,
+                payer,
+                ..
+            } => match which {
+                0 if random.below(2) == 0 => *currency = another_currency(*currency),
+                0 => *payer = payer.another(),
                 1 => lines[0].quantity.0 = another(lines[0].quantity.0),
                 2 => lines[0].unit_price.0 = another(lines[0].unit_price.0),
                 _ => lines.push(lines[0].clone()),
@@ -71,6 +77,11 @@ impl Ask {
             Self::CancelOrder { etag, .. } => *etag = another_etag(*etag),
             Self::CancelOrderLines { lines, etag, .. } => match which {
                 0 => *etag = another_etag(*etag),
+                _ => alter(lines),
+            },
+            Self::EditOrder { lines, etag, .. } => match which {
+                // It needs one.
+                0 => *etag = etag.map(|etag| etag + 1),
                 _ => alter(lines),
             },
             Self::ShipOrder {
@@ -139,6 +150,10 @@ impl Ask {
                 0 => *etag = another_etag(*etag),
                 1 => note.push('!'),
                 _ => *amount = another(*amount),
+            },
+            Self::RetryPayment { step, etag, .. } => match which {
+                0 => *etag = another_etag(*etag),
+                _ => *step += 1,
             },
         }
         altered

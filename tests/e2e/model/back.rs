@@ -4,7 +4,7 @@ use docket_engine::{OrderId, ReturnState, ReturnStep};
 use docket_proto::v1;
 
 use super::{
-    commands::Ask,
+    commands::{Ask, Entity},
     draw::Commands,
     oracle::Oracle,
     reference::{Order, Return},
@@ -68,9 +68,9 @@ impl Commands {
     }
 
     pub(super) fn refund(&mut self, oracle: &Oracle) -> Ask {
-        let order = self.order(oracle, |order| order.captured() > order.refunded());
+        let order = self.order(oracle, |order| order.taken() > order.refunded());
         let there = oracle.model.orders.get(&order);
-        let there = there.map_or(0, |order| small(order.captured() - order.refunded()));
+        let there = there.map_or(0, |order| small(order.taken() - order.refunded()));
         let amount = match self.random.below(9) {
             0 => there.saturating_add(1),
             1 | 2 => there,
@@ -109,20 +109,26 @@ impl Oracle {
         }
     }
 
-    /// Waits until the node has done that too.
-    pub(super) async fn until_put_back(&self, api: &Api, ask: &Ask) {
-        let Ask::MoveReturn {
-            order,
-            step: ReturnStep::Receive { restock: true },
-            ..
-        } = ask
-        else {
+    /// Waits until the node has done that too, and what else follows behind an answer.
+    pub(super) async fn until_done_behind(&self, api: &Api, ask: &Ask) {
+        let id = match (ask, ask.entity()) {
+            (_, Entity::Order(id)) => Some(id),
+            (Ask::PlaceOrder { .. }, _) => self.placed.last().copied(),
+            _ => None,
+        };
+        let goes_on = matches!(
+            ask,
+            Ask::EditOrder { .. }
+                | Ask::MoveReturn {
+                    step: ReturnStep::Receive { restock: true },
+                    ..
+                }
+        );
+        let there = id.and_then(|id| Some((id, self.model.orders.get(&id)?)));
+        let Some((order, is)) = there.filter(|(_, is)| goes_on || is.steps.is_some()) else {
             return;
         };
-        let wanted = match self.model.orders.get(order) {
-            Some(order) => order.version,
-            None => return,
-        };
+        let wanted = is.version;
         let wait = async {
             let name = format!("orders/{order}");
             loop {
@@ -135,7 +141,7 @@ impl Oracle {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
-        waited.unwrap_or_else(|_elapsed| panic!("{ask:?} is not put back on the stock"));
+        waited.unwrap_or_else(|_elapsed| panic!("{ask:?} is not done to its end: {order}"));
     }
 }
 

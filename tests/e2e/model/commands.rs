@@ -2,11 +2,15 @@
 
 use docket_engine::{Currency, CustomerId, HoldReason, Line, OrderId, ReturnStep, Sku};
 
+use super::cards::{Mishap, Payer};
+
 /// A request: what is asked, and the id under which it may be asked again; empty for none.
 #[derive(Debug, Clone)]
 pub struct Command {
     pub request_id: String,
     pub ask: Ask,
+    /// What the provider does wrong at the first step that is due of it.
+    pub mishap: Option<Mishap>,
 }
 
 /// What is asked. `None` leaves a field, or expects no etag.
@@ -51,12 +55,19 @@ pub enum Ask {
         customer: CustomerId,
         currency: Currency,
         lines: Vec<Line>,
+        payer: Payer,
     },
     CancelOrder {
         order: OrderId,
         etag: Option<u64>,
     },
     CancelOrderLines {
+        order: OrderId,
+        lines: Meant,
+        etag: Option<u64>,
+    },
+    /// So many of these lines in all.
+    EditOrder {
         order: OrderId,
         lines: Meant,
         etag: Option<u64>,
@@ -120,6 +131,12 @@ pub enum Ask {
         note: String,
         etag: Option<u64>,
     },
+    /// A step of its payment that was declined is tried again.
+    RetryPayment {
+        order: OrderId,
+        step: u32,
+        etag: Option<u64>,
+    },
 }
 
 /// How much of which lines of an order, each once. Where none is named, all that there is.
@@ -145,6 +162,7 @@ impl Ask {
             Self::PlaceOrder { .. } => "PlaceOrder",
             Self::CancelOrder { .. } => "CancelOrder",
             Self::CancelOrderLines { .. } => "CancelOrderLines",
+            Self::EditOrder { .. } => "EditOrder",
             Self::ShipOrder { .. } | Self::ShipFulfilment { .. } => "ShipOrder",
             Self::OpenFulfilment { .. } => "OpenFulfilment",
             Self::CancelFulfilment { .. } => "CancelFulfilment",
@@ -158,6 +176,7 @@ impl Ask {
                 ReturnStep::Close => "CloseReturn",
             },
             Self::RefundOrder { .. } => "RefundOrder",
+            Self::RetryPayment { .. } => "RetryPayment",
         }
     }
 
@@ -172,6 +191,7 @@ impl Ask {
             }
             Self::CancelOrder { order, .. }
             | Self::CancelOrderLines { order, .. }
+            | Self::EditOrder { order, .. }
             | Self::ShipOrder { order, .. }
             | Self::OpenFulfilment { order, .. }
             | Self::ShipFulfilment { order, .. }
@@ -181,7 +201,8 @@ impl Ask {
             | Self::ReleaseOrderHold { order, .. }
             | Self::RequestReturn { order, .. }
             | Self::MoveReturn { order, .. }
-            | Self::RefundOrder { order, .. } => Entity::Order(*order),
+            | Self::RefundOrder { order, .. }
+            | Self::RetryPayment { order, .. } => Entity::Order(*order),
         }
     }
 
@@ -189,6 +210,7 @@ impl Ask {
     pub fn lines(&mut self) -> Option<&mut Meant> {
         match self {
             Self::CancelOrderLines { lines, .. }
+            | Self::EditOrder { lines, .. }
             | Self::ShipOrder { lines, .. }
             | Self::OpenFulfilment { lines, .. }
             | Self::RequestReturn { lines, .. } => Some(lines),

@@ -37,6 +37,8 @@ pub struct Times {
     resources: BTreeMap<String, (Timestamp, Timestamp, String)>,
     /// When each shipment was sent, and arrived, and each hold was placed.
     moments: BTreeMap<String, Timestamp>,
+    /// How the provider names what it did.
+    pub(super) references: BTreeMap<String, String>,
 }
 
 impl Times {
@@ -57,7 +59,7 @@ impl Times {
     }
 
     /// It is always the same, and in the life of the order.
-    fn check_moment(&mut self, order: &v1::Order, what: String, moment: Timestamp) {
+    pub(super) fn check_moment(&mut self, order: &v1::Order, what: String, moment: Timestamp) {
         let (create, update) = (order.create_time.unwrap(), order.update_time.unwrap());
         let life = in_order(create)..=in_order(update);
         assert!(life.contains(&in_order(moment)), "{what} at {moment}: {order:?}");
@@ -140,6 +142,9 @@ impl Oracle {
                     .check_moment(given, format!("{name}, return {number} {what}"), moment);
             }
         }
+        if let Some(payment) = &mut order.payment {
+            self.without_answers(given, payment);
+        }
         for (n, it) in order.refunds.iter_mut().enumerate() {
             let moment = it.create_time.take().unwrap();
             self.times
@@ -150,7 +155,7 @@ impl Oracle {
 
     /// Reads what a command was about, and compares.
     pub(super) async fn compare_touched(&mut self, api: &Api, ask: &Ask) {
-        self.until_put_back(api, ask).await;
+        self.until_done_behind(api, ask).await;
         let (mut customers, mut items, mut orders) = (Vec::new(), Vec::new(), Vec::new());
         match (ask.entity(), ask) {
             (Entity::Customer(id), Ask::PlaceOrder { lines, .. }) => {

@@ -8,6 +8,7 @@ use docket_engine::{
 use docket_persistence::mem::Seeded;
 
 use super::{
+    cards::Payer,
     commands::{Ask, Command, Meant},
     oracle::Oracle,
     reference::{Order, Plan},
@@ -59,21 +60,44 @@ impl Commands {
         if !self.sent.is_empty() && self.has_begun() && self.random.below(4) == 0 {
             return self.again(oracle);
         }
-        let ask = match self.opening.pop() {
-            Some(Opening::Ask(ask)) => ask,
-            Some(Opening::Of(ask)) => ask(oracle.newest_accepted()),
-            None => self.ask(oracle),
+        let is_opening = !self.opening.is_empty();
+        let (ask, mishap) = match self.opening.pop() {
+            Some(Opening::Ask(ask)) => (ask, None),
+            Some(Opening::Of(ask)) => (ask(oracle.newest_accepted()), None),
+            Some(Opening::With(mishap, ask)) => (ask(oracle.newest_accepted()), Some(mishap)),
+            Some(Opening::PlaceWith(mishap)) => (self.place_by(Payer::Cards), Some(mishap)),
+            Some(Opening::Retry(mishap)) => (retry(oracle), mishap),
+            Some(Opening::Again) => return self.last_again(),
+            Some(Opening::Edit(lines)) => (edit(oracle, lines), None),
+            None => {
+                let ask = self.ask(oracle);
+                let mishap = self.mishap(oracle, &ask);
+                (ask, mishap)
+            }
         };
-        let needs_id = matches!(ask, Ask::CreditAccount { .. } | Ask::AdjustStock { .. });
+        let needs_id = is_opening || matches!(ask, Ask::CreditAccount { .. } | Ask::AdjustStock { .. });
         let request_id = match self.random.below(4) {
             0 if !needs_id => String::new(),
             _ => format!("r{}", self.asked),
         };
-        let command = Command { request_id, ask };
+        let command = Command {
+            request_id,
+            ask,
+            mishap,
+        };
         if !command.request_id.is_empty() {
             self.sent.push(command.clone());
         }
         command
+    }
+
+    /// What was asked last: the node is as lucky with it as it may.
+    fn last_again(&self) -> Command {
+        let last = self.sent.last().expect("what comes first has an id");
+        Command {
+            mishap: None,
+            ..last.clone()
+        }
     }
 
     /// What was asked before, or something else under its request id: with another field, or by another method about the
@@ -96,6 +120,7 @@ impl Commands {
             candidates.extend(&self.sent);
         }
         let mut again = candidates[self.random.below(candidates.len() as u64) as usize].clone();
+        again.mishap = None;
         match self.random.below(8) {
             0 => {
                 let entity = again.ask.entity();
@@ -116,7 +141,7 @@ impl Commands {
     }
 
     fn ask(&mut self, oracle: &Oracle) -> Ask {
-        match self.random.below(68) {
+        match self.random.below(76) {
             0..2 => self.create_customer(),
             2..4 => {
                 let id = self.customer();
@@ -168,7 +193,9 @@ impl Commands {
             58..60 => self.refund(oracle),
             60..64 => self.plan(oracle),
             64..66 => self.ship_plan(oracle),
-            _ => self.give_up(oracle),
+            66..68 => self.give_up(oracle),
+            68..74 => self.edit(oracle),
+            _ => self.retry_payment(oracle),
         }
     }
 
@@ -198,6 +225,7 @@ impl Commands {
             customer: self.customer(),
             currency: self.currency(),
             lines,
+            payer: self.payer(),
         }
     }
 
@@ -216,6 +244,42 @@ impl Commands {
             lines: lines.collect(),
             customer: customer(self.world, 1),
             currency: CURRENCIES[0].parse().unwrap(),
+            payer: self.payer(),
+        }
+    }
+
+    /// Some lines are to have more, or less; mostly what can be.
+    fn edit(&mut self, oracle: &Oracle) -> Ask {
+        let order = self.order(oracle, is_open);
+        let there = oracle.model.orders.get(&order);
+        let ordered = there.map_or(&[][..], |order| &order.lines);
+        let mut lines = Meant::new();
+        for _ in 0..1 + self.random.below(2) {
+            let beyond = u64::from(self.random.below(15) == 0);
+            let line = self.random.below(ordered.len().max(1) as u64 + beyond);
+            let now = ordered.get(line as usize).map_or(1, |line| line.quantity.0);
+            let gone = there.and_then(|order| order.gone.get(line as usize));
+            let gone = gone.map_or(0, |(sent, called_off)| i64::try_from(sent + called_off).unwrap());
+            let wanted = match self.random.below(16) {
+                0 => QUANTITY_MAX,
+                1 => gone - 1,
+                2 => 0,
+                3 => now,
+                4 | 5 => gone,
+                6..11 => now + 1 + self.random.below(12) as i64,
+                _ => now - 1,
+            };
+            let line = line as u16;
+            if lines.iter().all(|(other, _)| *other != line) {
+                lines.push((line, wanted.clamp(0, QUANTITY_MAX)));
+            }
+        }
+        let version = there.map_or(1, |order| order.version);
+        let is_stale = self.random.below(9) == 0;
+        Ask::EditOrder {
+            order,
+            lines,
+            etag: Some(version - u64::from(is_stale)),
         }
     }
 
@@ -313,9 +377,14 @@ impl Commands {
 
     fn release_hold(&mut self, oracle: &Oracle) -> Ask {
         let order = self.order(oracle, |order| order.holds.iter().any(|(_, holds)| *holds));
+        let there = oracle.model.orders.get(&order);
+        let is_unpaid = there.is_some_and(|order| order.is_held_for(HoldReason::Payment));
         Ask::ReleaseOrderHold {
             order,
-            reason: self.reason(),
+            reason: match is_unpaid && self.random.below(2) == 0 {
+                true => HoldReason::Payment,
+                false => self.reason(),
+            },
             etag: self.version(oracle, order),
         }
     }
@@ -467,6 +536,27 @@ impl Commands {
             5..9 => -1 - self.random.below(50) as i64,
             _ => 1 + self.random.below(50) as i64,
         }
+    }
+}
+
+/// Of the newest order, as it is.
+fn edit(oracle: &Oracle, lines: &[(u16, i64)]) -> Ask {
+    let order = oracle.newest_accepted();
+    Ask::EditOrder {
+        order,
+        lines: lines.to_vec(),
+        etag: oracle.model.orders.get(&order).map(|order| order.version),
+    }
+}
+
+/// What its provider declined of the newest order last.
+fn retry(oracle: &Oracle) -> Ask {
+    let order = oracle.newest_accepted();
+    let waiting = oracle.model.orders.get(&order).map(Order::waiting);
+    Ask::RetryPayment {
+        order,
+        step: waiting.and_then(|steps| steps.last().copied()).unwrap_or(1),
+        etag: None,
     }
 }
 

@@ -6,6 +6,7 @@ use docket_engine::{CustomerId, Line, OrderId, Rejection, ReturnStep, Sku};
 use docket_proto::v1;
 
 use super::{
+    cards::Payer,
     commands::Ask,
     oracle::{Expected, Oracle},
     reference::{Order, Outcome, first_lines},
@@ -18,7 +19,10 @@ impl Oracle {
     /// The whole way of an order: the customer's hold, every item's answer, the settlement, and what is given back.
     pub(super) fn place(&mut self, ask: &Ask, given: Option<OrderId>, lines: &[Line]) -> Expected {
         let Ask::PlaceOrder {
-            customer, currency, ..
+            customer,
+            currency,
+            payer,
+            ..
         } = ask
         else {
             panic!("no order: {ask:?}")
@@ -27,7 +31,9 @@ impl Oracle {
             self.reached.add("an item on several lines");
         }
         let id = given.unwrap_or(OrderId(0));
-        let placed = self.model.place(id, customer, *currency, lines);
+        let placed = self
+            .model
+            .place_with(id, customer, *currency, lines, *payer == Payer::Cards);
         let recorded = self.model.orders.contains_key(&id);
         assert_eq!(
             given.is_some(),
@@ -49,6 +55,7 @@ impl Oracle {
             }
             return Expected {
                 answer: Answer::Refused(rejected("PlaceOrder", &rejection)),
+                later: None,
                 recorded,
             };
         }
@@ -57,10 +64,19 @@ impl Oracle {
             .map(|sku| (sku.clone(), self.model.reserve(id, &sku).map(|_| ())))
             .collect();
         assert!(self.model.settle(id, &answers));
+        self.hear_provider(id);
         let answer = match self.model.orders[&id].rejection.clone() {
             None => {
-                self.reached.add("order: none to CONFIRMED");
+                self.reached.add(match self.model.orders[&id].steps {
+                    None => "order: none to CONFIRMED",
+                    Some(_) => "order: none to CONFIRMED, by a provider",
+                });
                 Answer::Order(Box::new(self.order(id)))
+            }
+            Some(rejection @ Rejection::PaymentDeclined { .. }) => {
+                self.reached.add("PAYMENT_DECLINED in PlaceOrder");
+                self.reached.add("order: none to REJECTED by its provider");
+                Answer::Refused(rejected("PlaceOrder", &rejection))
             }
             Some(rejection) => {
                 let whose = match rejection {
@@ -77,21 +93,25 @@ impl Oracle {
                 Answer::Refused(rejected("PlaceOrder", &rejection))
             }
         };
-        Expected { answer, recorded }
+        Expected {
+            answer,
+            later: None,
+            recorded,
+        }
     }
 
     /// What an order that is there is asked, to its end: its items have given back or taken off their stock what they were told to.
     pub(super) fn of_order(&mut self, ask: &Ask, id: OrderId) -> Expected {
         let method = ask.method();
-        let before = self
-            .model
-            .orders
-            .get(&id)
-            .map(|order| (order.state, is_held(order)));
+        let order = self.model.orders.get(&id);
+        let edits = order.map(|order| order.edits);
+        let before = order.map(|order| (order.state, is_held(order)));
         let outcome = match before {
             None => Err(Rejection::OrderNotFound { order: id }),
             Some(_) => self.carry_out(ask, id),
         };
+        // An edit whose items refused it was recorded, and so is its answer.
+        let is_refused_edit = outcome.is_err() && self.model.orders.get(&id).map(|it| it.edits) > edits;
         if let (Some((before, was_held)), Ok(true)) = (before, &outcome) {
             let order = &self.model.orders[&id];
             self.reached
@@ -101,8 +121,12 @@ impl Oracle {
                 self.reached.add(format!("order: held to {after} by {method}"));
             }
         }
-        let expected = self.outcome(ask, outcome, |oracle| Answer::Order(Box::new(oracle.order(id))));
+        let mut expected = self.outcome(ask, outcome, |oracle| Answer::Order(Box::new(oracle.order(id))));
+        expected.recorded |= is_refused_edit;
         self.put_back(id);
+        if self.hear_provider(id) {
+            expected.later = Some(Answer::Order(Box::new(self.order(id))));
+        }
         expected
     }
 
@@ -116,6 +140,15 @@ impl Oracle {
             Ask::CancelOrderLines { lines, etag, .. } => {
                 let changed = self.model.cancel_lines(id, lines, *etag)?;
                 assert_eq!(self.give_back(id), changed);
+                Ok(changed)
+            }
+            Ask::EditOrder { lines, etag, .. } => {
+                let changed = self.model.edit(id, lines, *etag)?;
+                if changed && self.model.orders[&id].edit.is_none() {
+                    self.reached.add("an edit that needs no item");
+                }
+                self.raise(id)?;
+                self.give_back(id);
                 Ok(changed)
             }
             Ask::ShipOrder {
@@ -186,7 +219,34 @@ impl Oracle {
                 self.texts.entry(id).or_default().refunds.push(note.clone());
                 Ok(changed)
             }
+            Ask::RetryPayment { step, etag, .. } => self.model.retry(id, *step, *etag),
             _ => panic!("not of an order that is there: {ask:?}"),
+        }
+    }
+
+    /// Every item that an open edit wants more of is asked for it, and the order hears what all of them say.
+    fn raise(&mut self, id: OrderId) -> Result<(), Rejection> {
+        let asked = self.model.orders[&id].raising();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let answers: BTreeMap<Sku, _> = asked
+            .into_keys()
+            .map(|sku| (sku.clone(), self.model.raise(id, &sku).map(|_| ())))
+            .collect();
+        assert!(self.model.raised(id, &answers));
+        let refusals = answers.into_values().filter_map(Result::err);
+        match refusals.min_by_key(Rejection::line) {
+            None => {
+                self.reached.add("an edit that items agreed to");
+                Ok(())
+            }
+            Some(refusal) => {
+                if self.give_back(id) {
+                    self.reached.add("an edit that an item refused");
+                }
+                Err(refusal)
+            }
         }
     }
 
@@ -203,9 +263,10 @@ impl Oracle {
     }
 
     /// Every item releases, and the order hears of it; false where there was nothing to release.
-    fn give_back(&mut self, id: OrderId) -> bool {
+    pub(super) fn give_back(&mut self, id: OrderId) -> bool {
         for sku in self.model.orders[&id].releasing.clone() {
-            assert!(self.model.release(id, &sku));
+            // An item that refused an edit has nothing to give back.
+            self.model.release(id, &sku);
         }
         self.model.released(id)
     }

@@ -132,13 +132,14 @@ impl Command {
                 customer,
                 currency,
                 lines,
+                payer,
             } => {
                 let request = v1::PlaceOrderRequest {
                     request_id,
                     customer: format!("customers/{customer}"),
                     currency_code: currency.to_string(),
                     lines: lines.iter().map(ordered).collect(),
-                    payment_method: String::new(),
+                    payment_method: payer.method().into(),
                 };
                 let reply = orders.place_order(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
@@ -160,6 +161,16 @@ impl Command {
                     lines: meant(&lines),
                 };
                 let reply = orders.cancel_order_lines(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::EditOrder { order, lines, etag } => {
+                let request = v1::EditOrderRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    lines: meant(&lines),
+                };
+                let reply = orders.edit_order(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
             }
             Ask::ShipOrder {
@@ -340,6 +351,16 @@ impl Command {
                     note,
                 };
                 let reply = orders.refund_order(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::RetryPayment { order, step, etag } => {
+                let request = v1::RetryPaymentRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    step: step.try_into().unwrap(),
+                };
+                let reply = orders.retry_payment(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
             }
         };

@@ -4,7 +4,7 @@ use docket_engine::{Currency, HoldReason, OrderState, Rejection};
 use docket_proto::v1::{self, order::State};
 
 use super::{
-    back,
+    back, cards,
     reference::{Customer, Item, Order, Plan, Shipment, cost},
     send::{ordered, shown},
 };
@@ -89,7 +89,10 @@ pub fn order(id: &str, order: &Order, texts: &Texts) -> v1::Order {
         update_time: None,
         etag: shown(Some(order.version)),
         holds: active.map(|((reason, _), note)| hold(*reason, note)).collect(),
-        payment: Some(payment(order)),
+        payment: Some(match order.is_to_be_authorized() {
+            true => cards::payment(order),
+            false => payment(order),
+        }),
         fulfilments: shipments
             .map(|(number, (shipment, texts))| fulfilment(order, number, shipment, texts))
             .collect(),
@@ -129,10 +132,13 @@ fn payment(order: &Order) -> v1::OrderPayment {
     if never_held {
         return v1::OrderPayment {
             state: State::Failed.into(),
+            provider: cards::provider_of(order),
             ..v1::OrderPayment::default()
         };
     }
-    let (total, held, captured) = (cost(&order.lines), order.held(), order.captured());
+    // What edits had it cost less was given back.
+    let ever = order.first_cost + order.more;
+    let (held, captured) = (order.held(), order.captured());
     let refunded = order.refunded();
     let state = match order.state {
         OrderState::Rejected | OrderState::Cancelled => State::Voided,
@@ -147,10 +153,11 @@ fn payment(order: &Order) -> v1::OrderPayment {
     };
     v1::OrderPayment {
         state: state.into(),
-        authorized: small(total),
+        authorized: small(ever),
         captured: small(captured),
-        voided: small(total - held - captured),
+        voided: small(ever - held - captured),
         refunded: small(refunded),
+        provider: cards::provider_of(order),
         ..v1::OrderPayment::default()
     }
 }
@@ -200,7 +207,11 @@ fn hold(why: HoldReason, note: &str) -> v1::OrderHold {
     v1::OrderHold {
         reason: reason(why).into(),
         note: note.into(),
-        placed_by: ADMIN.into(),
+        // Nobody else asks for that one.
+        placed_by: match why {
+            HoldReason::Payment => cards::ITSELF.into(),
+            _ => ADMIN.into(),
+        },
         create_time: None,
     }
 }

@@ -13,6 +13,7 @@ use docket_proto::v1;
 
 use super::{
     books::check,
+    cards::Payer,
     commands::{Ask, Command, Entity, Meant},
     send::Answer,
 };
@@ -142,6 +143,7 @@ impl Client {
             let command = Command {
                 request_id: format!("{}-{n}", self.name),
                 ask: self.ask(&api).await,
+                mishap: None,
             };
             let answer = match self.random.below(10) {
                 // Twice at the same time is once.
@@ -205,6 +207,7 @@ impl Client {
                     lines: lines.collect(),
                     customer,
                     currency: "EUR".parse().unwrap(),
+                    payer: Payer::Account,
                 }
             }
         }

@@ -3,21 +3,44 @@
 use docket_engine::{Amount, HoldReason, Line, OrderId, Quantity};
 
 use super::{
+    cards::{Mishap, Payer},
     commands::{Ask, Meant},
     draw::{CURRENCIES, CUSTOMERS, Commands, ITEMS, customer, sku},
+    editing::EDITS_MAX,
     life::{HOLDS_MAX, RETURNS_MAX},
+    paying::RETRIES_MAX,
     reference::PARTS_MAX,
 };
+
+/// How much there is of what wears an order out.
+const LARGE: i64 = 1_000;
+/// And how much of that is in an order that a provider pays for.
+const PAID: i64 = 50;
 
 /// What happens in a world before anything may.
 pub enum Opening {
     Ask(Ask),
     /// Of the newest order, whose id the node has chosen.
     Of(fn(OrderId) -> Ask),
+    /// The same, and its provider does this wrong with what comes of it.
+    With(Mishap, fn(OrderId) -> Ask),
+    /// An order that a provider pays for is placed, of one of what there is; and the provider does this wrong.
+    PlaceWith(Mishap),
+    /// What was declined of the newest order is tried again, and perhaps declined again.
+    Retry(Option<Mishap>),
+    /// What was asked last is asked again.
+    Again,
+    /// The newest order is to have so many of these lines.
+    Edit(&'static [(u16, i64)]),
 }
 
-/// Of so many worlds that follow each other, one each wears an order out by shipments, by returns and refunds, by cancellations and by holds.
+/// Of so many worlds that follow each other, one each wears an order out by shipments, by returns and refunds, by edits, by cancellations, by payments that
+/// are tried again, and by holds; and one has an order edited in all ways.
 const WORLDS: u64 = 20;
+const BY_EDITS: u64 = 9;
+const EDITED: u64 = 12;
+const BY_PAYMENTS: u64 = 14;
+const BY_MISHAPS: u64 = 17;
 const BY_SHIPMENTS: u64 = 4;
 const BY_RETURNS: u64 = 7;
 const BY_CANCELLATIONS: u64 = 10;
@@ -32,6 +55,21 @@ impl Commands {
             (BY_RETURNS, _) => {
                 return self.worn_out(Some(ship_all), RETURNS_MAX, &[return_one, refund_one], return_all);
             }
+            (BY_EDITS, _) => {
+                let edits = (0..=EDITS_MAX).map(|n| match n % 2 {
+                    0 => Opening::Edit(&[(0, 2)]),
+                    _ => Opening::Edit(&[(0, 1)]),
+                });
+                return self.shop(Payer::Account).into_iter().chain(edits).collect();
+            }
+            (EDITED, _) => return self.edited(),
+            (BY_PAYMENTS, _) => {
+                let retries = (0..=RETRIES_MAX).map(|_| Opening::Retry(Some(Mishap::Declines)));
+                let shop = self.shop(Payer::Cards).into_iter();
+                let declined = [Opening::With(Mishap::Declines, ship_one)];
+                return shop.chain(declined).chain(retries).collect();
+            }
+            (BY_MISHAPS, _) => return self.unlucky(),
             (BY_CANCELLATIONS, _) => return self.worn_out(None, PARTS_MAX, &[cancel_one], cancel_all),
             (BY_HOLDS, _) => return self.worn_out(None, HOLDS_MAX, &[hold, release], ship_all),
             (_, 0) => return Vec::new(),
@@ -49,14 +87,87 @@ impl Commands {
         step: &[fn(OrderId) -> Ask],
         last: fn(OrderId) -> Ask,
     ) -> Vec<Opening> {
-        const LARGE: i64 = 1_000;
+        let steps = (0..=times).flat_map(|_| step.iter().copied());
+        let steps = first.into_iter().chain(steps).chain([last]);
+        let steps = steps.map(Opening::Of);
+        self.shop(Payer::Account).into_iter().chain(steps).collect()
+    }
+
+    /// Everything goes wrong once with each step of a payment.
+    fn unlucky(&self) -> Vec<Opening> {
+        let mut opening = self.shop(Payer::Account);
+        opening.push(Opening::Of(cancel_all));
+        for mishap in Mishap::ALL {
+            if mishap != Mishap::IsSilentOverAKill {
+                opening.push(Opening::PlaceWith(mishap));
+            }
+            opening.push(Opening::Ask(self.place_by(Payer::Cards)));
+            opening.extend([ship_one, cancel_one, refund_one].map(|ask| Opening::With(mishap, ask)));
+        }
+        opening.push(Opening::Ask(self.place_by(Payer::Cards)));
+        opening.push(Opening::Of(ship_one));
+        opening.push(Opening::With(Mishap::Declines, refund_one));
+        // What was declined is done in the end, wherever the order stands by then.
+        for declined in [cancel_one, ship_all, cancel_all] {
+            opening.push(Opening::Ask(self.place_by(Payer::Cards)));
+            opening.push(Opening::With(Mishap::Declines, declined));
+            opening.push(Opening::Retry(None));
+            opening.push(Opening::Again);
+            opening.push(Opening::Of(cancel_all));
+        }
+        opening
+    }
+
+    /// An order that is edited as it can be, and as it cannot.
+    fn edited(&self) -> Vec<Opening> {
+        let edits = [
+            // There are not so many, nor so much money.
+            Opening::Edit(&[(0, LARGE + 1)]),
+            Opening::Edit(&[(0, 0)]),
+            Opening::Edit(&[(1, 1)]),
+            Opening::Edit(&[(0, LARGE / 2)]),
+            Opening::Again,
+            Opening::Edit(&[(0, LARGE / 2)]),
+            Opening::Edit(&[(0, LARGE / 2 + 1)]),
+            // There is as much money, and no more of it.
+            Opening::Ask(Ask::AdjustStock {
+                sku: sku(self.world, 0),
+                delta: LARGE / 2 + 1 - LARGE,
+                etag: None,
+            }),
+            Opening::Edit(&[(0, LARGE / 2 + 2)]),
+            Opening::Again,
+            Opening::Ask(Ask::AdjustStock {
+                sku: sku(self.world, 0),
+                delta: LARGE,
+                etag: None,
+            }),
+            Opening::Of(ship_one),
+            Opening::Edit(&[(0, 0)]),
+            // Nothing of it is open then.
+            Opening::Edit(&[(0, 1)]),
+            Opening::Edit(&[(0, 2)]),
+        ];
+        // And one that a provider pays.
+        let paid = [
+            Opening::Ask(self.place_by(Payer::Cards)),
+            Opening::Edit(&[(0, PAID + 1)]),
+            Opening::Edit(&[(0, PAID - 1)]),
+            Opening::Of(hold),
+            Opening::Of(ship_one),
+            Opening::Of(release),
+            Opening::Of(ship_one),
+            Opening::Of(refund_one),
+            Opening::Of(cancel_all),
+        ];
+        let shop = self.shop(Payer::Account).into_iter();
+        shop.chain(edits).chain(paid).collect()
+    }
+
+    /// A customer, an item, and an order of it, by whom it is paid.
+    fn shop(&self, payer: Payer) -> Vec<Opening> {
         let (id, sku) = (customer(self.world, 0), sku(self.world, 0));
         let currency = CURRENCIES[0].parse().unwrap();
-        let line = Line {
-            sku: sku.clone(),
-            quantity: Quantity(LARGE),
-            unit_price: Amount(1),
-        };
         let asks = [
             Ask::CreateCustomer {
                 id: id.clone(),
@@ -71,16 +182,24 @@ impl Commands {
                 price: 1,
                 on_hand: LARGE,
             },
-            Ask::PlaceOrder {
-                customer: id,
-                currency,
-                lines: vec![line],
-            },
+            self.place_by(payer),
         ];
-        let steps = (0..=times).flat_map(|_| step.iter().copied());
-        let steps = first.into_iter().chain(steps).chain([last]);
-        let steps = steps.map(Opening::Of);
-        asks.into_iter().map(Opening::Ask).chain(steps).collect()
+        asks.into_iter().map(Opening::Ask).collect()
+    }
+
+    /// All that there is of it, or some where a provider pays: it may be there beside others.
+    pub(super) fn place_by(&self, payer: Payer) -> Ask {
+        let quantity = if payer == Payer::Cards { PAID } else { LARGE };
+        Ask::PlaceOrder {
+            customer: customer(self.world, 0),
+            currency: CURRENCIES[0].parse().unwrap(),
+            lines: vec![Line {
+                sku: sku(self.world, 0),
+                quantity: Quantity(quantity),
+                unit_price: Amount(1),
+            }],
+            payer,
+        }
     }
 
     /// A shop that works, so that orders get far. The last customer and item are left out, so that they are often unknown.
@@ -117,6 +236,7 @@ impl Commands {
                 quantity: Quantity(1),
                 unit_price: Amount(unit_price),
             }],
+            payer: Payer::Account,
         };
         let credit = |amount| Ask::CreditAccount {
             id: customer(self.world, 0),

@@ -13,7 +13,7 @@ use docket_payments::stub::{Stub, StubOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::{LOOK_AGAIN, PATIENCE};
+use crate::server::{Home, LOOK_AGAIN, PATIENCE};
 
 /// Where a process of this program is to serve, and the file that is its memory, with a blank between.
 const SERVES: &str = "DOCKET_TEST_PAYMENT_PROVIDER";
@@ -56,8 +56,14 @@ impl Provider {
         provider
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// A server that lives there knows it by this name.
+    pub fn known_to(&self, home: Home, name: &str) -> Home {
+        let section = format!("payments.providers.{name}");
+        home.set(&format!("{section}.url"), &format!("http://{}", self.address))
+            .set(&format!("{section}.timeout_ms"), "1000")
+            .set(&format!("{section}.backoff_min_ms"), "5")
+            .set(&format!("{section}.backoff_max_ms"), "50")
+            .set(&format!("{section}.breaker_open_ms"), "100")
     }
 
     /// SIGKILL.
