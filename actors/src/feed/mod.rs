@@ -200,6 +200,31 @@ impl Feed {
         self.ring.lock().floor()
     }
 
+    /// Where the first change is that is kept and is not from before this time; behind all, where there is none such. `None` where it is not
+    /// known yet what is kept.
+    fn first_since(&self, time: Time) -> Option<FeedPosition> {
+        let mut from = self.floor()?;
+        loop {
+            let (mut scanned, mut is_found) = (0, false);
+            let mut next = from;
+            let read = self.ring.lock().read(from, |kept| {
+                is_found = kept.is_since(time);
+                if is_found || scanned == SCANNED_MAX {
+                    return false;
+                }
+                scanned += 1;
+                next = kept.position().next();
+                true
+            });
+            match read {
+                Ok(()) if is_found || scanned < SCANNED_MAX => return Some(next),
+                Ok(()) => from = next,
+                // It was forgotten meanwhile.
+                Err(TooOld) => from = self.floor()?,
+            }
+        }
+    }
+
     /// Changes of a slot, or all, from a position on: at most so many, and where it goes on. True where there may be more.
     fn read(&self, from: FeedPosition, slot: Option<u16>, limit: usize) -> Result<Found, TooOld> {
         let (mut found, mut next, mut more) = (Vec::new(), from, false);

@@ -71,6 +71,11 @@ impl Kept {
         OrderId::from_halves(self.order.0, self.order.1)
     }
 
+    /// Whether it happened at this time or later.
+    pub(super) fn is_since(&self, time: Time) -> bool {
+        self.at >= time.0
+    }
+
     pub(super) fn change(&self) -> Option<Change> {
         Some(Change {
             kind: ChangeKind::from_number((self.kind_and_ordinal >> KIND_SHIFT).into())?,

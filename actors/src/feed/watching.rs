@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::{CustomerId, Order, OrderState};
+use docket_engine::{CustomerId, Order, OrderState, Time};
 use docket_proto::{
     feed::{FeedFrom, FeedPosition},
     peer_call::NoChanges,
@@ -140,6 +140,18 @@ impl Docket {
             from: begun.into_iter().zip(from).map(kept).collect(),
         };
         Ok((self.watch_orders(&call, watch).await?, !is_kept))
+    }
+
+    /// Where each shard that a watch reads begins so that it shows all changes from this time on that are kept. It may show some from before:
+    /// those behind the first one, and all of shards that have no replica here.
+    pub fn feed_since(&self, customer: Option<&CustomerId>, time: Time) -> Vec<FeedFrom> {
+        let (router, shards) = self.watched(customer);
+        let from = |shard: &Arc<Shard>| match router.is_read_here(shard) {
+            true => shard.committed().feed().first_since(time),
+            false => None,
+        };
+        let from = shards.iter().map(from);
+        from.map(|at| at.map_or(FeedFrom::Oldest, FeedFrom::At)).collect()
     }
 
     /// The shards that a watch reads.
