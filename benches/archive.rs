@@ -14,6 +14,7 @@
 
 #[path = "../src/allocator.rs"]
 mod allocator;
+#[expect(dead_code, reason = "this is no benchmark of criterion's")]
 mod setting;
 
 use std::{
