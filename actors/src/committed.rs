@@ -6,9 +6,11 @@
 //! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
 
 mod leaving;
+mod remembering;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod weighing;
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +27,6 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
@@ -39,7 +40,7 @@ use crate::{
     order_index::OrderIndex,
     order_table::OrderTable,
     payments::Awaited,
-    remembered::{RETENTION_US, Remembered, StoredRequest, Target},
+    remembered::Remembered,
     reservations::Reservations,
     snapshot::before::Captures,
     weight::{
@@ -532,56 +533,6 @@ impl Committed {
         self.items.insert(item.sku.clone(), item);
     }
 
-    fn remember(&self, request: Request, record: &Record) {
-        let target = record.events.iter().find_map(|event| match &event.fact {
-            Fact::Order(id, _) => Some(Target::Order(*id)),
-            _ => None,
-        });
-        let target = target.or_else(|| {
-            record.events.last().and_then(|event| match &event.fact {
-                Fact::Customer(id, _) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
-                Fact::Item(sku, _) => self.items.get(sku).map(|i| Target::Item(i.clone())),
-                Fact::Order(id, _) | Fact::Archived(id) => Some(Target::Order(*id)),
-            })
-        });
-        let target = target.or_else(|| match &record.unchanged.as_ref()?.entity {
-            EntityId::Order(id) => Some(Target::Order(*id)),
-            EntityId::Customer(id) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
-            EntityId::Item(sku) => self.items.get(sku).map(|i| Target::Item(i.clone())),
-        });
-        if let Some(target) = target {
-            self.requests.insert(
-                record.time,
-                request.key,
-                StoredRequest {
-                    fingerprint: request.fingerprint,
-                    target,
-                },
-            );
-        }
-    }
-
-    fn forget_requests(&self) {
-        let oldest = Time(self.last_time.load(Ordering::Relaxed) - RETENTION_US);
-        self.requests.forget_before(oldest);
-        self.first_settled.forget_before(oldest);
-    }
-
-    /// Whether a request of this time, by the clock of another shard's leader, may have been done and be forgotten.
-    pub(crate) fn may_have_forgotten(&self, time: Time) -> bool {
-        let until = Time(time.0.saturating_sub(CLOCKS_APART_US));
-        let oldest = Time(self.last_time().0.saturating_sub(RETENTION_US));
-        until < oldest || self.requests.has_forgotten(until)
-    }
-
-    /// The order as it was when it was first settled; `None` while it is not, or where there is none.
-    pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
-        self.first_settled.get(id).or_else(|| {
-            let order = self.orders.get(id);
-            order.filter(|order| order.is_settled() && order.state != OrderState::Authorizing)
-        })
-    }
-
     /// The time of the newest record.
     pub fn last_time(&self) -> Time {
         Time(self.last_time.load(Ordering::Relaxed))
@@ -598,35 +549,6 @@ impl Committed {
 
     pub(crate) fn set_applied_next(&self, next: u64) {
         self.applied_next.store(next, Ordering::Release);
-    }
-
-    /// Roughly the bytes of a snapshot. A line of an order counts with its reservation. Too much would have no snapshot become due: the log
-    /// of an order of two lines has 305 bytes, and what is here of it 220.
-    pub fn state_bytes(&self) -> u64 {
-        let bytes = self.orders.len() * 75
-            + self.requests.len() * 55
-            + self.reservations.len() * 45
-            + (self.customers.len() + self.items.len()) * 110
-            + self.feed.len() * 35;
-        let more = [&self.life_bytes, &self.newer_bytes, &self.plan_bytes];
-        let more: u64 = more.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        // A request id that is a UUID has more than twice the characters.
-        bytes as u64 + more + 2 * self.trail_bytes.load(Ordering::Relaxed)
-    }
-
-    /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
-    pub(crate) fn snapshot_format(&self) -> u32 {
-        let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        // What is in the archive may have had what is not counted any more.
-        if is_there(&self.closed) || self.archive.count() > 0 {
-            return FORMAT;
-        }
-        match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
-            _ if is_there(&self.plan_bytes) => FORMAT,
-            true => FORMAT_WITHOUT_CLOSED,
-            false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
-            false => FORMAT_WITHOUT_LIFE,
-        }
     }
 }
 

@@ -2,14 +2,18 @@
 //!
 //! In steps: of each shard some of the newest that may be wanted are read, by the narrowest index that has all of them. Down to where the
 //! least thorough of the shards stopped all have been seen; what lies below is left for the next step. At most so many are looked at for
-//! one page: one that ends there says where to go on.
+//! one page, and no more bytes of them are taken than an answer has room for: one that ends there says where to go on.
 
 use std::{ops::Range, sync::Arc};
 
 use docket_engine::{OrderFilter, OrderId, OrderState, PaymentState};
 
 use super::{BY_CUSTOMER, BY_STATE, Stretch, Unreadable, by_customer, by_state};
-use crate::{committed::Committed, listing::Found};
+use crate::{
+    committed::Committed,
+    listing::Found,
+    weight::{ORDERS_BYTES_MAX, weight},
+};
 
 /// The states in which orders come to an archive.
 const OVER: [OrderState; 4] = [
@@ -57,7 +61,7 @@ pub(crate) fn newest(
     }
     let first = filter.ids_from().max(from.unwrap_or(OrderId(0)));
     let mut ids = first..filter.ids_below().unwrap_or(OrderId(u128::MAX));
-    let mut rows_left = rows;
+    let (mut rows_left, mut bytes) = (rows, 0);
     loop {
         let (fewest, most) = STEP_ORDERS;
         let missing = (limit - found.orders.len()).saturating_add(1);
@@ -86,7 +90,12 @@ pub(crate) fn newest(
             ids.end = order.id;
             rows_left -= 1;
             if is_wanted {
+                bytes += weight(&order);
                 found.orders.push(order);
+            }
+            if bytes > ORDERS_BYTES_MAX {
+                found.next = Some(ids.end);
+                return Ok(found);
             }
         }
         let Some(frontier) = frontier else {

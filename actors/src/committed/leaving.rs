@@ -40,7 +40,7 @@ impl Committed {
                     .remove_if(&order.customer, |_, of_customer| of_customer.is_empty());
             }
         });
-        self.first_settled.remove(id);
+        self.first_settled.leave(id);
         self.weigh_less(&order);
         Ok(())
     }

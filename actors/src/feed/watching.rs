@@ -450,7 +450,7 @@ fn show(
             let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
             (is_shown && !filter.hidden).then(|| order.after(&change))
         };
-        let seen = match committed.orders.see(kept.order(), &shown) {
+        let seen = match committed.orders.see(kept.order(), shown) {
             None if committed.archive.count() > 0 => {
                 if archived == ARCHIVED_MAX {
                     // Others have their turn.

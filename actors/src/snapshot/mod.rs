@@ -66,6 +66,7 @@ impl View {
     /// The state as it is now, between two entries.
     pub(crate) fn of(committed: &Arc<Committed>) -> Self {
         let next = committed.applied_next();
+        committed.first_settled.hold();
         Self {
             committed: committed.clone(),
             capture: committed.begin_capture(),
@@ -84,6 +85,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         self.committed.captures.end(self.capture);
+        self.committed.first_settled.let_go();
     }
 }
 
