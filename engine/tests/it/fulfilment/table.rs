@@ -12,7 +12,7 @@ use crate::stage::{
         RejectedReleasing, RejectedUnpaid, ReturnApproved, ReturnClosed, ReturnDeclined, ReturnReceived,
         ReturnRequested, ReturnRestocking,
     },
-    ask, cancel, carry, edit, plan, ship, ship_plan, some,
+    ask,
 };
 
 pub(super) const NOTHING: &str = "nothing";
@@ -450,88 +450,6 @@ fn what_is_planned_is_shipped_or_given_up_once() {
             (&[ConfirmedUnplanned], NOTHING),
         ],
     );
-}
-
-#[test]
-fn what_is_planned_is_shipped_by_no_other_nor_called_off_nor_edited_away() {
-    // Two of the first line's three nuts, and both bolts.
-    let mut order = Confirmed.order();
-    carry(&mut order, &plan(&[(0, 2), (1, 2)]));
-    let planned = |line, planned| {
-        let planned = docket_engine::Quantity(planned);
-        Err(docket_engine::Rejection::QuantityPlanned { line, planned })
-    };
-    let asked = |order: &Option<Order>, command: &OrderCommand| {
-        let mut order = order.clone();
-        ask(&mut order, command).map(|outcome| outcome.events)
-    };
-    for (command, expected) in [
-        (ship(&[(0, 2)]), planned(0, 2)),
-        (ship(&[(0, 1), (1, 1)]), planned(1, 2)),
-        (plan(&[(1, 1)]), planned(1, 2)),
-        (cancel(&[(0, 2)]), planned(0, 2)),
-        (cancel(&[]), planned(0, 2)),
-        (edit(&[(0, 1)]), planned(0, 2)),
-        (edit(&[(1, 0), (2, 3)]), planned(1, 2)),
-    ] {
-        assert_eq!(asked(&order, &command), expected, "{command:?}");
-    }
-    // More than is open is that, planned or not.
-    let refused = asked(&order, &ship(&[(0, 4)]));
-    assert!(
-        matches!(&refused, Err(docket_engine::Rejection::QuantityNotOpen { open, .. }) if open.0 == 3),
-        "{refused:?}"
-    );
-    // What is free goes, and then there is nothing left for anybody else.
-    carry(&mut order, &ship(&[]));
-    carry(&mut order, &OrderCommand::Consumed);
-    for command in [ship(&[]), plan(&[]), cancel(&[])] {
-        assert_eq!(asked(&order, &command), planned(0, 2), "{command:?}");
-    }
-    // It is held meanwhile: it is planned all the same, and shipped when it is held no more.
-    carry(&mut order, &Ask::Hold.command());
-    let held = docket_engine::Rejection::OrderHeld {
-        reason: docket_engine::HoldReason::Address,
-    };
-    assert_eq!(asked(&order, &ship_plan(1)), Err(held));
-    carry(&mut order, &Ask::ReleaseHold.command());
-    carry(&mut order, &ship_plan(1));
-    carry(&mut order, &OrderCommand::Consumed);
-    let order = order.unwrap();
-    assert_eq!(order.state, docket_engine::OrderState::Fulfilled);
-    assert_eq!((order.captured().0, order.held().0), (18, 0));
-    let lines: Vec<_> = order.fulfilments().iter().map(|it| it.lines.clone()).collect();
-    assert_eq!(lines, [some(&[(0, 2), (1, 2)]), some(&[(0, 1), (2, 1)])]);
-    // And how it was while it was planned is told of it as it is now.
-    let history = order.changes(Version(0), usize::MAX).unwrap();
-    let told: Vec<_> = history
-        .iter()
-        .map(|it| (it.kind, it.details.fulfilment.unwrap_or_default()))
-        .collect();
-    use docket_engine::ChangeKind as Kind;
-    assert_eq!(
-        told,
-        [
-            (Kind::Placed, 0),
-            (Kind::Confirmed, 0),
-            (Kind::FulfilmentOpened, 1),
-            (Kind::Shipped, 2),
-            (Kind::Consumed, 0),
-            (Kind::Held, 0),
-            (Kind::HoldReleased, 0),
-            (Kind::Shipped, 1),
-            (Kind::Consumed, 0),
-        ]
-    );
-    let opened = docket_engine::Change {
-        kind: Kind::FulfilmentOpened,
-        version: Version(3),
-        at: order.created,
-    };
-    let then = order.after(&opened);
-    then.validate().unwrap();
-    assert_eq!((then.fulfilments().len(), then.captured().0), (1, 0));
-    assert!(then.fulfilments()[0].is_open() && then.fulfilments()[0].carrier.is_empty());
 }
 
 #[test]
