@@ -15,9 +15,11 @@ use std::{fmt, sync::Arc};
 
 use crate::{Amount, Quantity, Time, Version, access::Username};
 
-/// The most fulfilments that one order may have, and the most cancellations of some of its lines: what is remembered of it must not grow
-/// without end.
+/// The most fulfilments that one order may have which were not called off, and the most cancellations of some of its lines: what is
+/// remembered of it must not grow without end.
 pub const FULFILMENTS_MAX: usize = 64;
+/// The most that may be planned of one order, with what was called off: whoever plans anew again and again does not use up its shipments.
+pub const PLANS_MAX: usize = 256;
 /// The most bytes of a carrier's name, and of a tracking code.
 pub const SHIPPING_TEXT_BYTES_MAX: usize = 128;
 

@@ -56,8 +56,8 @@ pub use edit::{EDITS_MAX, Edit, EditEnd};
 pub use filter::{OrderFilter, PLACED_WITHIN_MS};
 pub use fraud::{Assessment, CustomerPast, FRAUD_ORDERS_MAX, FraudReason, FraudRules};
 pub use fulfilment::{
-    FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, Payment, PaymentState,
-    SHIPPING_TEXT_BYTES_MAX, Stamp,
+    FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineCancellation, LineQuantity, PLANS_MAX, Payment,
+    PaymentState, SHIPPING_TEXT_BYTES_MAX, Stamp,
 };
 pub use history::History;
 pub use hold::{HELD_BY_ITSELF, HOLD_NOTE_BYTES_MAX, HOLDS_MAX, Hold, HoldEnd, HoldReason};

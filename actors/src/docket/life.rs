@@ -21,7 +21,7 @@ pub(crate) const HOLDS_SINCE: u32 = 3;
 /// And that some of it was shipped or cancelled.
 const FULFILMENTS_SINCE: u32 = 4;
 /// And that some of it was planned to be shipped.
-const PLANS_SINCE: u32 = 6;
+pub(super) const PLANS_SINCE: u32 = 6;
 
 /// What was sent of an order, already validated for shape: each line once, in their order, quantities ≥ 1.
 #[derive(Debug, Clone)]

@@ -125,6 +125,11 @@ impl Docket {
         self.inner.node.oldest_version_spoken() >= PROVIDERS_SINCE
     }
 
+    /// Whether every node knows that a shipment may be of a plan: one that does not would send all that is open instead.
+    pub fn knows_plans(&self) -> bool {
+        self.inner.node.oldest_version_spoken() >= super::life::PLANS_SINCE
+    }
+
     /// Until when what an order has reserved is held for it; `None` where nothing of it expires. Whoever leads its shard goes by its own settings.
     pub fn held_until(&self, order: &Order) -> Option<Time> {
         self.inner.payments.held_until(order)

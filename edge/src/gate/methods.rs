@@ -19,6 +19,8 @@ const STREAMS: [&str; 5] = [
 ];
 /// The order as a call.
 pub(crate) const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
+/// What sends an order, or what is planned of it.
+pub(crate) const SHIP_ORDER: &str = "/docket.v1.OrderService/ShipOrder";
 /// Services that must answer when the node has more to do than it can, since they tell how it is.
 const PROBES: [&str; 2] = ["/grpc.health.v1.Health/", "/docket.v1.NodeService/"];
 /// Calls that take as long as what there is to look through: their clients say how long they wait, and services how many go on at a time.

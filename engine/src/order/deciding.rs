@@ -120,7 +120,7 @@ pub(super) fn ship(
     }
     let lines = planning::free(order, shipping.lines)?;
     // What is left may always go.
-    if order.fulfilments().len() >= FULFILMENTS_MAX && lines != wanted(order, &[])? {
+    if planning::standing(order.fulfilments()) >= FULFILMENTS_MAX && lines != wanted(order, &[])? {
         return Err(Rejection::TooManyFulfilments);
     }
     let captured = value(&order.lines, &lines).ok_or(Rejection::Overflow { line: None })?;

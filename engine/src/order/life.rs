@@ -3,7 +3,7 @@
 //! Of every line of an order that was confirmed (as it is ordered now: it may be edited), ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
 //! what is cancelled was given back. The order's state follows from these ([`derived_state`]).
 
-use super::{Line, Order, OrderEvent, OrderState, skus};
+use super::{Line, Order, OrderEvent, OrderState, planning::standing, skus};
 use crate::{
     Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, FulfilmentState, HOLDS_MAX, Hold, HoldEnd,
     LineCancellation, LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return,
@@ -379,7 +379,7 @@ impl Order {
                 };
                 let consuming = skus_of(&self.lines, lines);
                 let mut life = self.life.clone().unwrap_or_default();
-                let count = life.fulfilments.len();
+                let count = standing(&life.fulfilments);
                 life.fulfilments.push(fulfilment);
                 life.consuming = consuming;
                 let state = derived_state(&self.lines, Some(&life));
@@ -487,7 +487,7 @@ impl Order {
         if self.active_holds().any(is_twice) {
             return broken("it is held twice for one reason");
         }
-        if life.fulfilments.len().max(life.cancellations.len()) > FULFILMENTS_MAX + 1 {
+        if standing(&life.fulfilments).max(life.cancellations.len()) > FULFILMENTS_MAX + 1 {
             return broken("it has too many shipments or cancellations");
         }
         if life.fulfilments.iter().any(Fulfilment::was_shipped) && !is_live {

@@ -12,8 +12,8 @@ use super::{
     life::{are_within, derived_state, skus_of, value},
 };
 use crate::{
-    Amount, Broken, Decision, FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineQuantity, PaymentKind,
-    Quantity, Rejection, Time, Version, access::Username,
+    Amount, Broken, Decision, FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineQuantity, PLANS_MAX,
+    PaymentKind, Quantity, Rejection, Time, Version, access::Username,
 };
 
 pub(super) fn open(
@@ -25,7 +25,7 @@ pub(super) fn open(
     check_version(order, expected)?;
     may_be_shipped(order)?;
     let lines = free(order, lines)?;
-    if order.fulfilments().len() >= FULFILMENTS_MAX {
+    if !order.may_be_planned_once_more() {
         return Err(Rejection::TooManyFulfilments);
     }
     Ok(Decision::event(OrderEvent::FulfilmentOpened {
@@ -136,13 +136,22 @@ impl Order {
             .collect()
     }
 
+    fn may_be_planned_once_more(&self) -> bool {
+        standing(self.fulfilments()) < FULFILMENTS_MAX && self.plans() < PLANS_MAX
+    }
+
+    /// How much was ever planned.
+    fn plans(&self) -> usize {
+        self.fulfilments().iter().filter(|it| it.opened.is_some()).count()
+    }
+
     /// Carries an event of a plan into the order; `None` where it is none that fits.
     pub(super) fn evolve_plan(&mut self, event: &OrderEvent, at: Time) -> Option<()> {
         let is_open = matches!(self.state, OrderState::Confirmed | OrderState::PartiallyFulfilled);
         match event {
             OrderEvent::FulfilmentOpened { lines, by } if is_open && self.is_settled() => {
                 are_within(lines, &self.free_quantities())?;
-                if self.fulfilments().len() >= FULFILMENTS_MAX {
+                if !self.may_be_planned_once_more() {
                     return None;
                 }
                 let plan = Fulfilment {
@@ -201,6 +210,9 @@ impl Order {
             let ends_once = it.shipped.is_none() || it.cancelled.is_none();
             begun && ends_once && (it.delivered.is_none() || it.shipped.is_some())
         };
+        if self.plans() > PLANS_MAX {
+            return broken("it was planned too often");
+        }
         if !self.fulfilments().iter().all(is_whole) {
             return broken("a fulfilment is neither planned nor sent, or has two ends");
         }
@@ -211,6 +223,11 @@ impl Order {
             false => broken("more of a line is planned than is open"),
         }
     }
+}
+
+/// How many of an order's fulfilments were not called off.
+pub(super) fn standing(fulfilments: &[Fulfilment]) -> usize {
+    fulfilments.iter().filter(|it| it.cancelled.is_none()).count()
 }
 
 /// A fulfilment's place, of its number from 1.

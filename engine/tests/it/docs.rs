@@ -296,7 +296,8 @@ In bold what happens, as the feed of changes names it; in plain capitals why the
 nothing. These are orders that their customer's account pays; those that a provider pays are below. Every command of a person may
 carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order does not have, or of which less is open, are
 refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`; `QUANTITY_PLANNED` where the rest of it is in open fulfilments), and so is one
-shipment, plan or partial cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In the tables all shipments that
+shipment, plan or partial cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for one of all that is left; plans that were called off
+do not count there, and there may be {plans} of all together. A line that is named twice is meant twice. In the tables all shipments that
 there are but the first are on their way. *All* is also what names every line that is open, with all of it. (No command of a person
 reaches the order that is not there: it is `ORDER_NOT_FOUND` before the order is asked.)
 
@@ -332,6 +333,7 @@ Commands of the engine itself:
         table(&REFUNDS),
         table(&TOLD),
         most = docket_engine::FULFILMENTS_MAX,
+        plans = docket_engine::PLANS_MAX,
     )
 }
 

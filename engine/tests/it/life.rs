@@ -172,7 +172,7 @@ impl Model {
         }
         let meant = order.meant_free(lines)?;
         let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
-        if left > 0 && order.shipments.len() == PARTS_MAX {
+        if left > 0 && order.standing() == PARTS_MAX {
             return Err(Rejection::TooManyFulfilments);
         }
         order.shipments.push((meant.clone().into_iter().collect(), false));

@@ -35,7 +35,16 @@ impl Order {
         };
         Rejection::FulfilmentNotOpen { fulfilment, state }
     }
+
+    /// How many shipments and plans there are that were not given up.
+    pub fn standing(&self) -> usize {
+        let given_up = self.plans.values().filter(|plan| **plan == Plan::Cancelled);
+        self.shipments.len() - given_up.count()
+    }
 }
+
+/// So often may be planned, with what was given up.
+const PLANS_MAX: usize = 256;
 
 impl Model {
     /// Somebody is to send these of the lines, or all that nobody else is to.
@@ -44,7 +53,7 @@ impl Model {
         order.check_etag(expected)?;
         order.may_be_sent()?;
         let meant = order.meant_free(lines)?;
-        if order.shipments.len() >= PARTS_MAX {
+        if order.standing() >= PARTS_MAX || order.plans.len() >= PLANS_MAX {
             return Err(Rejection::TooManyFulfilments);
         }
         order.plans.insert(order.shipments.len(), Plan::Open);

@@ -8,7 +8,7 @@ use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId
 
 pub use ask::{
     Ask, cancel, declined, done, edit, line, move_return, paid, plan, refund, request_return, retry, ship,
-    ship_plan, sku, some, user,
+    ship_plan, sku, some, unplan, user,
 };
 
 /// Where an order is.

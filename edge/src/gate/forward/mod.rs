@@ -30,17 +30,21 @@ use docket_proto::{
     ReceivedOrder,
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
     peer_call::{Forward, ForwardedPrincipal},
+    v1,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
+use prost::Message as _;
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
 pub(crate) use self::answering::Answering;
 pub(super) use self::keys::is_keyed;
 use super::{
-    CallContext, GRPC_CONTENT_TYPE, RequestBody, Route, admission::Permit, body::code_of,
-    methods::PLACE_ORDER,
+    CallContext, GRPC_CONTENT_TYPE, RequestBody, Route,
+    admission::Permit,
+    body::code_of,
+    methods::{PLACE_ORDER, SHIP_ORDER},
 };
 use crate::{errors::Refusal, telemetry};
 
@@ -219,6 +223,10 @@ impl Forwarder {
                 return here().await;
             }
         }
+        // An older node would pass over which plan is meant, and send all that is open: here it is refused.
+        if method == SHIP_ORDER && is_of_plan(&asked.message) && !self.docket.knows_plans() {
+            return here().await;
+        }
         let led = || async {
             let response = here().await;
             match is_not_led_in(response.headers()) {
@@ -302,6 +310,11 @@ pub(crate) fn is_not_led(status: &Status) -> bool {
         && status
             .get_details_error_info()
             .is_some_and(|info| NOT_LED.contains(&info.reason.as_str()))
+}
+
+/// Whether what is to be sent is a plan.
+fn is_of_plan(message: &Bytes) -> bool {
+    v1::ShipOrderRequest::decode(&**message).is_ok_and(|asked| asked.fulfilment != 0)
 }
 
 fn is_not_led_in(headers: &HeaderMap) -> bool {
@@ -398,6 +411,20 @@ mod tests {
         ] {
             assert_eq!(message_in(&wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_shipment_that_an_older_node_would_misread_is_told_from_others() {
+        let asked = |fulfilment| {
+            let asked = v1::ShipOrderRequest {
+                name: "orders/x".into(),
+                fulfilment,
+                ..v1::ShipOrderRequest::default()
+            };
+            Bytes::from(asked.encode_to_vec())
+        };
+        assert!(is_of_plan(&asked(1)) && is_of_plan(&asked(-1)));
+        assert!(!is_of_plan(&asked(0)) && !is_of_plan(&Bytes::from_static(b"\xff")));
     }
 
     #[test]

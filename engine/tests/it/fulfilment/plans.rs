@@ -1,10 +1,12 @@
 //! What somebody has taken upon itself is nobody else's.
 
 use docket_engine::{
-    Change, ChangeKind, HoldReason, Order, OrderCommand, OrderState, Quantity, Rejection, Version,
+    Change, ChangeKind, FULFILMENTS_MAX, HoldReason, Order, OrderCommand, OrderState, PLANS_MAX, Quantity,
+    Rejection, Version,
 };
 
-use crate::stage::{Ask, Stage, ask, cancel, carry, edit, plan, ship, ship_plan, some};
+use super::bounds::confirmed;
+use crate::stage::{Ask, Stage, ask, cancel, carry, edit, line, plan, ship, ship_plan, some, unplan};
 
 #[test]
 fn what_is_planned_is_shipped_by_no_other_nor_called_off_nor_edited_away() {
@@ -85,4 +87,28 @@ fn what_is_planned_is_shipped_by_no_other_nor_called_off_nor_edited_away() {
     then.validate().unwrap();
     assert_eq!((then.fulfilments().len(), then.captured().0), (1, 0));
     assert!(then.fulfilments()[0].is_open() && then.fulfilments()[0].carrier.is_empty());
+}
+
+#[test]
+fn plans_that_were_called_off_use_up_no_shipments_and_end_some_time() {
+    let mut order = Some(confirmed(vec![line("nut", 1_000, 3)]));
+    for number in 1..=PLANS_MAX {
+        carry(&mut order, &plan(&[(0, 1)]));
+        carry(&mut order, &unplan(number as u32));
+    }
+    let refused = ask(&mut order, &plan(&[(0, 1)])).map(|it| it.events);
+    assert_eq!(refused, Err(Rejection::TooManyFulfilments));
+    // What is sent is sent as ever.
+    for _ in 0..FULFILMENTS_MAX {
+        carry(&mut order, &ship(&[(0, 1)]));
+        carry(&mut order, &OrderCommand::Consumed);
+    }
+    let refused = ask(&mut order, &ship(&[(0, 1)])).map(|it| it.events);
+    assert_eq!(refused, Err(Rejection::TooManyFulfilments));
+    carry(&mut order, &ship(&[]));
+    carry(&mut order, &OrderCommand::Consumed);
+    let order = order.unwrap();
+    order.validate().unwrap();
+    assert_eq!(order.state, OrderState::Fulfilled);
+    assert_eq!(order.fulfilments().len(), PLANS_MAX + FULFILMENTS_MAX + 1);
 }
