@@ -8,7 +8,7 @@ use docket_engine::{
 use docket_persistence::mem::Seeded;
 
 use super::{
-    cards::{Mishap, Payer},
+    cards::Payer,
     commands::{Ask, Command, Meant},
     oracle::Oracle,
     reference::Order,
