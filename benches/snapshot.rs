@@ -221,7 +221,7 @@ impl State {
         self.records += 1;
         let event = |fact| {
             let name = match &fact {
-                Fact::Order(id, _) => id.to_string(),
+                Fact::Order(id, _) | Fact::Archived(id) => id.to_string(),
                 Fact::Customer(id, _) => id.to_string(),
                 Fact::Item(sku, _) => sku.to_string(),
             };

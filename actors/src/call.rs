@@ -1,11 +1,10 @@
 //! What a call brings along, and how it can fail.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use docket_engine::{CustomerId, Origin, REQUEST_ID_KEPT_BYTES_MAX, Rejection, TraceId, access::Username};
+use docket_engine::{
+    CustomerId, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, Rejection, TraceId, access::Username,
+};
 
 /// What comes with every call.
 #[derive(Debug, Clone, Default)]
@@ -25,14 +24,10 @@ pub struct Call {
 
 impl Call {
     /// What is kept of where a change comes from; `None` where that is nothing.
-    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
-        let kept = |id: &&String| (1..=REQUEST_ID_KEPT_BYTES_MAX).contains(&id.len());
-        let origin = Origin {
-            by: self.by.clone(),
-            request_id: self.request_id.as_ref().filter(kept).map(|id| id.as_str().into()),
-            trace: self.trace,
-        };
-        (origin != Origin::default()).then(|| Arc::new(origin))
+    pub(crate) fn origin(&self) -> Option<PackedOrigin> {
+        let kept = |id: &&str| (1..=REQUEST_ID_KEPT_BYTES_MAX).contains(&id.len());
+        let request_id = self.request_id.as_deref().filter(kept);
+        PackedOrigin::of(self.by.as_ref(), request_id, self.trace)
     }
 }
 

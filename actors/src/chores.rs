@@ -49,7 +49,7 @@ fn is_grown_up(order: &OrderId) -> bool {
 }
 
 /// The time so long ago.
-fn before(age: Duration) -> Time {
+pub(crate) fn before(age: Duration) -> Time {
     let since = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time(i64::try_from(since.saturating_sub(age).as_micros()).unwrap_or(i64::MAX))
 }
@@ -57,19 +57,26 @@ fn before(age: Duration) -> Time {
 /// How much further a round forgets than time has passed since the one before.
 const FORGETS_AHEAD: Duration = Duration::from_secs(60);
 
-/// Before which time the feed's changes are forgotten: as old as they may become, but never much more at once than time has passed, so that
-/// a clock which is wrong for a moment does not empty it.
-#[derive(Default)]
-struct Cutoff(Option<(Time, Instant)>);
+/// Before which time something is too old: as old as it may become, but never much more at once than time has passed, so that a clock which is
+/// wrong for a moment makes next to nothing old.
+pub(crate) struct Cutoff {
+    /// How much further it may go, each time, than time has passed.
+    ahead: Duration,
+    last: Option<(Time, Instant)>,
+}
 
 impl Cutoff {
-    fn advance(&mut self, wanted: Time, now: Instant) -> Time {
-        let furthest = self.0.map(|(last, at)| {
-            let passed = now.duration_since(at) + FORGETS_AHEAD;
+    pub(crate) fn new(ahead: Duration) -> Self {
+        Self { ahead, last: None }
+    }
+
+    pub(crate) fn advance(&mut self, wanted: Time, now: Instant) -> Time {
+        let furthest = self.last.map(|(last, at)| {
+            let passed = now.duration_since(at) + self.ahead;
             Time(last.0.saturating_add(passed.as_micros() as i64))
         });
         let cutoff = furthest.map_or(wanted, |furthest| wanted.min(furthest));
-        self.0 = Some((cutoff, now));
+        self.last = Some((cutoff, now));
         cutoff
     }
 }
@@ -79,7 +86,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut rounds = tokio::time::interval(ROUND);
     rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut suspects = BTreeSet::new();
-    let mut cutoff = Cutoff::default();
+    let mut cutoff = Cutoff::new(FORGETS_AHEAD);
     let (mut looks_left, mut last_look) = (0_u32, Instant::now());
     let mut noticed = wall_clock();
     loop {
@@ -257,7 +264,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_wrong_for_a_moment_makes_little_be_forgotten() {
         const DAY: i64 = 24 * 60 * 60 * 1_000_000;
-        let (mut cutoff, begun) = (Cutoff::default(), Instant::now());
+        let (mut cutoff, begun) = (Cutoff::new(FORGETS_AHEAD), Instant::now());
         let at = |s: u64| begun + Duration::from_secs(s);
         assert_eq!(cutoff.advance(Time(DAY), at(0)), Time(DAY));
         assert_eq!(

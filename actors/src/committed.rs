@@ -5,9 +5,12 @@
 //!
 //! [`Committed::apply`] is deterministic: it reads no clock, draws no random number and iterates no hash map.
 
+mod leaving;
+mod remembering;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod weighing;
 
 use std::{
     collections::BTreeSet,
@@ -24,11 +27,11 @@ use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
 
 use crate::{
+    archive::OrderArchive,
     effects::Effects,
     feed::{AsFeed, Feed, FeedLimits},
     fences::Fences,
@@ -37,10 +40,13 @@ use crate::{
     order_index::OrderIndex,
     order_table::OrderTable,
     payments::Awaited,
-    remembered::{RETENTION_US, Remembered, StoredRequest, Target},
+    remembered::Remembered,
     reservations::Reservations,
     snapshot::before::Captures,
-    weight::{bytes_of_edits, bytes_of_life, bytes_of_payment, edit_bytes, life_bytes, payment_bytes},
+    weight::{
+        bytes_of_edits, bytes_of_life, bytes_of_payment, bytes_of_plans, edit_bytes, life_bytes,
+        payment_bytes, plan_bytes,
+    },
 };
 
 type Map<K, V> = DashMap<K, V, RandomState>;
@@ -68,12 +74,18 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// And of what only the newest format has a place for: what providers are to do for orders, and have done, and edits.
+    /// And of what only the newest format has a place for: plans of shipments.
+    plan_bytes: AtomicU64,
+    /// And of what that and the one before have a place for: what providers are to do for orders, and have done, and edits.
     newer_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
     /// The bytes of what is kept of where changes of orders come from.
     trail_bytes: AtomicU64,
+    /// How many orders were ever closed, or came so from a snapshot.
+    closed: AtomicU64,
+    /// Orders that are over and out of memory.
+    pub(crate) archive: OrderArchive,
     /// Index after that of the last entry that was applied.
     applied_next: AtomicU64,
     feed: Feed,
@@ -106,7 +118,7 @@ pub enum Applied {
 
 impl Default for Committed {
     fn default() -> Self {
-        Self::new(FeedLimits::default())
+        Self::new(FeedLimits::default(), OrderArchive::default())
     }
 }
 
@@ -114,11 +126,15 @@ impl AsFeed for Committed {
     fn feed(&self) -> &Feed {
         &self.feed
     }
+
+    fn customer_of(&self, order: OrderId) -> Option<CustomerId> {
+        self.orders.see(order, |order| order.customer.clone())
+    }
 }
 
 impl Committed {
     /// Nothing yet, to be filled from a log.
-    pub(crate) fn new(feed: FeedLimits) -> Self {
+    pub(crate) fn new(feed: FeedLimits, archive: OrderArchive) -> Self {
         Self {
             customers: Map::default(),
             items: Map::default(),
@@ -136,8 +152,11 @@ impl Committed {
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
             newer_bytes: AtomicU64::new(0),
+            plan_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            archive,
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
             restores: AtomicU64::new(0),
@@ -162,7 +181,7 @@ impl Committed {
     /// # Errors
     /// [`Broken`] where a fact with the right version does not fit the state: the shard must stop.
     pub fn apply(&self, record: &Record) -> Result<Applied, Broken> {
-        if !self.fits(record) {
+        if !self.fits(record)? {
             self.refuse(record);
             return Ok(Applied::Conflict);
         }
@@ -170,6 +189,7 @@ impl Committed {
         for event in &record.events {
             match &event.fact {
                 Fact::Order(id, fact) => self.apply_order(*id, fact, record)?,
+                Fact::Archived(id) => self.apply_archived(*id)?,
                 Fact::Customer(id, fact) => self.apply_customer(id, fact, record.time)?,
                 Fact::Item(sku, fact) if planted!(ApplyReadsClock) => {
                     let wall = docket_cluster::clock::wall_clock().duration_since(std::time::UNIX_EPOCH);
@@ -244,6 +264,7 @@ impl Committed {
         self.drops.fetch_add(1, Ordering::SeqCst);
         self.begin_restoring();
         self.clear();
+        self.archive.forget();
         self.set_applied_next(0);
         self.feed.begin_anew();
         self.end_restoring();
@@ -267,39 +288,46 @@ impl Committed {
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
         self.newer_bytes.store(0, Ordering::Relaxed);
+        self.plan_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
+        self.closed.store(0, Ordering::Relaxed);
+        self.archive.reset();
         self.set_last_time(Time(0));
     }
 
     /// Whether every event is the next one of its entity, and the request is new.
-    fn fits(&self, record: &Record) -> bool {
+    fn fits(&self, record: &Record) -> Result<bool, Broken> {
         if record
             .request
             .is_some_and(|request| self.requests.contains_key(request.key))
         {
-            return false;
+            return Ok(false);
         }
         if self.fences.has_any(deciders(record)) {
-            return false;
+            return Ok(false);
         }
         let rests_on = |unchanged: &Unchanged| unchanged.version == self.version(&unchanged.entity);
         if !record.unchanged.as_ref().is_none_or(rests_on) {
-            return false;
+            return Ok(false);
         }
-        record.events.iter().enumerate().all(|(i, event)| {
+        if self.is_of_archived(record)? {
+            return Ok(false);
+        }
+        let are_next = record.events.iter().enumerate().all(|(i, event)| {
             // A record has one to three events: looking back is cheaper than a map.
             let earlier = record.events[..i]
                 .iter()
                 .filter(|e| same_entity(&e.fact, &event.fact))
                 .count() as u64;
             event.version == Version(self.version_before(event).0 + earlier).next()
-        })
+        });
+        Ok(are_next)
     }
 
     fn version_before(&self, event: &Event) -> Version {
         match &event.fact {
-            Fact::Order(id, _) => self.orders.see(*id, |o| o.version),
+            Fact::Order(id, _) | Fact::Archived(id) => self.orders.see(*id, |o| o.version),
             Fact::Customer(id, _) => self.customers.get(id).map(|c| c.version),
             Fact::Item(sku, _) => self.items.get(sku).map(|i| i.version),
         }
@@ -361,7 +389,7 @@ impl Committed {
 
     fn apply_order(&self, id: OrderId, fact: &OrderEvent, record: &Record) -> Result<(), Broken> {
         self.keep_order(id);
-        let (at, origin) = (record.time, record.origin.as_deref());
+        let (at, origin) = (record.time, record.origin.as_ref());
         let mut is_paying = false;
         let changed = self.orders.change(id, |order| {
             if is_as_confirmed(order) {
@@ -381,6 +409,13 @@ impl Committed {
             }
             self.effects.order(changed, false);
             self.order_index.write().change(from, changed);
+            if changed.state == OrderState::Closed {
+                self.closed.fetch_add(1, Ordering::Relaxed);
+            }
+            let plan_bytes = plan_bytes(fact);
+            if plan_bytes > 0 {
+                self.plan_bytes.fetch_add(plan_bytes, Ordering::Relaxed);
+            }
             let edit_bytes = edit_bytes(fact);
             if edit_bytes > 0 {
                 self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
@@ -415,10 +450,14 @@ impl Committed {
             self.life_bytes.fetch_add(bytes_of_life(life), Ordering::Relaxed);
             self.newer_bytes
                 .fetch_add(bytes_of_edits(&life.edits), Ordering::Relaxed);
+            self.plan_bytes.fetch_add(bytes_of_plans(life), Ordering::Relaxed);
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
             self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if order.state == OrderState::Closed {
+            self.closed.fetch_add(1, Ordering::Relaxed);
         }
         self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
@@ -494,56 +533,6 @@ impl Committed {
         self.items.insert(item.sku.clone(), item);
     }
 
-    fn remember(&self, request: Request, record: &Record) {
-        let target = record.events.iter().find_map(|event| match &event.fact {
-            Fact::Order(id, _) => Some(Target::Order(*id)),
-            _ => None,
-        });
-        let target = target.or_else(|| {
-            record.events.last().and_then(|event| match &event.fact {
-                Fact::Customer(id, _) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
-                Fact::Item(sku, _) => self.items.get(sku).map(|i| Target::Item(i.clone())),
-                Fact::Order(id, _) => Some(Target::Order(*id)),
-            })
-        });
-        let target = target.or_else(|| match &record.unchanged.as_ref()?.entity {
-            EntityId::Order(id) => Some(Target::Order(*id)),
-            EntityId::Customer(id) => self.customers.get(id).map(|c| Target::Customer(c.clone())),
-            EntityId::Item(sku) => self.items.get(sku).map(|i| Target::Item(i.clone())),
-        });
-        if let Some(target) = target {
-            self.requests.insert(
-                record.time,
-                request.key,
-                StoredRequest {
-                    fingerprint: request.fingerprint,
-                    target,
-                },
-            );
-        }
-    }
-
-    fn forget_requests(&self) {
-        let oldest = Time(self.last_time.load(Ordering::Relaxed) - RETENTION_US);
-        self.requests.forget_before(oldest);
-        self.first_settled.forget_before(oldest);
-    }
-
-    /// Whether a request of this time, by the clock of another shard's leader, may have been done and be forgotten.
-    pub(crate) fn may_have_forgotten(&self, time: Time) -> bool {
-        let until = Time(time.0.saturating_sub(CLOCKS_APART_US));
-        let oldest = Time(self.last_time().0.saturating_sub(RETENTION_US));
-        until < oldest || self.requests.has_forgotten(until)
-    }
-
-    /// The order as it was when it was first settled; `None` while it is not, or where there is none.
-    pub fn first_settled(&self, id: OrderId) -> Option<Arc<Order>> {
-        self.first_settled.get(id).or_else(|| {
-            let order = self.orders.get(id);
-            order.filter(|order| order.is_settled() && order.state != OrderState::Authorizing)
-        })
-    }
-
     /// The time of the newest record.
     pub fn last_time(&self) -> Time {
         Time(self.last_time.load(Ordering::Relaxed))
@@ -560,29 +549,6 @@ impl Committed {
 
     pub(crate) fn set_applied_next(&self, next: u64) {
         self.applied_next.store(next, Ordering::Release);
-    }
-
-    /// Roughly the bytes of a snapshot. A line of an order counts with its reservation. Too much would have no snapshot become due: the log
-    /// of an order of two lines has 305 bytes, and what is here of it 220.
-    pub fn state_bytes(&self) -> u64 {
-        let bytes = self.orders.len() * 75
-            + self.requests.len() * 55
-            + self.reservations.len() * 45
-            + (self.customers.len() + self.items.len()) * 110
-            + self.feed.len() * 35;
-        let more = self.life_bytes.load(Ordering::Relaxed) + self.newer_bytes.load(Ordering::Relaxed);
-        // A request id that is a UUID has more than twice the characters.
-        bytes as u64 + more + 2 * self.trail_bytes.load(Ordering::Relaxed)
-    }
-
-    /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
-    pub(crate) fn snapshot_format(&self) -> u32 {
-        let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
-            true => FORMAT,
-            false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
-            false => FORMAT_WITHOUT_LIFE,
-        }
     }
 }
 
@@ -615,7 +581,7 @@ fn deciders(record: &Record) -> impl Iterator<Item = Decider> {
 
 fn same_entity(a: &Fact, b: &Fact) -> bool {
     match (a, b) {
-        (Fact::Order(a, _), Fact::Order(b, _)) => a == b,
+        (Fact::Order(a, _) | Fact::Archived(a), Fact::Order(b, _) | Fact::Archived(b)) => a == b,
         (Fact::Customer(a, _), Fact::Customer(b, _)) => a == b,
         (Fact::Item(a, _), Fact::Item(b, _)) => a == b,
         _ => false,

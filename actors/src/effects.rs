@@ -10,8 +10,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use docket_engine::{
-    Customer, Item, LineQuantity, Order, OrderLife, OrderState, PaymentOutcome, ProviderPayment, ReturnStep,
-    Stamp,
+    Customer, Item, LineQuantity, Order, OrderId, OrderLife, OrderState, PaymentOutcome, ProviderPayment,
+    ReturnStep, Stamp,
 };
 
 /// 2⁶⁴ divided by the golden ratio, made odd.
@@ -45,6 +45,7 @@ impl Effects {
                 OrderState::Fulfilled => 5,
                 OrderState::Authorizing => 6,
                 OrderState::Expired => 7,
+                OrderState::Closed => 8,
             })
             .number(order.total.0 as u64)
             .number(order.created.0 as u64)
@@ -84,6 +85,14 @@ impl Effects {
                     .number(line.unit_price.0 as u64);
             }
         }
+        self.keep(hash);
+    }
+
+    /// Takes in that an order is in the archive, and which number it has there.
+    pub(crate) fn archived(&self, id: OrderId, number: u64) {
+        let mut hash = self.hash();
+        let (high, low) = id.halves();
+        hash.number(4).number(high).number(low).number(number);
         self.keep(hash);
     }
 
@@ -144,10 +153,14 @@ impl Hash {
             self.lines(&fulfilment.lines)
                 .text(&fulfilment.carrier)
                 .text(&fulfilment.tracking)
-                .number(fulfilment.captured.0 as u64)
-                .stamp(&fulfilment.shipped);
-            if let Some(delivered) = &fulfilment.delivered {
-                self.stamp(delivered);
+                .number(fulfilment.captured.0 as u64);
+            // One that was not planned has what older programs have of it.
+            let stamps = [&fulfilment.opened, &fulfilment.shipped, &fulfilment.delivered];
+            for stamp in stamps.into_iter().chain([&fulfilment.cancelled]).flatten() {
+                self.stamp(stamp);
+            }
+            if fulfilment.opened.is_some() {
+                self.number(fulfilment.state().number().into());
             }
         }
         for cancellation in &life.cancellations {

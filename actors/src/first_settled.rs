@@ -13,6 +13,16 @@ pub(crate) struct FirstSettled {
     orders: DashMap<OrderId, Then, RandomState>,
     /// When each of them changed, oldest first: the order in which they are forgotten.
     times: Mutex<VecDeque<(Time, OrderId)>>,
+    held: Mutex<Held>,
+}
+
+/// What keeps orders that left memory here for a while.
+#[derive(Default)]
+struct Held {
+    /// So many snapshots are being written, which may be of an entry before that.
+    by: usize,
+    /// Those that left meanwhile.
+    left: Vec<OrderId>,
 }
 
 /// An order as it was.
@@ -50,6 +60,31 @@ impl FirstSettled {
         let mut times = self.times.lock();
         while let Some((_, id)) = times.pop_front_if(|(time, _)| *time < oldest) {
             self.orders.remove(&id);
+        }
+    }
+
+    /// A snapshot of the state as it is now is begun: what is here stays until it is ended. Between two entries.
+    pub(crate) fn hold(&self) {
+        self.held.lock().by += 1;
+    }
+
+    /// One is ended.
+    pub(crate) fn let_go(&self) {
+        let mut held = self.held.lock();
+        held.by = held.by.saturating_sub(1);
+        if held.by == 0 {
+            for id in std::mem::take(&mut held.left) {
+                self.orders.remove(&id);
+            }
+        }
+    }
+
+    /// Forgets an order that leaves memory, whenever it changed.
+    pub(crate) fn leave(&self, id: OrderId) {
+        let mut held = self.held.lock();
+        match held.by {
+            0 => drop(self.orders.remove(&id)),
+            _ => held.left.push(id),
         }
     }
 

@@ -14,6 +14,8 @@
 
 pub mod access;
 mod admission;
+mod aging;
+mod archive;
 mod call;
 mod chores;
 mod committed;
@@ -50,10 +52,11 @@ pub mod webhooks;
 mod weight;
 
 pub use admission::AdmissionLimits;
+pub use aging::AgingOptions;
 pub use call::{Call, CallError};
 pub use docket::{
-    BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder, Placing,
-    Shipment,
+    ArchiveEngine, BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder,
+    Placing, Shipment,
 };
 pub use docket_cluster::{
     Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry,
@@ -70,5 +73,6 @@ pub use peers::{
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;
 pub use verify::{
-    Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyError, VerifyPace, VerifyReport,
+    Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, Verification, VerifyError, VerifyOptions,
+    VerifyPace, VerifyReport, VerifyStatus,
 };

@@ -17,6 +17,7 @@ use docket_proto::{
 use rapidhash::fast::RandomState;
 
 use crate::{
+    archive::Aside,
     committed::{Applied, Committed},
     decided::Decided,
     feed::AsFeed as _,
@@ -31,7 +32,7 @@ pub(crate) const CONFLICT: u8 = 1;
 
 // Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
-    FORMAT == 5,
+    FORMAT == 6,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 
@@ -191,6 +192,14 @@ impl StateMachine for ShardMachine {
         self.committed.snapshot_format()
     }
 
+    fn kept_aside(&self) -> u64 {
+        self.committed.archive.count()
+    }
+
+    fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
+        Box::new(Aside::new(Arc::clone(&self.committed), from))
+    }
+
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
         let _entry = self.committed.between_entries();
         // Whoever follows restores while others read.
@@ -225,6 +234,10 @@ impl StateMachine for ShardMachine {
             }
         }
         let head = head.ok_or_else(|| StateError::new("it is empty"))?;
+        self.committed
+            .archive
+            .restore(head.archived)
+            .map_err(StateError::new)?;
         self.committed.set_last_time(head.last_time);
         if let Some(feed) = head.feed {
             self.committed.set_applied_next(feed.next);
@@ -249,6 +262,12 @@ impl ShardMachine {
                 committed.fences.restore(decider, time);
             }
             SnapshotRecord::Changes(changes) => committed.feed().put(&changes),
+            SnapshotRecord::Archived(number, order) => {
+                committed
+                    .archive
+                    .put_as(number, &order)
+                    .map_err(StateError::new)?;
+            }
             SnapshotRecord::Customer(customer) => committed.insert_customer(Arc::new(customer)),
             SnapshotRecord::Item(item) => committed.insert_item(Arc::new(item)),
             SnapshotRecord::Order(order) => {

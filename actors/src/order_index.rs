@@ -1,7 +1,7 @@
 //! A shard's orders by their state, each in one set of ids, so that no list of any state walks over orders of another.
 //!
 //! ```text
-//!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired   every order is in exactly one
+//!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired ── closed   every order is in exactly one
 //!             │              └────────────────────── releasing ──────────────────────────────────────────┘    of these, the ones that still give stock back
 //!             │              └────────────── held ──────────────┘                                             the ones that are held now
 //!             └───────────────────────────── paying, declined ───────────────────────────────────────────┘    the ones whose provider is to be asked something, or has declined it
@@ -16,7 +16,7 @@ use docket_engine::{Order, OrderFilter, OrderId, OrderState, PaymentState};
 
 use crate::id_map::IdSet;
 
-const STATES: [OrderState; 8] = [
+const STATES: [OrderState; 9] = [
     OrderState::Pending,
     OrderState::Authorizing,
     OrderState::Confirmed,
@@ -25,6 +25,7 @@ const STATES: [OrderState; 8] = [
     OrderState::Cancelled,
     OrderState::Rejected,
     OrderState::Expired,
+    OrderState::Closed,
 ];
 
 /// The ids of a shard's orders, by state.
@@ -60,6 +61,32 @@ impl OrderIndex {
             self.by_state[order.state as usize].insert(order.id, ());
         }
         self.mark(order);
+    }
+
+    /// Takes an order out of all.
+    pub(crate) fn remove(&mut self, order: &Order) {
+        self.by_state[order.state as usize].remove(order.id);
+        for set in [
+            &mut self.releasing,
+            &mut self.paying,
+            &mut self.declined,
+            &mut self.held,
+            &mut self.unpaid,
+        ] {
+            set.remove(order.id);
+        }
+    }
+
+    /// Adds the ids of the oldest orders in a state, behind this one and below that, oldest first, at most so many.
+    pub(crate) fn oldest(
+        &self,
+        state: OrderState,
+        (behind, below): (Option<OrderId>, OrderId),
+        most: usize,
+        ids: &mut Vec<OrderId>,
+    ) {
+        let set = self.by_state[state as usize].above(behind).map(|(id, ())| id);
+        ids.extend(set.take_while(|id| *id < below).take(most));
     }
 
     /// Puts it into the sets of few where it belongs, and takes it out of the others.
@@ -119,6 +146,34 @@ impl OrderIndex {
         // Runs that are sorted already.
         ids[begin..].sort();
         ids.truncate(begin + most);
+    }
+
+    /// Adds the ids of the oldest orders behind this one that are in one of the sets of few, oldest first and each once, at most so many.
+    pub(crate) fn few_above(&self, behind: Option<OrderId>, most: usize, ids: &mut Vec<OrderId>) {
+        let begin = ids.len();
+        for set in self.few() {
+            ids.extend(set.above(behind).map(|(id, ())| id).take(most));
+        }
+        ids[begin..].sort();
+        ids.dedup();
+        ids.truncate(begin + most);
+    }
+
+    /// Whether an order is in one of those.
+    pub(crate) fn is_in_few(&self, id: OrderId) -> bool {
+        self.few().iter().any(|set| set.contains(id))
+    }
+
+    fn few(&self) -> [&IdSet; 5] {
+        let Self {
+            by_state: _,
+            releasing,
+            paying,
+            declined,
+            held,
+            unpaid,
+        } = self;
+        [releasing, paying, declined, held, unpaid]
     }
 
     /// The newest order; 0 where there is none.
@@ -224,7 +279,9 @@ fn is_held(order: &Order) -> bool {
 }
 
 fn is_unpaid(order: &Order) -> bool {
-    order.payment().state == PaymentState::Failed
+    // Told without its figures of nearly every order: who paid it on account has what it costs.
+    let is_held = order.state == OrderState::Confirmed && order.provider.is_none();
+    !is_held && order.payment().state == PaymentState::Failed
 }
 
 fn is_releasing(order: &Order) -> bool {

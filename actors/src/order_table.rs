@@ -13,6 +13,8 @@ use rapidhash::fast::RandomState;
 use crate::uneven::Uneven;
 
 const PARTS: usize = 32;
+/// A part with room for no more than so many keeps it.
+const SPARE_MIN: usize = 1_024;
 static UNEVEN: Uneven<PARTS> = Uneven::new();
 
 type Part = HashTable<Arc<Order>>;
@@ -53,6 +55,22 @@ impl OrderTable {
             None => {
                 part.insert_unique(hash, order, |order| self.hasher.hash_one(order.id));
             }
+        }
+    }
+
+    /// Takes an order out, when something was done that goes with that: whoever sees the order sees none of it.
+    pub(crate) fn remove(&self, id: OrderId, with: impl FnOnce(&Order)) {
+        let (part, hash) = self.part(id);
+        let mut part = part.write();
+        if let Ok(entry) = part.find_entry(hash, |order| order.id == id) {
+            with(entry.get());
+            entry.remove();
+        }
+        // A shard that had many orders and has few does not keep the room of the many.
+        let room = part.capacity();
+        if room > SPARE_MIN && part.len() < room / 4 {
+            let spare = part.len() * 2;
+            part.shrink_to(spare, |order| self.hasher.hash_one(order.id));
         }
     }
 
@@ -124,6 +142,21 @@ mod tests {
         assert_eq!(
             (table.len(), table.get(id).unwrap().version),
             (10_000, Version(1))
+        );
+        // All but a few go, each once, and of these all is as it was.
+        for n in 0..10_000 {
+            let (id, mut seen) = (OrderId(n << 80), 0);
+            if n % 1_000 != 77 {
+                table.remove(id, |order| seen += usize::from(order.id == id));
+                table.remove(id, |_| seen += 1);
+                assert_eq!((seen, table.get(id)), (1, None));
+            }
+        }
+        assert_eq!((table.len(), table.all().len()), (10, 10));
+        assert!(table.parts.iter().all(|part| part.read().capacity() < 2_048));
+        assert_eq!(
+            table.see(OrderId(2_077 << 80), |order| order.version),
+            Some(Version(1))
         );
         table.clear();
         assert!(table.get(id).is_none() && table.all().is_empty());

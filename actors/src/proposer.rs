@@ -90,6 +90,8 @@ pub(crate) enum After {
     },
     /// Nobody is told: the order was confirmed before, and this says so.
     Recorded,
+    /// The order has left memory.
+    Left { order: OrderId },
 }
 
 impl Submission {
@@ -102,7 +104,7 @@ impl Submission {
             | After::Retry { .. }
             | After::Refuse { .. }
             | After::Placed { .. } => true,
-            After::Recorded => false,
+            After::Recorded | After::Left { .. } => false,
         }
     }
 }
@@ -156,6 +158,10 @@ impl After {
             Self::Recorded => {
                 shard.settled().confirmed.increment(1);
             }
+            Self::Left { order } => {
+                let decider = life.decider;
+                shard.answer_order(order, OrderMessage::Settled { decider });
+            }
         }
     }
 
@@ -185,6 +191,11 @@ impl After {
             Self::Answered { ask, .. } => ask.answer(Err(StepError::Failed(failure))),
             Self::Retry { caller } | Self::Refuse { caller, .. } => caller.fail(failure),
             Self::Placed { order, decider, .. } => {
+                shard.answer_order(order, OrderMessage::Failed { decider, failure });
+            }
+            // It is there still, and is told again.
+            Self::Left { order } => {
+                let decider = life.decider;
                 shard.answer_order(order, OrderMessage::Failed { decider, failure });
             }
             // The order is pending in committed state, and taken up again.

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use docket_engine::{Customer, Decider, Item, Order, OrderId, Origin, Rejection, Sku};
+use docket_engine::{Customer, Decider, Item, Order, OrderId, PackedOrigin, Rejection, Sku};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -50,7 +50,7 @@ pub(crate) struct Caller {
     reply: Option<oneshot::Sender<Result<Reply, Failure>>>,
     deadline: Deadline,
     /// What is to be kept of where it comes from.
-    origin: Option<Arc<Origin>>,
+    origin: Option<PackedOrigin>,
     _permit: Arc<Permit>,
 }
 
@@ -95,13 +95,13 @@ impl Caller {
 
     /// The same, where what is to be kept of it is known.
     #[must_use]
-    pub(crate) fn of(self, origin: Option<&Arc<Origin>>) -> Self {
+    pub(crate) fn of(self, origin: Option<&PackedOrigin>) -> Self {
         let mut caller = self;
         caller.origin = origin.cloned();
         caller
     }
 
-    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+    pub(crate) fn origin(&self) -> Option<PackedOrigin> {
         self.origin.clone()
     }
 

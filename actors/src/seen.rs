@@ -13,6 +13,7 @@ use crate::{
     host::Entity,
     residents::Residents,
     shard::{Shard, kind},
+    verify::VerifyStatus,
 };
 
 /// How a node is.
@@ -30,6 +31,8 @@ pub struct NodeStatus {
     pub memory_bytes: u64,
     /// What it holds.
     pub entities: EntityStatus,
+    /// Whether its books agree.
+    pub books: VerifyStatus,
 }
 
 /// What a node holds in memory.
@@ -45,6 +48,8 @@ pub struct EntityStatus {
     pub actors: u64,
     /// Orders that are not settled.
     pub open_orders: u64,
+    /// Orders that are in the archive.
+    pub archived_orders: u64,
     /// Calls in flight.
     pub calls: u64,
 }
@@ -60,6 +65,7 @@ impl Docket {
             cluster: inner.node.status(),
             memory_bytes: memory_bytes(),
             entities: entities(inner),
+            books: self.verified(),
         }
     }
 
@@ -105,6 +111,7 @@ fn entities(inner: &Inner) -> EntityStatus {
         entities.customers += committed.customers.len() as u64;
         entities.items += committed.items.len() as u64;
         entities.actors += shard.active() as u64;
+        entities.archived_orders += committed.archive.count();
         entities.open_orders += committed.order_index.read().open_len() as u64;
     }
     entities
@@ -115,6 +122,7 @@ pub(crate) fn round(inner: &Arc<Inner>) {
     let entities = entities(inner);
     metrics::gauge!("docket_orders").set(entities.orders as f64);
     metrics::gauge!("docket_orders_open").set(entities.open_orders as f64);
+    metrics::gauge!("docket_orders_archived").set(entities.archived_orders as f64);
     metrics::gauge!("docket_customers").set(entities.customers as f64);
     metrics::gauge!("docket_items").set(entities.items as f64);
     let requests = inner
@@ -165,6 +173,11 @@ pub fn describe_metrics() {
         "docket_orders_open",
         Unit::Count,
         "Orders that are not settled yet."
+    );
+    describe_gauge!(
+        "docket_orders_archived",
+        Unit::Count,
+        "Orders that are over and in the archive, out of memory."
     );
     describe_gauge!("docket_customers", Unit::Count, "Committed customers in memory.");
     describe_gauge!("docket_items", Unit::Count, "Committed items in memory.");
@@ -253,6 +266,7 @@ pub fn describe_metrics() {
         Unit::Count,
         "Orders settled by this node, by outcome."
     );
+    crate::verify::describe_metrics();
 }
 
 /// Resident bytes of this process: the second field of `/proc/self/statm`, in pages of 4 KiB.

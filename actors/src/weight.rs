@@ -48,6 +48,23 @@ pub(crate) fn bytes_of_life(life: &OrderLife) -> u64 {
         .sum()
 }
 
+/// Roughly the bytes of when and by whom a fulfilment was planned, and called off.
+const PLAN_BYTES: u64 = 60;
+
+/// Roughly the bytes of what only plans of shipments have, in a snapshot.
+pub(crate) fn bytes_of_plans(life: &OrderLife) -> u64 {
+    let planned = life.fulfilments.iter().filter(|it| it.opened.is_some());
+    PLAN_BYTES * planned.count() as u64
+}
+
+/// Roughly the bytes of what an event adds to that.
+pub(crate) fn plan_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::FulfilmentOpened { .. } => PLAN_BYTES,
+        _ => 0,
+    }
+}
+
 /// Roughly the bytes of edits, each with what came of it, in a snapshot.
 pub(crate) fn bytes_of_edits(edits: &[Edit]) -> u64 {
     edits.iter().map(|edit| 2 * lines_bytes(edit.after.len())).sum()
@@ -103,7 +120,12 @@ pub(crate) fn life_bytes(event: &OrderEvent) -> u64 {
             tracking,
             ..
         } => lines_bytes(lines.len()) + (carrier.len() + tracking.len()) as u64,
-        OrderEvent::LinesCancelled { lines, .. } => lines_bytes(lines.len()),
+        OrderEvent::FulfilmentOpened { lines, .. } | OrderEvent::LinesCancelled { lines, .. } => {
+            lines_bytes(lines.len())
+        }
+        OrderEvent::FulfilmentShipped {
+            carrier, tracking, ..
+        } => (carrier.len() + tracking.len()) as u64,
         OrderEvent::ReturnRequested { lines, note, .. } => 2 * lines_bytes(lines.len()) + note.len() as u64,
         OrderEvent::Refunded { note, .. } => hold_bytes(note),
         _ => 0,

@@ -5,13 +5,13 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use docket_persistence::{Journal, JournalOptions};
 use docket_proto::v1::{
-    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-    CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
-    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse, order_service_server::OrderService,
-    place_orders_response,
+    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelFulfilmentRequest, CancelOrderLinesRequest,
+    CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest,
+    HoldOrderRequest, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse,
+    OpenFulfilmentRequest, Order, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    order_service_server::OrderService, place_orders_response,
 };
 use docket_soak::echo;
 use futures::{Stream, StreamExt as _};
@@ -200,6 +200,17 @@ impl OrderService for Service {
     }
 
     async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn open_fulfilment(&self, _: Request<OpenFulfilmentRequest>) -> Result<Response<Order>, Status> {
+        other()
+    }
+
+    async fn cancel_fulfilment(
+        &self,
+        _: Request<CancelFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
         other()
     }
 

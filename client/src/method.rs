@@ -67,6 +67,10 @@ methods! {
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     SHIP_ORDER: "OrderService/ShipOrder", ShipOrderRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
+    OPEN_FULFILMENT: "OrderService/OpenFulfilment", OpenFulfilmentRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
+    CANCEL_FULFILMENT: "OrderService/CancelFulfilment", CancelFulfilmentRequest => Order,
+        |r| Some(&r.name), |r| !r.request_id.is_empty();
     DELIVER_FULFILMENT: "OrderService/DeliverFulfilment", DeliverFulfilmentRequest => Order,
         |r| Some(&r.name), |r| !r.request_id.is_empty();
     HOLD_ORDER: "OrderService/HoldOrder", HoldOrderRequest => Order,

@@ -119,11 +119,6 @@ impl Applier {
         self.applied
     }
 
-    /// See [`StateMachine::snapshots_since`].
-    pub(crate) fn snapshots_since(&self) -> u32 {
-        self.machine.snapshots_since()
-    }
-
     /// Replaces the state by the newest stored snapshot, if there is one. Blocks.
     pub(crate) fn restore_stored(&mut self) -> Result<(), io::Error> {
         if let Some(stored) = self.snapshots.load(self.progress.group)? {

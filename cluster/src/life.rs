@@ -104,7 +104,7 @@ impl Starter {
         let network = Network {
             progress: Arc::clone(progress),
             peers: self.peers.clone(),
-            snapshots_since: applier.snapshots_since(),
+            machine: Arc::clone(&self.machine),
         };
         let raft: Raft<TypeConfig, Applier> =
             Raft::new(progress.node(), Arc::new(config), network, log.clone(), applier)

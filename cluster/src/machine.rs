@@ -55,8 +55,21 @@ pub trait StateMachine: Send + Sync + 'static {
         PROTOCOL_VERSION_OLDEST
     }
 
-    /// Replaces the whole state by a snapshot: the bytes that [`Capture::write`] wrote, in the same order. How they are cut into chunks
-    /// may differ from how they were written.
+    /// How much is here of what the state keeps *aside*: an append-only sequence on disk, of which a snapshot only says how long it is. Whoever
+    /// sends a snapshot is told, and sends what is missing behind it.
+    fn kept_aside(&self) -> u64 {
+        0
+    }
+
+    /// That sequence from there on, as far as it is here now: bytes that [`restore`](Self::restore) takes behind those of a snapshot. The bytes of
+    /// one thing in it never change, so that a transfer that broke off can go on. Reading blocks.
+    fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
+        let _ = from;
+        Box::new(std::iter::empty())
+    }
+
+    /// Replaces the whole state by a snapshot: the bytes that [`Capture::write`] wrote, in the same order, and, where it comes from a peer, of
+    /// what is kept aside all that was missing here. How they are cut into chunks may differ from how they were written.
     ///
     /// # Errors
     /// The snapshot cannot be read or is not one of this machine's; the state may then be anything, and the group does not start.

@@ -3,16 +3,16 @@
 //! What a node cannot reach is *unreachable*, whatever the reason: openraft then waits before it tries again. A node that stands alone
 //! has no peers, and every other is unreachable to it.
 
+mod sending;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use docket_proto::peer as pb;
 use docket_proto::peer::snapshot_part::Part;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use metrics::Counter;
 use openraft::base::BoxFuture;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
@@ -29,15 +29,16 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::apply::SnapshotData;
 use crate::limits::{
-    PEER_ALIVE_MS, PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNK_BYTES, PEER_CHUNKS_MAX,
-    PEER_SNAPSHOT_MS, PEER_STALL_MS,
+    PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CHUNKS_MAX, PEER_SNAPSHOT_MS, PEER_STALL_MS,
 };
 use crate::metrics::Traffic;
 use crate::peer::{self, Connection, Link, PeerError, PeerLinks, Peers, Session};
 use crate::placement::CATCH_UP_ENTRIES_MAX;
 use crate::progress::Progress;
 use crate::raft::{TypeConfig, Vote};
-use crate::{GroupId, NodeId};
+use crate::{GroupId, NodeId, StateMachine};
+
+use sending::{kept_alive, read_snapshot};
 
 type Reply<T> = Result<T, RPCError<TypeConfig>>;
 
@@ -46,8 +47,8 @@ pub(crate) struct Network {
     pub(crate) progress: Arc<Progress>,
     /// `None` on a node that stands alone.
     pub(crate) peers: Option<Arc<Peers>>,
-    /// Who speaks an older version of the peer protocol cannot read the group's snapshots.
-    pub(crate) snapshots_since: u32,
+    /// Says who cannot read the group's snapshots, and has what they leave aside.
+    pub(crate) machine: Arc<dyn StateMachine>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -59,7 +60,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             node: NodeId(target),
             progress: Arc::clone(&self.progress),
             peers: self.peers.clone(),
-            snapshots_since: self.snapshots_since,
+            machine: Arc::clone(&self.machine),
             traffic: Traffic::to(NodeId(target)),
         }
     }
@@ -71,7 +72,7 @@ pub(crate) struct Peer {
     node: NodeId,
     progress: Arc<Progress>,
     peers: Option<Arc<Peers>>,
-    snapshots_since: u32,
+    machine: Arc<dyn StateMachine>,
     traffic: Traffic,
 }
 
@@ -174,28 +175,21 @@ impl Peer {
         })
     }
 
-    /// Bytes of a snapshot that the peer has from a transfer which broke off.
+    /// What the peer has of a snapshot from a transfer which broke off, and of what is kept aside of it.
     async fn held(
         &self,
         links: &PeerLinks,
         connection: &Arc<Connection>,
         head: &pb::SnapshotHead,
-    ) -> Result<u64, Unreachable<TypeConfig>> {
-        if head.id.is_empty() {
-            return Ok(0);
-        }
+    ) -> Result<pb::SnapshotHeldReply, Unreachable<TypeConfig>> {
         let mut client = connection.client();
         let held = timeout(STALL, client.snapshot_held(head.clone())).await;
         match held.map_err(|_elapsed| self.late(STALL))? {
-            Ok(reply) => {
-                let bytes = reply.into_inner().bytes;
-                if bytes > 0 {
-                    tracing::info!(group = %self.group, to = %self.node, bytes, "a snapshot that broke off goes on");
-                }
-                Ok(bytes)
-            }
+            Ok(reply) => Ok(reply.into_inner()),
             // A program that keeps none.
-            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(0),
+            Err(status) if status.code() == tonic::Code::Unimplemented => {
+                Ok(pb::SnapshotHeldReply::default())
+            }
             Err(status) => Err(self.failed(&links.snapshot, connection, &status)),
         }
     }
@@ -212,14 +206,14 @@ impl Peer {
     /// Whether the peer can read the group's snapshots. Where it cannot it is sent none: that is told once, and shown while it is so.
     fn is_read_by(&self, connection: &Connection) -> Result<(), Unreachable<TypeConfig>> {
         let speaks = connection.version();
-        if speaks >= self.snapshots_since {
+        let since = self.machine.snapshots_since();
+        if speaks >= since {
             self.progress.send_again(self.node.0);
             return Ok(());
         }
         let why = format!(
-            "it is sent no snapshot: it speaks version {speaks} of the peer protocol, and reads none of this format, which needs version {}: \
-             start it with the newer program",
-            self.snapshots_since
+            "it is sent no snapshot: it speaks version {speaks} of the peer protocol, and reads none of this format, which needs version {since}: \
+             start it with the newer program"
         );
         if self.progress.hold_back(self.node.0, &why) {
             tracing::warn!(group = %self.group, to = %self.node, "a replica waits: {why}");
@@ -242,11 +236,28 @@ impl Peer {
         let (digest, id) = (snapshot.snapshot.digest(), snapshot.snapshot.id());
         let mut head = peer::put_snapshot_head(self.group.0, &vote, &snapshot.meta, digest, id)
             .map_err(|error| self.unreachable(error))?;
-        head.behind = self.held(&links, &connection, &head).await?;
+        let mut aside = None;
+        if self.machine.kept_aside() > 0 {
+            let from = self.held(&links, &connection, &head).await?.aside;
+            if !head.id.is_empty() {
+                // What goes on is of the same snapshot, and of as much beside it.
+                head.id = [&head.id[..], &from.to_be_bytes()].concat().into();
+            }
+            aside = Some(from);
+        }
+        if !head.id.is_empty() {
+            head.behind = self.held(&links, &connection, &head).await?.bytes;
+        }
+        if head.behind > 0 {
+            let bytes = head.behind;
+            tracing::info!(group = %self.group, to = %self.node, bytes, "a snapshot that broke off goes on");
+        }
         let (parts, queue) = mpsc::channel(PEER_CHUNKS_MAX);
+        let machine = Arc::clone(&self.machine);
+        let aside = aside.into_iter().flat_map(move |from| machine.read_aside(from));
         let reading = read_snapshot(
             head,
-            snapshot.snapshot,
+            snapshot.snapshot.chain(aside),
             parts,
             self.traffic.snapshot_bytes.clone(),
         );
@@ -271,69 +282,6 @@ impl Peer {
         read.map_err(|error| self.unreachable(error))?;
         peer::take_snapshot_taken(reply.into_inner()).map_err(|error| self.unreachable(error).into())
     }
-}
-
-/// Puts an empty chunk wherever the next part is long in coming, so that the peer does not take this node for gone: what is there already
-/// is read and summed up without being sent, and a slow pace lets each part wait. The first part is waited for.
-fn kept_alive(
-    parts: impl Stream<Item = pb::SnapshotPart> + Send + 'static,
-) -> impl Stream<Item = pb::SnapshotPart> {
-    stream::unfold((Box::pin(parts), false), |(mut parts, begun)| async move {
-        let next = parts.next();
-        let part = match begun {
-            true => timeout(Duration::from_millis(PEER_ALIVE_MS), next).await,
-            false => Ok(next.await),
-        };
-        let empty = pb::SnapshotPart {
-            part: Some(Part::Chunk(Bytes::new())),
-        };
-        // Nothing of what is waited for is lost with the wait.
-        let part = part.unwrap_or(Some(empty))?;
-        Some((part, (parts, true)))
-    })
-}
-
-/// Reads a snapshot and queues its parts, without what the peer has. Ends without a word where nobody takes them any more: the call tells why.
-async fn read_snapshot(
-    head: pb::SnapshotHead,
-    snapshot: SnapshotData,
-    parts: mpsc::Sender<pb::SnapshotPart>,
-    sent_bytes: Counter,
-) -> Result<(), std::io::Error> {
-    // On a thread of its own everywhere: it waits for the call to take what it has read.
-    tokio::task::spawn_blocking(move || {
-        let send = |part| {
-            if let Part::Chunk(chunk) = &part {
-                sent_bytes.increment(chunk.len() as u64);
-            }
-            let part = pb::SnapshotPart { part: Some(part) };
-            parts.blocking_send(part).is_ok()
-        };
-        let mut there = usize::try_from(head.behind).unwrap_or(usize::MAX);
-        if !send(Part::Head(head)) {
-            return Ok(());
-        }
-        let (mut sum, mut gathered) = (peer::Sum::default(), BytesMut::new());
-        for piece in snapshot {
-            // An error drops the queue without an end, and the peer does not take what it has for the whole.
-            let piece = piece?;
-            sum.add(&piece);
-            let skipped = there.min(piece.len());
-            there -= skipped;
-            gathered.extend_from_slice(&piece[skipped..]);
-            while gathered.len() >= PEER_CHUNK_BYTES {
-                if !send(Part::Chunk(gathered.split_to(PEER_CHUNK_BYTES).freeze())) {
-                    return Ok(());
-                }
-            }
-        }
-        let rest: Bytes = gathered.freeze();
-        let (bytes, checksum) = sum.end();
-        let _ = send(Part::Chunk(rest)) && send(Part::End(pb::SnapshotEnd { bytes, checksum }));
-        Ok(())
-    })
-    .await
-    .map_err(std::io::Error::other)?
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
@@ -546,47 +494,3 @@ async fn next<S: Stream + Unpin>(input: &mut Option<S>) -> Option<S::Item> {
 }
 
 const STALL: Duration = Duration::from_millis(PEER_STALL_MS);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn part(part: Part) -> pb::SnapshotPart {
-        pb::SnapshotPart { part: Some(part) }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_reads_long_before_it_sends_is_heard_meanwhile() {
-        let (parts, queue) = mpsc::channel(4);
-        let mut sent = Box::pin(kept_alive(ReceiverStream::new(queue)));
-        // Before the first part there is nothing to be heard of.
-        let first = timeout(Duration::from_secs(60), sent.next()).await;
-        assert!(first.is_err(), "{first:?}");
-        parts
-            .send(part(Part::Head(pb::SnapshotHead::default())))
-            .await
-            .unwrap();
-        assert!(matches!(sent.next().await.unwrap().part, Some(Part::Head(_))));
-        let reading = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(3 * PEER_STALL_MS)).await;
-            parts
-                .send(part(Part::Chunk(Bytes::from_static(b"x"))))
-                .await
-                .unwrap();
-        });
-        let (mut empty, mut last) = (0, tokio::time::Instant::now());
-        loop {
-            let next = sent.next().await.unwrap();
-            assert!(last.elapsed() < STALL / 2, "not heard for {:?}", last.elapsed());
-            last = tokio::time::Instant::now();
-            match next.part {
-                Some(Part::Chunk(chunk)) if chunk.is_empty() => empty += 1,
-                Some(Part::Chunk(chunk)) if chunk == "x" => break,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(empty >= 3 * PEER_STALL_MS / PEER_ALIVE_MS - 1, "{empty}");
-        reading.await.unwrap();
-        assert!(sent.next().await.is_none());
-    }
-}

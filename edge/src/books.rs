@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use docket_actors::{Discrepancy, NodeId, NotLookedAt, ShardBooks, VerifyError, VerifyReport};
+use docket_actors::{
+    Discrepancy, DiscrepancyKind, NodeId, NotLookedAt, ShardBooks, VerifyError, VerifyReport, VerifyStatus,
+};
 use docket_proto::v1;
 use tonic::Code;
 
-use crate::{Refusal, telemetry::Telemetry};
+use crate::{Refusal, status::whole_ms, telemetry::Telemetry};
 
 /// When the next may begin: most take seconds.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 /// What a node tells of its books.
-pub(crate) fn response(node: NodeId, report: VerifyReport) -> v1::VerifyBooksResponse {
+pub(crate) fn response(node: NodeId, report: &VerifyReport) -> v1::VerifyBooksResponse {
     let VerifyReport {
         shards,
         not_looked_at,
@@ -20,23 +22,59 @@ pub(crate) fn response(node: NodeId, report: VerifyReport) -> v1::VerifyBooksRes
         owned_elsewhere,
         unpaired,
         undecided,
+        due_payments,
+        balances_compared,
         discrepancies,
         discrepancies_total,
+        by_kind: _,
     } = report;
     v1::VerifyBooksResponse {
         node_id: node.0,
-        shards: shards.into_iter().map(shard).collect(),
-        unverified_shards: not_looked_at.into_iter().map(unverified).collect(),
-        half_open_orders: half_open,
-        orders_owned_elsewhere: owned_elsewhere,
-        unpaired_reservations: unpaired,
-        undecided,
-        discrepancies: discrepancies.into_iter().map(discrepancy).collect(),
-        discrepancy_count: discrepancies_total,
+        shards: shards.iter().map(shard).collect(),
+        unverified_shards: not_looked_at.iter().map(unverified).collect(),
+        half_open_orders: *half_open,
+        orders_owned_elsewhere: *owned_elsewhere,
+        unpaired_reservations: *unpaired,
+        undecided: *undecided,
+        discrepancies: discrepancies.iter().map(discrepancy).collect(),
+        discrepancy_count: *discrepancies_total,
+        due_payments: *due_payments,
+        compared_balances: *balances_compared,
     }
 }
 
-fn shard(books: ShardBooks) -> v1::ShardBooks {
+/// What a node's status says of them.
+pub(crate) fn status(books: &VerifyStatus) -> v1::BooksStatus {
+    let shown = v1::BooksStatus {
+        running: books.is_running,
+        giving_way: books.gives_way,
+        ..Default::default()
+    };
+    let Some(last) = &books.last else { return shown };
+    let report = &last.report;
+    let sum = |of: fn(&ShardBooks) -> u64| report.shards.iter().map(of).sum();
+    let kind = |(kind, count): (&DiscrepancyKind, &u64)| v1::DiscrepancyCount {
+        kind: kind.as_str().to_owned(),
+        count: *count,
+    };
+    v1::BooksStatus {
+        start_time: Some(last.begun.into()),
+        duration: prost_types::Duration::try_from(whole_ms(last.took)).ok(),
+        by_itself: last.by_itself,
+        shards: report.shards.len() as u64,
+        unverified_shards: report.not_looked_at.len() as u64,
+        customers: sum(|shard| shard.customers),
+        items: sum(|shard| shard.items),
+        orders: sum(|shard| shard.orders),
+        reservations: sum(|shard| shard.reservations),
+        undecided: report.undecided,
+        discrepancy_count: report.discrepancies_total,
+        discrepancies: report.by_kind.iter().map(kind).collect(),
+        ..shown
+    }
+}
+
+fn shard(books: &ShardBooks) -> v1::ShardBooks {
     v1::ShardBooks {
         group: books.group.to_string(),
         leader: books.led,
@@ -46,21 +84,22 @@ fn shard(books: ShardBooks) -> v1::ShardBooks {
         orders: books.orders,
         reservations: books.reservations,
         changes: books.changes,
+        archived_orders: books.archived,
     }
 }
 
-fn unverified(shard: NotLookedAt) -> v1::UnverifiedShard {
+fn unverified(shard: &NotLookedAt) -> v1::UnverifiedShard {
     v1::UnverifiedShard {
         group: shard.group.to_string(),
         reason: shard.why.to_owned(),
     }
 }
 
-fn discrepancy(found: Discrepancy) -> v1::Discrepancy {
+fn discrepancy(found: &Discrepancy) -> v1::Discrepancy {
     v1::Discrepancy {
         kind: found.kind.as_str().to_owned(),
-        name: found.entity,
-        description: found.why,
+        name: found.entity.clone(),
+        description: found.why.clone(),
     }
 }
 

@@ -315,6 +315,9 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
+        | R::QuantityPlanned { .. }
+        | R::FulfilmentNotOpen { .. }
+        | R::FulfilmentNotShipped { .. }
         | R::NotReturnable { .. }
         | R::QuantityNotReturnable { .. }
         | R::ReturnNotFound { .. }
@@ -323,6 +326,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::RefundTooLarge { .. }
         | R::PaymentDeclined { .. }
         | R::PaymentExpired
+        | R::OrderClosed
         | R::PaymentStepNotFound { .. }
         | R::PaymentNotDeclined { .. }
         | R::TooManyPayments
@@ -435,6 +439,13 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
         ],
         R::EditNeedsAuthorization { more } => vec![("more", more.to_string())],
         R::FulfilmentNotFound { fulfilment } => vec![("fulfilment", fulfilment.to_string())],
+        R::QuantityPlanned { line, planned } => {
+            vec![("line", line.to_string()), ("planned", planned.to_string())]
+        }
+        R::FulfilmentNotOpen { fulfilment, state } | R::FulfilmentNotShipped { fulfilment, state } => vec![
+            ("fulfilment", fulfilment.to_string()),
+            ("state", state.to_string()),
+        ],
         R::QuantityNotReturnable {
             line,
             wanted,

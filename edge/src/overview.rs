@@ -256,6 +256,12 @@ fn reasons(
                 journal.free_bytes / (1_024 * 1_024)
             ));
         }
+        if let Some(books) = node.books.as_ref().filter(|books| books.discrepancy_count > 0) {
+            reasons.push(format!(
+                "node {}: its books do not agree: {} discrepancies",
+                node.node_id, books.discrepancy_count
+            ));
+        }
         if !node.ready {
             reasons.push(format!(
                 "node {} is not ready: {}",

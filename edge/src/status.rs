@@ -12,6 +12,8 @@ use docket_actors::{
 use docket_proto::v1;
 use prost_types::Timestamp;
 
+use crate::books;
+
 /// How the node is.
 pub(crate) fn node_status(docket: &Docket) -> v1::NodeStatus {
     shown(&docket.status(), wall_clock())
@@ -65,7 +67,9 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             items: entities.items,
             actors: entities.actors,
             open_orders: entities.open_orders,
+            archived_orders: entities.archived_orders,
         }),
+        books: Some(books::status(&status.books)),
     }
 }
 

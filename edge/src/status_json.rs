@@ -41,6 +41,26 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
             "items": entities.items,
             "actors": entities.actors,
             "open_orders": entities.open_orders,
+            "archived_orders": entities.archived_orders,
+        })
+    };
+    let books = |books: &v1::BooksStatus| {
+        let of_kind = |found: &v1::DiscrepancyCount| (found.kind.clone(), Value::from(found.count));
+        json!({
+            "running": books.running,
+            "giving_way": books.giving_way,
+            "start_time": books.start_time.as_ref().map(ToString::to_string),
+            "duration_seconds": books.duration.as_ref().map(seconds),
+            "by_itself": books.by_itself,
+            "shards": books.shards,
+            "unverified_shards": books.unverified_shards,
+            "customers": books.customers,
+            "items": books.items,
+            "orders": books.orders,
+            "reservations": books.reservations,
+            "undecided": books.undecided,
+            "discrepancy_count": books.discrepancy_count,
+            "discrepancies": books.discrepancies.iter().map(of_kind).collect::<serde_json::Map<_, _>>(),
         })
     };
     json!({
@@ -54,6 +74,7 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
         "journal": status.journal.as_ref().map(journal),
         "memory_bytes": status.memory_bytes,
         "entities": status.entities.as_ref().map(entities),
+        "books": status.books.as_ref().map(books),
     })
 }
 

@@ -63,11 +63,17 @@ pub enum ChangeKind {
     Edited,
     /// An edit was refused: it is as it was before.
     EditRefused,
+    /// Nothing came of it for long enough, since it was fulfilled.
+    Closed,
+    /// Somebody is to send some of it.
+    FulfilmentOpened,
+    /// Nobody sends what was planned.
+    FulfilmentCancelled,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -91,9 +97,12 @@ impl ChangeKind {
         Self::PaymentDone,
         Self::PaymentDeclined,
         Self::PaymentRetried,
+        Self::Closed,
         Self::EditBegun,
         Self::Edited,
         Self::EditRefused,
+        Self::FulfilmentOpened,
+        Self::FulfilmentCancelled,
     ];
 
     /// Which kind an event is of.
@@ -110,7 +119,9 @@ impl ChangeKind {
             OrderEvent::Released => Self::Released,
             OrderEvent::Held { .. } => Self::Held,
             OrderEvent::HoldReleased { .. } => Self::HoldReleased,
-            OrderEvent::Shipped { .. } => Self::Shipped,
+            OrderEvent::Shipped { .. } | OrderEvent::FulfilmentShipped { .. } => Self::Shipped,
+            OrderEvent::FulfilmentOpened { .. } => Self::FulfilmentOpened,
+            OrderEvent::FulfilmentCancelled { .. } => Self::FulfilmentCancelled,
             OrderEvent::Delivered { .. } => Self::Delivered,
             OrderEvent::LinesCancelled { .. } => Self::LinesCancelled,
             OrderEvent::Consumed => Self::Consumed,
@@ -121,6 +132,7 @@ impl ChangeKind {
             OrderEvent::EditBegun { .. } => Self::EditBegun,
             OrderEvent::Edited { .. } => Self::Edited,
             OrderEvent::EditRefused { .. } => Self::EditRefused,
+            OrderEvent::Closed => Self::Closed,
         }
     }
 
@@ -176,9 +188,12 @@ impl ChangeKind {
             Self::PaymentDone => 21,
             Self::PaymentDeclined => 22,
             Self::PaymentRetried => 23,
+            Self::Closed => 24,
             Self::EditBegun => 30,
             Self::Edited => 31,
             Self::EditRefused => 32,
+            Self::FulfilmentOpened => 33,
+            Self::FulfilmentCancelled => 34,
         }
     }
 
@@ -219,6 +234,9 @@ impl fmt::Display for ChangeKind {
             Self::EditBegun => "EDIT_BEGUN",
             Self::Edited => "EDITED",
             Self::EditRefused => "EDIT_REFUSED",
+            Self::Closed => "CLOSED",
+            Self::FulfilmentOpened => "FULFILMENT_OPENED",
+            Self::FulfilmentCancelled => "FULFILMENT_CANCELLED",
         })
     }
 }
@@ -243,6 +261,7 @@ impl Order {
             ChangeKind::Rejected => OrderState::Rejected,
             ChangeKind::Cancelled => OrderState::Cancelled,
             ChangeKind::Expired => OrderState::Expired,
+            ChangeKind::Closed => OrderState::Closed,
             // What a provider answers comes also behind the end.
             _ if self.ended().is_some_and(|ended| ended <= change.version) => self.state,
             // That it was refused or cancelled is told by its last events alone.
@@ -500,13 +519,13 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_number() {
-        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=23).chain(30..)) {
+        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=24).chain(30..)) {
             assert_eq!(
                 (u64::from(kind.number()), ChangeKind::from_number(number)),
                 (number, Some(kind))
             );
         }
         assert_eq!(ChangeKind::from_number(0), None);
-        assert_eq!(ChangeKind::from_number(24), None);
+        assert_eq!(ChangeKind::from_number(25), None);
     }
 }

@@ -1,6 +1,17 @@
-//! Fulfilments: what of an order was sent to its customer, and what of it nobody will send.
+//! Fulfilments: what of an order somebody is to send, what was sent to its customer, and what of it nobody will send.
+//!
+//! ```text
+//!   plan ──▶ OPEN ── ship ──▶ SHIPPED ── deliver ──▶ DELIVERED
+//!             │                  ▲
+//!             └─ give up         └── ship what was not planned
+//!                  ▼
+//!              CANCELLED
+//! ```
+//!
+//! What an open fulfilment has taken upon itself is still open of the order, and nobody else's: no other fulfilment ships it, and it is
+//! neither cancelled nor edited away ([`crate::Order::free_quantities`]).
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use crate::{Amount, Quantity, Time, Version, access::Username};
 
@@ -30,21 +41,25 @@ pub struct Stamp {
     pub by: Option<Username>,
 }
 
-/// One shipment of an order.
+/// One shipment of an order, or the plan of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fulfilment {
-    /// What was sent: at least one line, each once, in their order.
+    /// What is or was sent: at least one line, each once, in their order.
     pub lines: Box<[LineQuantity]>,
-    /// Who carries it; may be empty.
+    /// Who carries it; may be empty, and is until it is sent.
     pub carrier: Arc<str>,
-    /// How the carrier names it; may be empty.
+    /// How the carrier names it; may be empty, and is until it is sent.
     pub tracking: Arc<str>,
-    /// What was captured for it.
+    /// What was captured for it: nothing until it is sent.
     pub captured: Amount,
-    /// When it was sent.
-    pub shipped: Stamp,
+    /// When it was planned; `None` where it was sent at once.
+    pub opened: Option<Stamp>,
+    /// When it was sent; `None` while it is planned, and where it was called off.
+    pub shipped: Option<Stamp>,
     /// When it arrived; `None` while it is on its way.
     pub delivered: Option<Stamp>,
+    /// When the plan was called off.
+    pub cancelled: Option<Stamp>,
 }
 
 /// What of an order was called off while the rest went on.
@@ -65,25 +80,85 @@ pub enum FulfilmentState {
     Shipped,
     /// It has arrived.
     Delivered,
+    /// Somebody is to send it.
+    Open,
+    /// Nobody sends it.
+    Cancelled,
+}
+
+impl FulfilmentState {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Shipped, Self::Delivered, Self::Open, Self::Cancelled];
+
+    /// The state's number, for ever: the journal has it.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Shipped => 1,
+            Self::Delivered => 2,
+            Self::Open => 3,
+            Self::Cancelled => 4,
+        }
+    }
+
+    /// The state of this number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|state| u64::from(state.number()) == number)
+    }
+}
+
+impl fmt::Display for FulfilmentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shipped => "SHIPPED",
+            Self::Delivered => "DELIVERED",
+            Self::Open => "OPEN",
+            Self::Cancelled => "CANCELLED",
+        })
+    }
 }
 
 impl Fulfilment {
     /// Where it stands.
     pub fn state(&self) -> FulfilmentState {
-        match self.delivered {
-            None => FulfilmentState::Shipped,
-            Some(_) => FulfilmentState::Delivered,
+        match (&self.shipped, &self.delivered, &self.cancelled) {
+            (_, Some(_), _) => FulfilmentState::Delivered,
+            (Some(_), None, _) => FulfilmentState::Shipped,
+            (None, None, Some(_)) => FulfilmentState::Cancelled,
+            (None, None, None) => FulfilmentState::Open,
         }
+    }
+
+    /// Whether somebody is still to send it.
+    pub fn is_open(&self) -> bool {
+        self.state() == FulfilmentState::Open
+    }
+
+    /// Whether it was sent.
+    pub fn was_shipped(&self) -> bool {
+        self.shipped.is_some()
     }
 
     /// The fulfilment as it was at a version of its order; `None` before it was there.
     pub(crate) fn at(&self, version: Version) -> Option<Self> {
-        (self.shipped.version <= version).then(|| Self {
-            delivered: self
-                .delivered
-                .clone()
-                .filter(|delivered| delivered.version <= version),
-            ..self.clone()
+        let then = |stamp: &Option<Stamp>| stamp.clone().filter(|stamp| stamp.version <= version);
+        let begun = self.opened.as_ref().or(self.shipped.as_ref())?;
+        if begun.version > version {
+            return None;
+        }
+        let shipped = then(&self.shipped);
+        let sent = shipped.is_some();
+        let text = |of: &Arc<str>| if sent { of.clone() } else { "".into() };
+        Some(Self {
+            lines: self.lines.clone(),
+            carrier: text(&self.carrier),
+            tracking: text(&self.tracking),
+            captured: if sent { self.captured } else { Amount::ZERO },
+            opened: self.opened.clone(),
+            shipped,
+            delivered: then(&self.delivered),
+            cancelled: then(&self.cancelled),
         })
     }
 }

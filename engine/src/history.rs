@@ -5,11 +5,11 @@
 //! ```text
 //!   1 PLACED ── 2 REJECTED ── (3 RELEASED, where an item had to give something back)
 //!          └─── 2 CONFIRMED ── what has a stamp: HELD, HOLD_RELEASED, SHIPPED, DELIVERED, LINES_CANCELLED, RETURN_…, REFUNDED
-//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED
+//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED, FULFILMENT_OPENED, FULFILMENT_CANCELLED
 //!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, behind what an edit
 //!                              has fewer of, and behind an edit that was refused, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
-//!                              RELEASED behind it, at the end
+//!                              RELEASED behind it, at the end; CLOSED, behind all else
 //!
 //!   of an order that a provider is paid for:
 //!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
@@ -112,6 +112,14 @@ impl Order {
             kind: end,
             then: Some(ChangeKind::Released),
         }));
+        // Nothing comes behind that.
+        history
+            .stamped
+            .extend((self.state == OrderState::Closed).then_some(Stamped {
+                version,
+                kind: ChangeKind::Closed,
+                then: None,
+            }));
         history.stamped.sort_unstable_by_key(|it| it.version);
         self.check_order_of(&history)
             .map_or(Ok(history), |why| Err(Broken::new(self.id, why)))
@@ -191,7 +199,7 @@ impl Order {
         }
         let ended_with = match ended {
             Some(ended) => Some(ended),
-            None if self.state == OrderState::Fulfilled => {
+            None if matches!(self.state, OrderState::Fulfilled | OrderState::Closed) => {
                 let cancelled = self.cancellations().last().map(|last| last.cancelled.version.0);
                 let edited = self.edits().iter().rfind(|edit| edit.is_done());
                 let edited = edited.and_then(|edit| edit.ended.as_ref());
@@ -216,7 +224,8 @@ impl Order {
             self.state,
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
         );
-        let since = self.fulfilments().len() + self.cancellations().len() + self.refunds().len();
+        let sent = self.fulfilments().iter().filter(|it| it.was_shipped()).count();
+        let since = sent + self.cancellations().len() + self.refunds().len();
         let edits = self
             .edits()
             .iter()
@@ -253,10 +262,20 @@ fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
         stamped.extend(ended.map(|end| event(end.version, ChangeKind::HoldReleased, None)));
     }
     for fulfilment in fulfilments {
-        let shipped = fulfilment.shipped.version;
-        stamped.push(event(shipped, ChangeKind::Shipped, Some(ChangeKind::Consumed)));
-        let delivered = fulfilment.delivered.as_ref();
-        stamped.extend(delivered.map(|it| event(it.version, ChangeKind::Delivered, None)));
+        let steps = [
+            (&fulfilment.opened, ChangeKind::FulfilmentOpened, None),
+            (
+                &fulfilment.shipped,
+                ChangeKind::Shipped,
+                Some(ChangeKind::Consumed),
+            ),
+            (&fulfilment.delivered, ChangeKind::Delivered, None),
+            (&fulfilment.cancelled, ChangeKind::FulfilmentCancelled, None),
+        ];
+        let taken = steps
+            .into_iter()
+            .filter_map(|(stamp, kind, then)| Some((stamp.as_ref()?.version, kind, then)));
+        stamped.extend(taken.map(|(version, kind, then)| event(version, kind, then)));
     }
     let cancelled = cancellations.iter().map(|it| it.cancelled.version);
     stamped.extend(

@@ -19,6 +19,7 @@
 //! or cancelled in part is released and given back ([`order`], [`fulfilment`]).
 //! What was shipped may come back, and its money with it ([`returns`]).
 //! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
+//! Somebody may take some of what is open upon itself before it is sent ([`fulfilment`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -38,9 +39,11 @@ pub mod id;
 pub mod item;
 pub mod money;
 pub mod order;
+pub mod origin;
 pub mod payment;
 pub mod record;
 pub mod rejection;
+pub mod reservation;
 pub mod returns;
 pub mod story;
 pub mod trail;
@@ -65,15 +68,17 @@ pub use order::{
     Effect, Line, Order, OrderCommand, OrderEvent, OrderLife, OrderState, PAYMENT_RETRIES_MAX,
     ProviderPayment,
 };
+pub use origin::{Origin, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, TraceId};
 pub use payment::{
     PAYMENT_TEXT_BYTES_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
     PaymentStep, ProviderName, ProviderNameError,
 };
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;
+pub use reservation::{LineReservations, ReservationState};
 pub use returns::{RETURN_NOTE_BYTES_MAX, RETURNS_MAX, Refund, Return, ReturnState, ReturnStep};
 pub use story::{Details, OrderChange, Situation};
-pub use trail::{Origin, REQUEST_ID_KEPT_BYTES_MAX, TraceId, Trail, TrailEntry};
+pub use trail::{Trail, TrailEntry};
 pub use wanted::Wanted;
 
 /// The most lines that one order may have.

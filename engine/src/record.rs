@@ -1,8 +1,6 @@
 //! What one decision puts into a shard's log.
 
-use std::sync::Arc;
-
-use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, Origin, Sku, Time, Version};
+use crate::{CustomerEvent, CustomerId, ItemEvent, OrderEvent, OrderId, PackedOrigin, Sku, Time, Version};
 
 /// What one decision changes: all of it, or (where a version does not fit) nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +14,7 @@ pub struct Record {
     /// What the decision rests on and leaves as it is: a request may change nothing, and an order is refused on its customer's account.
     pub unchanged: Option<Unchanged>,
     /// Who asked for what it changes of an order; `None` where nobody did, or not every node of the cluster could keep it.
-    pub origin: Option<Arc<Origin>>,
+    pub origin: Option<PackedOrigin>,
 }
 
 /// An entity that a decision rests on and does not change. Where it is already as a request wants it, the request is remembered all
@@ -63,6 +61,9 @@ pub struct Decider(pub u32);
 pub enum Fact {
     /// To an order.
     Order(OrderId, OrderEvent),
+    /// An order that is over leaves memory, and is kept in its shard's archive as it is. Nothing happens to the order itself: its version stays.
+    /// (The event has the version that the order's next one would make, so that it fits as any other does.)
+    Archived(OrderId),
     /// To a customer.
     Customer(CustomerId, CustomerEvent),
     /// To an item.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Amount, Currency, CustomerId, EDITS_MAX, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, OrderId, OrderState,
-    PAYMENT_RETRIES_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState, Sku,
+    Amount, Currency, CustomerId, EDITS_MAX, FULFILMENTS_MAX, FulfilmentState, HOLDS_MAX, HoldReason,
+    OrderId, OrderState, PAYMENT_RETRIES_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState, Sku,
 };
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
@@ -101,6 +101,9 @@ pub enum Rejection {
     /// The order's stock is still being reserved.
     #[error("the order is still being placed; retry in a moment")]
     OrderPending,
+    /// The order was closed: nothing comes of it any more.
+    #[error("the order is CLOSED: it was fulfilled long ago, and nothing of it changes any more")]
+    OrderClosed,
     /// An order in this state cannot be cancelled.
     #[error("an order that is {state} cannot be cancelled")]
     NotCancellable {
@@ -166,6 +169,30 @@ pub enum Rejection {
     FulfilmentNotFound {
         /// Its number, from 1.
         fulfilment: u32,
+    },
+    /// Some of a line is in open fulfilments, and what was wanted of it is more than is left.
+    #[error("of line {} {planned} are in open fulfilments; ship or cancel these first", line + 1)]
+    QuantityPlanned {
+        /// The line, from 0.
+        line: u16,
+        /// How many open fulfilments have taken.
+        planned: Quantity,
+    },
+    /// The fulfilment was sent already, or called off.
+    #[error("fulfilment {fulfilment} is {state}, and no longer open")]
+    FulfilmentNotOpen {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Where it stands.
+        state: FulfilmentState,
+    },
+    /// The fulfilment was not sent.
+    #[error("fulfilment {fulfilment} is {state}, and was not shipped")]
+    FulfilmentNotShipped {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Where it stands.
+        state: FulfilmentState,
     },
     /// Nothing of an order in this state can be sent back: nothing was shipped, or all of it is in returns.
     #[error("of an order that is {state} nothing can be returned")]
@@ -315,6 +342,7 @@ impl Rejection {
             Self::PriceChanged { .. } => "PRICE_CHANGED",
             Self::InsufficientStock { .. } => "INSUFFICIENT_STOCK",
             Self::OrderPending => "ORDER_PENDING",
+            Self::OrderClosed => "ORDER_CLOSED",
             Self::NotCancellable { .. } => "NOT_CANCELLABLE",
             Self::NotHoldable { .. } => "NOT_HOLDABLE",
             Self::HoldExists { .. } => "HOLD_EXISTS",
@@ -326,6 +354,9 @@ impl Rejection {
             Self::QuantityNotOpen { .. } => "QUANTITY_NOT_OPEN",
             Self::TooManyFulfilments => "TOO_MANY_FULFILMENTS",
             Self::FulfilmentNotFound { .. } => "FULFILMENT_NOT_FOUND",
+            Self::QuantityPlanned { .. } => "QUANTITY_PLANNED",
+            Self::FulfilmentNotOpen { .. } => "FULFILMENT_NOT_OPEN",
+            Self::FulfilmentNotShipped { .. } => "FULFILMENT_NOT_SHIPPED",
             Self::NotReturnable { .. } => "NOT_RETURNABLE",
             Self::QuantityNotReturnable { .. } => "QUANTITY_NOT_RETURNABLE",
             Self::ReturnNotFound { .. } => "RETURN_NOT_FOUND",
@@ -359,6 +390,7 @@ impl Rejection {
             | Self::InsufficientStock { line, .. }
             | Self::LineNotFound { line }
             | Self::QuantityNotOpen { line, .. }
+            | Self::QuantityPlanned { line, .. }
             | Self::QuantityNotReturnable { line, .. }
             | Self::QuantityTooLow { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
@@ -378,6 +410,7 @@ impl Rejection {
             Self::OrderNotFound { .. }
             | Self::ItemNotFound { line: None, .. }
             | Self::OrderPending
+            | Self::OrderClosed
             | Self::NotCancellable { .. }
             | Self::NotHoldable { .. }
             | Self::NotShippable { .. }
@@ -393,7 +426,9 @@ impl Rejection {
                 "payment_method".into()
             }
             Self::PaymentStepNotFound { .. } | Self::PaymentNotDeclined { .. } => "step".into(),
-            Self::FulfilmentNotFound { .. } => "fulfilment".into(),
+            Self::FulfilmentNotFound { .. }
+            | Self::FulfilmentNotOpen { .. }
+            | Self::FulfilmentNotShipped { .. } => "fulfilment".into(),
             Self::ReturnNotFound { .. } | Self::ReturnNotOpen { .. } => "return_number".into(),
             Self::RefundTooLarge { .. } => "amount".into(),
             Self::HoldExists { .. } | Self::HoldNotFound { .. } => "reason".into(),
@@ -403,6 +438,7 @@ impl Rejection {
             // Their line is the order's, and not the request's.
             | Self::LineNotFound { .. }
             | Self::QuantityNotOpen { .. }
+            | Self::QuantityPlanned { .. }
             | Self::QuantityNotReturnable { .. }
             | Self::QuantityTooLow { .. }
             | Self::EditLeavesNothing

@@ -135,6 +135,14 @@ impl Return {
         }
     }
 
+    /// Whether something more can come of it.
+    pub(crate) fn is_open(&self) -> bool {
+        match self.state() {
+            ReturnState::Requested | ReturnState::Approved | ReturnState::Received => true,
+            ReturnState::Declined | ReturnState::Closed => false,
+        }
+    }
+
     /// Whether it has arrived.
     pub fn was_received(&self) -> bool {
         self.received().is_some()

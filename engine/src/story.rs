@@ -153,11 +153,23 @@ impl Order {
                 Some(stamped(end.at, end.by.as_ref()))
             }),
             ChangeKind::Shipped => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
-                let shipped = Some(&it.shipped).filter(|stamp| stamp.version == version)?;
+                let shipped = it.shipped.as_ref().filter(|stamp| stamp.version == version)?;
                 details.lines = it.lines.clone();
                 details.fulfilment = Some(number);
                 details.amount = Some(it.captured);
                 Some(shipped.clone())
+            }),
+            ChangeKind::FulfilmentOpened => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
+                let opened = it.opened.as_ref().filter(|stamp| stamp.version == version)?;
+                details.lines = it.lines.clone();
+                details.fulfilment = Some(number);
+                Some(opened.clone())
+            }),
+            ChangeKind::FulfilmentCancelled => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
+                let cancelled = it.cancelled.as_ref().filter(|stamp| stamp.version == version)?;
+                details.lines = it.lines.clone();
+                details.fulfilment = Some(number);
+                Some(cancelled.clone())
             }),
             ChangeKind::Delivered => (1..).zip(self.fulfilments()).find_map(|(number, it)| {
                 let delivered = it.delivered.as_ref().filter(|stamp| stamp.version == version)?;
@@ -233,6 +245,7 @@ impl Order {
             ChangeKind::Placed
             | ChangeKind::Reserved
             | ChangeKind::Cancelled
+            | ChangeKind::Closed
             | ChangeKind::Released
             | ChangeKind::Consumed
             | ChangeKind::Restocked => None,
@@ -244,22 +257,18 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CustomerId, Line, OrderEvent, OrderId, PaymentState, Sku, TraceId};
+    use crate::{CustomerId, Line, OrderEvent, OrderId, PackedOrigin, PaymentState, Sku, TraceId};
 
     fn by(name: &str) -> Username {
         Username::new(name).unwrap()
     }
 
-    fn origin(name: &str, request_id: &str) -> Option<Origin> {
-        Some(Origin {
-            by: Some(by(name)),
-            request_id: Some(request_id.into()),
-            trace: Some(TraceId([1; 16])),
-        })
+    fn origin(name: &str, request_id: &str) -> Option<PackedOrigin> {
+        PackedOrigin::of(Some(&by(name)), Some(request_id), Some(TraceId([1; 16])))
     }
 
     /// An order of four, of which one was cancelled and the rest shipped, held in between.
-    fn life() -> Vec<(OrderEvent, Option<Origin>)> {
+    fn life() -> Vec<(OrderEvent, Option<PackedOrigin>)> {
         let of = |quantity| -> Box<[LineQuantity]> {
             Box::new([LineQuantity {
                 line: 0,

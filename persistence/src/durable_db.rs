@@ -151,6 +151,34 @@ impl DurableDb {
         synced.inspect_err(|_| self.abandon())
     }
 
+    /// A tree beside the one that the other methods use: the one of this name, or, where it is to be made, a new one.
+    pub(crate) fn open_tree(&self, name: &str, make: bool) -> Result<Option<sled::Tree>, StoreError> {
+        let db = self.tree_of_db()?;
+        if !make && !db.tree_names().iter().any(|known| &**known == name.as_bytes()) {
+            return Ok(None);
+        }
+        guard("open", &self.file_path, || db.open_tree(name))?
+            .map(Some)
+            .map_err(|error| StoreError::sled("open", &self.file_path, &error))
+    }
+
+    /// The names of those trees.
+    pub(crate) fn tree_names(&self) -> Vec<String> {
+        let names = self.tree_of_db().map(sled::Db::tree_names).unwrap_or_default();
+        let texts = names
+            .iter()
+            .filter_map(|name| std::str::from_utf8(name).ok().map(str::to_owned));
+        texts.collect()
+    }
+
+    /// Removes one of them, and what is in it; not durable yet.
+    pub(crate) fn remove_tree(&self, name: &str) -> Result<(), StoreError> {
+        let db = self.tree_of_db()?;
+        guard("remove from", &self.file_path, || db.drop_tree(name))?
+            .map(drop)
+            .map_err(|error| StoreError::sled("remove from", &self.file_path, &error))
+    }
+
     /// Bytes of the file.
     pub(crate) fn file_bytes(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
@@ -167,6 +195,10 @@ impl DurableDb {
     }
 
     fn tree(&self) -> Result<&sled::Tree, StoreError> {
+        self.tree_of_db().map(|db| &**db)
+    }
+
+    fn tree_of_db(&self) -> Result<&sled::Db, StoreError> {
         match &self.db {
             Some(db) => Ok(db),
             None => Err(StoreError::other(
@@ -204,7 +236,11 @@ fn is_locked(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::Other && error.to_string().contains("could not acquire lock")
 }
 
-fn guard<T>(operation: &'static str, path: &Path, run: impl FnOnce() -> T) -> Result<T, StoreError> {
+pub(crate) fn guard<T>(
+    operation: &'static str,
+    path: &Path,
+    run: impl FnOnce() -> T,
+) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         StoreError::other(
             operation,

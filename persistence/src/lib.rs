@@ -6,6 +6,7 @@
 //!   refused when a journal is opened.
 //! - [`store`]: the engine under it, small enough to have two: sled, and [`mem`], which loses, tears and reorders on command.
 //! - [`SnapshotStore`]: whole states of groups, written as checked chunks, visible all at once.
+//! - [`archive`]: values that never change any more, on disk and out of memory.
 //! - [`verify`]: everything that is wrong with a data directory, found offline.
 //!
 //! Guarantees: what is acknowledged is on the platter; what is recovered was submitted, in order, without holes; what is
@@ -13,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 mod committer;
 mod disk;
 mod durable_db;

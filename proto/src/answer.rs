@@ -5,13 +5,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use docket_engine::{Line, Order, Time};
+use docket_engine::{Line, Order, Quantity, ReservationState, Time};
 use prost::Message as _;
 
 use crate::{
     api::show::{
         fulfilments_to_proto, has_moved, hold_to_proto, line_amount, payment_to_proto, refund_to_proto,
-        rejection_to_proto, returns_to_proto, state_to_proto, timestamp,
+        rejection_to_proto, reservation_to_proto, returns_to_proto, state_to_proto, timestamp,
     },
     v1, wire,
 };
@@ -76,19 +76,29 @@ fn put_order(out: &mut Vec<u8>, order: &Order) {
     wire::name(out, 2, "customers/", order.customer.as_str().as_bytes());
     wire::signed(out, 3, i32::from(state_to_proto(order.state)).into());
     wire::text(out, 4, order.currency.as_str());
-    if has_moved(order) {
-        let moved = order.fulfilled_quantities().into_iter();
-        for (line, (fulfilled, cancelled)) in order.lines.iter().zip(moved.zip(order.cancelled_quantities()))
-        {
-            wire::nested(out, 5, |out| {
-                put_line(out, line);
-                wire::signed(out, 5, fulfilled.0);
-                wire::signed(out, 6, cancelled.0);
-            });
+    match order.only_reservation() {
+        // As with nearly all orders that are answered.
+        Some(state) if !has_moved(order) => {
+            for line in &*order.lines {
+                wire::nested(out, 5, |out| {
+                    put_line(out, line);
+                    put_reservation(out, state, line.quantity);
+                });
+            }
         }
-    } else {
-        for line in &*order.lines {
-            wire::nested(out, 5, |out| put_line(out, line));
+        _ => {
+            let moved = order.fulfilled_quantities().into_iter();
+            let moved = moved.zip(order.cancelled_quantities()).zip(order.reservations());
+            for (line, ((fulfilled, cancelled), reservations)) in order.lines.iter().zip(moved) {
+                wire::nested(out, 5, |out| {
+                    put_line(out, line);
+                    wire::signed(out, 5, fulfilled.0);
+                    wire::signed(out, 6, cancelled.0);
+                    for (state, quantity) in reservations {
+                        put_reservation(out, state, quantity);
+                    }
+                });
+            }
         }
     }
     wire::signed(out, 6, order.total.0);
@@ -122,6 +132,14 @@ fn put_line(out: &mut Vec<u8>, line: &Line) {
     wire::signed(out, 2, line.quantity.0);
     wire::signed(out, 3, line.unit_price.0);
     wire::signed(out, 4, line_amount(line));
+}
+
+fn put_reservation(out: &mut Vec<u8>, state: ReservationState, quantity: Quantity) {
+    let shown = reservation_to_proto(state, quantity);
+    wire::nested(out, 7, |out| {
+        wire::signed(out, 1, shown.state.into());
+        wire::signed(out, 2, shown.quantity);
+    });
 }
 
 fn put_time(out: &mut Vec<u8>, field: u32, time: Time) {

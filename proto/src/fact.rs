@@ -3,6 +3,7 @@
 mod edit;
 mod life;
 mod payment;
+mod plan;
 
 use docket_engine::{
     Amount, CustomerEvent, CustomerId, Fact, ItemEvent, OrderEvent, OrderId, ProviderName, Quantity, Sku,
@@ -53,10 +54,16 @@ const ORDER_EDIT_BEGUN: u32 = 40;
 const ORDER_EDITED: u32 = 41;
 const ORDER_EDIT_REFUSED: u32 = 42;
 const STOCK_RAISED: u32 = 43;
+const ORDER_CLOSED: u32 = 44;
+const ORDER_ARCHIVED: u32 = 45;
+const ORDER_FULFILMENT_OPENED: u32 = 48;
+const ORDER_FULFILMENT_SHIPPED: u32 = 49;
+const ORDER_FULFILMENT_CANCELLED: u32 = 50;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
         Fact::Order(id, event) => put_order(out, *id, event),
+        Fact::Archived(id) => wire::nested(out, ORDER_ARCHIVED, |out| parts::put_order_id(out, 1, *id)),
         Fact::Customer(id, event) => put_customer(out, id, event),
         Fact::Item(sku, event) => put_item(out, sku, event),
     }
@@ -123,8 +130,13 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_RESERVED => only_order("OrderReserved", field, OrderEvent::Reserved),
         ORDER_AUTHORIZED => payment::order_authorized(field),
         ORDER_EXPIRED => only_order("OrderExpired", field, OrderEvent::Expired),
+        ORDER_CLOSED => only_order("OrderClosed", field, OrderEvent::Closed),
+        ORDER_ARCHIVED => order_of("OrderArchived", field).map(Fact::Archived),
         ORDER_PAYMENT_ANSWERED => payment::order_payment_answered(field),
         ORDER_PAYMENT_RETRIED => payment::order_payment_retried(field),
+        ORDER_FULFILMENT_OPENED => plan::order_fulfilment_opened(field),
+        ORDER_FULFILMENT_SHIPPED => plan::order_fulfilment_shipped(field),
+        ORDER_FULFILMENT_CANCELLED => plan::order_fulfilment_cancelled(field),
         ORDER_EDIT_BEGUN => edit::order_edit_begun(field),
         ORDER_EDITED => edit::order_edited(field),
         ORDER_EDIT_REFUSED => edit::order_edit_refused(field, ids),
@@ -203,6 +215,10 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::EditBegun { .. } => ORDER_EDIT_BEGUN,
         OrderEvent::Edited { .. } => ORDER_EDITED,
         OrderEvent::EditRefused { .. } => ORDER_EDIT_REFUSED,
+        OrderEvent::Closed => ORDER_CLOSED,
+        OrderEvent::FulfilmentOpened { .. } => ORDER_FULFILMENT_OPENED,
+        OrderEvent::FulfilmentShipped { .. } => ORDER_FULFILMENT_SHIPPED,
+        OrderEvent::FulfilmentCancelled { .. } => ORDER_FULFILMENT_CANCELLED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -230,6 +246,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 life::put(out, event);
                 payment::put(out, event);
                 edit::put(out, event);
+                plan::put(out, event);
             }
         }
     });
@@ -367,6 +384,11 @@ fn order_rejected(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
 
 /// A message with nothing but an order's id.
 fn only_order(message: &'static str, field: Field<'_>, event: OrderEvent) -> Result<Fact, DecodeError> {
+    Ok(Fact::Order(order_of(message, field)?, event))
+}
+
+/// That id.
+fn order_of(message: &'static str, field: Field<'_>) -> Result<OrderId, DecodeError> {
     let mut id = None;
     for field in fields(message, field.bytes()?) {
         let field = field?;
@@ -375,7 +397,7 @@ fn only_order(message: &'static str, field: Field<'_>, event: OrderEvent) -> Res
             _ => return Err(field.unknown()),
         }
     }
-    Ok(Fact::Order(required(message, 1, id)?, event))
+    required(message, 1, id)
 }
 
 /// A message that says how much of something an order takes or gives back.

@@ -1,9 +1,8 @@
 //! What the journal's records and the snapshots have in common: ids, lines, rejections, and the sharing of ids.
 
 use docket_engine::{
-    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, Origin,
-    PaymentOutcome, ProviderName, Quantity, REQUEST_ID_KEPT_BYTES_MAX, Request, ReturnState, ReturnStep, Sku,
-    Time, TraceId, access::Username,
+    Amount, Currency, CustomerId, HoldReason, IdError, Line, LineQuantity, OrderId, OrderState, PackedOrigin,
+    PaymentOutcome, ProviderName, Quantity, Request, ReturnState, ReturnStep, Sku, Time, access::Username,
 };
 
 use crate::wire::{self, DecodeError, Field, Problem, fields};
@@ -257,6 +256,7 @@ pub(crate) fn state_number(state: OrderState) -> u32 {
         OrderState::Fulfilled => 6,
         OrderState::Authorizing => 7,
         OrderState::Expired => 8,
+        OrderState::Closed => 9,
     }
 }
 
@@ -270,6 +270,7 @@ pub(crate) fn state_of(number: u64) -> Option<OrderState> {
         6 => OrderState::Fulfilled,
         7 => OrderState::Authorizing,
         8 => OrderState::Expired,
+        9 => OrderState::Closed,
         _ => return None,
     })
 }
@@ -304,44 +305,9 @@ pub(crate) fn username(field: Field<'_>) -> Result<Username, DecodeError> {
 }
 
 /// Where a change comes from.
-pub(crate) fn put_origin(out: &mut Vec<u8>, field: u32, origin: &Origin) {
-    wire::nested(out, field, |out| {
-        if let Some(by) = &origin.by {
-            wire::text(out, 1, by.as_str());
-        }
-        if let Some(request_id) = &origin.request_id {
-            wire::text(out, 2, request_id);
-        }
-        if let Some(trace) = &origin.trace {
-            wire::data(out, 3, &trace.0);
-        }
-    });
-}
-
-pub(crate) fn origin(field: Field<'_>) -> Result<Origin, DecodeError> {
-    let mut origin = Origin::default();
-    for field in fields("Origin", field.bytes()?) {
-        let field = field?;
-        match field.number {
-            1 => origin.by = Some(username(field)?),
-            2 => {
-                let text = field.text()?;
-                if text.len() > REQUEST_ID_KEPT_BYTES_MAX {
-                    return Err(field.has_no_meaning(text.len() as u64));
-                }
-                origin.request_id = (!text.is_empty()).then(|| text.into());
-            }
-            3 => {
-                let bytes = field.bytes()?;
-                let trace = bytes
-                    .try_into()
-                    .map_err(|_| field.has_no_meaning(bytes.len() as u64))?;
-                origin.trace = Some(TraceId(trace));
-            }
-            _ => return Err(field.unknown()),
-        }
-    }
-    Ok(origin)
+pub(crate) fn origin(field: Field<'_>) -> Result<PackedOrigin, DecodeError> {
+    let bytes = field.bytes()?;
+    PackedOrigin::of_bytes(bytes).ok_or_else(|| field.has_no_meaning(bytes.len() as u64))
 }
 
 pub(crate) fn time(field: Field<'_>) -> Result<Time, DecodeError> {

@@ -30,7 +30,7 @@ pub fn encode_record(record: &Record, batch: &mut Vec<u8>) {
             wire::nested(out, 4, |out| put_unchanged(out, unchanged));
         }
         if let Some(origin) = &record.origin {
-            parts::put_origin(out, 5, origin);
+            wire::data(out, 5, origin.as_bytes());
         }
     });
 }
@@ -108,7 +108,7 @@ fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
             2 => record.events.push(event(field, ids)?),
             3 => record.request = Some(parts::request(field)?),
             4 => record.unchanged = Some(unchanged(field, ids)?),
-            5 => record.origin = Some(parts::origin(field)?.into()),
+            5 => record.origin = Some(parts::origin(field)?),
             _ => return Err(field.unknown()),
         }
     }

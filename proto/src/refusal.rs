@@ -48,10 +48,16 @@
 //! | 47 | EditLeavesNothing | | | | | | |
 //! | 48 | EditNeedsAuthorization | | | more | | | |
 //! | 49 | TooManyEdits | | | | | | |
+//! | 50 | OrderClosed | | | | | | |
+//! | 53 | QuantityPlanned | line | | | planned | | |
+//! | 54 | FulfilmentNotOpen | | | fulfilment | state | | |
+//! | 55 | FulfilmentNotShipped | | | fulfilment | state | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
-use docket_engine::{Amount, HoldReason, OrderId, ProviderName, Quantity, Rejection, ReturnState};
+use docket_engine::{
+    Amount, FulfilmentState, HoldReason, OrderId, ProviderName, Quantity, Rejection, ReturnState,
+};
 
 use crate::{
     parts::{self, Intern},
@@ -291,6 +297,24 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             found: (*fulfilment).into(),
             ..none
         },
+        Rejection::QuantityPlanned { line, planned } => Parts {
+            kind: 53,
+            line: Some(*line),
+            found: planned.0,
+            ..none
+        },
+        Rejection::FulfilmentNotOpen { fulfilment, state } => Parts {
+            kind: 54,
+            wanted: (*fulfilment).into(),
+            found: state.number().into(),
+            ..none
+        },
+        Rejection::FulfilmentNotShipped { fulfilment, state } => Parts {
+            kind: 55,
+            wanted: (*fulfilment).into(),
+            found: state.number().into(),
+            ..none
+        },
         Rejection::NotReturnable { state } => Parts {
             kind: 28,
             found: parts::state_number(*state).into(),
@@ -331,6 +355,7 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::PaymentExpired => Parts { kind: 35, ..none },
+        Rejection::OrderClosed => Parts { kind: 50, ..none },
         Rejection::ProviderNotFound { provider } => Parts {
             kind: 36,
             subject: provider.as_str(),
@@ -386,6 +411,14 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
     };
     let state = || parts::state_of(found).ok_or_else(unknown);
     let number = || u32::try_from(found).map_err(|_| unknown());
+    let wanted_number = || {
+        u32::try_from(parts.wanted).map_err(|_| {
+            error(Problem::Value {
+                field: 4,
+                value: parts.wanted as u64,
+            })
+        })
+    };
     let reason = || HoldReason::from_number(found).ok_or_else(unknown);
     Ok(match parts.kind {
         1 => Rejection::RequestIdReused,
@@ -470,12 +503,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             number: u32::try_from(found).map_err(|_| unknown())?,
         },
         31 => Rejection::ReturnNotOpen {
-            number: u32::try_from(parts.wanted).map_err(|_| {
-                error(Problem::Value {
-                    field: 4,
-                    value: parts.wanted as u64,
-                })
-            })?,
+            number: wanted_number()?,
             state: ReturnState::from_number(found).ok_or_else(unknown)?,
         },
         32 => Rejection::TooManyReturns,
@@ -487,6 +515,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             reason: parts.wanted_text.into(),
         },
         35 => Rejection::PaymentExpired,
+        50 => Rejection::OrderClosed,
         36 => Rejection::ProviderNotFound {
             provider: ProviderName::new(parts.subject).map_err(|_| error(Problem::Provider(3)))?,
         },
@@ -504,6 +533,18 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             more: Amount(parts.wanted),
         },
         49 => Rejection::TooManyEdits,
+        53 => Rejection::QuantityPlanned {
+            line: line()?,
+            planned: Quantity(parts.found),
+        },
+        54 => Rejection::FulfilmentNotOpen {
+            fulfilment: wanted_number()?,
+            state: FulfilmentState::from_number(found).ok_or_else(unknown)?,
+        },
+        55 => Rejection::FulfilmentNotShipped {
+            fulfilment: wanted_number()?,
+            state: FulfilmentState::from_number(found).ok_or_else(unknown)?,
+        },
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState,
-    ProviderPayment, Quantity, Request, Sku, Time, Trail, TrailEntry, Version, order,
+    ProviderPayment, Quantity, Request, Sku, Time, Trail, Version, order,
 };
 
 use crate::{
@@ -23,9 +23,12 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 5, with payments by providers and with what is kept of who changed orders; 4 has what was shipped of
-/// them and cancelled in part, 3 their holds, and 2 the changes that the feed keeps.
-pub const FORMAT: u32 = 5;
+/// The format that this version writes: 6, with orders that were closed, without those that are in the archive, and with fulfilments that are
+/// planned; 5 has payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
+/// holds, and 2 the changes that the feed keeps.
+pub const FORMAT: u32 = 6;
+/// What is written where no order was ever closed, none is in the archive, and nothing was ever planned: an older program can go on from there.
+pub const FORMAT_WITHOUT_CLOSED: u32 = 5;
 /// What is written where no provider ever moved an order's money, and nothing is kept of who changed one: an older program can go on from there.
 pub const FORMAT_WITHOUT_TRAILS: u32 = 4;
 /// What is written where nothing ever came after an order's confirmation but its cancellation: an older program can go on from there.
@@ -52,6 +55,8 @@ pub enum SnapshotRecord {
     Fence(Decider, Time),
     /// Changes of orders that are kept for the feed, oldest first.
     Changes(Vec<KeptChange>),
+    /// An order that is in the archive, and its number there: what a snapshot leaves aside, and another node is sent behind it.
+    Archived(u64, Order),
 }
 
 /// What a snapshot is.
@@ -63,6 +68,8 @@ pub struct Head {
     pub last_time: Time,
     /// What is kept for the feed; `None` in format 1.
     pub feed: Option<FeedStart>,
+    /// How many orders are in the shard's archive: the first so many that ever came into it.
+    pub archived: u64,
 }
 
 /// What an order has reserved of an item.
@@ -114,6 +121,7 @@ impl SnapshotRecord {
             Self::Request(request) => put_request(request, chunk),
             Self::Fence(decider, time) => put_fence(*decider, *time, chunk),
             Self::Changes(changes) => put_changes(changes.iter().copied(), chunk),
+            Self::Archived(number, order) => put_archived(*number, order, chunk),
         }
     }
 }
@@ -126,6 +134,7 @@ pub fn put_head(head: &Head, chunk: &mut Vec<u8>) {
         if let Some(feed) = &head.feed {
             wire::nested(out, 3, |out| changes::start_fields(out, feed));
         }
+        wire::number(out, 4, head.archived);
     });
 }
 
@@ -175,6 +184,14 @@ pub fn put_request(request: &StoredRequest, chunk: &mut Vec<u8>) {
             }
             Some(StoredReply::ItemThen(item)) => wire::nested(out, 6, |out| item_fields(out, item)),
         }
+    });
+}
+
+/// Appends to a chunk an order that is in the archive.
+pub fn put_archived(number: u64, order: &Order, chunk: &mut Vec<u8>) {
+    record(chunk, 9, |out| {
+        wire::number(out, 1, number);
+        wire::nested(out, 2, |out| order_fields(out, order));
     });
 }
 
@@ -233,14 +250,8 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     }
     let edits = order.life.iter().flat_map(|life| &life.edits);
     edits.for_each(|edit| edit::put(out, edit));
-    for entry in order.trail.entries(order.created) {
-        wire::nested(out, 28, |out| {
-            wire::number(out, 1, entry.version.0);
-            wire::signed(out, 2, entry.at.0.wrapping_sub(order.created.0));
-            if let Some(origin) = &entry.origin {
-                parts::put_origin(out, 3, origin);
-            }
-        });
+    if !order.trail.is_empty() {
+        wire::data(out, 28, order.trail.as_bytes());
     }
 }
 
@@ -273,10 +284,25 @@ fn snapshot_record(field: Field<'_>, ids: &dyn Intern) -> Result<SnapshotRecord,
             6 => SnapshotRecord::Request(stored_request(field, ids)?),
             7 => fence(field)?,
             8 => SnapshotRecord::Changes(changes::kept(field)?),
+            9 => archived(field, ids)?,
             _ => return Err(field.unknown()),
         });
     }
     required(MESSAGE, 1, record)
+}
+
+fn archived(field: Field<'_>, ids: &dyn Intern) -> Result<SnapshotRecord, DecodeError> {
+    const MESSAGE: &str = "ArchivedOrder";
+    let (mut number, mut archived) = (0, None);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => number = field.number()?,
+            2 => archived = Some(order(field, ids)?),
+            _ => return Err(field.unknown()),
+        }
+    }
+    Ok(SnapshotRecord::Archived(number, required(MESSAGE, 2, archived)?))
 }
 
 fn fence(field: Field<'_>) -> Result<SnapshotRecord, DecodeError> {
@@ -297,6 +323,7 @@ fn head(field: Field<'_>) -> Result<Head, DecodeError> {
         format: 0,
         last_time: Time(0),
         feed: None,
+        archived: 0,
     };
     for field in fields("SnapshotHead", field.bytes()?) {
         let field = field?;
@@ -304,6 +331,7 @@ fn head(field: Field<'_>) -> Result<Head, DecodeError> {
             1 => head.format = field.number32()?,
             2 => head.last_time = parts::time(field)?,
             3 => head.feed = Some(changes::start(field)?),
+            4 => head.archived = field.number()?,
             _ => return Err(field.unknown()),
         }
     }
@@ -397,7 +425,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     let mut releasing = Vec::new();
     let (mut life, mut provider, mut steps) = (OrderLife::default(), None, Vec::new());
     let (mut version, mut created, mut updated) = (0, Time(0), Time(0));
-    let mut trail = Vec::new();
+    let mut trail = Trail::default();
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -414,7 +442,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             18 => provider = Some(parts::provider(field)?),
             19 => steps.push(payment::step(field)?),
             22 => life.edits.push(edit::edit(field, ids)?),
-            28 => trail.push(trail_entry(field, created)?),
+            28 => trail = trail_of(field)?,
             _ => life::get(field, &mut life, ids)?,
         }
     }
@@ -422,10 +450,6 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
         message: MESSAGE,
         problem: Problem::Total,
     };
-    let trail = Trail::of(&trail, created).ok_or(DecodeError {
-        message: MESSAGE,
-        problem: Problem::Missing(28),
-    })?;
     Ok(Order {
         trail,
         id: required(MESSAGE, 1, id)?,
@@ -445,23 +469,9 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
     })
 }
 
-/// An entry of the trail of an order that was placed then, which is read before it.
-fn trail_entry(field: Field<'_>, created: Time) -> Result<TrailEntry, DecodeError> {
-    let (mut version, mut elapsed, mut origin) = (0, 0_i64, None);
-    for field in fields("TrailEntry", field.bytes()?) {
-        let field = field?;
-        match field.number {
-            1 => version = field.number()?,
-            2 => elapsed = field.signed()?,
-            3 => origin = Some(parts::origin(field)?),
-            _ => return Err(field.unknown()),
-        }
-    }
-    Ok(TrailEntry {
-        version: Version(version),
-        at: Time(created.0.wrapping_add(elapsed)),
-        origin,
-    })
+fn trail_of(field: Field<'_>) -> Result<Trail, DecodeError> {
+    let bytes = field.bytes()?;
+    Trail::of_bytes(bytes).ok_or_else(|| field.has_no_meaning(bytes.len() as u64))
 }
 
 fn order_state(field: Field<'_>) -> Result<OrderState, DecodeError> {

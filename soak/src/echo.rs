@@ -9,12 +9,12 @@ use std::{
 };
 
 use docket_proto::v1::{
-    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-    CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
-    ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, OrderLine,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
-    ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
+    BatchGetOrdersRequest, BatchGetOrdersResponse, CancelFulfilmentRequest, CancelOrderLinesRequest,
+    CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest,
+    HoldOrderRequest, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse,
+    OpenFulfilmentRequest, Order, OrderLine, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, WatchOrdersResponse,
     order::State,
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
@@ -208,6 +208,17 @@ impl OrderService for Bare {
     }
 
     async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo ships nothing"))
+    }
+
+    async fn open_fulfilment(&self, _: Request<OpenFulfilmentRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("the echo ships nothing"))
+    }
+
+    async fn cancel_fulfilment(
+        &self,
+        _: Request<CancelFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("the echo ships nothing"))
     }
 

@@ -44,6 +44,12 @@ pub enum Error {
         /// The log's last lines.
         tail: String,
     },
+    /// Watches of orders were not told of some that were acknowledged.
+    #[error("watches of orders were not told of {missing} orders that were acknowledged")]
+    Untold {
+        /// How many orders, of each watch that should have been told.
+        missing: u64,
+    },
     /// Something that cannot happen did.
     #[error("{0}")]
     Broken(&'static str),

@@ -32,6 +32,7 @@ mod server;
 pub mod suite;
 mod tally;
 mod target;
+mod watchers;
 mod workload;
 mod zipf;
 
@@ -42,5 +43,6 @@ pub use process::Usage;
 pub use server::{Announced, CONFIGURATION, Server, metric, metric_sum, metrics_at};
 pub use tally::{Acknowledged, Latencies, Ledger, Tally};
 pub use target::{Credential, Target};
+pub use watchers::{Told, WatchOf, Watchers};
 pub use workload::{Basket, CREDIT_LIMIT, CURRENCY, ON_HAND, Shape, Workload, price};
 pub use zipf::Zipf;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use docket_soak::{Latencies, Tally, disk::Syncs};
+use docket_soak::{Latencies, Tally, WatchOf, disk::Syncs};
 
-use super::subject::Used;
+use super::{subject::Used, watched::Watched};
 use crate::output;
 
 /// The quantiles of a latency, and what they are called.
@@ -26,6 +26,8 @@ pub struct Round {
     pub used_by_client: Duration,
     /// The same load on the echo, and the time that the echo used.
     pub bare: Option<(Tally, Duration)>,
+    /// The same load on the server while orders are watched.
+    pub watched: Vec<Watched>,
     /// Far more than the server takes.
     pub overload: Option<Overload>,
     /// The disk.
@@ -55,6 +57,8 @@ pub enum About {
     Echo,
     /// The disk.
     Disk,
+    /// The server while orders are watched.
+    Watched,
     /// The server when it is offered too much.
     Overload,
     /// The server against echo and disk.
@@ -63,11 +67,12 @@ pub enum About {
 
 impl About {
     /// All, in the order they are shown in.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Calls,
         Self::Server,
         Self::Echo,
         Self::Disk,
+        Self::Watched,
         Self::Overload,
         Self::Ratio,
     ];
@@ -123,6 +128,7 @@ impl Figures {
             used,
             used_by_client,
             bare,
+            watched,
             overload,
             syncs,
         } = round;
@@ -144,6 +150,9 @@ impl Figures {
             );
             self.per(About::Ratio, "p50_to_echo", us(tally, 0.5), us(bare, 0.5));
             self.per(About::Ratio, "p99_to_echo", us(tally, 0.99), us(bare, 0.99));
+        }
+        for watched in watched {
+            self.watched(watched, (tally, used));
         }
         if let Some(overload) = overload {
             self.overload(overload, tally.rate(tally.orders.count()));
@@ -223,6 +232,50 @@ impl Figures {
         self.put(about, "echo_calls_per_second", tally.rate(operations as u64));
         self.latencies(about, "echo_", &tally.orders);
         self.per(about, "echo_cpu_us_per_call", micros(cpu), operations);
+    }
+
+    fn watched(&mut self, watched: &Watched, (usual, usual_used): (&Tally, &Used)) {
+        let Watched {
+            of,
+            tally,
+            used,
+            told,
+        } = watched;
+        let prefix = match of {
+            WatchOf::OneCustomer => "watched",
+            WatchOf::Everything => "all_watched",
+        };
+        let about = About::Watched;
+        let rate = tally.rate(tally.orders.count());
+        self.put(about, &format!("{prefix}_orders_per_second"), rate);
+        self.put(about, &format!("{prefix}_p50_us"), us(tally, 0.5));
+        self.put(about, &format!("{prefix}_p99_us"), us(tally, 0.99));
+        self.put(
+            about,
+            &format!("{prefix}_changes_told_per_second"),
+            tally.rate(told.changes),
+        );
+        self.put(
+            about,
+            &format!("{prefix}_messages_per_second"),
+            tally.rate(told.messages),
+        );
+        for (quantile, name) in [(0.5, "told_after_p50_us"), (0.99, "told_after_p99_us")] {
+            self.put(
+                about,
+                &format!("{prefix}_{name}"),
+                told.delays.us(quantile) as f64,
+            );
+        }
+        let per_order = |tally: &Tally, used: &Used| Some(micros(used.cpu?) / operations(tally));
+        if let Some(cost) = per_order(tally, used) {
+            self.put(about, &format!("{prefix}_cpu_us_per_order"), cost);
+            if let Some(usual) = per_order(usual, usual_used) {
+                self.per(About::Ratio, &format!("{prefix}_cpu_to_usual"), cost, usual);
+            }
+        }
+        let usual = usual.rate(usual.orders.count());
+        self.per(About::Ratio, &format!("{prefix}_orders_to_usual"), rate, usual);
     }
 
     fn overload(&mut self, overload: &Overload, usual: f64) {

@@ -11,11 +11,12 @@ mod figures;
 mod progress;
 mod report;
 mod subject;
+mod watched;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use docket_soak::{
-    Error, Ledger, Load, Mode, Pace, Shape, Tally, Target, Usage, Workload, books, disk, echo::Echo,
+    Error, Ledger, Load, Mode, Pace, Shape, Tally, Target, Usage, WatchOf, Workload, books, disk, echo::Echo,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,6 +47,8 @@ pub struct Plan {
     pub shape: Shape,
     /// How many times what it did the server is offered besides, in a round's second part.
     pub overload: Option<f64>,
+    /// How many watches of orders there are besides in a part of each round, of each kind.
+    pub watches: Vec<(WatchOf, usize)>,
     /// How long server and echo are warmed up.
     pub warm_up: Duration,
     /// How often everything is measured.
@@ -150,6 +153,11 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             ),
             None => None,
         };
+        // Every other round begins with them, so that what grows meanwhile meets both alike.
+        let mut watched = Vec::new();
+        if number % 2 == 0 {
+            watched = watched::all(plan, &subject, (&target, &workload), &shown, number).await?;
+        }
         let (used, before) = (own()?, subject.sample().await?);
         let what = format!("round {number} of {of}, server");
         let mut tally = shown.drive(&what, &target, &workload, &plan.load).await?;
@@ -159,6 +167,15 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             *errors.entry(code).or_default() += count;
         }
         let used_by_server = after.since(&before);
+        if number % 2 == 1 {
+            watched = watched::all(plan, &subject, (&target, &workload), &shown, number).await?;
+        }
+        for part in &mut watched {
+            ledger.add(std::mem::take(&mut part.tally.ledger));
+            for (code, count) in std::mem::take(&mut part.tally.errors) {
+                *errors.entry(code).or_default() += count;
+            }
+        }
         let overload = match plan.overload {
             Some(factor) => {
                 let what = format!("round {number} of {of}");
@@ -201,6 +218,7 @@ async fn conduct(plan: &Plan) -> Result<Report, Failure> {
             used: used_by_server,
             used_by_client: used,
             bare,
+            watched,
             overload,
             syncs,
         });

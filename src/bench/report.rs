@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use docket_soak::{Mode, Pace, books::Checked};
+use docket_soak::{Mode, Pace, WatchOf, books::Checked};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -231,7 +231,15 @@ fn settings(plan: &Plan) -> Value {
         "warm_up_seconds": plan.warm_up.as_secs_f64(),
         "rounds": plan.rounds,
         "overload": plan.overload,
+        "watches": watches(plan, WatchOf::OneCustomer),
+        "watches_of_everything": watches(plan, WatchOf::Everything),
     })
+}
+
+/// How many watches of a kind there are.
+fn watches(plan: &Plan, of: WatchOf) -> usize {
+    let of = plan.watches.iter().filter(|(kind, _)| *kind == of);
+    of.map(|(_, count)| count).sum()
 }
 
 /// An earlier report.

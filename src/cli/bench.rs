@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
-use docket_soak::{Load, Mode, Pace, Shape, echo};
+use docket_soak::{Load, Mode, Pace, Shape, WatchOf, echo};
 
 use super::args::ClientArgs;
 use crate::{
@@ -25,6 +25,7 @@ Examples:
   docket bench --mode stream --duration 20s
   docket bench --rate 5000 --duration 1m           latency at a given load
   docket bench --lines 100 --in-flight 256 --overload 10
+  docket bench --watchers 1000 --customers 10000 --watchers-of-all 3
   docket bench --skew 1.2 --lines 5 --read-share 0.5
   docket bench -o json > new.json
   docket bench --compare old.json
@@ -41,6 +42,9 @@ appending what one of its commits holds to a file with fdatasync, one after
 the other. Figures are medians of the rounds, with the least and the most.
 With --rate the latency of a call counts from when it was meant to start, and
 the echo is asked, and the disk synced, as often as the server was and did.
+
+With --watchers each round has the usual load once more while watches are
+open; each must be told of every acknowledged order that it is of.
 
 Afterwards the books are checked: every acknowledged order is there once, as
 it was asked for, and stock and credit are exact.
@@ -98,6 +102,13 @@ pub struct Args {
     /// then the usual load again
     #[arg(long, value_name = "TIMES")]
     overload: Option<f64>,
+    /// In each round, measure the server also while so many watches are open of a
+    /// customer's orders each (WatchOrders)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    watchers: usize,
+    /// The same with watches of all orders
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    watchers_of_all: usize,
     /// Repeats the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -197,6 +208,13 @@ impl Args {
                 prefix: String::new(),
             },
             overload: self.overload,
+            watches: [
+                (WatchOf::OneCustomer, self.watchers),
+                (WatchOf::Everything, self.watchers_of_all),
+            ]
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect(),
             warm_up: self.warm_up,
             rounds: self.rounds,
             baselines: !self.no_baselines,

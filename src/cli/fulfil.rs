@@ -1,6 +1,9 @@
-//! `docket order ship` and `deliver`, and how a command names a part of an order.
+//! `docket order plan`, `unplan`, `ship` and `deliver`, and how a command names a part of an order.
 
-use docket_proto::v1::{DeliverFulfilmentRequest, GetOrderRequest, LineQuantity, Order, ShipOrderRequest};
+use docket_proto::v1::{
+    CancelFulfilmentRequest, DeliverFulfilmentRequest, GetOrderRequest, LineQuantity, OpenFulfilmentRequest,
+    Order, ShipOrderRequest,
+};
 
 use super::args::{Context, Link, RequestArgs};
 use crate::{
@@ -27,21 +30,74 @@ pub struct Part {
 Examples:
   docket order ship 01M83JXAHCC6MXR3EASG000000
   docket order ship 01M83JXAHCC6MXR3EASG000000 tea:1 --carrier DHL --tracking JD014
+  docket order ship 01M83JXAHCC6MXR3EASG000000 --fulfilment 1 --tracking JD015
 
 Takes the stock off what is on hand and captures its share of the money that the
-order holds. An order that is held ships nothing.")]
+order holds. An order that is held ships nothing. What was planned is shipped by
+its number; without one, what nobody has planned.")]
 pub struct Ship {
     /// The order: ID or orders/ID
     #[arg(value_name = "ORDER", value_parser = names::order)]
     name: String,
     #[command(flatten)]
     part: Part,
+    /// The number of the open fulfilment that is shipped: see `docket order plan`
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(i32).range(1..),
+        conflicts_with_all = ["lines", "numbered"],
+    )]
+    fulfilment: Option<i32>,
     /// Who carries it
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     carrier: String,
     /// How the carrier names it
     #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true)]
     tracking: String,
+    /// Only if this is still the order's etag
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Plan a fulfilment.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order plan 01M83JXAHCC6MXR3EASG000000
+  docket order plan 01M83JXAHCC6MXR3EASG000000 tea:1 pot:1
+
+A warehouse takes what is open upon itself: nobody else ships it, and it is not
+cancelled or edited away, until it is shipped or the plan is given up.")]
+pub struct Plan {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+    #[command(flatten)]
+    part: Part,
+    /// Only if this is still the order's etag
+    #[arg(long, value_name = "ETAG")]
+    etag: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
+}
+
+/// Give a planned fulfilment up.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket order unplan 01M83JXAHCC6MXR3EASG000000 1
+
+What it had taken is open for others again.")]
+pub struct Unplan {
+    /// The order: ID or orders/ID
+    #[arg(value_name = "ORDER", value_parser = names::order)]
+    name: String,
+    /// The fulfilment's number
+    #[arg(value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(1..))]
+    fulfilment: i32,
     /// Only if this is still the order's etag
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
@@ -83,9 +139,47 @@ impl Ship {
             lines,
             carrier: self.carrier,
             tracking_code: self.tracking,
+            fulfilment: self.fulfilment.unwrap_or_default(),
         };
         let order = client
             .answer(client.orders().ship_order(request).await)
+            .map_err(|refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+impl Plan {
+    /// Does it.
+    pub(super) async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let lines = self.part.lines(&client, &self.name).await?;
+        let request_id = self.request.id(&output);
+        let request = OpenFulfilmentRequest {
+            name: self.name,
+            request_id: request_id.clone(),
+            etag: self.etag.unwrap_or_default(),
+            lines,
+        };
+        let order = client
+            .answer(client.orders().open_fulfilment(request).await)
+            .map_err(|refusal| refusal.of_request(&request_id))?;
+        output.one(&order)
+    }
+}
+
+impl Unplan {
+    /// Does it.
+    pub(super) async fn run(self, link: &Link) -> Result<(), Failure> {
+        let Context { client, output } = link.connect().await?;
+        let request_id = self.request.id(&output);
+        let request = CancelFulfilmentRequest {
+            name: self.name,
+            request_id: request_id.clone(),
+            etag: self.etag.unwrap_or_default(),
+            fulfilment: self.fulfilment,
+        };
+        let order = client
+            .answer(client.orders().cancel_fulfilment(request).await)
             .map_err(|refusal| refusal.of_request(&request_id))?;
         output.one(&order)
     }

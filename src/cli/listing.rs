@@ -55,7 +55,8 @@ pub struct List {
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
     /// Only in this state: pending, confirmed, partially_fulfilled,
-    /// fulfilled, cancelled, rejected or expired; may be given several times
+    /// fulfilled, cancelled, rejected, expired or closed; may be given several
+    /// times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     /// Only with a line of this item: SKU or items/SKU

@@ -9,7 +9,7 @@ use docket_proto::v1::{
 use super::{
     args::{ClientArgs, Context, Link, RequestArgs},
     edit::Edit,
-    fulfil::{Deliver, Part, Ship},
+    fulfil::{Deliver, Part, Plan, Ship, Unplan},
     history::History,
     listing::{Get, List},
     payment::RetryPayment,
@@ -28,6 +28,7 @@ use crate::{
 Examples:
   docket order place --customer acme tea:2
   docket order list --customer acme --state confirmed --from 7d
+  docket order plan 01M83JXAHCC6MXR3EASG000000 tea:1
   docket order ship 01M83JXAHCC6MXR3EASG000000 --carrier DHL --tracking JD014
   docket order cancel 01M83JXAHCC6MXR3EASG000000
   docket order hold 01M83JXAHCC6MXR3EASG000000 address --note \"no such street\"
@@ -53,6 +54,10 @@ pub enum Command {
     Cancel(Cancel),
     /// Change how much is ordered of an order's lines
     Edit(Edit),
+    /// Plan a fulfilment: take what is open of an order, or some of it, upon yourself
+    Plan(Plan),
+    /// Give a planned fulfilment up: what it had is open for others again
+    Unplan(Unplan),
     /// Ship what is open of an order, or some of it: captures its share of the money
     Ship(Ship),
     /// Say that a shipment has arrived
@@ -177,6 +182,8 @@ impl Command {
             Self::List(args) => args.run(link).await,
             Self::Cancel(args) => args.run(link).await,
             Self::Edit(args) => args.run(link).await,
+            Self::Plan(args) => args.run(link).await,
+            Self::Unplan(args) => args.run(link).await,
             Self::Ship(args) => args.run(link).await,
             Self::Deliver(args) => args.run(link).await,
             Self::Return(args) => args.run(link).await,
@@ -323,7 +330,7 @@ pub(super) fn state(text: &str) -> Result<State, String> {
     match State::from_str_name(&text.to_ascii_uppercase()) {
         Some(state) if state != State::Unspecified => Ok(state),
         _ => Err(
-            "write pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected or expired"
+            "write pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected, expired or closed"
                 .to_owned(),
         ),
     }

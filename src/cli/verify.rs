@@ -21,8 +21,11 @@ in somebody's hands. Every discrepancy is shown with its kind and name.
 
 Of a cluster it asks the node that it is connected to, and no other; ask each.
 It says which shards it did not look at, and how many orders are another's to
-see to. Balances and stock on hand are not proven: what was ever paid in, and
-what stock ever arrived, is not stored.
+see to. A balance is held against what the server found before, since what was
+ever paid in is not stored; stock on hand is not proven.
+
+A server does so by itself once a day (verify.every_s): `docket status --node`,
+the metrics docket_verify_* and the log tell what it found.
 
 It waits for as long as it takes, unless --timeout says how long. A server
 verifies for one caller at a time.

@@ -15,8 +15,10 @@ mod error;
 mod file;
 mod fraud;
 mod layers;
+mod orders;
 mod payments;
 mod sections;
+mod verify;
 
 use std::{
     ffi::OsString,

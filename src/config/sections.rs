@@ -16,7 +16,7 @@ use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use docket_webhooks::WebhookOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, fraud, payments};
+use super::{cluster, fraud, orders, payments, verify};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +59,12 @@ pub struct Config {
     pub cluster: Cluster,
     /// Which orders are held as they are confirmed.
     pub fraud: fraud::Fraud,
+    /// How long orders stay as they are, and in memory.
+    pub orders: orders::Orders,
     /// Who is asked for money.
     pub payments: payments::Payments,
+    /// When the books are verified.
+    pub verify: verify::Verify,
     /// The journal.
     pub journal: Journal,
     /// Logs.
@@ -110,7 +114,7 @@ pub struct Feed {
     /// For how long a change is kept at most, in seconds, by the node's clock; 0 keeps each for as long as `retained_max` has room.
     /// Default 0.
     pub retained_s: u64,
-    /// Watches on this node, each of which is one of the `admission.max_streams` as well. Default 512.
+    /// Watches on this node, each of which is one of the `admission.max_streams` as well. Default 1,024.
     pub watches_max: usize,
     /// Watches of one account. Default 64.
     pub watches_per_account: usize,
@@ -120,6 +124,9 @@ pub struct Feed {
     pub stalled_ms: u64,
     /// How long a watch says nothing before it sends a token without changes, in milliseconds. Default 5,000.
     pub heartbeat_ms: u64,
+    /// How long a watch that was just told of something gathers what comes next, while the node is at work, in milliseconds: with many
+    /// watches telling them costs as much as the orders otherwise. 0 tells everything at once. Default 200.
+    pub gather_ms: u64,
 }
 
 impl Default for Feed {
@@ -130,6 +137,7 @@ impl Default for Feed {
             buffer_bytes,
             stalled_ms,
             heartbeat_ms,
+            gather_ms,
         } = FeedConfig::default();
         Self {
             retained_max: FeedLimits::default().retained_max,
@@ -139,6 +147,7 @@ impl Default for Feed {
             buffer_bytes,
             stalled_ms,
             heartbeat_ms,
+            gather_ms,
         }
     }
 }
@@ -326,6 +335,9 @@ impl Config {
             },
             fraud: self.fraud.rules(),
             payments: self.payments.options(),
+            aging: self.orders.options(),
+            archive: None,
+            verify: self.verify.options(),
             before_decision: None,
         }
     }
@@ -384,6 +396,7 @@ impl Config {
                 buffer_bytes: self.feed.buffer_bytes,
                 stalled_ms: self.feed.stalled_ms,
                 heartbeat_ms: self.feed.heartbeat_ms,
+                gather_ms: self.feed.gather_ms,
             },
             admin: self.admin.clone(),
             drain_ms: self.server.drain_ms,
@@ -447,6 +460,7 @@ impl Config {
         }
         found.extend(cluster::problems(self));
         found.extend(fraud::problems(&self.fraud));
+        found.extend(orders::problems(&self.orders));
         found.extend(payments::problems(&self.payments));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self

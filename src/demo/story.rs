@@ -2,10 +2,10 @@
 
 use docket_proto::v1::{
     CancelOrderLinesRequest, CreateCustomerRequest, CreateItemRequest, Customer, DeliverFulfilmentRequest,
-    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, LineQuantity, Order,
-    OrderLine, PlaceOrderRequest, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, order::State, order_hold::Reason,
-    order_payment::State as Paid,
+    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, LineQuantity,
+    OpenFulfilmentRequest, Order, OrderLine, PlaceOrderRequest, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, order::State,
+    order_hold::Reason, order_payment::State as Paid,
 };
 use uuid::Uuid;
 
@@ -91,17 +91,25 @@ pub async fn play(client: &Client) -> Result<Story, Failure> {
     let order = client.answer(orders().release_order_hold(release).await)?;
     step("ada wrote back: the hold is released", order);
 
-    let ship = |lines, tracking: &str| ShipOrderRequest {
+    let plan = OpenFulfilmentRequest {
         name: name.clone(),
         request_id: id(),
-        lines,
+        lines: vec![of(0, 2), of(1, 4)],
+        ..OpenFulfilmentRequest::default()
+    };
+    let order = client.answer(orders().open_fulfilment(plan).await)?;
+    step("the depot takes 2 lamps and 4 bulbs upon itself", order);
+
+    let ship = |fulfilment, tracking: &str| ShipOrderRequest {
+        name: name.clone(),
+        request_id: id(),
+        fulfilment,
         carrier: "DHL".to_owned(),
         tracking_code: tracking.to_owned(),
         ..ShipOrderRequest::default()
     };
-    let some = ship(vec![of(0, 2), of(1, 4)], "JD014");
-    let order = client.answer(orders().ship_order(some).await)?;
-    step("2 lamps and 4 bulbs are shipped, and paid for", order);
+    let order = client.answer(orders().ship_order(ship(1, "JD014")).await)?;
+    step("they are shipped, and paid for", order);
     let deliver = DeliverFulfilmentRequest {
         name: name.clone(),
         request_id: id(),
@@ -118,7 +126,7 @@ pub async fn play(client: &Client) -> Result<Story, Failure> {
     };
     let order = client.answer(orders().cancel_order_lines(cancel).await)?;
     step("ada wants a bulb less", order);
-    let order = client.answer(orders().ship_order(ship(Vec::new(), "JD015")).await)?;
+    let order = client.answer(orders().ship_order(ship(0, "JD015")).await)?;
     step("the rest is shipped", order);
 
     let request = RequestReturnRequest {

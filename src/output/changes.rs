@@ -57,9 +57,16 @@ impl Output {
             | Kind::Expired
             | Kind::PaymentDeclined
             | Kind::EditRefused => 31,
-            Kind::Placed | Kind::Reserved | Kind::Held | Kind::ReturnRequested | Kind::EditBegun => 33,
+            Kind::Placed
+            | Kind::Reserved
+            | Kind::Held
+            | Kind::ReturnRequested
+            | Kind::EditBegun
+            | Kind::FulfilmentOpened => 33,
             Kind::Cancelled
+            | Kind::Closed
             | Kind::LinesCancelled
+            | Kind::FulfilmentCancelled
             | Kind::Released
             | Kind::Consumed
             | Kind::ReturnApproved

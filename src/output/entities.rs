@@ -7,6 +7,7 @@ use docket_proto::v1::{
 use serde_json::json;
 
 use super::record::{self, Field, Records, Resource, Tone};
+use crate::values::time;
 
 impl Resource for Order {
     const PLURAL: &'static str = "orders";
@@ -25,7 +26,7 @@ impl Resource for Order {
                 State::Confirmed | State::PartiallyFulfilled | State::Fulfilled => Tone::Good,
                 State::Rejected | State::Expired => Tone::Bad,
                 State::Pending => Tone::Pending,
-                State::Cancelled | State::Unspecified => Tone::Plain,
+                State::Cancelled | State::Closed | State::Unspecified => Tone::Plain,
             }),
             Field::text("currency_code", &self.currency_code).hidden(),
             Field::money("total", self.total, &self.currency_code),
@@ -81,18 +82,8 @@ impl Resource for Order {
 
     fn parts(&self) -> Vec<Records> {
         let rows = self.lines.iter().map(|line| line_fields(line, self)).collect();
-        let has_moved = |line: &OrderLine| line.fulfilled_quantity > 0 || line.cancelled_quantity > 0;
-        let columns: &[_] = match self.lines.iter().any(has_moved) {
-            false => &["item", "quantity", "unit_price", "amount"],
-            true => &[
-                "item",
-                "quantity",
-                "fulfilled_quantity",
-                "cancelled_quantity",
-                "unit_price",
-                "amount",
-            ],
-        };
+        // How many were shipped and cancelled is in what became of their stock.
+        let columns = &["item", "quantity", "unit_price", "amount", "reservations"];
         let mut parts = vec![Records { columns, rows }];
         if !self.fulfilments.is_empty() {
             let shipments = self.fulfilments.iter();
@@ -239,10 +230,14 @@ fn fulfilment_fields(fulfilment: &Fulfilment, order: &Order) -> Vec<Field> {
         Field::text("carrier", &fulfilment.carrier),
         Field::text("tracking_code", &fulfilment.tracking_code),
         Field::money("captured", fulfilment.captured, &order.currency_code),
+        Field::moment("open_time", fulfilment.open_time.as_ref()),
         Field::moment("ship_time", fulfilment.ship_time.as_ref()),
         Field::moment("deliver_time", fulfilment.deliver_time.as_ref()),
+        Field::moment("cancel_time", fulfilment.cancel_time.as_ref()),
+        Field::text("opened_by", &fulfilment.opened_by),
         Field::text("shipped_by", &fulfilment.shipped_by),
         Field::text("delivered_by", &fulfilment.delivered_by),
+        Field::text("cancelled_by", &fulfilment.cancelled_by),
     ]
 }
 
@@ -271,7 +266,33 @@ fn line_fields(line: &OrderLine, order: &Order) -> Vec<Field> {
         Field::money("amount", line.amount, &order.currency_code),
         Field::number("fulfilled_quantity", line.fulfilled_quantity),
         Field::number("cancelled_quantity", line.cancelled_quantity),
+        reservations_field(line),
     ]
+}
+
+/// What became of a line's stock: for people without its number where that is the line's.
+fn reservations_field(line: &OrderLine) -> Field {
+    let found = line.reservations.iter();
+    let json: Vec<_> = found
+        .map(|it| {
+            let mut shown = json!({"state": it.state().as_str_name(), "quantity": it.quantity});
+            if it.expire_time.is_some() {
+                shown["expire_time"] = json!(time::show(it.expire_time.as_ref()));
+            }
+            shown
+        })
+        .collect();
+    let texts = line.reservations.iter().map(|it| {
+        let state = it.state().as_str_name();
+        let until = time::show_whole(it.expire_time.as_ref());
+        let until = until.map_or(String::new(), |until| format!(" until {until}"));
+        match it.quantity == line.quantity {
+            true => format!("{state}{until}"),
+            false => format!("{} {state}{until}", it.quantity),
+        }
+    });
+    let text = texts.collect::<Vec<_>>().join(", ");
+    Field::shown("reservations", json!(json), text)
 }
 
 impl Resource for Customer {
@@ -383,6 +404,7 @@ mod tests {
                     "amount": 900,
                     "fulfilled_quantity": 0,
                     "cancelled_quantity": 0,
+                    "reservations": [],
                 }],
                 "create_time": "2023-11-14T22:13:20Z",
                 "update_time": null,

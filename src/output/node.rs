@@ -1,6 +1,6 @@
 //! How a node is.
 
-use docket_proto::v1::{EntityStatus, GroupStatus, JournalStatus, NodeStatus};
+use docket_proto::v1::{BooksStatus, DiscrepancyCount, EntityStatus, GroupStatus, JournalStatus, NodeStatus};
 use serde_json::{Value, json};
 
 use super::record::{self, Field, Records, Resource, Tone};
@@ -40,6 +40,7 @@ impl Resource for NodeStatus {
                 record::object(&journal_fields(&journal)),
                 journal_text(&journal),
             ),
+            books_field(self.books.as_ref()),
             Field::shown("groups", json!(groups), ""),
         ]
     }
@@ -116,14 +117,81 @@ fn entity_fields(entities: &EntityStatus) -> Vec<Field> {
         Field::number("items", entities.items),
         Field::number("actors", entities.actors),
         Field::number("open_orders", entities.open_orders),
+        Field::number("archived_orders", entities.archived_orders),
     ]
 }
 
 fn entities_text(entities: &EntityStatus) -> String {
     format!(
-        "{} orders ({} open), {} customers, {} items; {} actors run",
-        entities.orders, entities.open_orders, entities.customers, entities.items, entities.actors
+        "{} orders ({} open) and {} in the archive, {} customers, {} items; {} actors run",
+        entities.orders,
+        entities.open_orders,
+        entities.archived_orders,
+        entities.customers,
+        entities.items,
+        entities.actors
     )
+}
+
+fn books_field(books: Option<&BooksStatus>) -> Field {
+    let Some(books) = books else {
+        return Field::shown("books", Value::Null, "not known");
+    };
+    let is_good = books.discrepancy_count == 0 && books.undecided == 0;
+    let tone = if is_good { Tone::Plain } else { Tone::Bad };
+    Field::shown("books", record::object(&books_fields(books)), books_text(books)).tone(tone)
+}
+
+fn books_fields(books: &BooksStatus) -> Vec<Field> {
+    let seconds = books.duration.as_ref().map(seconds);
+    let of_kind = |found: &DiscrepancyCount| (found.kind.clone(), Value::from(found.count));
+    let by_kind: serde_json::Map<_, _> = books.discrepancies.iter().map(of_kind).collect();
+    vec![
+        Field::flag("running", books.running),
+        Field::flag("giving_way", books.giving_way),
+        Field::moment("start_time", books.start_time.as_ref()),
+        Field::shown("duration_seconds", json!(seconds), ""),
+        Field::flag("by_itself", books.by_itself),
+        Field::number("shards", books.shards),
+        Field::number("unverified_shards", books.unverified_shards),
+        Field::number("customers", books.customers),
+        Field::number("items", books.items),
+        Field::number("orders", books.orders),
+        Field::number("reservations", books.reservations),
+        Field::number("undecided", books.undecided),
+        Field::number("discrepancy_count", books.discrepancy_count),
+        Field::shown("discrepancies", Value::Object(by_kind), ""),
+    ]
+}
+
+fn books_text(books: &BooksStatus) -> String {
+    let now = match (books.running, books.giving_way) {
+        (true, _) => "; being verified",
+        (false, true) => "; to be verified when there is less work",
+        (false, false) => "",
+    };
+    let Some(began) = &books.start_time else {
+        return format!("not verified since the start{now}");
+    };
+    let found = match (books.discrepancy_count, books.undecided) {
+        (0, 0) => "all agrees".to_owned(),
+        (0, undecided) => format!("{undecided} SUSPICIONS UNDECIDED"),
+        (wrong, _) => {
+            let of_kind = |found: &DiscrepancyCount| format!("{} {}", found.count, found.kind);
+            let kinds: Vec<_> = books.discrepancies.iter().map(of_kind).collect();
+            format!("{wrong} DISCREPANCIES ({})", kinds.join(", "))
+        }
+    };
+    format!(
+        "verified at {began} in {:.1} s: {} orders in {} shards, {found}{now}",
+        books.duration.as_ref().map_or(0.0, seconds),
+        books.orders,
+        books.shards,
+    )
+}
+
+fn seconds(time: &prost_types::Duration) -> f64 {
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
 }
 
 /// A count of bytes as people read it.
@@ -152,5 +220,36 @@ mod tests {
         assert_eq!(bytes(1_023), "1023 B");
         assert_eq!(bytes(1_536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn books_are_told_in_a_line() {
+        let mut books = BooksStatus {
+            giving_way: true,
+            ..BooksStatus::default()
+        };
+        let never = "not verified since the start; to be verified when there is less work";
+        assert_eq!(books_text(&books), never);
+        books = BooksStatus {
+            start_time: Some(prost_types::Timestamp::default()),
+            duration: Some(prost_types::Duration {
+                seconds: 1,
+                nanos: 500_000_000,
+            }),
+            shards: 8,
+            orders: 7,
+            ..BooksStatus::default()
+        };
+        let verified = "verified at 1970-01-01T00:00:00Z in 1.5 s: 7 orders in 8 shards, ";
+        assert_eq!(books_text(&books), format!("{verified}all agrees"));
+        books.undecided = 2;
+        assert_eq!(books_text(&books), format!("{verified}2 SUSPICIONS UNDECIDED"));
+        books.discrepancy_count = 3;
+        books.discrepancies = vec![DiscrepancyCount {
+            kind: "HELD_SUM".into(),
+            count: 3,
+        }];
+        let wrong = format!("{verified}3 DISCREPANCIES (3 HELD_SUM)");
+        assert_eq!(books_text(&books), wrong);
     }
 }

@@ -43,9 +43,11 @@ fn an_order_is_placed_read_listed_and_cancelled() {
         placed["lines"],
         json!([
             {"item": "items/tea", "quantity": 2, "unit_price": 450, "amount": 900,
-             "fulfilled_quantity": 0, "cancelled_quantity": 0},
+             "fulfilled_quantity": 0, "cancelled_quantity": 0,
+             "reservations": [{"state": "COMMITTED", "quantity": 2}]},
             {"item": "items/pot", "quantity": 1, "unit_price": 1990, "amount": 1990,
-             "fulfilled_quantity": 0, "cancelled_quantity": 0},
+             "fulfilled_quantity": 0, "cancelled_quantity": 0,
+             "reservations": [{"state": "COMMITTED", "quantity": 1}]},
         ])
     );
     let name = placed["name"].as_str().unwrap();
@@ -239,6 +241,90 @@ fn what_happened_to_an_order_is_told_with_who_and_by_which_request() {
         .run(&format!("order history 01M83JXAHCC6MXR3EASG000000 {flags}"))
         .ends(1)
         .says("ORDER_NOT_FOUND");
+    server.stop();
+}
+
+#[test]
+fn an_order_is_planned_and_shipped_as_planned_or_not() {
+    let (shell, server, flags) = shop();
+    let placed = shell
+        .run(&format!(
+            "order place --customer acme tea:5 pot:1 -o json {flags}"
+        ))
+        .ends(0)
+        .json();
+    let name = placed["name"].as_str().unwrap();
+    let order = |what: &str| shell.run(&format!("order {what} {flags}"));
+    let planned = order(&format!("plan {name} tea:3 --request-id p-1 -o json"));
+    let planned = planned.ends(0).json();
+    let plan = &planned["fulfilments"][0];
+    assert_eq!(
+        (
+            &plan["state"],
+            &plan["lines"],
+            &plan["opened_by"],
+            &plan["ship_time"]
+        ),
+        (
+            &json!("OPEN"),
+            &json!([{"line": 0, "quantity": 3}]),
+            &json!("admin"),
+            &json!(null)
+        )
+    );
+    assert_eq!(planned["state"], json!("CONFIRMED"));
+    let again = order(&format!("plan {name} tea:3 --request-id p-1 -o json"));
+    assert_eq!(again.ends(0).json(), planned);
+    for taken in [
+        "ship {} tea:3",
+        "cancel {} tea:3",
+        "cancel {}",
+        "edit {} tea:2 --etag v3",
+    ] {
+        order(&taken.replace("{}", name)).ends(1).says("QUANTITY_PLANNED");
+    }
+    order(&format!("deliver {name} 1"))
+        .ends(1)
+        .says("FULFILMENT_NOT_SHIPPED");
+    // All but that.
+    order(&format!("plan {name}")).ends(0);
+    order(&format!("unplan {name} 1")).ends(0);
+    order(&format!("unplan {name} 0")).ends(2);
+    order(&format!("ship {name} --fulfilment 1"))
+        .ends(1)
+        .says("FULFILMENT_NOT_OPEN");
+    order(&format!("ship {name} tea:1 --fulfilment 2")).ends(2);
+    let shipped = order(&format!("ship {name} --fulfilment 2 --tracking JD014 -o json"));
+    let shipped = shipped.ends(0).json();
+    assert_eq!(
+        shipped["lines"][0]["reservations"],
+        json!([{"state": "COMMITTED", "quantity": 3}, {"state": "CONSUMED", "quantity": 2}])
+    );
+    assert_eq!(
+        shipped["lines"][1]["reservations"],
+        json!([{"state": "CONSUMED", "quantity": 1}])
+    );
+    let table = order(&format!("get {name}")).ends(0).stdout;
+    for text in ["CANCELLED", "JD014", "3 COMMITTED, 2 CONSUMED"] {
+        assert!(table.contains(text), "no {text} in {table}");
+    }
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let events = order(&format!("history {name} -o json")).ends(0).json();
+    let kinds = events["events"].as_array().unwrap().iter();
+    let kinds: Vec<_> = kinds.map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "PLACED",
+            "CONFIRMED",
+            "FULFILMENT_OPENED",
+            "FULFILMENT_OPENED",
+            "FULFILMENT_CANCELLED",
+            "SHIPPED",
+            "CONSUMED",
+        ]
+    );
+    order(&format!("cancel {name}")).ends(0);
     server.stop();
 }
 

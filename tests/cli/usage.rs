@@ -27,7 +27,7 @@ fn wrong_values_are_refused_before_anything_is_sent() {
     refused("order place --customer orders/1 tea:2", "customers/ID");
     refused(
         "order list --state broken",
-        "pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected or expired",
+        "pending, confirmed, partially_fulfilled, fulfilled, cancelled, rejected, expired or closed",
     );
     refused("item create tea --currency EURO --price 1", "ISO 4217");
     refused("item create tea --currency EUR --price 1.234", "EUR has 2");

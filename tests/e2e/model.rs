@@ -25,6 +25,8 @@ mod orders;
 #[path = "../../engine/tests/it/paying.rs"]
 #[expect(dead_code, reason = "no payment expires here")]
 mod paying;
+#[path = "../../engine/tests/it/planning.rs"]
+mod planning;
 mod reached;
 #[path = "../../engine/tests/it/model.rs"]
 #[expect(dead_code, reason = "who pays is always said here")]

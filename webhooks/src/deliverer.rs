@@ -8,15 +8,15 @@ use docket_engine::{
     webhook::{DeliveryId, WebhookId},
 };
 use parking_lot::Mutex;
-use tokio::{
-    sync::Semaphore,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Events, Sender, SenderError, WebhookOptions, event::ContractError, subscription::Subscription,
-    telemetry::Levels,
+    Events, Sender, SenderError, WebhookOptions,
+    event::ContractError,
+    places::Places,
+    subscription::Subscription,
+    telemetry::{self, Levels},
 };
 
 /// What time it is, in microseconds since 1970.
@@ -46,11 +46,19 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// Deliveries of one webhook in flight.
     pub(crate) per_webhook: usize,
-    /// Places of deliveries in flight, and of those while the node is at work.
-    pub(crate) places: Arc<Semaphore>,
-    pub(crate) places_busy: Arc<Semaphore>,
-    /// How far each webhook is behind, in seconds.
-    pub(crate) lags: Mutex<HashMap<WebhookId, f64>>,
+    /// Places of deliveries in flight: fewer while the node is at work.
+    pub(crate) places: Places,
+    /// How far each webhook is behind.
+    pub(crate) lags: Mutex<HashMap<WebhookId, Lag>>,
+}
+
+/// How far a webhook is behind, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Lag {
+    /// The age of the oldest change that it was not told of, and that did not fail.
+    pub(crate) untried: f64,
+    /// The same, whether or not it failed.
+    pub(crate) undelivered: f64,
 }
 
 /// What is about to be delivered.
@@ -75,6 +83,10 @@ impl Deliverer {
     /// Where TLS cannot be set up, or the contract that is compiled in cannot be read.
     pub fn new(docket: Docket, options: &WebhookOptions, clock: Clock) -> Result<Self, DelivererError> {
         let (cluster, _) = docket.positions_of();
+        let (most, at_work) = (options.in_flight_max, docket.clone());
+        let busy = (most / BUSY_PART).max(1);
+        // The foreground goes first.
+        let limit = Arc::new(move || if at_work.is_at_work() { busy } else { most });
         Ok(Self {
             allow_http: options.allow_http,
             shared: Arc::new(Shared {
@@ -83,8 +95,7 @@ impl Deliverer {
                 events: Events::of(&cluster)?,
                 clock,
                 per_webhook: options.in_flight_per_webhook,
-                places: Arc::new(Semaphore::new(options.in_flight_max)),
-                places_busy: Arc::new(Semaphore::new((options.in_flight_max / BUSY_PART).max(1))),
+                places: Places::new(limit),
                 lags: Mutex::default(),
             }),
         })
@@ -125,7 +136,8 @@ impl Deliverer {
                     () = self.lead() => {}
                     _ = lost.wait_for(|now| !matches!(now, Leadership::Leader { .. })) => {}
                 }
-                self.shared.lags.lock().clear();
+                let led = std::mem::take(&mut *self.shared.lags.lock());
+                led.into_keys().for_each(telemetry::forget);
                 Levels::default().show();
             }
         };
@@ -154,7 +166,16 @@ impl Deliverer {
                     AbortOnDropHandle::new(tokio::spawn(subscription.run()))
                 });
             }
-            self.shared.lags.lock().retain(|id, _| ids.contains(id));
+            self.shared.lags.lock().retain(|id, _| {
+                let is_there = ids.contains(id);
+                if !is_there {
+                    telemetry::forget(*id);
+                }
+                is_there
+            });
+            self.shared.places.keep(&ids);
+            // The node may have less to do by now.
+            self.shared.places.give();
             self.measure();
             tokio::select! {
                 _ = look.tick() => {}
@@ -174,7 +195,10 @@ impl Deliverer {
                 ..sum
             })
         });
-        levels.lag_s = self.shared.lags.lock().values().copied().fold(0.0, f64::max);
+        for (id, lag) in &*self.shared.lags.lock() {
+            levels.lag_s = levels.lag_s.max(lag.untried);
+            telemetry::undelivered(*id, lag.undelivered);
+        }
         levels.show();
     }
 }

@@ -22,6 +22,7 @@
 mod deliverer;
 mod event;
 mod options;
+mod places;
 mod secret;
 mod sender;
 mod subscription;

@@ -27,14 +27,16 @@ use docket_engine::{
     },
 };
 use docket_proto::feed::{FeedFrom, FeedPosition};
+use futures::future::OptionFuture;
 use tokio::{
     task::{JoinError, JoinSet},
     time::sleep,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use self::{attempt::deliver, window::Window};
 use crate::{
-    deliverer::{Due, Shared},
+    deliverer::{Due, Lag, Shared},
     telemetry,
 };
 
@@ -71,11 +73,24 @@ struct Reading {
     epoch: u64,
 }
 
+/// A watch that was begun for a filter and an epoch, and whether it misses something; or why not.
+struct Begun {
+    filter: WebhookFilter,
+    epoch: u64,
+    watch: Result<(OrderWatch, bool), WatchError>,
+}
+
 /// The deliveries of one webhook.
 pub(crate) struct Subscription {
     shared: Arc<Shared>,
     id: WebhookId,
     reading: Option<Reading>,
+    /// It is about to be read. What is deferred is delivered meanwhile: where a shard has no leader that may take long.
+    beginning: Option<AbortOnDropHandle<Begun>>,
+    /// How that ended, where it was not looked at.
+    begun: Option<Begun>,
+    /// Not before.
+    begin_after: Instant,
     /// It cannot go on.
     is_cut_off: bool,
     window: Window,
@@ -100,6 +115,9 @@ impl Subscription {
             shared,
             id,
             reading: None,
+            beginning: None,
+            begun: None,
+            begin_after: Instant::now(),
             is_cut_off: false,
             window: Window::default(),
             tasks: JoinSet::new(),
@@ -128,11 +146,11 @@ impl Subscription {
                 // What was recorded has moved it.
                 continue;
             }
-            if is_active && self.reading.is_none() {
-                if !self.begin(&webhook).await {
-                    sleep(AGAIN).await;
-                }
-                continue;
+            match is_active {
+                // What was recorded may have moved it.
+                true if self.reading.is_none() && self.begin(&webhook).await => continue,
+                true => {}
+                false => (self.beginning, self.begun) = (None, None),
             }
             if is_active {
                 self.start(&webhook);
@@ -167,35 +185,55 @@ impl Subscription {
     }
 
     /// Begins to read the feed where the webhook is recorded to be. Where that is not kept any more it goes on with what is, and that is
-    /// recorded first. False where it cannot now.
+    /// recorded first. True where anything has come of it.
     async fn begin(&mut self, webhook: &Webhook) -> bool {
+        let Some(begun) = self.begun.take() else {
+            if self.beginning.is_none() && Instant::now() >= self.begin_after {
+                self.beginning = Some(self.follow(webhook));
+            }
+            return false;
+        };
+        if (begun.epoch, &begun.filter) != (webhook.epoch, &webhook.filter) {
+            // Somebody has changed it meanwhile.
+            return true;
+        }
+        match begun.watch {
+            Ok((watch, false)) => {
+                self.reading = Some(Reading {
+                    watch,
+                    filter: begun.filter,
+                    epoch: begun.epoch,
+                });
+                true
+            }
+            Ok((watch, true)) => {
+                let is_recorded = self.record_gap(webhook, positions_of(&watch)).await;
+                self.begin_after = Instant::now() + if is_recorded { Duration::ZERO } else { AGAIN };
+                is_recorded
+            }
+            Err(error) => {
+                tracing::debug!(webhook = %self.id, %error, "the feed cannot be read for a webhook now");
+                self.begin_after = Instant::now() + AGAIN;
+                false
+            }
+        }
+    }
+
+    /// Begins to follow what a webhook is to be told of.
+    fn follow(&self, webhook: &Webhook) -> AbortOnDropHandle<Begun> {
         let from = webhook.positions.0.iter().map(|(index, ordinal)| {
             FeedFrom::At(FeedPosition {
                 index: *index,
                 ordinal: *ordinal,
             })
         });
-        let filter = &webhook.filter;
-        let begun = self
-            .shared
-            .docket
-            .follow_orders(filter.customer.clone(), filter.states.to_vec(), from.collect())
-            .await;
-        match begun {
-            Ok((watch, false)) => {
-                self.reading = Some(Reading {
-                    watch,
-                    filter: filter.clone(),
-                    epoch: webhook.epoch,
-                });
-                true
-            }
-            Ok((watch, true)) => self.record_gap(webhook, positions_of(&watch)).await,
-            Err(error) => {
-                tracing::debug!(webhook = %self.id, %error, "the feed cannot be read for a webhook now");
-                false
-            }
-        }
+        let from = from.collect();
+        let (docket, filter, epoch) = (self.shared.docket.clone(), webhook.filter.clone(), webhook.epoch);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let (customer, states) = (filter.customer.clone(), filter.states.to_vec());
+            let watch = docket.follow_orders(customer, states, from).await;
+            Begun { filter, epoch, watch }
+        }))
     }
 
     async fn record_gap(&mut self, webhook: &Webhook, positions: FeedPositions) -> bool {
@@ -273,8 +311,19 @@ impl Subscription {
                 }
             }
         };
+        let beginning = OptionFuture::from(self.beginning.as_mut());
         tokio::select! {
             biased;
+            Some(begun) = beginning => {
+                self.beginning = None;
+                match begun {
+                    Ok(begun) => self.begun = Some(begun),
+                    Err(error) => {
+                        tracing::error!(webhook = %self.id, %error, "the feed could not be begun within this program");
+                        self.begin_after = Instant::now() + AGAIN;
+                    }
+                }
+            }
             Some(done) = self.tasks.join_next(), if is_stepping => {
                 match done {
                     Ok(done) => self.done(done),
@@ -472,12 +521,14 @@ impl Subscription {
     fn measure(&self, webhook: &Webhook) {
         let now = (self.shared.clock)();
         let age_s = |at: Time| now.0.saturating_sub(at.0) as f64 / 1e6;
-        let lag_s = match self.window.oldest() {
-            _ if webhook.paused.is_some() => 0.0,
-            Some(at) => age_s(at),
-            None => 0.0,
+        let untried = self.window.oldest().filter(|_| webhook.paused.is_none());
+        let deferred = webhook.deferred.values().map(|deferred| deferred.at);
+        let undelivered = deferred.chain(self.window.oldest()).min();
+        let lag = Lag {
+            untried: untried.map_or(0.0, age_s),
+            undelivered: undelivered.map_or(0.0, age_s),
         };
-        self.shared.lags.lock().insert(self.id, lag_s);
+        self.shared.lags.lock().insert(self.id, lag);
     }
 }
 

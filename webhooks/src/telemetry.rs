@@ -1,5 +1,6 @@
 //! What is measured.
 
+use docket_engine::webhook::WebhookId;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric of this crate.
@@ -44,6 +45,11 @@ pub fn describe_metrics() {
         Unit::Seconds,
         "The age of the oldest change that a webhook was not told of yet and did not fail, of the one that is furthest behind."
     );
+    describe_gauge!(
+        "docket_webhook_undelivered_seconds",
+        Unit::Seconds,
+        "The age of the oldest change that a webhook was not told of yet, whether or not it failed, by webhook."
+    );
 }
 
 /// A delivery was tried.
@@ -55,6 +61,16 @@ pub(crate) fn tried(outcome: &'static str, seconds: f64) {
 /// A webhook missed changes.
 pub(crate) fn gap() {
     counter!("docket_webhook_gaps_total").increment(1);
+}
+
+/// How old the oldest change is that a webhook was not told of.
+pub(crate) fn undelivered(webhook: WebhookId, seconds: f64) {
+    gauge!("docket_webhook_undelivered_seconds", "webhook" => webhook.to_string()).set(seconds);
+}
+
+/// It is not delivered to from here any more.
+pub(crate) fn forget(webhook: WebhookId) {
+    undelivered(webhook, 0.0);
 }
 
 /// How all webhooks are that are delivered to from here.

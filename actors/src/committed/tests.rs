@@ -3,6 +3,7 @@
 use docket_engine::Quantity;
 
 use super::*;
+use crate::remembered::Target;
 
 fn record(key: u128, version: u64, decider: u32) -> Record {
     let sku = Sku::new("tea").unwrap();

@@ -31,10 +31,12 @@ impl Committed {
         }
         for customer in &self.customers {
             customer.validate()?;
+            // Copied: whoever holds this takes no other lock.
             let ids = self.customer_orders.get(&customer.id);
-            let orders = ids.iter().flat_map(|ids| ids.iter());
-            let held: i128 = orders
-                .filter_map(|(id, ())| self.orders.see(id, Order::held))
+            let ids: Vec<_> = ids.iter().flat_map(|ids| ids.iter().map(|(id, ())| id)).collect();
+            let held: i128 = ids
+                .into_iter()
+                .filter_map(|id| self.orders.see(id, Order::held))
                 .map(|held| i128::from(held.0))
                 .sum();
             if held != i128::from(customer.held.0) {

@@ -4,12 +4,13 @@ use std::sync::{Arc, atomic::Ordering};
 
 use docket_engine::{
     Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
-    Quantity, RETURN_NOTE_BYTES_MAX, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version, access::Username,
+    Quantity, RETURN_NOTE_BYTES_MAX, Rejection, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version,
+    access::Username, order,
 };
 
 use super::{
     Docket,
-    command::{Steps, Tries},
+    command::{Steps, Tries, within},
     orders::PROVIDERS_SINCE,
     placing::order_in,
 };
@@ -19,12 +20,16 @@ use crate::{Call, CallError, entity::order::OrderMessage, reply::Caller, request
 pub(crate) const HOLDS_SINCE: u32 = 3;
 /// And that some of it was shipped or cancelled.
 const FULFILMENTS_SINCE: u32 = 4;
+/// And that some of it was planned to be shipped.
+const PLANS_SINCE: u32 = 6;
 
 /// What was sent of an order, already validated for shape: each line once, in their order, quantities ≥ 1.
 #[derive(Debug, Clone)]
 pub struct Shipment {
-    /// How much of which lines; all that is open when empty.
+    /// How much of which lines; all that is open and planned by nobody when empty.
     pub lines: Box<[LineQuantity]>,
+    /// Which open fulfilment it is, from 1; then no lines are named.
+    pub fulfilment: Option<u32>,
     /// Who carries it; may be empty.
     pub carrier: Arc<str>,
     /// How the carrier names it; may be empty.
@@ -137,27 +142,100 @@ impl Docket {
     ) -> Result<Arc<Order>, CallError> {
         let Shipment {
             lines,
+            fulfilment,
             carrier,
             tracking,
         } = shipment;
+        let content = Content::of("ShipOrder")
+            .version(expected)
+            .line_quantities(&lines)
+            .text(&carrier)
+            .text(&tracking);
+        let bytes = size_of_val(&*lines) + 2 * SHIPPING_TEXT_BYTES_MAX;
+        // One that was not planned is asked for as it ever was.
+        let (content, since, command) = match fulfilment {
+            None => {
+                let ship = OrderCommand::Ship {
+                    lines,
+                    carrier,
+                    tracking,
+                    by,
+                    expected,
+                };
+                (content, FULFILMENTS_SINCE, ship)
+            }
+            Some(fulfilment) => {
+                let ship = OrderCommand::ShipFulfilment {
+                    fulfilment,
+                    carrier,
+                    tracking,
+                    by,
+                    expected,
+                };
+                (content.number(fulfilment.into()), PLANS_SINCE, ship)
+            }
+        };
         let asked = Asked {
-            content: Content::of("ShipOrder")
-                .version(expected)
-                .line_quantities(&lines)
-                .text(&carrier)
-                .text(&tracking),
-            since: FULFILMENTS_SINCE,
-            bytes: size_of_val(&*lines) + 2 * SHIPPING_TEXT_BYTES_MAX,
+            content,
+            since,
+            bytes,
             needs_id: true,
-            command: OrderCommand::Ship {
-                lines,
-                carrier,
-                tracking,
+            command,
+        };
+        self.unhold_order(call, id, asked).await
+    }
+
+    /// Plans a fulfilment of these lines of an order (each once, in their order), or of all that is free of it, at this version of it where one
+    /// is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn open_fulfilment(
+        &self,
+        call: Call,
+        id: OrderId,
+        lines: Box<[LineQuantity]>,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("OpenFulfilment")
+                .version(expected)
+                .line_quantities(&lines),
+            since: PLANS_SINCE,
+            bytes: size_of_val(&*lines),
+            needs_id: true,
+            command: OrderCommand::OpenFulfilment { lines, by, expected },
+        };
+        self.change_order(call, id, asked).await
+    }
+
+    /// Cancels an open fulfilment of an order, by its number from 1, at this version of it where one is given.
+    ///
+    /// # Errors
+    /// The rejection; or why there is no result.
+    pub async fn cancel_fulfilment(
+        &self,
+        call: Call,
+        id: OrderId,
+        fulfilment: u32,
+        by: Username,
+        expected: Option<Version>,
+    ) -> Result<Arc<Order>, CallError> {
+        let asked = Asked {
+            content: Content::of("CancelFulfilment")
+                .version(expected)
+                .number(fulfilment.into()),
+            since: PLANS_SINCE,
+            bytes: 0,
+            needs_id: false,
+            command: OrderCommand::CancelFulfilment {
+                fulfilment,
                 by,
                 expected,
             },
         };
-        self.unhold_order(call, id, asked).await
+        self.change_order(call, id, asked).await
     }
 
     /// Says that a shipment of an order, by its number from 1, has arrived.
@@ -425,10 +503,45 @@ impl Docket {
             let message = message(call.owner.clone(), command.clone(), request, caller);
             shard.tell_order(id, message);
         };
-        order_in(
-            self.run(shard, call.deadline, &permit, Tries::new(steps), send)
-                .await?,
-        )
+        let reply = self
+            .run(shard, call.deadline, &permit, Tries::new(steps), send)
+            .await?;
+        match order_in(reply) {
+            Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {
+                self.ask_archived(&call, id, &command, request).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// What an order makes of a command that is not in memory: it may be in the archive, and refuses there what it refused before. Nothing of it
+    /// changes any more, so that nothing has to be recorded.
+    async fn ask_archived(
+        &self,
+        call: &Call,
+        id: OrderId,
+        command: &OrderCommand,
+        request: Option<Request>,
+    ) -> Result<Arc<Order>, CallError> {
+        let shard = self.of_order(id)?;
+        let found = within(call.deadline, self.archived_order(shard, id)).await??;
+        let is_visible =
+            |order: &Arc<Order>| call.owner.as_ref().is_none_or(|owner| *owner == order.customer);
+        let order = found
+            .filter(is_visible)
+            .ok_or(Rejection::OrderNotFound { order: id })?;
+        let stored = request.and_then(|request| {
+            let stored = shard.committed().requests.get(request.key)?;
+            Some(stored.fingerprint == request.fingerprint)
+        });
+        if stored == Some(false) {
+            return Err(Rejection::RequestIdReused.into());
+        }
+        match order::decide(Some(&order), command)?.events.is_empty() {
+            true => Ok(order),
+            // What is over has no events to come.
+            false => Err(CallError::Broken),
+        }
     }
 
     /// An id for a request that no client can have chosen: theirs are printable.

@@ -20,7 +20,8 @@ use std::{
 };
 
 use docket_cluster::{Leadership, Node};
-use docket_engine::{CustomerId, OrderId, Origin, Rejection};
+use docket_engine::{CustomerId, OrderId, PackedOrigin, Rejection};
+use docket_persistence::archive::Archive;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, watch},
@@ -29,7 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Call, CallError,
+    AgingOptions, Call, CallError,
     access::Access,
     admission::Admission,
     chores,
@@ -38,6 +39,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    verify::Verifications,
     webhooks::Webhooks,
 };
 
@@ -46,12 +48,12 @@ pub use customers::NewCustomer;
 pub use items::NewItem;
 pub(crate) use life::HOLDS_SINCE;
 pub use life::Shipment;
-pub use opening::{BeforeDecision, Interfere, OpenError, Options};
+pub use opening::{ArchiveEngine, BeforeDecision, Interfere, OpenError, Options};
 pub use orders::PlaceOrder;
 pub use placing::Placing;
 
 /// With so many commands in flight a machine of a few cores has nothing to spare.
-const AT_WORK_CALLS: usize = 32;
+pub(crate) const AT_WORK_CALLS: usize = 32;
 /// What a client is told to wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -75,8 +77,11 @@ pub(crate) struct Inner {
     pub(crate) started: SystemTime,
     pub(crate) closing: CancellationToken,
     payments: Arc<Payments>,
+    pub(crate) aging: AgingOptions,
+    archive: Archive,
     /// The one turn to verify the books.
     pub(crate) verifying: Arc<Semaphore>,
+    pub(crate) verifications: Verifications,
     /// Makes order ids unique: random bits of this process above a counter.
     unique: AtomicU64,
     unique_prefix: u64,
@@ -134,7 +139,7 @@ impl Docket {
     }
 
     /// What is to be kept of where a change comes from, where every node of the cluster can keep it.
-    fn origin(&self, call: &Call) -> Option<Arc<Origin>> {
+    fn origin(&self, call: &Call) -> Option<PackedOrigin> {
         match self.inner.router.keeps_origins() {
             true => call.origin(),
             false => None,

@@ -7,6 +7,10 @@ use std::{
 
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
 use docket_engine::FraudRules;
+use docket_persistence::{
+    StoreError,
+    archive::{ARCHIVE_DIR, Archive, Keyed, SledKeyed},
+};
 use parking_lot::Mutex;
 use ractor::Actor;
 use tokio::{
@@ -17,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Docket, Inner};
 use crate::{
-    AdmissionLimits,
+    AdmissionLimits, AgingOptions,
     access::{Access, AccessMachine},
     admission::Admission,
+    aging,
+    archive::OrderArchive,
     chores,
     committed::Committed,
     decided::Decided,
@@ -29,6 +35,7 @@ use crate::{
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+    verify::{self, Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
 
@@ -52,6 +59,12 @@ pub struct Options {
     pub fraud: Option<FraudRules>,
     /// Who moves money beside customers' accounts.
     pub payments: PaymentOptions,
+    /// How long orders stay as they are, and in memory.
+    pub aging: AgingOptions,
+    /// On which engine the archive is; `None` for sled, in the data directory. For tests, which have it lose what was not synced.
+    pub archive: Option<ArchiveEngine>,
+    /// How its books are verified by itself.
+    pub verify: VerifyOptions,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -66,8 +79,21 @@ impl Options {
             feed: FeedLimits::default(),
             fraud: None,
             payments: PaymentOptions::default(),
+            aging: AgingOptions::default(),
+            archive: None,
+            verify: VerifyOptions::default(),
             before_decision: None,
         }
+    }
+}
+
+/// What the archive is on.
+#[derive(Clone)]
+pub struct ArchiveEngine(pub Arc<dyn Keyed>);
+
+impl std::fmt::Debug for ArchiveEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ArchiveEngine")
     }
 }
 
@@ -91,6 +117,9 @@ pub enum OpenError {
     /// Journal, snapshots or Raft.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The archive.
+    #[error("the archive cannot be opened: {0}")]
+    Archive(#[from] StoreError),
     /// A supervisor could not be started.
     #[error("the supervisor of a shard could not be started: {0}")]
     Supervisor(String),
@@ -122,11 +151,27 @@ impl Docket {
     {
         let ids = Arc::new(Ids::default());
         let meta = AccessMachine::new();
+        let archive = match &options.archive {
+            Some(engine) => Archive::new(engine.0.clone()),
+            None => {
+                let dir = options.node.data_dir.join(ARCHIVE_DIR);
+                let opened = docket_cluster::off_thread(move || SledKeyed::open(&dir)).await;
+                let opened = opened.unwrap_or_else(|error| {
+                    Err(StoreError::other(
+                        "open",
+                        std::path::Path::new(ARCHIVE_DIR),
+                        error,
+                    ))
+                });
+                Archive::new(Arc::new(opened?))
+            }
+        };
         let states = Mutex::new(Vec::<(ShardId, Arc<Committed>, Arc<Decided>)>::new());
         let machine = |group: GroupId| -> Arc<dyn docket_cluster::StateMachine> {
             match group.shard() {
                 Some(shard) => {
-                    let committed = Arc::new(Committed::new(options.feed));
+                    let archive = OrderArchive::of(&archive, shard.number(), &ids);
+                    let committed = Arc::new(Committed::new(options.feed, archive));
                     let decided = Arc::new(Decided::default());
                     states.lock().push((shard, committed.clone(), decided.clone()));
                     Arc::new(ShardMachine::new(committed, ids.clone(), decided))
@@ -186,13 +231,18 @@ impl Docket {
             started: wall_clock(),
             closing,
             payments,
+            aging: options.aging,
+            archive,
             verifying: Arc::new(Semaphore::new(1)),
+            verifications: Verifications::default(),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
             tasks: Mutex::new(tasks),
         });
         let chores = tokio::spawn(chores::run(inner.clone()));
-        inner.tasks.lock().push(chores);
+        let aging = tokio::spawn(aging::run(inner.clone()));
+        let verifying = tokio::spawn(verify::run(inner.clone(), options.verify));
+        inner.tasks.lock().extend([chores, aging, verifying]);
         Ok(Self { inner })
     }
 
@@ -240,6 +290,7 @@ impl Docket {
         }
         let tasks = std::mem::take(&mut *inner.tasks.lock());
         tasks.iter().for_each(JoinHandle::abort);
+        inner.archive.close();
         Ok(closed?)
     }
 }

@@ -19,7 +19,8 @@ use futures::future::{join_all, try_join};
 use parking_lot::Mutex;
 
 use crate::{
-    listing::{Found, LEFT_OUT_ONLY, ListOrders, Listing, OrderPage},
+    archive::{self, Unreadable},
+    listing::{Found, LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, Listing, OrderPage},
     shard::{Router, Shard},
 };
 
@@ -168,7 +169,15 @@ impl Router {
             let order = |id: &OrderId| self.of_order(*id)?.committed().orders.get(*id);
             ids.iter().filter_map(order).collect::<Vec<_>>()
         };
-        let orders = self.steadily(deadline, look).await?;
+        let mut orders = self.steadily(deadline, look).await?;
+        if orders.len() < ids.len() {
+            let found: BTreeSet<OrderId> = orders.iter().map(|order| order.id).collect();
+            for shard in shards {
+                let is_its = |id: &&OrderId| self.of_order(**id).is_some_and(|home| Arc::ptr_eq(home, shard));
+                let missing = ids.iter().filter(|id| !found.contains(id)).filter(is_its);
+                orders.extend(self.archived_orders(shard, missing.copied().collect()).await?);
+            }
+        }
         self.nothing_dropped_since(drops)?;
         let (mut told, mut unknown) = (Vec::with_capacity(orders.len()), Vec::new());
         for order in orders {
@@ -228,6 +237,8 @@ impl Router {
             self.nothing_dropped_since(drops)?;
             let unknown = unknown.into_inner();
             if unknown.is_empty() {
+                // Behind memory: what left that meanwhile is in both, and nothing is in neither.
+                found = self.with_archived(found, &shards, search).await?;
                 found.unreachable = unreachable.into_iter().collect();
                 return Ok(found.bounded());
             }
@@ -236,6 +247,55 @@ impl Router {
         }
         // They change faster than they are listed.
         Err(ReadError::NotLeader { leader: None })
+    }
+
+    /// What was found in memory, with what the archives of these shards have.
+    async fn with_archived(
+        &self,
+        found: Found,
+        shards: &[Below<'_>],
+        search: Search<'_>,
+    ) -> Result<Found, ReadError> {
+        let is_used = |(shard, _): &&Below<'_>| shard.committed().archive.count() > 0;
+        let shards: Vec<_> = shards
+            .iter()
+            .filter(is_used)
+            .map(|(shard, below)| (Arc::clone(shard.committed()), *below))
+            .collect();
+        if shards.is_empty() {
+            return Ok(found);
+        }
+        // Below that the page does not go.
+        let (filter, limit, from) = (search.filter.clone(), search.limit, found.next);
+        let before = self.restores();
+        let read = move || archive::newest(&shards, &filter, from, limit, LIST_ROWS_MAX);
+        let archived = self.archives().read(read).await.map_err(unread)?;
+        if before.is_none() || before != self.restores() {
+            return Err(ReadError::NotLeader { leader: None });
+        }
+        Ok(merge(vec![found, archived], search.limit))
+    }
+
+    /// Orders of a shard that are not in memory: those that are in its archive, in no order.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) async fn archived_orders(
+        &self,
+        shard: &Arc<Shard>,
+        ids: Vec<OrderId>,
+    ) -> Result<Vec<Arc<Order>>, ReadError> {
+        let before = shard.committed().restores();
+        let found = self
+            .archives()
+            .named(shard.committed(), ids)
+            .await
+            .map_err(unread)?;
+        // While a state is replaced, its archive counts for nothing.
+        match before.is_some() && before == shard.committed().restores() {
+            true => Ok(found),
+            false => Err(ReadError::NotLeader { leader: None }),
+        }
     }
 
     /// Pending orders as their caller is told of them. Where it cannot be known what is reserved for one, and that may be left out, it is
@@ -355,6 +415,14 @@ fn without(shard: u16) -> Found {
     }
 }
 
+/// The archive cannot be read here: whoever asks is told that the shard cannot be.
+fn unread(error: Unreadable) -> ReadError {
+    tracing::error!(%error, "the archive cannot be read");
+    ReadError::Stopped {
+        reason: error.to_string().into(),
+    }
+}
+
 fn number(shard: &Arc<Shard>) -> u16 {
     ShardId::number(shard.id())
 }
@@ -365,7 +433,9 @@ fn merge(pages: Vec<Found>, limit: usize) -> Found {
     let unreachable = pages.iter().flat_map(|page| page.unreachable.iter().copied());
     let unreachable = unreachable.collect();
     let mut orders: Vec<_> = pages.into_iter().flat_map(|page| page.orders).collect();
-    orders.sort_unstable_by_key(|order| std::cmp::Reverse(order.id));
+    orders.sort_by_key(|order| std::cmp::Reverse(order.id));
+    // What left memory for the archive meanwhile.
+    orders.dedup_by_key(|order| order.id);
     if let Some(stopped) = stopped {
         orders.retain(|order| order.id >= stopped);
     }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use docket_cluster::slot_of;
-use docket_engine::{Currency, CustomerId, Line, OrderCommand, OrderId, ProviderName, Rejection};
+use docket_engine::{
+    Currency, CustomerId, Line, Order, OrderCommand, OrderId, ProviderName, Rejection, Time,
+};
 use futures::FutureExt as _;
 
 use super::{
@@ -121,6 +123,11 @@ impl Docket {
     /// Whether every node knows that somebody outside may move an order's money: one that does not would have the customer's account pay.
     pub fn knows_providers(&self) -> bool {
         self.inner.node.oldest_version_spoken() >= PROVIDERS_SINCE
+    }
+
+    /// Until when what an order has reserved is held for it; `None` where nothing of it expires. Whoever leads its shard goes by its own settings.
+    pub fn held_until(&self, order: &Order) -> Option<Time> {
+        self.inner.payments.held_until(order)
     }
 
     /// Whether orders may be placed with a provider.

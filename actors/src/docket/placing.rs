@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use docket_engine::{Order, OrderId, OrderState, Origin, Rejection, Request};
+use docket_engine::{Order, OrderId, OrderState, PackedOrigin, Rejection, Request};
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     CallError,
     admission::Permit,
-    entity::order::OrderMessage,
+    entity::order::{OrderMessage, placed_reply},
     reply::{Caller, Failure, Reply},
     shard::Shard,
 };
@@ -58,7 +58,7 @@ pub(super) struct Asked {
     pub(super) permit: Arc<Permit>,
     pub(super) place: Arc<PlaceOrder>,
     pub(super) request: Option<Request>,
-    pub(super) origin: Option<Arc<Origin>>,
+    pub(super) origin: Option<PackedOrigin>,
     pub(super) id: OrderId,
 }
 
@@ -244,7 +244,13 @@ impl Asked {
         let reply = match reply {
             Reply::Elsewhere(id) => {
                 let send = |caller| self.shard.tell_order(id, OrderMessage::Await { caller });
-                self.run(Tries::new(Steps::Several), send).await?
+                let reply = self.run(Tries::new(Steps::Several), send).await?;
+                let is_missing = matches!(reply, Reply::Rejected(Rejection::OrderNotFound { .. }));
+                let archived = match is_missing {
+                    true => self.docket.archived_order(&self.shard, id).await?,
+                    false => None,
+                };
+                archived.map_or(reply, |order| placed_reply(&order))
             }
             reply => reply,
         };

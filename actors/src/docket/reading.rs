@@ -9,12 +9,13 @@ use std::{
 };
 
 use docket_cluster::ReadError;
-use docket_engine::{Customer, CustomerId, Item, Order, OrderId, Rejection, Sku};
+use docket_engine::{Customer, CustomerId, Item, Order, OrderId, OrderState, Rejection, Sku};
 use docket_proto::peer_call::PageOf;
 
 use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
+    aging::CLOSING_SINCE,
     listing::{ListOrders, OrderBatch, OrderPage},
     shard::Shard,
 };
@@ -34,6 +35,10 @@ impl Docket {
         let order = self
             .read(&call, &[shard], || shard.committed().orders.get(id))
             .await?;
+        let order = match order {
+            None => self.archived_order(shard, id).await?,
+            order => order,
+        };
         let hidden = |order: &Arc<Order>| call.owner.as_ref().is_some_and(|owner| *owner != order.customer);
         let order = order.filter(|order| !hidden(order));
         let order = order.ok_or(Rejection::OrderNotFound { order: id })?;
@@ -44,6 +49,19 @@ impl Docket {
                 Ok(shown.into_iter().next().unwrap_or(order))
             }
         }
+    }
+
+    /// An order that is not in memory, if it is in its shard's archive. Nothing in there changes, so that what is found is right.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(super) async fn archived_order(
+        &self,
+        shard: &Arc<Shard>,
+        id: OrderId,
+    ) -> Result<Option<Arc<Order>>, CallError> {
+        let found = self.inner.router.archived_orders(shard, vec![id]).await;
+        Ok(found.map_err(unreadable)?.pop())
     }
 
     /// A customer.
@@ -90,6 +108,12 @@ impl Docket {
         };
         // Who leads what is not here may not know these conditions.
         if query.filter.is_detailed() && self.asks_others_before(LISTS_SINCE, &shards) {
+            return Err(CallError::OlderNodes);
+        }
+        // Nor this state.
+        if query.filter.states.contains(&OrderState::Closed)
+            && self.asks_others_before(CLOSING_SINCE, &shards)
+        {
             return Err(CallError::OlderNodes);
         }
         let page = router.list_orders(shards, &query, read_until(&call)).await;
@@ -225,7 +249,7 @@ pub(super) async fn barrier(shard: &Shard) -> Result<(), CallError> {
     shard.group().read_barrier().await.map_err(unreadable)
 }
 
-fn unreadable(error: ReadError) -> CallError {
+pub(super) fn unreadable(error: ReadError) -> CallError {
     match error {
         ReadError::NotLeader { .. } => NO_LEADER,
         ReadError::Stopped { .. } => CallError::Unavailable {

@@ -248,7 +248,8 @@ impl Router {
             0 => return Ok(Changes { shards: told }),
             _ => {
                 let of = from.iter().map(|(shard, _)| shard.committed().clone());
-                of.map(|of| Interest::new(of, slot, Arc::clone(&woken))).collect()
+                of.map(|of| Interest::new(of, filter.of_slot(), Arc::clone(&woken)))
+                    .collect()
             }
         };
         loop {

@@ -17,10 +17,10 @@
 
 mod elsewhere;
 mod ring;
+mod waiting;
 mod watching;
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use docket_engine::{Change, CustomerId, Order, OrderState, Record, Time};
+use docket_engine::{Change, CustomerId, Order, OrderId, OrderState, Record, Time};
 use docket_proto::{
     feed::{FeedFrom, FeedPosition},
     snapshot::{FeedStart, KeptChange},
@@ -36,7 +36,8 @@ use docket_proto::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use ring::{Kept, Ring, TooOld};
+use ring::{Ring, TooOld};
+use waiting::{Found, Interest, Interests};
 
 pub(crate) use ring::Captured;
 pub use watching::OrderWatch;
@@ -111,30 +112,17 @@ pub(crate) struct Feed {
     /// How many do.
     waiting: AtomicUsize,
     interests: Mutex<Interests>,
-}
-
-/// Who waits for changes of a shard.
-#[derive(Default)]
-struct Interests {
-    next: u64,
-    of_all: HashMap<u64, Arc<Notify>>,
-    /// By the slot of a customer.
-    of_slot: HashMap<u16, Vec<(u64, Arc<Notify>)>>,
-    /// How far those of slots have been woken.
-    woken: FeedPosition,
-}
-
-/// Somebody waits, until this is dropped.
-pub(super) struct Interest {
-    feed: Arc<dyn AsFeed>,
-    id: u64,
-    slot: Option<u16>,
+    /// All before was noted for those who wait for a customer's, since there are any. Changes while `interests` is locked.
+    noted: Mutex<FeedPosition>,
 }
 
 /// Has a feed in it.
 pub(crate) trait AsFeed: Send + Sync {
     /// The feed.
     fn feed(&self) -> &Feed;
+
+    /// Whose an order is; `None` where there is none such at this moment.
+    fn customer_of(&self, order: OrderId) -> Option<CustomerId>;
 }
 
 impl Feed {
@@ -144,6 +132,7 @@ impl Feed {
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             interests: Mutex::default(),
+            noted: Mutex::default(),
         }
     }
 
@@ -175,7 +164,9 @@ impl Feed {
     /// As of a log that begins here.
     pub(crate) fn begin_anew(&self) {
         self.ring.lock().begin_anew();
-        self.interests.lock().woken = FeedPosition::default();
+        let interests = self.interests.lock();
+        *self.noted.lock() = FeedPosition::default();
+        interests.tell_more();
     }
 
     /// Changes from here on will be put in.
@@ -209,13 +200,33 @@ impl Feed {
         self.ring.lock().floor()
     }
 
+    /// Where the first change is that is kept and is not from before this time; behind all, where there is none such. `None` where it is not
+    /// known yet what is kept.
+    fn first_since(&self, time: Time) -> Option<FeedPosition> {
+        let mut from = self.floor()?;
+        loop {
+            let (mut scanned, mut is_found) = (0, false);
+            let mut next = from;
+            let read = self.ring.lock().read(from, |kept| {
+                is_found = kept.is_since(time);
+                if is_found || scanned == SCANNED_MAX {
+                    return false;
+                }
+                scanned += 1;
+                next = kept.position().next();
+                true
+            });
+            match read {
+                Ok(()) if is_found || scanned < SCANNED_MAX => return Some(next),
+                Ok(()) => from = next,
+                // It was forgotten meanwhile.
+                Err(TooOld) => from = self.floor()?,
+            }
+        }
+    }
+
     /// Changes of a slot, or all, from a position on: at most so many, and where it goes on. True where there may be more.
-    fn read(
-        &self,
-        from: FeedPosition,
-        slot: Option<u16>,
-        limit: usize,
-    ) -> Result<(Vec<Kept>, FeedPosition, bool), TooOld> {
+    fn read(&self, from: FeedPosition, slot: Option<u16>, limit: usize) -> Result<Found, TooOld> {
         let (mut found, mut next, mut more) = (Vec::new(), from, false);
         let mut scanned = 0;
         self.ring.lock().read(from, |kept| {
@@ -237,75 +248,8 @@ impl Feed {
     pub(crate) async fn dispatch(feed: Arc<dyn AsFeed>) {
         loop {
             feed.feed().changed.notified().await;
-            feed.feed().wake();
+            feed.feed().wake(&*feed);
             tokio::time::sleep(WAKE_EVERY).await;
-        }
-    }
-
-    fn wake(&self) {
-        let mut interests = self.interests.lock();
-        interests.of_all.values().for_each(|waits| waits.notify_one());
-        if interests.of_slot.is_empty() {
-            return;
-        }
-        loop {
-            let read = self.read(interests.woken, None, SCANNED_MAX);
-            let Ok((found, next, more)) = read else {
-                // More has come than is kept.
-                let all = interests.of_slot.values().flatten();
-                all.for_each(|(_, waits)| waits.notify_one());
-                interests.woken = self.floor().unwrap_or_default();
-                return;
-            };
-            for kept in found {
-                if let Some(waits) = interests.of_slot.get(&kept.order().slot()) {
-                    waits.iter().for_each(|(_, waits)| waits.notify_one());
-                }
-            }
-            interests.woken = next;
-            if !more {
-                return;
-            }
-        }
-    }
-}
-
-impl Interest {
-    /// Wakes `waits` at changes of a slot, or at all, from now on.
-    pub(super) fn new(of: Arc<dyn AsFeed>, slot: Option<u16>, waits: Arc<Notify>) -> Self {
-        let feed = of.feed();
-        feed.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut interests = feed.interests.lock();
-        let id = interests.next;
-        interests.next += 1;
-        match slot {
-            None => {
-                interests.of_all.insert(id, waits);
-            }
-            Some(slot) => interests.of_slot.entry(slot).or_default().push((id, waits)),
-        }
-        drop(interests);
-        Self { feed: of, id, slot }
-    }
-}
-
-impl Drop for Interest {
-    fn drop(&mut self) {
-        let feed = self.feed.feed();
-        feed.waiting.fetch_sub(1, Ordering::SeqCst);
-        let mut interests = feed.interests.lock();
-        match self.slot {
-            None => {
-                interests.of_all.remove(&self.id);
-            }
-            Some(slot) => {
-                if let Some(waits) = interests.of_slot.get_mut(&slot) {
-                    waits.retain(|(id, _)| *id != self.id);
-                    if waits.is_empty() {
-                        interests.of_slot.remove(&slot);
-                    }
-                }
-            }
         }
     }
 }

@@ -71,6 +71,11 @@ impl Kept {
         OrderId::from_halves(self.order.0, self.order.1)
     }
 
+    /// Whether it happened at this time or later.
+    pub(super) fn is_since(&self, time: Time) -> bool {
+        self.at >= time.0
+    }
+
     pub(super) fn change(&self) -> Option<Change> {
         Some(Change {
             kind: ChangeKind::from_number((self.kind_and_ordinal >> KIND_SHIFT).into())?,
@@ -192,6 +197,11 @@ impl Ring {
 
     fn chunk(&self) -> usize {
         (self.retained_max / CHUNKS_MIN).clamp(1, CHUNK_MAX)
+    }
+
+    /// What comes next comes here, or behind it.
+    pub(super) fn end(&self) -> FeedPosition {
+        self.next
     }
 
     /// Whether what comes from here on is all kept.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::{CustomerId, Order, OrderState};
+use docket_engine::{CustomerId, Order, OrderState, Time};
 use docket_proto::{
     feed::{FeedFrom, FeedPosition},
     peer_call::NoChanges,
@@ -19,7 +19,7 @@ use futures::{
 use tokio::{sync::Notify, time::sleep_until};
 
 use super::{
-    AsFeed, Interest, OrderChange, WatchError, WatchOrders,
+    AsFeed, Found, Interest, OrderChange, WatchError, WatchOrders,
     elsewhere::{Asked, ask_elsewhere},
     ring::TooOld,
 };
@@ -55,7 +55,16 @@ struct Cursor {
     asking: bool,
     /// When one last answered, or was not needed.
     heard: Instant,
-    _interest: Interest,
+    interest: Interest,
+    /// It has looked through the ring since that was made: what comes from its position on is noted.
+    is_caught_up: bool,
+}
+
+impl Filter {
+    /// The customer, and its slot.
+    pub(super) fn of_slot(&self) -> Option<(u16, CustomerId)> {
+        Some((self.slot?, self.customer.clone()?))
+    }
 }
 
 /// A running watch. Dropping it ends it.
@@ -133,6 +142,18 @@ impl Docket {
         Ok((self.watch_orders(&call, watch).await?, !is_kept))
     }
 
+    /// Where each shard that a watch reads begins so that it shows all changes from this time on that are kept. It may show some from before:
+    /// those behind the first one, and all of shards that have no replica here.
+    pub fn feed_since(&self, customer: Option<&CustomerId>, time: Time) -> Vec<FeedFrom> {
+        let (router, shards) = self.watched(customer);
+        let from = |shard: &Arc<Shard>| match router.is_read_here(shard) {
+            true => shard.committed().feed().first_since(time),
+            false => None,
+        };
+        let from = shards.iter().map(from);
+        from.map(|at| at.map_or(FeedFrom::Oldest, FeedFrom::At)).collect()
+    }
+
     /// The shards that a watch reads.
     fn watched(&self, customer: Option<&CustomerId>) -> (Arc<Router>, Vec<Arc<Shard>>) {
         let router = Arc::clone(&self.inner.router);
@@ -148,7 +169,8 @@ impl OrderWatch {
     fn new(router: Arc<Router>, filter: Filter, shards: Vec<Arc<Shard>>, begun: Vec<FeedPosition>) -> Self {
         let woken = Arc::new(Notify::new());
         let cursors = shards.into_iter().zip(begun).map(|(shard, at)| Cursor {
-            _interest: Interest::new(shard.committed().clone(), filter.slot, Arc::clone(&woken)),
+            interest: Interest::new(shard.committed().clone(), filter.of_slot(), Arc::clone(&woken)),
+            is_caught_up: false,
             asking: false,
             heard: Instant::now(),
             shard,
@@ -225,8 +247,7 @@ impl OrderWatch {
                 self.turn = at;
                 return Ok((found, true));
             }
-            let read = read(cursor.shard.committed(), cursor.at, &self.filter, &mut room);
-            let Some(read) = read? else {
+            let Some(read) = cursor.read(&self.filter, &mut room)? else {
                 // Its state is being replaced: look again in a moment.
                 let woken = Arc::clone(&self.woken);
                 tokio::spawn(async move {
@@ -326,6 +347,25 @@ impl OrderWatch {
     }
 }
 
+impl Cursor {
+    /// What comes behind it; `None` while the state is being replaced.
+    fn read(&mut self, filter: &Filter, room: &mut Room) -> Result<Option<Read>, WatchError> {
+        let committed = self.shard.committed();
+        if self.is_caught_up {
+            let Some(restores) = committed.restores() else {
+                return Ok(None);
+            };
+            if let Some(found) = self.interest.noted(self.at, room.changes) {
+                return show(committed, restores, found, filter, room);
+            }
+            self.is_caught_up = false;
+        }
+        let read = read(committed, self.at, filter, room)?;
+        self.is_caught_up = self.interest.notes() && read.as_ref().is_some_and(|read| !read.more);
+        Ok(read)
+    }
+}
+
 /// Changes of one shard, read from its state here.
 pub(super) struct Read {
     pub(super) changes: Vec<OrderChange>,
@@ -361,6 +401,9 @@ impl Room {
     }
 }
 
+/// So many orders are read from the archive with one look: that is to read the disk on a thread of the runtime.
+const ARCHIVED_MAX: usize = 32;
+
 /// Changes from a position on; `None` while the state is being replaced.
 pub(super) fn read(
     committed: &Arc<Committed>,
@@ -374,14 +417,28 @@ pub(super) fn read(
     // Before the changes: what was applied by then is among them.
     let applied = FeedPosition::of_entry(committed.applied_next());
     let found = committed.feed().read(from, filter.slot, room.changes);
-    let is_steady = || committed.restores() == Some(restores);
-    let (kept, mut next, mut more) = match found {
+    let (kept, next, more) = match found {
         Ok(found) => found,
-        Err(TooOld) if is_steady() => return Err(WatchError::TooOld),
+        Err(TooOld) if committed.restores() == Some(restores) => return Err(WatchError::TooOld),
         Err(TooOld) => return Ok(None),
     };
+    let next = if more { next } else { next.max(applied) };
+    show(committed, restores, (kept, next, more), filter, room)
+}
+
+/// Changes that were found, with their orders, as many as there is room for; `None` where the state was replaced since it was restored
+/// so often.
+fn show(
+    committed: &Arc<Committed>,
+    restores: u64,
+    (kept, mut next, mut more): Found,
+    filter: &Filter,
+    room: &mut Room,
+) -> Result<Option<Read>, WatchError> {
+    let is_steady = || committed.restores() == Some(restores);
     let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
     let last = kept.last().map(|kept| kept.position());
+    let mut archived = 0;
     for kept in kept {
         let change = kept.change().ok_or(WatchError::Broken("a change has no kind"))?;
         let shown = |order: &Order| {
@@ -393,7 +450,24 @@ pub(super) fn read(
             let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
             (is_shown && !filter.hidden).then(|| order.after(&change))
         };
-        match committed.orders.see(kept.order(), shown) {
+        let seen = match committed.orders.see(kept.order(), shown) {
+            None if committed.archive.count() > 0 => {
+                if archived == ARCHIVED_MAX {
+                    // Others have their turn.
+                    (next, more) = (kept.position(), true);
+                    break;
+                }
+                archived += 1;
+                let found = committed.archive.get(kept.order());
+                let found = found.map_err(|error| {
+                    tracing::error!(%error, "the archive cannot be read");
+                    WatchError::Broken("a change's order cannot be read")
+                })?;
+                found.map(|order| shown(&order))
+            }
+            seen => seen,
+        };
+        match seen {
             Some(Some(order)) => {
                 room.take(&order);
                 changes.push(OrderChange { change, order });
@@ -410,7 +484,6 @@ pub(super) fn read(
     if !is_steady() {
         return Ok(None);
     }
-    let next = if more { next } else { next.max(applied) };
     Ok(Some(Read { changes, next, more }))
 }
 

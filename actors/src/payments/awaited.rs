@@ -1,6 +1,9 @@
 //! Who waits for what is committed of orders that a provider is paid for.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use docket_engine::{Order, OrderId};
@@ -12,6 +15,9 @@ use crate::{CallError, shard::Shard};
 
 /// Where whoever leads is looked at once more while somebody waits: it is told of changes of what is committed, not of those.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Whoever drives payments looks at all that are due once a second; where it has not for so long, nobody does.
+const DRIVEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// More are not noted: who takes them looks through all from time to time.
 const TOUCHED_MAX: usize = 4_096;
@@ -25,6 +31,8 @@ pub(crate) struct Awaited {
     touched: Mutex<Vec<OrderId>>,
     /// There are some.
     any: Notify,
+    /// In which term somebody looks at what providers are to be asked, and when it last did.
+    driven: Mutex<Option<(u64, Instant)>>,
 }
 
 impl Awaited {
@@ -40,6 +48,17 @@ impl Awaited {
         drop(touched);
         // Kept for who looks next, where nobody waits at this moment.
         self.any.notify_one();
+    }
+
+    /// What is due in this term was looked at.
+    pub(super) fn drive(&self, term: u64) {
+        *self.driven.lock() = Some((term, Instant::now()));
+    }
+
+    /// Whether somebody looks at what is due in this term.
+    pub(crate) fn is_driven(&self, term: u64) -> bool {
+        let driven = *self.driven.lock();
+        driven.is_some_and(|(driven, last)| driven == term && last.elapsed() < DRIVEN_WITHIN)
     }
 
     /// All has changed.

@@ -8,8 +8,7 @@ use std::{
 
 use docket_cluster::clock::wall_clock;
 use docket_engine::{
-    Order, OrderCommand, OrderId, OrderState, PAYMENT_TEXT_BYTES_MAX, PaymentOutcome, PaymentRequest,
-    ProviderName,
+    Order, OrderCommand, OrderId, PAYMENT_TEXT_BYTES_MAX, PaymentOutcome, PaymentRequest, ProviderName,
 };
 use docket_payments::NotSettled;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -131,6 +130,7 @@ impl Driver {
     /// Begins with all that is due, oldest first, as far as there is room; and gives orders up that have waited too long.
     fn look(&mut self) {
         let now = Instant::now();
+        self.shard.committed().payments.drive(self.term);
         let due: Vec<OrderId> = {
             let index = self.shard.committed().order_index.read();
             self.later.retain(|id, _| index.is_paying(*id));
@@ -354,10 +354,10 @@ impl Turn {
 
 /// Whether an order has waited too long for its payment to be authorised.
 fn is_late(order: &Order, payments: &Payments) -> bool {
-    let within = i64::try_from(payments.options.authorize_within.as_micros()).unwrap_or(i64::MAX);
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    order.state == OrderState::Authorizing && now.saturating_sub(order.created.0) >= within
+    let until = order.held_until(payments.options.authorize_within_us());
+    until.is_some_and(|until| until.0 <= now)
 }
 
 /// With texts no longer than may be recorded.

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::ProviderName;
+use docket_engine::{Order, ProviderName, Time};
 use docket_payments::PaymentProvider;
 use parking_lot::Mutex;
 
@@ -42,6 +42,13 @@ pub struct PaymentOptions {
     /// A step that was not answered is asked for again after so long at first, twice as long each time; and after so long at last. Default 1 to 60
     /// seconds.
     pub again_after: (Duration, Duration),
+}
+
+impl PaymentOptions {
+    /// The longest that an order may wait for its authorisation, in microseconds.
+    pub(crate) fn authorize_within_us(&self) -> i64 {
+        i64::try_from(self.authorize_within.as_micros()).unwrap_or(i64::MAX)
+    }
 }
 
 impl Default for PaymentOptions {
@@ -79,6 +86,11 @@ impl Payments {
             options,
             told: Mutex::default(),
         }
+    }
+
+    /// Until when what an order has reserved is held for it, as this node has it; `None` where nothing of it expires.
+    pub(crate) fn held_until(&self, order: &Order) -> Option<Time> {
+        order.held_until(self.options.authorize_within_us())
     }
 
     /// Whether it is to be told that something of a provider is not settled, and how often that was since it was told last. With a hundred thousand

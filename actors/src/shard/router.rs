@@ -9,6 +9,7 @@ use docket_cluster::{Node, Ring, Slot, slot_of};
 use docket_engine::{Line, Order, OrderId, OrderState};
 
 use super::Shard;
+use crate::archive::Reads;
 
 /// All shards of the node.
 pub(crate) struct Router {
@@ -17,6 +18,8 @@ pub(crate) struct Router {
     node: Node,
     /// Other nodes are to look for reservations without an order.
     tell_peers: AtomicBool,
+    /// The turns of those who read archives.
+    archives: Reads,
     /// Every node of the cluster can keep where changes of orders come from, as far as was known a second ago.
     keeps_origins: AtomicBool,
 }
@@ -29,6 +32,7 @@ impl Router {
         Self {
             ring: node.ring(),
             shards,
+            archives: Reads::default(),
             keeps_origins: AtomicBool::new(!node.has_peers()),
             node,
             tell_peers: AtomicBool::new(false),
@@ -44,6 +48,11 @@ impl Router {
     pub(crate) fn look_who_keeps_origins(&self) {
         let can = self.node.is_spoken_by_all(ORIGINS_SINCE);
         self.keeps_origins.store(can, Ordering::Relaxed);
+    }
+
+    /// The turns of those who read archives.
+    pub(crate) fn archives(&self) -> &Reads {
+        &self.archives
     }
 
     pub(crate) fn node(&self) -> &Node {

@@ -56,6 +56,8 @@ pub(crate) struct View {
     format: u32,
     last_time: Time,
     feed: Captured,
+    /// How many orders are in the archive.
+    archived: u64,
     fences: Vec<(Decider, Time)>,
     requests: remembered::Captured,
 }
@@ -64,6 +66,7 @@ impl View {
     /// The state as it is now, between two entries.
     pub(crate) fn of(committed: &Arc<Committed>) -> Self {
         let next = committed.applied_next();
+        committed.first_settled.hold();
         Self {
             committed: committed.clone(),
             capture: committed.begin_capture(),
@@ -72,6 +75,7 @@ impl View {
             format: committed.snapshot_format(),
             last_time: committed.last_time(),
             feed: committed.feed().capture(next),
+            archived: committed.archive.count(),
             fences: committed.fences.all(),
             requests: committed.requests.capture(),
         }
@@ -81,6 +85,7 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         self.committed.captures.end(self.capture);
+        self.committed.first_settled.let_go();
     }
 }
 
@@ -94,6 +99,11 @@ impl View {
     /// The changes that the feed keeps.
     pub(crate) fn feed(&self) -> &Captured {
         &self.feed
+    }
+
+    /// How many orders are in the archive.
+    pub(crate) fn archived(&self) -> u64 {
+        self.archived
     }
 
     /// The index after that of the last entry in it.
@@ -116,6 +126,7 @@ impl View {
             format: self.format,
             last_time: self.last_time,
             feed: self.feed.start,
+            archived: self.archived,
         };
         snapshot::put_head(&head, &mut out.piece);
         for (decider, time) in self.fences.drain(..) {
@@ -147,6 +158,10 @@ impl View {
             }
         }
         out.flush(Pieces::BEGUN)?;
+        if with_remembered {
+            // Those are not in here, and the log that brought them there may be cut behind this.
+            self.committed.archive.sync().map_err(CaptureError::new)?;
+        }
         match self.committed.restores() == self.restores {
             true => Ok(()),
             false => Err(replaced()),

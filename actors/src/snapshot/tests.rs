@@ -1,14 +1,15 @@
 //! Snapshots of shards that go on meanwhile, from seeds. `DOCKET_SNAPSHOT_SEED` repeats one.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
-    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, HoldReason, Item, ItemEvent,
-    Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, Origin, Quantity, Record,
-    Request, Sku, Time, Version, access::Username, order,
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, FulfilmentState, HoldReason,
+    Item, ItemEvent, Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin,
+    Quantity, Record, Request, Sku, Time, Version, access::Username, order,
 };
+use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_proto::{
     NoIntern,
     snapshot::{self, SnapshotRecord},
@@ -20,7 +21,9 @@ use super::{
     before::{Kept, Shown},
 };
 use crate::{
+    archive::OrderArchive,
     committed::Committed,
+    feed::FeedLimits,
     machine::{self, ShardMachine},
 };
 
@@ -46,6 +49,11 @@ impl Chance {
     }
 }
 
+thread_local! {
+    /// What the replicas of one log put into their archives: what each has put is of the future of those that have applied less.
+    static SHELF: RefCell<Archive> = RefCell::new(Archive::new(Arc::new(MemKeyed::new())));
+}
+
 /// A replica, and what it has applied.
 struct Replica {
     committed: Arc<Committed>,
@@ -54,7 +62,8 @@ struct Replica {
 
 impl Replica {
     fn new() -> Self {
-        let committed = Arc::new(Committed::default());
+        let shelf = SHELF.with_borrow(|archive| OrderArchive::of(archive, 0, &Arc::default()));
+        let committed = Arc::new(Committed::new(FeedLimits::default(), shelf));
         let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
         Self { committed, machine }
     }
@@ -106,18 +115,21 @@ struct Log {
     time: i64,
     records: u64,
     keeps_origins: bool,
+    archives: bool,
     orders: Vec<OrderId>,
     entries: Vec<Bytes>,
 }
 
 impl Log {
     fn new(seed: u64) -> Self {
+        SHELF.set(Archive::new(Arc::new(MemKeyed::new())));
         let mut log = Self {
             chance: Chance(seed),
             replica: Replica::new(),
             time: 1_000,
             records: 0,
             keeps_origins: seed.is_multiple_of(3),
+            archives: seed.is_multiple_of(2),
             orders: Vec::new(),
             entries: Vec::new(),
         };
@@ -171,16 +183,11 @@ impl Log {
     }
 
     /// Of some records, where this log is of nodes that keep it.
-    fn origin(&mut self) -> Option<Arc<Origin>> {
+    fn origin(&mut self) -> Option<PackedOrigin> {
         let is_kept = self.keeps_origins && self.chance.below(2) == 0;
-        is_kept.then(|| {
-            let request_id = format!("r-{}", self.records);
-            Arc::new(Origin {
-                by: Username::new("shop").ok(),
-                request_id: Some(request_id.into()),
-                trace: None,
-            })
-        })
+        let request_id = format!("r-{}", self.records);
+        let by = Username::new("shop").ok();
+        PackedOrigin::of(by.as_ref(), Some(&request_id), None).filter(|_| is_kept)
     }
 
     fn a_customer(&mut self) -> Option<Arc<Customer>> {
@@ -317,6 +324,10 @@ impl Log {
     }
 
     fn cancel(&mut self) -> Vec<Record> {
+        let over = self.an_order().filter(|order| self.archives && order.is_over());
+        if let Some(order) = over {
+            return self.record(vec![(order.version.0 + 1, Fact::Archived(order.id))], false);
+        }
         let Some(order) = self.an_order().filter(|order| order.state != OrderState::Pending) else {
             return self.release();
         };
@@ -420,15 +431,41 @@ impl Log {
 
     /// Has one of an order's shipments arrive.
     fn deliver(&mut self, order: &Order) -> Vec<Record> {
-        let on_its_way = order.fulfilments().iter().position(|it| it.delivered.is_none());
-        let Some(at) = on_its_way else {
-            return self.release();
-        };
-        let event = OrderEvent::Delivered {
-            fulfilment: at as u32 + 1,
-            by: Username::new("driver").unwrap(),
+        let by = Username::new("driver").unwrap();
+        let mut numbered = (1..).zip(order.fulfilments());
+        let to_come =
+            numbered.find(|(_, it)| matches!(it.state(), FulfilmentState::Open | FulfilmentState::Shipped));
+        let event = match to_come {
+            Some((fulfilment, it)) if it.is_open() => OrderEvent::FulfilmentCancelled { fulfilment, by },
+            Some((fulfilment, _)) => OrderEvent::Delivered { fulfilment, by },
+            None => return self.plan(order),
         };
         self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
+    }
+
+    /// Has somebody take one piece of an order upon itself.
+    fn plan(&mut self, order: &Order) -> Vec<Record> {
+        // Seldom, so that there are logs without.
+        let free = order.free_quantities();
+        let line = free.iter().position(|free| free.0 > 0);
+        let Some(line) = line.filter(|_| order.is_settled() && self.chance.below(40) == 0) else {
+            return self.release();
+        };
+        let command = OrderCommand::OpenFulfilment {
+            lines: Box::new([LineQuantity {
+                line: line as u16,
+                quantity: Quantity(1),
+            }]),
+            by: Username::new("depot").unwrap(),
+            expected: None,
+        };
+        match order::decide(Some(order), &command) {
+            Ok(decision) => {
+                let event = decision.events.into_iter().next().unwrap();
+                self.record(vec![(order.version.0 + 1, Fact::Order(order.id, event))], true)
+            }
+            Err(_) => self.release(),
+        }
     }
 
     /// Takes any reservation back, or some of it off the stock.
@@ -517,8 +554,14 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             panic!("seed {seed}: a snapshot has a head");
         };
         let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty());
+        let has_plan = |record: &SnapshotRecord| match record {
+            SnapshotRecord::Order(order) => order.fulfilments().iter().any(|it| it.opened.is_some()),
+            _ => false,
+        };
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            (true, _) => snapshot::FORMAT,
+            _ if head.archived > 0 => snapshot::FORMAT,
+            _ if records.iter().any(has_plan) => snapshot::FORMAT,
+            (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,
         };

@@ -21,6 +21,8 @@ const LAST: OrderId = OrderId(u128::MAX);
 #[derive(Default)]
 struct Strays {
     by_state: Vec<OrderId>,
+    /// In one of the sets of few.
+    in_few: Vec<OrderId>,
     by_customer: Vec<(CustomerId, OrderId)>,
 }
 
@@ -40,13 +42,16 @@ impl Walk<'_> {
             );
         }
         // Both change while the order's part of the table is locked.
-        let agrees = committed
-            .orders
-            .see(id, |now| committed.order_index.read().agrees_on(now));
-        if agrees == Some(false) && self.misplaced.insert(id) {
+        let places = committed.orders.see(id, |now| {
+            let is_in_state = committed.order_index.read().agrees_on(now);
+            (is_in_state, is_customers(committed, &now.customer, id))
+        });
+        // One that has left memory meanwhile has no place.
+        let (is_in_state, is_customers) = places.unwrap_or((true, true));
+        if !is_in_state && self.misplaced.insert(id) {
             self.add(Kind::IndexDiffers, of_order(id), NOT_IN_STATE);
         }
-        if !is_customers(committed, &order.customer, id) && self.misplaced.insert(id) {
+        if !is_customers && self.misplaced.insert(id) {
             self.add(Kind::IndexDiffers, of_order(id), NOT_CUSTOMERS);
         }
     }
@@ -126,6 +131,17 @@ impl Walk<'_> {
                 break;
             }
         }
+        let mut behind = None;
+        loop {
+            ids.clear();
+            committed.order_index.read().few_above(behind, BATCH, &mut ids);
+            let is_stray = |id: &&OrderId| committed.orders.see(**id, |_| ()).is_none();
+            strays.in_few.extend(ids.iter().filter(is_stray));
+            behind = ids.last().copied();
+            if ids.len() < BATCH || self.ground.stop.is_cancelled() {
+                break;
+            }
+        }
         let customers: Vec<CustomerId> = committed
             .customer_orders
             .iter()
@@ -161,6 +177,13 @@ impl Walk<'_> {
             let before = id.0.checked_sub(1).map(OrderId);
             committed.order_index.read().above(before, id, 1, &mut found);
             if !found.is_empty() && committed.orders.see(id, |_| ()).is_none() && self.misplaced.insert(id) {
+                any = true;
+                self.add(Kind::IndexDiffers, of_order(id), NOT_THERE);
+            }
+        }
+        for id in strays.in_few {
+            let is_in = committed.order_index.read().is_in_few(id);
+            if is_in && committed.orders.see(id, |_| ()).is_none() && self.misplaced.insert(id) {
                 any = true;
                 self.add(Kind::IndexDiffers, of_order(id), NOT_THERE);
             }

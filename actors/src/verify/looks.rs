@@ -25,7 +25,7 @@ use docket_proto::peer_call::Reservation;
 use futures::future::join_all;
 
 use super::{
-    DiscrepancyKind as Kind, Found, VerifyPace, VerifyReport,
+    DiscrepancyKind as Kind, Effect, Found, VerifyPace, VerifyReport,
     walk::{of_item, of_order},
 };
 use crate::shard::{Router, Shard};
@@ -116,7 +116,7 @@ impl Pair {
 }
 
 type Suspects = BTreeMap<(OrderId, Sku), Streak<Pair>>;
-type Open = BTreeMap<OrderId, Streak<Version>>;
+type Open = BTreeMap<(OrderId, Effect), Streak<Version>>;
 
 /// Looks again at what walks have found to be suspicious or half-open.
 pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: VerifyPace) {
@@ -124,7 +124,7 @@ pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: Ve
     let suspects = std::mem::take(&mut found.suspects).into_iter();
     let mut suspects: Suspects = suspects.map(|pair| (pair, Streak::new())).collect();
     let open = std::mem::take(&mut found.open).into_iter();
-    let mut open: Open = open.map(|order| (order, Streak::new())).collect();
+    let mut open: Open = open.map(|effect| (effect, Streak::new())).collect();
     while !suspects.is_empty() || !open.is_empty() {
         if begun.elapsed() >= pace.give_up {
             found.report.undecided += (suspects.len() + open.len()) as u64;
@@ -156,10 +156,10 @@ pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: Ve
             }
             !is_proven
         });
-        open.retain(|order, streak| {
+        open.retain(|(order, effect), streak| {
             let is_proven = streak.lasts(pace.grace);
             if is_proven {
-                let (kind, why) = (Kind::EffectWithoutOwner, why_open(router, *order));
+                let (kind, why) = (Kind::EffectWithoutOwner, why_open(router, *order, *effect));
                 found.report.add(kind, of_order(*order), why);
             }
             !is_proven
@@ -168,7 +168,10 @@ pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: Ve
 }
 
 fn shards_of(router: &Router, suspects: &Suspects, open: &Open) -> BTreeMap<ShardId, Arc<Shard>> {
-    let orders = suspects.keys().map(|(order, _)| order).chain(open.keys());
+    let orders = suspects
+        .keys()
+        .map(|(order, _)| order)
+        .chain(open.keys().map(|(order, _)| order));
     let homes = orders.filter_map(|order| router.of_order(*order));
     let items = suspects.keys().map(|(_, sku)| router.of_key(sku.as_str()));
     let shards = homes.chain(items);
@@ -245,7 +248,7 @@ async fn leave_owned(router: &Arc<Router>, absent: Vec<Reservation>, suspects: &
 /// Looks at every order that was half-way, and forgets those that have gone on or have an owner.
 fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, report: &mut VerifyReport) {
     let now = Instant::now();
-    open.retain(|order, streak| {
+    open.retain(|(order, effect), streak| {
         let Some(home) = router.of_order(*order) else {
             return false;
         };
@@ -260,11 +263,15 @@ fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, 
         let half_way = home
             .committed()
             .orders
-            .see(*order, |order| (order.version, order.is_settled()));
+            .see(*order, |order| (order.version, effect.is_done(order)));
         let Some((version, false)) = half_way else {
             return false;
         };
-        if home.orders().contains(order) || home.setbacks().holds_up(*order, now) {
+        let has_owner = match effect {
+            Effect::Items => home.orders().contains(order) || home.setbacks().holds_up(*order, now),
+            Effect::Payment => is_driven(home, *order),
+        };
+        if has_owner {
             return false;
         }
         let has_gone_on = streak.seen.is_some_and(|seen| seen != version);
@@ -273,7 +280,25 @@ fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, 
     });
 }
 
-fn why_open(router: &Router, order: OrderId) -> String {
+impl Effect {
+    fn is_done(self, order: &Order) -> bool {
+        match self {
+            Self::Items => order.is_settled(),
+            Self::Payment => order.provider.is_none() || order.next_payment().is_none(),
+        }
+    }
+}
+
+/// Whether an order's provider will be asked: it is where whoever drives the payments of this leadership finds it, and somebody does.
+fn is_driven(home: &Shard, order: OrderId) -> bool {
+    let committed = home.committed();
+    committed.payments.is_driven(home.era().term) && committed.order_index.read().is_paying(order)
+}
+
+fn why_open(router: &Router, order: OrderId, effect: Effect) -> String {
+    if effect == Effect::Payment {
+        return "its payment provider is to be asked, and nobody does".to_owned();
+    }
     let what = |order: &Order| match order.state {
         OrderState::Pending => "its items are to be asked for what it wants",
         _ if order.open_edit().is_some() => "its items are to be asked for what an edit needs more of",

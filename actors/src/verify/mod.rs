@@ -13,12 +13,15 @@
 //! What is kept meanwhile is a few numbers a customer and item of one shard, the changes that its feed keeps, and the suspects: nothing an
 //! order. Nothing is changed, and nothing is repaired.
 //!
-//! What is stored does not tell how much was ever paid in, or how much stock ever arrived. So a balance and a stock on hand cannot be
-//! proven; how *often* a customer's money was held, released and captured can, and is.
+//! What is stored does not tell how much was ever paid in, or how much stock ever arrived. So a stock on hand cannot be proven, and a balance only
+//! against the verification before ([`paid_in`]); how *often* a customer's money was held, released and captured can, and is.
 
+mod archived;
 mod indexes;
 mod looks;
+mod paid_in;
 mod report;
+mod scheduled;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -26,12 +29,16 @@ mod walk;
 use std::{sync::Arc, time::Duration};
 
 use docket_engine::{OrderId, Sku};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{Docket, shard::Shard};
 use looks::look_again;
+use paid_in::PaidIn;
 use walk::{Ground, NotWalked, walk};
 
 pub use report::{Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyReport};
+pub use scheduled::{Verification, VerifyOptions, VerifyStatus};
+pub(crate) use scheduled::{Verifications, describe_metrics, run};
 
 /// The most suspects, and the most half-open effects, that are looked at again; what is more is counted as undecided.
 const SUSPECTS_MAX: usize = 100_000;
@@ -79,7 +86,18 @@ struct Found {
     /// Orders and items that said different things of each other, though not at one moment.
     suspects: Vec<(OrderId, Sku)>,
     /// Orders of shards that are led here, and have something still to be done.
-    open: Vec<OrderId>,
+    open: Vec<(OrderId, Effect)>,
+    /// What was paid in to the customers that were seen.
+    paid_in: PaidIn,
+}
+
+/// What is still to be done of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    /// Items are to be asked.
+    Items,
+    /// Its payment provider is.
+    Payment,
 }
 
 impl Found {
@@ -90,9 +108,9 @@ impl Found {
         }
     }
 
-    fn open(&mut self, order: OrderId) {
+    fn open(&mut self, order: OrderId, effect: Effect) {
         match self.open.len() < SUSPECTS_MAX {
-            true => self.open.push(order),
+            true => self.open.push((order, effect)),
             false => self.report.undecided += 1,
         }
     }
@@ -102,10 +120,12 @@ impl Found {
             report,
             suspects,
             open,
+            paid_in: _,
         } = other;
         self.report.absorb(report);
         suspects.iter().for_each(|(order, sku)| self.suspect(*order, sku));
-        open.into_iter().for_each(|order| self.open(order));
+        open.into_iter()
+            .for_each(|(order, effect)| self.open(order, effect));
     }
 }
 
@@ -114,11 +134,43 @@ impl Docket {
     ///
     /// # Errors
     /// Why there is no report. What is wrong with the books is none: it is in the report.
-    pub async fn verify(&self, pace: VerifyPace) -> Result<VerifyReport, VerifyError> {
-        let inner = &self.inner;
-        let turn = Arc::clone(&inner.verifying).try_acquire_owned();
+    pub async fn verify(&self, pace: VerifyPace) -> Result<Arc<VerifyReport>, VerifyError> {
+        self.verify_at(pace, false).await
+    }
+
+    /// How the books were when they were last verified, and whether they are being verified now.
+    pub fn verified(&self) -> VerifyStatus {
+        self.inner.verifications.status()
+    }
+
+    /// The same as [`Self::verify`]; one that the node begins by itself gives way.
+    pub(crate) async fn verify_at(
+        &self,
+        pace: VerifyPace,
+        by_itself: bool,
+    ) -> Result<Arc<VerifyReport>, VerifyError> {
+        let turn = Arc::clone(&self.inner.verifying).try_acquire_owned();
         // Also work that goes on for a moment behind a call that was dropped has the turn.
         let turn = Arc::new(turn.map_err(|_| VerifyError::Busy)?);
+        let running = Running::new(&self.inner.verifications);
+        let (begun, since) = scheduled::now();
+        let report = Arc::new(self.walk_all(turn, pace, by_itself).await?);
+        running.done(Verification {
+            begun,
+            took: since.elapsed(),
+            by_itself,
+            report: Arc::clone(&report),
+        });
+        Ok(report)
+    }
+
+    async fn walk_all(
+        &self,
+        turn: Arc<OwnedSemaphorePermit>,
+        pace: VerifyPace,
+        by_itself: bool,
+    ) -> Result<VerifyReport, VerifyError> {
+        let inner = &self.inner;
         let stop = inner.closing.child_token();
         let _ended = stop.clone().drop_guard();
         let node = inner.router.node();
@@ -137,6 +189,8 @@ impl Docket {
                 shard: Arc::clone(shard),
                 here: Arc::clone(&here),
                 stop: stop.clone(),
+                paid_in_before: inner.verifications.paid_in.before(shard.id()),
+                gives_way_to: by_itself.then(|| self.clone()),
             };
             let turn = Arc::clone(&turn);
             let walked = docket_cluster::off_thread(move || {
@@ -144,7 +198,11 @@ impl Docket {
                 walk(&ground)
             });
             match walked.await {
-                Ok(Ok(of_shard)) => found.absorb(of_shard),
+                Ok(Ok(mut of_shard)) => {
+                    let paid_in = std::mem::take(&mut of_shard.paid_in);
+                    inner.verifications.paid_in.remember(shard.id(), paid_in);
+                    found.absorb(of_shard);
+                }
                 Ok(Err(NotWalked::Stopped)) => return Err(VerifyError::Stopping),
                 Ok(Err(NotWalked::Because(why))) => {
                     // There is something here, and nobody knows how it is.
@@ -160,5 +218,29 @@ impl Docket {
         }
         found.report.discrepancies.sort();
         Ok(found.report)
+    }
+}
+
+/// One goes on, until this is dropped.
+struct Running<'a>(Option<&'a Verifications>);
+
+impl<'a> Running<'a> {
+    fn new(verifications: &'a Verifications) -> Self {
+        verifications.begin();
+        Self(Some(verifications))
+    }
+
+    fn done(mut self, done: Verification) {
+        if let Some(verifications) = self.0.take() {
+            verifications.end(Some(done));
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(verifications) = self.0.take() {
+            verifications.end(None);
+        }
     }
 }

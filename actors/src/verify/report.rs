@@ -1,6 +1,6 @@
 //! What a verification tells.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use docket_cluster::GroupId;
 
@@ -22,6 +22,8 @@ pub enum DiscrepancyKind {
     HeldSum,
     /// A customer's money was not held, released and captured as often as its orders tell.
     CustomerEvents,
+    /// A customer's balance has moved by what neither its orders nor a person did.
+    BalanceMoved,
     /// What an item has reserved is not the sum of its reservations.
     ReservedSum,
     /// An item has another quantity reserved for an order than the order wants.
@@ -34,23 +36,27 @@ pub enum DiscrepancyKind {
     FeedDiffers,
     /// Nobody sees to it that what an order has begun is ended.
     EffectWithoutOwner,
+    /// An order that left memory is not in the archive, or is not what it was there.
+    ArchiveDiffers,
 }
 
 impl DiscrepancyKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::OrderInvalid,
         Self::CustomerInvalid,
         Self::ItemInvalid,
         Self::VersionChain,
         Self::HeldSum,
         Self::CustomerEvents,
+        Self::BalanceMoved,
         Self::ReservedSum,
         Self::ReservationDiffers,
         Self::ReservationOrphan,
         Self::IndexDiffers,
         Self::FeedDiffers,
         Self::EffectWithoutOwner,
+        Self::ArchiveDiffers,
     ];
 
     /// Its name, for ever.
@@ -62,12 +68,14 @@ impl DiscrepancyKind {
             Self::VersionChain => "VERSION_CHAIN",
             Self::HeldSum => "HELD_SUM",
             Self::CustomerEvents => "CUSTOMER_EVENTS",
+            Self::BalanceMoved => "BALANCE_MOVED",
             Self::ReservedSum => "RESERVED_SUM",
             Self::ReservationDiffers => "RESERVATION_DIFFERS",
             Self::ReservationOrphan => "RESERVATION_ORPHAN",
             Self::IndexDiffers => "INDEX_DIFFERS",
             Self::FeedDiffers => "FEED_DIFFERS",
             Self::EffectWithoutOwner => "EFFECT_WITHOUT_OWNER",
+            Self::ArchiveDiffers => "ARCHIVE_DIFFERS",
         }
     }
 }
@@ -102,8 +110,10 @@ pub struct ShardBooks {
     pub customers: u64,
     /// Its items.
     pub items: u64,
-    /// Its orders.
+    /// Its orders that are in memory.
     pub orders: u64,
+    /// And those that are in the archive.
+    pub archived: u64,
     /// What its items have reserved, one for each order and item.
     pub reservations: u64,
     /// The changes of its orders that are kept.
@@ -128,8 +138,12 @@ pub struct VerifyReport {
     pub not_looked_at: Vec<NotLookedAt>,
     /// Orders that were half-way: pending, or with something that items were still to do.
     pub half_open: u64,
-    /// Of these, the ones whose owner is on another node, which is the one to ask about them.
+    /// Orders whose payment provider was still to be asked something.
+    pub due_payments: u64,
+    /// Of both, the ones whose owner is on another node, which is the one to ask about them.
     pub owned_elsewhere: u64,
+    /// Customers whose balance was held against what it was when the node verified it before.
+    pub balances_compared: u64,
     /// Reservations of which one side alone is on this node.
     pub unpaired: u64,
     /// Suspicions that could not be decided: they changed all the time, or a shard could not be read; and shards that are here and could not
@@ -139,6 +153,8 @@ pub struct VerifyReport {
     pub discrepancies: Vec<Discrepancy>,
     /// How much is wrong.
     pub discrepancies_total: u64,
+    /// How much of each kind.
+    pub by_kind: BTreeMap<DiscrepancyKind, u64>,
 }
 
 impl VerifyReport {
@@ -149,6 +165,7 @@ impl VerifyReport {
 
     pub(super) fn add(&mut self, kind: DiscrepancyKind, entity: String, why: impl Into<String>) {
         self.discrepancies_total += 1;
+        *self.by_kind.entry(kind).or_default() += 1;
         if self.discrepancies.len() < DISCREPANCIES_MAX {
             let why = why.into();
             self.discrepancies.push(Discrepancy { kind, entity, why });
@@ -163,10 +180,15 @@ impl VerifyReport {
         self.shards.extend(other.shards);
         self.not_looked_at.extend(other.not_looked_at);
         self.half_open += other.half_open;
+        self.due_payments += other.due_payments;
+        self.balances_compared += other.balances_compared;
         self.owned_elsewhere += other.owned_elsewhere;
         self.unpaired += other.unpaired;
         self.undecided += other.undecided;
         self.discrepancies_total += other.discrepancies_total;
+        for (kind, count) in other.by_kind {
+            *self.by_kind.entry(kind).or_default() += count;
+        }
         let room = DISCREPANCIES_MAX.saturating_sub(self.discrepancies.len());
         self.discrepancies
             .extend(other.discrepancies.into_iter().take(room));
@@ -188,6 +210,7 @@ mod tests {
             all.absorb(some);
         }
         assert_eq!((all.discrepancies.len(), all.discrepancies_total), (1_000, 2_100));
+        assert_eq!(all.by_kind, BTreeMap::from([(DiscrepancyKind::HeldSum, 2_100)]));
         assert!(!all.is_clean() && VerifyReport::default().is_clean());
     }
 

@@ -17,8 +17,9 @@ use docket_proto::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{DiscrepancyKind as Kind, Found, ShardBooks};
+use super::{DiscrepancyKind as Kind, Effect, Found, ShardBooks, paid_in::PaidIn, scheduled::pause};
 use crate::{
+    Docket,
     committed::Committed,
     feed::Captured,
     machine::KnownIds,
@@ -28,8 +29,6 @@ use crate::{
 
 /// How long an entry may take to be applied until the shard is left out.
 const ENTRY_MAX: Duration = Duration::from_secs(2);
-/// The longest pause after a piece. It pauses for as long as it worked: half of a core is left to others.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Before the records of a piece is their length.
 const LENGTH_BYTES: usize = 4;
 
@@ -41,6 +40,10 @@ pub(super) struct Ground {
     /// Which shards have replicas on this node.
     pub(super) here: Arc<[bool]>,
     pub(super) stop: CancellationToken,
+    /// What was paid in to the shard's customers when it was walked before.
+    pub(super) paid_in_before: Arc<PaidIn>,
+    /// Whose work goes first; `None` where somebody waits for the walk.
+    pub(super) gives_way_to: Option<Docket>,
 }
 
 impl Ground {
@@ -49,7 +52,7 @@ impl Ground {
     }
 
     /// Whether a shard can be looked at here.
-    fn is_here(&self, shard: &Shard) -> bool {
+    pub(super) fn is_here(&self, shard: &Shard) -> bool {
         let at = usize::from(shard.id().number());
         self.here.get(at).copied().unwrap_or_default()
     }
@@ -93,11 +96,23 @@ impl Counts {
 
 /// What a customer's books say, and what its orders do.
 #[derive(Default)]
-struct OfCustomer {
-    /// What it holds, and how many events were no person's; `None` where there is no such customer.
-    books: Option<(i64, u64)>,
-    held: i128,
+pub(super) struct OfCustomer {
+    /// `None` where there is no such customer.
+    books: Option<Books>,
+    pub(super) held: i128,
+    /// What its orders took of its balance, less what was given back.
+    pub(super) taken: i128,
+    pub(super) events: u64,
+}
+
+/// What a customer says.
+#[derive(Default)]
+struct Books {
+    held: i64,
+    /// How many events were no person's.
     events: u64,
+    balance: i64,
+    revision: u64,
 }
 
 /// A walk that is going on.
@@ -108,10 +123,10 @@ pub(super) struct Walk<'a> {
     pub(super) books: ShardBooks,
     /// Orders that are known not to be where they belong.
     pub(super) misplaced: BTreeSet<OrderId>,
-    customers: BTreeMap<CustomerId, OfCustomer>,
+    pub(super) customers: BTreeMap<CustomerId, OfCustomer>,
     /// What an item says is reserved, and what its reservations add up to.
     items: BTreeMap<Sku, (i64, i128)>,
-    changes: BTreeMap<OrderId, Vec<Change>>,
+    pub(super) changes: BTreeMap<OrderId, Vec<Change>>,
     /// Nothing was ever forgotten of the feed.
     is_feed_whole: bool,
     last: Option<OrderId>,
@@ -130,6 +145,7 @@ pub(super) fn walk(ground: &Ground) -> Result<Found, NotWalked> {
         return Err(REPLACED);
     }
     let mut walk = Walk::new(ground, &view, counts);
+    let archived = view.archived();
     let mut worked = Instant::now();
     let written = view.write_entities(&mut |piece| {
         if ground.stop.is_cancelled() {
@@ -138,10 +154,14 @@ pub(super) fn walk(ground: &Ground) -> Result<Found, NotWalked> {
         for record in records(piece.get(LENGTH_BYTES..).unwrap_or_default(), &ground.ids) {
             walk.record(record.map_err(CaptureError::new)?);
         }
-        std::thread::sleep(worked.elapsed().min(PAUSE_MAX));
+        let is_at_work = ground.gives_way_to.as_ref().is_some_and(Docket::is_at_work);
+        std::thread::sleep(pause(worked.elapsed(), is_at_work));
         worked = Instant::now();
         Ok(())
     });
+    if written.is_ok() {
+        walk.archived(archived);
+    }
     if ground.stop.is_cancelled() {
         return Err(NotWalked::Stopped);
     }
@@ -175,6 +195,7 @@ impl<'a> Walk<'a> {
                 customers: 0,
                 items: 0,
                 orders: 0,
+                archived: 0,
                 reservations: 0,
                 changes: 0,
             },
@@ -221,7 +242,8 @@ impl<'a> Walk<'a> {
             SnapshotRecord::Head(_)
             | SnapshotRecord::Request(_)
             | SnapshotRecord::Fence(..)
-            | SnapshotRecord::Changes(_) => {}
+            | SnapshotRecord::Changes(_)
+            | SnapshotRecord::Archived(..) => {}
         }
     }
 
@@ -232,7 +254,12 @@ impl<'a> Walk<'a> {
         }
         let events = customer.version.0.saturating_sub(customer.revision);
         let of_it = self.customers.entry(customer.id.clone()).or_default();
-        of_it.books = Some((customer.held.0, events));
+        of_it.books = Some(Books {
+            held: customer.held.0,
+            events,
+            balance: customer.balance.0,
+            revision: customer.revision,
+        });
     }
 
     fn item(&mut self, item: &Item) {
@@ -259,6 +286,9 @@ impl<'a> Walk<'a> {
         let of_it = self.customers.entry(order.customer.clone()).or_default();
         of_it.held += i128::from(order.held().0);
         of_it.events += order.customer_events();
+        if order.provider.is_none() {
+            of_it.taken += i128::from(order.captured().0) - i128::from(order.refunded().0);
+        }
         self.check_places(order);
         let changes = self.changes.remove(&order.id);
         if let Some(why) = self.differs_from(order, history.ok().as_ref(), changes.as_deref()) {
@@ -267,7 +297,14 @@ impl<'a> Walk<'a> {
         if !order.is_settled() {
             self.found.report.half_open += 1;
             match self.books.led {
-                true => self.found.open(order.id),
+                true => self.found.open(order.id, Effect::Items),
+                false => self.found.report.owned_elsewhere += 1,
+            }
+        }
+        if order.provider.is_some() && order.next_payment().is_some() {
+            self.found.report.due_payments += 1;
+            match self.books.led {
+                true => self.found.open(order.id, Effect::Payment),
                 false => self.found.report.owned_elsewhere += 1,
             }
         }
@@ -275,7 +312,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Why the changes that are kept of an order are not those that made it.
-    fn differs_from(
+    pub(super) fn differs_from(
         &self,
         order: &Order,
         history: Option<&History>,
@@ -322,7 +359,11 @@ impl<'a> Walk<'a> {
     fn check_wanted(&mut self, order: &Order) {
         let ends = matches!(
             order.state,
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired
+            OrderState::Fulfilled
+                | OrderState::Closed
+                | OrderState::Cancelled
+                | OrderState::Rejected
+                | OrderState::Expired
         );
         if ends && order.is_settled() {
             // It wants nothing: where something is reserved for it all the same, that is found at the reservation.
@@ -376,9 +417,32 @@ impl<'a> Walk<'a> {
 
     /// What can be said when all has been seen.
     fn end(&mut self) {
+        let before = Arc::clone(&self.ground.paid_in_before);
+        let is_later = before.applied_index <= self.books.applied_index;
+        self.found.paid_in = PaidIn::new(self.books.applied_index);
         for (id, of_it) in std::mem::take(&mut self.customers) {
-            let OfCustomer { books, held, events } = of_it;
-            let (has_held, has_had) = books.unwrap_or_default();
+            let OfCustomer {
+                books,
+                held,
+                taken,
+                events,
+            } = of_it;
+            if let Some(books) = &books {
+                let paid_in = i128::from(books.balance) + taken;
+                let noted = self
+                    .found
+                    .paid_in
+                    .note(&before, id.clone(), (books.revision, paid_in));
+                if let Some(expected) = noted.filter(|_| is_later) {
+                    self.found.report.balances_compared += 1;
+                    self.check_balance(&id, paid_in - expected);
+                }
+            }
+            let Books {
+                held: has_held,
+                events: has_had,
+                ..
+            } = books.unwrap_or_default();
             if i128::from(has_held) != held {
                 let why = format!("it has {has_held} held, and its orders hold {held}");
                 self.add(Kind::HeldSum, of_customer(&id), why);
@@ -401,6 +465,16 @@ impl<'a> Walk<'a> {
             self.add(Kind::FeedDiffers, of_order(order), why);
         }
         self.check_indexes();
+    }
+
+    /// Whether a customer's balance is what it was, less what its orders took since.
+    fn check_balance(&mut self, id: &CustomerId, moved: i128) {
+        if moved != 0 {
+            let why = format!(
+                "its balance has moved by {moved} since it was verified before, by what neither its orders nor a person did"
+            );
+            self.add(Kind::BalanceMoved, of_customer(id), why);
+        }
     }
 
     fn into_found(mut self) -> Found {

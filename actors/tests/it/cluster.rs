@@ -310,6 +310,7 @@ async fn what_is_shipped_and_returned_changes_the_stock_once_wherever_that_is_le
                     let call = call(&format!("{round}-{id}"));
                     let shipment = |lines| Shipment {
                         lines,
+                        fulfilment: None,
                         carrier: "".into(),
                         tracking: "".into(),
                     };

@@ -29,6 +29,7 @@ async fn edit(
 async fn ship(shop: &Shop, id: OrderId, lines: &[(u16, i64)]) -> Arc<Order> {
     let shipment = Shipment {
         lines: part(lines),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };
@@ -305,6 +306,7 @@ async fn an_item_that_always_fails_refuses_the_edit_and_gives_back_later() {
         id,
         Shipment {
             lines: part(&[(0, 1)]),
+            fulfilment: None,
             carrier: "".into(),
             tracking: "".into(),
         },

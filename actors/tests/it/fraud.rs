@@ -33,6 +33,7 @@ async fn shop(dir: &std::path::Path, fraud: Option<FraudRules>) -> Shop {
 async fn ship(docket: &Docket, id: docket_engine::OrderId) -> &'static str {
     let shipment = Shipment {
         lines: part(&[]),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod archive;
 mod cluster;
 mod counted;
 mod edits;
@@ -18,6 +19,7 @@ mod holds;
 mod low_disk;
 mod orders;
 mod payments;
+mod plans;
 mod repeats;
 mod residents;
 mod returns;

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use docket_actors::{Call, CallError, Options, PaymentOptions, PlaceOrder, Shipment};
 use docket_engine::{
-    Amount, CustomerId, HoldReason, Order, OrderId, OrderState, PaymentKind, PaymentState, ProviderName,
+    Amount, CustomerId, HoldReason, LineReservations, Order, OrderId, OrderState, PaymentKind, PaymentState,
+    ProviderName, ReservationState, Time,
 };
 use docket_payments::PaymentProvider;
 
@@ -53,6 +54,7 @@ async fn place(shop: &Shop, id: &str) -> Result<Arc<Order>, CallError> {
 async fn ship(shop: &Shop, id: OrderId, lines: &[(u16, i64)]) -> Arc<Order> {
     let shipment = Shipment {
         lines: part(lines),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };
@@ -212,6 +214,14 @@ async fn an_order_that_is_not_paid_in_time_expires_and_a_late_authorisation_take
         (pending.state, pending.payment().state),
         (OrderState::Authorizing, PaymentState::Required)
     );
+    // What is reserved is held until then, and no longer.
+    let lines = pending.reservations();
+    let held_all = |line: &LineReservations| matches!(line[..], [(ReservationState::Held, _)]);
+    assert!(lines.len() == 2 && lines.iter().all(held_all), "{lines:?}");
+    assert_eq!(
+        shop.docket.held_until(&pending),
+        Some(Time(pending.created.0 + 300_000))
+    );
     // Whoever asks for the same waits for the same.
     let in_vain = Call {
         deadline: Some(std::time::Instant::now() + Duration::from_millis(20)),
@@ -229,6 +239,10 @@ async fn an_order_that_is_not_paid_in_time_expires_and_a_late_authorisation_take
         (expired.state, expired.payment().state),
         (OrderState::Expired, PaymentState::Voided)
     );
+    let lines = expired.reservations();
+    let gone_all = |line: &LineReservations| matches!(line[..], [(ReservationState::Expired, _)]);
+    assert!(lines.len() == 2 && lines.iter().all(gone_all), "{lines:?}");
+    assert_eq!(shop.docket.held_until(&expired), None);
     // The network delivers it now.
     till.deliver(&held);
     assert_eq!(till.of(held.order), (0, 0, 0, 0));

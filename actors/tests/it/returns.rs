@@ -72,6 +72,7 @@ async fn sent(shop: &Shop, request_id: &str) -> OrderId {
     let id = shop.place(request_id, "ada", &lines).await.unwrap().id;
     let shipment = Shipment {
         lines: Box::default(),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };

@@ -21,6 +21,7 @@ use crate::shop::{Shop, part, reason, request, small, user};
 async fn ship(shop: &Shop, call: Call, id: OrderId, lines: &[(u16, i64)]) -> Result<Arc<Order>, CallError> {
     let shipment = Shipment {
         lines: part(lines),
+        fulfilment: None,
         carrier: "DHL".into(),
         tracking: "JD014".into(),
     };
@@ -234,6 +235,7 @@ async fn a_held_order_ships_nothing_and_nobody_ships_more_than_is_open() {
         id,
         Shipment {
             lines: part(&[]),
+            fulfilment: None,
             carrier: "".into(),
             tracking: "".into(),
         },

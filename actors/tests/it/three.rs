@@ -141,6 +141,15 @@ impl Three {
         self.seats[at].disk.restart_machine(at as u64);
     }
 
+    /// Takes a node's disk away, with all that is on it. It does not run.
+    pub(crate) fn lose_disk(&mut self, at: usize) {
+        let seat = &mut self.seats[at];
+        assert!(seat.running.is_none());
+        seat.disk = MemDisk::new();
+        seat.dir = tempfile::tempdir().unwrap();
+        seat.options.node.data_dir = seat.dir.path().to_owned();
+    }
+
     fn running(&self) -> impl Iterator<Item = &(Docket, Node)> {
         self.seats.iter().filter_map(|seat| seat.running.as_ref())
     }

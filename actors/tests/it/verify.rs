@@ -56,6 +56,7 @@ async fn trade(dockets: &[Docket], client: usize, number: usize) -> Result<(), C
     }]);
     let shipment = Shipment {
         lines: part.clone(),
+        fulfilment: None,
         carrier: "post".into(),
         tracking: "1".into(),
     };

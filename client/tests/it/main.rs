@@ -149,6 +149,20 @@ impl OrderService for Node {
         self.act(&request)
     }
 
+    async fn open_fulfilment(
+        &self,
+        request: Request<v1::OpenFulfilmentRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
+    async fn cancel_fulfilment(
+        &self,
+        request: Request<v1::CancelFulfilmentRequest>,
+    ) -> Result<Response<v1::Order>, Status> {
+        self.act(&request)
+    }
+
     async fn deliver_fulfilment(
         &self,
         request: Request<v1::DeliverFulfilmentRequest>,

@@ -307,8 +307,10 @@ impl Peer for Handler {
         head: Request<pb::SnapshotHead>,
     ) -> Result<Response<pb::SnapshotHeldReply>, Status> {
         let from = self.caller()?;
-        let bytes = self.served.spools.held(&source(from, head.get_ref()));
-        Ok(Response::new(pb::SnapshotHeldReply { bytes }))
+        let head = head.get_ref();
+        let bytes = self.served.spools.held(&source(from, head));
+        let aside = self.group(head.group)?.inner().starter.machine.kept_aside();
+        Ok(Response::new(pb::SnapshotHeldReply { bytes, aside }))
     }
 
     async fn snapshot(

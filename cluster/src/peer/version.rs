@@ -14,6 +14,8 @@
 //!       where changes of orders come from, and snapshots of shards may be of format 5: as long as it is not known of every node that it speaks 5, nothing of that is logged;
 //!       logs have payments by providers: while a node speaks 4, no order is placed with one; the log of the meta group may have
 //!       webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
+//! | 6 | logs say that orders were closed, and have left memory for the archive, and have fulfilments that are planned, and snapshots of shards may be of
+//!       format 6: as long as it is not known of every node that it speaks 6, none is closed or archived; while a node speaks 5, none is planned |
 
 use std::fmt;
 
@@ -22,7 +24,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

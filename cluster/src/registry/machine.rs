@@ -123,6 +123,14 @@ impl StateMachine for MetaMachine {
         self.above.snapshots_since()
     }
 
+    fn kept_aside(&self) -> u64 {
+        self.above.kept_aside()
+    }
+
+    fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
+        self.above.read_aside(from)
+    }
+
     fn state_bytes(&self) -> u64 {
         let registry = self.registry.now();
         let own = registry.nodes.len() as u64 * NODE_BYTES + registry.groups.len() as u64 * GROUP_BYTES;

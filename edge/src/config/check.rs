@@ -8,6 +8,8 @@ use super::{EdgeConfig, LimitsConfig};
 const FRAME_BYTES: std::ops::RangeInclusive<u32> = 16_384..=16_777_215;
 /// The most that HTTP/2 allows for a window, in bytes (RFC 9113, section 6.9.1).
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
+/// No watch is told later than so, in milliseconds.
+const GATHER_MS_MAX: u32 = 5_000;
 
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -163,6 +165,11 @@ impl EdgeConfig {
                 "http2.connection_window_bytes",
                 http2.connection_window_bytes,
                 WINDOW_BYTES_MAX,
+            ),
+            (
+                "feed.gather_ms",
+                u32::try_from(feed.gather_ms).unwrap_or(u32::MAX),
+                GATHER_MS_MAX,
             ),
         ];
         for (field, found, most) in most {

@@ -183,7 +183,7 @@ pub struct AdmissionConfig {
     pub max_open_calls: usize,
     /// Questions how the node is (health and NodeService), which are not among the calls. Default 1,024.
     pub max_probes: usize,
-    /// Open streams. Default 1,024.
+    /// Open streams. Default 2,048.
     pub max_streams: usize,
     /// Of the streams, those that need no credentials (Watch, reflection). Default 512.
     pub max_open_streams: usize,
@@ -211,7 +211,7 @@ impl Default for AdmissionConfig {
             max_calls: 2_048,
             max_open_calls: 256,
             max_probes: 1_024,
-            max_streams: 1_024,
+            max_streams: 2_048,
             max_open_streams: 512,
             max_bytes: 64 * MIB,
             max_reply_bytes: 128 * MIB,
@@ -302,7 +302,7 @@ impl Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeedConfig {
-    /// Watches on this node. Default 512.
+    /// Watches on this node. Default 1,024.
     pub watches_max: usize,
     /// Watches of one account. Default 64.
     pub watches_per_account: usize,
@@ -312,16 +312,20 @@ pub struct FeedConfig {
     pub stalled_ms: u64,
     /// How long a watch says nothing before it sends a token without changes, in milliseconds. Default 5,000.
     pub heartbeat_ms: u64,
+    /// How long a watch that was just told of something gathers what comes next, while the node is at work, in milliseconds: with many
+    /// watches telling them costs as much as the orders otherwise. 0 tells everything at once. Default 200.
+    pub gather_ms: u64,
 }
 
 impl Default for FeedConfig {
     fn default() -> Self {
         Self {
-            watches_max: 512,
+            watches_max: 1_024,
             watches_per_account: 64,
             buffer_bytes: 256 * KIB,
             stalled_ms: 10_000,
             heartbeat_ms: 5_000,
+            gather_ms: 200,
         }
     }
 }

@@ -129,7 +129,7 @@ impl NodeService for NodeApi {
         };
         let report = verified.map_err(|error| books::refusal(error, &self.telemetry))?;
         let node = self.docket.status().cluster.identity.node_id;
-        Ok(Response::new(books::response(node, report)))
+        Ok(Response::new(books::response(node, &report)))
     }
 }
 

@@ -16,16 +16,16 @@ use docket_proto::{
         listing::{self, ListFrom},
         names::shard_name,
         orders,
-        show::order_to_proto,
+        show::{expire_at, order_to_proto},
     },
     server::order_service_server::OrderService,
     v1::{
-        BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest, CancelOrderRequest,
-        CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest, HoldOrderRequest,
-        ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order,
-        OrderEvent, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest,
-        ResolveReturnRequest, RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, order_change::Kind,
-        order_hold,
+        BatchGetOrdersRequest, BatchGetOrdersResponse, CancelFulfilmentRequest, CancelOrderLinesRequest,
+        CancelOrderRequest, CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest, GetOrderRequest,
+        HoldOrderRequest, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest,
+        ListOrdersResponse, OpenFulfilmentRequest, Order, OrderEvent, ReceiveReturnRequest,
+        RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+        RetryPaymentRequest, ShipOrderRequest, WatchOrdersRequest, order_change::Kind, order_hold,
     },
 };
 use tonic::{Request, Response, Status, Streaming};
@@ -63,6 +63,15 @@ impl OrderApi {
 }
 
 impl OrderApi {
+    /// An order as it is read: with when what is held of it expires.
+    fn read(&self, context: &CallContext, order: &docket_engine::Order) -> Order {
+        let mut shown = shown(context, order);
+        if let Some(until) = self.docket.held_until(order) {
+            expire_at(&mut shown, until);
+        }
+        shown
+    }
+
     async fn move_return(
         &self,
         context: &CallContext,
@@ -119,8 +128,10 @@ pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
     if principal.role == Role::Customer {
         order.holds.clear();
         for fulfilment in &mut order.fulfilments {
+            fulfilment.opened_by.clear();
             fulfilment.shipped_by.clear();
             fulfilment.delivered_by.clear();
+            fulfilment.cancelled_by.clear();
         }
         order.returns.iter_mut().for_each(|it| it.requested_by.clear());
         order.refunds.iter_mut().for_each(|it| it.refunded_by.clear());
@@ -209,7 +220,7 @@ impl OrderService for OrderApi {
         allowed(&context, Owner::Customer(&order.customer), || {
             Rejection::OrderNotFound { order: id }.into()
         })?;
-        Ok(Response::new(shown(&context, &order)))
+        Ok(Response::new(self.read(&context, &order)))
     }
 
     async fn list_orders(
@@ -235,7 +246,11 @@ impl OrderService for OrderApi {
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(ListOrdersResponse {
-            orders: page.orders.iter().map(|order| shown(&context, order)).collect(),
+            orders: page
+                .orders
+                .iter()
+                .map(|order| self.read(&context, order))
+                .collect(),
             next_page_token: page.next.map_or_else(String::new, |next| {
                 asked.next_page_token(&ListFrom {
                     before: Some(next),
@@ -262,7 +277,7 @@ impl OrderService for OrderApi {
                 Rejection::OrderNotFound { order: order.id }.into()
             })?;
         }
-        let orders = orders.iter().map(|order| shown(&context, order)).collect();
+        let orders = orders.iter().map(|order| self.read(&context, order)).collect();
         Ok(Response::new(BatchGetOrdersResponse { orders }))
     }
 
@@ -424,12 +439,43 @@ impl OrderService for OrderApi {
         let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
         let shipment = Shipment {
             lines: asked.lines,
+            fulfilment: asked.fulfilment,
             carrier: asked.carrier,
             tracking: asked.tracking,
         };
         let order = self
             .docket
             .ship_order(call, asked.order, shipment, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn open_fulfilment(
+        &self,
+        request: Request<OpenFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::open_fulfilment(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .open_fulfilment(call, asked.order, asked.lines, by, asked.expected)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(shown(&context, &order)))
+    }
+
+    async fn cancel_fulfilment(
+        &self,
+        request: Request<CancelFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let context = context(&request)?;
+        let asked = accept(fulfil::cancel_fulfilment(request.get_ref()))?;
+        let (call, by) = (context.call(asked.request_id), context.principal.account.clone());
+        let order = self
+            .docket
+            .cancel_fulfilment(call, asked.order, asked.fulfilment, by, asked.expected)
             .await
             .map_err(Refusal::from)?;
         Ok(Response::new(shown(&context, &order)))

@@ -154,6 +154,7 @@ pub(crate) struct Watching {
 
 /// Reads the feed and queues what the client is to get.
 struct Driver {
+    docket: Docket,
     watch: OrderWatch,
     tokens: FeedTokens,
     bounds: WatchBounds,
@@ -196,6 +197,7 @@ impl Watching {
         let cut = Arc::new(AtomicBool::new(false));
         let room = bounds.feed.buffer_bytes.min(Semaphore::MAX_PERMITS);
         let driver = Driver {
+            docket: docket.clone(),
             watch,
             tokens,
             bounds: bounds.clone(),
@@ -261,7 +263,9 @@ impl Driver {
 
     async fn watch_on(&mut self) -> Result<std::convert::Infallible, Refusal> {
         let heartbeat = heartbeat(&self.bounds.feed);
+        let mut told = 0;
         loop {
+            self.gather(told).await?;
             let due = self.told.map_or_else(Instant::now, |told| told + heartbeat);
             let until = due.min(self.authenticated + CREDENTIALS_HOLD);
             let draining = self.bounds.draining.clone();
@@ -287,8 +291,23 @@ impl Driver {
                 changes: changes.collect(),
                 resume_token: self.tokens.token(self.watch.positions()),
             };
+            told = message.changes.len();
             self.told = Some(Instant::now());
             self.queue(message).await?;
+        }
+    }
+
+    /// While the node is at work, waits for what comes behind the changes that were just told, so that it is told at once: a message costs as
+    /// much as some changes in it. Where a message was full there is more already.
+    async fn gather(&mut self, told: usize) -> Result<(), Refusal> {
+        if !(1..CHANGES_MAX).contains(&told) || !self.docket.is_at_work() {
+            return Ok(());
+        }
+        let gathered = sleep(Duration::from_millis(self.bounds.feed.gather_ms));
+        tokio::select! {
+            biased;
+            () = self.bounds.draining.cancelled() => Err(Refusal::stopping()),
+            () = gathered => Ok(()),
         }
     }
 

@@ -172,7 +172,9 @@ impl WebhookApi {
         let request = match asked.replay {
             Replay::Dead(letters) => WebhookRequest::ReplayDead { webhook, letters },
             Replay::Since(since) => {
-                let (positions, _) = self.positions(filter.customer, |_| FeedFrom::Oldest).await?;
+                let first = self.docket.feed_since(filter.customer.as_ref(), since);
+                let from = |shard: usize| first.get(shard).copied().unwrap_or(FeedFrom::Oldest);
+                let (positions, _) = self.positions(filter.customer, from).await?;
                 WebhookRequest::ReplayFrom {
                     webhook,
                     positions,

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 59] = {
+pub static METHOD_TABLE: [MethodRule; 61] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -114,6 +114,7 @@ pub static METHOD_TABLE: [MethodRule; 59] = {
         row("/docket.v1.NodeService/UndrainNode",             Operations, No,       No,      All),
         row("/docket.v1.NodeService/VerifyBooks",             Operations, No,       No,      All),
         row("/docket.v1.OrderService/BatchGetOrders",         Read,       Own,      All,     All),
+        row("/docket.v1.OrderService/CancelFulfilment",       Orders,     No,       All,     All),
         row("/docket.v1.OrderService/CancelOrder",            Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CancelOrderLines",       Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/CloseReturn",            Orders,     No,       All,     All),
@@ -123,6 +124,7 @@ pub static METHOD_TABLE: [MethodRule; 59] = {
         row("/docket.v1.OrderService/HoldOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ListOrderEvents",        Read,       Own,      All,     All),
         row("/docket.v1.OrderService/ListOrders",             Read,       Own,      All,     All),
+        row("/docket.v1.OrderService/OpenFulfilment",         Orders,     No,       All,     All),
         row("/docket.v1.OrderService/PlaceOrder",             Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/PlaceOrders",            Orders,     Own,      All,     All),
         row("/docket.v1.OrderService/ReceiveReturn",          Orders,     No,       All,     All),

@@ -68,6 +68,8 @@ pub enum OrderCommand {
     },
     /// Hear that its payment was not authorised in time.
     Expire,
+    /// Hear that nothing came of it for long enough, since it was fulfilled.
+    Close,
     /// Hear that all of its items have released what they were asked to.
     Released,
     /// Send some of what is open to the customer, or all of it.
@@ -85,6 +87,37 @@ pub enum OrderCommand {
     },
     /// Hear that all of its items have taken what was shipped off their stock.
     Consumed,
+    /// Be planned to be sent by somebody: some of what is open and planned by nobody else, or all of it.
+    OpenFulfilment {
+        /// How much of which lines; none for all that is free.
+        lines: Box<[LineQuantity]>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Send what was planned to the customer.
+    ShipFulfilment {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
+    /// Hear that nobody sends what was planned: it is free again.
+    CancelFulfilment {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who says so.
+        by: Username,
+        /// Only at this version.
+        expected: Option<Version>,
+    },
     /// Hear that a shipment has arrived.
     Deliver {
         /// Its number, from 1.
@@ -191,6 +224,8 @@ pub enum OrderEvent {
     },
     /// Its payment was not authorised in time; every item must release what it reserved, and the provider see to it that nothing is taken.
     Expired,
+    /// It was fulfilled, and nothing came of it for long enough: nothing is taken any more.
+    Closed,
     /// Its provider has answered for good what it was asked, behind the authorisation.
     PaymentAnswered {
         /// The step's number, from 1.
@@ -236,6 +271,31 @@ pub enum OrderEvent {
     },
     /// Every item has taken what was shipped off its stock.
     Consumed,
+    /// Somebody is to send some of what is open.
+    FulfilmentOpened {
+        /// How much of which lines, in their order.
+        lines: Box<[LineQuantity]>,
+        /// Who said so.
+        by: Username,
+    },
+    /// What was planned was sent; its items must take it off their stock.
+    FulfilmentShipped {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who carries it; may be empty.
+        carrier: Arc<str>,
+        /// How the carrier names it; may be empty.
+        tracking: Arc<str>,
+        /// Who said so.
+        by: Username,
+    },
+    /// Nobody sends what was planned.
+    FulfilmentCancelled {
+        /// Its number, from 1.
+        fulfilment: u32,
+        /// Who said so.
+        by: Username,
+    },
     /// A shipment has arrived.
     Delivered {
         /// Its number, from 1.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Order, OrderEvent, OrderState, check_version, life::value};
+use super::{Effect, Order, OrderEvent, OrderState, check_version, life::value, planning};
 use crate::{
-    Decision, FULFILMENTS_MAX, HOLDS_MAX, HoldReason, LineQuantity, Quantity, Rejection, Version,
-    access::Username,
+    Amount, Decision, FULFILMENTS_MAX, FulfilmentState, HOLDS_MAX, HoldReason, LineQuantity, Quantity,
+    Rejection, Version, access::Username,
 };
 
 pub(super) fn hold(
@@ -54,7 +54,8 @@ fn may_be_held(order: &Order, expected: Option<Version>) -> Result<(), Rejection
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => Err(Rejection::NotHoldable { state }),
+        | OrderState::Expired
+        | OrderState::Closed) => Err(Rejection::NotHoldable { state }),
     }
 }
 
@@ -113,24 +114,11 @@ pub(super) fn ship(
     expected: Option<Version>,
 ) -> Result<Decision<OrderEvent>, Rejection> {
     check_version(order, expected)?;
-    match order.state {
-        OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
-        OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
-        state @ (OrderState::Fulfilled
-        | OrderState::Cancelled
-        | OrderState::Rejected
-        | OrderState::Expired) => {
-            return Err(Rejection::NotShippable { state });
-        }
-    }
-    // What it asked others before is not done yet.
-    if !order.is_settled() {
-        return Err(Rejection::OrderPending);
-    }
+    may_be_shipped(order)?;
     if let Some(hold) = order.active_holds().next() {
         return Err(Rejection::OrderHeld { reason: hold.reason });
     }
-    let lines = wanted(order, shipping.lines)?;
+    let lines = planning::free(order, shipping.lines)?;
     // What is left may always go.
     if order.fulfilments().len() >= FULFILMENTS_MAX && lines != wanted(order, &[])? {
         return Err(Rejection::TooManyFulfilments);
@@ -143,11 +131,33 @@ pub(super) fn ship(
             tracking: shipping.tracking.clone(),
             by: shipping.by.clone(),
         }],
-        effects: vec![Effect::CaptureCredit {
-            customer: order.customer.clone(),
-            amount: order.on_account(captured),
-        }],
+        effects: vec![capture(order, captured)],
     })
+}
+
+/// Its customer's account pays what is sent.
+pub(super) fn capture(order: &Order, amount: Amount) -> Effect {
+    Effect::CaptureCredit {
+        customer: order.customer.clone(),
+        amount: order.on_account(amount),
+    }
+}
+
+/// Whether something of an order can be sent, or planned to be: but for what holds it.
+pub(super) fn may_be_shipped(order: &Order) -> Result<(), Rejection> {
+    match order.state {
+        OrderState::Pending | OrderState::Authorizing => Err(Rejection::OrderPending),
+        // What it asked others before is not done yet.
+        OrderState::Confirmed | OrderState::PartiallyFulfilled => match order.is_settled() {
+            true => Ok(()),
+            false => Err(Rejection::OrderPending),
+        },
+        state @ (OrderState::Fulfilled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::Expired
+        | OrderState::Closed) => Err(Rejection::NotShippable { state }),
+    }
 }
 
 pub(super) fn deliver(
@@ -157,14 +167,16 @@ pub(super) fn deliver(
     expected: Option<Version>,
 ) -> Result<Decision<OrderEvent>, Rejection> {
     check_version(order, expected)?;
-    let found = order.fulfilment(fulfilment);
-    match found {
-        None => Err(Rejection::FulfilmentNotFound { fulfilment }),
-        Some(found) if found.delivered.is_some() => Ok(Decision::nothing()),
-        Some(_) => Ok(Decision::event(OrderEvent::Delivered {
+    let state = order.fulfilment(fulfilment).map(|found| found.state());
+    match state.ok_or(Rejection::FulfilmentNotFound { fulfilment })? {
+        FulfilmentState::Delivered => Ok(Decision::nothing()),
+        FulfilmentState::Shipped => Ok(Decision::event(OrderEvent::Delivered {
             fulfilment,
             by: by.clone(),
         })),
+        state @ (FulfilmentState::Open | FulfilmentState::Cancelled) => {
+            Err(Rejection::FulfilmentNotShipped { fulfilment, state })
+        }
     }
 }
 
@@ -193,7 +205,8 @@ pub(super) fn cancel(
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => {
+        | OrderState::Expired
+        | OrderState::Closed) => {
             return Err(Rejection::NotCancellable { state });
         }
         OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
@@ -202,7 +215,12 @@ pub(super) fn cancel(
         return Err(Rejection::OrderPending);
     }
     let all = wanted(order, &[])?;
-    let lines = wanted(order, lines)?;
+    // All is all: also what somebody is to send, which has to say first that it does not.
+    let planned = || planning::all_planned(&order.planned_quantities());
+    let lines = match lines.is_empty() {
+        true => planned().map_or_else(|| Ok(all.clone()), Err)?,
+        false => planning::free(order, lines)?,
+    };
     let is_all = lines == all;
     let release = |amount| Effect::ReleaseCredit {
         customer: order.customer.clone(),

@@ -33,7 +33,8 @@ pub(super) fn edit(
         state @ (OrderState::Fulfilled
         | OrderState::Cancelled
         | OrderState::Rejected
-        | OrderState::Expired) => return Err(Rejection::NotEditable { state }),
+        | OrderState::Expired
+        | OrderState::Closed) => return Err(Rejection::NotEditable { state }),
     }
     // What it asked others before is not done yet.
     if !order.is_settled() {
@@ -140,6 +141,7 @@ fn changed(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>,
     lines.sort_unstable();
     lines.dedup_by_key(|it| it.line);
     let (sent, called_off) = (order.fulfilled_quantities(), order.cancelled_quantities());
+    let planned = order.planned_quantities();
     for &LineQuantity { line, quantity } in &lines {
         let at = usize::from(line);
         let (Some(sent), Some(called_off)) = (sent.get(at), called_off.get(at)) else {
@@ -152,6 +154,10 @@ fn changed(order: &Order, lines: &[LineQuantity]) -> Result<Box<[LineQuantity]>,
                 wanted: quantity,
                 gone,
             });
+        }
+        let planned = planned.get(at).copied().unwrap_or_default();
+        if quantity.0 < gone.0.saturating_add(planned.0) {
+            return Err(Rejection::QuantityPlanned { line, planned });
         }
         if quantity.0 > QUANTITY_MAX {
             return Err(Rejection::Overflow { line: Some(line) });

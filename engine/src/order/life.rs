@@ -5,9 +5,9 @@
 
 use super::{Line, Order, OrderEvent, OrderState, skus};
 use crate::{
-    Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, HOLDS_MAX, Hold, HoldEnd, LineCancellation,
-    LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return, Sku, Stamp, Time,
-    Version, access::Username,
+    Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, FulfilmentState, HOLDS_MAX, Hold, HoldEnd,
+    LineCancellation, LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return,
+    Sku, Stamp, Time, Version, access::Username,
 };
 
 /// What came after an order was confirmed.
@@ -15,7 +15,8 @@ use crate::{
 pub struct OrderLife {
     /// Every hold that it ever had, in the order in which they were placed: at most [`HOLDS_MAX`].
     pub holds: Vec<Hold>,
-    /// Every shipment, in the order in which they were sent: at most [`FULFILMENTS_MAX`], and one more of all that is left.
+    /// Every shipment and every plan of one, in the order in which they were planned or else sent: at most [`FULFILMENTS_MAX`], and one more of all
+    /// that is left.
     pub fulfilments: Vec<Fulfilment>,
     /// Every cancellation of some lines, in their order: at most as many.
     pub cancellations: Vec<LineCancellation>,
@@ -92,9 +93,8 @@ impl Quantities {
             }
         };
         if let Some(life) = life {
-            life.fulfilments
-                .iter()
-                .for_each(|it| add(&mut fulfilled, &it.lines));
+            let sent = life.fulfilments.iter().filter(|it| it.was_shipped());
+            sent.for_each(|it| add(&mut fulfilled, &it.lines));
             life.cancellations
                 .iter()
                 .for_each(|it| add(&mut cancelled, &it.lines));
@@ -174,12 +174,12 @@ impl Order {
         self.holds().iter().filter(|hold| hold.is_active())
     }
 
-    /// Every shipment, in the order in which they were sent.
+    /// Every shipment and every plan of one, in the order in which they were planned or else sent.
     pub fn fulfilments(&self) -> &[Fulfilment] {
         self.life.as_ref().map_or(&[], |life| &life.fulfilments)
     }
 
-    /// A shipment by its number, from 1.
+    /// A shipment, or the plan of one, by its number, from 1.
     pub fn fulfilment(&self, number: u32) -> Option<&Fulfilment> {
         let at = usize::try_from(number).ok()?.checked_sub(1)?;
         self.fulfilments().get(at)
@@ -199,7 +199,7 @@ impl Order {
         Quantities::of(&self.lines, self.life.as_deref())
     }
 
-    /// How much of each line is neither shipped nor called off. Of an order that was refused or cancelled altogether: nothing.
+    /// How much of each line is neither shipped nor called off, planned or not. Of an order that was refused or cancelled altogether: nothing.
     pub fn open_quantities(&self) -> Vec<Quantity> {
         match self.state {
             OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => {
@@ -301,7 +301,7 @@ impl Order {
                 | OrderState::Authorizing
                 | OrderState::Confirmed
                 | OrderState::PartiallyFulfilled => PaymentState::Authorized,
-                OrderState::Fulfilled => PaymentState::Captured,
+                OrderState::Fulfilled | OrderState::Closed => PaymentState::Captured,
             },
         };
         Payment {
@@ -366,14 +366,16 @@ impl Order {
                 tracking,
                 by,
             } if is_open && self.is_settled() && self.active_holds().next().is_none() => {
-                self.are_open(lines)?;
+                are_within(lines, &self.free_quantities())?;
                 let fulfilment = Fulfilment {
                     lines: lines.clone(),
                     carrier: carrier.clone(),
                     tracking: tracking.clone(),
                     captured: value(&self.lines, lines)?,
-                    shipped: stamp(by),
+                    opened: None,
+                    shipped: Some(stamp(by)),
                     delivered: None,
+                    cancelled: None,
                 };
                 let consuming = skus_of(&self.lines, lines);
                 let mut life = self.life.clone().unwrap_or_default();
@@ -391,13 +393,13 @@ impl Order {
             OrderEvent::Delivered { fulfilment, by } => {
                 let at = usize::try_from(*fulfilment).ok()?.checked_sub(1)?;
                 let fulfilment = self.life.as_mut()?.fulfilments.get_mut(at)?;
-                if fulfilment.delivered.is_some() {
+                if fulfilment.state() != FulfilmentState::Shipped {
                     return None;
                 }
                 fulfilment.delivered = Some(stamp(by));
             }
             OrderEvent::LinesCancelled { lines, by } if is_open && self.is_settled() => {
-                self.are_open(lines)?;
+                are_within(lines, &self.free_quantities())?;
                 let cancellation = LineCancellation {
                     lines: lines.clone(),
                     voided: value(&self.lines, lines)?,
@@ -435,11 +437,6 @@ impl Order {
         Some(())
     }
 
-    /// Whether some quantities are each of a line of its own, in their order, and open.
-    fn are_open(&self, lines: &[LineQuantity]) -> Option<()> {
-        are_within(lines, &self.open_quantities())
-    }
-
     /// There is nothing left to hold up.
     pub(super) fn end_holds(&mut self, at: Time, version: Version) {
         let end = HoldEnd {
@@ -459,9 +456,20 @@ impl Order {
         let broken = |why| Err(Broken::new(self.id, why));
         let is_live = matches!(
             self.state,
-            OrderState::Confirmed | OrderState::PartiallyFulfilled | OrderState::Fulfilled
+            OrderState::Confirmed
+                | OrderState::PartiallyFulfilled
+                | OrderState::Fulfilled
+                | OrderState::Closed
         );
-        if is_live && derived_state(&self.lines, self.life.as_deref()) != self.state {
+        // One that is closed was fulfilled, and is what it was.
+        let derived = match self.state {
+            OrderState::Closed => OrderState::Fulfilled,
+            state => state,
+        };
+        if self.state == OrderState::Closed && !self.is_at_rest() {
+            return broken("it is closed, and something of it is still to come");
+        }
+        if is_live && derived_state(&self.lines, self.life.as_deref()) != derived {
             return broken("its state is not what follows from what was shipped and cancelled");
         }
         let Some(life) = &self.life else { return Ok(()) };
@@ -482,7 +490,7 @@ impl Order {
         if life.fulfilments.len().max(life.cancellations.len()) > FULFILMENTS_MAX + 1 {
             return broken("it has too many shipments or cancellations");
         }
-        if !life.fulfilments.is_empty() && !is_live {
+        if life.fulfilments.iter().any(Fulfilment::was_shipped) && !is_live {
             return broken("something of it was shipped that it does not have");
         }
         let Quantities {
@@ -496,7 +504,15 @@ impl Order {
                 return broken("more of a line was shipped or cancelled than was ordered");
             }
         }
-        let of_lines = life.fulfilments.iter().map(|it| (&it.lines, it.captured));
+        let sent = || life.fulfilments.iter().filter(|it| it.was_shipped());
+        if life
+            .fulfilments
+            .iter()
+            .any(|it| !it.was_shipped() && it.captured != Amount::ZERO)
+        {
+            return broken("something was captured for what was not sent");
+        }
+        let of_lines = sent().map(|it| (&it.lines, it.captured));
         let mut of_lines = of_lines.chain(life.cancellations.iter().map(|it| (&it.lines, it.voided)));
         if !of_lines.all(|(lines, amount)| value(&self.lines, lines) == Some(amount)) {
             return broken("what was captured or given back is not what it cost");
@@ -504,9 +520,10 @@ impl Order {
         if self.outstanding() < Amount::ZERO {
             return broken("more was captured or given back than was held");
         }
-        if !life.consuming.is_empty() && (life.fulfilments.is_empty() || !self.releasing.is_empty()) {
+        if !life.consuming.is_empty() && (sent().next().is_none() || !self.releasing.is_empty()) {
             return broken("it takes stock that was not shipped, or while it gives some back");
         }
+        self.validate_plans()?;
         let is_of_it = |sku: &Sku| self.lines.iter().any(|line| line.sku == *sku);
         match life.consuming.iter().all(is_of_it) {
             true => self.validate_returns(),

@@ -1,12 +1,14 @@
 //! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
 //! customer and its items; the answers come back as commands.
 
+mod closing;
 mod command;
 mod deciding;
 mod editing;
 mod life;
 mod lines;
 mod paying;
+mod planning;
 mod returning;
 
 use std::{fmt, sync::Arc};
@@ -43,6 +45,8 @@ pub enum OrderState {
     Rejected,
     /// Its payment was not authorised in time; holds nothing.
     Expired,
+    /// Was fulfilled, and nothing came of it for so long that nothing is taken any more.
+    Closed,
 }
 
 impl fmt::Display for OrderState {
@@ -55,6 +59,7 @@ impl fmt::Display for OrderState {
             Self::Cancelled => "CANCELLED",
             Self::Rejected => "REJECTED",
             Self::Expired => "EXPIRED",
+            Self::Closed => "CLOSED",
         })
     }
 }
@@ -110,6 +115,8 @@ pub struct Order {
 /// The rejection, where it does not.
 pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<OrderEvent>, Rejection> {
     match (order, command) {
+        (Some(order), command) if order.state == OrderState::Closed => closing::of_closed(order, command),
+        (Some(order), OrderCommand::Close) => Ok(closing::close(order)),
         (
             None,
             OrderCommand::Place {
@@ -218,6 +225,27 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             };
             deciding::ship(order, &shipping, *expected)
         }
+        (Some(order), OrderCommand::OpenFulfilment { lines, by, expected }) => {
+            planning::open(order, lines, by, *expected)
+        }
+        (
+            Some(order),
+            OrderCommand::ShipFulfilment {
+                fulfilment,
+                carrier,
+                tracking,
+                by,
+                expected,
+            },
+        ) => planning::ship(order, *fulfilment, (carrier, tracking), by, *expected),
+        (
+            Some(order),
+            OrderCommand::CancelFulfilment {
+                fulfilment,
+                by,
+                expected,
+            },
+        ) => planning::cancel(order, *fulfilment, by, *expected),
         (
             Some(order),
             OrderCommand::Deliver {
@@ -257,6 +285,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Paid { .. }
             | OrderCommand::RetryPayment { .. }
             | OrderCommand::Expire
+            | OrderCommand::Close
             | OrderCommand::Released
             | OrderCommand::Consumed
             | OrderCommand::Restocked
@@ -265,6 +294,9 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Refund { .. }
             | OrderCommand::Cancel { .. }
             | OrderCommand::Ship { .. }
+            | OrderCommand::OpenFulfilment { .. }
+            | OrderCommand::ShipFulfilment { .. }
+            | OrderCommand::CancelFulfilment { .. }
             | OrderCommand::Deliver { .. }
             | OrderCommand::Edit { .. }
             | OrderCommand::Raised { .. }
@@ -422,7 +454,9 @@ impl Order {
             (OrderState::Authorizing, OrderEvent::Cancelled | OrderEvent::Expired) => {
                 self.be_called_off(*event == OrderEvent::Expired, at);
             }
-            (OrderState::Confirmed, OrderEvent::Cancelled) if self.is_settled() => {
+            (OrderState::Confirmed, OrderEvent::Cancelled)
+                if self.is_settled() && self.fulfilments().iter().all(|it| !it.is_open()) =>
+            {
                 let outstanding = self.outstanding();
                 let open = self.open_quantities();
                 let left = self.lines.iter().zip(open).filter(|(_, open)| open.0 > 0);
@@ -435,8 +469,12 @@ impl Order {
             (_, OrderEvent::Released) if self.state != OrderState::Pending && !self.releasing.is_empty() => {
                 self.releasing = Box::default();
             }
+            (OrderState::Fulfilled, OrderEvent::Closed) if self.is_at_rest() => {
+                self.state = OrderState::Closed;
+            }
             _ => self
                 .evolve_life(event, at)
+                .or_else(|| self.evolve_plan(event, at))
                 .or_else(|| self.evolve_return(event, at))
                 .or_else(|| self.evolve_edit(event, at))
                 .or_else(|| self.evolve_payment(event, at))

@@ -415,7 +415,10 @@ impl Order {
             OrderState::Rejected => first.is_declined() && later.is_empty(),
             OrderState::Expired => first.is_open(),
             OrderState::Cancelled => !first.is_declined(),
-            OrderState::Confirmed | OrderState::PartiallyFulfilled | OrderState::Fulfilled => first.is_done(),
+            OrderState::Confirmed
+            | OrderState::PartiallyFulfilled
+            | OrderState::Fulfilled
+            | OrderState::Closed => first.is_done(),
         };
         if !is_right {
             return broken("its state is not what follows from its authorisation");

@@ -104,7 +104,7 @@ pub enum WebhookRequest {
         webhook: WebhookId,
         /// From here on.
         positions: FeedPositions,
-        /// And no change from before.
+        /// Which time these positions were found for: what tells this request from others, since they move.
         since: Option<Time>,
     },
     /// Record what was delivered and what was not.

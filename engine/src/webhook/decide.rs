@@ -64,14 +64,15 @@ impl WebhookState {
             WebhookRequest::ReplayFrom {
                 webhook,
                 positions,
-                since,
+                since: _,
             } => {
                 let (id, now_at) = (self.at(*webhook, None)?.id, &self.at(*webhook, None)?.positions);
                 let webhook = id;
                 let rewound = WebhookEvent::Rewound {
                     webhook,
                     positions: positions.or_before(now_at),
-                    since: *since,
+                    // What is behind the positions is told, whenever it was: what was not delivered yet may be older.
+                    since: None,
                     is_gap: false,
                 };
                 (webhook, vec![rewound])

@@ -4,6 +4,7 @@ mod items;
 mod money;
 mod provider;
 mod regions;
+mod stock;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -39,6 +40,7 @@ fn page() -> String {
         states(),
         tables(),
         items::reservations(),
+        stock::stock(),
         money::payments(),
         provider::payments(),
         fulfilments(),
@@ -158,6 +160,10 @@ fn states() -> String {
             "Its provider did not authorise its payment in time. It holds nothing; its provider is told, so that a late authorisation \
              takes nothing.",
         ),
+        (
+            OrderState::Closed,
+            "It was fulfilled, and nothing came of it for as long as the shop has set. It is what it was, and takes nothing more.",
+        ),
     ] {
         writeln!(text, "| `{}` | {says} |", node(Some(state))).unwrap();
     }
@@ -179,6 +185,10 @@ While its items still give back, take off, put back or reserve what the last ste
 *editing*), an
 order can be held, its shipments can arrive and returns can be asked for and decided, but nothing more is shipped, called off, edited or
 refunded, and nothing else goes back on the stock: `ORDER_PENDING`.
+
+An order that was fulfilled is closed when nothing came of it for `orders.close_after_s`, and nothing is to come: its items have done what they
+were asked, no return is on its way or to be closed, and no step of its payment is open, or declined and waits for a person. Whatever a person
+asks of it then is refused (`ORDER_CLOSED`).
 "
     )
 }
@@ -227,6 +237,8 @@ const EDITS: [Ask; 5] = [
     Ask::RaiseAgreed,
     Ask::RaiseRefused,
 ];
+/// What somebody takes upon itself before it is sent.
+const PLANS: [Ask; 4] = [Ask::OpenAll, Ask::OpenSome, Ask::ShipPlanned, Ask::CancelPlanned];
 const DELIVERIES: [Ask; 3] = [Ask::DeliverOnItsWay, Ask::DeliverArrived, Ask::DeliverMissing];
 const BACKWARDS: [Ask; 8] = [
     Ask::RequestReturnAll,
@@ -239,7 +251,7 @@ const BACKWARDS: [Ask; 8] = [
     Ask::ReturnMissing,
 ];
 const REFUNDS: [Ask; 3] = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
-const TOLD: [Ask; 8] = [
+const TOLD: [Ask; 9] = [
     Ask::Place,
     Ask::Refuse,
     Ask::SettleAgreed,
@@ -248,6 +260,7 @@ const TOLD: [Ask; 8] = [
     Ask::Released,
     Ask::Consumed,
     Ask::Restocked,
+    Ask::Close,
 ];
 /// Placed with a provider, paid by it, and what a person does about that.
 const PLACED: [Ask; 2] = [Ask::PlaceWithProvider, Ask::RefuseWithProvider];
@@ -262,22 +275,28 @@ const PAID: [Ask; 6] = [
 const RETRIES: [Ask; 3] = [Ask::Retry, Ask::RetryAuthorization, Ask::RetryMissing];
 
 fn tables() -> String {
-    let of_account =
-        ASKED.len() + EDITS.len() + DELIVERIES.len() + BACKWARDS.len() + REFUNDS.len() + TOLD.len();
+    let of_account = ASKED.len()
+        + EDITS.len()
+        + PLANS.len()
+        + DELIVERIES.len()
+        + BACKWARDS.len()
+        + REFUNDS.len()
+        + TOLD.len();
     assert_eq!(
         of_account + PLACED.len() + PAID.len() + RETRIES.len(),
         Ask::ALL.len(),
         "every command is shown"
     );
-    let table = |commands: &[Ask]| table(&Stage::ON_ACCOUNT, commands);
+    let stages = [&Stage::ON_ACCOUNT[..], &[Stage::Closed]].concat();
+    let table = |commands: &[Ask]| table(&stages, commands);
     format!(
         "## What comes of each command in each state
 
 In bold what happens, as the feed of changes names it; in plain capitals why the command is refused; a dash where it changes
 nothing. These are orders that their customer's account pays; those that a provider pays are below. Every command of a person may
 carry an etag; a stale one is refused before all else (`STALE_ETAG`). Lines that the order does not have, or of which less is open, are
-refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`), and so is one shipment or partial cancellation more than {most}
-(`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In the tables all shipments that
+refused too (`LINE_NOT_FOUND`, `QUANTITY_NOT_OPEN`; `QUANTITY_PLANNED` where the rest of it is in open fulfilments), and so is one
+shipment, plan or partial cancellation more than {most} (`TOO_MANY_FULFILMENTS`), but for one of all that is left. A line that is named twice is meant twice. In the tables all shipments that
 there are but the first are on their way. *All* is also what names every line that is open, with all of it. (No command of a person
 reaches the order that is not there: it is `ORDER_NOT_FOUND` before the order is asked.)
 
@@ -289,6 +308,10 @@ Commands of a person:
 {}
 Edits: *less* is two nuts in all on the first line, *more* is four, *more and less* is four and a bolt fewer. *Raised* is what items say that
 are asked for more.
+
+{}
+Plans: *as planned* is the open fulfilment that there is, and else the first. What is planned is not among what is *all*, but to be
+cancelled.
 
 {}
 {}
@@ -303,6 +326,7 @@ Commands of the engine itself:
 {}",
         table(&ASKED),
         table(&EDITS),
+        table(&PLANS),
         table(&DELIVERIES),
         table(&BACKWARDS),
         table(&REFUNDS),
@@ -312,9 +336,12 @@ Commands of the engine itself:
 }
 
 fn fulfilments() -> String {
-    let name = |state: FulfilmentState| match state {
-        FulfilmentState::Shipped => "SHIPPED",
-        FulfilmentState::Delivered => "DELIVERED",
+    let name = |state: FulfilmentState| state.to_string();
+    let rank = |state: FulfilmentState| match state {
+        FulfilmentState::Open => 1,
+        FulfilmentState::Shipped => 2,
+        FulfilmentState::Delivered => 3,
+        FulfilmentState::Cancelled => 4,
     };
     let mut diagram = Diagram::default();
     for (_, command, before, after) in moves() {
@@ -324,22 +351,26 @@ fn fulfilments() -> String {
             if was == Some(is) {
                 continue;
             }
-            let number = |state: Option<FulfilmentState>| state.map_or(0, |it| it as usize + 1);
-            let from = was.map_or("[*]", name).to_owned();
+            let number = |state: Option<FulfilmentState>| state.map_or(0, rank);
+            let from = was.map_or("[*]".to_owned(), name);
             diagram.arrow(
                 (number(was), number(Some(is))),
                 from,
-                name(is).to_owned(),
+                name(is),
                 // Of what has arrived, or was never sent, nothing comes.
                 command.name().trim_end_matches(", on its way"),
             );
         }
     }
     format!(
-        "## Shipments
+        "## Fulfilments
 
 Each has its number within its order, from 1, its lines, its carrier and tracking code, what was captured for it, and when and by
-whom it was sent and said to have arrived. Arriving is told of each by itself, in any order, and changes nothing else.
+whom it was planned, sent, said to have arrived, or given up. Arriving is told of each by itself, in any order, and changes nothing else.
+
+What is planned (`OPEN`) is open still, its stock reserved and its money held, but it is nobody else's: no other fulfilment ships it, and it is
+neither cancelled nor edited away (`QUANTITY_PLANNED`). Whoever has taken it may have it in a parcel already, and says first that it does not send it.
+An order that is held may be planned: it ships nothing, and that goes for what was planned, too.
 
 {}",
         diagram.draw()

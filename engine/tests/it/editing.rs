@@ -109,6 +109,13 @@ impl Model {
                     gone: quantity(sent + called_off),
                 });
             }
+            let planned = order.planned()[usize::from(line)];
+            if many < sent + called_off + planned {
+                return Err(Rejection::QuantityPlanned {
+                    line,
+                    planned: quantity(planned),
+                });
+            }
             if many > LINE_MAX {
                 return Err(Rejection::Overflow { line: Some(line) });
             }

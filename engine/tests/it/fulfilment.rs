@@ -9,4 +9,5 @@ mod refused;
 mod returns;
 mod table;
 mod table_back;
+mod table_closed;
 mod table_paying;

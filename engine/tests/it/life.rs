@@ -1,10 +1,13 @@
 //! What becomes of a confirmed order, for the [`Model`]: it is held, shipped and delivered, comes back, and is paid back.
 
+use std::collections::BTreeMap;
+
 use docket_engine::{
-    Amount, HoldReason, OrderId, OrderState, PaymentKind, Rejection, ReturnState, ReturnStep, Sku,
+    Amount, FulfilmentState, HoldReason, OrderId, OrderState, PaymentKind, Rejection, ReturnState,
+    ReturnStep, Sku,
 };
 
-use super::model::{Model, Order, Outcome, PARTS_MAX, Return, Step, meant_of};
+use super::model::{Model, Order, Outcome, PARTS_MAX, Plan, Return, Shipment, Step, meant_of};
 
 /// So often an order is held.
 pub const HOLDS_MAX: usize = 64;
@@ -41,9 +44,66 @@ impl Order {
         steps.iter().filter(taken).map(|it| it.amount).sum()
     }
 
+    /// What was sent, in the order of all shipments and plans.
+    pub fn sent(&self) -> impl Iterator<Item = &Shipment> {
+        let numbered = self.shipments.iter().enumerate();
+        let was_sent = |place: &usize| self.plans.get(place).is_none_or(|plan| *plan == Plan::Sent);
+        numbered.filter_map(move |(place, it)| was_sent(&place).then_some(it))
+    }
+
+    /// Of each line: how many somebody is to send.
+    pub fn planned(&self) -> Vec<i128> {
+        let mut planned = vec![0; self.lines.len()];
+        let open = self.plans.iter().filter(|(_, plan)| **plan == Plan::Open);
+        for (line, many) in open.flat_map(|(place, _)| &self.shipments[*place].0) {
+            planned[usize::from(*line)] += many;
+        }
+        planned
+    }
+
+    /// Of each line: how many are open, and nobody is to send.
+    pub fn free(&self) -> Vec<i128> {
+        let both = self.open.iter().zip(self.planned());
+        both.map(|(open, planned)| open - planned).collect()
+    }
+
+    fn is_planned(&self, line: u16) -> Rejection {
+        let planned = self.planned().get(usize::from(line)).copied();
+        Rejection::QuantityPlanned {
+            line,
+            planned: docket_engine::Quantity(i64::try_from(planned.unwrap_or_default()).unwrap()),
+        }
+    }
+
+    /// Refuses, where somebody is to send anything.
+    pub fn none_planned(&self) -> Result<(), Rejection> {
+        let planned = self.planned();
+        let first = (0..).zip(&planned).find(|(_, planned)| **planned > 0);
+        first.map_or(Ok(()), |(line, _)| Err(self.is_planned(line)))
+    }
+
+    /// As [`Order::meant`], of what nobody is to send.
+    pub fn meant_free(&self, lines: &[(u16, i64)]) -> Result<BTreeMap<u16, i128>, Rejection> {
+        let open = |line: u16| self.open.get(usize::from(line)).copied().unwrap_or_default();
+        let meant = meant_of(&self.free(), lines, |line, wanted, _| {
+            match i128::from(wanted.0) <= open(line) {
+                true => self.is_planned(line),
+                false => Rejection::QuantityNotOpen {
+                    line,
+                    wanted,
+                    open: docket_engine::Quantity(i64::try_from(open(line)).unwrap()),
+                },
+            }
+        })?;
+        if meant.is_empty() {
+            self.none_planned()?;
+        }
+        Ok(meant)
+    }
+
     /// What was sent of it costs so much.
     pub fn captured(&self) -> i128 {
-        let shipments = self.shipments.iter();
+        let shipments = self.sent();
         shipments
             .map(|(lines, _)| self.cost_of(lines.iter().map(|(line, many)| (line, many))))
             .sum()
@@ -96,7 +156,11 @@ impl Model {
         let order = self.orders.get_mut(&id).unwrap();
         order.check_etag(expected)?;
         match order.state {
-            OrderState::Fulfilled | OrderState::Cancelled | OrderState::Rejected | OrderState::Expired => {
+            OrderState::Fulfilled
+            | OrderState::Cancelled
+            | OrderState::Rejected
+            | OrderState::Expired
+            | OrderState::Closed => {
                 return Err(Rejection::NotShippable { state: order.state });
             }
             OrderState::Pending | OrderState::Authorizing => return Err(Rejection::OrderPending),
@@ -106,12 +170,19 @@ impl Model {
         if let Some((reason, _)) = order.holds.iter().find(|(_, holds)| *holds) {
             return Err(Rejection::OrderHeld { reason: *reason });
         }
-        let meant = order.meant(lines)?;
+        let meant = order.meant_free(lines)?;
         let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
         if left > 0 && order.shipments.len() == PARTS_MAX {
             return Err(Rejection::TooManyFulfilments);
         }
-        for (&line, many) in &meant {
+        order.shipments.push((meant.clone().into_iter().collect(), false));
+        self.be_sent(id, &meant)
+    }
+
+    /// What has its place among the shipments leaves the house.
+    pub fn be_sent(&mut self, id: OrderId, meant: &BTreeMap<u16, i128>) -> Outcome {
+        let order = self.orders.get_mut(&id).unwrap();
+        for (&line, many) in meant {
             order.open[usize::from(line)] -= many;
             order.gone[usize::from(line)].0 += many;
         }
@@ -119,10 +190,9 @@ impl Model {
             true => OrderState::Fulfilled,
             false => OrderState::PartiallyFulfilled,
         };
-        order.consuming = order.items_of(&meant);
+        order.consuming = order.items_of(meant);
         order.version += 1;
-        let cost = order.cost_of(&meant);
-        order.shipments.push((meant.into_iter().collect(), false));
+        let cost = order.cost_of(meant);
         order.owe(PaymentKind::Capture, cost);
         let payer = self.customers.get_mut(&order.customer).unwrap();
         if order.steps.is_none() {
@@ -159,6 +229,14 @@ impl Model {
         let Some((_, (_, arrived))) = numbered.find(|(number, _)| *number == fulfilment) else {
             return Err(Rejection::FulfilmentNotFound { fulfilment });
         };
+        let state = match order.plans.get(&(fulfilment as usize - 1)) {
+            Some(Plan::Open) => Some(FulfilmentState::Open),
+            Some(Plan::Cancelled) => Some(FulfilmentState::Cancelled),
+            Some(Plan::Sent) | None => None,
+        };
+        if let Some(state) = state {
+            return Err(Rejection::FulfilmentNotShipped { fulfilment, state });
+        }
         let changes = !*arrived;
         *arrived = true;
         order.version += u64::from(changes);

@@ -16,6 +16,7 @@ mod mint;
 mod model;
 mod ops;
 mod paying;
+mod planning;
 mod run;
 mod stage;
 mod world;

@@ -44,6 +44,8 @@ pub struct Order {
     /// Of each line: shipped, and called off.
     pub gone: Vec<(i128, i128)>,
     pub shipments: Vec<Shipment>,
+    /// Of those that were planned first, by their place among all, what came of that.
+    pub plans: BTreeMap<usize, Plan>,
     /// How often some lines were called off while the rest went on.
     pub cancellations: usize,
     /// Every hold that there was, and whether it still holds.
@@ -89,7 +91,15 @@ pub struct Return {
     pub restocks: bool,
 }
 
-/// How many of which lines were sent, and whether they have arrived.
+/// What came of the plan of a shipment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    Open,
+    Sent,
+    Cancelled,
+}
+
+/// How many of which lines were sent, or are to be, and whether they have arrived.
 pub type Shipment = (Vec<(u16, i128)>, bool);
 
 #[derive(Default)]
@@ -191,9 +201,11 @@ impl Order {
         of_it.map(|(_, open)| open).sum()
     }
 
+    /// Whether a person may ask anything of it, with such an etag.
     pub fn check_etag(&self, expected: Option<u64>) -> Result<(), Rejection> {
         match expected.is_some() && expected != Some(self.version) {
             true => Err(Rejection::StaleEtag),
+            false if self.state == OrderState::Closed => Err(Rejection::OrderClosed),
             false => Ok(()),
         }
     }
@@ -454,6 +466,7 @@ impl Model {
                 .collect(),
             gone: vec![(0, 0); lines.len()],
             shipments: Vec::new(),
+            plans: BTreeMap::new(),
             cancellations: 0,
             holds: Vec::new(),
             releasing: BTreeSet::new(),
@@ -567,7 +580,11 @@ impl Model {
         order.check_etag(expected)?;
         match order.state {
             OrderState::Cancelled if lines.is_empty() => return Ok(false),
-            OrderState::Cancelled | OrderState::Rejected | OrderState::Expired | OrderState::Fulfilled => {
+            OrderState::Cancelled
+            | OrderState::Rejected
+            | OrderState::Expired
+            | OrderState::Fulfilled
+            | OrderState::Closed => {
                 return Err(Rejection::NotCancellable { state: order.state });
             }
             OrderState::Pending => return Err(Rejection::OrderPending),
@@ -578,7 +595,11 @@ impl Model {
             _ if order.is_busy() => return Err(Rejection::OrderPending),
             OrderState::Authorizing | OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
         }
-        let meant = order.meant(lines)?;
+        // All that is open is not there to be called off while somebody is to send some of it.
+        if lines.is_empty() {
+            order.none_planned()?;
+        }
+        let meant = order.meant_free(lines)?;
         let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
         if left > 0 && order.cancellations == PARTS_MAX {
             return Err(Rejection::TooManyFulfilments);
@@ -589,13 +610,14 @@ impl Model {
         }
         order.releasing = order.items_of(&meant);
         order.owe(PaymentKind::Void, order.cost_of(&meant));
-        if left > 0 || !order.shipments.is_empty() {
+        let is_sent = order.sent().next().is_some();
+        if left > 0 || is_sent {
             order.cancellations += 1;
         }
         if left == 0 {
-            order.state = match order.shipments.is_empty() {
-                true => OrderState::Cancelled,
-                false => OrderState::Fulfilled,
+            order.state = match is_sent {
+                false => OrderState::Cancelled,
+                true => OrderState::Fulfilled,
             };
             order.holds.iter_mut().for_each(|hold| hold.1 = false);
         }

@@ -135,6 +135,24 @@ pub enum Op {
         lines: Meant,
         etag: Etag,
     },
+    /// Somebody is to send some of what is free.
+    Plan {
+        order: Index,
+        lines: Meant,
+        etag: Etag,
+    },
+    /// What was planned is sent; or what was not, or one that is not there.
+    ShipPlan {
+        order: Index,
+        fulfilment: Index,
+        etag: Etag,
+    },
+    /// A plan is given up.
+    Unplan {
+        order: Index,
+        fulfilment: Index,
+        etag: Etag,
+    },
     /// Of each of these lines (`None` is one that there is not) there is to be so many more, or fewer.
     Edit {
         order: Index,
@@ -219,6 +237,10 @@ pub enum Op {
     },
     /// The time to authorise the order's payment is over.
     Expire {
+        order: Index,
+    },
+    /// Nothing came of the order for long.
+    Close {
         order: Index,
     },
     /// A crash: the answers that an order was given are lost, and its open effects start over.
@@ -336,6 +358,7 @@ fn providing() -> impl Strategy<Value = Op> {
         5 => (order(), declined, etag()).prop_map(
             |(order, step, etag)| Op::RetryPayment { order, step, etag }),
         2 => order().prop_map(|order| Op::Expire { order }),
+        2 => order().prop_map(|order| Op::Close { order }),
     ]
 }
 
@@ -359,6 +382,11 @@ fn later() -> impl Strategy<Value = Op> {
     prop_oneof![
         14 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Ship { order, lines, etag }),
         6 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Cancel { order, lines, etag }),
+        9 => (order(), meant(), etag()).prop_map(|(order, lines, etag)| Op::Plan { order, lines, etag }),
+        7 => (order(), any::<Index>(), etag()).prop_map(
+            |(order, fulfilment, etag)| Op::ShipPlan { order, fulfilment, etag }),
+        4 => (order(), any::<Index>(), etag()).prop_map(
+            |(order, fulfilment, etag)| Op::Unplan { order, fulfilment, etag }),
         8 => (order(), edited(), etag()).prop_map(|(order, lines, etag)| Op::Edit { order, lines, etag }),
         4 => order().prop_map(|order| Op::Raised { order }),
         5 => (order(), any::<Index>(), etag()).prop_map(

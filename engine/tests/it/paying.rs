@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use docket_engine::{HoldReason, OrderId, OrderState, PaymentKind, Rejection};
+use docket_engine::{HoldReason, OrderId, OrderState, PaymentKind, Rejection, ReturnState};
 
 use super::{
     life::HOLDS_MAX,
-    model::{Model, Order, Outcome, Step, cost, first_lines},
+    model::{Model, Order, Outcome, Return, Step, cost, first_lines},
 };
 
 /// So often steps of one order are tried again.
@@ -123,6 +123,25 @@ impl Model {
         order.owe(PaymentKind::Void, cost(&order.lines));
         self.give_up(id, OrderState::Expired, Rejection::PaymentExpired);
         true
+    }
+
+    /// Nothing came of it for long: an order of which all was sent, and nothing is under way or waits for somebody, takes nothing more.
+    pub fn close(&mut self, id: OrderId) -> bool {
+        use ReturnState::{Approved, Received, Requested};
+        let order = self.orders.get_mut(&id).unwrap();
+        let is_back = |it: &Return| !matches!(it.state, Requested | Approved | Received);
+        let steps = order.steps.iter().flatten();
+        let all_answered = steps.clone().all(|step| step.answer.is_some());
+        let is_at_rest = order.state == OrderState::Fulfilled
+            && !order.is_busy()
+            && order.returns.iter().all(is_back)
+            && all_answered
+            && order.waiting().is_empty();
+        if is_at_rest {
+            order.state = OrderState::Closed;
+            order.version += 1;
+        }
+        is_at_rest
     }
 
     /// A person has what was declined tried again.

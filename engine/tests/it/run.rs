@@ -13,6 +13,7 @@ mod entities;
 mod fulfil;
 mod orders;
 mod paying;
+mod planning;
 mod reached;
 
 use std::{
@@ -238,6 +239,29 @@ impl Run {
                     self.ship(id, lines, *etag);
                 }
             }
+            Op::Plan { order, lines, etag } => {
+                if let Some(id) = self.order(order) {
+                    self.plan(id, lines, *etag);
+                }
+            }
+            Op::ShipPlan {
+                order,
+                fulfilment,
+                etag,
+            } => {
+                if let Some(id) = self.order(order) {
+                    self.ship_plan(id, fulfilment, *etag);
+                }
+            }
+            Op::Unplan {
+                order,
+                fulfilment,
+                etag,
+            } => {
+                if let Some(id) = self.order(order) {
+                    self.unplan(id, fulfilment, *etag);
+                }
+            }
             Op::Edit { order, lines, etag } => {
                 if let Some(id) = self.order(order) {
                     self.edit(id, lines, *etag);
@@ -329,6 +353,11 @@ impl Run {
             Op::Expire { order } => {
                 if let Some(id) = self.order(order) {
                     self.expire(id);
+                }
+            }
+            Op::Close { order } => {
+                if let Some(id) = self.order(order) {
+                    self.close(id);
                 }
             }
             Op::Released { order } => {

@@ -7,8 +7,8 @@ mod ask;
 use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId, Rejection, Time, order};
 
 pub use ask::{
-    Ask, cancel, declined, done, edit, line, move_return, paid, refund, request_return, retry, ship, sku,
-    some, user,
+    Ask, cancel, declined, done, edit, line, move_return, paid, plan, refund, request_return, retry, ship,
+    ship_plan, sku, some, user,
 };
 
 /// Where an order is.
@@ -19,10 +19,13 @@ pub enum Stage {
     Confirmed,
     ConfirmedHeld,
     ConfirmedReleasing,
+    ConfirmedPlanned,
+    ConfirmedUnplanned,
     Editing,
     EditRefused,
     Partly,
     PartlyHeld,
+    PartlyPlanned,
     PartlyConsuming,
     PartlyReleasing,
     PartlyReturn,
@@ -81,20 +84,25 @@ pub enum Stage {
     ProviderRejectedReleasing,
     ProviderRejected,
     ProviderRefused,
+    Closed,
+    ClosedByProvider,
 }
 
 impl Stage {
     /// Those of an order that is paid by its customer's account.
-    pub const ON_ACCOUNT: [Self; 31] = [
+    pub const ON_ACCOUNT: [Self; 34] = [
         Self::NoOrder,
         Self::Pending,
         Self::Confirmed,
         Self::ConfirmedHeld,
         Self::ConfirmedReleasing,
+        Self::ConfirmedPlanned,
+        Self::ConfirmedUnplanned,
         Self::Editing,
         Self::EditRefused,
         Self::Partly,
         Self::PartlyHeld,
+        Self::PartlyPlanned,
         Self::PartlyConsuming,
         Self::PartlyReleasing,
         Self::PartlyReturn,
@@ -159,8 +167,14 @@ impl Stage {
         Self::ProviderRefused,
     ];
 
+    /// Those of an order that was closed, whoever paid it: it takes nothing more.
+    pub const CLOSED: [Self; 2] = [Self::Closed, Self::ClosedByProvider];
+
     pub fn all() -> impl Iterator<Item = Self> + Clone {
-        Self::ON_ACCOUNT.into_iter().chain(Self::BY_PROVIDER)
+        Self::ON_ACCOUNT
+            .into_iter()
+            .chain(Self::BY_PROVIDER)
+            .chain(Self::CLOSED)
     }
 
     pub fn name(self) -> &'static str {
@@ -170,10 +184,13 @@ impl Stage {
             Self::Confirmed => "CONFIRMED",
             Self::ConfirmedHeld => "CONFIRMED, held",
             Self::ConfirmedReleasing => "CONFIRMED, releasing",
+            Self::ConfirmedPlanned => "CONFIRMED, one planned",
+            Self::ConfirmedUnplanned => "CONFIRMED, plan given up",
             Self::Editing => "CONFIRMED, editing",
             Self::EditRefused => "CONFIRMED, edit refused, releasing",
             Self::Partly => "PARTIALLY_FULFILLED",
             Self::PartlyHeld => "PARTIALLY_FULFILLED, held",
+            Self::PartlyPlanned => "PARTIALLY_FULFILLED, one planned",
             Self::PartlyConsuming => "PARTIALLY_FULFILLED, consuming",
             Self::PartlyReleasing => "PARTIALLY_FULFILLED, releasing",
             Self::PartlyReturn => "PARTIALLY_FULFILLED, return REQUESTED",
@@ -232,6 +249,8 @@ impl Stage {
             Self::ProviderRejectedReleasing => "REJECTED, provider never asked, releasing",
             Self::ProviderRejected => "REJECTED, provider never asked",
             Self::ProviderRefused => "REJECTED, of another currency",
+            Self::Closed => "CLOSED",
+            Self::ClosedByProvider => "CLOSED, all captures done",
         }
     }
 
@@ -243,11 +262,14 @@ impl Stage {
             Self::Confirmed => (Self::Pending, Ask::SettleAgreed),
             Self::ConfirmedHeld => (Self::Confirmed, Ask::Hold),
             Self::ConfirmedReleasing => (Self::Confirmed, Ask::CancelSome),
+            Self::ConfirmedPlanned => (Self::Confirmed, Ask::OpenSome),
+            Self::ConfirmedUnplanned => (Self::ConfirmedPlanned, Ask::CancelPlanned),
             Self::Editing => (Self::Confirmed, Ask::EditMore),
             Self::EditRefused => (Self::Editing, Ask::RaiseRefused),
             Self::PartlyConsuming => return Some(partly()),
             Self::Partly => (Self::PartlyConsuming, Ask::Consumed),
             Self::PartlyHeld => (Self::Partly, Ask::Hold),
+            Self::PartlyPlanned => (Self::Partly, Ask::OpenSome),
             Self::PartlyReleasing => (Self::Partly, Ask::CancelSome),
             Self::FulfilledConsuming => (Self::Partly, Ask::ShipAll),
             Self::Fulfilled => (Self::FulfilledConsuming, Ask::Consumed),
@@ -305,6 +327,8 @@ impl Stage {
             Self::ProviderRejectedReleasing => (Self::ProviderPending, Ask::SettleRefused),
             Self::ProviderRejected => (Self::ProviderRejectedReleasing, Ask::Released),
             Self::ProviderRefused => (Self::NoOrder, Ask::RefuseWithProvider),
+            Self::Closed => (Self::ReturnClosed, Ask::Close),
+            Self::ClosedByProvider => (Self::FulfilledCaptured, Ask::Close),
         };
         let mut order = before.order();
         let command = ask.command_of(order.as_ref());

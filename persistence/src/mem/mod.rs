@@ -4,6 +4,7 @@
 //! A [`MemDisk`] is the disk: it outlives the stores and marks that are opened on it.
 
 mod engine;
+mod keyed;
 mod seeded;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::error::StoreError;
 use crate::mark::SLOT_BYTES;
 
 pub use engine::{MemMark, MemStore};
+pub use keyed::MemKeyed;
 pub use seeded::Seeded;
 
 /// What goes wrong, counted from when it is injected; the first call is number 1.

@@ -1,6 +1,7 @@
 //! The journal's integration tests.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod archive;
 mod conformance;
 mod faults;
 mod fixtures;

@@ -214,12 +214,15 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::Refunded => v1::order_change::Kind::Refunded,
         ChangeKind::Reserved => v1::order_change::Kind::Reserved,
         ChangeKind::Expired => v1::order_change::Kind::Expired,
+        ChangeKind::Closed => v1::order_change::Kind::Closed,
         ChangeKind::PaymentDone => v1::order_change::Kind::PaymentDone,
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
         ChangeKind::EditBegun => v1::order_change::Kind::EditBegun,
         ChangeKind::Edited => v1::order_change::Kind::Edited,
         ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
+        ChangeKind::FulfilmentOpened => v1::order_change::Kind::FulfilmentOpened,
+        ChangeKind::FulfilmentCancelled => v1::order_change::Kind::FulfilmentCancelled,
     }
 }
 

@@ -54,6 +54,34 @@ pub struct ShipOrder {
     pub carrier: Arc<str>,
     /// How the carrier names it; may be empty.
     pub tracking: Arc<str>,
+    /// Which open fulfilment it is, from 1; then no lines are named.
+    pub fulfilment: Option<u32>,
+}
+
+/// An `OpenFulfilmentRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFulfilment {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+    /// How many of which lines, each once, in their order; all that is free when empty.
+    pub lines: Box<[LineQuantity]>,
+}
+
+/// A `CancelFulfilmentRequest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelFulfilment {
+    /// The client's id for the request.
+    pub request_id: Option<String>,
+    /// The order.
+    pub order: OrderId,
+    /// Only at this version.
+    pub expected: Option<Version>,
+    /// Which, from 1.
+    pub fulfilment: u32,
 }
 
 /// A `DeliverFulfilmentRequest`.
@@ -213,6 +241,19 @@ pub fn ship_order(request: &v1::ShipOrderRequest) -> Checked<ShipOrder> {
     let lines = line_quantities(&mut check, &request.lines);
     let carrier = check.line_of_text("carrier", &request.carrier, SHIPPING_TEXT_BYTES_MAX);
     let tracking = check.line_of_text("tracking_code", &request.tracking_code, SHIPPING_TEXT_BYTES_MAX);
+    let fulfilment = match request.fulfilment {
+        0 => Some(None),
+        number => {
+            if !request.lines.is_empty() {
+                check.violation(
+                    "lines",
+                    "must be empty where a fulfilment is named: what it has is sent",
+                );
+            }
+            let number = u32::try_from(number).map_err(|_| "must be a number from 1 on, or 0 for none");
+            check.ok("fulfilment", number).map(Some)
+        }
+    };
     let ship = || {
         Some(ShipOrder {
             request_id: request_id?,
@@ -221,9 +262,53 @@ pub fn ship_order(request: &v1::ShipOrderRequest) -> Checked<ShipOrder> {
             lines: lines?,
             carrier: carrier?,
             tracking: tracking?,
+            fulfilment: fulfilment?,
         })
     };
     check.done(ship())
+}
+
+/// Takes an `OpenFulfilmentRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn open_fulfilment(request: &v1::OpenFulfilmentRequest) -> Checked<OpenFulfilment> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let lines = line_quantities(&mut check, &request.lines);
+    let open = || {
+        Some(OpenFulfilment {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+            lines: lines?,
+        })
+    };
+    check.done(open())
+}
+
+/// Takes a `CancelFulfilmentRequest` apart.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn cancel_fulfilment(request: &v1::CancelFulfilmentRequest) -> Checked<CancelFulfilment> {
+    let mut check = Check::default();
+    let request_id = check.optional_request_id(&request.request_id);
+    let order = check.ok("name", parse_order_name(&request.name));
+    let fulfilment = u32::try_from(request.fulfilment)
+        .ok()
+        .filter(|number| *number > 0);
+    let fulfilment = check.ok("fulfilment", fulfilment.ok_or("must be a number from 1 on"));
+    let cancel = || {
+        Some(CancelFulfilment {
+            request_id: request_id?,
+            order: order?,
+            expected: names::expected(&request.etag).map(Version),
+            fulfilment: fulfilment?,
+        })
+    };
+    check.done(cancel())
 }
 
 /// Takes a `DeliverFulfilmentRequest` apart.

@@ -2,8 +2,8 @@
 
 use docket_engine::{
     Customer, Fulfilment, FulfilmentState, Hold, HoldReason, Item, Line, LineQuantity, Order, OrderState,
-    Payment, PaymentKind, PaymentOutcome, PaymentState, PaymentStep, Refund, Rejection, Return, ReturnState,
-    ReturnStep, Time,
+    Payment, PaymentKind, PaymentOutcome, PaymentState, PaymentStep, Quantity, Refund, Rejection,
+    ReservationState, Return, ReturnState, ReturnStep, Time,
 };
 use prost_types::Timestamp;
 
@@ -130,22 +130,29 @@ pub(crate) fn fulfilments_to_proto(order: &Order) -> Vec<v1::Fulfilment> {
 }
 
 fn fulfilment_to_proto(fulfilment: &Fulfilment, number: i32) -> v1::Fulfilment {
-    let delivered = fulfilment.delivered.as_ref();
+    let (opened, shipped) = (fulfilment.opened.as_ref(), fulfilment.shipped.as_ref());
+    let (delivered, cancelled) = (fulfilment.delivered.as_ref(), fulfilment.cancelled.as_ref());
     v1::Fulfilment {
         number,
         state: match fulfilment.state() {
             FulfilmentState::Shipped => v1::fulfilment::State::Shipped,
             FulfilmentState::Delivered => v1::fulfilment::State::Delivered,
+            FulfilmentState::Open => v1::fulfilment::State::Open,
+            FulfilmentState::Cancelled => v1::fulfilment::State::Cancelled,
         }
         .into(),
         lines: fulfilment.lines.iter().map(line_quantity_to_proto).collect(),
         carrier: fulfilment.carrier.to_string(),
         tracking_code: fulfilment.tracking.to_string(),
         captured: fulfilment.captured.0,
-        ship_time: Some(timestamp(fulfilment.shipped.at)),
+        open_time: opened.map(|stamp| timestamp(stamp.at)),
+        ship_time: shipped.map(|stamp| timestamp(stamp.at)),
         deliver_time: delivered.map(|stamp| timestamp(stamp.at)),
-        shipped_by: by(&fulfilment.shipped),
+        cancel_time: cancelled.map(|stamp| timestamp(stamp.at)),
+        opened_by: opened.map(by).unwrap_or_default(),
+        shipped_by: shipped.map(by).unwrap_or_default(),
         delivered_by: delivered.map(by).unwrap_or_default(),
+        cancelled_by: cancelled.map(by).unwrap_or_default(),
     }
 }
 
@@ -239,6 +246,12 @@ fn lines_to_proto(order: &Order) -> Vec<v1::OrderLine> {
         ..v1::OrderLine::default()
     };
     let mut lines: Vec<_> = order.lines.iter().map(line_to_proto).collect();
+    for (line, reservations) in lines.iter_mut().zip(order.reservations()) {
+        let reservations = reservations.into_iter();
+        line.reservations = reservations
+            .map(|(state, quantity)| reservation_to_proto(state, quantity))
+            .collect();
+    }
     if has_moved(order) {
         let moved = order.fulfilled_quantities().into_iter();
         for (line, (fulfilled, cancelled)) in lines.iter_mut().zip(moved.zip(order.cancelled_quantities())) {
@@ -247,6 +260,30 @@ fn lines_to_proto(order: &Order) -> Vec<v1::OrderLine> {
         }
     }
     lines
+}
+
+/// What became of the stock of some of a line. When that ends by itself is not known here: who knows the settings adds it.
+pub(crate) fn reservation_to_proto(state: ReservationState, quantity: Quantity) -> v1::LineReservation {
+    v1::LineReservation {
+        state: match state {
+            ReservationState::Held => v1::line_reservation::State::Held,
+            ReservationState::Committed => v1::line_reservation::State::Committed,
+            ReservationState::Consumed => v1::line_reservation::State::Consumed,
+            ReservationState::Released => v1::line_reservation::State::Released,
+            ReservationState::Expired => v1::line_reservation::State::Expired,
+        }
+        .into(),
+        quantity: quantity.0,
+        expire_time: None,
+    }
+}
+
+/// Says until when an order's stock is held for it.
+pub fn expire_at(order: &mut v1::Order, until: Time) {
+    let reservations = order.lines.iter_mut().flat_map(|line| &mut line.reservations);
+    for held in reservations.filter(|it| it.state() == v1::line_reservation::State::Held) {
+        held.expire_time = Some(timestamp(until));
+    }
 }
 
 /// Whether any of its lines is not as it was ordered, as those of nearly all orders are that are shown.
@@ -310,6 +347,7 @@ pub fn state_to_proto(state: OrderState) -> v1::order::State {
         OrderState::PartiallyFulfilled => v1::order::State::PartiallyFulfilled,
         OrderState::Fulfilled => v1::order::State::Fulfilled,
         OrderState::Expired => v1::order::State::Expired,
+        OrderState::Closed => v1::order::State::Closed,
     }
 }
 
@@ -324,6 +362,7 @@ pub fn state_of(state: v1::order::State) -> Option<OrderState> {
         v1::order::State::PartiallyFulfilled => Some(OrderState::PartiallyFulfilled),
         v1::order::State::Fulfilled => Some(OrderState::Fulfilled),
         v1::order::State::Expired => Some(OrderState::Expired),
+        v1::order::State::Closed => Some(OrderState::Closed),
     }
 }
 

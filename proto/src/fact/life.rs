@@ -69,11 +69,15 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::Reserved
         | OrderEvent::Authorized { .. }
         | OrderEvent::Expired
+        | OrderEvent::Closed
         | OrderEvent::PaymentAnswered { .. }
         | OrderEvent::PaymentRetried { .. }
         | OrderEvent::EditBegun { .. }
         | OrderEvent::Edited { .. }
-        | OrderEvent::EditRefused { .. } => {}
+        | OrderEvent::EditRefused { .. }
+        | OrderEvent::FulfilmentOpened { .. }
+        | OrderEvent::FulfilmentShipped { .. }
+        | OrderEvent::FulfilmentCancelled { .. } => {}
     }
 }
 

@@ -93,9 +93,16 @@ fn fulfilment_fields(out: &mut Vec<u8>, fulfilment: &Fulfilment) {
     wire::text(out, 2, &fulfilment.carrier);
     wire::text(out, 3, &fulfilment.tracking);
     wire::signed(out, 4, fulfilment.captured.0);
-    put_stamp(out, 5, &fulfilment.shipped);
-    if let Some(delivered) = &fulfilment.delivered {
-        put_stamp(out, 6, delivered);
+    let stamps = [
+        (5, &fulfilment.shipped),
+        (6, &fulfilment.delivered),
+        (7, &fulfilment.opened),
+        (8, &fulfilment.cancelled),
+    ];
+    for (field, stamp) in stamps {
+        if let Some(stamp) = stamp {
+            put_stamp(out, field, stamp);
+        }
     }
 }
 
@@ -158,6 +165,7 @@ fn fulfilment(field: Field<'_>) -> Result<Fulfilment, DecodeError> {
     const MESSAGE: &str = "Fulfilment";
     let (mut lines, mut carrier, mut tracking) = (Vec::new(), "", "");
     let (mut captured, mut shipped, mut delivered) = (0, None, None);
+    let (mut opened, mut cancelled) = (None, None);
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -167,16 +175,24 @@ fn fulfilment(field: Field<'_>) -> Result<Fulfilment, DecodeError> {
             4 => captured = field.signed()?,
             5 => shipped = Some(stamp(field)?),
             6 => delivered = Some(stamp(field)?),
+            7 => opened = Some(stamp(field)?),
+            8 => cancelled = Some(stamp(field)?),
             _ => return Err(field.unknown()),
         }
+    }
+    // It was planned, or else sent.
+    if opened.is_none() && shipped.is_none() {
+        return required(MESSAGE, 5, None);
     }
     Ok(Fulfilment {
         lines: lines.into(),
         carrier: carrier.into(),
         tracking: tracking.into(),
         captured: Amount(captured),
-        shipped: required(MESSAGE, 5, shipped)?,
+        opened,
+        shipped,
         delivered,
+        cancelled,
     })
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Edit, EditEnd, EntityId,
-    Event, Fact, Fulfilment, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line, LineCancellation,
-    LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind, PaymentOutcome,
-    PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request, Return,
-    ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
+    Event, Fact, Fulfilment, FulfilmentState, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line,
+    LineCancellation, LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind,
+    PaymentOutcome, PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request,
+    Return, ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
     access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
@@ -88,7 +88,8 @@ fn state() -> impl Strategy<Value = OrderState> {
         Just(OrderState::Cancelled),
         Just(OrderState::Rejected),
         Just(OrderState::Authorizing),
-        Just(OrderState::Expired)
+        Just(OrderState::Expired),
+        Just(OrderState::Closed)
     ]
 }
 
@@ -171,6 +172,7 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
             reason: reason.into()
         }),
         Just(Rejection::PaymentExpired),
+        Just(Rejection::OrderClosed),
         provider().prop_map(|provider| Rejection::ProviderNotFound { provider }),
         any::<u32>().prop_map(|number| Rejection::PaymentStepNotFound { number }),
         any::<u32>().prop_map(|number| Rejection::PaymentNotDeclined { number }),
@@ -187,6 +189,14 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         (amount(), amount())
             .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
+        (any::<u16>(), quantity()).prop_map(|(line, planned)| Rejection::QuantityPlanned {
+            line: line / 2,
+            planned
+        }),
+        (any::<u32>(), fulfilment_state())
+            .prop_map(|(fulfilment, state)| Rejection::FulfilmentNotOpen { fulfilment, state }),
+        (any::<u32>(), fulfilment_state())
+            .prop_map(|(fulfilment, state)| Rejection::FulfilmentNotShipped { fulfilment, state }),
         (line(), currency(), currency()).prop_map(|(line, ordered, expected)| Rejection::CurrencyMismatch {
             line,
             ordered,
@@ -332,26 +342,37 @@ fn edit() -> BoxedStrategy<Edit> {
         .boxed()
 }
 
+fn fulfilment_state() -> impl Strategy<Value = FulfilmentState> {
+    proptest::sample::select(FulfilmentState::ALL.to_vec())
+}
+
 fn life() -> BoxedStrategy<OrderLife> {
     let shipped = (
         line_quantities(),
         ".{0,20}",
         ".{0,20}",
         amount(),
-        stamp(),
+        // Planned, or else sent.
+        prop_oneof![
+            stamp().prop_map(|shipped| (None, Some(shipped))),
+            stamp().prop_map(|opened| (Some(opened), None)),
+            (stamp(), stamp()).prop_map(|(opened, shipped)| (Some(opened), Some(shipped))),
+        ],
+        option::of(stamp()),
         option::of(stamp()),
     );
-    let fulfilment =
-        shipped.prop_map(
-            |(lines, carrier, tracking, captured, shipped, delivered)| Fulfilment {
-                lines,
-                carrier: carrier.into(),
-                tracking: tracking.into(),
-                captured,
-                shipped,
-                delivered,
-            },
-        );
+    let fulfilment = shipped.prop_map(
+        |(lines, carrier, tracking, captured, (opened, shipped), delivered, cancelled)| Fulfilment {
+            lines,
+            carrier: carrier.into(),
+            tracking: tracking.into(),
+            captured,
+            opened,
+            shipped,
+            delivered,
+            cancelled,
+        },
+    );
     let cancellation =
         (line_quantities(), amount(), stamp()).prop_map(|(lines, voided, cancelled)| LineCancellation {
             lines,
@@ -422,6 +443,17 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             }
         }),
         (1..=u32::MAX, username()).prop_map(|(fulfilment, by)| OrderEvent::Delivered { fulfilment, by }),
+        (line_quantities(), username()).prop_map(|(lines, by)| OrderEvent::FulfilmentOpened { lines, by }),
+        (1..=u32::MAX, ".{0,20}", ".{0,20}", username()).prop_map(|(fulfilment, carrier, tracking, by)| {
+            OrderEvent::FulfilmentShipped {
+                fulfilment,
+                carrier: carrier.into(),
+                tracking: tracking.into(),
+                by,
+            }
+        }),
+        (1..=u32::MAX, username())
+            .prop_map(|(fulfilment, by)| OrderEvent::FulfilmentCancelled { fulfilment, by }),
         (line_quantities(), option::of(username()))
             .prop_map(|(lines, by)| OrderEvent::LinesCancelled { lines, by }),
         (hold_reason(), ".{0,20}", username()).prop_map(|(reason, note, by)| OrderEvent::Held {
@@ -444,6 +476,7 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             }),
         Just(OrderEvent::Reserved),
         Just(OrderEvent::Expired),
+        Just(OrderEvent::Closed),
         ".{0,20}".prop_map(|reference| OrderEvent::Authorized {
             reference: reference.into()
         }),
@@ -516,6 +549,7 @@ fn request() -> impl Strategy<Value = Request> {
 fn event() -> BoxedStrategy<Event> {
     let fact = prop_oneof![
         (order_id(), order_event()).prop_map(|(id, event)| Fact::Order(id, event)),
+        order_id().prop_map(Fact::Archived),
         (customer_id(), customer_event()).prop_map(|(id, event)| Fact::Customer(id, event)),
         (sku(), item_event()).prop_map(|(sku, event)| Fact::Item(sku, event)),
     ];
@@ -549,7 +583,7 @@ pub fn record() -> BoxedStrategy<Record> {
         vec(event(), 0..5),
         option::of(request()),
         option::of(unchanged()),
-        option::of(origin().prop_map(Arc::new)),
+        option::of(origin().prop_map(|origin| Option::from(&origin).expect("something is known"))),
     )
         .prop_map(|(time, events, request, unchanged, origin)| Record {
             time,
@@ -704,17 +738,21 @@ fn kept_change() -> BoxedStrategy<KeptChange> {
 
 pub fn snapshot_record() -> BoxedStrategy<SnapshotRecord> {
     prop_oneof![
-        (time(), option::of((any::<u64>(), feed_position()))).prop_map(|(last_time, feed)| {
-            SnapshotRecord::Head(Head {
-                format: FORMAT,
-                last_time,
-                feed: feed.map(|(next, floor)| FeedStart { next, floor }),
-            })
-        }),
+        (time(), option::of((any::<u64>(), feed_position())), any::<u64>()).prop_map(
+            |(last_time, feed, archived)| {
+                SnapshotRecord::Head(Head {
+                    format: FORMAT,
+                    last_time,
+                    feed: feed.map(|(next, floor)| FeedStart { next, floor }),
+                    archived,
+                })
+            }
+        ),
         vec(kept_change(), 0..5).prop_map(SnapshotRecord::Changes),
         customer().prop_map(SnapshotRecord::Customer),
         item().prop_map(SnapshotRecord::Item),
         order().prop_map(SnapshotRecord::Order),
+        (any::<u64>(), order()).prop_map(|(number, order)| SnapshotRecord::Archived(number, order)),
         (sku(), order_id(), quantity()).prop_map(|(sku, order, quantity)| SnapshotRecord::Reservation(
             Reservation { sku, order, quantity }
         )),

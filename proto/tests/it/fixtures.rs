@@ -68,7 +68,7 @@ fn a_batch_that_says_where_changes_come_from_decodes() {
             }],
             request: None,
             unchanged: None,
-            origin: Some(Arc::new(origin)),
+            origin: Option::from(&origin),
         })
         .collect();
     check_batch(ORIGINS, &records);
@@ -93,6 +93,7 @@ fn a_snapshot_with_trails_decodes() {
         format: 5,
         last_time: created,
         feed: None,
+        archived: 0,
     };
     let expected = vec![SnapshotRecord::Head(head), SnapshotRecord::Order(order)];
     let mut bytes = Vec::new();
@@ -193,6 +194,7 @@ fn a_snapshot_with_holds_decodes() {
             next: 9,
             floor: FeedPosition { index: 1, ordinal: 0 },
         }),
+        archived: 0,
     };
     let expected = vec![SnapshotRecord::Head(head), SnapshotRecord::Order(order)];
     let mut bytes = Vec::new();
@@ -332,8 +334,10 @@ fn a_snapshot_with_fulfilments_decodes() {
         carrier: "DHL".into(),
         tracking: "".into(),
         captured: Amount(350),
-        shipped: stamp(version, Some("eve@shop")),
+        opened: None,
+        shipped: Some(stamp(version, Some("eve@shop"))),
         delivered,
+        cancelled: None,
     };
     let cancellation = |version, by| LineCancellation {
         lines: part(),
@@ -377,6 +381,7 @@ fn a_snapshot_with_fulfilments_decodes() {
             next: 9,
             floor: FeedPosition { index: 1, ordinal: 0 },
         }),
+        archived: 0,
     };
     let expected: Vec<_> = [SnapshotRecord::Head(head)].into_iter().chain(orders).collect();
     let mut bytes = Vec::new();
@@ -424,6 +429,7 @@ fn a_snapshot_with_changes_of_orders_decodes() {
                 next: 1_005,
                 floor: position(900, 2),
             }),
+            archived: 0,
         }),
         SnapshotRecord::Changes(vec![
             kept((position(900, 2), 1), 1, 1_795_000_000_100_000),
@@ -701,6 +707,7 @@ fn snapshot() -> Vec<SnapshotRecord> {
             format: 1,
             last_time: Time(1_795_000_000_123_456),
             feed: None,
+            archived: 0,
         }),
         SnapshotRecord::Fence(Decider(0xfeed_beef), Time(10)),
         SnapshotRecord::Customer(customer.clone()),

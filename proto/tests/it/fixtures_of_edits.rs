@@ -153,6 +153,7 @@ fn a_snapshot_of_an_order_that_was_edited_decodes() {
             next: 9,
             floor: FeedPosition { index: 1, ordinal: 0 },
         }),
+        archived: 0,
     };
     let expected = vec![SnapshotRecord::Head(head), SnapshotRecord::Order(order)];
     let mut bytes = Vec::new();

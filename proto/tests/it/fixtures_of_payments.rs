@@ -155,6 +155,7 @@ fn a_snapshot_with_payments_decodes() {
             next: 9,
             floor: FeedPosition { index: 1, ordinal: 0 },
         }),
+        archived: 0,
     };
     let expected = vec![
         SnapshotRecord::Head(head),

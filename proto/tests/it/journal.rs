@@ -176,6 +176,7 @@ fn a_snapshot_of_another_format_is_refused() {
         format: snapshot::FORMAT + 1,
         last_time: 5,
         feed: None,
+        archived: 0,
     };
     let chunk = journal::SnapshotChunk {
         records: vec![journal::SnapshotRecord {

@@ -26,6 +26,7 @@ pub async fn done(docket: &Docket, call: Call, message: Message) -> Result<Arc<O
         Message::Ship(it) => {
             let it = good(fulfil::ship_order(&it));
             let shipment = Shipment {
+                fulfilment: None,
                 lines: it.lines,
                 carrier: it.carrier,
                 tracking: it.tracking,

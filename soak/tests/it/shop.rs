@@ -7,15 +7,15 @@ use std::{
 };
 
 use docket_proto::v1::{
-    AdjustStockRequest, BatchGetOrdersRequest, BatchGetOrdersResponse, CancelOrderLinesRequest,
-    CancelOrderRequest, CloseReturnRequest, CreateCustomerRequest, CreateItemRequest, CreditAccountRequest,
-    Customer, DeliverFulfilmentRequest, EditOrderRequest, GetCustomerRequest, GetItemRequest,
-    GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest, ListCustomersResponse, ListItemsRequest,
-    ListItemsResponse, ListOrderEventsRequest, ListOrderEventsResponse, ListOrdersRequest,
-    ListOrdersResponse, Order, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest,
-    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
-    RetryPaymentRequest, ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest,
-    WatchOrdersResponse,
+    AdjustStockRequest, BatchGetOrdersRequest, BatchGetOrdersResponse, CancelFulfilmentRequest,
+    CancelOrderLinesRequest, CancelOrderRequest, CloseReturnRequest, CreateCustomerRequest,
+    CreateItemRequest, CreditAccountRequest, Customer, DeliverFulfilmentRequest, EditOrderRequest,
+    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
+    ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, OpenFulfilmentRequest, Order,
+    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
+    ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
     item_service_server::{ItemService, ItemServiceServer},
     order::State,
@@ -249,6 +249,17 @@ impl OrderService for Shop {
     }
 
     async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn open_fulfilment(&self, _: Request<OpenFulfilmentRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("this shop ships nothing"))
+    }
+
+    async fn cancel_fulfilment(
+        &self,
+        _: Request<CancelFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop ships nothing"))
     }
 

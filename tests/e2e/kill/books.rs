@@ -7,7 +7,8 @@ use std::{
 };
 
 use docket_proto::v1::{
-    Customer, GetOrderRequest, Item, Order, OrderLine, OrderPayment, order::State, order_payment,
+    Customer, GetOrderRequest, Item, LineReservation, Order, OrderLine, OrderPayment, line_reservation,
+    order::State, order_payment,
 };
 
 use super::workload::{Answer, Ask, CUSTOMERS, Client, ITEMS, Request, price};
@@ -187,6 +188,11 @@ fn check_customer(customer: &Customer, balance: i64, held: i64) {
 fn assert_is_cancelled(order: &Order, placed: &Order) {
     let lines = placed.lines.iter().map(|line| OrderLine {
         cancelled_quantity: line.quantity,
+        reservations: vec![LineReservation {
+            state: line_reservation::State::Released.into(),
+            quantity: line.quantity,
+            expire_time: None,
+        }],
         ..line.clone()
     });
     let expected = Order {

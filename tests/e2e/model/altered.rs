@@ -96,7 +96,24 @@ impl Ask {
                 2 => tracking.push('!'),
                 _ => alter(lines),
             },
-            Self::DeliverFulfilment { fulfilment, etag, .. } => match which {
+            Self::OpenFulfilment { lines, etag, .. } => match which {
+                0 => *etag = another_etag(*etag),
+                _ => alter(lines),
+            },
+            Self::ShipFulfilment {
+                fulfilment,
+                carrier,
+                tracking,
+                etag,
+                ..
+            } => match which {
+                0 => *etag = another_etag(*etag),
+                1 => carrier.push('!'),
+                2 => tracking.push('!'),
+                _ => *fulfilment += 1,
+            },
+            Self::CancelFulfilment { fulfilment, etag, .. }
+            | Self::DeliverFulfilment { fulfilment, etag, .. } => match which {
                 0 => *etag = another_etag(*etag),
                 _ => *fulfilment += 1,
             },

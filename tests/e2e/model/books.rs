@@ -7,6 +7,7 @@ use docket_proto::v1::{self, fulfilment, order::State, order_payment};
 use super::{
     commands::{Ask, Command, Meant},
     send::Answer,
+    show::reservations,
     together::{CREDIT_LIMIT, CUSTOMERS, ITEMS, ON_HAND, REFUSALS, customer, number_in, sku},
 };
 use crate::api::Api;
@@ -70,6 +71,8 @@ impl Done {
                 (0, _) => line.cancelled_quantity += left,
                 (_, _) => line.fulfilled_quantity += left,
             }
+            let gone = (line.fulfilled_quantity, line.cancelled_quantity);
+            line.reservations = reservations(line.quantity - gone.0 - gone.1, gone.0, gone.1);
         }
         assert_eq!(is.lines, lines, "{is:?}");
         assert!(self.shipped_rest <= u64::from(rest > 0), "{is:?}");

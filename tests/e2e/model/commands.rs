@@ -79,6 +79,24 @@ pub enum Ask {
         tracking: String,
         etag: Option<u64>,
     },
+    OpenFulfilment {
+        order: OrderId,
+        lines: Meant,
+        etag: Option<u64>,
+    },
+    /// What was planned.
+    ShipFulfilment {
+        order: OrderId,
+        fulfilment: u32,
+        carrier: String,
+        tracking: String,
+        etag: Option<u64>,
+    },
+    CancelFulfilment {
+        order: OrderId,
+        fulfilment: u32,
+        etag: Option<u64>,
+    },
     DeliverFulfilment {
         order: OrderId,
         fulfilment: u32,
@@ -145,7 +163,9 @@ impl Ask {
             Self::CancelOrder { .. } => "CancelOrder",
             Self::CancelOrderLines { .. } => "CancelOrderLines",
             Self::EditOrder { .. } => "EditOrder",
-            Self::ShipOrder { .. } => "ShipOrder",
+            Self::ShipOrder { .. } | Self::ShipFulfilment { .. } => "ShipOrder",
+            Self::OpenFulfilment { .. } => "OpenFulfilment",
+            Self::CancelFulfilment { .. } => "CancelFulfilment",
             Self::DeliverFulfilment { .. } => "DeliverFulfilment",
             Self::HoldOrder { .. } => "HoldOrder",
             Self::ReleaseOrderHold { .. } => "ReleaseOrderHold",
@@ -173,6 +193,9 @@ impl Ask {
             | Self::CancelOrderLines { order, .. }
             | Self::EditOrder { order, .. }
             | Self::ShipOrder { order, .. }
+            | Self::OpenFulfilment { order, .. }
+            | Self::ShipFulfilment { order, .. }
+            | Self::CancelFulfilment { order, .. }
             | Self::DeliverFulfilment { order, .. }
             | Self::HoldOrder { order, .. }
             | Self::ReleaseOrderHold { order, .. }
@@ -189,6 +212,7 @@ impl Ask {
             Self::CancelOrderLines { lines, .. }
             | Self::EditOrder { lines, .. }
             | Self::ShipOrder { lines, .. }
+            | Self::OpenFulfilment { lines, .. }
             | Self::RequestReturn { lines, .. } => Some(lines),
             _ => None,
         }

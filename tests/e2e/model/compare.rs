@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use docket_engine::{CustomerId, OrderState, Rejection};
 use docket_persistence::mem::Seeded;
-use docket_proto::v1;
+use docket_proto::v1::{self, fulfilment::State as Fulfilment};
 use prost_types::Timestamp;
 
 use super::{
@@ -100,17 +100,28 @@ impl Oracle {
         let (mut order, name) = (given.clone(), &given.name);
         for it in &mut order.fulfilments {
             let number = it.number;
-            let sent = it.ship_time.take().unwrap();
-            self.times
-                .check_moment(given, format!("{name}, shipment {number} sent"), sent);
+            let state = it.state();
+            let is_one_of = |states: &[Fulfilment]| states.contains(&state);
             assert_eq!(
-                it.deliver_time.is_some(),
-                it.state() == v1::fulfilment::State::Delivered
+                it.ship_time.is_some(),
+                is_one_of(&[Fulfilment::Shipped, Fulfilment::Delivered])
             );
-            if let Some(arrived) = it.deliver_time.take() {
-                assert!(in_order(arrived) >= in_order(sent), "{given:?}");
+            assert_eq!(it.deliver_time.is_some(), is_one_of(&[Fulfilment::Delivered]));
+            assert_eq!(it.cancel_time.is_some(), is_one_of(&[Fulfilment::Cancelled]));
+            assert!(it.open_time.is_some() || !is_one_of(&[Fulfilment::Open, Fulfilment::Cancelled]));
+            // One after the other.
+            let mut last = None;
+            for (what, moment) in [
+                ("planned", it.open_time.take()),
+                ("sent", it.ship_time.take()),
+                ("arrived", it.deliver_time.take()),
+                ("given up", it.cancel_time.take()),
+            ] {
+                let Some(moment) = moment else { continue };
+                assert!(Some(in_order(moment)) >= last, "{given:?}");
+                last = Some(in_order(moment));
                 self.times
-                    .check_moment(given, format!("{name}, shipment {number} arrived"), arrived);
+                    .check_moment(given, format!("{name}, shipment {number} {what}"), moment);
             }
         }
         // A reason may come again: they are told apart by their place among all that there were.

@@ -11,7 +11,7 @@ use super::{
     cards::Payer,
     commands::{Ask, Command, Meant},
     oracle::Oracle,
-    reference::Order,
+    reference::{Order, Plan},
     worlds::Opening,
 };
 
@@ -141,7 +141,7 @@ impl Commands {
     }
 
     fn ask(&mut self, oracle: &Oracle) -> Ask {
-        match self.random.below(68) {
+        match self.random.below(76) {
             0..2 => self.create_customer(),
             2..4 => {
                 let id = self.customer();
@@ -191,7 +191,10 @@ impl Commands {
             48..52 => self.request_return(oracle),
             52..58 => self.move_return(oracle),
             58..60 => self.refund(oracle),
-            60..66 => self.edit(oracle),
+            60..64 => self.plan(oracle),
+            64..66 => self.ship_plan(oracle),
+            66..68 => self.give_up(oracle),
+            68..74 => self.edit(oracle),
             _ => self.retry_payment(oracle),
         }
     }
@@ -300,6 +303,49 @@ impl Commands {
             lines: self.meant(open_of(oracle, order)),
             carrier: self.one_of(&TEXTS).to_string(),
             tracking: self.one_of(&TEXTS).to_string(),
+            etag: self.version(oracle, order),
+        }
+    }
+
+    fn plan(&mut self, oracle: &Oracle) -> Ask {
+        let order = self.order(oracle, is_open);
+        Ask::OpenFulfilment {
+            order,
+            lines: self.meant(open_of(oracle, order)),
+            etag: self.version(oracle, order),
+        }
+    }
+
+    /// Mostly one that is to be sent; or any, or one that is not there.
+    fn planned(&mut self, oracle: &Oracle) -> (OrderId, u32) {
+        let is_planned = |order: &Order| order.plans.values().any(|plan| *plan == Plan::Open);
+        let id = self.order(oracle, is_planned);
+        let Some(order) = oracle.model.orders.get(&id) else {
+            return (id, 1);
+        };
+        let mut open = order.plans.iter().filter(|(_, plan)| **plan == Plan::Open);
+        match open.next() {
+            Some((place, _)) if self.random.below(4) > 0 => (id, *place as u32 + 1),
+            _ => (id, 1 + self.random.below(order.shipments.len() as u64 + 1) as u32),
+        }
+    }
+
+    fn ship_plan(&mut self, oracle: &Oracle) -> Ask {
+        let (order, fulfilment) = self.planned(oracle);
+        Ask::ShipFulfilment {
+            order,
+            fulfilment,
+            carrier: self.one_of(&["", "Ape"]).to_string(),
+            tracking: self.one_of(&["", "P 77"]).to_string(),
+            etag: self.version(oracle, order),
+        }
+    }
+
+    fn give_up(&mut self, oracle: &Oracle) -> Ask {
+        let (order, fulfilment) = self.planned(oracle);
+        Ask::CancelFulfilment {
+            order,
+            fulfilment,
             etag: self.version(oracle, order),
         }
     }

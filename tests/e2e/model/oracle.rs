@@ -229,6 +229,9 @@ impl Oracle {
             | Ask::CancelOrderLines { order, .. }
             | Ask::EditOrder { order, .. }
             | Ask::ShipOrder { order, .. }
+            | Ask::OpenFulfilment { order, .. }
+            | Ask::ShipFulfilment { order, .. }
+            | Ask::CancelFulfilment { order, .. }
             | Ask::DeliverFulfilment { order, .. }
             | Ask::HoldOrder { order, .. }
             | Ask::ReleaseOrderHold { order, .. }

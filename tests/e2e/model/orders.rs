@@ -164,6 +164,27 @@ impl Oracle {
                 self.take_off(id);
                 Ok(changed)
             }
+            Ask::OpenFulfilment { lines, etag, .. } => {
+                let changed = self.model.plan(id, lines, *etag)?;
+                let texts = self.texts.entry(id).or_default();
+                texts.shipments.push(Default::default());
+                Ok(changed)
+            }
+            Ask::ShipFulfilment {
+                fulfilment,
+                carrier,
+                tracking,
+                etag,
+                ..
+            } => {
+                let changed = self.model.ship_plan(id, *fulfilment, *etag)?;
+                let texts = self.texts.entry(id).or_default();
+                texts.shipments[*fulfilment as usize - 1] = (carrier.clone(), tracking.clone());
+                self.take_off(id);
+                self.reached.add("sent as planned");
+                Ok(changed)
+            }
+            Ask::CancelFulfilment { fulfilment, etag, .. } => self.model.unplan(id, *fulfilment, *etag),
             Ask::DeliverFulfilment { fulfilment, etag, .. } => self.model.deliver(id, *fulfilment, *etag),
             Ask::HoldOrder {
                 reason, note, etag, ..

@@ -64,6 +64,9 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
+        | R::QuantityPlanned { .. }
+        | R::FulfilmentNotOpen { .. }
+        | R::FulfilmentNotShipped { .. }
         | R::NotReturnable { .. }
         | R::QuantityNotReturnable { .. }
         | R::ReturnNotFound { .. }
@@ -72,6 +75,7 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::RefundTooLarge { .. }
         | R::PaymentDeclined { .. }
         | R::PaymentExpired
+        | R::OrderClosed
         | R::PaymentStepNotFound { .. }
         | R::PaymentNotDeclined { .. }
         | R::TooManyPayments

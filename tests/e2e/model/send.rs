@@ -187,8 +187,52 @@ impl Command {
                     lines: meant(&lines),
                     carrier,
                     tracking_code: tracking,
+                    fulfilment: 0,
                 };
                 let reply = orders.ship_order(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::OpenFulfilment { order, lines, etag } => {
+                let request = v1::OpenFulfilmentRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    lines: meant(&lines),
+                };
+                let reply = orders.open_fulfilment(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::ShipFulfilment {
+                order,
+                fulfilment,
+                carrier,
+                tracking,
+                etag,
+            } => {
+                let request = v1::ShipOrderRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    lines: Vec::new(),
+                    carrier,
+                    tracking_code: tracking,
+                    fulfilment: fulfilment.try_into().unwrap(),
+                };
+                let reply = orders.ship_order(request).await;
+                reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
+            }
+            Ask::CancelFulfilment {
+                order,
+                fulfilment,
+                etag,
+            } => {
+                let request = v1::CancelFulfilmentRequest {
+                    name: format!("orders/{order}"),
+                    request_id,
+                    etag: shown(etag),
+                    fulfilment: fulfilment.try_into().unwrap(),
+                };
+                let reply = orders.cancel_fulfilment(request).await;
                 reply.map(|reply| Answer::Order(Box::new(reply.into_inner())))
             }
             Ask::DeliverFulfilment {

@@ -5,7 +5,7 @@ use docket_proto::v1::{self, order::State};
 
 use super::{
     back, cards,
-    reference::{Customer, Item, Order, Shipment, cost},
+    reference::{Customer, Item, Order, Plan, Shipment, cost},
     send::{ordered, shown},
 };
 
@@ -57,11 +57,16 @@ pub fn item(sku: &str, item: &Item, reserved: i128) -> v1::Item {
 }
 
 pub fn order(id: &str, order: &Order, texts: &Texts) -> v1::Order {
-    let gone = order.lines.iter().zip(&order.gone);
-    let lines = gone.map(|(line, (fulfilled, cancelled))| v1::OrderLine {
+    let gone = order.lines.iter().zip(order.gone.iter().zip(&order.open));
+    let lines = gone.map(|(line, ((fulfilled, cancelled), open))| v1::OrderLine {
         amount: small(cost(std::slice::from_ref(line))),
         fulfilled_quantity: small(*fulfilled),
         cancelled_quantity: small(*cancelled),
+        reservations: match order.state {
+            // Nobody called it off.
+            OrderState::Rejected => reservations(0, 0, line.quantity.0),
+            _ => reservations(small(*open), small(*fulfilled), small(*cancelled)),
+        },
         ..ordered(line)
     });
     let rejection = order.rejection.as_ref().map(|rejection| v1::Rejection {
@@ -94,6 +99,24 @@ pub fn order(id: &str, order: &Order, texts: &Texts) -> v1::Order {
         returns: back::returns(order, texts),
         refunds: back::refunds(order, texts),
     }
+}
+
+/// What became of a line's stock, of which so many are open, were sent, and were called off.
+pub fn reservations(open: i64, fulfilled: i64, cancelled: i64) -> Vec<v1::LineReservation> {
+    use v1::line_reservation::State;
+    [
+        (State::Committed, open),
+        (State::Consumed, fulfilled),
+        (State::Released, cancelled),
+    ]
+    .into_iter()
+    .filter(|(_, quantity)| *quantity > 0)
+    .map(|(state, quantity)| v1::LineReservation {
+        state: state.into(),
+        quantity,
+        expire_time: None,
+    })
+    .collect()
 }
 
 fn payment(order: &Order) -> v1::OrderPayment {
@@ -146,10 +169,15 @@ fn fulfilment(
     (carrier, tracking): &(String, String),
 ) -> v1::Fulfilment {
     use v1::fulfilment::State;
-    let state = match has_arrived {
-        true => State::Delivered,
-        false => State::Shipped,
+    let plan = order.plans.get(&(number as usize - 1)).copied();
+    let state = match (plan, has_arrived) {
+        (Some(Plan::Open), _) => State::Open,
+        (Some(Plan::Cancelled), _) => State::Cancelled,
+        (_, true) => State::Delivered,
+        (_, false) => State::Shipped,
     };
+    let is_sent = matches!(state, State::Shipped | State::Delivered);
+    let by = |was: bool| if was { ADMIN.into() } else { String::new() };
     let sent = lines.iter().map(|(line, many)| v1::LineQuantity {
         line: i32::from(*line),
         quantity: small(*many),
@@ -160,11 +188,18 @@ fn fulfilment(
         lines: sent.collect(),
         carrier: carrier.clone(),
         tracking_code: tracking.clone(),
-        captured: small(order.cost_of(lines.iter().map(|(line, many)| (line, many)))),
+        captured: match is_sent {
+            true => small(order.cost_of(lines.iter().map(|(line, many)| (line, many)))),
+            false => 0,
+        },
+        open_time: None,
         ship_time: None,
         deliver_time: None,
-        shipped_by: ADMIN.into(),
-        delivered_by: if *has_arrived { ADMIN.into() } else { String::new() },
+        cancel_time: None,
+        opened_by: by(plan.is_some()),
+        cancelled_by: by(state == State::Cancelled),
+        shipped_by: by(is_sent),
+        delivered_by: by(*has_arrived),
     }
 }
 
@@ -201,6 +236,7 @@ pub fn state(state: OrderState) -> State {
         OrderState::Cancelled => State::Cancelled,
         OrderState::Rejected => State::Rejected,
         OrderState::Expired => State::Expired,
+        OrderState::Closed => State::Closed,
     }
 }
 

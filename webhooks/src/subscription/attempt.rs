@@ -68,12 +68,7 @@ async fn attempt(shared: &Shared, webhook: WebhookId, due: Due, order: Option<Or
         Ok(body) => body,
         Err(failure) => return Some(failed(failure, None)),
     };
-    let _place = Arc::clone(&shared.places).acquire_owned().await.ok()?;
-    // The foreground goes first.
-    let _busy_place = match shared.docket.is_at_work() {
-        true => Some(Arc::clone(&shared.places_busy).acquire_owned().await.ok()?),
-        false => None,
-    };
+    let _place = shared.places.take(webhook).await?;
     let now = (shared.clock)();
     // As it is now: the URL and the secrets may have changed while this waited.
     let (url, secrets) = shared.docket.webhooks().read(|state| {
@@ -86,6 +81,7 @@ async fn attempt(shared: &Shared, webhook: WebhookId, due: Due, order: Option<Or
         .deliver(&url, &due.id.to_string(), body, secrets, now)
         .await;
     let seconds = begun.elapsed().as_secs_f64();
+    shared.places.note(webhook, sent.is_ok());
     Some(match sent {
         Ok(_) => {
             telemetry::tried("delivered", seconds);

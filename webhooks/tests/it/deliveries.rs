@@ -241,7 +241,7 @@ async fn a_webhook_is_told_again_from_a_time_or_a_position_on() {
     assert_eq!(by_order(&got)[&first.id.to_string()], [1, 2]);
     shop.ask(WebhookRequest::ReplayFrom {
         webhook,
-        positions: shop.positions(None, FeedFrom::Oldest).await,
+        positions: shop.positions_since(second.created).await,
         since: Some(second.created),
     })
     .await;
@@ -251,6 +251,32 @@ async fn a_webhook_is_told_again_from_a_time_or_a_position_on() {
     let got = receiver.until(|got| ids(got).len() >= 6).await;
     assert_eq!(by_order(&got)[&third.id.to_string()], [1, 2]);
     assert_eq!(by_order(&got)[&first.id.to_string()], [1, 2]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_from_a_time_passes_over_nothing_that_was_not_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Shop::open(dir.path()).await;
+    shop.stock(&["ada"]).await;
+    let receiver = Receiver::start().await;
+    let webhook = shop.webhook(&receiver.url()).await;
+    let told = shop.place("ada").await;
+    shop.until(webhook, |webhook| webhook.delivered == 2).await;
+    shop.pause(webhook, true).await;
+    let missed = shop.place("ada").await;
+    let later = shop.place("ada").await;
+    shop.ask(WebhookRequest::ReplayFrom {
+        webhook,
+        positions: shop.positions_since(later.created).await,
+        since: Some(later.created),
+    })
+    .await;
+    shop.pause(webhook, false).await;
+    let got = receiver.until(|got| ids(got).len() >= 6).await;
+    for (order, times) in [(told, [1, 2]), (missed, [1, 2]), (later, [1, 2])] {
+        assert_eq!(by_order(&got)[&order.id.to_string()], times);
+    }
     shop.close().await;
 }
 

@@ -1,10 +1,11 @@
 //! What fails is tried again, and is given up in the end.
 
-use docket_engine::webhook::{DeliveryFailure, PauseCause};
+use docket_engine::webhook::{DeliveryFailure, FeedPositions, PauseCause, WebhookRequest};
+use docket_webhooks::WebhookOptions;
 
 use crate::{
     receiver::{Receiver, Reply},
-    shop::{HOUR, Shop},
+    shop::{HOUR, Shop, lenient},
 };
 
 const S: i64 = 1_000_000;
@@ -173,5 +174,58 @@ async fn what_waits_to_be_tried_again_survives_a_restart() {
         webhook.deferred.is_empty() && webhook.delivered == 2
     })
     .await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_tried_again_though_the_feed_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = Shop::open(dir.path()).await;
+    shop.stock(&["ada"]).await;
+    let receiver = Receiver::start().await;
+    receiver.answers(|_, _| Reply::status(503));
+    let webhook = shop.webhook(&receiver.url()).await;
+    shop.place("ada").await;
+    shop.until(webhook, |webhook| webhook.deferred.len() == 2).await;
+    // A position of no shard: as where a shard has no leader, it cannot begin.
+    shop.ask(WebhookRequest::ReplayFrom {
+        webhook,
+        positions: FeedPositions([(0, 0)].into()),
+        since: None,
+    })
+    .await;
+    receiver.answers(|_, _| Reply::ok());
+    shop.clock.advance(6 * S);
+    let settled = shop.until(webhook, |webhook| webhook.deferred.is_empty()).await;
+    assert_eq!((settled.delivered, settled.dead.len(), settled.gaps), (2, 0, 0));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_answers_nothing_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WebhookOptions {
+        in_flight_max: 2,
+        // Longer than any test: what it holds it keeps.
+        timeout_ms: 300_000,
+        ..lenient()
+    };
+    let shop = Shop::open_with(dir.path(), options, |_| {}).await;
+    shop.stock(&["ada"]).await;
+    let (dead, well) = (Receiver::start().await, Receiver::start().await);
+    dead.answers(|_, _| Reply::Silence);
+    let silent = shop.webhook(&dead.url()).await;
+    // Here a webhook's id is of the length of its URL.
+    let answering = shop.webhook(&format!("{}/well", well.url())).await;
+    for _ in 0..4 {
+        shop.place("ada").await;
+    }
+    shop.until(answering, |webhook| webhook.delivered == 8).await;
+    let silent = shop.look(silent);
+    assert_eq!(
+        (silent.delivered, silent.deferred.len()),
+        (0, 0),
+        "it has not even failed"
+    );
     shop.close().await;
 }

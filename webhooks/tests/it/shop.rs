@@ -147,7 +147,15 @@ impl Shop {
 
     pub async fn positions(&self, customer: Option<CustomerId>, from: FeedFrom) -> FeedPositions {
         let shards = if customer.is_some() { 1 } else { SHARDS };
-        let from = vec![from; shards.into()];
+        self.begin(customer, vec![from; shards.into()]).await
+    }
+
+    /// Where all changes from this time on are.
+    pub async fn positions_since(&self, time: Time) -> FeedPositions {
+        self.begin(None, self.docket.feed_since(None, time)).await
+    }
+
+    async fn begin(&self, customer: Option<CustomerId>, from: Vec<FeedFrom>) -> FeedPositions {
         let (watch, _) = self
             .docket
             .follow_orders(customer, Vec::new(), from)

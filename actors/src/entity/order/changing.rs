@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    CustomerId, EntityId, Order, OrderCommand, OrderEvent, Record, Rejection, Request, order,
+    CustomerId, EntityId, Event, Fact, Order, OrderCommand, OrderEvent, Record, Rejection, Request, order,
 };
 
 use super::{OrderEntity, Stage, editing::outcome, waking::asks_in};
@@ -80,6 +80,27 @@ impl OrderEntity {
         self.push_events(&mut record, order.version, decision.events);
         self.evolve(shard, &record);
         self.settle_with(shard, record);
+    }
+
+    /// Leaves memory for the archive, if it is over. From here on there is nothing to decide: whoever asks for it is told that there is none
+    /// here, and looks there.
+    pub(super) fn leave(&mut self, shard: &Arc<Shard>) {
+        let Some(order) = self.order.take_if(|order| order.is_over()) else {
+            return;
+        };
+        let record = Record {
+            time: shard.now(),
+            events: vec![Event {
+                version: order.version.next(),
+                decider: self.life.decider,
+                fact: Fact::Archived(self.id),
+            }],
+            request: None,
+            unchanged: None,
+            origin: None,
+        };
+        self.stage = Stage::Settling;
+        shard.submit(self.life, record, After::Left { order: self.id });
     }
 
     /// Asks of others what was decided without them, once that is committed: nobody waits for it.

@@ -46,8 +46,8 @@ mod waking;
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
-    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, Origin, Record, Rejection,
-    Request, Sku, Time, Version,
+    CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, PackedOrigin, Record,
+    Rejection, Request, Sku, Time, Version,
 };
 
 use crate::{
@@ -61,6 +61,7 @@ use crate::{
 use asking::Repeats;
 use unholding::Unholding;
 
+pub(crate) use settling::placed_reply;
 pub(crate) use tally::{Counted, Tally};
 
 /// What an order's actor is told.
@@ -89,6 +90,8 @@ pub(crate) enum OrderMessage {
     },
     /// Hear what came of it outside: what its provider has answered, or that it has not. Nobody waits for that.
     Tell { command: OrderCommand },
+    /// Leave memory for the archive.
+    Archive,
     /// Carry on with what is open.
     Resume,
     /// The answer to a question.
@@ -146,7 +149,7 @@ struct Placing {
     /// When it was decided.
     time: Time,
     request: Option<Request>,
-    origin: Option<Arc<Origin>>,
+    origin: Option<PackedOrigin>,
 }
 
 /// An order and what it is waiting for.
@@ -227,6 +230,7 @@ impl OrderEntity {
         | OrderMessage::Unhold { .. }
         | OrderMessage::Change { .. }
         | OrderMessage::Tell { .. }
+        | OrderMessage::Archive
         | OrderMessage::Resume = *message
         {
             self.resume(shard);
@@ -238,7 +242,10 @@ impl OrderEntity {
                 caller,
             } => self.place(shard, place, request, caller),
             OrderMessage::Await { caller } => self.wait(shard, caller),
-            OrderMessage::Unhold { .. } | OrderMessage::Change { .. } | OrderMessage::Tell { .. }
+            OrderMessage::Unhold { .. }
+            | OrderMessage::Change { .. }
+            | OrderMessage::Tell { .. }
+            | OrderMessage::Archive
                 if self.stage != Stage::Idle =>
             {
                 self.hurry(shard);
@@ -259,6 +266,7 @@ impl OrderEntity {
                 caller,
             } => self.change(shard, owner.as_ref(), &command, request, caller),
             OrderMessage::Tell { command } => self.told(shard, &command),
+            OrderMessage::Archive => self.leave(shard),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
             OrderMessage::Answer { decider, .. }
@@ -305,7 +313,7 @@ impl OrderEntity {
             let Fact::Order(_, fact) = &event.fact else {
                 continue;
             };
-            self.evolve_by(shard, fact, record.time, record.origin.as_deref());
+            self.evolve_by(shard, fact, record.time, record.origin.as_ref());
         }
         match &self.order {
             Some(order) => order,
@@ -316,7 +324,7 @@ impl OrderEntity {
         }
     }
 
-    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time, origin: Option<&Origin>) {
+    fn evolve_by(&mut self, shard: &Arc<Shard>, event: &OrderEvent, at: Time, origin: Option<&PackedOrigin>) {
         let evolved = match &mut self.order {
             Some(order) => {
                 let order = Arc::make_mut(order);

@@ -95,7 +95,7 @@ impl OrderEntity {
             lines: lines.clone(),
             provider: provider.clone(),
         };
-        self.evolve_by(shard, &placed, placing.time, placing.origin.as_deref());
+        self.evolve_by(shard, &placed, placing.time, placing.origin.as_ref());
     }
 
     /// The order's first event and all of its reservations are committed: so it is confirmed.

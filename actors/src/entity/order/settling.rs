@@ -96,7 +96,7 @@ impl OrderEntity {
         let reply = self.reply();
         let version = self.order.as_ref().map(|order| order.version).unwrap_or_default();
         self.push_events(&mut record, version, vec![held.clone()]);
-        self.evolve_by(shard, &held, record.time, record.origin.as_deref());
+        self.evolve_by(shard, &held, record.time, record.origin.as_ref());
         self.stage = Stage::Settling;
         let callers = std::mem::take(&mut self.callers);
         let after = After::Answer {
@@ -185,7 +185,7 @@ impl OrderEntity {
 }
 
 /// What whoever placed the order is answered.
-fn placed_reply(order: &Arc<Order>) -> Reply {
+pub(crate) fn placed_reply(order: &Arc<Order>) -> Reply {
     match &order.rejection {
         Some(rejection) => Reply::Rejected(Rejection::clone(rejection)),
         None => Reply::Order(order.clone()),

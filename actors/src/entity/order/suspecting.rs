@@ -45,12 +45,6 @@ fn past(shard: &Shard, rules: &FraudRules, order: &Order) -> Option<CustomerPast
         let earlier: Vec<OrderId> = all.below(order.id).take(FRAUD_ORDERS_MAX).collect();
         (recent, earlier)
     };
-    let is_real = |order: &Order| {
-        !matches!(
-            order.state,
-            OrderState::Rejected | OrderState::Cancelled | OrderState::Expired
-        )
-    };
     let totals = earlier.iter().filter_map(|id| {
         committed
             .orders
@@ -58,7 +52,7 @@ fn past(shard: &Shard, rules: &FraudRules, order: &Order) -> Option<CustomerPast
             .flatten()
     });
     let (mut orders, mut spent) = (0, 0_i64);
-    for total in totals {
+    for total in totals.chain(past_archived(shard, order, FRAUD_ORDERS_MAX - earlier.len())) {
         orders += 1;
         spent = spent.saturating_add(total.0);
     }
@@ -68,4 +62,27 @@ fn past(shard: &Shard, rules: &FraudRules, order: &Order) -> Option<CustomerPast
         orders,
         spent: Amount(spent),
     })
+}
+
+/// Whether an order came to something.
+fn is_real(order: &Order) -> bool {
+    !matches!(
+        order.state,
+        OrderState::Rejected | OrderState::Cancelled | OrderState::Expired
+    )
+}
+
+/// What those of its customer's orders cost that are in the archive: the newest, and few, so that they are read in the actor's turn.
+fn past_archived(shard: &Shard, order: &Order, most: usize) -> Vec<Amount> {
+    let archive = &shard.committed().archive;
+    if most == 0 || archive.count() == 0 {
+        return Vec::new();
+    }
+    let found = archive.of_customer(&order.customer, order.id, most);
+    let found = found.unwrap_or_else(|error| {
+        tracing::warn!(order = %order.id, %error, "what its customer did long ago is not looked at");
+        Vec::new()
+    });
+    let real = found.iter().filter(|order| is_real(order));
+    real.map(|order| order.total).collect()
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, Origin, Record,
+    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, PackedOrigin, Record,
     Rejection, Request, order,
 };
 
@@ -71,7 +71,7 @@ impl OrderEntity {
         shard: &Arc<Shard>,
         decision: Decision<OrderEvent>,
         request: Option<Request>,
-        origin: Option<Arc<Origin>>,
+        origin: Option<PackedOrigin>,
     ) {
         let Some(order) = &self.order else { return };
         let id = self.id;

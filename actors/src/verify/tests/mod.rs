@@ -1,6 +1,7 @@
 //! Books that agree while they change, and faults of every kind that were planted in them.
 
 mod planted;
+mod scheduled;
 mod serving;
 
 use std::{sync::Arc, time::Duration};
@@ -33,6 +34,7 @@ fn part(quantity: i64) -> Box<[LineQuantity]> {
 fn shipment(quantity: i64) -> Shipment {
     Shipment {
         lines: part(quantity),
+        fulfilment: None,
         carrier: "post".into(),
         tracking: "1".into(),
     }
@@ -40,8 +42,14 @@ fn shipment(quantity: i64) -> Shipment {
 
 impl Shop {
     async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    async fn open_with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (docket, place) = shop(Options::new(dir.path())).await;
+        let mut options = Options::new(dir.path());
+        change(&mut options);
+        let (docket, place) = shop(options).await;
         let order = async || {
             docket
                 .place_order(Call::default(), place.clone())
@@ -133,7 +141,7 @@ impl Shop {
             .change(self.order, |order| change(Arc::make_mut(order)));
     }
 
-    async fn verify(&self) -> VerifyReport {
+    async fn verify(&self) -> Arc<VerifyReport> {
         self.docket.verify(SOON).await.unwrap()
     }
 

@@ -1,7 +1,12 @@
 //! A fault of every kind, planted in committed state, is found and named; and nothing else is.
 
-use docket_engine::{Amount, Change, ChangeKind, OrderEvent, OrderState, Time, Version};
+use docket_engine::{
+    Amount, Change, ChangeKind, OrderEvent, OrderState, PaymentKind, PaymentOutcome, PaymentRequest,
+    ProviderName, Time, Version,
+};
+use docket_payments::{NotSettled, PaymentProvider};
 use docket_proto::{feed::FeedPosition, snapshot::KeptChange};
+use futures::{FutureExt as _, future::BoxFuture};
 
 use super::*;
 use crate::feed::AsFeed as _;
@@ -85,6 +90,28 @@ async fn entities_that_break_their_own_invariants() {
         shop.change(|order| order.rejection = Some(Box::new(docket_engine::Rejection::StaleEtag)));
     };
     check("order", refused, &[OrderInvalid], of_order).await;
+    let planned = |shop: &Shop| {
+        let opened = OrderEvent::FulfilmentOpened {
+            lines: Box::new([LineQuantity {
+                line: 0,
+                quantity: Quantity(1),
+            }]),
+            by: user(),
+        };
+        shop.change(|order| {
+            order.evolve(&opened, Time(1)).unwrap();
+            let plan = order
+                .life
+                .iter_mut()
+                .flat_map(|life| &mut life.fulfilments)
+                .last();
+            plan.unwrap().lines[0].quantity = Quantity(99);
+        });
+        keep_change(shop, shop.order, ChangeKind::FulfilmentOpened, 3);
+    };
+    // Whoever watches is shown it, too.
+    let expected = [OrderInvalid, FeedDiffers];
+    check("more planned than open", planned, &expected, of_order).await;
     let in_debt = |shop: &Shop| change_customer(shop, |customer| customer.credit_limit = Amount(-1));
     check("customer", in_debt, &[CustomerInvalid], of_customer).await;
     let given_away = |shop: &Shop| change_item(shop, |item| item.unit_price = Amount(-1));
@@ -203,6 +230,21 @@ async fn indexes_that_have_more_or_less_or_something_else() {
     };
     let expected = [HeldSum, CustomerEvents, IndexDiffers];
     check("customer not in the index", hidden, &expected, of_customer).await;
+    let few = |shop: &Shop| {
+        let mut stray = Order {
+            id: shop.other_id(),
+            ..shop.get()
+        };
+        let hold = OrderEvent::Held {
+            reason: HoldReason::Address,
+            note: "look".into(),
+            by: user(),
+        };
+        stray.evolve(&hold, Time(1)).unwrap();
+        let mut index = shop.home().order_index.write();
+        index.change(stray.state, &stray);
+    };
+    check("no order among the held", few, &[IndexDiffers], of_other).await;
     let hidden = |shop: &Shop| {
         shop.stock().skus.write().remove(shop.sku());
     };
@@ -265,4 +307,124 @@ async fn an_effect_that_nobody_sees_to() {
     };
     let expected = [IndexDiffers, EffectWithoutOwner];
     check("releasing", forgotten, &expected, of_order).await;
+}
+
+/// Moves a balance by what nobody did.
+fn pocket(shop: &Shop, amount: i64) {
+    change_customer(shop, |customer| customer.balance.0 += amount);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_that_moved_by_what_nobody_did() {
+    let shop = Shop::open().await;
+    assert!(shop.verify().await.is_clean());
+    // What orders and people do is no fault.
+    let call = Call::default;
+    shop.docket
+        .ship_order(call(), shop.order, shipment(1), user(), None)
+        .await
+        .unwrap();
+    let report = shop.verify().await;
+    assert!(report.is_clean() && report.balances_compared == 1, "{report:#?}");
+    let refund = (Amount(1), "spilt".into());
+    let refund = shop.docket.refund_order(call(), shop.order, refund, user(), None);
+    refund.await.unwrap();
+    let credit = shop
+        .docket
+        .credit_account(call(), shop.customer().clone(), Amount(77), None);
+    credit.await.unwrap();
+    let report = shop.verify().await;
+    assert!(report.is_clean() && report.balances_compared == 0, "{report:#?}");
+    pocket(&shop, -5);
+    let report = shop.verify().await;
+    assert_eq!(kinds(&report), [BalanceMoved], "{report:#?}");
+    assert_eq!(report.discrepancies[0].entity, of_customer(&shop));
+    // It is told once: what it is from then on is not known to be wrong.
+    assert!(shop.verify().await.is_clean());
+    shop.close().await;
+}
+
+/// A provider that authorises, and answers nothing else.
+struct Slow;
+
+impl PaymentProvider for Slow {
+    fn settle<'a>(
+        &'a self,
+        request: &'a PaymentRequest,
+        _: bool,
+    ) -> BoxFuture<'a, Result<PaymentOutcome, NotSettled>> {
+        let settled = match request.kind {
+            PaymentKind::Authorize => Ok(PaymentOutcome::Done {
+                reference: "yes".into(),
+            }),
+            _ => Err(NotSettled {
+                why: "it is closed".to_owned(),
+                retry_after: None,
+            }),
+        };
+        async { settled }.boxed()
+    }
+}
+
+/// A shop with an order of which a capture is due.
+async fn paid() -> (Shop, OrderId) {
+    let cards = ProviderName::new("cards").unwrap();
+    let provider: Arc<dyn PaymentProvider> = Arc::new(Slow);
+    let shop = Shop::open_with(|options| {
+        options.payments.providers = [(cards.clone(), provider)].into();
+    })
+    .await;
+    let place = PlaceOrder {
+        provider: Some(cards),
+        ..shop.place.clone()
+    };
+    let order = shop.docket.place_order(Call::default(), place).await.unwrap().id;
+    let ship = shop
+        .docket
+        .ship_order(Call::default(), order, shipment(1), user(), None);
+    ship.await.unwrap();
+    (shop, order)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_is_due_and_nobody_asks_for() {
+    let (shop, order) = paid().await;
+    let report = shop.verify().await;
+    assert!(report.is_clean() && report.due_payments == 1, "{report:#?}");
+    // What is not there as due is never asked for.
+    let mut done = Order::clone(&shop.home().orders.get(order).unwrap());
+    for step in &mut done.provider.as_mut().unwrap().steps {
+        let outcome = PaymentOutcome::Done {
+            reference: "yes".into(),
+        };
+        step.outcome.get_or_insert((outcome, step.due.clone()));
+    }
+    shop.home().order_index.write().change(done.state, &done);
+    let report = shop.verify().await;
+    assert_eq!(kinds(&report), [IndexDiffers, EffectWithoutOwner], "{report:#?}");
+    assert!(
+        report
+            .discrepancies
+            .iter()
+            .all(|it| it.entity == format!("orders/{order}"))
+    );
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_was_done_twice() {
+    let (shop, order) = paid().await;
+    shop.home().orders.change(order, |order| {
+        let provider = Arc::make_mut(order).provider.as_mut().unwrap();
+        let mut again = provider.steps[1].clone();
+        let outcome = PaymentOutcome::Done {
+            reference: "yes".into(),
+        };
+        again.outcome = Some((outcome, again.due.clone()));
+        provider.steps[1] = again.clone();
+        provider.steps.push(again);
+    });
+    let report = shop.verify().await;
+    assert!(kinds(&report).contains(&OrderInvalid), "{report:#?}");
+    shop.close().await;
 }

@@ -69,6 +69,7 @@ async fn ship(dockets: &[Docket], id: OrderId) {
     change(dockets, id, async |docket| {
         let all = Shipment {
             lines: Box::default(),
+            fulfilment: None,
             carrier: "".into(),
             tracking: "".into(),
         };

@@ -133,12 +133,14 @@ fn name(record: &Record) -> &'static str {
             OrderEvent::LinesCancelled { .. } => "lines cancelled",
             OrderEvent::Held { .. } => "held",
             OrderEvent::HoldReleased { .. } => "hold released",
-            OrderEvent::Shipped { .. } => "shipped",
+            OrderEvent::FulfilmentOpened { .. } => "planned",
+            OrderEvent::Shipped { .. } | OrderEvent::FulfilmentShipped { .. } => "shipped",
             OrderEvent::Consumed => "consumed",
             OrderEvent::Released => "released",
             OrderEvent::Refunded { .. } => "refunded",
             _ => "order",
         },
+        Some(Fact::Archived(_)) => "archived",
         Some(Fact::Customer(_, CustomerEvent::Held { .. })) => "credit held",
         Some(Fact::Customer(..)) => "customer",
         Some(Fact::Item(_, ItemEvent::Reserved { .. })) => "item reserved",
@@ -179,6 +181,14 @@ impl StateMachine for Watched {
 
     fn snapshots_since(&self) -> u32 {
         self.machine.snapshots_since()
+    }
+
+    fn kept_aside(&self) -> u64 {
+        self.machine.kept_aside()
+    }
+
+    fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
+        self.machine.read_aside(from)
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {

@@ -71,7 +71,7 @@ impl Story {
         };
         match self {
             Self::Whole => {
-                ship(docket, id, "ship", &[(0, 2), (1, 1)]).await?;
+                ship_as_planned(docket, id, &[(0, 2), (1, 1)]).await?;
                 person(docket).await?;
                 docket.cancel_order(request("cancel"), id, None).await?;
                 person(docket).await?;
@@ -131,10 +131,26 @@ async fn place(docket: &Docket) -> Result<Option<OrderId>, CallError> {
 async fn ship(docket: &Docket, id: OrderId, name: &str, lines: &[(u16, i64)]) -> Result<(), CallError> {
     let shipment = Shipment {
         lines: part(lines),
+        fulfilment: None,
         carrier: "".into(),
         tracking: "".into(),
     };
     let shipped = docket.ship_order(request(name), id, shipment, user("shop"), None);
+    shipped.await.map(drop)
+}
+
+/// Somebody takes it upon itself first: the order's first fulfilment.
+async fn ship_as_planned(docket: &Docket, id: OrderId, lines: &[(u16, i64)]) -> Result<(), CallError> {
+    docket
+        .open_fulfilment(request("plan"), id, part(lines), user("depot"), None)
+        .await?;
+    let shipment = Shipment {
+        lines: Box::default(),
+        fulfilment: Some(1),
+        carrier: "".into(),
+        tracking: "".into(),
+    };
+    let shipped = docket.ship_order(request("ship"), id, shipment, user("depot"), None);
     shipped.await.map(drop)
 }
 

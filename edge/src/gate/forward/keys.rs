@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 41] = [
+static KEYED: [(&str, Find); 43] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -50,6 +50,9 @@ static KEYED: [(&str, Find); 41] = [
     ("/docket.v1.ItemService/UpdateItem", |message| {
         item(&decode::<v1::UpdateItemRequest>(message)?.item?.name)
     }),
+    ("/docket.v1.OrderService/CancelFulfilment", |message| {
+        order(&decode::<v1::CancelFulfilmentRequest>(message)?.name)
+    }),
     ("/docket.v1.OrderService/CancelOrder", |message| {
         order(&decode::<v1::CancelOrderRequest>(message)?.name)
     }),
@@ -73,6 +76,9 @@ static KEYED: [(&str, Find); 41] = [
     }),
     ("/docket.v1.OrderService/ListOrderEvents", |message| {
         order(&decode::<v1::ListOrderEventsRequest>(message)?.parent)
+    }),
+    ("/docket.v1.OrderService/OpenFulfilment", |message| {
+        order(&decode::<v1::OpenFulfilmentRequest>(message)?.name)
     }),
     ("/docket.v1.OrderService/PlaceOrder", |message| {
         customer(ReceivedOrder::decode(message).ok()?.customer())

@@ -10,7 +10,8 @@ use super::{
 use crate::stage::{Ask, Stage, ask};
 
 pub(super) fn payments() -> String {
-    let of_provider = |commands: &[Ask]| table(&Stage::BY_PROVIDER, commands);
+    let stages = [&Stage::BY_PROVIDER[..], &[Stage::ClosedByProvider]].concat();
+    let of_provider = |commands: &[Ask]| table(&stages, commands);
     let placed = table(
         &[Stage::NoOrder, Stage::Confirmed, Stage::ProviderConfirmed],
         &PLACED,

@@ -19,7 +19,7 @@ shipments before: a nut, and a bolt. *Some* is a nut of the first line.
 |---|---|---|---|---|---|---|---|---|---|
 ",
     );
-    for stage in Stage::ON_ACCOUNT {
+    for stage in Stage::ON_ACCOUNT.into_iter().chain([Stage::Closed]) {
         let Some(order) = stage.order() else { continue };
         let payment = order.payment();
         let returns = order.returns().iter().map(|it| format!("`{}`", it.state()));
@@ -52,7 +52,7 @@ The same order, where a provider pays. *Not answered*: what is open, by its numb
 |---|---|---|---|---|---|---|---|---|---|
 ",
     );
-    for stage in Stage::BY_PROVIDER {
+    for stage in Stage::BY_PROVIDER.into_iter().chain([Stage::ClosedByProvider]) {
         let order = stage.order().unwrap();
         let payment = order.payment();
         let steps = || (1..).zip(order.payment_steps());

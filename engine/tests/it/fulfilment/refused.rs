@@ -73,29 +73,45 @@ fn check(event: &OrderEvent, taken: &[Stage]) {
 #[test]
 fn each_event_is_taken_only_where_it_could_have_been_decided() {
     use Stage::{
-        AllReturned, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing, EditRefused, Editing,
-        Fulfilled, FulfilledConsuming, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing,
-        PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, RejectedReleasing, ReturnApproved,
-        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
+        AllReturned, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedPlanned, ConfirmedReleasing,
+        ConfirmedUnplanned, EditRefused, Editing, Fulfilled, FulfilledConsuming, Partly, PartlyConsuming,
+        PartlyHeld, PartlyPlanned, PartlyRefunded, PartlyReleasing, PartlyRestocking, PartlyReturn, Pending,
+        Refunded, RefundedPartly, RejectedReleasing, ReturnApproved, ReturnClosed, ReturnDeclined,
+        ReturnReceived, ReturnRequested, ReturnRestocking,
     };
     let shipped_of = shipped_stages();
     // Not while it is held, nor while its items still do what was asked of them before.
     check(
         &shipped(some(&[(0, 1)])),
-        &[Confirmed, Partly, PartlyReturn, PartlyRefunded],
+        &[
+            Confirmed,
+            ConfirmedPlanned,
+            ConfirmedUnplanned,
+            Partly,
+            PartlyPlanned,
+            PartlyReturn,
+            PartlyRefunded,
+        ],
     );
     check(
         &lines_cancelled(some(&[(0, 1)])),
         &[
             Confirmed,
             ConfirmedHeld,
+            ConfirmedPlanned,
+            ConfirmedUnplanned,
             Partly,
             PartlyHeld,
+            PartlyPlanned,
             PartlyReturn,
             PartlyRefunded,
         ],
     );
-    check(&OrderEvent::Cancelled, &[Confirmed, ConfirmedHeld]);
+    // Not while somebody is to send some of it.
+    check(
+        &OrderEvent::Cancelled,
+        &[Confirmed, ConfirmedHeld, ConfirmedUnplanned],
+    );
     check(&OrderEvent::Confirmed, &[Pending]);
     // The first shipment has arrived, the second has not, and there is no third but where all was shipped.
     check(&delivered(2), &shipped_of);
@@ -137,8 +153,11 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
     let editable = [
         Confirmed,
         ConfirmedHeld,
+        ConfirmedPlanned,
+        ConfirmedUnplanned,
         Partly,
         PartlyHeld,
+        PartlyPlanned,
         PartlyReturn,
         PartlyRefunded,
     ];
@@ -148,6 +167,31 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
         by: user("ada"),
     };
     check(&begun, &editable);
+    let opened = OrderEvent::FulfilmentOpened {
+        lines: some(&[(0, 1)]),
+        by: user("depot"),
+    };
+    check(&opened, &editable);
+    for (number, taken) in [
+        (0, None),
+        (1, Some(ConfirmedPlanned)),
+        (2, None),
+        (3, Some(PartlyPlanned)),
+        (u32::MAX, None),
+    ] {
+        let sent = OrderEvent::FulfilmentShipped {
+            fulfilment: number,
+            carrier: "".into(),
+            tracking: "".into(),
+            by: user("depot"),
+        };
+        check(&sent, taken.as_slice());
+        let given_up = OrderEvent::FulfilmentCancelled {
+            fulfilment: number,
+            by: user("depot"),
+        };
+        check(&given_up, taken.as_slice());
+    }
     let refused = OrderEvent::EditRefused {
         rejection: Box::new(Rejection::StaleEtag),
     };
@@ -163,10 +207,13 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
             Confirmed,
             ConfirmedHeld,
             ConfirmedReleasing,
+            ConfirmedPlanned,
+            ConfirmedUnplanned,
             Editing,
             EditRefused,
             Partly,
             PartlyHeld,
+            PartlyPlanned,
             PartlyConsuming,
             PartlyReleasing,
             PartlyReturn,
@@ -178,19 +225,19 @@ fn each_event_is_taken_only_where_it_could_have_been_decided() {
 
 /// Of which something was shipped: a nut and a bolt at least.
 fn shipped_stages() -> Vec<Stage> {
-    let is_shipped = |stage: &Stage| stage.order().is_some_and(|it| !it.fulfilments().is_empty());
+    let is_shipped = |stage: &Stage| stage.order().is_some_and(|it| it.captured() > Amount(0));
     Stage::ON_ACCOUNT.into_iter().filter(is_shipped).collect()
 }
 
 #[test]
 fn what_comes_back_is_taken_only_where_it_could_have_been_decided() {
     use Stage::{
-        AllReturned, Fulfilled, Partly, PartlyHeld, PartlyRefunded, PartlyRestocking, PartlyReturn,
-        RefundedPartly, ReturnApproved, ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested,
-        ReturnRestocking,
+        AllReturned, Fulfilled, Partly, PartlyHeld, PartlyPlanned, PartlyRefunded, PartlyRestocking,
+        PartlyReturn, RefundedPartly, ReturnApproved, ReturnClosed, ReturnDeclined, ReturnReceived,
+        ReturnRequested, ReturnRestocking,
     };
     let shipped = shipped_stages();
-    assert_eq!(shipped.len(), 19);
+    assert_eq!(shipped.len(), 20);
     let but = |but: &[Stage]| -> Vec<Stage> {
         let left = shipped.iter().copied().filter(|stage| !but.contains(stage));
         left.collect()
@@ -228,7 +275,7 @@ fn what_comes_back_is_taken_only_where_it_could_have_been_decided() {
         ReturnDeclined,
         AllReturned,
     ];
-    let seven = [Partly, PartlyHeld, PartlyReturn];
+    let seven = [Partly, PartlyHeld, PartlyPlanned, PartlyReturn];
     check(&refunded(18), &captured);
     check(&refunded(17), &[&captured[..], &[RefundedPartly]].concat());
     check(&refunded(7), &[&captured[..], &[RefundedPartly], &seven].concat());

@@ -5,13 +5,14 @@ use docket_engine::{Effect, Order, OrderCommand, Version};
 use crate::stage::{
     Ask, Outcome,
     Stage::{
-        self, AllReturned, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedReleasing,
-        EditRefused, Editing, Fulfilled, FulfilledConsuming, FulfilledReleasing, NoOrder, Partly,
-        PartlyConsuming, PartlyHeld, PartlyRefunded, PartlyReleasing, PartlyRestocking, PartlyReturn,
-        Pending, Refunded, RefundedPartly, Rejected, RejectedReleasing, RejectedUnpaid, ReturnApproved,
-        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
+        self, AllReturned, Cancelled, CancelledReleasing, Confirmed, ConfirmedHeld, ConfirmedPlanned,
+        ConfirmedReleasing, ConfirmedUnplanned, EditRefused, Editing, Fulfilled, FulfilledConsuming,
+        FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld, PartlyPlanned, PartlyRefunded,
+        PartlyReleasing, PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, Rejected,
+        RejectedReleasing, RejectedUnpaid, ReturnApproved, ReturnClosed, ReturnDeclined, ReturnReceived,
+        ReturnRequested, ReturnRestocking,
     },
-    ask,
+    ask, cancel, carry, edit, plan, ship, ship_plan, some,
 };
 
 pub(super) const NOTHING: &str = "nothing";
@@ -104,6 +105,8 @@ const PENDING: &[Stage] = &[
 ];
 /// Something of it was shipped and nothing is under way or holds it.
 const PARTLY: &[Stage] = &[Partly, PartlyReturn, PartlyRefunded];
+/// Of each a nut of the first line is in an open fulfilment.
+const PLANNED: &[Stage] = &[ConfirmedPlanned, PartlyPlanned];
 const HELD: &[Stage] = &[ConfirmedHeld, PartlyHeld];
 const FULFILLED: &[Stage] = &[
     Fulfilled,
@@ -127,6 +130,8 @@ pub(super) const UNSHIPPED: &[Stage] = &[
     Confirmed,
     ConfirmedHeld,
     ConfirmedReleasing,
+    ConfirmedPlanned,
+    ConfirmedUnplanned,
     Editing,
     EditRefused,
     Cancelled,
@@ -138,6 +143,7 @@ pub(super) const UNSHIPPED: &[Stage] = &[
 const SHIPPED: &[Stage] = &[
     Partly,
     PartlyHeld,
+    PartlyPlanned,
     PartlyConsuming,
     PartlyReleasing,
     PartlyReturn,
@@ -160,6 +166,9 @@ const SHIPPED: &[Stage] = &[
 const HOLDABLE: &[Stage] = &[
     Confirmed,
     ConfirmedReleasing,
+    ConfirmedPlanned,
+    ConfirmedUnplanned,
+    PartlyPlanned,
     Editing,
     EditRefused,
     Partly,
@@ -169,6 +178,15 @@ const HOLDABLE: &[Stage] = &[
     PartlyRestocking,
     PartlyRefunded,
 ];
+
+/// What is told of the first line, of which one is in an open fulfilment.
+const IS_PLANNED: &str = "QuantityPlanned { line: 0, planned: Quantity(1) }";
+
+/// Those of which nothing ever was planned.
+fn unplanned(of: &[Stage]) -> Vec<Stage> {
+    let was_planned = |stage: &Stage| PLANNED.contains(stage) || *stage == ConfirmedUnplanned;
+    of.iter().copied().filter(|stage| !was_planned(stage)).collect()
+}
 
 /// Of those on account.
 pub(super) fn all_but(but: &[Stage]) -> Vec<Stage> {
@@ -219,13 +237,14 @@ fn all_that_is_open_is_cancelled_when_nothing_is_under_way() {
             (&[NoOrder], NOTHING),
             (PENDING, "OrderPending"),
             (
-                &[Confirmed, ConfirmedHeld],
+                &[Confirmed, ConfirmedHeld, ConfirmedUnplanned],
                 "CANCELLED; give ada 18 back; release nut to 0; release bolt to 0",
             ),
             (
                 &[PARTLY, &[PartlyHeld]].concat(),
                 "LINES_CANCELLED; give ada 11 back; release nut to 0; release bolt to 0",
             ),
+            (PLANNED, IS_PLANNED),
             (FULFILLED, "NotCancellable { state: Fulfilled }"),
             (CANCELLED, NOTHING),
             (REJECTED, "NotCancellable { state: Rejected }"),
@@ -241,11 +260,11 @@ fn some_of_what_is_open_is_cancelled_when_nothing_is_under_way() {
             (&[NoOrder], NOTHING),
             (PENDING, "OrderPending"),
             (
-                &[Confirmed, ConfirmedHeld],
+                &[Confirmed, ConfirmedHeld, ConfirmedPlanned, ConfirmedUnplanned],
                 "LINES_CANCELLED; give ada 2 back; release nut to 3",
             ),
             (
-                &[PARTLY, &[PartlyHeld]].concat(),
+                &[PARTLY, &[PartlyHeld, PartlyPlanned]].concat(),
                 "LINES_CANCELLED; give ada 2 back; release nut to 2",
             ),
             (FULFILLED, "NotCancellable { state: Fulfilled }"),
@@ -258,15 +277,17 @@ fn some_of_what_is_open_is_cancelled_when_nothing_is_under_way() {
 
 #[test]
 fn what_is_open_is_shipped_when_nothing_is_under_way_and_nothing_holds_it() {
-    let check = |command, of_confirmed, of_partly| {
+    let check = |command, [of_confirmed, of_partly, of_planned, of_partly_planned]: [&str; 4]| {
         check(
             command,
             &[
                 (&[NoOrder], NOTHING),
                 (PENDING, "OrderPending"),
                 (HELD, "OrderHeld { reason: Address }"),
-                (&[Confirmed], of_confirmed),
+                (&[Confirmed, ConfirmedUnplanned], of_confirmed),
                 (PARTLY, of_partly),
+                (&[ConfirmedPlanned], of_planned),
+                (&[PartlyPlanned], of_partly_planned),
                 (FULFILLED, "NotShippable { state: Fulfilled }"),
                 (CANCELLED, "NotShippable { state: Cancelled }"),
                 (REJECTED, "NotShippable { state: Rejected }"),
@@ -275,14 +296,19 @@ fn what_is_open_is_shipped_when_nothing_is_under_way_and_nothing_holds_it() {
     };
     check(
         Ask::ShipAll,
-        "SHIPPED; capture 18 of ada; consume nut to 0; consume bolt to 0",
-        "SHIPPED; capture 11 of ada; consume nut to 0; consume bolt to 0",
+        [
+            "SHIPPED; capture 18 of ada; consume nut to 0; consume bolt to 0",
+            "SHIPPED; capture 11 of ada; consume nut to 0; consume bolt to 0",
+            // All that is planned by nobody.
+            "SHIPPED; capture 16 of ada; consume nut to 1; consume bolt to 0",
+            "SHIPPED; capture 9 of ada; consume nut to 1; consume bolt to 0",
+        ],
     );
-    check(
-        Ask::ShipSome,
+    let (confirmed, partly) = (
         "SHIPPED; capture 2 of ada; consume nut to 3",
         "SHIPPED; capture 2 of ada; consume nut to 2",
     );
+    check(Ask::ShipSome, [confirmed, partly, confirmed, partly]);
 }
 
 #[test]
@@ -294,8 +320,11 @@ fn how_much_is_ordered_is_changed_when_nothing_is_under_way() {
                 (&[NoOrder], NOTHING),
                 (PENDING, "OrderPending"),
                 // Also while it is held.
-                (&[Confirmed, ConfirmedHeld], of_confirmed),
-                (&[PARTLY, &[PartlyHeld]].concat(), of_partly),
+                (
+                    &[Confirmed, ConfirmedHeld, ConfirmedPlanned, ConfirmedUnplanned],
+                    of_confirmed,
+                ),
+                (&[PARTLY, &[PartlyHeld, PartlyPlanned]].concat(), of_partly),
                 (FULFILLED, "NotEditable { state: Fulfilled }"),
                 (CANCELLED, "NotEditable { state: Cancelled }"),
                 (REJECTED, "NotEditable { state: Rejected }"),
@@ -351,7 +380,15 @@ fn what_was_sent_arrives_once() {
         Ask::DeliverArrived,
         &[
             (&[NoOrder], NOTHING),
-            (UNSHIPPED, "FulfilmentNotFound { fulfilment: 1 }"),
+            (&unplanned(UNSHIPPED), "FulfilmentNotFound { fulfilment: 1 }"),
+            (
+                &[ConfirmedPlanned],
+                "FulfilmentNotShipped { fulfilment: 1, state: Open }",
+            ),
+            (
+                &[ConfirmedUnplanned],
+                "FulfilmentNotShipped { fulfilment: 1, state: Cancelled }",
+            ),
             (SHIPPED, NOTHING),
         ],
     );
@@ -362,6 +399,139 @@ fn what_was_sent_arrives_once() {
             (&all_but(&[NoOrder]), "FulfilmentNotFound { fulfilment: 9 }"),
         ],
     );
+}
+
+#[test]
+fn what_is_open_is_planned_when_nothing_is_under_way_also_while_it_is_held() {
+    for command in [Ask::OpenAll, Ask::OpenSome] {
+        check(
+            command,
+            &[
+                (&[NoOrder], NOTHING),
+                (PENDING, "OrderPending"),
+                (
+                    &[&[Confirmed, ConfirmedUnplanned], PARTLY, PLANNED, HELD].concat(),
+                    "FULFILMENT_OPENED",
+                ),
+                (FULFILLED, "NotShippable { state: Fulfilled }"),
+                (CANCELLED, "NotShippable { state: Cancelled }"),
+                (REJECTED, "NotShippable { state: Rejected }"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn what_is_planned_is_shipped_or_given_up_once() {
+    let (unshipped, shipped) = (unplanned(UNSHIPPED), unplanned(SHIPPED));
+    let not_found = "FulfilmentNotFound { fulfilment: 1 }";
+    let arrived = "FulfilmentNotOpen { fulfilment: 1, state: Delivered }";
+    check(
+        Ask::ShipPlanned,
+        &[
+            (&[NoOrder], NOTHING),
+            (&unshipped, not_found),
+            (&shipped, arrived),
+            (&[ConfirmedPlanned], "SHIPPED; capture 2 of ada; consume nut to 3"),
+            (&[PartlyPlanned], "SHIPPED; capture 2 of ada; consume nut to 2"),
+            (
+                &[ConfirmedUnplanned],
+                "FulfilmentNotOpen { fulfilment: 1, state: Cancelled }",
+            ),
+        ],
+    );
+    check(
+        Ask::CancelPlanned,
+        &[
+            (&[NoOrder], NOTHING),
+            (&unshipped, not_found),
+            (&shipped, arrived),
+            (PLANNED, "FULFILMENT_CANCELLED"),
+            (&[ConfirmedUnplanned], NOTHING),
+        ],
+    );
+}
+
+#[test]
+fn what_is_planned_is_shipped_by_no_other_nor_called_off_nor_edited_away() {
+    // Two of the first line's three nuts, and both bolts.
+    let mut order = Confirmed.order();
+    carry(&mut order, &plan(&[(0, 2), (1, 2)]));
+    let planned = |line, planned| {
+        let planned = docket_engine::Quantity(planned);
+        Err(docket_engine::Rejection::QuantityPlanned { line, planned })
+    };
+    let asked = |order: &Option<Order>, command: &OrderCommand| {
+        let mut order = order.clone();
+        ask(&mut order, command).map(|outcome| outcome.events)
+    };
+    for (command, expected) in [
+        (ship(&[(0, 2)]), planned(0, 2)),
+        (ship(&[(0, 1), (1, 1)]), planned(1, 2)),
+        (plan(&[(1, 1)]), planned(1, 2)),
+        (cancel(&[(0, 2)]), planned(0, 2)),
+        (cancel(&[]), planned(0, 2)),
+        (edit(&[(0, 1)]), planned(0, 2)),
+        (edit(&[(1, 0), (2, 3)]), planned(1, 2)),
+    ] {
+        assert_eq!(asked(&order, &command), expected, "{command:?}");
+    }
+    // More than is open is that, planned or not.
+    let refused = asked(&order, &ship(&[(0, 4)]));
+    assert!(
+        matches!(&refused, Err(docket_engine::Rejection::QuantityNotOpen { open, .. }) if open.0 == 3),
+        "{refused:?}"
+    );
+    // What is free goes, and then there is nothing left for anybody else.
+    carry(&mut order, &ship(&[]));
+    carry(&mut order, &OrderCommand::Consumed);
+    for command in [ship(&[]), plan(&[]), cancel(&[])] {
+        assert_eq!(asked(&order, &command), planned(0, 2), "{command:?}");
+    }
+    // It is held meanwhile: it is planned all the same, and shipped when it is held no more.
+    carry(&mut order, &Ask::Hold.command());
+    let held = docket_engine::Rejection::OrderHeld {
+        reason: docket_engine::HoldReason::Address,
+    };
+    assert_eq!(asked(&order, &ship_plan(1)), Err(held));
+    carry(&mut order, &Ask::ReleaseHold.command());
+    carry(&mut order, &ship_plan(1));
+    carry(&mut order, &OrderCommand::Consumed);
+    let order = order.unwrap();
+    assert_eq!(order.state, docket_engine::OrderState::Fulfilled);
+    assert_eq!((order.captured().0, order.held().0), (18, 0));
+    let lines: Vec<_> = order.fulfilments().iter().map(|it| it.lines.clone()).collect();
+    assert_eq!(lines, [some(&[(0, 2), (1, 2)]), some(&[(0, 1), (2, 1)])]);
+    // And how it was while it was planned is told of it as it is now.
+    let history = order.changes(Version(0), usize::MAX).unwrap();
+    let told: Vec<_> = history
+        .iter()
+        .map(|it| (it.kind, it.details.fulfilment.unwrap_or_default()))
+        .collect();
+    use docket_engine::ChangeKind as Kind;
+    assert_eq!(
+        told,
+        [
+            (Kind::Placed, 0),
+            (Kind::Confirmed, 0),
+            (Kind::FulfilmentOpened, 1),
+            (Kind::Shipped, 2),
+            (Kind::Consumed, 0),
+            (Kind::Held, 0),
+            (Kind::HoldReleased, 0),
+            (Kind::Shipped, 1),
+            (Kind::Consumed, 0),
+        ]
+    );
+    let opened = docket_engine::Change {
+        kind: Kind::FulfilmentOpened,
+        version: Version(3),
+        at: order.created,
+    };
+    let then = order.after(&opened);
+    then.validate().unwrap();
+    assert_eq!((then.fulfilments().len(), then.captured().0), (1, 0));
+    assert!(then.fulfilments()[0].is_open() && then.fulfilments()[0].carrier.is_empty());
 }
 
 #[test]
@@ -415,6 +585,9 @@ fn at(command: OrderCommand, version: Version) -> Option<OrderCommand> {
     match &mut command {
         OrderCommand::Cancel { expected, .. }
         | OrderCommand::Ship { expected, .. }
+        | OrderCommand::OpenFulfilment { expected, .. }
+        | OrderCommand::ShipFulfilment { expected, .. }
+        | OrderCommand::CancelFulfilment { expected, .. }
         | OrderCommand::Deliver { expected, .. }
         | OrderCommand::Hold { expected, .. }
         | OrderCommand::RequestReturn { expected, .. }

@@ -4,10 +4,11 @@ use super::table::{CANCELLED, NOTHING, REJECTED, UNSHIPPED, all_but, check};
 use crate::stage::{
     Ask,
     Stage::{
-        self, AllReturned, Confirmed, ConfirmedHeld, ConfirmedReleasing, EditRefused, Editing, Fulfilled,
-        FulfilledConsuming, FulfilledReleasing, NoOrder, Partly, PartlyConsuming, PartlyHeld, PartlyRefunded,
-        PartlyReleasing, PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, ReturnApproved,
-        ReturnClosed, ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
+        self, AllReturned, Confirmed, ConfirmedHeld, ConfirmedPlanned, ConfirmedReleasing,
+        ConfirmedUnplanned, EditRefused, Editing, Fulfilled, FulfilledConsuming, FulfilledReleasing, NoOrder,
+        Partly, PartlyConsuming, PartlyHeld, PartlyPlanned, PartlyRefunded, PartlyReleasing,
+        PartlyRestocking, PartlyReturn, Pending, Refunded, RefundedPartly, ReturnApproved, ReturnClosed,
+        ReturnDeclined, ReturnReceived, ReturnRequested, ReturnRestocking,
     },
 };
 
@@ -32,7 +33,15 @@ fn without_a_return() -> Vec<Stage> {
 
 #[test]
 fn what_was_shipped_and_is_in_no_return_can_come_back() {
-    let unshipped = [Confirmed, ConfirmedHeld, ConfirmedReleasing, Editing, EditRefused];
+    let unshipped = [
+        Confirmed,
+        ConfirmedHeld,
+        ConfirmedReleasing,
+        ConfirmedPlanned,
+        ConfirmedUnplanned,
+        Editing,
+        EditRefused,
+    ];
     // A nut was shipped with the first of two shipments, and that is in a return already.
     let no_nut = [PartlyReturn, PartlyRestocking];
     let there = all_but(&[&[NoOrder], UNSHIPPED, &no_nut, &[AllReturned]].concat());
@@ -160,7 +169,7 @@ const CAPTURED: &[Stage] = &[
 ];
 const CAPTURED_BUSY: &[Stage] = &[FulfilledConsuming, ReturnRestocking];
 /// Of these, seven.
-const SEVEN: &[Stage] = &[Partly, PartlyHeld, PartlyReturn];
+const SEVEN: &[Stage] = &[Partly, PartlyHeld, PartlyPlanned, PartlyReturn];
 const SEVEN_BUSY: &[Stage] = &[
     PartlyConsuming,
     PartlyReleasing,

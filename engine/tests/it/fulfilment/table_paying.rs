@@ -13,6 +13,7 @@ use crate::stage::{
         ProviderRefused, ProviderRejected, ProviderRejectedReleasing, RefundDeclined, RefundDone, RefundOpen,
         RefundRetried,
     },
+    carry,
 };
 
 /// What waits for its items.
@@ -338,6 +339,44 @@ fn what_is_shipped_is_captured_by_the_provider() {
         Ask::ShipSome,
         "SHIPPED; capture 0 of ada; consume nut to 3; step 2: capture 2",
         "SHIPPED; capture 0 of ada; consume nut to 2; step 4: capture 2",
+    );
+}
+
+#[test]
+fn whoever_pays_what_is_open_is_planned() {
+    for command in [Ask::OpenAll, Ask::OpenSome] {
+        provider(
+            command,
+            &[
+                (&[BUSY, &[Authorizing]].concat(), "OrderPending"),
+                // Nothing is captured for it, also while a capture waits for a person.
+                (&[&[ProviderConfirmed], PARTLY].concat(), "FULFILMENT_OPENED"),
+                (FULFILLED, "NotShippable { state: Fulfilled }"),
+                (CANCELLED, "NotShippable { state: Cancelled }"),
+                (EXPIRED, "NotShippable { state: Expired }"),
+                (REJECTED, "NotShippable { state: Rejected }"),
+            ],
+        );
+    }
+    let shipped = [&[CapturesOpen], PARTLY, FULFILLED].concat();
+    for command in [Ask::ShipPlanned, Ask::CancelPlanned] {
+        provider(
+            command,
+            &[
+                (&others(&shipped), "FulfilmentNotFound { fulfilment: 1 }"),
+                (&shipped, "FulfilmentNotOpen { fulfilment: 1, state: Delivered }"),
+            ],
+        );
+    }
+    let mut order = ProviderConfirmed.order();
+    carry(&mut order, &Ask::OpenSome.command());
+    let outcome = carry(&mut order, &Ask::ShipPlanned.command());
+    let order = order.unwrap();
+    assert_eq!(outcome.events, [docket_engine::ChangeKind::Shipped]);
+    let steps = order.payment_steps();
+    assert_eq!(
+        (steps.len(), steps[1].kind, steps[1].amount.0),
+        (2, docket_engine::PaymentKind::Capture, 2)
     );
 }
 

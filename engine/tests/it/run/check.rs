@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{
-    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, ReturnStep, Sku,
-    item::ReserveLine, order,
+    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, ReservationState,
+    ReturnStep, Sku, item::ReserveLine, order,
 };
 
 use super::Run;
-use crate::model;
+use crate::model::{self, Plan};
 
 impl Run {
     /// Engine and model are in the same state, and nothing got lost in either.
@@ -123,7 +123,10 @@ impl Run {
         assert_eq!(holds, should.holds, "{id}");
         assert_eq!(is.cancellations().len(), should.cancellations, "{id}");
         assert_eq!(is.fulfilments().len(), should.shipments.len(), "{id}");
-        for (is, (lines, has_arrived)) in is.fulfilments().iter().zip(&should.shipments) {
+        assert_eq!(wide(&is.planned_quantities()), should.planned(), "{id}");
+        assert_eq!(wide(&is.free_quantities()), should.free(), "{id}");
+        for (place, (is, (lines, has_arrived))) in is.fulfilments().iter().zip(&should.shipments).enumerate()
+        {
             let sent: Vec<_> = is
                 .lines
                 .iter()
@@ -131,14 +134,22 @@ impl Run {
                 .collect();
             assert_eq!(sent, *lines, "{id}");
             assert_eq!(is.delivered.is_some(), *has_arrived, "{id}");
-            let state = match has_arrived {
-                true => FulfilmentState::Delivered,
-                false => FulfilmentState::Shipped,
+            let plan = should.plans.get(&place);
+            assert_eq!(is.opened.is_some(), plan.is_some(), "{id}");
+            let state = match (plan, has_arrived) {
+                (Some(Plan::Open), _) => FulfilmentState::Open,
+                (Some(Plan::Cancelled), _) => FulfilmentState::Cancelled,
+                (_, true) => FulfilmentState::Delivered,
+                (_, false) => FulfilmentState::Shipped,
             };
             assert_eq!(is.state(), state, "{id}");
-            let cost = should.cost_of(lines.iter().map(|(line, many)| (line, many)));
+            let cost = match is.was_shipped() {
+                true => should.cost_of(lines.iter().map(|(line, many)| (line, many))),
+                false => 0,
+            };
             assert_eq!(i128::from(is.captured.0), cost, "{id}");
         }
+        check_reservations(is, should);
     }
 
     /// Where a provider pays, what it has answered is what counts.
@@ -219,7 +230,7 @@ impl Run {
             _ if refunded > 0 && refunded == captured && held == 0 => PaymentState::Refunded,
             _ if refunded > 0 => PaymentState::PartiallyRefunded,
             // Also where that is nothing.
-            OrderState::Fulfilled => PaymentState::Captured,
+            OrderState::Fulfilled | OrderState::Closed => PaymentState::Captured,
             // What is left to be sent may cost nothing.
             _ if captured > 0 && held == 0 => PaymentState::Captured,
             _ if captured > 0 => PaymentState::PartiallyCaptured,
@@ -366,4 +377,33 @@ fn check_effects(is: &Order, should: &model::Order) {
         (sku.clone(), Asked::Restock(*number, many))
     }));
     assert_eq!(open, expected, "{id}");
+}
+
+/// What became of each line's stock.
+fn check_reservations(is: &Order, should: &model::Order) {
+    let all_in = match should.state {
+        OrderState::Pending | OrderState::Authorizing => Some(ReservationState::Held),
+        OrderState::Rejected => Some(ReservationState::Released),
+        OrderState::Expired => Some(ReservationState::Expired),
+        _ => None,
+    };
+    let told = is.reservations();
+    assert_eq!(told.len(), should.lines.len(), "{}", is.id);
+    for (line, told) in told.iter().enumerate() {
+        let (sent, called_off) = should.gone[line];
+        let expected = match all_in {
+            Some(state) => vec![(state, i128::from(should.lines[line].quantity.0))],
+            None => vec![
+                (ReservationState::Committed, should.open[line]),
+                (ReservationState::Consumed, sent),
+                (ReservationState::Released, called_off),
+            ],
+        };
+        let expected: Vec<_> = expected.into_iter().filter(|(_, many)| *many > 0).collect();
+        let told: Vec<_> = told
+            .iter()
+            .map(|(state, many)| (*state, i128::from(many.0)))
+            .collect();
+        assert_eq!(told, expected, "{}", is.id);
+    }
 }

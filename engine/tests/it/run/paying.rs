@@ -165,6 +165,18 @@ impl Run {
         }
     }
 
+    pub(super) fn close(&mut self, id: OrderId) {
+        let before = self.state_of(id);
+        let (events, effects) = self.world.ask_order(id, &OrderCommand::Close).unwrap();
+        assert_eq!(effects, []);
+        let closed = self.model.close(id);
+        assert_eq!(events, usize::from(closed));
+        self.reach(match closed {
+            true => format!("{before} to {}", self.state_of(id)),
+            false => "Close of what is not at rest".to_owned(),
+        });
+    }
+
     /// The provider does all that it is to do, as long as there is anything.
     pub(super) fn pay(&mut self, id: OrderId) {
         while let Some(next) = self.world.orders[&id].next_payment() {

@@ -1,8 +1,8 @@
 //! What an order can be asked.
 
 use docket_engine::{
-    Amount, CustomerId, HoldReason, Line, LineQuantity, Order, OrderCommand, PaymentOutcome, PaymentStep,
-    ProviderName, Quantity, Rejection, ReturnStep, Sku, access::Username,
+    Amount, CustomerId, Fulfilment, HoldReason, Line, LineQuantity, Order, OrderCommand, PaymentOutcome,
+    PaymentStep, ProviderName, Quantity, Rejection, ReturnStep, Sku, access::Username,
 };
 
 /// What it is asked.
@@ -17,6 +17,10 @@ pub enum Ask {
     CancelSome,
     ShipAll,
     ShipSome,
+    OpenAll,
+    OpenSome,
+    ShipPlanned,
+    CancelPlanned,
     DeliverOnItsWay,
     DeliverArrived,
     DeliverMissing,
@@ -52,10 +56,11 @@ pub enum Ask {
     RetryAuthorization,
     RetryMissing,
     Expire,
+    Close,
 }
 
 impl Ask {
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 49] = [
         Self::Place,
         Self::Refuse,
         Self::SettleAgreed,
@@ -65,6 +70,10 @@ impl Ask {
         Self::CancelSome,
         Self::ShipAll,
         Self::ShipSome,
+        Self::OpenAll,
+        Self::OpenSome,
+        Self::ShipPlanned,
+        Self::CancelPlanned,
         Self::DeliverOnItsWay,
         Self::DeliverArrived,
         Self::DeliverMissing,
@@ -100,6 +109,7 @@ impl Ask {
         Self::RetryAuthorization,
         Self::RetryMissing,
         Self::Expire,
+        Self::Close,
     ];
 
     pub fn name(self) -> &'static str {
@@ -113,6 +123,10 @@ impl Ask {
             Self::CancelSome => "Cancel some",
             Self::ShipAll => "Ship all",
             Self::ShipSome => "Ship some",
+            Self::OpenAll => "Plan all",
+            Self::OpenSome => "Plan some",
+            Self::ShipPlanned => "Ship, as planned",
+            Self::CancelPlanned => "Give a plan up",
             Self::DeliverOnItsWay => "Deliver, on its way",
             Self::DeliverArrived => "Deliver, arrived",
             Self::DeliverMissing => "Deliver, never sent",
@@ -148,6 +162,7 @@ impl Ask {
             Self::RetryAuthorization => "Retry step 1",
             Self::RetryMissing => "Retry step 9",
             Self::Expire => "Expire",
+            Self::Close => "Close, when at rest",
         }
     }
 
@@ -164,6 +179,8 @@ impl Ask {
         let last = number(steps.len().checked_sub(1));
         // Also where it was tried again since.
         let was_declined = number(steps.iter().rposition(PaymentStep::is_declined));
+        let fulfilments = order.map_or(&[][..], Order::fulfilments);
+        let planned = number(fulfilments.iter().position(Fulfilment::is_open));
         let customer = CustomerId::new("ada").unwrap();
         let currency = "EUR".parse().unwrap();
         let (nut, bolt) = (sku("nut"), sku("bolt"));
@@ -220,6 +237,10 @@ impl Ask {
             Self::CancelSome => cancel(&[(0, 1)]),
             Self::ShipAll => ship(&[]),
             Self::ShipSome => ship(&[(0, 1)]),
+            Self::OpenAll => plan(&[]),
+            Self::OpenSome => plan(&[(0, 1)]),
+            Self::ShipPlanned => ship_plan(planned),
+            Self::CancelPlanned => unplan(planned),
             Self::DeliverOnItsWay => deliver(2),
             Self::DeliverArrived => deliver(1),
             Self::DeliverMissing => deliver(9),
@@ -266,6 +287,7 @@ impl Ask {
             Self::RetryAuthorization => retry(1),
             Self::RetryMissing => retry(9),
             Self::Expire => OrderCommand::Expire,
+            Self::Close => OrderCommand::Close,
         }
     }
 }
@@ -305,6 +327,32 @@ pub fn ship(lines: &[(u16, i64)]) -> OrderCommand {
         carrier: "Ape".into(),
         tracking: "".into(),
         by: user("shop"),
+        expected: None,
+    }
+}
+
+pub fn plan(lines: &[(u16, i64)]) -> OrderCommand {
+    OrderCommand::OpenFulfilment {
+        lines: some(lines),
+        by: user("depot"),
+        expected: None,
+    }
+}
+
+pub fn ship_plan(fulfilment: u32) -> OrderCommand {
+    OrderCommand::ShipFulfilment {
+        fulfilment,
+        carrier: "Ape".into(),
+        tracking: "".into(),
+        by: user("depot"),
+        expected: None,
+    }
+}
+
+pub fn unplan(fulfilment: u32) -> OrderCommand {
+    OrderCommand::CancelFulfilment {
+        fulfilment,
+        by: user("depot"),
         expected: None,
     }
 }

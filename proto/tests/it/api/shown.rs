@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Customer, Item, Line, Order, OrderState, Quantity, Rejection, Time, Trail, Version,
+    Amount, Customer, Item, Line, Order, OrderEvent, OrderState, ProviderName, Quantity, Rejection, Time,
+    Trail, Version,
 };
 use docket_proto::{
     PlaceOrdersAnswer, api::show, encode_forwarded_order, peer::forward_reply::Result as Forwarded,
@@ -54,6 +55,11 @@ fn an_order_is_shown_in_full() {
             quantity: 5,
             unit_price: 3,
             amount: 15,
+            reservations: vec![v1::LineReservation {
+                state: v1::line_reservation::State::Released.into(),
+                quantity: 5,
+                expire_time: None,
+            }],
             ..v1::OrderLine::default()
         }],
         total: 15,
@@ -86,6 +92,47 @@ fn an_order_is_shown_in_full() {
         refunds: Vec::new(),
     };
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn what_is_held_says_until_when_and_nothing_else_does() {
+    let placed = OrderEvent::Placed {
+        customer: ada(),
+        currency: "EUR".parse().unwrap(),
+        lines: Arc::new([Line {
+            sku: nut(),
+            quantity: Quantity(5),
+            unit_price: Amount(3),
+        }]),
+        provider: Some(ProviderName::new("mint").unwrap()),
+    };
+    let mut order = Order::create(id(), &placed, Time(7)).unwrap();
+    let shown = |order: &Order| {
+        let mut shown = show::order_to_proto(order);
+        if let Some(until) = order.held_until(3_000_000) {
+            show::expire_at(&mut shown, until);
+        }
+        let reservation = &shown.lines[0].reservations[0];
+        assert_eq!((shown.lines[0].reservations.len(), reservation.quantity), (1, 5));
+        let until = reservation.expire_time;
+        (
+            reservation.state(),
+            until.map(|until| (until.seconds, until.nanos)),
+        )
+    };
+    use v1::line_reservation::State;
+    // While it is being reserved, nothing ends that by itself.
+    assert_eq!(shown(&order), (State::Held, None));
+    order.evolve(&OrderEvent::Reserved, Time(8)).unwrap();
+    assert_eq!(shown(&order), (State::Held, Some((3, 7_000))));
+    let authorized = OrderEvent::Authorized {
+        reference: "p-1".into(),
+    };
+    let mut confirmed = order.clone();
+    confirmed.evolve(&authorized, Time(9)).unwrap();
+    assert_eq!(shown(&confirmed), (State::Committed, None));
+    order.evolve(&OrderEvent::Expired, Time(9)).unwrap();
+    assert_eq!(shown(&order), (State::Expired, None));
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub async fn do_it(docket: &Docket, call: Call, id: OrderId, deed: Deed) -> Resu
     match deed {
         Deed::Ship(lines) => {
             let shipment = Shipment {
+                fulfilment: None,
                 lines: named(&lines),
                 carrier: "Ape".into(),
                 tracking: text,

@@ -16,8 +16,8 @@ pub fn order(order: v1::Order) -> OrderSeen {
         State::Rejected => Phase::Rejected,
         State::PartiallyFulfilled => Phase::PartlyShipped,
         State::Fulfilled => Phase::Shipped,
-        // No provider pays for orders of a history.
-        State::Expired | State::Unspecified => Phase::Odd,
+        // No provider pays for orders of a history, and none is old enough to be closed.
+        State::Expired | State::Closed | State::Unspecified => Phase::Odd,
     };
     let life = life(&order);
     OrderSeen {
@@ -107,9 +107,12 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         // No provider pays for orders of a history.
         Kind::Reserved
         | Kind::Expired
+        | Kind::Closed
         | Kind::PaymentDone
         | Kind::PaymentDeclined
         | Kind::PaymentRetried
+        | Kind::FulfilmentOpened
+        | Kind::FulfilmentCancelled
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;

@@ -1,0 +1,254 @@
+//! Verifications that a node begins by itself, and what the last one found.
+//!
+//! ```text
+//!   first after at most an hour, then every ──▶ waits while the node is at work, so long at most ──▶ walks, slowly while it is ──▶ last result
+//! ```
+//!
+//! It takes the one turn that there is to verify, as whoever asks for a verification does, on one thread of those that may block. Foreground work
+//! goes first: it begins while there is little of that, and where it cannot wait for it any longer, or some comes in between, it leaves
+//! nineteen parts of twenty of a core to others. What is kept while it walks grows with what is changed meanwhile, so that it does not stand still.
+
+use std::{
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+
+use docket_cluster::clock::wall_clock;
+use parking_lot::Mutex;
+
+use super::{DiscrepancyKind, VerifyError, VerifyPace, VerifyReport, paid_in::AllPaidIn};
+use crate::{Docket, docket::Inner};
+
+/// A node that was just started begins within so long, also where it verifies less often: else one that is started anew every day never would.
+const FIRST_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// How often it is looked whether the node is at work still.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// What cannot be verified now is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(60);
+/// While it walks: it pauses so many times as long as it worked,
+const PAUSES: u32 = 1;
+/// and while the node is at work so many,
+const PAUSES_AT_WORK: u32 = 19;
+/// but never longer, so that what is kept of changes meanwhile does not grow for long.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+const PAUSE_MAX_AT_WORK: Duration = Duration::from_millis(400);
+
+/// How a node verifies its books by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// How often; `None` for never. Default once a day.
+    pub every: Option<Duration>,
+    /// How long it waits at most for the node to be at work no more. Default an hour.
+    pub gives_way_for: Duration,
+    /// How patient it is.
+    pub pace: VerifyPace,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self {
+            every: Some(Duration::from_secs(24 * 60 * 60)),
+            gives_way_for: Duration::from_secs(60 * 60),
+            pace: VerifyPace::default(),
+        }
+    }
+}
+
+/// What became of a verification.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// When it began.
+    pub begun: SystemTime,
+    /// How long it took.
+    pub took: Duration,
+    /// The node began it by itself.
+    pub by_itself: bool,
+    /// What was found.
+    pub report: Arc<VerifyReport>,
+}
+
+/// What a node knows of its verifications.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyStatus {
+    /// One goes on.
+    pub is_running: bool,
+    /// The node wants to begin one by itself, and waits for less work.
+    pub gives_way: bool,
+    /// The last that was carried out.
+    pub last: Option<Verification>,
+}
+
+/// The verifications of a node.
+#[derive(Default)]
+pub(crate) struct Verifications {
+    status: Mutex<VerifyStatus>,
+    /// How often the node has begun one by itself.
+    pub(super) begun_by_itself: AtomicU64,
+    pub(super) paid_in: AllPaidIn,
+}
+
+impl Verifications {
+    pub(crate) fn status(&self) -> VerifyStatus {
+        self.status.lock().clone()
+    }
+
+    pub(super) fn begin(&self) {
+        self.status.lock().is_running = true;
+    }
+
+    fn gives_way(&self, gives_way: bool) {
+        self.status.lock().gives_way = gives_way;
+    }
+
+    /// One has ended: with a report, where it was carried out.
+    pub(super) fn end(&self, done: Option<Verification>) {
+        let mut status = self.status.lock();
+        status.is_running = false;
+        if let Some(done) = done {
+            show(&done);
+            status.last = Some(done);
+        }
+    }
+}
+
+/// How long a walk pauses behind a piece that it worked at for so long.
+pub(super) fn pause(worked: Duration, is_at_work: bool) -> Duration {
+    match is_at_work {
+        true => (worked * PAUSES_AT_WORK).min(PAUSE_MAX_AT_WORK),
+        false => (worked * PAUSES).min(PAUSE_MAX),
+    }
+}
+
+/// Verifies as often as is configured, until the node closes.
+pub(crate) async fn run(inner: Arc<Inner>, options: VerifyOptions) {
+    let Some(every) = options.every else { return };
+    let docket = Docket { inner };
+    let closing = docket.inner.closing.clone();
+    let verifying = async {
+        let mut wait = every.min(FIRST_WITHIN);
+        loop {
+            tokio::time::sleep(wait).await;
+            give_way(&docket, options.gives_way_for).await;
+            docket
+                .inner
+                .verifications
+                .begun_by_itself
+                .fetch_add(1, Ordering::Relaxed);
+            wait = match docket.verify_at(options.pace, true).await {
+                Ok(report) => {
+                    tell(&report);
+                    every
+                }
+                // Somebody has asked for it.
+                Err(VerifyError::Busy) => every.min(AGAIN),
+                Err(VerifyError::Stopping) => return,
+                Err(error) => {
+                    tracing::error!(%error, "the books could not be verified");
+                    every.min(AGAIN)
+                }
+            };
+        }
+    };
+    tokio::select! {
+        () = verifying => {}
+        () = closing.cancelled() => {}
+    }
+}
+
+/// Waits until the node is at work no more, so long at most.
+async fn give_way(docket: &Docket, most: Duration) {
+    let begun = Instant::now();
+    while docket.is_at_work() && begun.elapsed() < most {
+        docket.inner.verifications.gives_way(true);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    docket.inner.verifications.gives_way(false);
+}
+
+/// Tells in the log what is wrong: a line for each kind, with the first of it.
+fn tell(report: &VerifyReport) {
+    for (kind, count) in &report.by_kind {
+        let first = report.discrepancies.iter().find(|found| found.kind == *kind);
+        let (name, why) = first.map_or(("", ""), |first| (&*first.entity, &*first.why));
+        tracing::error!(%kind, count, first = name, why, "the books do not agree (`docket verify` tells all of it)");
+    }
+    let (undecided, left_out) = (report.undecided, report.not_looked_at.len());
+    if undecided > 0 {
+        tracing::warn!(undecided, left_out, "not all of the books could be verified");
+    }
+}
+
+/// Sets the gauges.
+fn show(done: &Verification) {
+    let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let by = if done.by_itself { "itself" } else { "request" };
+    metrics::counter!("docket_verifications_total", "by" => by).increment(1);
+    metrics::gauge!("docket_verify_end_timestamp_seconds").set(since(done.begun + done.took).as_secs_f64());
+    metrics::gauge!("docket_verify_seconds").set(done.took.as_secs_f64());
+    metrics::gauge!("docket_verify_undecided").set(done.report.undecided as f64);
+    let orders = done.report.shards.iter().map(|shard| shard.orders);
+    metrics::gauge!("docket_verify_orders").set(orders.sum::<u64>() as f64);
+    for kind in DiscrepancyKind::ALL {
+        let count = done.report.by_kind.get(&kind).copied().unwrap_or_default();
+        metrics::gauge!("docket_verify_discrepancies", "kind" => kind.as_str()).set(count as f64);
+    }
+}
+
+/// Describes what is measured of verifications.
+pub(crate) fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_counter!(
+        "docket_verifications_total",
+        Unit::Count,
+        "Verifications of the books that were carried out, by who began them."
+    );
+    describe_gauge!(
+        "docket_verify_end_timestamp_seconds",
+        Unit::Seconds,
+        "When the books were last verified, in seconds since 1970."
+    );
+    describe_gauge!(
+        "docket_verify_seconds",
+        Unit::Seconds,
+        "How long the last verification of the books took."
+    );
+    describe_gauge!(
+        "docket_verify_orders",
+        Unit::Count,
+        "Orders that the last verification of the books looked at."
+    );
+    describe_gauge!(
+        "docket_verify_undecided",
+        Unit::Count,
+        "Suspicions that the last verification of the books could not decide, and shards that it could not walk."
+    );
+    describe_gauge!(
+        "docket_verify_discrepancies",
+        Unit::Count,
+        "What the last verification of the books found wrong, by kind."
+    );
+}
+
+/// When a verification begins now.
+pub(super) fn now() -> (SystemTime, Instant) {
+    (wall_clock(), Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_takes_half_of_a_core_and_while_the_node_is_at_work_a_twentieth() {
+        let ms = Duration::from_millis;
+        for (worked, is_at_work, pauses) in [
+            (ms(3), false, ms(3)),
+            (ms(30), false, ms(20)),
+            (ms(3), true, ms(57)),
+            (ms(300), true, ms(400)),
+            (ms(0), true, ms(0)),
+        ] {
+            assert_eq!(pause(worked, is_at_work), pauses, "{worked:?} {is_at_work}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The archive: values that never change any more, kept on disk and out of memory, each under a number, a key and what it is to be found by.
+//!
+//! Each *shelf* is an append-only sequence of its own: the value of number n is put behind those of all lower numbers. Whoever puts may
+//! put the same again (after a crash it does), and says itself how many are valid: what has a higher number is of a future that was
+//! not reached yet. A shelf has four kinds of trees, whose names begin with its number:
+//!
+//! ```text
+//!   7/values    key                    ▶ head │ first part of the value      (at most one page's worth: see below)
+//!   7/more      key │ part u16         ▶ the next part
+//!   7/numbers   number u64             ▶ key
+//!   7/by-3      found by … │ key       ▶ nothing                             index 3; empty where a value is not in it
+//!
+//!   head:  version u8 │ parts u16 │ number u64 │ length u32 │ crc32c of number and value u32            numbers big-endian
+//! ```
+//!
+//! Values are cut at [`PART_BYTES_MAX`], since sled puts what makes a page large into files that it never syncs. sled skips a page that it
+//! cannot read: the checksum tells of a value that was damaged, and the numbers of one that is missing.
+//!
+//! Nothing is durable before [`Archive::sync`].
+
+mod keyed;
+mod shelf;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::StoreError;
+
+pub use keyed::{Keyed, SledKeyed};
+pub use shelf::{ArchiveError, Found, Put, Shelf};
+
+/// The folder of the archive under the data directory.
+pub const ARCHIVE_DIR: &str = "archive";
+/// sled's cache for the archive, in bytes: what was read lately.
+pub const ARCHIVE_CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// The longest part of a value.
+pub const PART_BYTES_MAX: usize = 3 * 1024;
+/// The longest value: as many parts as there can be.
+pub const VALUE_BYTES_MAX: usize = PART_BYTES_MAX * u16::MAX as usize;
+/// How long every key is.
+pub const KEY_BYTES: usize = 16;
+
+/// A key.
+pub type Key = [u8; KEY_BYTES];
+
+/// The archive of a node; clones are the same.
+#[derive(Clone)]
+pub struct Archive {
+    keyed: Arc<dyn Keyed>,
+}
+
+impl Archive {
+    /// The archive on this engine.
+    pub fn new(keyed: Arc<dyn Keyed>) -> Self {
+        Self { keyed }
+    }
+
+    /// A shelf, which is there from the first value on.
+    pub fn shelf(&self, number: u16) -> Shelf {
+        Shelf::new(self.keyed.clone(), number)
+    }
+
+    /// Makes all that was put durable. Never to be tried again after an error.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.keyed.sync()
+    }
+
+    /// Lets go of the directory, though handles may linger: from here on everything is refused.
+    pub fn close(&self) {
+        self.keyed.close();
+    }
+}
+
+/// An entry of a tree.
+pub type Entry = (Bytes, Bytes);

@@ -1,0 +1,224 @@
+//! One append-only sequence of values, and how they are found again.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Entry, KEY_BYTES, Key, Keyed, PART_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::error::StoreError;
+
+const VERSION: u8 = 1;
+const HEAD_BYTES: usize = 1 + 2 + 8 + 4 + 4;
+
+/// Why something cannot be put or found.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is there is not what was put.
+    #[error("the archive is damaged: {0}")]
+    Damaged(&'static str),
+    /// It is larger than any value may be.
+    #[error("{0} bytes are more than a value of the archive may have")]
+    TooLarge(usize),
+}
+
+/// A value that is put.
+#[derive(Clone, Copy, Debug)]
+pub struct Put<'a> {
+    /// Its number: one more than that of the value before it, from 0.
+    pub number: u64,
+    /// Its key.
+    pub key: Key,
+    /// Its bytes.
+    pub value: &'a [u8],
+    /// By what else it is to be found: the number of the index, and of what all that are found together have in common.
+    pub by: &'a [(u8, &'a [u8])],
+}
+
+/// A value that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number.
+    pub number: u64,
+    /// Its key.
+    pub key: Key,
+    /// Its bytes.
+    pub value: Bytes,
+}
+
+/// A shelf of the archive; clones are the same.
+#[derive(Clone)]
+pub struct Shelf {
+    keyed: Arc<dyn Keyed>,
+    prefix: String,
+    values: String,
+    more: String,
+    numbers: String,
+}
+
+impl Shelf {
+    pub(super) fn new(keyed: Arc<dyn Keyed>, number: u16) -> Self {
+        let prefix = format!("{number}/");
+        Self {
+            keyed,
+            values: format!("{prefix}values"),
+            more: format!("{prefix}more"),
+            numbers: format!("{prefix}numbers"),
+            prefix,
+        }
+    }
+
+    /// Puts a value; the same again changes nothing. Not durable yet.
+    ///
+    /// # Errors
+    /// The disk's, or the value is too large.
+    pub fn put(&self, put: &Put<'_>) -> Result<(), ArchiveError> {
+        if put.value.len() > VALUE_BYTES_MAX {
+            return Err(ArchiveError::TooLarge(put.value.len()));
+        }
+        let (first, rest) = put.value.split_at(put.value.len().min(PART_BYTES_MAX));
+        let mut parts = 0_u16;
+        for part in rest.chunks(PART_BYTES_MAX) {
+            parts += 1;
+            self.keyed.put(&self.more, &part_key(&put.key, parts), part)?;
+        }
+        for (index, by) in put.by {
+            self.keyed
+                .put(&self.index(*index), &[by, &put.key[..]].concat(), &[])?;
+        }
+        let mut value = BytesMut::with_capacity(HEAD_BYTES + first.len());
+        value.put_u8(VERSION);
+        value.put_u16(parts);
+        value.put_u64(put.number);
+        value.put_u32(u32::try_from(put.value.len()).map_err(|_| ArchiveError::TooLarge(put.value.len()))?);
+        value.put_u32(checksum(put.number, put.value));
+        value.put_slice(first);
+        self.keyed.put(&self.values, &put.key, &value)?;
+        self.keyed
+            .put(&self.numbers, &put.number.to_be_bytes(), &put.key)?;
+        Ok(())
+    }
+
+    /// The value under a key.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn get(&self, key: &Key) -> Result<Option<Found>, ArchiveError> {
+        let value = self.keyed.get(&self.values, key)?;
+        value.map(|value| self.found(key, &value)).transpose()
+    }
+
+    /// The key of the value of a number.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn key_of(&self, number: u64) -> Result<Option<Key>, ArchiveError> {
+        let key = self.keyed.get(&self.numbers, &number.to_be_bytes())?;
+        let broken = |_| ArchiveError::Damaged("a number has no key");
+        key.map(|key| Key::try_from(&*key).map_err(broken)).transpose()
+    }
+
+    /// Values whose keys are from one on and below another, the highest first, at most so many.
+    ///
+    /// # Errors
+    /// One cannot be read, or is damaged.
+    pub fn newest(&self, from: &Key, below: &Key, most: usize) -> Result<Vec<Found>, ArchiveError> {
+        let entries = self.keyed.newest(&self.values, from, below, most)?;
+        let found = entries.into_iter().map(|(key, value)| {
+            let key = Key::try_from(&*key).map_err(|_| ArchiveError::Damaged("a key has another length"))?;
+            self.found(&key, &value)
+        });
+        found.collect()
+    }
+
+    /// The same of those that are found by something in an index.
+    ///
+    /// # Errors
+    /// One cannot be read, or is damaged.
+    pub fn newest_by(
+        &self,
+        (index, by): (u8, &[u8]),
+        from: &Key,
+        below: &Key,
+        most: usize,
+    ) -> Result<Vec<Found>, ArchiveError> {
+        let (from, below) = ([by, &from[..]].concat(), [by, &below[..]].concat());
+        let entries: Vec<Entry> = self.keyed.newest(&self.index(index), &from, &below, most)?;
+        let found = entries.into_iter().map(|(entry, _)| {
+            let key = entry
+                .get(by.len()..)
+                .and_then(|key| Key::try_from(key).ok())
+                .ok_or(ArchiveError::Damaged("an index has another entry"))?;
+            self.get(&key)?
+                .ok_or(ArchiveError::Damaged("an index has what is not there"))
+        });
+        found.collect()
+    }
+
+    /// Whether an index has a value.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_found_by(&self, (index, by): (u8, &[u8]), key: &Key) -> Result<bool, ArchiveError> {
+        let entry = self.keyed.get(&self.index(index), &[by, &key[..]].concat())?;
+        Ok(entry.is_some())
+    }
+
+    /// Forgets all that is on the shelf.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn clear(&self) -> Result<(), ArchiveError> {
+        Ok(self.keyed.remove(&self.prefix)?)
+    }
+
+    fn index(&self, index: u8) -> String {
+        format!("{}by-{index}", self.prefix)
+    }
+
+    fn found(&self, key: &Key, value: &[u8]) -> Result<Found, ArchiveError> {
+        let damaged = ArchiveError::Damaged;
+        let (head, first) = value
+            .split_first_chunk::<HEAD_BYTES>()
+            .ok_or(damaged("a value has no head"))?;
+        if head[0] != VERSION {
+            return Err(damaged(
+                "a value is of another version; use the program that wrote it, or a newer one",
+            ));
+        }
+        let parts = u16::from_be_bytes([head[1], head[2]]);
+        let (mut number, mut length, mut sum) = ([0; 8], [0; 4], [0; 4]);
+        number.copy_from_slice(&head[3..11]);
+        length.copy_from_slice(&head[11..15]);
+        sum.copy_from_slice(&head[15..]);
+        let number = u64::from_be_bytes(number);
+        let mut whole = BytesMut::with_capacity(u32::from_be_bytes(length) as usize % (VALUE_BYTES_MAX + 1));
+        whole.put_slice(first);
+        for part in 1..=parts {
+            let part = self.keyed.get(&self.more, &part_key(key, part))?;
+            whole.put_slice(&part.ok_or(damaged("a part of a value is missing"))?);
+        }
+        let is_whole = whole.len() == u32::from_be_bytes(length) as usize;
+        if !is_whole || checksum(number, &whole) != u32::from_be_bytes(sum) {
+            return Err(damaged("a value is not what was put"));
+        }
+        Ok(Found {
+            number,
+            key: *key,
+            value: whole.freeze(),
+        })
+    }
+}
+
+fn part_key(key: &Key, part: u16) -> [u8; KEY_BYTES + 2] {
+    let mut of_part = [0; KEY_BYTES + 2];
+    of_part[..KEY_BYTES].copy_from_slice(key);
+    of_part[KEY_BYTES..].copy_from_slice(&part.to_be_bytes());
+    of_part
+}
+
+fn checksum(number: u64, value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_be_bytes()), value)
+}
