@@ -61,6 +61,15 @@ pub trait StateMachine: Send + Sync + 'static {
         0
     }
 
+    /// Makes all of that durable, and says how much it is: whoever is told may leave it out of what it sends, and what it sends may stand for the
+    /// log. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        Ok(self.kept_aside())
+    }
+
     /// That sequence from there on, as far as it is here now: bytes that [`restore`](Self::restore) takes behind those of a snapshot. The bytes of
     /// one thing in it never change, so that a transfer that broke off can go on. Reading blocks.
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
@@ -77,7 +86,13 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Forgets everything, as if no entry had been applied ever, and gives its memory back: the replica was moved to another node. It may
     /// come back, and begins then with a snapshot or with the first entry.
+    ///
+    /// What is kept aside counts for nothing from here on, and stays on the disk: a start that reads of an old drop in the journal clears a state
+    /// whose aside may be of the life that came after it.
     fn clear(&self);
+
+    /// Removes what is kept aside from the disk: the replica is dropped, nothing of it has come back yet, and the state was cleared. Blocks.
+    fn forget_aside(&self) {}
 }
 
 /// Takes the pieces of a snapshot, one call a piece.

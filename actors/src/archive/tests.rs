@@ -5,13 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use docket_cluster::{Entry, StateMachine};
 use docket_engine::{
-    Amount, CustomerId, Decider, Event, Fact, Line, OrderEvent, OrderFilter, OrderId, OrderState, Quantity,
-    Record, Rejection, Sku, Time, Version,
+    Amount, CustomerId, Decider, Event, Fact, Line, Order, OrderEvent, OrderFilter, OrderId, OrderState,
+    Quantity, Record, Rejection, Sku, Time, Version,
 };
+use docket_persistence::{archive::Archive, mem::MemKeyed};
 
-use super::newest;
+use super::{OrderArchive, newest};
 use crate::{
     committed::{Applied, Committed},
+    feed::FeedLimits,
     machine::{self, ShardMachine},
 };
 
@@ -34,9 +36,8 @@ fn record(time: Time, events: Vec<Event>) -> Record {
     }
 }
 
-/// What places an order, and refuses it.
-fn refusal(number: u64) -> Record {
-    let placed = OrderEvent::Placed {
+fn placed(number: u64) -> OrderEvent {
+    OrderEvent::Placed {
         customer: customer(number),
         currency: "EUR".parse().unwrap(),
         lines: Arc::new([Line {
@@ -45,7 +46,20 @@ fn refusal(number: u64) -> Record {
             unit_price: Amount(1),
         }]),
         provider: None,
-    };
+    }
+}
+
+/// Has an order in memory that is over in this state, however it came there.
+pub(crate) fn over(committed: &Committed, number: u64, state: OrderState) {
+    let mut order = Order::create(id(number), &placed(number), Time(1)).unwrap();
+    order.state = state;
+    order.rejection = (state == OrderState::Rejected).then(|| Box::new(Rejection::StaleEtag));
+    assert!(order.is_over(), "{order:?}");
+    committed.insert_order(Arc::new(order)).unwrap();
+}
+
+/// What places an order, and refuses it.
+fn refusal(number: u64) -> Record {
     let rejected = OrderEvent::Rejected {
         rejection: Box::new(Rejection::StaleEtag),
         release: Box::default(),
@@ -56,7 +70,7 @@ fn refusal(number: u64) -> Record {
         fact: Fact::Order(id(number), event),
     };
     let time = Time(i64::try_from(number).unwrap() * 1_000_000);
-    record(time, vec![event(1, placed), event(2, rejected)])
+    record(time, vec![event(1, placed(number)), event(2, rejected)])
 }
 
 fn leaves(committed: &Committed, id: OrderId) -> Record {
@@ -138,7 +152,12 @@ fn what_is_not_over_or_not_there_stays_where_it_is_and_an_id_is_never_given_twic
 
 /// A state machine with such orders, of which the first so many are archived.
 fn machine(orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
-    let committed = Arc::new(Committed::default());
+    machine_on(&MemKeyed::new(), orders, archived)
+}
+
+pub(crate) fn machine_on(keyed: &MemKeyed, orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
+    let archive = OrderArchive::of(&Archive::new(Arc::new(keyed.clone())), 3, &Arc::default());
+    let committed = Arc::new(Committed::new(FeedLimits::default(), archive));
     let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
     for number in 1..=orders {
         apply(&machine, &committed, &refusal(number));
@@ -204,6 +223,62 @@ fn another_node_gets_what_it_lacks_behind_the_snapshot_and_goes_on_alike() {
     let (theirs, _) = machine(0, 0);
     let alone = std::iter::once(Ok(Bytes::from(stored)));
     theirs.restore(&mut alone.into_iter()).unwrap_err();
+}
+
+#[test]
+fn who_says_how_much_it_has_still_has_it_when_the_power_has_gone() {
+    let (ours, state) = machine(40, 25);
+    let stored = snapshot(&ours);
+    let keyed = MemKeyed::new();
+    let (theirs, _) = machine_on(&keyed, 40, 10);
+    let sent = |has: u64| {
+        let aside = ours.read_aside(has).map(Result::unwrap);
+        let chunks: Vec<_> = std::iter::once(Bytes::from(stored.clone()))
+            .chain(aside)
+            .collect();
+        move || chunks.clone().into_iter().map(Ok::<_, std::io::Error>)
+    };
+    // What it counts is not what it has for good.
+    let chunks = sent(theirs.kept_aside());
+    let lost = keyed.fork();
+    lost.lose_unsynced();
+    let refused = machine_on(&lost, 0, 0).0.restore(&mut chunks()).unwrap_err();
+    assert!(refused.to_string().contains("number 9"), "{refused}");
+    // It is stored when it has come, and what it leaves out is there.
+    let chunks = sent(theirs.sync_aside().unwrap());
+    theirs.restore(&mut chunks()).unwrap();
+    keyed.lose_unsynced();
+    let (theirs, other) = machine_on(&keyed, 0, 0);
+    theirs.restore(&mut chunks()).unwrap();
+    for number in 0..25 {
+        let order = other.archive.numbered(number).unwrap();
+        assert_eq!(order, state.archive.numbered(number).unwrap());
+        assert!(order.is_some(), "{number}");
+    }
+}
+
+#[test]
+fn a_state_that_is_cleared_leaves_the_shelf_to_the_life_that_came_after_and_a_drop_does_not() {
+    let keyed = MemKeyed::new();
+    let (ours, committed) = machine_on(&keyed, 20, 12);
+    let stored = snapshot(&ours);
+    // A start reads of a drop long ago, and then of the snapshot that came after it.
+    ours.clear();
+    assert_eq!((ours.kept_aside(), committed.orders.len()), (0, 0));
+    assert_eq!(
+        committed.archive.get(id(1)).unwrap(),
+        None,
+        "it counts for nothing"
+    );
+    let chunks = || std::iter::once(Ok(Bytes::from(stored.clone())));
+    ours.restore(&mut chunks()).unwrap();
+    assert_eq!((ours.kept_aside(), committed.orders.len()), (12, 8));
+    for number in 0..12 {
+        assert!(committed.archive.numbered(number).unwrap().is_some());
+    }
+    ours.clear();
+    ours.forget_aside();
+    assert!(keyed.is_empty());
 }
 
 #[test]

@@ -127,6 +127,10 @@ impl StateMachine for MetaMachine {
         self.above.kept_aside()
     }
 
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        self.above.sync_aside()
+    }
+
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
         self.above.read_aside(from)
     }
@@ -161,6 +165,10 @@ impl StateMachine for MetaMachine {
     fn clear(&self) {
         self.above.clear();
         self.registry.put(Registry::default());
+    }
+
+    fn forget_aside(&self) {
+        self.above.forget_aside();
     }
 }
 

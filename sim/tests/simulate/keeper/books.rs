@@ -19,13 +19,16 @@ use crate::{
 /// More than a run has.
 const LISTED_MAX: usize = 1_000;
 
+/// By name: what is in it, and what orders have taken of that.
+type Figures = BTreeMap<String, (i64, i64)>;
+
 /// What one node has of what is the keepers'.
 #[derive(Debug)]
 pub(super) struct Books {
     /// On hand, and reserved.
-    items: BTreeMap<String, (i64, i64)>,
+    items: Figures,
     /// Balance, and held.
-    customers: BTreeMap<String, (i64, i64)>,
+    customers: Figures,
     pub(super) orders: Vec<Arc<Order>>,
 }
 
@@ -110,7 +113,7 @@ fn check_paid(shop: &Shop, order: &Order, theirs: Paid) {
 }
 
 /// What there must be of each item and each customer.
-fn should_be(keepers: &[Keeper]) -> (BTreeMap<String, (i64, i64)>, BTreeMap<String, (i64, i64)>) {
+fn should_be(keepers: &[Keeper]) -> (Figures, Figures) {
     let mut items: BTreeMap<_, _> = (0..ITEMS).map(|n| (sku(n), (ON_HAND, 0))).collect();
     let mut customers: BTreeMap<_, _> = (0..CUSTOMERS).map(|n| (customer_id(n), (0, 0))).collect();
     for led in keepers.iter().flat_map(|keeper| &keeper.led) {
