@@ -285,13 +285,14 @@ impl OrderArchive {
         Ok(())
     }
 
-    /// None is in it: the state is to be built anew. What is on the shelf stays, and is put there again.
+    /// None is in it: the state is to be built anew. What is on the shelf stays, and is put there again, as it is: also of an earlier life of
+    /// the replica it was committed.
     pub(crate) fn reset(&self) {
         self.synced.store(0, Ordering::Release);
         self.count.store(0, Ordering::Release);
     }
 
-    /// Forgets all of it: the replica was moved away.
+    /// Forgets all of it: the replica was moved away, and counts none of it any more.
     pub(crate) fn forget(&self) {
         self.reset();
         if let Err(error) = self.shelf.clear() {

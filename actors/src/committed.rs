@@ -264,7 +264,6 @@ impl Committed {
         self.drops.fetch_add(1, Ordering::SeqCst);
         self.begin_restoring();
         self.clear();
-        self.archive.forget();
         self.set_applied_next(0);
         self.feed.begin_anew();
         self.end_restoring();

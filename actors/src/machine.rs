@@ -251,6 +251,10 @@ impl StateMachine for ShardMachine {
         let _entry = self.committed.between_entries();
         self.committed.begin_anew();
     }
+
+    fn forget_aside(&self) {
+        self.committed.archive.forget();
+    }
 }
 
 impl ShardMachine {

@@ -115,6 +115,16 @@ impl Applier {
         Ok(())
     }
 
+    /// Removes what the state keeps aside, of a replica that is dropped and was cleared. Blocks.
+    pub(crate) fn forget_aside(&self) -> Result<(), io::Error> {
+        guard(
+            &self.stop,
+            self.progress.group,
+            "forgetting what it keeps aside",
+            || self.machine.forget_aside(),
+        )
+    }
+
     pub(crate) fn applied(&self) -> Option<LogId> {
         self.applied
     }

@@ -136,7 +136,9 @@ impl Group {
         let (snapshots, mut applier) = (Arc::clone(&starter.snapshots), starter.applier());
         let emptied = blocking(move || {
             snapshots.remove(id)?;
-            applier.clear().map(|()| applier)
+            applier.clear()?;
+            // Before the journal says that all of it is gone: from there on it may come back, and this would be of its new life.
+            applier.forget_aside().map(|()| applier)
         });
         let applier = emptied.await?;
         inner.log.note_dropped().await?;

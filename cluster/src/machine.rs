@@ -77,7 +77,13 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Forgets everything, as if no entry had been applied ever, and gives its memory back: the replica was moved to another node. It may
     /// come back, and begins then with a snapshot or with the first entry.
+    ///
+    /// What is kept aside counts for nothing from here on, and stays on the disk: a start that reads of an old drop in the journal clears a state
+    /// whose aside may be of the life that came after it.
     fn clear(&self);
+
+    /// Removes what is kept aside from the disk: the replica is dropped, nothing of it has come back yet, and the state was cleared. Blocks.
+    fn forget_aside(&self) {}
 }
 
 /// Takes the pieces of a snapshot, one call a piece.

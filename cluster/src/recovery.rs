@@ -10,7 +10,8 @@
 //! what was in flight) is read back from the journal when it is.
 //!
 //! Where the journal says that a replica was dropped, what came before counts no more, nor does what was wrong with it: its state is
-//! forgotten and begun anew, with the snapshot that came after the drop, if one did. A drop that was interrupted is finished.
+//! forgotten and begun anew, with the snapshot that came after the drop, if one did. What is kept aside stays: it may be of what came after, too.
+//! A drop that was interrupted is finished.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -89,6 +90,10 @@ pub(crate) fn recover(
                         let id = group_id(number);
                         if replay.is_half_dropped() {
                             snapshots.remove(id).map_err(|error| group_error(id, error))?;
+                        }
+                        if replay.index.dropped().is_some() && applier.applied().is_none() {
+                            // Nothing has come after the drop: what was there before it has just been put aside again.
+                            applier.forget_aside().map_err(|error| group_error(id, error))?;
                         }
                         replay.finish(applier).map_err(|error| group_error(id, error))
                     })

@@ -18,18 +18,26 @@ use crate::{Group, GroupId, Leadership, Node, NodeOptions};
 const GROUP: GroupId = GroupId(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Counts what it is told.
+/// Counts what it is told, and keeps each number aside.
 #[derive(Default)]
-struct Counter(Mutex<u64>);
+struct Counter {
+    count: Mutex<u64>,
+    aside: Aside,
+}
+
+/// What is kept aside: it outlives the node, as a disk does.
+type Aside = Arc<Mutex<BTreeSet<u64>>>;
 
 impl StateMachine for Counter {
     fn apply(&self, _: Entry<'_>) -> Bytes {
-        *self.0.lock() += 1;
+        let mut count = self.count.lock();
+        self.aside.lock().insert(*count);
+        *count += 1;
         Bytes::new()
     }
 
     fn capture(&self) -> Box<dyn Capture> {
-        Box::new(Count(*self.0.lock()))
+        Box::new(Count(*self.count.lock()))
     }
 
     fn state_bytes(&self) -> u64 {
@@ -42,12 +50,22 @@ impl StateMachine for Counter {
             whole.extend_from_slice(&chunk.map_err(StateError::new)?);
         }
         let count = whole.try_into().map_err(|_| StateError::new("not a count"))?;
-        *self.0.lock() = u64::from_le_bytes(count);
+        let count = u64::from_le_bytes(count);
+        let aside = self.aside.lock();
+        if let Some(lost) = (0..count).find(|number| !aside.contains(number)) {
+            return Err(StateError::new(format_args!("{lost} is not there any more")));
+        }
+        *self.count.lock() = count;
         Ok(())
     }
 
     fn clear(&self) {
-        *self.0.lock() = 0;
+        *self.count.lock() = 0;
+    }
+
+    fn forget_aside(&self) {
+        assert_eq!(*self.count.lock(), 0, "it counts still");
+        self.aside.lock().clear();
     }
 }
 
@@ -63,6 +81,8 @@ impl Capture for Count {
 struct Bed {
     dir: tempfile::TempDir,
     disk: MemDisk,
+    aside: Aside,
+    of_meta: Aside,
 }
 
 struct Running {
@@ -75,6 +95,8 @@ impl Bed {
         Self {
             dir: tempfile::tempdir().unwrap(),
             disk: MemDisk::new(),
+            aside: Aside::default(),
+            of_meta: Aside::default(),
         }
     }
 
@@ -88,10 +110,16 @@ impl Bed {
             ..NodeOptions::new(self.dir.path())
         };
         let (store, mark) = (Box::new(self.disk.store()), Box::new(self.disk.mark()));
-        let counter = Arc::new(Counter::default());
+        let keeping = |aside: &Aside| {
+            Arc::new(Counter {
+                aside: Arc::clone(aside),
+                ..Counter::default()
+            })
+        };
+        let counter = keeping(&self.aside);
         let machine = |group| match group {
             GROUP => Arc::clone(&counter) as Arc<dyn StateMachine>,
-            _ => Arc::new(Counter::default()),
+            _ => keeping(&self.of_meta),
         };
         let node = Node::open_with(options, store, mark, &machine).await.unwrap();
         Running {
@@ -114,7 +142,7 @@ impl Running {
     }
 
     fn count(&self) -> u64 {
-        *self.counter.0.lock()
+        *self.counter.count.lock()
     }
 
     /// Fills the group until it has purged its log behind a snapshot, and goes on a little.
@@ -178,7 +206,7 @@ async fn a_drop_that_is_interrupted_leaves_the_whole_replica_or_nothing_of_it_bu
                 if group.inner().log.was_dropped() {
                     assert_eq!((running.count(), running.last()), (0, None), "{at}");
                     assert_eq!(group.inner().log.floor(), last, "{at}");
-                    assert!(!bed.has_snapshots(), "{at}");
+                    assert!(!bed.has_snapshots() && bed.aside.lock().is_empty(), "{at}");
                     let (now, voters) = (term_of(&group).await, group.status().voters);
                     assert_eq!((now, voters), (term, Vec::new()), "{at}");
                     gone += 1;
@@ -288,6 +316,11 @@ async fn a_replica_that_comes_back_after_a_drop_is_restored_from_what_came_after
     running.fill().await;
     let (count, last) = (running.count(), running.last());
     assert!(last.unwrap() > floor && count > 3);
+    running.node.shutdown().await.unwrap();
+    // The journal has the old drop still: what it reads before it takes nothing of what came after, neither the snapshot nor what is aside.
+    let running = bed.open().await;
+    running.node.ready().await;
+    assert_eq!(running.count(), count);
     running.node.shutdown().await.unwrap();
     for life in 1..3 {
         cut_by_meta(&bed, life).await;

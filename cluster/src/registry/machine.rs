@@ -162,6 +162,10 @@ impl StateMachine for MetaMachine {
         self.above.clear();
         self.registry.put(Registry::default());
     }
+
+    fn forget_aside(&self) {
+        self.above.forget_aside();
+    }
 }
 
 /// Reads on until there are this many bytes, or no more.

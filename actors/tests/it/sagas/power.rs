@@ -198,6 +198,10 @@ impl StateMachine for Watched {
     fn clear(&self) {
         self.machine.clear();
     }
+
+    fn forget_aside(&self) {
+        self.machine.forget_aside();
+    }
 }
 
 /// A provider that is asked by a node with this power: a dead one asks nothing, and hears nothing.
