@@ -254,30 +254,31 @@ impl OrderArchive {
         }
     }
 
-    /// Makes all that is in it durable: behind this a snapshot that says so many may stand for the log.
+    /// Makes all that is in it durable, and says how many that are: behind this a snapshot that says so many may stand for the log.
     ///
     /// # Errors
-    /// The disk's: it must not be tried again.
-    pub(crate) fn sync(&self) -> Result<(), Unreadable> {
+    /// The disk's: it fails for ever.
+    pub(crate) fn sync(&self) -> Result<u64, Unreadable> {
         let count = self.count();
         if self.synced.load(Ordering::Acquire) < count {
             self.archive.sync()?;
             self.synced.fetch_max(count, Ordering::AcqRel);
         }
-        Ok(())
+        Ok(count)
     }
 
-    /// So many are in it, as a snapshot says.
+    /// So many are in it, as a snapshot says, of which those from `beside` on came with it.
     ///
     /// # Errors
-    /// The last of them is not there.
-    pub(crate) fn restore(&self, count: u64) -> Result<(), Unreadable> {
-        if let Some(last) = count.checked_sub(1)
-            && self.numbered(last)?.is_none()
-        {
-            return Err(unreadable(format_args!(
-                "{count} orders left memory for it, and the last of them is not there: restore the whole data directory from a backup"
-            )));
+    /// The last of them is not there, or of those that were here before.
+    pub(crate) fn restore(&self, count: u64, beside: Option<u64>) -> Result<(), Unreadable> {
+        let last = [Some(count), beside.filter(|beside| *beside < count)];
+        for number in last.into_iter().flatten().filter_map(|next| next.checked_sub(1)) {
+            if self.numbered(number)?.is_none() {
+                return Err(unreadable(format_args!(
+                    "{count} orders left memory for it, and number {number} of them is not there: restore the whole data directory from a backup"
+                )));
+            }
         }
         // What came with the snapshot may be on its way to the disk still.
         self.synced.store(0, Ordering::Release);

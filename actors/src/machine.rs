@@ -196,6 +196,10 @@ impl StateMachine for ShardMachine {
         self.committed.archive.count()
     }
 
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        self.committed.archive.sync().map_err(StateError::new)
+    }
+
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
         Box::new(Aside::new(Arc::clone(&self.committed), from))
     }
@@ -210,6 +214,8 @@ impl StateMachine for ShardMachine {
             rest: BytesMut::new(),
         };
         let mut head = None;
+        // The first of those that came beside it: what comes before was here, and durable, when it was sent.
+        let mut beside: Option<u64> = None;
         while let Some(piece) = pieces.next_piece()? {
             for record in snapshot::records(&piece, &*self.ids) {
                 let record = record.map_err(StateError::new)?;
@@ -229,14 +235,19 @@ impl StateMachine for ShardMachine {
                             found.format
                         )));
                     }
-                    other => self.put(other)?,
+                    other => {
+                        if let SnapshotRecord::Archived(number, _) = other {
+                            beside = Some(beside.map_or(number, |least| least.min(number)));
+                        }
+                        self.put(other)?;
+                    }
                 }
             }
         }
         let head = head.ok_or_else(|| StateError::new("it is empty"))?;
         self.committed
             .archive
-            .restore(head.archived)
+            .restore(head.archived, beside)
             .map_err(StateError::new)?;
         self.committed.set_last_time(head.last_time);
         if let Some(feed) = head.feed {

@@ -61,6 +61,15 @@ pub trait StateMachine: Send + Sync + 'static {
         0
     }
 
+    /// Makes all of that durable, and says how much it is: whoever is told may leave it out of what it sends, and what it sends may stand for the
+    /// log. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        Ok(self.kept_aside())
+    }
+
     /// That sequence from there on, as far as it is here now: bytes that [`restore`](Self::restore) takes behind those of a snapshot. The bytes of
     /// one thing in it never change, so that a transfer that broke off can go on. Reading blocks.
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {

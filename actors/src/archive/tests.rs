@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use docket_cluster::{Entry, StateMachine};
+use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_engine::{
     Amount, CustomerId, Decider, Event, Fact, Line, OrderEvent, OrderFilter, OrderId, OrderState, Quantity,
     Record, Rejection, Sku, Time, Version,
 };
 
-use super::newest;
+use super::{OrderArchive, newest};
 use crate::{
     committed::{Applied, Committed},
+    feed::FeedLimits,
     machine::{self, ShardMachine},
 };
 
@@ -138,7 +140,12 @@ fn what_is_not_over_or_not_there_stays_where_it_is_and_an_id_is_never_given_twic
 
 /// A state machine with such orders, of which the first so many are archived.
 fn machine(orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
-    let committed = Arc::new(Committed::default());
+    machine_on(&MemKeyed::new(), orders, archived)
+}
+
+fn machine_on(keyed: &MemKeyed, orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
+    let archive = OrderArchive::of(&Archive::new(Arc::new(keyed.clone())), 3, &Arc::default());
+    let committed = Arc::new(Committed::new(FeedLimits::default(), archive));
     let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
     for number in 1..=orders {
         apply(&machine, &committed, &refusal(number));
@@ -204,6 +211,56 @@ fn another_node_gets_what_it_lacks_behind_the_snapshot_and_goes_on_alike() {
     let (theirs, _) = machine(0, 0);
     let alone = std::iter::once(Ok(Bytes::from(stored)));
     theirs.restore(&mut alone.into_iter()).unwrap_err();
+}
+
+#[test]
+fn who_says_how_much_it_has_still_has_it_when_the_power_has_gone() {
+    let (ours, state) = machine(40, 25);
+    let stored = snapshot(&ours);
+    let keyed = MemKeyed::new();
+    let (theirs, _) = machine_on(&keyed, 40, 10);
+    let sent = |has: u64| {
+        let aside = ours.read_aside(has).map(Result::unwrap);
+        let chunks: Vec<_> = std::iter::once(Bytes::from(stored.clone())).chain(aside).collect();
+        move || chunks.clone().into_iter().map(Ok)
+    };
+    // What it counts is not what it has for good.
+    let chunks = sent(theirs.kept_aside());
+    let lost = keyed.fork();
+    lost.lose_unsynced();
+    let refused = machine_on(&lost, 0, 0).0.restore(&mut chunks()).unwrap_err();
+    assert!(refused.to_string().contains("number 9"), "{refused}");
+    // It is stored when it has come, and what it leaves out is there.
+    let chunks = sent(theirs.sync_aside().unwrap());
+    theirs.restore(&mut chunks()).unwrap();
+    keyed.lose_unsynced();
+    let (theirs, other) = machine_on(&keyed, 0, 0);
+    theirs.restore(&mut chunks()).unwrap();
+    for number in 0..25 {
+        let order = other.archive.numbered(number).unwrap();
+        assert_eq!(order, state.archive.numbered(number).unwrap());
+        assert!(order.is_some(), "{number}");
+    }
+}
+
+#[test]
+fn a_state_that_is_cleared_leaves_the_shelf_to_the_life_that_came_after_and_a_drop_does_not() {
+    let keyed = MemKeyed::new();
+    let (ours, committed) = machine_on(&keyed, 20, 12);
+    let stored = snapshot(&ours);
+    // A start reads of a drop long ago, and then of the snapshot that came after it.
+    ours.clear();
+    assert_eq!((ours.kept_aside(), committed.orders.len()), (0, 0));
+    assert_eq!(committed.archive.get(id(1)).unwrap(), None, "it counts for nothing");
+    let chunks = || std::iter::once(Ok(Bytes::from(stored.clone())));
+    ours.restore(&mut chunks()).unwrap();
+    assert_eq!((ours.kept_aside(), committed.orders.len()), (12, 8));
+    for number in 0..12 {
+        assert!(committed.archive.numbered(number).unwrap().is_some());
+    }
+    ours.clear();
+    ours.forget_aside();
+    assert!(keyed.is_empty());
 }
 
 #[test]

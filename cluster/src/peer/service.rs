@@ -309,7 +309,9 @@ impl Peer for Handler {
         let from = self.caller()?;
         let head = head.get_ref();
         let bytes = self.served.spools.held(&source(from, head));
-        let aside = self.group(head.group)?.inner().starter.machine.kept_aside();
+        let machine = Arc::clone(&self.group(head.group)?.inner().starter.machine);
+        // What it is told of is not sent, and once what is sent is stored no log has it any more.
+        let aside = blocking(move || machine.sync_aside().map_err(std::io::Error::other)).await?;
         Ok(Response::new(pb::SnapshotHeldReply { bytes, aside }))
     }
 

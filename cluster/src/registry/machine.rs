@@ -127,6 +127,10 @@ impl StateMachine for MetaMachine {
         self.above.kept_aside()
     }
 
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        self.above.sync_aside()
+    }
+
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
         self.above.read_aside(from)
     }

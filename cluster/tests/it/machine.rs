@@ -22,6 +22,10 @@ pub struct Ledger {
     pub captures: AtomicU64,
     /// What is made of an entry beside remembering it; something else on a replica that is wrong.
     pub effects: AtomicU64,
+    /// How much it says to keep aside.
+    pub aside: AtomicU64,
+    /// How often that was made durable.
+    pub asides_synced: AtomicU64,
     /// Called while a snapshot is written, behind its first piece.
     pub while_writing: Mutex<Option<WhileWriting>>,
 }
@@ -76,6 +80,15 @@ impl StateMachine for Ledger {
     fn snapshots_since(&self) -> u32 {
         // As if they had changed with the newest version.
         PROTOCOL_VERSION
+    }
+
+    fn kept_aside(&self) -> u64 {
+        self.aside.load(Ordering::Relaxed)
+    }
+
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        self.asides_synced.fetch_add(1, Ordering::Relaxed);
+        Ok(self.kept_aside())
     }
 
     fn state_bytes(&self) -> u64 {

@@ -330,13 +330,18 @@ async fn a_follower_that_was_away_for_long_catches_up_by_snapshot() {
         let now = three.0[other].group().status().snapshot_index;
         snapshots.extend(now.filter(|index| *index > behind));
     }
+    let ledger = |three: &Three, at: usize| three.0[at].running.as_ref().unwrap().1.of(GROUP);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    ledger(&three, other).aside.store(1, relaxed);
     // A leader keeps what a follower that is away has not got; the other follower does not, and leads now.
     three.stop(leader).await;
     three.start(follower).await;
     three.equal().await;
     let place = &three.0[follower];
-    let ledger = place.running.as_ref().unwrap().1.of(GROUP);
-    let applied = ledger.applied.load(std::sync::atomic::Ordering::Relaxed);
+    // It was asked what it keeps aside, which is not sent and of which no log will tell any more.
+    let synced = ledger(&three, follower).asides_synced.load(relaxed);
+    assert!(synced > 0, "it said what it has, durable or not");
+    let applied = ledger(&three, follower).applied.load(relaxed);
     assert!(
         applied < place.payloads().len() as u64,
         "{applied} applied one by one: there was no snapshot"

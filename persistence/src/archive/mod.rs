@@ -21,7 +21,7 @@
 mod keyed;
 mod shelf;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -48,12 +48,17 @@ pub type Key = [u8; KEY_BYTES];
 #[derive(Clone)]
 pub struct Archive {
     keyed: Arc<dyn Keyed>,
+    /// Why nothing can be made durable any more.
+    failed: Arc<OnceLock<StoreError>>,
 }
 
 impl Archive {
     /// The archive on this engine.
     pub fn new(keyed: Arc<dyn Keyed>) -> Self {
-        Self { keyed }
+        Self {
+            keyed,
+            failed: Arc::default(),
+        }
     }
 
     /// A shelf, which is there from the first value on.
@@ -61,12 +66,17 @@ impl Archive {
         Shelf::new(self.keyed.clone(), number)
     }
 
-    /// Makes all that was put durable. Never to be tried again after an error.
+    /// Makes all that was put durable.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk's, now or ever before: a second try would say nothing of what the first one left.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.keyed.sync()
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
+        self.keyed.sync().inspect_err(|error| {
+            let _ = self.failed.set(error.clone());
+        })
     }
 
     /// Lets go of the directory, though handles may linger: from here on everything is refused.

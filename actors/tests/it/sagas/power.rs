@@ -187,6 +187,10 @@ impl StateMachine for Watched {
         self.machine.kept_aside()
     }
 
+    fn sync_aside(&self) -> Result<u64, StateError> {
+        self.machine.sync_aside()
+    }
+
     fn read_aside(&self, from: u64) -> Box<dyn Iterator<Item = io::Result<Bytes>> + Send> {
         self.machine.read_aside(from)
     }
