@@ -7,7 +7,8 @@
 //!
 //! In the background, ten times a second: some of the orders in a state are looked at, oldest first, from where the last look ended, and none
 //! that is too young to be due (its id has its time). Those that are due are told; more are told when these are done. It gives way: the more
-//! calls are in flight on the node, the fewer, down to one of a shard at a time, so that it goes on under any load.
+//! calls are in flight on the node, the fewer, down to one of a shard at a time. Where more and more wait it takes its part under any load ([`floor`]):
+//! a node that took orders faster than it lets them go would fill its memory.
 //!
 //! Nothing of this is kept: each order decides for itself, and records it.
 
@@ -30,6 +31,13 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(100);
 /// So many orders of a shard in one state are looked at with one look.
 const LOOKED_AT: usize = 256;
+/// Of what waits, one in so many is told under any load.
+const WAITING_SHARE: usize = 4;
+/// So many of a shard at most, under a load that leaves room for none: 640 a second.
+const UNDER_LOAD_MAX: usize = 64;
+/// Where the clock is further ahead of a shard's newest record than that when it begins to be led, what is old is told by the record: nobody may have
+/// asked for anything for so long, or the clock is wrong.
+const AHEAD_MAX: Duration = Duration::from_secs(30 * 60);
 /// An order that was told so many looks ago, and is as it was, is told again: what it was told may be lost.
 const TOLD_FOR: u32 = 100;
 /// Since which version of the peer protocol a node knows orders that were closed, and archives. An older one would stop.
@@ -42,8 +50,11 @@ pub struct AgingOptions {
     /// 30 days.
     pub close_after: Option<Duration>,
     /// An order that is over leaves memory for the archive when it has not changed for so long; `None`: never. Default 7 days.
+    /// The program's configuration takes no less than 25 hours, so that the requests that changed an order are forgotten before it leaves. This
+    /// takes less, for tests and measurements, and what an order came to be is not asked again when it leaves: a request that is still remembered is
+    /// answered then with the order as it is, and not as it was.
     pub archive_after: Option<Duration>,
-    /// So many orders of one shard are closed, and so many archived, at a time, where nothing else is to be done. Default 32.
+    /// So many orders of one shard are closed, and so many archived, at a time, where nothing else is to be done; more where many wait. Default 32.
     pub at_once: usize,
 }
 
@@ -70,8 +81,6 @@ impl AgingOptions {
 pub(crate) async fn run(inner: Arc<Inner>) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // A clock that is wrong for a moment closes nothing for ever: what is old comes closer twice as fast as time passes, at most.
-    let (mut close, mut archive) = (Cutoff::new(LOOK), Cutoff::new(LOOK));
     let mut of_shards: Vec<OfShard> = inner.router.shards.iter().map(|_| OfShard::default()).collect();
     loop {
         tokio::select! {
@@ -89,18 +98,46 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         }
         let aging = inner.aging;
         let now = Instant::now();
-        let due = Due {
-            close: aging.close_after.map(|age| close.advance(before(age), now)),
-            archive: aging.archive_after.map(|age| archive.advance(before(age), now)),
-        };
         let at_once = aging.at_once(inner.admission.calls());
         for (shard, of_shard) in router.shards.iter().zip(&mut of_shards) {
             if shard.is_leading() {
+                let logged = shard.committed().last_time();
+                let due = Due {
+                    close: aging
+                        .close_after
+                        .map(|age| of_shard.close.advance(before(age), age, logged, now)),
+                    archive: aging
+                        .archive_after
+                        .map(|age| of_shard.archive.advance(before(age), age, logged, now)),
+                };
                 of_shard.look(shard, &due, at_once);
             } else {
                 *of_shard = OfShard::default();
             }
         }
+    }
+}
+
+/// Before which time what has not changed is due, in a shard that is led here. A clock that is wrong makes nothing old for ever: from where the
+/// shard's own times say, which are logged, it comes closer twice as fast as time passes, at most.
+#[derive(Default)]
+struct Limit(Option<Cutoff>);
+
+impl Limit {
+    /// `wanted` is what the clock says of this age, and `logged` the newest time of the shard's log.
+    fn advance(&mut self, wanted: Time, age: Duration, logged: Time, now: Instant) -> Time {
+        let back = |time: Time, by: Duration| Time(time.0.saturating_sub(by.as_micros() as i64));
+        // There is nothing yet, and so nothing old.
+        if self.0.is_none() && logged == Time(0) {
+            return back(logged, age);
+        }
+        if let Some(cutoff) = &mut self.0 {
+            return cutoff.advance(wanted, now);
+        }
+        let believed = Time(logged.0.saturating_add(AHEAD_MAX.as_micros() as i64));
+        let begin = wanted.min(back(believed, age));
+        self.0 = Some(Cutoff::from(LOOK, begin, now));
+        begin
     }
 }
 
@@ -112,8 +149,12 @@ struct Due {
 
 /// What is known of a shard while it is led here.
 struct OfShard {
+    close: Limit,
+    archive: Limit,
     closing: Sweep,
     archiving: [Sweep; OVER.len()],
+    /// Which of those goes first with the next look.
+    first: usize,
 }
 
 /// The states in which orders end.
@@ -129,6 +170,9 @@ impl Default for OfShard {
         Self {
             closing: Sweep::of(OrderState::Fulfilled),
             archiving: OVER.map(Sweep::of),
+            close: Limit::default(),
+            archive: Limit::default(),
+            first: 0,
         }
     }
 }
@@ -136,25 +180,34 @@ impl Default for OfShard {
 impl OfShard {
     fn look(&mut self, shard: &Arc<Shard>, due: &Due, at_once: usize) {
         if let Some(cutoff) = due.close {
-            let due = self
-                .closing
-                .due(shard.committed(), cutoff, at_once, Order::is_at_rest);
-            for id in due {
+            for id in self.to_close(shard.committed(), cutoff, at_once) {
                 let command = OrderCommand::Close;
                 shard.tell_order(id, OrderMessage::Tell { command });
             }
         }
-        let Some(cutoff) = due.archive else {
-            return;
-        };
-        let mut left = at_once;
-        for sweep in &mut self.archiving {
-            let due = sweep.due(shard.committed(), cutoff, left, Order::is_over);
-            left = left.saturating_sub(sweep.told.len());
-            for id in due {
+        if let Some(cutoff) = due.archive {
+            for id in self.to_archive(shard.committed(), cutoff, at_once) {
                 shard.tell_order(id, OrderMessage::Archive);
             }
         }
+    }
+
+    fn to_close(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
+        let at_once = at_once.max(floor(self.closing.waiting));
+        self.closing.due(committed, cutoff, at_once, Order::is_at_rest)
+    }
+
+    fn to_archive(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
+        let waiting = self.archiving.iter().map(|sweep| sweep.waiting).sum();
+        let (mut left, mut due) = (at_once.max(floor(waiting)), Vec::new());
+        for turn in 0..OVER.len() {
+            let sweep = &mut self.archiving[(self.first + turn) % OVER.len()];
+            // One has a place in any case: what is stuck in a state, and was told, holds up no other.
+            due.extend(sweep.due(committed, cutoff, left.max(1), Order::is_over));
+            left = left.saturating_sub(sweep.told.len());
+        }
+        self.first = (self.first + 1) % OVER.len();
+        due
     }
 }
 
@@ -165,6 +218,14 @@ struct Sweep {
     behind: Option<OrderId>,
     /// Those that were told and are as they were, and how many looks ago.
     told: Vec<(OrderId, u32)>,
+    /// So many were found due by the last look, and not told yet: of those that it saw.
+    waiting: usize,
+}
+
+/// So many are told at a time under any load where so many wait: a part of them, so that a node which steadily has more to close, or to archive,
+/// does that as steadily, at most [`UNDER_LOAD_MAX`] a shard with a look.
+fn floor(waiting: usize) -> usize {
+    (1 + waiting / WAITING_SHARE).min(UNDER_LOAD_MAX)
 }
 
 impl Sweep {
@@ -173,6 +234,7 @@ impl Sweep {
             state,
             behind: None,
             told: Vec::new(),
+            waiting: 0,
         }
     }
 
@@ -206,17 +268,21 @@ impl Sweep {
             .read()
             .oldest(state, (self.behind, below), LOOKED_AT, &mut ids);
         let is_end = ids.len() < LOOKED_AT;
+        self.waiting = 0;
         for id in ids {
-            if due.len() == room {
-                return due;
-            }
-            self.behind = Some(id);
-            if is_as_it_was(id) && !self.told.iter().any(|(told, _)| *told == id) {
+            if !is_as_it_was(id) || self.told.iter().any(|(told, _)| *told == id) {
+                if self.waiting == 0 {
+                    self.behind = Some(id);
+                }
+            } else if due.len() == room {
+                self.waiting += 1;
+            } else {
+                self.behind = Some(id);
                 self.told.push((id, 0));
                 due.push(id);
             }
         }
-        if is_end {
+        if is_end && self.waiting == 0 {
             // From the oldest on again.
             self.behind = None;
         }
@@ -227,7 +293,7 @@ impl Sweep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::tests::{archive, id, refused};
+    use crate::archive::tests::{archive, id, over, refused};
 
     #[test]
     fn orders_are_told_oldest_first_no_more_at_a_time_and_none_that_is_too_young() {
@@ -263,6 +329,86 @@ mod tests {
         }
         let rising = (0..100).map(|calls| aging.at_once(calls)).collect::<Vec<_>>();
         assert!(rising.is_sorted_by(|a, b| a >= b));
+    }
+
+    #[test]
+    fn where_many_wait_a_part_of_them_is_told_under_any_load_up_to_a_bound() {
+        assert_eq!([0, 3, 4, 40].map(floor), [1, 1, 2, 11]);
+        assert_eq!(floor(1_000_000), UNDER_LOAD_MAX);
+        // One that takes 30 orders between two looks lets 30 go, and those that wait are no more and more.
+        let committed = refused(3_000);
+        let (mut shard, mut gone, mut waits) = (OfShard::default(), 0, Vec::new());
+        for look in 1..=100 {
+            let cutoff = Time(look * 30 * 1_000_000);
+            for id in shard.to_archive(&committed, cutoff, 1) {
+                archive(&committed, id);
+                gone += 1;
+            }
+            waits.push(look * 30 - gone);
+        }
+        assert!(waits.iter().all(|waiting| *waiting <= 30 * 8), "{waits:?}");
+        assert!(gone >= 3_000 - 30 * 8, "{gone}");
+    }
+
+    #[test]
+    fn what_is_stuck_in_one_state_holds_up_no_other() {
+        // (A closed one would need its shipments, an expired one its provider.)
+        let states = [OrderState::Cancelled, OrderState::Rejected];
+        for stuck in states {
+            let committed = Committed::default();
+            for number in 0..30 {
+                over(&committed, number, states[(number % 2) as usize]);
+            }
+            let is_stuck = |id: OrderId| states[(id.time_ms() / 1_000 % 2) as usize] == stuck;
+            let (mut shard, mut gone) = (OfShard::default(), 0);
+            for _ in 0..40 {
+                for id in shard.to_archive(&committed, Time(i64::MAX / 2), 1) {
+                    if !is_stuck(id) {
+                        archive(&committed, id);
+                        gone += 1;
+                    }
+                }
+            }
+            assert_eq!(gone, 15, "{stuck:?} is stuck");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_from_the_start_on_makes_next_to_nothing_old() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let micros = |by: Duration| by.as_micros() as i64;
+        let (start, logged) = (Instant::now(), Time(micros(20_000 * DAY)));
+        let old = |at: Time| Time(at.0 - micros(30 * DAY));
+        // A year ahead: what was logged last says what is old, and half an hour more.
+        let mut limit = Limit::default();
+        let clock = |passed: Duration| old(Time(logged.0 + micros(365 * DAY + passed)));
+        let begin = limit.advance(clock(Duration::ZERO), 30 * DAY, logged, start);
+        assert_eq!(begin, Time(old(logged).0 + micros(AHEAD_MAX)));
+        let mut now = Duration::ZERO;
+        for _ in 0..100 {
+            now += LOOK;
+            let cutoff = limit.advance(clock(now), 30 * DAY, logged, start + now);
+            assert_eq!(
+                cutoff.0 - begin.0,
+                micros(2 * now),
+                "twice as fast as time passes"
+            );
+        }
+        // One that is right has all that is old at once, and so it goes on.
+        let mut limit = Limit::default();
+        for passed in [Duration::ZERO, LOOK, 5 * LOOK] {
+            let wanted = old(Time(logged.0 + micros(LOOK + passed)));
+            assert_eq!(limit.advance(wanted, 30 * DAY, logged, start + passed), wanted);
+        }
+        // One that is behind makes less old.
+        let behind = old(old(logged));
+        assert_eq!(Limit::default().advance(behind, 30 * DAY, logged, start), behind);
+        // Where nothing was logged nothing is old, and what comes is told by its own time.
+        let mut limit = Limit::default();
+        let nothing = limit.advance(clock(Duration::ZERO), Duration::ZERO, Time(0), start);
+        assert_eq!(nothing, Time(0));
+        let wanted = Time(logged.0 + 1);
+        assert_eq!(limit.advance(wanted, Duration::ZERO, logged, start), wanted);
     }
 
     #[test]

@@ -70,6 +70,14 @@ impl Cutoff {
         Self { ahead, last: None }
     }
 
+    /// One that goes on from here.
+    pub(crate) fn from(ahead: Duration, begin: Time, now: Instant) -> Self {
+        Self {
+            ahead,
+            last: Some((begin, now)),
+        }
+    }
+
     pub(crate) fn advance(&mut self, wanted: Time, now: Instant) -> Time {
         let furthest = self.last.map(|(last, at)| {
             let passed = now.duration_since(at) + self.ahead;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use docket_cluster::{Entry, StateMachine};
 use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_engine::{
-    Amount, CustomerId, Decider, Event, Fact, Line, OrderEvent, OrderFilter, OrderId, OrderState, Quantity,
+    Amount, CustomerId, Decider, Event, Fact, Line, Order, OrderEvent, OrderFilter, OrderId, OrderState, Quantity,
     Record, Rejection, Sku, Time, Version,
 };
 
@@ -36,9 +36,8 @@ fn record(time: Time, events: Vec<Event>) -> Record {
     }
 }
 
-/// What places an order, and refuses it.
-fn refusal(number: u64) -> Record {
-    let placed = OrderEvent::Placed {
+fn placed(number: u64) -> OrderEvent {
+    OrderEvent::Placed {
         customer: customer(number),
         currency: "EUR".parse().unwrap(),
         lines: Arc::new([Line {
@@ -47,7 +46,20 @@ fn refusal(number: u64) -> Record {
             unit_price: Amount(1),
         }]),
         provider: None,
-    };
+    }
+}
+
+/// Has an order in memory that is over in this state, however it came there.
+pub(crate) fn over(committed: &Committed, number: u64, state: OrderState) {
+    let mut order = Order::create(id(number), &placed(number), Time(1)).unwrap();
+    order.state = state;
+    order.rejection = (state == OrderState::Rejected).then(|| Box::new(Rejection::StaleEtag));
+    assert!(order.is_over(), "{order:?}");
+    committed.insert_order(Arc::new(order)).unwrap();
+}
+
+/// What places an order, and refuses it.
+fn refusal(number: u64) -> Record {
     let rejected = OrderEvent::Rejected {
         rejection: Box::new(Rejection::StaleEtag),
         release: Box::default(),
@@ -58,7 +70,7 @@ fn refusal(number: u64) -> Record {
         fact: Fact::Order(id(number), event),
     };
     let time = Time(i64::try_from(number).unwrap() * 1_000_000);
-    record(time, vec![event(1, placed), event(2, rejected)])
+    record(time, vec![event(1, placed(number)), event(2, rejected)])
 }
 
 fn leaves(committed: &Committed, id: OrderId) -> Record {
