@@ -109,12 +109,22 @@ impl Open {
         if let Some(tree) = self.trees.read().get(name) {
             return Ok(Some(tree.clone()));
         }
+        // Under the lock of who removes it: a handle of what is removed must not be kept.
+        let mut trees = self.trees.write();
+        if let Some(tree) = trees.get(name) {
+            return Ok(Some(tree.clone()));
+        }
         let tree = self.db.open_tree(name, make)?;
         if let Some(tree) = &tree {
-            self.trees.write().insert(name.to_owned(), tree.clone());
+            trees.insert(name.to_owned(), tree.clone());
         }
         Ok(tree)
     }
+}
+
+/// Whether the tree was removed since it was looked up.
+fn is_removed<T>(found: &sled::Result<T>) -> bool {
+    matches!(found, Err(sled::Error::CollectionNotFound(_)))
 }
 
 impl Keyed for SledKeyed {
@@ -140,6 +150,9 @@ impl Keyed for SledKeyed {
                 return Ok(None);
             };
             let found = guard("read", &self.dir, || tree.get(key))?;
+            if is_removed(&found) {
+                return Ok(None);
+            }
             let found = self.error("read", found)?;
             Ok(found.map(|value| Bytes::copy_from_slice(&value)))
         })
@@ -159,6 +172,9 @@ impl Keyed for SledKeyed {
                 let Some(entry) = guard("read", &self.dir, || range.next_back())? else {
                     break;
                 };
+                if is_removed(&entry) {
+                    return Ok(Vec::new());
+                }
                 let (key, value) = self.error("read", entry)?;
                 entries.push((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)));
             }
@@ -178,7 +194,8 @@ impl Keyed for SledKeyed {
         self.look(|open| {
             for name in open.db.tree_names() {
                 if name.starts_with(prefix) {
-                    open.trees.write().remove(&name);
+                    let mut trees = open.trees.write();
+                    trees.remove(&name);
                     open.db.remove_tree(&name)?;
                 }
             }

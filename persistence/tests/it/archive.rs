@@ -158,3 +158,43 @@ fn what_was_not_synced_may_be_lost_when_the_power_goes_and_is_put_again() {
         check(&shelf, 30);
     }
 }
+
+#[test]
+fn a_sync_that_failed_once_is_never_said_to_be_done() {
+    let keyed = MemKeyed::new();
+    let archive = Archive::new(Arc::new(keyed.clone()));
+    put(&archive.shelf(2), 0);
+    keyed.kill_process();
+    archive.sync().unwrap_err();
+    keyed.restart_process();
+    archive.clone().sync().unwrap_err();
+    assert_eq!(keyed.syncs(), 0);
+}
+
+/// A reader that had found out that a tree is there, and kept what it opened when it had just gone, had all that was put behind it refused.
+#[test]
+fn what_is_put_behind_a_removal_is_there_whoever_reads_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let keyed = SledKeyed::open(&dir.path().join("archive")).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    keyed.get("7/numbers", b"1").unwrap();
+                    keyed.newest("7/numbers", b"0", b"2", 9).unwrap();
+                }
+            });
+        }
+        let rounds = (0..300).try_for_each(|round| {
+            keyed
+                .put("7/numbers", b"1", b"one")
+                .map_err(|error| format!("round {round}: {error}"))?;
+            let found = keyed.get("7/numbers", b"1").unwrap();
+            assert_eq!(found.as_deref(), Some(&b"one"[..]), "round {round}");
+            keyed.remove("7/").map_err(|error| error.to_string())
+        });
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        rounds.unwrap();
+    });
+}
