@@ -7,6 +7,7 @@
 
 mod leaving;
 mod remembering;
+mod replacing;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -48,6 +49,8 @@ use crate::{
         payment_bytes, plan_bytes,
     },
 };
+
+pub(crate) use replacing::AsOf;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -233,40 +236,6 @@ impl Committed {
     /// Whether nothing of this life of an actor is taken any more.
     pub fn is_fenced(&self, decider: Decider) -> bool {
         self.fences.has_any([decider].into_iter())
-    }
-
-    /// A number that is another after the state was restored from a snapshot; `None` while that goes on, and for good where it failed.
-    /// What a reader finds is of one state if the number is the same before and after it.
-    pub(crate) fn restores(&self) -> Option<u64> {
-        let restores = self.restores.load(Ordering::SeqCst);
-        restores.is_multiple_of(2).then_some(restores)
-    }
-
-    /// Readers may look at what is incomplete from here on, and must not believe it.
-    pub(crate) fn begin_restoring(&self) {
-        if self.restores().is_some() {
-            self.restores.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    /// It is complete.
-    pub(crate) fn end_restoring(&self) {
-        self.restores.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// How often its replica was dropped: what was read behind a check that came before a drop may be nothing where there was something.
-    pub(crate) fn drops(&self) -> u64 {
-        self.drops.load(Ordering::SeqCst)
-    }
-
-    /// The replica is dropped: a new one, if there ever is one, begins from nothing.
-    pub(crate) fn begin_anew(&self) {
-        self.drops.fetch_add(1, Ordering::SeqCst);
-        self.begin_restoring();
-        self.clear();
-        self.set_applied_next(0);
-        self.feed.begin_anew();
-        self.end_restoring();
     }
 
     /// Forgets everything, and gives its memory back.

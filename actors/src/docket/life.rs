@@ -14,7 +14,7 @@ use super::{
     orders::PROVIDERS_SINCE,
     placing::order_in,
 };
-use crate::{Call, CallError, entity::order::OrderMessage, reply::Caller, request::Content};
+use crate::{Call, CallError, committed::AsOf, entity::order::OrderMessage, reply::Caller, request::Content};
 
 /// Since which version of the peer protocol a node reads in its log that an order is held. An older one would stop.
 pub(crate) const HOLDS_SINCE: u32 = 3;
@@ -498,6 +498,7 @@ impl Docket {
         }
         self.has_room(shard, request)?;
         let origin = self.origin(&call);
+        let as_of = shard.committed().as_of();
         let send = |caller: Caller| {
             let caller = caller.of(origin.as_ref());
             let message = message(call.owner.clone(), command.clone(), request, caller);
@@ -508,7 +509,7 @@ impl Docket {
             .await?;
         match order_in(reply) {
             Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {
-                self.ask_archived(&call, id, &command, request).await
+                self.ask_archived(&call, as_of, id, &command, request).await
             }
             answer => answer,
         }
@@ -519,12 +520,13 @@ impl Docket {
     async fn ask_archived(
         &self,
         call: &Call,
+        as_of: AsOf,
         id: OrderId,
         command: &OrderCommand,
         request: Option<Request>,
     ) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
-        let found = within(call.deadline, self.archived_order(shard, id)).await??;
+        let found = within(call.deadline, self.archived_order(shard, id, as_of)).await??;
         let is_visible =
             |order: &Arc<Order>| call.owner.as_ref().is_none_or(|owner| *owner == order.customer);
         let order = found

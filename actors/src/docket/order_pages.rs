@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::{
     archive::{self, Unreadable},
+    committed::AsOf,
     listing::{Found, LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, Listing, OrderPage},
     shard::{Router, Shard},
 };
@@ -165,6 +166,7 @@ impl Router {
     ) -> Result<Vec<Arc<Order>>, ReadError> {
         let drops = self.drops();
         self.barrier(shards, deadline).await?;
+        let as_of: Vec<AsOf> = shards.iter().map(|shard| shard.committed().as_of()).collect();
         let look = || {
             let order = |id: &OrderId| self.of_order(*id)?.committed().orders.get(*id);
             ids.iter().filter_map(order).collect::<Vec<_>>()
@@ -172,10 +174,13 @@ impl Router {
         let mut orders = self.steadily(deadline, look).await?;
         if orders.len() < ids.len() {
             let found: BTreeSet<OrderId> = orders.iter().map(|order| order.id).collect();
-            for shard in shards {
+            for (shard, as_of) in shards.iter().zip(as_of) {
                 let is_its = |id: &&OrderId| self.of_order(**id).is_some_and(|home| Arc::ptr_eq(home, shard));
                 let missing = ids.iter().filter(|id| !found.contains(id)).filter(is_its);
-                orders.extend(self.archived_orders(shard, missing.copied().collect()).await?);
+                orders.extend(
+                    self.archived_orders(shard, missing.copied().collect(), as_of)
+                        .await?,
+                );
             }
         }
         self.nothing_dropped_since(drops)?;
@@ -238,7 +243,8 @@ impl Router {
             let unknown = unknown.into_inner();
             if unknown.is_empty() {
                 // Behind memory: what left that meanwhile is in both, and nothing is in neither.
-                found = self.with_archived(found, &shards, search).await?;
+                found = self.with_archived(found, &shards, search, before).await?;
+                self.nothing_dropped_since(drops)?;
                 found.unreachable = unreachable.into_iter().collect();
                 return Ok(found.bounded());
             }
@@ -249,12 +255,14 @@ impl Router {
         Err(ReadError::NotLeader { leader: None })
     }
 
-    /// What was found in memory, with what the archives of these shards have.
+    /// What was found in memory, with what the archives of these shards have, where no state was replaced since (`restores`, from before memory
+    /// was looked at).
     async fn with_archived(
         &self,
         found: Found,
         shards: &[Below<'_>],
         search: Search<'_>,
+        restores: Option<u64>,
     ) -> Result<Found, ReadError> {
         let is_used = |(shard, _): &&Below<'_>| shard.committed().archive.count() > 0;
         let shards: Vec<_> = shards
@@ -263,36 +271,38 @@ impl Router {
             .map(|(shard, below)| (Arc::clone(shard.committed()), *below))
             .collect();
         if shards.is_empty() {
-            return Ok(found);
+            return match restores == self.restores() {
+                true => Ok(found),
+                false => Err(ReadError::NotLeader { leader: None }),
+            };
         }
         // Below that the page does not go.
         let (filter, limit, from) = (search.filter.clone(), search.limit, found.next);
-        let before = self.restores();
         let read = move || archive::newest(&shards, &filter, from, limit, LIST_ROWS_MAX);
         let archived = self.archives().read(read).await.map_err(unread)?;
-        if before.is_none() || before != self.restores() {
+        if restores.is_none() || restores != self.restores() {
             return Err(ReadError::NotLeader { leader: None });
         }
         Ok(merge(vec![found, archived], search.limit))
     }
 
-    /// Orders of a shard that are not in memory: those that are in its archive, in no order.
+    /// Orders of a shard that are not in memory, where that was looked into behind `as_of`: those that are in its archive, in no order.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or its state was replaced since.
     pub(crate) async fn archived_orders(
         &self,
         shard: &Arc<Shard>,
         ids: Vec<OrderId>,
+        as_of: AsOf,
     ) -> Result<Vec<Arc<Order>>, ReadError> {
-        let before = shard.committed().restores();
         let found = self
             .archives()
             .named(shard.committed(), ids)
             .await
             .map_err(unread)?;
         // While a state is replaced, its archive counts for nothing.
-        match before.is_some() && before == shard.committed().restores() {
+        match shard.committed().is_steady_since(as_of) {
             true => Ok(found),
             false => Err(ReadError::NotLeader { leader: None }),
         }
@@ -477,6 +487,28 @@ mod tests {
             next: next.map(OrderId),
             unreachable: Vec::new(),
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_page_is_of_the_memory_of_one_state_and_the_archive_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let (docket, order) = crate::shop::shop(crate::Options::new(dir.path())).await;
+        let router = docket.inner.router.clone();
+        let shard = router.of_key(order.customer.as_str());
+        let (filter, before) = (OrderFilter::default(), router.restores());
+        let search = Search {
+            filter: &filter,
+            limit: 10,
+            partial: false,
+            deadline: Instant::now() + Duration::from_secs(5),
+        };
+        let shards = [(shard, OrderId(u128::MAX))];
+        let page = || router.with_archived(page(&[], None), &shards, search, before);
+        assert!(page().await.is_ok());
+        // Between memory and the archive.
+        shard.committed().begin_anew();
+        assert!(page().await.is_err());
+        docket.close(Duration::from_secs(10)).await.unwrap();
     }
 
     #[test]

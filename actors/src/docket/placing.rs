@@ -244,10 +244,11 @@ impl Asked {
         let reply = match reply {
             Reply::Elsewhere(id) => {
                 let send = |caller| self.shard.tell_order(id, OrderMessage::Await { caller });
+                let as_of = self.shard.committed().as_of();
                 let reply = self.run(Tries::new(Steps::Several), send).await?;
                 let is_missing = matches!(reply, Reply::Rejected(Rejection::OrderNotFound { .. }));
                 let archived = match is_missing {
-                    true => self.docket.archived_order(&self.shard, id).await?,
+                    true => self.docket.archived_order(&self.shard, id, as_of).await?,
                     false => None,
                 };
                 archived.map_or(reply, |order| placed_reply(&order))

@@ -16,6 +16,7 @@ use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
     aging::CLOSING_SINCE,
+    committed::AsOf,
     listing::{ListOrders, OrderBatch, OrderPage},
     shard::Shard,
 };
@@ -32,11 +33,14 @@ impl Docket {
     /// [`Rejection::OrderNotFound`], also for one that the caller may not see; or why it cannot be read.
     pub async fn get_order(&self, call: Call, id: OrderId) -> Result<Arc<Order>, CallError> {
         let shard = self.of_order(id)?;
-        let order = self
-            .read(&call, &[shard], || shard.committed().orders.get(id))
-            .await?;
+        let mut as_of = shard.committed().as_of();
+        let look = || {
+            as_of = shard.committed().as_of();
+            shard.committed().orders.get(id)
+        };
+        let order = self.read(&call, &[shard], look).await?;
         let order = match order {
-            None => self.archived_order(shard, id).await?,
+            None => self.archived_order(shard, id, as_of).await?,
             order => order,
         };
         let hidden = |order: &Arc<Order>| call.owner.as_ref().is_some_and(|owner| *owner != order.customer);
@@ -51,7 +55,8 @@ impl Docket {
         }
     }
 
-    /// An order that is not in memory, if it is in its shard's archive. Nothing in there changes, so that what is found is right.
+    /// An order that is not in memory, where that was looked into behind `as_of`, if it is in its shard's archive. Nothing in there changes, so that
+    /// what is found is right.
     ///
     /// # Errors
     /// Why it cannot be read.
@@ -59,8 +64,9 @@ impl Docket {
         &self,
         shard: &Arc<Shard>,
         id: OrderId,
+        as_of: AsOf,
     ) -> Result<Option<Arc<Order>>, CallError> {
-        let found = self.inner.router.archived_orders(shard, vec![id]).await;
+        let found = self.inner.router.archived_orders(shard, vec![id], as_of).await;
         Ok(found.map_err(unreadable)?.pop())
     }
 

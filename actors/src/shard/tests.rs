@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use docket_engine::{OrderState, Quantity};
+use docket_engine::{OrderId, OrderState, Quantity};
 
 use super::*;
 use crate::{Call, CallError, Options, PlaceOrder, docket::PANICS_MAX, shop::shop};
@@ -72,8 +72,18 @@ async fn a_replica_that_is_dropped_behind_a_read_check_is_steady_and_yet_not_bel
     let home = router.of_key(customer.as_str()).clone();
     let drops = router.drops();
     router.nothing_dropped_since(drops).unwrap();
+    // Looked for in memory, and before the archive is asked the replica is dropped: what was in it is in neither.
+    let as_of = home.committed().as_of();
+    let ids = || vec![OrderId(7)];
+    assert_eq!(router.archived_orders(&home, ids(), as_of).await.unwrap(), []);
 
     home.committed().begin_anew();
+    router.archived_orders(&home, ids(), as_of).await.unwrap_err();
+    home.committed().begin_restoring();
+    let as_of = home.committed().as_of();
+    router.archived_orders(&home, ids(), as_of).await.unwrap_err();
+    home.committed().end_restoring();
+    router.archived_orders(&home, ids(), as_of).await.unwrap_err();
     assert!(home.committed().customers.get(&customer).is_none());
     assert!(router.restores().is_some(), "nothing is being replaced any more");
     router.nothing_dropped_since(drops).unwrap_err();
