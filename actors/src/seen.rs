@@ -222,6 +222,11 @@ pub fn describe_metrics() {
         "Actors that panicked and were rebuilt, by kind."
     );
     describe_counter!(
+        "docket_archive_unreadable_total",
+        Unit::Count,
+        "Looks of watches that ended at an order which the archive could not give back."
+    );
+    describe_counter!(
         "docket_poison_commands_total",
         Unit::Count,
         "Commands given up because they panic."

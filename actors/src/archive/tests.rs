@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use docket_cluster::{Entry, StateMachine};
-use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_engine::{
-    Amount, CustomerId, Decider, Event, Fact, Line, Order, OrderEvent, OrderFilter, OrderId, OrderState, Quantity,
-    Record, Rejection, Sku, Time, Version,
+    Amount, CustomerId, Decider, Event, Fact, Line, Order, OrderEvent, OrderFilter, OrderId, OrderState,
+    Quantity, Record, Rejection, Sku, Time, Version,
 };
+use docket_persistence::{archive::Archive, mem::MemKeyed};
 
 use super::{OrderArchive, newest};
 use crate::{
@@ -155,7 +155,7 @@ fn machine(orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
     machine_on(&MemKeyed::new(), orders, archived)
 }
 
-fn machine_on(keyed: &MemKeyed, orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
+pub(crate) fn machine_on(keyed: &MemKeyed, orders: u64, archived: u64) -> (ShardMachine, Arc<Committed>) {
     let archive = OrderArchive::of(&Archive::new(Arc::new(keyed.clone())), 3, &Arc::default());
     let committed = Arc::new(Committed::new(FeedLimits::default(), archive));
     let machine = ShardMachine::new(committed.clone(), Arc::default(), Arc::default());
@@ -233,8 +233,10 @@ fn who_says_how_much_it_has_still_has_it_when_the_power_has_gone() {
     let (theirs, _) = machine_on(&keyed, 40, 10);
     let sent = |has: u64| {
         let aside = ours.read_aside(has).map(Result::unwrap);
-        let chunks: Vec<_> = std::iter::once(Bytes::from(stored.clone())).chain(aside).collect();
-        move || chunks.clone().into_iter().map(Ok)
+        let chunks: Vec<_> = std::iter::once(Bytes::from(stored.clone()))
+            .chain(aside)
+            .collect();
+        move || chunks.clone().into_iter().map(Ok::<_, std::io::Error>)
     };
     // What it counts is not what it has for good.
     let chunks = sent(theirs.kept_aside());
@@ -263,7 +265,11 @@ fn a_state_that_is_cleared_leaves_the_shelf_to_the_life_that_came_after_and_a_dr
     // A start reads of a drop long ago, and then of the snapshot that came after it.
     ours.clear();
     assert_eq!((ours.kept_aside(), committed.orders.len()), (0, 0));
-    assert_eq!(committed.archive.get(id(1)).unwrap(), None, "it counts for nothing");
+    assert_eq!(
+        committed.archive.get(id(1)).unwrap(),
+        None,
+        "it counts for nothing"
+    );
     let chunks = || std::iter::once(Ok(Bytes::from(stored.clone())));
     ours.restore(&mut chunks()).unwrap();
     assert_eq!((ours.kept_aside(), committed.orders.len()), (12, 8));

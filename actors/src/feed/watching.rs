@@ -436,7 +436,9 @@ fn show(
     room: &mut Room,
 ) -> Result<Option<Read>, WatchError> {
     let is_steady = || committed.restores() == Some(restores);
-    let mut changes = Vec::with_capacity(if filter.hidden { 0 } else { kept.len() });
+    // Whoever is told of none needs none to be looked for.
+    let kept = if filter.hidden { Vec::new() } else { kept };
+    let mut changes = Vec::with_capacity(kept.len());
     let last = kept.last().map(|kept| kept.position());
     let mut archived = 0;
     for kept in kept {
@@ -448,7 +450,7 @@ fn show(
                 .is_none_or(|customer| *customer == order.customer);
             let state = order.state_after(&change);
             let is_shown = is_theirs && (filter.states.is_empty() || filter.states.contains(&state));
-            (is_shown && !filter.hidden).then(|| order.after(&change))
+            is_shown.then(|| order.after(&change))
         };
         let seen = match committed.orders.see(kept.order(), shown) {
             None if committed.archive.count() > 0 => {
@@ -458,12 +460,20 @@ fn show(
                     break;
                 }
                 archived += 1;
-                let found = committed.archive.get(kept.order());
-                let found = found.map_err(|error| {
-                    tracing::error!(%error, "the archive cannot be read");
-                    WatchError::Broken("a change's order cannot be read")
-                })?;
-                found.map(|order| shown(&order))
+                match committed.archive.get(kept.order()) {
+                    Ok(found) => found.map(|order| shown(&order)),
+                    Err(_) if !changes.is_empty() => {
+                        // First what comes before it.
+                        (next, more) = (kept.position(), true);
+                        break;
+                    }
+                    Err(error) => {
+                        // Of this replica: another has it.
+                        metrics::counter!("docket_archive_unreadable_total").increment(1);
+                        tracing::error!(order = %kept.order(), %error, "a change's order cannot be read from the archive");
+                        return Err(WatchError::Unavailable);
+                    }
+                }
             }
             seen => seen,
         };
@@ -531,4 +541,47 @@ impl Router {
 pub(super) fn are_distinct(shards: &[u16], of: usize) -> bool {
     let distinct: HashSet<u16> = shards.iter().copied().collect();
     distinct.len() == shards.len() && shards.iter().all(|shard| usize::from(*shard) < of)
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::OrderId;
+    use docket_persistence::mem::MemKeyed;
+
+    use super::*;
+    use crate::archive::tests::{id, machine_on};
+
+    #[test]
+    fn a_damaged_order_of_the_archive_is_not_read_here_and_what_comes_before_it_is() {
+        let keyed = MemKeyed::new();
+        let (_machine, committed) = machine_on(&keyed, 8, 8);
+        let key = id(5).0.to_be_bytes();
+        keyed.damage("3/values", &key, Some(b"not an order"));
+        let filter = |hidden: bool| Filter {
+            customer: None,
+            slot: None,
+            states: Vec::new(),
+            hidden,
+        };
+        let read = |from: FeedPosition, hidden: bool| {
+            read(&committed, from, &filter(hidden), &mut Room::new(100)).map(|read| read.unwrap())
+        };
+        let begin = committed.feed().floor().unwrap_or(FeedPosition::of_entry(0));
+        let found = read(begin, false).unwrap();
+        assert!(found.more);
+        // Two changes each.
+        let told: Vec<OrderId> = found.changes.iter().map(|it| it.order.id).collect();
+        assert_eq!(told, [1, 1, 2, 2, 3, 3, 4, 4].map(id));
+        assert_eq!(read(found.next, false).err(), Some(WatchError::Unavailable));
+        // It is as well whole again as read by another.
+        let whole = MemKeyed::new();
+        machine_on(&whole, 8, 8);
+        let value = docket_persistence::archive::Keyed::get(&whole, "3/values", &key).unwrap();
+        keyed.damage("3/values", &key, value.as_deref());
+        assert_eq!(read(found.next, false).unwrap().changes.len(), 8);
+        // Whoever may see none is told of none, and nothing is read for that.
+        keyed.damage("3/values", &key, Some(b"not an order"));
+        let hidden = read(begin, true).unwrap();
+        assert!(hidden.changes.is_empty() && !hidden.more && hidden.next > found.next);
+    }
 }
