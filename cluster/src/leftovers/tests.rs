@@ -82,6 +82,7 @@ struct Bed {
     dir: tempfile::TempDir,
     disk: MemDisk,
     aside: Aside,
+    of_meta: Aside,
 }
 
 struct Running {
@@ -95,6 +96,7 @@ impl Bed {
             dir: tempfile::tempdir().unwrap(),
             disk: MemDisk::new(),
             aside: Aside::default(),
+            of_meta: Aside::default(),
         }
     }
 
@@ -108,13 +110,16 @@ impl Bed {
             ..NodeOptions::new(self.dir.path())
         };
         let (store, mark) = (Box::new(self.disk.store()), Box::new(self.disk.mark()));
-        let counter = Arc::new(Counter {
-            aside: Arc::clone(&self.aside),
-            ..Counter::default()
-        });
+        let keeping = |aside: &Aside| {
+            Arc::new(Counter {
+                aside: Arc::clone(aside),
+                ..Counter::default()
+            })
+        };
+        let counter = keeping(&self.aside);
         let machine = |group| match group {
             GROUP => Arc::clone(&counter) as Arc<dyn StateMachine>,
-            _ => Arc::new(Counter::default()),
+            _ => keeping(&self.of_meta),
         };
         let node = Node::open_with(options, store, mark, &machine).await.unwrap();
         Running {
