@@ -87,8 +87,8 @@ struct Found {
     suspects: Vec<(OrderId, Sku)>,
     /// Orders of shards that are led here, and have something still to be done.
     open: Vec<(OrderId, Effect)>,
-    /// What was paid in to the customers that were seen.
-    paid_in: PaidIn,
+    /// What was paid in to the customers of the shard that was walked, where all of its orders were seen.
+    paid_in: Option<PaidIn>,
 }
 
 /// What is still to be done of an order.
@@ -177,6 +177,7 @@ impl Docket {
         let has_replica = |shard: &Arc<Shard>| !node.has_peers() || node.has_replica(shard.group().id());
         let here: Arc<[bool]> = inner.router.shards.iter().map(has_replica).collect();
         let mut found = Found::default();
+        let mut paid_in = Vec::new();
         for (at, shard) in inner.router.shards.iter().enumerate() {
             let group = shard.group().id();
             if !here[at] {
@@ -199,8 +200,7 @@ impl Docket {
             });
             match walked.await {
                 Ok(Ok(mut of_shard)) => {
-                    let paid_in = std::mem::take(&mut of_shard.paid_in);
-                    inner.verifications.paid_in.remember(shard.id(), paid_in);
+                    paid_in.extend(of_shard.paid_in.take().map(|of_it| (shard.id(), of_it)));
                     found.absorb(of_shard);
                 }
                 Ok(Err(NotWalked::Stopped)) => return Err(VerifyError::Stopping),
@@ -217,6 +217,10 @@ impl Docket {
             () = stop.cancelled() => return Err(VerifyError::Stopping),
         }
         found.report.discrepancies.sort();
+        // Whoever goes away before there is a report was told nothing, and is to be told the next time.
+        for (shard, of_it) in paid_in {
+            inner.verifications.paid_in.remember(shard, of_it);
+        }
         Ok(found.report)
     }
 }
