@@ -51,6 +51,14 @@ impl Ground {
         self.shard.committed()
     }
 
+    /// Pauses behind a piece that was worked at, where others go first.
+    pub(super) fn give_way(&self, worked: &mut Instant) {
+        if let Some(docket) = &self.gives_way_to {
+            std::thread::sleep(docket.pause_of_verifying(worked.elapsed()));
+            *worked = Instant::now();
+        }
+    }
+
     /// Whether a shard can be looked at here.
     pub(super) fn is_here(&self, shard: &Shard) -> bool {
         let at = usize::from(shard.id().number());
@@ -213,7 +221,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn add(&mut self, kind: Kind, entity: String, why: impl Into<String>) {
-        self.found.report.add(kind, entity, why);
+        self.found.report.add(self.books.group, kind, entity, why);
     }
 
     fn take_changes(&mut self, feed: &Captured) {
