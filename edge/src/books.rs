@@ -8,7 +8,7 @@ use docket_actors::{
 use docket_proto::v1;
 use tonic::Code;
 
-use crate::{Refusal, status::whole_ms, telemetry::Telemetry};
+use crate::{Refusal, status::whole_ms};
 
 /// When the next may begin: most take seconds.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
@@ -27,6 +27,7 @@ pub(crate) fn response(node: NodeId, report: &VerifyReport) -> v1::VerifyBooksRe
         discrepancies,
         discrepancies_total,
         by_kind: _,
+        by_shard: _,
     } = report;
     v1::VerifyBooksResponse {
         node_id: node.0,
@@ -68,8 +69,8 @@ pub(crate) fn status(books: &VerifyStatus) -> v1::BooksStatus {
         orders: sum(|shard| shard.orders),
         reservations: sum(|shard| shard.reservations),
         undecided: report.undecided,
-        discrepancy_count: report.discrepancies_total,
-        discrepancies: report.by_kind.iter().map(kind).collect(),
+        discrepancy_count: books.standing.values().sum(),
+        discrepancies: books.standing.iter().map(kind).collect(),
         ..shown
     }
 }
@@ -104,37 +105,53 @@ fn discrepancy(found: &Discrepancy) -> v1::Discrepancy {
 }
 
 /// Why there is no report.
-pub(crate) fn refusal(error: VerifyError, telemetry: &Telemetry) -> Refusal {
+pub(crate) fn refusal(error: VerifyError) -> Refusal {
     match error {
         VerifyError::Busy => Refusal::new(Code::ResourceExhausted, "VERIFICATION_RUNNING", error.to_string())
             .quota("verifications")
             .retry(BUSY_RETRY),
         VerifyError::Stopping => Refusal::stopping(),
-        VerifyError::Failed(_) => {
-            let incident = telemetry.incident();
-            tracing::error!(%error, incident, "the books could not be verified");
-            Refusal::internal(&incident)
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use docket_actors::Verification;
+
     use super::*;
 
     #[test]
+    fn a_node_tells_what_stands_and_not_only_what_its_last_verification_found() {
+        let books = VerifyStatus {
+            last: Some(Verification {
+                begun: std::time::UNIX_EPOCH,
+                took: Duration::from_secs(1),
+                by_itself: true,
+                // Of the shard that is wrong it says nothing.
+                report: Arc::new(VerifyReport::default()),
+            }),
+            standing: [(DiscrepancyKind::HeldSum, 2), (DiscrepancyKind::IndexDiffers, 1)].into(),
+            ..VerifyStatus::default()
+        };
+        let shown = status(&books);
+        let kinds: Vec<_> = shown
+            .discrepancies
+            .iter()
+            .map(|it| (&*it.kind, it.count))
+            .collect();
+        assert_eq!(kinds, [("HELD_SUM", 2), ("INDEX_DIFFERS", 1)]);
+        assert_eq!(shown.discrepancy_count, 3);
+    }
+
+    #[test]
     fn who_asks_while_another_is_answered_is_told_to_come_back() {
-        let telemetry = Telemetry::new();
         for (error, code, reason) in [
             (VerifyError::Busy, Code::ResourceExhausted, "VERIFICATION_RUNNING"),
             (VerifyError::Stopping, Code::Unavailable, "NODE_STOPPING"),
-            (
-                VerifyError::Failed("it panicked".into()),
-                Code::Internal,
-                "INTERNAL",
-            ),
         ] {
-            let refusal = refusal(error, &telemetry);
+            let refusal = refusal(error);
             assert_eq!((refusal.code(), refusal.reason()), (code, reason));
         }
     }

@@ -12,11 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    Events, Sender, SenderError, WebhookOptions,
-    event::ContractError,
-    places::Places,
-    subscription::Subscription,
-    telemetry::{self, Levels},
+    Events, Sender, SenderError, WebhookOptions, event::ContractError, places::Places,
+    subscription::Subscription, telemetry::Levels,
 };
 
 /// What time it is, in microseconds since 1970.
@@ -26,6 +23,15 @@ pub type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Of what may be in flight so much is while the node is at work.
 const BUSY_PART: usize = 10;
+/// And at least so much, so that a receiver that does not answer leaves something to others.
+const BUSY_LEAST: usize = 2;
+/// A webhook is behind where the oldest change that it was not told of is older than this.
+const BEHIND_S: f64 = 60.0;
+
+/// What may be in flight while the node is at work, of so much otherwise.
+fn busy_limit(most: usize) -> usize {
+    (most / BUSY_PART).max(BUSY_LEAST).min(most)
+}
 
 /// Why nothing can be delivered.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +90,7 @@ impl Deliverer {
     pub fn new(docket: Docket, options: &WebhookOptions, clock: Clock) -> Result<Self, DelivererError> {
         let (cluster, _) = docket.positions_of();
         let (most, at_work) = (options.in_flight_max, docket.clone());
-        let busy = (most / BUSY_PART).max(1);
+        let busy = busy_limit(most);
         // The foreground goes first.
         let limit = Arc::new(move || if at_work.is_at_work() { busy } else { most });
         Ok(Self {
@@ -95,7 +101,7 @@ impl Deliverer {
                 events: Events::of(&cluster)?,
                 clock,
                 per_webhook: options.in_flight_per_webhook,
-                places: Places::new(limit),
+                places: Places::new(limit, most),
                 lags: Mutex::default(),
             }),
         })
@@ -136,8 +142,7 @@ impl Deliverer {
                     () = self.lead() => {}
                     _ = lost.wait_for(|now| !matches!(now, Leadership::Leader { .. })) => {}
                 }
-                let led = std::mem::take(&mut *self.shared.lags.lock());
-                led.into_keys().for_each(telemetry::forget);
+                self.shared.lags.lock().clear();
                 Levels::default().show();
             }
         };
@@ -166,13 +171,7 @@ impl Deliverer {
                     AbortOnDropHandle::new(tokio::spawn(subscription.run()))
                 });
             }
-            self.shared.lags.lock().retain(|id, _| {
-                let is_there = ids.contains(id);
-                if !is_there {
-                    telemetry::forget(*id);
-                }
-                is_there
-            });
+            self.shared.lags.lock().retain(|id, _| ids.contains(id));
             self.shared.places.keep(&ids);
             // The node may have less to do by now.
             self.shared.places.give();
@@ -195,10 +194,39 @@ impl Deliverer {
                 ..sum
             })
         });
-        for (id, lag) in &*self.shared.lags.lock() {
-            levels.lag_s = levels.lag_s.max(lag.untried);
-            telemetry::undelivered(*id, lag.undelivered);
-        }
+        let lags = self.shared.lags.lock();
+        lags.values().for_each(|lag| levels.add(*lag));
+        drop(lags);
         levels.show();
+    }
+}
+
+impl Levels {
+    fn add(&mut self, lag: Lag) {
+        self.lag_s = self.lag_s.max(lag.untried);
+        self.undelivered_s = self.undelivered_s.max(lag.undelivered);
+        self.behind += usize::from(lag.undelivered > BEHIND_S);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_the_node_is_at_work_a_tenth_is_in_flight_and_two_at_least() {
+        for (most, busy) in [(1, 1), (2, 2), (10, 2), (19, 2), (30, 3), (64, 6)] {
+            assert_eq!(busy_limit(most), busy, "{most}");
+        }
+    }
+
+    #[test]
+    fn the_one_furthest_behind_is_shown_and_how_many_are() {
+        let mut levels = Levels::default();
+        for (untried, undelivered) in [(1.0, 61.0), (2.0, 60.0), (0.0, 3_600.0)] {
+            levels.add(Lag { untried, undelivered });
+        }
+        let shown = (levels.lag_s, levels.undelivered_s, levels.behind);
+        assert_eq!(shown, (2.0, 3_600.0, 2));
     }
 }

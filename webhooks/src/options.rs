@@ -15,7 +15,8 @@ pub struct WebhookOptions {
     pub allow_private: bool,
     /// A PEM file with authorities that receivers' certificates may be of, beside those that the system trusts. Default none.
     pub ca: Option<PathBuf>,
-    /// Deliveries in flight, of all webhooks. A tenth of it while the node is at work. Default 64.
+    /// Deliveries in flight, of all webhooks. A tenth of it while the node is at work, and two at least: of one
+    /// place nobody has a share. Default 64.
     pub in_flight_max: usize,
     /// Deliveries in flight, of one webhook. Default 16.
     pub in_flight_per_webhook: usize,

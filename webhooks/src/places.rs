@@ -3,7 +3,9 @@
 //! A receiver that does not answer holds each of its places for as long as a delivery may take. So that others do not wait for that:
 //! - A place that is free goes to the webhook that waits and has the fewest; among those, to the one that got its last place longest ago.
 //! - Where there are several webhooks none has more than half of the places.
-//! - Webhooks whose last delivery failed have no more than half of the places together: the other half is free of receivers that do not answer.
+//! - Webhooks whose last delivery failed get no more than half of the places together: the other half is free of receivers that do not answer.
+//! - What they hold from when there were more places counts for no more than that half either. So there may be more in flight for a while than there
+//!   are places now, and never more than there are at most.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -21,6 +23,8 @@ pub(crate) type Limit = Arc<dyn Fn() -> usize + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Places {
     limit: Limit,
+    /// In flight at most, however many places there were before.
+    most: usize,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -48,9 +52,10 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    pub(crate) fn new(limit: Limit) -> Self {
+    pub(crate) fn new(limit: Limit, most: usize) -> Self {
         Self {
             limit,
+            most,
             taken: Arc::default(),
         }
     }
@@ -93,7 +98,8 @@ impl Places {
     pub(crate) fn give(&self) {
         let limit = (self.limit)();
         let mut taken = self.taken.lock();
-        while taken.all < limit
+        while taken.all < self.most
+            && taken.used(limit) < limit
             && let Some(webhook) = taken.next(limit)
         {
             let Some(waits) = taken.pop(webhook) else { continue };
@@ -124,18 +130,31 @@ impl Taken {
         self.of.get(&webhook).copied().unwrap_or_default()
     }
 
+    /// How many places are taken, of so many.
+    fn used(&self, limit: usize) -> usize {
+        let failing = self.of_failing();
+        match self.is_alone() {
+            true => self.all,
+            false => self.all.saturating_sub(failing) + failing.min(for_failing(limit)),
+        }
+    }
+
+    /// The places of those whose last delivery failed.
+    fn of_failing(&self) -> usize {
+        self.failing.iter().map(|id| self.share(*id).places).sum()
+    }
+
+    fn is_alone(&self) -> bool {
+        let mut others = self.of.keys().chain(self.waiting.keys());
+        let first = others.next();
+        others.all(|other| Some(other) == first)
+    }
+
     /// Whose turn it is, of those that wait.
     fn next(&self, limit: usize) -> Option<WebhookId> {
         let half = limit.div_ceil(2);
-        let failing = self.failing.iter().map(|id| self.share(*id).places);
-        let failing_are_many = failing.sum::<usize>() >= (limit / 2).max(1);
-        let is_alone = self
-            .of
-            .keys()
-            .chain(self.waiting.keys())
-            .collect::<HashSet<_>>()
-            .len()
-            <= 1;
+        let failing_are_many = self.of_failing() >= for_failing(limit);
+        let is_alone = self.is_alone();
         let may = |id: &&WebhookId| {
             let is_few = is_alone || self.share(**id).places < half;
             let may_fail = is_alone || !failing_are_many || !self.failing.contains(*id);
@@ -167,6 +186,11 @@ impl Taken {
     }
 }
 
+/// Of so many places those whose last delivery failed get so many: with two or more there is one that they never get.
+fn for_failing(limit: usize) -> usize {
+    (limit / 2).max(1)
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if let Some((places, webhook)) = self.of.take() {
@@ -187,10 +211,15 @@ mod tests {
     const WELL: WebhookId = WebhookId([2; 12]);
     const THIRD: WebhookId = WebhookId([3; 12]);
 
+    const MOST: usize = 64;
+
     fn places(limit: usize) -> (Places, Arc<AtomicUsize>) {
         let limit = Arc::new(AtomicUsize::new(limit));
         let now = Arc::clone(&limit);
-        (Places::new(Arc::new(move || now.load(Ordering::Relaxed))), limit)
+        (
+            Places::new(Arc::new(move || now.load(Ordering::Relaxed)), MOST),
+            limit,
+        )
     }
 
     /// Deliveries that want a place, and those that have one.
@@ -273,6 +302,60 @@ mod tests {
         failing.look();
         assert_eq!((failing.count(DEAD) + failing.count(THIRD)), 6);
         assert!(failing.count(THIRD) <= 3);
+    }
+
+    #[test]
+    fn what_receivers_that_do_not_answer_hold_from_before_takes_no_more_than_half() {
+        let (places, limit) = places(MOST);
+        places.keep(&[DEAD, WELL, THIRD]);
+        let mut dead = Wanting::new(&places, &[(DEAD, 16), (THIRD, 16)]);
+        assert_eq!(dead.have.len(), 32);
+        for id in [DEAD, THIRD] {
+            places.note(id, false);
+        }
+        // The node is at work.
+        limit.store(6, Ordering::Relaxed);
+        let mut well = Wanting::new(&places, &[(WELL, 9)]);
+        assert_eq!(well.count(WELL), 3);
+        let more = Wanting::new(&places, &[(DEAD, 9)]);
+        assert_eq!(more.count(DEAD), 0);
+        well.end(WELL);
+        assert_eq!(well.count(WELL), 3, "a place that is free goes on");
+        dead.end(DEAD);
+        assert_eq!(well.count(WELL), 3);
+        drop((more, well, dead));
+        assert_eq!(places.taken.lock().all, 0);
+    }
+
+    #[test]
+    fn of_two_places_a_receiver_that_does_not_answer_has_one() {
+        let (places, _) = places(2);
+        places.keep(&[DEAD, WELL]);
+        places.note(DEAD, false);
+        let dead = Wanting::new(&places, &[(DEAD, 5)]);
+        assert_eq!(dead.count(DEAD), 1);
+        let well = Wanting::new(&places, &[(WELL, 5)]);
+        assert_eq!(well.count(WELL), 1);
+    }
+
+    #[test]
+    fn there_are_never_more_in_flight_than_at_most() {
+        let (places, _) = places(MOST);
+        let ids: Vec<WebhookId> = (1..=5).map(|n| WebhookId([n; 12])).collect();
+        places.keep(&ids);
+        let wanted: Vec<_> = ids[..4].iter().map(|id| (*id, 16)).collect();
+        let mut dead = Wanting::new(&places, &wanted);
+        assert_eq!(dead.have.len(), MOST);
+        for id in &ids[..4] {
+            places.note(*id, false);
+        }
+        let mut well = Wanting::new(&places, &[(ids[4], 16)]);
+        assert_eq!(well.have.len(), 0);
+        for n in 1..=3 {
+            dead.end(ids[0]);
+            well.look();
+            assert_eq!(well.have.len(), n);
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What is measured.
 
-use docket_engine::webhook::WebhookId;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Describes every metric of this crate.
@@ -48,7 +47,12 @@ pub fn describe_metrics() {
     describe_gauge!(
         "docket_webhook_undelivered_seconds",
         Unit::Seconds,
-        "The age of the oldest change that a webhook was not told of yet, whether or not it failed, by webhook."
+        "The age of the oldest change that a webhook was not told of yet, whether or not it failed, of the one that is furthest behind."
+    );
+    describe_gauge!(
+        "docket_webhooks_behind",
+        Unit::Count,
+        "Webhooks that were not told of a change yet that is older than a minute."
     );
 }
 
@@ -63,23 +67,16 @@ pub(crate) fn gap() {
     counter!("docket_webhook_gaps_total").increment(1);
 }
 
-/// How old the oldest change is that a webhook was not told of.
-pub(crate) fn undelivered(webhook: WebhookId, seconds: f64) {
-    gauge!("docket_webhook_undelivered_seconds", "webhook" => webhook.to_string()).set(seconds);
-}
-
-/// It is not delivered to from here any more.
-pub(crate) fn forget(webhook: WebhookId) {
-    undelivered(webhook, 0.0);
-}
-
-/// How all webhooks are that are delivered to from here.
+/// How all webhooks are that are delivered to from here. None has a series of its own, since one that was ever shown is never taken back, also when
+/// its webhook is long gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Levels {
     pub(crate) webhooks: usize,
     pub(crate) retries: usize,
     pub(crate) dead_letters: usize,
     pub(crate) lag_s: f64,
+    pub(crate) undelivered_s: f64,
+    pub(crate) behind: usize,
 }
 
 impl Levels {
@@ -88,5 +85,7 @@ impl Levels {
         gauge!("docket_webhook_retries").set(self.retries as f64);
         gauge!("docket_webhook_dead_letters").set(self.dead_letters as f64);
         gauge!("docket_webhook_lag_seconds").set(self.lag_s);
+        gauge!("docket_webhook_undelivered_seconds").set(self.undelivered_s);
+        gauge!("docket_webhooks_behind").set(self.behind as f64);
     }
 }

@@ -3,18 +3,18 @@
 //! They change with every entry, and are looked at as they are now. An order and its places in the indexes change under the lock of the order.
 //! What seems to be wrong otherwise is looked at once more between two entries, where nothing is half-way.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Instant};
 
 use docket_engine::{CustomerId, Order, OrderId};
 
 use super::{
     DiscrepancyKind as Kind,
-    walk::{Walk, of_customer, of_item, of_order},
+    walk::{Counts, Walk, of_customer, of_item, of_order},
 };
 use crate::{committed::Committed, shard::Shard};
 
 /// So many ids are copied under one lock.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 const LAST: OrderId = OrderId(u128::MAX);
 
 /// Ids that are in an index of orders, and not where the index says.
@@ -70,9 +70,14 @@ impl Walk<'_> {
         let items_differ = counts.items != counts.skus || counts.items as u64 != self.books.items;
         let reservations_differ = counts.reservations as u64 != self.books.reservations;
         let total_before = self.found.report.discrepancies_total;
-        // Nothing is applied meanwhile. Beyond the strays nothing is walked through here but where something is wrong.
+        let any_differs = orders_differ || customers_differ || items_differ || reservations_differ;
+        // Nothing is applied meanwhile. Beyond the strays nothing is walked through here but where something is wrong, and somebody waits for it.
         let entry = committed.between_entries();
         let has_strays = self.tell_strays(&committed, strays);
+        if self.ground.gives_way_to.is_some() {
+            drop(entry);
+            return self.tell_counts(any_differs);
+        }
         if orders_differ || has_strays {
             self.tell_missing_orders(&committed);
         }
@@ -109,9 +114,29 @@ impl Walk<'_> {
             }
         }
         drop(entry);
-        let any_differs = orders_differ || customers_differ || items_differ || reservations_differ;
         if any_differs && self.misplaced.is_empty() && self.found.report.discrepancies_total == total_before {
             let why = "it counts others than there are, of orders, customers, items or reservations";
+            self.add(Kind::IndexDiffers, self.books.group.to_string(), why);
+        }
+    }
+
+    /// Tells that something is missing in an index, or too much in it, without looking for it.
+    fn tell_counts(&mut self, any_differs: bool) {
+        if any_differs {
+            let Counts {
+                customers,
+                customer_ids,
+                items,
+                skus,
+                orders,
+                order_index,
+                reservations,
+            } = self.counts;
+            let why = format!(
+                "of {orders} orders {order_index} are in the index, of {customers} customers {customer_ids}, of {items} items {skus}; \
+                 {}, {}, {} and {} of {reservations} reservations were seen (`docket verify` tells which)",
+                self.books.orders, self.books.customers, self.books.items, self.books.reservations
+            );
             self.add(Kind::IndexDiffers, self.books.group.to_string(), why);
         }
     }
@@ -120,6 +145,7 @@ impl Walk<'_> {
     fn strays(&self, committed: &Committed) -> Strays {
         let mut strays = Strays::default();
         let mut ids = Vec::with_capacity(BATCH);
+        let mut worked = Instant::now();
         let mut behind = None;
         loop {
             ids.clear();
@@ -130,6 +156,7 @@ impl Walk<'_> {
             if ids.len() < BATCH || self.ground.stop.is_cancelled() {
                 break;
             }
+            self.ground.give_way(&mut worked);
         }
         let mut behind = None;
         loop {
@@ -141,12 +168,14 @@ impl Walk<'_> {
             if ids.len() < BATCH || self.ground.stop.is_cancelled() {
                 break;
             }
+            self.ground.give_way(&mut worked);
         }
         let customers: Vec<CustomerId> = committed
             .customer_orders
             .iter()
             .map(|of_customer| of_customer.key().clone())
             .collect();
+        let mut looked_at = 0;
         for customer in customers {
             let mut behind = None;
             loop {
@@ -161,6 +190,12 @@ impl Walk<'_> {
                 let found = ids.iter().filter(is_stray).map(|id| (customer.clone(), *id));
                 strays.by_customer.extend(found);
                 behind = ids.last().copied();
+                // Most customers have few.
+                looked_at += ids.len() + 1;
+                if looked_at >= BATCH {
+                    looked_at = 0;
+                    self.ground.give_way(&mut worked);
+                }
                 if ids.len() < BATCH || self.ground.stop.is_cancelled() {
                     break;
                 }

@@ -15,6 +15,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,10 +29,15 @@ use super::{
     DiscrepancyKind as Kind, Effect, Found, VerifyPace, VerifyReport,
     walk::{of_item, of_order},
 };
-use crate::shard::{Router, Shard};
+use crate::{
+    Docket,
+    shard::{Router, Shard},
+};
 
 /// What was the same at so many looks in a row is no chance.
 const LOOKS: u32 = 3;
+/// So many suspects are looked at without a pause.
+pub(super) const BATCH: usize = 256;
 /// How long a look waits for its barriers.
 const BARRIER_MAX: Duration = Duration::from_secs(2);
 
@@ -90,20 +96,24 @@ impl Pair {
             .is_none_or(|wanted| wanted.quantity() == Quantity::ZERO)
     }
 
-    fn tell(self, order: OrderId, sku: &Sku, report: &mut VerifyReport) {
+    fn tell(self, router: &Router, order: OrderId, sku: &Sku, report: &mut VerifyReport) {
         let reserved = self.reserved.0;
+        let items = router.of_key(sku.as_str()).group().id();
         match self.wanted {
             None => report.add(
+                items,
                 Kind::ReservationOrphan,
                 of_item(sku),
                 format!("{reserved} are reserved for order {order}, which does not exist"),
             ),
             Some(_) if self.is_orphan() => report.add(
+                items,
                 Kind::ReservationOrphan,
                 of_item(sku),
                 format!("{reserved} are reserved for order {order}, which wants none"),
             ),
             Some(wanted) => report.add(
+                router.of_order(order).map_or(items, |home| home.group().id()),
                 Kind::ReservationDiffers,
                 of_order(order),
                 format!(
@@ -118,8 +128,13 @@ impl Pair {
 type Suspects = BTreeMap<(OrderId, Sku), Streak<Pair>>;
 type Open = BTreeMap<(OrderId, Effect), Streak<Version>>;
 
-/// Looks again at what walks have found to be suspicious or half-open.
-pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: VerifyPace) {
+/// Looks again at what walks have found to be suspicious or half-open, with pauses where others go first.
+pub(super) async fn look_again(
+    router: &Arc<Router>,
+    found: &mut Found,
+    pace: VerifyPace,
+    gives_way_to: Option<&Docket>,
+) {
     let begun = Instant::now();
     let suspects = std::mem::take(&mut found.suspects).into_iter();
     let mut suspects: Suspects = suspects.map(|pair| (pair, Streak::new())).collect();
@@ -134,8 +149,8 @@ pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: Ve
         let (drops, until) = (router.drops(), Instant::now() + BARRIER_MAX);
         let readable = readable(router, shards_of(router, &suspects, &open), until).await;
         let restores = router.restores();
-        let absent = look_at_pairs(router, &readable, &mut suspects);
-        look_at_open(router, &readable, &mut open, &mut found.report);
+        let absent = look_at_pairs(router, &readable, &mut suspects, gives_way_to).await;
+        look_at_open(router, &readable, &mut open, &mut found.report, gives_way_to).await;
         if restores.is_none() || restores != router.restores() || drops != router.drops() {
             // What was seen may be nothing, where there was something.
             suspects.values_mut().for_each(|streak| *streak = Streak::new());
@@ -152,15 +167,15 @@ pub(super) async fn look_again(router: &Arc<Router>, found: &mut Found, pace: Ve
             };
             let is_proven = streak.lasts(grace);
             if let Some(pair) = streak.seen.filter(|_| is_proven) {
-                pair.tell(*order, sku, &mut found.report);
+                pair.tell(router, *order, sku, &mut found.report);
             }
             !is_proven
         });
         open.retain(|(order, effect), streak| {
             let is_proven = streak.lasts(pace.grace);
-            if is_proven {
+            if is_proven && let Some(home) = router.of_order(*order) {
                 let (kind, why) = (Kind::EffectWithoutOwner, why_open(router, *order, *effect));
-                found.report.add(kind, of_order(*order), why);
+                found.report.add(home.group().id(), kind, of_order(*order), why);
             }
             !is_proven
         });
@@ -191,10 +206,46 @@ async fn readable(
     join_all(passed).await.into_iter().flatten().collect()
 }
 
+/// Keeps what is to be looked at again, a batch at a time.
+async fn retain_in_batches<K: Ord + Clone, T>(
+    all: &mut BTreeMap<K, T>,
+    gives_way_to: Option<&Docket>,
+    mut keeps: impl FnMut(&K, &mut T) -> bool,
+) {
+    let (mut worked, mut behind) = (Instant::now(), Bound::Unbounded);
+    loop {
+        let rest = all.range_mut((behind.as_ref(), Bound::Unbounded));
+        let (mut gone, mut looked_at, mut last) = (Vec::new(), 0, None);
+        for (key, streak) in rest.take(BATCH) {
+            looked_at += 1;
+            if !keeps(key, streak) {
+                gone.push(key.clone());
+            }
+            if looked_at == BATCH {
+                last = Some(key.clone());
+            }
+        }
+        for key in gone {
+            all.remove(&key);
+        }
+        let Some(last) = last else { return };
+        behind = Bound::Excluded(last);
+        if let Some(docket) = gives_way_to {
+            tokio::time::sleep(docket.pause_of_verifying(worked.elapsed())).await;
+            worked = Instant::now();
+        }
+    }
+}
+
 /// Looks at every pair that can be read, and forgets those that fit. Of orders that do not exist here it says which.
-fn look_at_pairs(router: &Router, readable: &BTreeSet<ShardId>, suspects: &mut Suspects) -> Vec<Reservation> {
+async fn look_at_pairs(
+    router: &Router,
+    readable: &BTreeSet<ShardId>,
+    suspects: &mut Suspects,
+    gives_way_to: Option<&Docket>,
+) -> Vec<Reservation> {
     let mut absent = Vec::new();
-    suspects.retain(|(order, sku), streak| {
+    retain_in_batches(suspects, gives_way_to, |(order, sku), streak| {
         let items = router.of_key(sku.as_str());
         let Some(home) = router.of_order(*order) else {
             return false;
@@ -222,7 +273,8 @@ fn look_at_pairs(router: &Router, readable: &BTreeSet<ShardId>, suspects: &mut S
             absent.push(Reservation { order, sku });
         }
         true
-    });
+    })
+    .await;
     absent
 }
 
@@ -246,9 +298,15 @@ async fn leave_owned(router: &Arc<Router>, absent: Vec<Reservation>, suspects: &
 }
 
 /// Looks at every order that was half-way, and forgets those that have gone on or have an owner.
-fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, report: &mut VerifyReport) {
+async fn look_at_open(
+    router: &Router,
+    readable: &BTreeSet<ShardId>,
+    open: &mut Open,
+    report: &mut VerifyReport,
+    gives_way_to: Option<&Docket>,
+) {
     let now = Instant::now();
-    open.retain(|(order, effect), streak| {
+    retain_in_batches(open, gives_way_to, |(order, effect), streak| {
         let Some(home) = router.of_order(*order) else {
             return false;
         };
@@ -277,7 +335,8 @@ fn look_at_open(router: &Router, readable: &BTreeSet<ShardId>, open: &mut Open, 
         let has_gone_on = streak.seen.is_some_and(|seen| seen != version);
         streak.see(version);
         !has_gone_on
-    });
+    })
+    .await;
 }
 
 impl Effect {

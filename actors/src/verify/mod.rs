@@ -36,6 +36,7 @@ use looks::look_again;
 use paid_in::PaidIn;
 use walk::{Ground, NotWalked, walk};
 
+use report::NO_REPLICA;
 pub use report::{Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, VerifyReport};
 pub use scheduled::{Verification, VerifyOptions, VerifyStatus};
 pub(crate) use scheduled::{Verifications, describe_metrics, run};
@@ -74,9 +75,6 @@ pub enum VerifyError {
     /// The node closes.
     #[error("the node is stopping")]
     Stopping,
-    /// It could not be carried out.
-    #[error("the verification failed: {0}")]
-    Failed(String),
 }
 
 /// What walks have found.
@@ -87,8 +85,8 @@ struct Found {
     suspects: Vec<(OrderId, Sku)>,
     /// Orders of shards that are led here, and have something still to be done.
     open: Vec<(OrderId, Effect)>,
-    /// What was paid in to the customers that were seen.
-    paid_in: PaidIn,
+    /// What was paid in to the customers of the shard that was walked, where all of its orders were seen.
+    paid_in: Option<PaidIn>,
 }
 
 /// What is still to be done of an order.
@@ -143,18 +141,32 @@ impl Docket {
         self.inner.verifications.status()
     }
 
-    /// The same as [`Self::verify`]; one that the node begins by itself gives way.
+    /// The same as [`Self::verify`]; one that the node begins by itself gives way, also to who asks for one.
     pub(crate) async fn verify_at(
         &self,
         pace: VerifyPace,
         by_itself: bool,
     ) -> Result<Arc<VerifyReport>, VerifyError> {
-        let turn = Arc::clone(&self.inner.verifying).try_acquire_owned();
+        let verifications = &self.inner.verifications;
+        let turns = || Arc::clone(&self.inner.verifying);
+        let turn = match turns().try_acquire_owned() {
+            Ok(turn) => turn,
+            // Whoever has broken it off waits alone: to all others it is busy.
+            Err(_) if !by_itself && verifications.break_off() => {
+                turns().acquire_owned().await.map_err(|_| VerifyError::Stopping)?
+            }
+            Err(_) => return Err(VerifyError::Busy),
+        };
         // Also work that goes on for a moment behind a call that was dropped has the turn.
-        let turn = Arc::new(turn.map_err(|_| VerifyError::Busy)?);
-        let running = Running::new(&self.inner.verifications);
+        let turn = Arc::new(turn);
+        // Gone before the turn is, so that nobody breaks off another's.
+        let broken_off = verifications.let_break_off(by_itself);
+        let running = Running::new(verifications, by_itself);
         let (begun, since) = scheduled::now();
-        let report = Arc::new(self.walk_all(turn, pace, by_itself).await?);
+        let report = tokio::select! {
+            report = self.walk_all(Arc::clone(&turn), pace, by_itself) => Arc::new(report?),
+            () = broken_off.cancelled() => return Err(VerifyError::Busy),
+        };
         running.done(Verification {
             begun,
             took: since.elapsed(),
@@ -177,10 +189,11 @@ impl Docket {
         let has_replica = |shard: &Arc<Shard>| !node.has_peers() || node.has_replica(shard.group().id());
         let here: Arc<[bool]> = inner.router.shards.iter().map(has_replica).collect();
         let mut found = Found::default();
+        let mut paid_in = Vec::new();
         for (at, shard) in inner.router.shards.iter().enumerate() {
             let group = shard.group().id();
             if !here[at] {
-                found.report.leave_out(group, "it has no replica on this node");
+                found.report.leave_out(group, NO_REPLICA);
                 continue;
             }
             let ground = Ground {
@@ -199,48 +212,55 @@ impl Docket {
             });
             match walked.await {
                 Ok(Ok(mut of_shard)) => {
-                    let paid_in = std::mem::take(&mut of_shard.paid_in);
-                    inner.verifications.paid_in.remember(shard.id(), paid_in);
+                    paid_in.extend(of_shard.paid_in.take().map(|of_it| (shard.id(), of_it)));
                     found.absorb(of_shard);
                 }
                 Ok(Err(NotWalked::Stopped)) => return Err(VerifyError::Stopping),
-                Ok(Err(NotWalked::Because(why))) => {
-                    // There is something here, and nobody knows how it is.
-                    found.report.undecided += 1;
-                    found.report.leave_out(group, why);
+                Ok(Err(NotWalked::Because(why))) => found.report.leave_undecided(group, why),
+                // What one shard's state did to its walk is no reason to look at no other.
+                Err(error) => {
+                    tracing::error!(%group, %error, "the walk of a shard has failed");
+                    found.report.leave_undecided(group, "its walk has failed");
                 }
-                Err(error) => return Err(VerifyError::Failed(error.to_string())),
             }
         }
         tokio::select! {
-            () = look_again(&inner.router, &mut found, pace) => {}
+            () = look_again(&inner.router, &mut found, pace, by_itself.then_some(self)) => {}
             () = stop.cancelled() => return Err(VerifyError::Stopping),
         }
         found.report.discrepancies.sort();
+        // Whoever goes away before there is a report was told nothing, and is to be told the next time.
+        for (shard, of_it) in paid_in {
+            inner.verifications.paid_in.remember(shard, of_it);
+        }
         Ok(found.report)
     }
 }
 
 /// One goes on, until this is dropped.
-struct Running<'a>(Option<&'a Verifications>);
+struct Running<'a> {
+    verifications: &'a Verifications,
+    by_itself: bool,
+    done: Option<Verification>,
+}
 
 impl<'a> Running<'a> {
-    fn new(verifications: &'a Verifications) -> Self {
+    fn new(verifications: &'a Verifications, by_itself: bool) -> Self {
         verifications.begin();
-        Self(Some(verifications))
+        Self {
+            verifications,
+            by_itself,
+            done: None,
+        }
     }
 
     fn done(mut self, done: Verification) {
-        if let Some(verifications) = self.0.take() {
-            verifications.end(Some(done));
-        }
+        self.done = Some(done);
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(verifications) = self.0.take() {
-            verifications.end(None);
-        }
+        self.verifications.end(self.by_itself, self.done.take());
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! That sum is stored nowhere, so at one look it proves nothing. But only a person can change it, and each time the customer's revision rises: a
 //! customer that has the revision it had when it was verified before must have had as much paid in. So a balance that moved by what no order
-//! and no person did is found by the second verification behind it. What one node remembers of that is lost when it stops.
+//! and no person did is found by the second verification behind it, and by each one from then on until a person changes it. What one node remembers
+//! of that is lost when it stops.
+//!
+//! Only what a whole report says is remembered, and only of shards all of whose orders were seen: else what it was before is.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,7 +32,8 @@ impl PaidIn {
         }
     }
 
-    /// Notes what was paid in to a customer at a revision, where there is room; how much it should be at that revision, where `before` knows it.
+    /// Notes what was paid in to a customer at a revision, where there is room; how much it should be at that revision, where `before` is older
+    /// and knows it. That is then what is noted.
     pub(super) fn note(
         &mut self,
         before: &Self,
@@ -37,9 +41,10 @@ impl PaidIn {
         (revision, paid_in): (u64, i128),
     ) -> Option<i128> {
         let known = before.of.get(&customer).filter(|(then, _)| *then == revision);
-        let expected = known.map(|(_, expected)| *expected);
+        let is_later = before.applied_index <= self.applied_index;
+        let expected = known.filter(|_| is_later).map(|(_, expected)| *expected);
         if self.of.len() < CUSTOMERS_MAX {
-            self.of.insert(customer, (revision, paid_in));
+            self.of.insert(customer, (revision, expected.unwrap_or(paid_in)));
         }
         expected
     }
@@ -86,5 +91,25 @@ mod tests {
         assert_eq!(next.note(&before, ada(), (4, 90)), None);
         let other = all.before(ShardId::new(1));
         assert_eq!(next.note(&other, ada(), (3, 90)), None);
+    }
+
+    #[test]
+    fn what_was_expected_is_expected_until_the_revision_changes() {
+        let all = AllPaidIn::default();
+        let shard = ShardId::new(2);
+        for (index, revision, paid_in, expected) in [
+            (1, 3, 100, None),
+            (2, 3, 90, Some(100)),
+            (3, 3, 90, Some(100)),
+            (4, 4, 90, None),
+            (5, 4, 90, Some(90)),
+            // Of a state that is older than what is remembered nothing is expected.
+            (2, 4, 80, None),
+        ] {
+            let mut found = PaidIn::new(index);
+            let noted = found.note(&all.before(shard), ada(), (revision, paid_in));
+            assert_eq!(noted, expected, "{index}");
+            all.remember(shard, found);
+        }
     }
 }

@@ -155,7 +155,12 @@ pub struct VerifyReport {
     pub discrepancies_total: u64,
     /// How much of each kind.
     pub by_kind: BTreeMap<DiscrepancyKind, u64>,
+    /// And of each shard.
+    pub by_shard: BTreeMap<GroupId, BTreeMap<DiscrepancyKind, u64>>,
 }
+
+/// Why a shard is left out that is none of this node's.
+pub(super) const NO_REPLICA: &str = "it has no replica on this node";
 
 impl VerifyReport {
     /// Whether nothing is wrong, and nothing suspicious is left.
@@ -163,9 +168,16 @@ impl VerifyReport {
         self.discrepancies_total == 0 && self.undecided == 0
     }
 
-    pub(super) fn add(&mut self, kind: DiscrepancyKind, entity: String, why: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        group: GroupId,
+        kind: DiscrepancyKind,
+        entity: String,
+        why: impl Into<String>,
+    ) {
         self.discrepancies_total += 1;
         *self.by_kind.entry(kind).or_default() += 1;
+        *self.by_shard.entry(group).or_default().entry(kind).or_default() += 1;
         if self.discrepancies.len() < DISCREPANCIES_MAX {
             let why = why.into();
             self.discrepancies.push(Discrepancy { kind, entity, why });
@@ -174,6 +186,18 @@ impl VerifyReport {
 
     pub(super) fn leave_out(&mut self, group: GroupId, why: &'static str) {
         self.not_looked_at.push(NotLookedAt { group, why });
+    }
+
+    /// Leaves a shard out that is here: nobody knows how it is.
+    pub(super) fn leave_undecided(&mut self, group: GroupId, why: &'static str) {
+        self.undecided += 1;
+        self.leave_out(group, why);
+    }
+
+    /// Suspicions that could not be decided, without the shards that could not be walked.
+    pub(super) fn undecided_suspicions(&self) -> u64 {
+        let not_walked = self.not_looked_at.iter().filter(|it| it.why != NO_REPLICA);
+        self.undecided.saturating_sub(not_walked.count() as u64)
     }
 
     pub(super) fn absorb(&mut self, other: Self) {
@@ -189,6 +213,12 @@ impl VerifyReport {
         for (kind, count) in other.by_kind {
             *self.by_kind.entry(kind).or_default() += count;
         }
+        for (group, of_it) in other.by_shard {
+            let found = self.by_shard.entry(group).or_default();
+            for (kind, count) in of_it {
+                *found.entry(kind).or_default() += count;
+            }
+        }
         let room = DISCREPANCIES_MAX.saturating_sub(self.discrepancies.len());
         self.discrepancies
             .extend(other.discrepancies.into_iter().take(room));
@@ -202,15 +232,22 @@ mod tests {
     #[test]
     fn a_thousand_discrepancies_are_told_and_all_are_counted() {
         let mut all = VerifyReport::default();
+        let group = GroupId::META;
         for _ in 0..3 {
             let mut some = VerifyReport::default();
             for n in 0..700 {
-                some.add(DiscrepancyKind::HeldSum, format!("customers/c{n}"), "too much");
+                some.add(
+                    group,
+                    DiscrepancyKind::HeldSum,
+                    format!("customers/c{n}"),
+                    "too much",
+                );
             }
             all.absorb(some);
         }
         assert_eq!((all.discrepancies.len(), all.discrepancies_total), (1_000, 2_100));
         assert_eq!(all.by_kind, BTreeMap::from([(DiscrepancyKind::HeldSum, 2_100)]));
+        assert_eq!(all.by_shard, BTreeMap::from([(group, all.by_kind.clone())]));
         assert!(!all.is_clean() && VerifyReport::default().is_clean());
     }
 

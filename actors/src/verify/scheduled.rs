@@ -7,16 +7,22 @@
 //! It takes the one turn that there is to verify, as whoever asks for a verification does, on one thread of those that may block. Foreground work
 //! goes first: it begins while there is little of that, and where it cannot wait for it any longer, or some comes in between, it leaves
 //! nineteen parts of twenty of a core to others. What is kept while it walks grows with what is changed meanwhile, so that it does not stand still.
+//! Whoever asks for a verification meanwhile breaks it off and has the turn; it is begun anew later.
+//!
+//! What was found wrong of a shard stands until that shard is looked at again and found right: a verification that left it out, or left suspicions
+//! undecided, says nothing of that.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
-use docket_cluster::clock::wall_clock;
+use docket_cluster::{GroupId, clock::wall_clock};
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use super::{DiscrepancyKind, VerifyError, VerifyPace, VerifyReport, paid_in::AllPaidIn};
+use super::{DiscrepancyKind, NO_REPLICA, VerifyError, VerifyPace, VerifyReport, paid_in::AllPaidIn};
 use crate::{Docket, docket::Inner};
 
 /// A node that was just started begins within so long, also where it verifies less often: else one that is started anew every day never would.
@@ -76,12 +82,52 @@ pub struct VerifyStatus {
     pub gives_way: bool,
     /// The last that was carried out.
     pub last: Option<Verification>,
+    /// How much is wrong of each kind: of each shard as of the last time that it was looked at.
+    pub standing: BTreeMap<DiscrepancyKind, u64>,
+}
+
+/// What is wrong of each shard that is here, as of the last time that it was looked at.
+#[derive(Default)]
+struct Standing(BTreeMap<GroupId, BTreeMap<DiscrepancyKind, u64>>);
+
+impl Standing {
+    fn take(&mut self, report: &VerifyReport) {
+        let gone = report.not_looked_at.iter().filter(|it| it.why == NO_REPLICA);
+        for shard in gone {
+            self.0.remove(&shard.group);
+        }
+        // What was wrong may be among what could not be decided.
+        let is_decided = report.undecided_suspicions() == 0;
+        for shard in &report.shards {
+            let stands = self.0.entry(shard.group).or_default();
+            if is_decided {
+                stands.clear();
+            }
+            for (kind, count) in report.by_shard.get(&shard.group).into_iter().flatten() {
+                let stands = stands.entry(*kind).or_default();
+                *stands = (*stands).max(*count);
+            }
+        }
+    }
+
+    fn by_kind(&self) -> BTreeMap<DiscrepancyKind, u64> {
+        let mut sum = BTreeMap::new();
+        for (kind, count) in self.0.values().flatten() {
+            *sum.entry(*kind).or_default() += count;
+        }
+        sum
+    }
 }
 
 /// The verifications of a node.
 #[derive(Default)]
 pub(crate) struct Verifications {
     status: Mutex<VerifyStatus>,
+    standing: Mutex<Standing>,
+    /// Of one that the node has begun by itself, until somebody has broken it off.
+    breaks_off: Mutex<Option<CancellationToken>>,
+    /// How often one has paused for what goes first.
+    pub(super) pauses: AtomicU64,
     /// How often the node has begun one by itself.
     pub(super) begun_by_itself: AtomicU64,
     pub(super) paid_in: AllPaidIn,
@@ -101,13 +147,77 @@ impl Verifications {
     }
 
     /// One has ended: with a report, where it was carried out.
-    pub(super) fn end(&self, done: Option<Verification>) {
+    pub(super) fn end(&self, by_itself: bool, done: Option<Verification>) {
+        let by = if by_itself { "itself" } else { "request" };
+        let result = done.as_ref().map_or("broken_off", |done| result(&done.report));
+        metrics::counter!("docket_verifications_total", "by" => by, "result" => result).increment(1);
         let mut status = self.status.lock();
         status.is_running = false;
         if let Some(done) = done {
-            show(&done);
+            let mut standing = self.standing.lock();
+            standing.take(&done.report);
+            status.standing = standing.by_kind();
+            show(&done, &status.standing);
             status.last = Some(done);
         }
+    }
+
+    /// Breaks off the one that the node has begun by itself; whether there was one, and nobody else has.
+    pub(super) fn break_off(&self) -> bool {
+        let breaks_off = self.breaks_off.lock().take();
+        breaks_off.is_some_and(|breaks_off| {
+            breaks_off.cancel();
+            true
+        })
+    }
+
+    /// Lets one be broken off that the node has begun by itself.
+    pub(super) fn let_break_off(&self, by_itself: bool) -> BreaksOff<'_> {
+        let token = CancellationToken::new();
+        if by_itself {
+            *self.breaks_off.lock() = Some(token.clone());
+        }
+        BreaksOff {
+            token,
+            of: by_itself.then_some(self),
+        }
+    }
+}
+
+/// Until this is dropped a verification may be broken off, where the node has begun it by itself.
+pub(super) struct BreaksOff<'a> {
+    token: CancellationToken,
+    of: Option<&'a Verifications>,
+}
+
+impl BreaksOff<'_> {
+    pub(super) async fn cancelled(&self) {
+        self.token.cancelled().await;
+    }
+}
+
+impl Drop for BreaksOff<'_> {
+    fn drop(&mut self) {
+        if let Some(of) = self.of {
+            of.breaks_off.lock().take();
+        }
+    }
+}
+
+impl Docket {
+    /// How long one that gives way pauses behind a piece that it worked at for so long.
+    pub(super) fn pause_of_verifying(&self, worked: Duration) -> Duration {
+        self.inner.verifications.pauses.fetch_add(1, Ordering::Relaxed);
+        pause(worked, self.is_at_work())
+    }
+}
+
+/// What came of one, for who counts.
+fn result(report: &VerifyReport) -> &'static str {
+    match (report.discrepancies_total, report.undecided) {
+        (0, 0) => "clean",
+        (0, _) => "undecided",
+        _ => "discrepancies",
     }
 }
 
@@ -139,13 +249,9 @@ pub(crate) async fn run(inner: Arc<Inner>, options: VerifyOptions) {
                     tell(&report);
                     every
                 }
-                // Somebody has asked for it.
+                // Somebody has asked for it, or does now.
                 Err(VerifyError::Busy) => every.min(AGAIN),
                 Err(VerifyError::Stopping) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the books could not be verified");
-                    every.min(AGAIN)
-                }
             };
         }
     };
@@ -179,17 +285,15 @@ fn tell(report: &VerifyReport) {
 }
 
 /// Sets the gauges.
-fn show(done: &Verification) {
+fn show(done: &Verification, standing: &BTreeMap<DiscrepancyKind, u64>) {
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let by = if done.by_itself { "itself" } else { "request" };
-    metrics::counter!("docket_verifications_total", "by" => by).increment(1);
     metrics::gauge!("docket_verify_end_timestamp_seconds").set(since(done.begun + done.took).as_secs_f64());
     metrics::gauge!("docket_verify_seconds").set(done.took.as_secs_f64());
     metrics::gauge!("docket_verify_undecided").set(done.report.undecided as f64);
     let orders = done.report.shards.iter().map(|shard| shard.orders);
     metrics::gauge!("docket_verify_orders").set(orders.sum::<u64>() as f64);
     for kind in DiscrepancyKind::ALL {
-        let count = done.report.by_kind.get(&kind).copied().unwrap_or_default();
+        let count = standing.get(&kind).copied().unwrap_or_default();
         metrics::gauge!("docket_verify_discrepancies", "kind" => kind.as_str()).set(count as f64);
     }
 }
@@ -200,7 +304,7 @@ pub(crate) fn describe_metrics() {
     describe_counter!(
         "docket_verifications_total",
         Unit::Count,
-        "Verifications of the books that were carried out, by who began them."
+        "Verifications of the books that have ended, by who began them and what came of them."
     );
     describe_gauge!(
         "docket_verify_end_timestamp_seconds",
@@ -225,7 +329,7 @@ pub(crate) fn describe_metrics() {
     describe_gauge!(
         "docket_verify_discrepancies",
         Unit::Count,
-        "What the last verification of the books found wrong, by kind."
+        "What is wrong with the books, by kind: of each shard as of the last time that it was looked at."
     );
 }
 
@@ -236,7 +340,58 @@ pub(super) fn now() -> (SystemTime, Instant) {
 
 #[cfg(test)]
 mod tests {
+    use docket_cluster::ShardId;
+
     use super::*;
+    use crate::verify::ShardBooks;
+
+    #[test]
+    fn what_is_wrong_of_a_shard_stands_until_that_shard_is_looked_at_and_found_right() {
+        use DiscrepancyKind::{HeldSum, IndexDiffers};
+        let group = |number| ShardId::new(number).group();
+        let looked_at = |report: &mut VerifyReport, number, found: &[DiscrepancyKind]| {
+            report.shards.push(ShardBooks {
+                group: group(number),
+                led: true,
+                applied_index: 1,
+                customers: 0,
+                items: 0,
+                orders: 0,
+                archived: 0,
+                reservations: 0,
+                changes: 0,
+            });
+            for kind in found {
+                report.add(group(number), *kind, String::new(), "planted");
+            }
+        };
+        let mut standing = Standing::default();
+        let mut check = |name: &str, report: &VerifyReport, expected: &[(DiscrepancyKind, u64)]| {
+            standing.take(report);
+            let stands: Vec<_> = standing.by_kind().into_iter().collect();
+            assert_eq!(stands, expected, "{name}");
+        };
+        let mut both = VerifyReport::default();
+        looked_at(&mut both, 0, &[HeldSum, HeldSum]);
+        looked_at(&mut both, 1, &[HeldSum, IndexDiffers]);
+        check("both", &both, &[(HeldSum, 3), (IndexDiffers, 1)]);
+        let mut one = VerifyReport::default();
+        looked_at(&mut one, 0, &[]);
+        one.leave_undecided(group(1), "it is being replaced");
+        check("one left out", &one, &[(HeldSum, 1), (IndexDiffers, 1)]);
+        let mut unsure = VerifyReport::default();
+        looked_at(&mut unsure, 0, &[HeldSum]);
+        looked_at(&mut unsure, 1, &[]);
+        unsure.undecided += 1;
+        check("undecided", &unsure, &[(HeldSum, 2), (IndexDiffers, 1)]);
+        let mut moved = VerifyReport::default();
+        looked_at(&mut moved, 0, &[HeldSum]);
+        moved.leave_out(group(1), NO_REPLICA);
+        check("moved away", &moved, &[(HeldSum, 1)]);
+        let mut right = VerifyReport::default();
+        looked_at(&mut right, 0, &[]);
+        check("right", &right, &[]);
+    }
 
     #[test]
     fn a_walk_takes_half_of_a_core_and_while_the_node_is_at_work_a_twentieth() {

@@ -382,7 +382,6 @@ fn routes(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let contract = |error: tonic_reflection::server::Error| EdgeError::Contract(error.to_string());
-    let telemetry = Arc::clone(&watch.telemetry);
     let mut routes = vec![
         route!(OrderServiceServer::new(OrderApi::new(
             docket.clone(),
@@ -393,8 +392,7 @@ fn routes(
         route!(ItemServiceServer::new(ItemApi::new(docket.clone()))),
         route!(NodeServiceServer::new(NodeApi::new(
             docket.clone(),
-            readiness.clone(),
-            telemetry
+            readiness.clone()
         ))),
         route!(reflection().build_v1().map_err(contract)?, small),
         route!(reflection().build_v1alpha().map_err(contract)?, small),

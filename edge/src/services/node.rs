@@ -1,27 +1,20 @@
 //! `NodeService`: how the node and its cluster are, and what changes the cluster.
 
-use std::sync::Arc;
-
 use docket_actors::{Docket, GroupId, ManageError, NodeId, VerifyPace};
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Refusal, books, overview, readiness::Readiness, status, telemetry::Telemetry};
+use crate::{Refusal, books, overview, readiness::Readiness, status};
 
 /// The service.
 pub(crate) struct NodeApi {
     docket: Docket,
     readiness: Readiness,
-    telemetry: Arc<Telemetry>,
 }
 
 impl NodeApi {
-    pub(crate) fn new(docket: Docket, readiness: Readiness, telemetry: Arc<Telemetry>) -> Self {
-        Self {
-            docket,
-            readiness,
-            telemetry,
-        }
+    pub(crate) fn new(docket: Docket, readiness: Readiness) -> Self {
+        Self { docket, readiness }
     }
 
     /// A member, after something was asked of it.
@@ -127,7 +120,7 @@ impl NodeService for NodeApi {
             verified = self.docket.verify(VerifyPace::default()) => verified,
             () = self.readiness.stopping() => return Err(Refusal::stopping().into()),
         };
-        let report = verified.map_err(|error| books::refusal(error, &self.telemetry))?;
+        let report = verified.map_err(books::refusal)?;
         let node = self.docket.status().cluster.identity.node_id;
         Ok(Response::new(books::response(node, &report)))
     }

@@ -6,7 +6,6 @@ use docket_engine::{
     ChangeKind, CustomerId, OrderState,
     webhook::{WebhookFilter, WebhookRequest, WebhookSecret},
 };
-use docket_proto::feed::FeedFrom;
 use docket_webhooks::sign;
 
 use crate::{

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ struct Failing {
     calls: Arc<AtomicU64>,
     /// Whether syncing does nothing: a bug that must be found.
     never_syncs: bool,
+    /// Whether reading panics.
+    panics: Arc<AtomicBool>,
 }
 
 impl Failing {
@@ -52,6 +54,7 @@ impl Failing {
             left: Arc::default(),
             calls: Arc::default(),
             never_syncs: false,
+            panics: Arc::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Keyed for Failing {
     }
 
     fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        assert!(!self.panics.load(Ordering::Acquire), "planted: reading of {tree}");
         self.keyed.get(tree, key)
     }
 
@@ -299,5 +303,31 @@ async fn a_verification_finds_whatever_is_wrong_with_an_archive() {
     check(entry("values", 0), Some(&other)).await;
     check(entry("by-0", 0), None).await;
     check(entry("by-1", 0), None).await;
+    docket.close(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walk_that_panics_leaves_its_shard_undecided_and_the_others_are_verified() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), MemDisk::new());
+    let archive = Failing::new(&disk);
+    shop(&disk, dir.path(), &archive).await;
+    let docket = open(&disk, dir.path(), &archive, AT_ONCE).await.unwrap();
+    until(
+        &docket,
+        "all that are over are archived",
+        async |docket: &Docket| docket.status().entities.archived_orders == 18,
+    )
+    .await;
+    let whole = docket.verify(PACE).await.unwrap();
+    let with_archive = whole.shards.iter().filter(|shard| shard.archived > 0).count();
+    assert!((1..whole.shards.len()).contains(&with_archive), "{whole:#?}");
+    archive.panics.store(true, Ordering::Release);
+    let report = docket.verify(PACE).await.unwrap();
+    archive.panics.store(false, Ordering::Release);
+    let left_out: Vec<_> = report.not_looked_at.iter().map(|it| it.why).collect();
+    assert_eq!(left_out, vec!["its walk has failed"; with_archive]);
+    assert_eq!(report.shards.len(), whole.shards.len() - with_archive);
+    assert_eq!(report.undecided, with_archive as u64);
+    assert!(docket.verify(PACE).await.unwrap().is_clean());
     docket.close(Duration::from_secs(5)).await.unwrap();
 }
