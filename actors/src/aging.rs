@@ -180,24 +180,24 @@ impl Default for OfShard {
 impl OfShard {
     fn look(&mut self, shard: &Arc<Shard>, due: &Due, at_once: usize) {
         if let Some(cutoff) = due.close {
-            for id in self.to_close(shard.committed(), cutoff, at_once) {
+            for id in self.due_to_close(shard.committed(), cutoff, at_once) {
                 let command = OrderCommand::Close;
                 shard.tell_order(id, OrderMessage::Tell { command });
             }
         }
         if let Some(cutoff) = due.archive {
-            for id in self.to_archive(shard.committed(), cutoff, at_once) {
+            for id in self.due_to_archive(shard.committed(), cutoff, at_once) {
                 shard.tell_order(id, OrderMessage::Archive);
             }
         }
     }
 
-    fn to_close(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
+    fn due_to_close(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
         let at_once = at_once.max(floor(self.closing.waiting));
         self.closing.due(committed, cutoff, at_once, Order::is_at_rest)
     }
 
-    fn to_archive(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
+    fn due_to_archive(&mut self, committed: &Committed, cutoff: Time, at_once: usize) -> Vec<OrderId> {
         let waiting = self.archiving.iter().map(|sweep| sweep.waiting).sum();
         let (mut left, mut due) = (at_once.max(floor(waiting)), Vec::new());
         for turn in 0..OVER.len() {
@@ -340,7 +340,7 @@ mod tests {
         let (mut shard, mut gone, mut waits) = (OfShard::default(), 0, Vec::new());
         for look in 1..=100 {
             let cutoff = Time(look * 30 * 1_000_000);
-            for id in shard.to_archive(&committed, cutoff, 1) {
+            for id in shard.due_to_archive(&committed, cutoff, 1) {
                 archive(&committed, id);
                 gone += 1;
             }
@@ -362,7 +362,7 @@ mod tests {
             let is_stuck = |id: OrderId| states[(id.time_ms() / 1_000 % 2) as usize] == stuck;
             let (mut shard, mut gone) = (OfShard::default(), 0);
             for _ in 0..40 {
-                for id in shard.to_archive(&committed, Time(i64::MAX / 2), 1) {
+                for id in shard.due_to_archive(&committed, Time(i64::MAX / 2), 1) {
                     if !is_stuck(id) {
                         archive(&committed, id);
                         gone += 1;

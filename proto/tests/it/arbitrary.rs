@@ -583,7 +583,7 @@ pub fn record() -> BoxedStrategy<Record> {
         vec(event(), 0..5),
         option::of(request()),
         option::of(unchanged()),
-        option::of(origin().prop_map(|origin| Option::from(&origin).expect("something is known"))),
+        option::of(origin().prop_map(|origin| Option::from(&origin).unwrap())),
     )
         .prop_map(|(time, events, request, unchanged, origin)| Record {
             time,
