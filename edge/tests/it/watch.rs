@@ -357,17 +357,23 @@ async fn who_does_not_take_what_is_sent_is_cut_off_and_goes_on_with_its_last_tok
     slow.message().await.unwrap();
     let before = server.cut_off().await;
     let mut placer = OrderServiceClient::new(server.connect().await);
-    for i in 0..ORDERS {
-        // Nobody waits for a watch.
-        place(&mut placer, &format!("r{i}"), "ada", 1).await.unwrap();
-    }
-    until_cut_off(&server, before).await;
-    let ended = loop {
-        match slow.message().await {
-            Ok(message) => slow.seen.extend(message.changes),
-            Err(status) => break status,
+    let placing = async {
+        for i in 0..ORDERS {
+            // Nobody waits for a watch.
+            place(&mut placer, &format!("r{i}"), "ada", 1).await.unwrap();
         }
     };
+    // Who was cut off hears of it for two seconds, and then its call is dropped: so that it is not first read when all are placed.
+    let reading = async {
+        until_cut_off(&server, before).await;
+        loop {
+            match slow.message().await {
+                Ok(message) => slow.seen.extend(message.changes),
+                Err(status) => break status,
+            }
+        }
+    };
+    let ((), ended) = tokio::join!(placing, reading);
     assert_eq!(
         (ended.code(), reason(&ended)),
         (Code::ResourceExhausted, "WATCHER_TOO_SLOW".into())
