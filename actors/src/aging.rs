@@ -33,8 +33,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKED_AT: usize = 256;
 /// Of what waits, one in so many is told under any load.
 const WAITING_SHARE: usize = 4;
-/// So many of a shard at most, under a load that leaves room for none: 640 a second.
-const UNDER_LOAD_MAX: usize = 64;
+/// So many of a shard at most, under a load that leaves room for none, as where nothing else is done: 320 a second.
+const UNDER_LOAD_MAX: usize = 32;
 /// Where the clock is further ahead of a shard's newest record than that when it begins to be led, what is old is told by the record: nobody may have
 /// asked for anything for so long, or the clock is wrong.
 const AHEAD_MAX: Duration = Duration::from_secs(30 * 60);
@@ -99,9 +99,11 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         let aging = inner.aging;
         let now = Instant::now();
         let at_once = aging.at_once(inner.admission.calls());
+        // What any shard's log says is true of all.
+        let logged = router.shards.iter().map(|shard| shard.committed().last_time());
+        let logged = logged.max().unwrap_or_default();
         for (shard, of_shard) in router.shards.iter().zip(&mut of_shards) {
             if shard.is_leading() {
-                let logged = shard.committed().last_time();
                 let due = Due {
                     close: aging
                         .close_after
@@ -112,14 +114,15 @@ pub(crate) async fn run(inner: Arc<Inner>) {
                 };
                 of_shard.look(shard, &due, at_once);
             } else {
-                *of_shard = OfShard::default();
+                of_shard.forget();
             }
         }
     }
 }
 
-/// Before which time what has not changed is due, in a shard that is led here. A clock that is wrong makes nothing old for ever: from where the
-/// shard's own times say, which are logged, it comes closer twice as fast as time passes, at most.
+/// Before which time what has not changed is due, in a shard that was led here. A clock that goes wrong makes nothing old for ever: from where
+/// the logs' times say at first, it comes closer twice as fast as time passes, at most, whether the shard is led meanwhile or not. (Times that
+/// were logged by a clock that was wrong are believed by the next start.)
 #[derive(Default)]
 struct Limit(Option<Cutoff>);
 
@@ -136,7 +139,8 @@ impl Limit {
         }
         let believed = Time(logged.0.saturating_add(AHEAD_MAX.as_micros() as i64));
         let begin = wanted.min(back(believed, age));
-        self.0 = Some(Cutoff::from(LOOK, begin, now));
+        // Where the clock is behind what was logged, it may be right again any moment.
+        self.0 = Some(Cutoff::from(LOOK, begin.max(back(logged, age)), now));
         begin
     }
 }
@@ -178,6 +182,16 @@ impl Default for OfShard {
 }
 
 impl OfShard {
+    /// It is not led here: what was told is another's. The limits go on.
+    fn forget(&mut self) {
+        let (close, archive) = (std::mem::take(&mut self.close), std::mem::take(&mut self.archive));
+        *self = Self {
+            close,
+            archive,
+            ..Self::default()
+        };
+    }
+
     fn look(&mut self, shard: &Arc<Shard>, due: &Due, at_once: usize) {
         if let Some(cutoff) = due.close {
             for id in self.due_to_close(shard.committed(), cutoff, at_once) {
@@ -400,9 +414,22 @@ mod tests {
             let wanted = old(Time(logged.0 + micros(LOOK + passed)));
             assert_eq!(limit.advance(wanted, 30 * DAY, logged, start + passed), wanted);
         }
-        // One that is behind makes less old.
-        let behind = old(old(logged));
-        assert_eq!(Limit::default().advance(behind, 30 * DAY, logged, start), behind);
+        // One that is behind makes less old, at the beginning as later, and all that is old as soon as it is right.
+        let (behind, right) = (old(old(logged)), old(logged));
+        let mut limit = Limit::default();
+        for (wanted, passed) in [(behind, 0), (right, 1), (behind, 2), (right, 3)] {
+            let cutoff = limit.advance(wanted, 30 * DAY, logged, start + passed * LOOK);
+            assert_eq!(cutoff, wanted, "look {passed}");
+        }
+        // Whoever loses the lead, and has it again, believes a clock no more than before: not what that has logged itself since.
+        let mut of_shard = OfShard::default();
+        let begin = of_shard
+            .close
+            .advance(clock(Duration::ZERO), 30 * DAY, logged, start);
+        of_shard.forget();
+        let of_it = Time(logged.0 + micros(365 * DAY));
+        let again = of_shard.close.advance(clock(LOOK), 30 * DAY, of_it, start + LOOK);
+        assert_eq!(again.0 - begin.0, micros(2 * LOOK));
         // Where nothing was logged nothing is old, and what comes is told by its own time.
         let mut limit = Limit::default();
         let nothing = limit.advance(clock(Duration::ZERO), Duration::ZERO, Time(0), start);

@@ -84,7 +84,9 @@ impl Cutoff {
             Time(last.0.saturating_add(passed.as_micros() as i64))
         });
         let cutoff = furthest.map_or(wanted, |furthest| wanted.min(furthest));
-        self.last = Some((cutoff, now));
+        // A clock that is behind for a moment makes less old, and takes nothing back of how far it may go.
+        let base = self.last.map_or(cutoff, |(last, _)| last.max(cutoff));
+        self.last = Some((base, now));
         cutoff
     }
 }

@@ -177,6 +177,9 @@ impl Walk<'_> {
             .collect();
         let mut looked_at = 0;
         for customer in customers {
+            if self.ground.stop.is_cancelled() {
+                break;
+            }
             let mut behind = None;
             loop {
                 ids.clear();
