@@ -6,10 +6,8 @@ use docket_engine::order;
 
 use super::{
     DiscrepancyKind as Kind,
-    scheduled::pause,
     walk::{Walk, of_customer, of_item, of_order},
 };
-use crate::Docket;
 
 /// So many orders are looked at without a pause.
 const PIECE: u64 = 64;
@@ -23,9 +21,7 @@ impl Walk<'_> {
                 if self.ground.stop.is_cancelled() {
                     return;
                 }
-                let is_at_work = self.ground.gives_way_to.as_ref().is_some_and(Docket::is_at_work);
-                std::thread::sleep(pause(worked.elapsed(), is_at_work));
-                worked = Instant::now();
+                self.ground.pause(&mut worked);
             }
             self.archived_order(number);
         }

@@ -59,6 +59,13 @@ impl Ground {
         }
     }
 
+    /// Pauses behind a piece of the walk that was worked at, whoever waits for it.
+    pub(super) fn pause(&self, worked: &mut Instant) {
+        let is_at_work = self.gives_way_to.as_ref().is_some_and(Docket::is_at_work);
+        std::thread::sleep(pause(worked.elapsed(), is_at_work));
+        *worked = Instant::now();
+    }
+
     /// Whether a shard can be looked at here.
     pub(super) fn is_here(&self, shard: &Shard) -> bool {
         let at = usize::from(shard.id().number());
@@ -162,9 +169,7 @@ pub(super) fn walk(ground: &Ground) -> Result<Found, NotWalked> {
         for record in records(piece.get(LENGTH_BYTES..).unwrap_or_default(), &ground.ids) {
             walk.record(record.map_err(CaptureError::new)?);
         }
-        let is_at_work = ground.gives_way_to.as_ref().is_some_and(Docket::is_at_work);
-        std::thread::sleep(pause(worked.elapsed(), is_at_work));
-        worked = Instant::now();
+        ground.pause(&mut worked);
         Ok(())
     });
     if written.is_ok() {
