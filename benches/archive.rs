@@ -2,8 +2,9 @@
 //! as they leave memory for the archive; then how fast they are read there, and how the node restarts with them.
 //!
 //! `cargo bench --bench archive`, with `DOCKET_ARCHIVE_CLOSED` (200,000) and `DOCKET_ARCHIVE_OPEN` (10,000) for other numbers, and
-//! `DOCKET_ARCHIVE_DIR` for another folder than a temporary one: a million orders take about two gigabytes there. It prints a table, and is no
-//! criterion benchmark: what it measures is where the memory goes, not how long anything takes.
+//! `DOCKET_ARCHIVE_DIR` for another folder than a temporary one: a million orders take about two gigabytes there. The restart is a process of its
+//! own, which has nothing of the first one's memory; where the folder has a node already, with `DOCKET_ARCHIVE_RESTART=1`, there is only that.
+//! It prints a table, and is no criterion benchmark: what it measures is where the memory goes, not how long anything takes.
 //!
 //! Each request is remembered for a day, whatever becomes of its order: that is what still grows here, where all of them are of one day.
 #![expect(
@@ -20,6 +21,7 @@ mod setting;
 use std::{
     env,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -46,6 +48,10 @@ const NAMES: usize = 1_000;
 const LOOKS: usize = 10;
 /// Orders that are read in the end.
 const READ: usize = 1_000;
+/// After how many seconds of a restart the memory is looked at: what a start needs is given back bit by bit.
+const SETTLED_AFTER_S: [u64; 4] = [0, 2, 10, 30];
+/// Set for the process that only restarts.
+const RESTART: &str = "DOCKET_ARCHIVE_RESTART";
 
 fn main() {
     let number = |name: &str, usual: usize| {
@@ -60,7 +66,14 @@ fn main() {
         .enable_all()
         .build()
         .unwrap();
+    if env::var_os(RESTART).is_some() {
+        runtime.block_on(restart(&dir));
+        return;
+    }
     runtime.block_on(run(&dir, closed, open));
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(env::args_os().skip(1)).env(RESTART, "1");
+    assert!(again.env("DOCKET_ARCHIVE_DIR", &dir).status().unwrap().success());
 }
 
 async fn node(dir: &Path) -> Docket {
@@ -115,10 +128,18 @@ async fn run(dir: &Path, closed: usize, open: usize) {
     }
     read(&docket).await;
     docket.close(Duration::from_secs(60)).await.unwrap();
+}
+
+async fn restart(dir: &Path) {
     let began = Instant::now();
     let docket = node(dir).await;
     println!("restarted in {:.1} s", began.elapsed().as_secs_f64());
-    tell(&docket, None);
+    let ready = Instant::now();
+    for after in SETTLED_AFTER_S.map(Duration::from_secs) {
+        tokio::time::sleep(setting::or_short(after, Duration::ZERO).saturating_sub(ready.elapsed())).await;
+        println!("{:.0} s later:", ready.elapsed().as_secs_f64());
+        tell(&docket, None);
+    }
     read(&docket).await;
     docket.close(Duration::from_secs(60)).await.unwrap();
 }

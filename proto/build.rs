@@ -59,6 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".docket.v1", "crate::v1")
         .extern_path(".docket.v1.PlaceOrderRequest", "crate::ReceivedOrder")
         .extern_path(".docket.v1.PlaceOrdersResponse", "crate::PlaceOrdersAnswer")
+        .extern_path(".docket.v1.WatchOrdersResponse", "crate::WatchOrdersAnswer")
         .out_dir(server)
         .compile_fds(protox::compile([ORDERS], ["proto"])?)?;
 

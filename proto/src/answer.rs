@@ -1,14 +1,16 @@
-//! What a server answers to an order of a `PlaceOrders` stream. On the wire it is `docket.v1.PlaceOrdersResponse`, and where the
-//! node has placed the order itself it is written straight from the engine's: a message in between would be a dozen pieces of memory
-//! for each of tens of thousands of orders a second. The tests hold the bytes against those of the generated code.
+//! What a server answers to an order of a `PlaceOrders` stream, and what it tells who watches orders. On the wire these are
+//! `docket.v1.PlaceOrdersResponse` and `docket.v1.WatchOrdersResponse`, and where the node has the order itself they are written straight from
+//! the engine's: a message in between would be a dozen pieces of memory for each of tens of thousands of orders a second. The tests hold the
+//! bytes against those of the generated code.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use docket_engine::{Line, Order, Quantity, ReservationState, Time};
+use docket_engine::{ChangeKind, Line, Order, Quantity, ReservationState, Time};
 use prost::Message as _;
 
 use crate::{
+    api::feed::kind_to_proto,
     api::show::{
         fulfilments_to_proto, has_moved, hold_to_proto, line_amount, payment_to_proto, refund_to_proto,
         rejection_to_proto, reservation_to_proto, returns_to_proto, state_to_proto, timestamp,
@@ -58,6 +60,49 @@ impl PlaceOrdersAnswer {
             // A vector has room for whatever is put into it.
             Self::Message(message) => message.encode_raw(out),
         }
+    }
+}
+
+/// What a watch is told at once: some changes, and how it is resumed behind them.
+#[derive(Debug, Clone, Default)]
+pub struct WatchOrdersAnswer {
+    bytes: Vec<u8>,
+    changes: usize,
+}
+
+impl WatchOrdersAnswer {
+    /// Adds a change, with its order as it was after it.
+    pub fn tell(&mut self, kind: ChangeKind, at: Time, order: &Order) {
+        self.changes += 1;
+        wire::nested(&mut self.bytes, 1, |out| {
+            wire::signed(out, 1, i32::from(kind_to_proto(kind)).into());
+            wire::nested(out, 2, |out| put_order(out, order));
+            put_time(out, 3, at);
+        });
+    }
+
+    /// Adds a change that was made a message of before.
+    pub fn tell_message(&mut self, change: &v1::OrderChange) {
+        self.changes += 1;
+        // A vector has room for whatever is put into it.
+        wire::nested(&mut self.bytes, 1, |out| change.encode_raw(out));
+    }
+
+    /// Ends it with the token that resumes the watch behind all of them.
+    #[must_use]
+    pub fn ended_by(mut self, resume_token: &str) -> Self {
+        wire::text(&mut self.bytes, 2, resume_token);
+        self
+    }
+
+    /// How many changes are in it.
+    pub fn changes(&self) -> usize {
+        self.changes
+    }
+
+    /// The bytes of its `docket.v1.WatchOrdersResponse`.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -11,7 +11,7 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use crate::{PlaceOrdersAnswer, ReceivedOrder};
+use crate::{PlaceOrdersAnswer, ReceivedOrder, WatchOrdersAnswer};
 
 /// What can be put into a frame.
 pub trait Encode: Send + 'static {
@@ -33,6 +33,13 @@ impl Encode for PlaceOrdersAnswer {
         // Byte by byte a vector costs less than a frame, which looks for room each time.
         self.put(scratch);
         frame.put_slice(scratch);
+        Ok(())
+    }
+}
+
+impl Encode for WatchOrdersAnswer {
+    fn encode(&self, frame: &mut EncodeBuf<'_>, _: &mut Vec<u8>) -> Result<(), EncodeError> {
+        frame.put_slice(self.bytes());
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ pub mod snapshot;
 pub mod webhook;
 mod wire;
 
-pub use answer::{PlaceOrdersAnswer, encode_forwarded_order};
+pub use answer::{PlaceOrdersAnswer, WatchOrdersAnswer, encode_forwarded_order};
 pub use code::code_name;
 pub use parts::{Intern, NoIntern};
 pub use received::{LineView, ReceivedOrder};

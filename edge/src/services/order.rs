@@ -123,6 +123,11 @@ fn shown(context: &CallContext, order: &docket_engine::Order) -> Order {
     shown
 }
 
+/// Whether there may be something in an order that [`hide_staff`] hides.
+pub(super) fn has_staff(principal: &Principal, order: &docket_engine::Order) -> bool {
+    principal.role == Role::Customer && (order.life.is_some() || order.provider.is_some())
+}
+
 /// Why an order is held, and who of the shop did what, is not its customer's to know.
 pub(super) fn hide_staff(principal: &Principal, order: &mut Order) {
     if principal.role == Role::Customer {

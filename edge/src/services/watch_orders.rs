@@ -26,16 +26,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{Docket, OrderWatch, WatchError, WatchOrders};
+use docket_actors::{Docket, OrderChange, OrderWatch, WatchError, WatchOrders};
 use docket_engine::access::{Owner, Username, permit};
 use docket_proto::{
+    WatchOrdersAnswer,
     api::feed::{self, FeedTokens, change_to_proto},
-    v1::WatchOrdersResponse,
 };
 use futures::{FutureExt, Stream};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{sleep, timeout},
@@ -43,7 +42,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{Code, Status};
 
-use super::order::hide_staff;
+use super::order::{has_staff, hide_staff};
 use crate::{
     authenticate::Authenticate,
     config::FeedConfig,
@@ -137,7 +136,7 @@ impl Drop for WatchPlace {
 }
 
 /// A message, and the room that it has until it is taken.
-type Queued = (WatchOrdersResponse, Option<OwnedSemaphorePermit>);
+type Queued = (WatchOrdersAnswer, Option<OwnedSemaphorePermit>);
 
 /// What is watched, as the client takes it.
 pub(crate) struct Watching {
@@ -228,13 +227,13 @@ fn heartbeat(feed: &FeedConfig) -> Duration {
 }
 
 impl Stream for Watching {
-    type Item = Result<WatchOrdersResponse, Status>;
+    type Item = Result<WatchOrdersAnswer, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if !self.cut.load(Ordering::Acquire)
             && let Some((message, _room)) = ready!(self.queue.poll_recv(cx))
         {
-            self.telemetry.watched.increment(message.changes.len() as u64);
+            self.telemetry.watched.increment(message.changes() as u64);
             return Poll::Ready(Some(Ok(message)));
         }
         let Some(ended) = &mut self.ended else {
@@ -279,22 +278,29 @@ impl Driver {
             if found.is_empty() && Instant::now() < due {
                 continue;
             }
-            let principal = &self.context.principal;
-            let changes = found.iter().map(|found| {
-                let mut shown = change_to_proto(found.change.kind, found.change.at, &found.order);
-                if let Some(order) = &mut shown.order {
-                    hide_staff(principal, order);
-                }
-                shown
-            });
-            let message = WatchOrdersResponse {
-                changes: changes.collect(),
-                resume_token: self.tokens.token(self.watch.positions()),
-            };
-            told = message.changes.len();
+            let message = self.message(&found);
+            told = message.changes();
             self.told = Some(Instant::now());
             self.queue(message).await?;
         }
+    }
+
+    /// What the client is told of these changes, which are all behind the last ones.
+    fn message(&self, found: &[OrderChange]) -> WatchOrdersAnswer {
+        let principal = &self.context.principal;
+        let mut message = WatchOrdersAnswer::default();
+        for OrderChange { change, order } in found {
+            if has_staff(principal, order) {
+                let mut shown = change_to_proto(change.kind, change.at, order);
+                if let Some(order) = &mut shown.order {
+                    hide_staff(principal, order);
+                }
+                message.tell_message(&shown);
+            } else {
+                message.tell(change.kind, change.at, order);
+            }
+        }
+        message.ended_by(&self.tokens.token(self.watch.positions()))
     }
 
     /// While the node is at work, waits for what comes behind the changes that were just told, so that it is told at once: a message costs as
@@ -335,8 +341,8 @@ impl Driver {
     }
 
     /// Queues a message as soon as there is room.
-    async fn queue(&mut self, message: WatchOrdersResponse) -> Result<(), Refusal> {
-        let bytes = message.encoded_len().min(self.bounds.feed.buffer_bytes);
+    async fn queue(&mut self, message: WatchOrdersAnswer) -> Result<(), Refusal> {
+        let bytes = message.bytes().len().min(self.bounds.feed.buffer_bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let stalled = Duration::from_millis(self.bounds.feed.stalled_ms);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes);

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Customer, Item, Line, Order, OrderEvent, OrderState, ProviderName, Quantity, Rejection, Time,
-    Trail, Version,
+    Amount, ChangeKind, Customer, Item, Line, Order, OrderEvent, OrderState, ProviderName, Quantity,
+    Rejection, Time, Trail, Version,
 };
 use docket_proto::{
-    PlaceOrdersAnswer, api::show, encode_forwarded_order, peer::forward_reply::Result as Forwarded,
-    peer_call::decode_forwarded, v1,
+    PlaceOrdersAnswer, WatchOrdersAnswer,
+    api::{feed::change_to_proto, show},
+    encode_forwarded_order,
+    peer::forward_reply::Result as Forwarded,
+    peer_call::decode_forwarded,
+    v1,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -204,4 +208,28 @@ proptest! {
             prop_assert_eq!(&bytes, &expected);
         }
     }
+
+    /// And what it writes to who watches.
+    #[test]
+    fn what_a_watch_is_told_has_the_bytes_of_its_message(
+        token in "[!-~]{0,64}",
+        orders in proptest::collection::vec((order(), kind(), any::<bool>(), 0..i64::MAX / 1_000), 0..4),
+    ) {
+        let changes = orders.iter().map(|(order, kind, _, at)| change_to_proto(*kind, Time(*at), order));
+        let message = v1::WatchOrdersResponse { changes: changes.collect(), resume_token: token.clone() };
+        let mut answer = WatchOrdersAnswer::default();
+        for (change, (order, kind, is_message, at)) in message.changes.iter().zip(&orders) {
+            match is_message {
+                true => answer.tell_message(change),
+                false => answer.tell(*kind, Time(*at), order),
+            }
+        }
+        let answer = answer.ended_by(&token);
+        prop_assert_eq!(answer.changes(), orders.len());
+        prop_assert_eq!(answer.bytes(), message.encode_to_vec());
+    }
+}
+
+fn kind() -> impl Strategy<Value = ChangeKind> {
+    prop::sample::select(ChangeKind::ALL.to_vec())
 }
