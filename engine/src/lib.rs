@@ -30,6 +30,7 @@ pub mod access;
 pub mod change;
 pub mod customer;
 pub mod edit;
+pub mod few;
 pub mod filter;
 pub mod fraud;
 pub mod fulfilment;

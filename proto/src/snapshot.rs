@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use docket_engine::{
     Amount, Currency, Customer, CustomerId, Decider, Item, Order, OrderId, OrderLife, OrderState,
-    ProviderPayment, Quantity, Request, Sku, Time, Trail, Version, order,
+    ProviderPayment, Quantity, Request, Sku, Time, Trail, Version, few, order,
 };
 
 use crate::{
@@ -440,8 +440,8 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             9 => created = parts::time(field)?,
             10 => updated = parts::time(field)?,
             18 => provider = Some(parts::provider(field)?),
-            19 => steps.push(payment::step(field)?),
-            22 => life.edits.push(edit::edit(field, ids)?),
+            19 => few::add(&mut steps, payment::step(field)?),
+            22 => few::add(&mut life.edits, edit::edit(field, ids)?),
             28 => trail = trail_of(field)?,
             _ => life::get(field, &mut life, ids)?,
         }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Amount, Broken, Decision, EDITS_MAX, Edit, EditEnd, LineQuantity, OrderLife, PaymentKind, Quantity,
-    Rejection, Sku, Time, Version, access::Username, money::QUANTITY_MAX, order::derived_state,
+    Rejection, Sku, Time, Version, access::Username, few, money::QUANTITY_MAX, order::derived_state,
 };
 
 pub(super) fn edit(
@@ -335,7 +335,7 @@ impl Order {
                 let edit = self.begin_edit(lines, by, at)?;
                 raised(&self.lines, &edit.before, &edit.after).next()?;
                 total(&with(&self.lines, lines)).ok()?;
-                self.life.get_or_insert_default().edits.push(edit);
+                few::add(&mut self.life.get_or_insert_default().edits, edit);
             }
             OrderEvent::Edited { lines, by } => {
                 let mut life = self.life.clone().unwrap_or_default();
@@ -350,7 +350,7 @@ impl Order {
                     if raised(&self.lines, &edit.before, &edit.after).next().is_some() {
                         return None;
                     }
-                    life.edits.push(edit);
+                    few::add(&mut life.edits, edit);
                 }
                 let edit = life.edits.last_mut()?;
                 edit.ended = Some(EditEnd {

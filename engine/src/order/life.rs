@@ -7,7 +7,7 @@ use super::{Line, Order, OrderEvent, OrderState, planning::standing, skus};
 use crate::{
     Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, FulfilmentState, HOLDS_MAX, Hold, HoldEnd,
     LineCancellation, LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return,
-    Sku, Stamp, Time, Version, access::Username,
+    Sku, Stamp, Time, Version, access::Username, few,
 };
 
 /// What came after an order was confirmed.
@@ -341,14 +341,17 @@ impl Order {
                     && self.holds().len() < HOLDS_MAX
                     && self.active_holds().all(|hold| hold.reason != *reason) =>
             {
-                self.life.get_or_insert_default().holds.push(Hold {
-                    reason: *reason,
-                    note: note.clone(),
-                    by: by.clone(),
-                    since: at,
-                    version,
-                    ended: None,
-                });
+                few::add(
+                    &mut self.life.get_or_insert_default().holds,
+                    Hold {
+                        reason: *reason,
+                        note: note.clone(),
+                        by: by.clone(),
+                        since: at,
+                        version,
+                        ended: None,
+                    },
+                );
             }
             OrderEvent::HoldReleased { reason, by } if is_open => {
                 let holds = self.life.iter_mut().flat_map(|life| &mut life.holds);
@@ -380,7 +383,7 @@ impl Order {
                 let consuming = skus_of(&self.lines, lines);
                 let mut life = self.life.clone().unwrap_or_default();
                 let count = standing(&life.fulfilments);
-                life.fulfilments.push(fulfilment);
+                few::add(&mut life.fulfilments, fulfilment);
                 life.consuming = consuming;
                 let state = derived_state(&self.lines, Some(&life));
                 if is_one_too_many(count, state) {
@@ -411,7 +414,7 @@ impl Order {
                 };
                 let mut life = self.life.clone().unwrap_or_default();
                 let count = life.cancellations.len();
-                life.cancellations.push(cancellation);
+                few::add(&mut life.cancellations, cancellation);
                 let state = derived_state(&self.lines, Some(&life));
                 if is_one_too_many(count, state) {
                     return None;

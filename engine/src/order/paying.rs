@@ -14,7 +14,7 @@ use super::{Effect, Order, OrderEvent, OrderState, check_version, skus};
 use crate::{
     Amount, Broken, Decision, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, Payment, PaymentKind, PaymentOutcome,
     PaymentRequest, PaymentState, PaymentStep, ProviderName, Rejection, Stamp, Time, Version,
-    access::Username,
+    access::Username, few,
 };
 
 /// How often steps of one order's payment may be tried again by a person: what is remembered of it must not grow without end.
@@ -284,7 +284,7 @@ impl Order {
         let (due, total) = (self.stamp(self.created, None), self.total);
         self.state = OrderState::Authorizing;
         if let Some(provider) = &mut self.provider {
-            provider.steps.push(step(PaymentKind::Authorize, total, 1, due));
+            few::add(&mut provider.steps, step(PaymentKind::Authorize, total, 1, due));
         }
     }
 
@@ -326,7 +326,7 @@ impl Order {
         if let Some(provider) = &mut self.provider
             && amount > Amount::ZERO
         {
-            provider.steps.push(step(kind, amount, 1, due));
+            few::add(&mut provider.steps, step(kind, amount, 1, due));
         }
     }
 
@@ -371,7 +371,7 @@ impl Order {
                     declined.group.saturating_add(1),
                     stamp,
                 );
-                provider.steps.push(again);
+                few::add(&mut provider.steps, again);
             }
             _ => return None,
         }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Amount, Broken, Decision, FULFILMENTS_MAX, Fulfilment, FulfilmentState, LineQuantity, PLANS_MAX,
-    PaymentKind, Quantity, Rejection, Time, Version, access::Username,
+    PaymentKind, Quantity, Rejection, Time, Version, access::Username, few,
 };
 
 pub(super) fn open(
@@ -164,7 +164,7 @@ impl Order {
                     delivered: None,
                     cancelled: None,
                 };
-                self.life.get_or_insert_default().fulfilments.push(plan);
+                few::add(&mut self.life.get_or_insert_default().fulfilments, plan);
             }
             OrderEvent::FulfilmentShipped {
                 fulfilment,

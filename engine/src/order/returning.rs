@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Amount, Broken, Decision, LineQuantity, PaymentKind, Quantity, RETURNS_MAX, Refund, Rejection, Return,
-    ReturnState, ReturnStep, Sku, Stamp, Time, Version, access::Username,
+    ReturnState, ReturnStep, Sku, Stamp, Time, Version, access::Username, few,
 };
 
 pub(super) fn request(
@@ -192,12 +192,15 @@ impl Order {
                 if life.returns.len() >= RETURNS_MAX {
                     return None;
                 }
-                life.returns.push(Return {
-                    lines: lines.clone(),
-                    note: note.clone(),
-                    requested: stamp(by),
-                    steps: Vec::new(),
-                });
+                few::add(
+                    &mut life.returns,
+                    Return {
+                        lines: lines.clone(),
+                        note: note.clone(),
+                        requested: stamp(by),
+                        steps: Vec::new(),
+                    },
+                );
             }
             OrderEvent::ReturnMoved { number, step, by } => {
                 let found = self.return_of(*number)?;
@@ -215,7 +218,7 @@ impl Order {
                 let index = usize::try_from(*number).ok()?.checked_sub(1)?;
                 let life = self.life.as_mut()?;
                 let found = life.returns.get_mut(index)?;
-                found.steps.push((step.clone(), stamp(by)));
+                few::add(&mut found.steps, (step.clone(), stamp(by)));
                 if !restocking.is_empty() {
                     life.restocking = restocking.into();
                 }
@@ -229,11 +232,14 @@ impl Order {
                 if life.refunds.len() >= RETURNS_MAX {
                     return None;
                 }
-                life.refunds.push(Refund {
-                    amount: *amount,
-                    note: note.clone(),
-                    refunded: stamp(by),
-                });
+                few::add(
+                    &mut life.refunds,
+                    Refund {
+                        amount: *amount,
+                        note: note.clone(),
+                        refunded: stamp(by),
+                    },
+                );
                 self.owe(PaymentKind::Refund, *amount, stamp(by));
             }
             _ => return None,

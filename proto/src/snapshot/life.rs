@@ -2,7 +2,7 @@
 
 use docket_engine::{
     Amount, Fulfilment, Hold, HoldEnd, LineCancellation, OrderLife, Refund, Return, ReturnStep, Sku, Stamp,
-    Time, Version,
+    Time, Version, few,
 };
 
 use crate::{
@@ -50,17 +50,17 @@ pub(super) fn put(out: &mut Vec<u8>, life: &OrderLife) {
 /// Takes one of the fields in.
 pub(super) fn get(field: Field<'_>, life: &mut OrderLife, ids: &dyn Intern) -> Result<(), DecodeError> {
     match field.number {
-        11 => life.holds.push(hold(field)?),
-        12 => life.fulfilments.push(fulfilment(field)?),
-        13 => life.cancellations.push(cancellation(field)?),
+        11 => few::add(&mut life.holds, hold(field)?),
+        12 => few::add(&mut life.fulfilments, fulfilment(field)?),
+        13 => few::add(&mut life.cancellations, cancellation(field)?),
         14 => {
             let sku = parts::sku("Order", field.text()?, ids)?;
             let mut consuming = std::mem::take(&mut life.consuming).into_vec();
             consuming.push(sku);
             life.consuming = consuming.into();
         }
-        15 => life.returns.push(return_of(field)?),
-        16 => life.refunds.push(refund(field)?),
+        15 => few::add(&mut life.returns, return_of(field)?),
+        16 => few::add(&mut life.refunds, refund(field)?),
         17 => {
             let mut restocking = std::mem::take(&mut life.restocking).into_vec();
             restocking.push(restocked(field, ids)?);
@@ -224,7 +224,7 @@ fn return_of(field: Field<'_>) -> Result<Return, DecodeError> {
             1 => lines.push(parts::line_quantity(field)?),
             2 => note = field.text()?,
             3 => requested = Some(stamp(field)?),
-            4 => steps.push(step_taken(field)?),
+            4 => few::add(&mut steps, step_taken(field)?),
             _ => return Err(field.unknown()),
         }
     }
