@@ -62,6 +62,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// When to come back where there are too many watches, or a shard cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// So many messages a second are made at most for all watches together while the node is at work: the more watches there are, the more changes
+/// are told with one message.
+const MESSAGES_MAX: u32 = 2_500;
+/// But none waits for longer than that because of it.
+const GATHERED_MAX: Duration = Duration::from_secs(1);
+
 /// What bounds every watch.
 #[derive(Clone)]
 pub(crate) struct WatchBounds {
@@ -222,6 +228,17 @@ impl Watching {
     }
 }
 
+/// For how long a watch gathers changes while the node is at work, where it would for `gather`, with so many watches; not at all where that is 0.
+fn gathers_for(gather: Duration, watches: usize) -> Duration {
+    let watches = u32::try_from(watches).unwrap_or(u32::MAX);
+    match gather {
+        Duration::ZERO => gather,
+        _ => (Duration::from_secs(1) * watches / MESSAGES_MAX)
+            .min(GATHERED_MAX)
+            .max(gather),
+    }
+}
+
 fn heartbeat(feed: &FeedConfig) -> Duration {
     Duration::from_millis(feed.heartbeat_ms)
 }
@@ -309,7 +326,8 @@ impl Driver {
         if !(1..CHANGES_MAX).contains(&told) || !self.docket.is_at_work() {
             return Ok(());
         }
-        let gathered = sleep(Duration::from_millis(self.bounds.feed.gather_ms));
+        let gather = Duration::from_millis(self.bounds.feed.gather_ms);
+        let gathered = sleep(gathers_for(gather, self.bounds.watches.open.lock().all));
         tokio::select! {
             biased;
             () = self.bounds.draining.cancelled() => Err(Refusal::stopping()),
@@ -385,5 +403,21 @@ fn refused(error: &WatchError, telemetry: &Telemetry) -> Refusal {
             tracing::error!(why, incident, "a watch met a broken invariant");
             Refusal::internal(&incident)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_watches_gather_for_longer_and_none_where_none_should() {
+        let of = |gather, watches| gathers_for(Duration::from_millis(gather), watches).as_millis();
+        assert_eq!([of(200, 1), of(200, 500), of(200, 1_000)], [200, 200, 400]);
+        assert_eq!(
+            [of(200, 100_000), of(5_000, 100_000), of(0, 100_000)],
+            [1_000, 5_000, 0]
+        );
+        assert_eq!(of(200, usize::MAX), 1_000);
     }
 }
