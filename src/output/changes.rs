@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// How wide a time of day, a kind, an order and a total are; the customer comes last and has what is left of 80 columns.
-const KIND: usize = 13;
+const KIND: usize = 20;
 const ORDER: usize = 26;
-const TOTAL: usize = 14;
+const TOTAL: usize = 12;
 
 impl Output {
     /// Prints a change: a line for people, or one for programs, with the token with which a watch goes on behind it.
@@ -83,6 +83,22 @@ impl Output {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
             text
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use docket_engine::ChangeKind;
+    use docket_proto::api::feed::kind_to_proto;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_fits_its_column() {
+        for kind in ChangeKind::ALL {
+            let name = kind_to_proto(kind).as_str_name();
+            assert!(name.len() <= KIND, "{name}");
         }
     }
 }
