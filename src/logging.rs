@@ -6,7 +6,7 @@ use std::{
 };
 
 use tracing_subscriber::{
-    EnvFilter, fmt,
+    EnvFilter, fmt, reload,
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -15,14 +15,32 @@ use crate::{
     failure::Failure,
 };
 
+/// Changes what is logged from now on.
+pub struct Level(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+
+impl Level {
+    /// As `log.level` says it.
+    ///
+    /// # Errors
+    /// Directives that are none; then all is logged as before.
+    pub fn set(&self, level: &str) -> Result<(), Failure> {
+        let set = (self.0)(filter(level)?);
+        set.map_err(|cause| Failure::Other(format!("log.level cannot be changed: {cause}")))
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Failure> {
+    // openraft warns of elections that go as they should. A directive of the user's for it comes later, and wins.
+    EnvFilter::try_new(format!("openraft=error,{level}"))
+        .map_err(|cause| Failure::Usage(format!("log.level = \"{level}\": {cause}")))
+}
+
 /// Starts logging for the whole process, once.
 ///
 /// # Errors
 /// Directives that are none, or logging that has been started before.
-pub fn start(log: &Log) -> Result<(), Failure> {
-    // openraft warns of elections that go as they should. A directive of the user's for it comes later, and wins.
-    let filter = EnvFilter::try_new(format!("openraft=error,{}", log.level))
-        .map_err(|cause| Failure::Usage(format!("log.level = \"{}\": {cause}", log.level)))?;
+pub fn start(log: &Log) -> Result<Level, Failure> {
+    let filter = filter(&log.level)?;
     let terminal = io::stderr().is_terminal();
     let text = match log.format {
         LogFormat::Auto => terminal,
@@ -36,16 +54,26 @@ pub fn start(log: &Log) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .log_internal_errors(false)
         .with_env_filter(filter);
-    let started = if text {
-        lines.with_ansi(colour).finish().try_init()
+    let (started, level) = if text {
+        let lines = lines.with_ansi(colour).with_filter_reloading();
+        let handle = lines.reload_handle();
+        (
+            lines.finish().try_init(),
+            Level(Box::new(move |filter| handle.reload(filter))),
+        )
     } else {
-        lines
+        let lines = lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .finish()
-            .try_init()
+            .with_filter_reloading();
+        let handle = lines.reload_handle();
+        (
+            lines.finish().try_init(),
+            Level(Box::new(move |filter| handle.reload(filter))),
+        )
     };
-    started.map_err(|cause: TryInitError| Failure::Other(format!("cannot start logging: {cause}")))
+    started.map_err(|cause: TryInitError| Failure::Other(format!("cannot start logging: {cause}")))?;
+    Ok(level)
 }

@@ -7,17 +7,21 @@ use serde_json::{Map, json};
 
 use super::args::{OutputArgs, ServeArgs};
 use crate::{
-    config::{Loaded, Setting},
+    config::{Loaded, Setting, reference},
     failure::Failure,
     output::{Field, Format, Output, Records},
 };
+
+/// How wide the reference is, at most: wherever it is read.
+const REFERENCE_COLUMNS: usize = 80;
 
 /// `docket config`
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   docket config check --config docket.toml
-  docket config show")]
+  docket config show
+  docket config reference > docket.toml")]
 pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
@@ -32,6 +36,8 @@ enum Command {
     Check(Check),
     /// Show every value and where it came from; secrets are not shown
     Show(Show),
+    /// Print every key with what it means: a file to begin from
+    Reference(Reference),
 }
 
 /// Check.
@@ -58,6 +64,18 @@ struct Show {
     serve: ServeArgs,
 }
 
+/// Reference.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every key is commented out, with its default: the file sets nothing until you
+take a # away. With -o json each key has its type, unit and default, and whether
+a change takes effect while the server runs.
+
+Examples:
+  docket config reference > docket.toml
+  docket config reference -o json | jq '.[\"limits.customer.per_second\"]'")]
+struct Reference {}
+
 impl Args {
     /// Does it, with the server's flags from in front of the command beneath its own.
     pub fn run(self, outer: ServeArgs, output: &Output) -> Result<(), Failure> {
@@ -68,6 +86,10 @@ impl Args {
                 Ok(())
             }
             Command::Show(args) => show(&load(args.serve.or(outer))?, output),
+            Command::Reference(Reference {}) => match output.format() {
+                Format::Json => output.json(&reference::for_programs()),
+                Format::Table => output.text(&reference::file(REFERENCE_COLUMNS)),
+            },
         }
     }
 }

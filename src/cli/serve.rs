@@ -1,5 +1,7 @@
 //! `docket serve` and `docket demo`.
 
+use std::env;
+
 use super::{
     args::{OutputArgs, ServeArgs},
     config,
@@ -8,7 +10,7 @@ use crate::{
     demo,
     failure::Failure,
     output::Output,
-    serve::{self, Lifetime},
+    serve::{self, Lifetime, Source},
 };
 
 /// `docket serve`
@@ -28,8 +30,13 @@ A node of a cluster (see `docket cluster init --help`) has --peer-listen, and
 
 Signals: SIGTERM and SIGINT stop in order: not ready, no new connections, what
 is in flight is finished (server.drain_ms at most), everything is synced, exit
-code 0. A second one exits at once with 143 or 130. SIGHUP reads the
-certificates again. A failed write or sync ends the server with exit code 1.")]
+code 0. A second one exits at once with 143 or 130. A failed write or sync ends
+the server with exit code 1.
+
+The file and the certificates are read again where they change, and at SIGHUP.
+What takes effect at once, and what needs a restart, is in `docket config
+reference`; a file with anything wrong in it changes nothing, and the log says
+which line.")]
 pub struct Args {
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -65,7 +72,15 @@ impl Args {
             true => Lifetime::Stdin,
             false => Lifetime::Own,
         };
-        serve::run(&config::load(self.serve.or(outer))?, lifetime, output)
+        let given = self.serve.or(outer);
+        let loaded = config::load(given.clone())?;
+        let (file, flags) = given.layers();
+        let source = Source {
+            file,
+            flags,
+            variables: env::vars_os().collect(),
+        };
+        serve::run(loaded, source, lifetime, output)
     }
 }
 

@@ -1,13 +1,14 @@
 //! The section `[fraud]`: which orders are held for a person to look at as they are confirmed.
 
 use docket_engine::{Amount, FRAUD_ORDERS_MAX, FraudRules};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sections::Invalid;
 
 /// Which orders are held (for `fraud_review`) as they are confirmed. Every rule that applies adds its score; an order that reaches the threshold is
 /// held, and its hold's note says why.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fraud {
     /// Whether any is. Default false.

@@ -17,6 +17,8 @@ mod fraud;
 mod layers;
 mod orders;
 mod payments;
+pub mod reference;
+pub mod reload;
 mod sections;
 mod verify;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use docket_actors::AgingOptions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sections::Invalid;
@@ -11,7 +12,7 @@ use super::sections::Invalid;
 const ARCHIVE_AFTER_S_MIN: u64 = 25 * 60 * 60;
 
 /// How long orders stay as they are, and in memory.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Orders {
     /// An order that was fulfilled, and of which nothing is to come, is closed when nothing has come of it for so long, in seconds: it takes

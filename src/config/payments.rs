@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use docket_actors::PaymentOptions;
 use docket_payments::http::{BreakerConfig, HttpConfig};
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::sections::Invalid;
 
 /// Who is asked for money.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payments {
     /// An order whose payment was not authorised so long after it was placed is given up, in seconds. Default 900.
@@ -51,7 +52,7 @@ impl Payments {
 }
 
 /// Somebody who is asked for money.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Provider {
     /// How it is asked. Default `http`.
@@ -88,7 +89,7 @@ pub struct Provider {
 }
 
 /// How a provider is asked.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderKind {
     /// JSON over HTTP, by the contract in docs/payments.md.

@@ -14,6 +14,7 @@ use docket_edge::{
 };
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
 use docket_webhooks::WebhookOptions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{cluster, fraud, orders, payments, verify};
@@ -28,7 +29,7 @@ pub struct Invalid {
 }
 
 /// The whole configuration.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The data directory and the address for gRPC.
@@ -72,7 +73,7 @@ pub struct Config {
 }
 
 /// The data directory and the address for gRPC.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// The folder that keeps everything; relative to where the server is started. Default `./docket-data`.
@@ -95,7 +96,7 @@ impl Default for Server {
 }
 
 /// TLS of the address for gRPC: both files, or neither.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// A PEM file with the certificate, then its intermediates. Default none: connections are not encrypted.
@@ -105,7 +106,7 @@ pub struct Tls {
 }
 
 /// What is kept of orders' changes, and for how many watches (`docket order watch`).
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Feed {
     /// Changes of orders that are kept in each shard, at 40 bytes in memory: a watch can be resumed as long as what it
@@ -154,7 +155,7 @@ impl Default for Feed {
 }
 
 /// What the shards keep in memory and in flight.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Actors {
     /// Actors of one kind (orders, customers, items) in one shard; above it idle ones are passivated at once.
@@ -181,7 +182,7 @@ impl Default for Actors {
 }
 
 /// The journal.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Journal {
     /// A segment that has this many bytes is followed by a new one. Default 268,435,456 (256 MiB).
@@ -216,7 +217,7 @@ impl Default for Journal {
 /// The Raft groups, and this node's part in its cluster.
 ///
 /// Without `peer_listen` the node stands alone: it is a cluster of one, and listens for no peer.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// The cluster's id. Needed where a new data directory joins a cluster; an old one keeps its own and refuses any
@@ -285,7 +286,7 @@ impl Default for Cluster {
 }
 
 /// Logs, which go to stderr.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or directives such as
@@ -305,7 +306,7 @@ impl Default for Log {
 }
 
 /// How logs are written.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text on a terminal, else JSON.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use docket_actors::VerifyOptions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// When a node verifies its books by itself, as `docket verify` has it do.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Verify {
     /// How often, in seconds; 0 for never. The first time is within an hour of the start. Default 86,400, which is once a day.

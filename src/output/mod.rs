@@ -195,6 +195,14 @@ impl Output {
         self.format
     }
 
+    /// Prints a text as it is.
+    ///
+    /// # Errors
+    /// Stdout cannot be written.
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        write(text)
+    }
+
     /// Tells something beside the result, on stderr.
     pub fn note(&self, text: &str) {
         let _ = writeln!(io::stderr(), "{text}");

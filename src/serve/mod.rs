@@ -9,6 +9,7 @@
 mod admin_key;
 mod announce;
 mod peers;
+mod reloading;
 mod running;
 mod signals;
 
@@ -18,13 +19,15 @@ use docket_persistence::Lull;
 use tokio::runtime::Runtime;
 
 use crate::{
-    config::{Config, Loaded, Origin},
+    config::{Loaded, Origin},
     failure::Failure,
     logging,
     output::Output,
 };
+use reloading::{Changed, Reloader};
 use signals::Signal;
 
+pub use reloading::Source;
 pub use running::{Running, make_data_dir};
 pub use signals::Signals;
 
@@ -44,8 +47,8 @@ pub enum Lifetime {
 ///
 /// # Errors
 /// The server cannot be started, or could not go on.
-pub fn run(loaded: &Loaded, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
-    logging::start(&loaded.config.log)?;
+pub fn run(loaded: Loaded, source: Source, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
+    let level = logging::start(&loaded.config.log)?;
     docket_cluster::clock::follow_variable().map_err(Failure::Other)?;
     for setting in loaded
         .settings
@@ -56,7 +59,8 @@ pub fn run(loaded: &Loaded, lifetime: Lifetime, output: &Output) -> Result<(), F
     }
     let (runtime, lull) =
         runtime().map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?;
-    let ended = runtime.block_on(serve(&loaded.config, lifetime, lull, output));
+    let reloader = Reloader::new(source, loaded, level);
+    let ended = runtime.block_on(serve(reloader, lifetime, lull, output));
     // What still runs has been given its time.
     runtime.shutdown_background();
     ended
@@ -76,26 +80,32 @@ fn runtime() -> io::Result<(Runtime, Lull)> {
     Ok((runtime, lull))
 }
 
-async fn serve(config: &Config, lifetime: Lifetime, lull: Lull, output: &Output) -> Result<(), Failure> {
+async fn serve(
+    mut reloader: Reloader,
+    lifetime: Lifetime,
+    lull: Lull,
+    output: &Output,
+) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     if lifetime == Lifetime::Stdin {
         signals::terminate_with_stdin();
     }
     let server = tokio::select! {
-        started = Running::start(config, Some(lull)) => started?,
+        started = Running::start(reloader.config(), Some(lull)) => started?,
         signal = signals.stop() => {
             tracing::info!(%signal, "stopped before it was ready");
             return Ok(());
         }
     };
-    announce::announce(&server, config, output)?;
+    announce::announce(&server, reloader.config(), output)?;
     let failed = server.failed();
     tokio::pin!(failed);
     let reason = loop {
         tokio::select! {
             reason = &mut failed => break reason,
+            changed = reloader.changed() => reloader.reload(&changed, &server),
             signal = signals.next() => match signal {
-                Signal::Hangup => server.reload_certificate(),
+                Signal::Hangup => reloader.reload(&Changed::ALL, &server),
                 signal => {
                     tracing::info!(%signal, "stopping; a second signal stops at once");
                     signals.exit_at_the_next();

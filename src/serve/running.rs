@@ -173,6 +173,11 @@ impl Running {
         self.docket.failed()
     }
 
+    /// What can be changed of its edge.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
         match self.control.reload_certificate() {

@@ -1,12 +1,13 @@
 //! The settings of authentication.
 
 use docket_engine::access::limits::{ACCESS_TOKEN_LIFETIME_MAX_US, SESSION_LIFETIME_MAX_US};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const US_PER_S: u64 = 1_000_000;
 
 /// The settings of authentication.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthOptions {
     /// The issuer (`iss`) of access tokens. Default `docket`.

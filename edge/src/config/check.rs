@@ -193,7 +193,7 @@ impl EdgeConfig {
 }
 
 impl LimitsConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         const RATE_MAX: u32 = 1_000_000_000;
         let buckets = [
             ("limits.address.per_second", "limits.address.burst", self.address),

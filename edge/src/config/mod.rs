@@ -7,6 +7,7 @@ use std::{
     path::PathBuf,
 };
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::ConfigError;
@@ -20,7 +21,7 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// The edge of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EdgeConfig {
     /// Where gRPC is served. Default `127.0.0.1:7070`; port 0 takes any free one.
@@ -63,7 +64,7 @@ impl Default for EdgeConfig {
 }
 
 /// Where the certificate of the server is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// A PEM file with the certificate, then its intermediates.
@@ -73,7 +74,7 @@ pub struct TlsConfig {
 }
 
 /// Bounds of connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectionsConfig {
     /// How many may be open; more are closed as soon as they are accepted. Default 4,096.
@@ -98,7 +99,7 @@ impl Default for ConnectionsConfig {
 }
 
 /// Bounds of HTTP/2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http2Config {
     /// Calls at a time on one connection; a client's library keeps what is more until there is room. Default 256.
@@ -149,7 +150,7 @@ impl Default for Http2Config {
 }
 
 /// Bounds of single calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallsConfig {
     /// How long a call may take, in milliseconds, where the client does not ask for less, until its reply has been taken.
@@ -173,7 +174,7 @@ impl Default for CallsConfig {
 }
 
 /// How much may be in flight. What is more is refused at once, so that what was admitted is done in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
     /// Calls, and orders of streams. Default 2,048.
@@ -224,7 +225,7 @@ impl Default for AdmissionConfig {
 }
 
 /// How often callers may call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
     /// One address (of IPv6: one /64), before it is known who calls. It is there for whoever calls in a loop, far above what
@@ -276,7 +277,7 @@ impl Default for LimitsConfig {
 }
 
 /// A token bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Tokens that come back in a second; 0 switches the limit off, at most 1,000,000,000.
@@ -299,7 +300,7 @@ impl Limit {
 }
 
 /// Bounds of watches of orders (`WatchOrders`), each of which is one of the `admission.max_streams` as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeedConfig {
     /// Watches on this node. Default 1,024.
@@ -332,7 +333,7 @@ impl Default for FeedConfig {
 }
 
 /// The endpoints for operators.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
     /// Where they are served, over plain HTTP. Default `127.0.0.1:7071`; port 0 takes any free one.

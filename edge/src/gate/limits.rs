@@ -12,10 +12,14 @@ use std::{
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use arc_swap::{ArcSwapOption, Guard};
 use bytes::{BufMut, Bytes, BytesMut};
 use docket_engine::access::{Principal, Role, Username};
 use governor::{
@@ -40,14 +44,21 @@ pub const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 
 /// Every bucket of a node's edge.
 pub struct Limits<C: Clock = DefaultClock> {
-    address: Option<Buckets<IpAddr, C>>,
-    open: Option<Buckets<IpAddr, C>>,
-    probe: Option<Buckets<IpAddr, C>>,
-    failure: Option<Buckets<IpAddr, C>>,
+    address: Policy<IpAddr, C>,
+    open: Policy<IpAddr, C>,
+    probe: Policy<IpAddr, C>,
+    failure: Policy<IpAddr, C>,
     barred: Barred<C::Instant>,
-    customer: Option<Buckets<Username, C>>,
-    service: Option<Buckets<Username, C>>,
-    admin: Option<Buckets<Username, C>>,
+    customer: Policy<Username, C>,
+    service: Policy<Username, C>,
+    admin: Policy<Username, C>,
+    clock: C,
+}
+
+/// The buckets of one policy, none where it is off. They are replaced by others where another limit is set.
+struct Policy<K: Hash + Eq + Clone, C: Clock> {
+    name: &'static str,
+    buckets: ArcSwapOption<Buckets<K, C>>,
 }
 
 /// What a method asks of its caller.
@@ -101,18 +112,33 @@ impl<C: Clock + Clone> Limits<C> {
     /// Buckets as configured, by this clock.
     pub fn with_clock(config: &LimitsConfig, clock: &C) -> Self {
         Self {
-            address: Buckets::new("address", config.address, clock),
-            open: Buckets::new("open", config.open, clock),
-            probe: Buckets::new("probe", config.probe, clock),
-            failure: Buckets::new("failure", config.failure, clock),
+            address: Policy::new("address", config.address, clock),
+            open: Policy::new("open", config.open, clock),
+            probe: Policy::new("probe", config.probe, clock),
+            failure: Policy::new("failure", config.failure, clock),
             barred: Barred {
                 until: Mutex::default(),
                 count: AtomicUsize::new(0),
             },
-            customer: Buckets::new("customer", config.customer, clock),
-            service: Buckets::new("service", config.service, clock),
-            admin: Buckets::new("admin", config.admin, clock),
+            customer: Policy::new("customer", config.customer, clock),
+            service: Policy::new("service", config.service, clock),
+            admin: Policy::new("admin", config.admin, clock),
+            clock: clock.clone(),
         }
+    }
+
+    /// Has other limits from now on. The buckets of those that are as before stay as they are; of the others all are full.
+    pub fn replace(&self, config: &LimitsConfig) {
+        let clock = &self.clock;
+        self.address.replace(config.address, clock);
+        self.open.replace(config.open, clock);
+        self.probe.replace(config.probe, clock);
+        if self.failure.replace(config.failure, clock) {
+            self.barred.clear();
+        }
+        self.customer.replace(config.customer, clock);
+        self.service.replace(config.service, clock);
+        self.admin.replace(config.admin, clock);
     }
 
     /// Takes a token of an address.
@@ -120,8 +146,9 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// Where its bucket has none.
     pub fn take_address(&self, address: IpAddr) -> Result<Option<Left>, Box<Empty>> {
-        let buckets = self.address.as_ref();
+        let buckets = self.address.load();
         buckets
+            .as_ref()
             .map(|buckets| buckets.take(&network_of(address), "address"))
             .transpose()
     }
@@ -136,6 +163,7 @@ impl<C: Clock + Clone> Limits<C> {
             Access::Open => (&self.open, "open"),
             Access::Probe => (&self.probe, "probe"),
         };
+        let buckets = buckets.load();
         buckets
             .as_ref()
             .map(|buckets| buckets.take(&network_of(address), limiter))
@@ -147,7 +175,8 @@ impl<C: Clock + Clone> Limits<C> {
     /// # Errors
     /// Where its bucket has none: then [`Self::barred`] is true until there is one again.
     pub fn take_failure(&self, address: IpAddr) -> Result<Option<Left>, Box<Empty>> {
-        let Some(buckets) = &self.failure else {
+        let buckets = self.failure.load();
+        let Some(buckets) = &*buckets else {
             return Ok(None);
         };
         let network = network_of(address);
@@ -159,10 +188,11 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Whether nothing is to be verified for an address now, since too much of what it sent did not hold.
     pub fn barred(&self, address: IpAddr) -> Option<Box<Empty>> {
-        let buckets = self.failure.as_ref()?;
         if self.barred.count.load(Relaxed) == 0 {
             return None;
         }
+        let buckets = self.failure.load();
+        let buckets = buckets.as_ref()?;
         let (network, now) = (network_of(address), buckets.clock.now());
         let until = self.barred.until(&network)?;
         (now < until).then(|| Box::new(buckets.empty(&network, "failure", until.duration_since(now).into())))
@@ -178,6 +208,7 @@ impl<C: Clock + Clone> Limits<C> {
             Role::Service => &self.service,
             Role::Admin => &self.admin,
         };
+        let buckets = buckets.load();
         buckets
             .as_ref()
             .map(|buckets| buckets.take(&principal.account, "principal"))
@@ -186,29 +217,20 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Forgets the buckets that are full again.
     pub fn prune(&self) {
-        let addresses = [&self.address, &self.open, &self.probe, &self.failure];
-        for buckets in addresses.into_iter().flatten() {
-            buckets.prune();
+        for policy in [&self.address, &self.open, &self.probe, &self.failure] {
+            policy.prune();
         }
-        if let Some(buckets) = &self.failure {
-            self.barred.prune(buckets.clock.now());
-        }
-        for buckets in [&self.customer, &self.service, &self.admin].into_iter().flatten() {
-            buckets.prune();
+        self.barred.prune(self.clock.now());
+        for policy in [&self.customer, &self.service, &self.admin] {
+            policy.prune();
         }
     }
 
     /// How many buckets there are.
     pub fn buckets(&self) -> usize {
-        let addresses = [&self.address, &self.open, &self.probe, &self.failure]
-            .into_iter()
-            .flatten()
-            .map(|b| b.limiter.len());
-        let accounts = [&self.customer, &self.service, &self.admin]
-            .into_iter()
-            .flatten()
-            .map(|b| b.limiter.len());
-        addresses.sum::<usize>() + accounts.sum::<usize>()
+        let addresses = [&self.address, &self.open, &self.probe, &self.failure].map(Policy::count);
+        let accounts = [&self.customer, &self.service, &self.admin].map(Policy::count);
+        addresses.iter().chain(&accounts).sum()
     }
 }
 
@@ -223,6 +245,12 @@ impl<I: Reference> Barred<I> {
         self.until.lock().get(network).copied()
     }
 
+    fn clear(&self) {
+        let mut all = self.until.lock();
+        all.clear();
+        self.count.store(0, Relaxed);
+    }
+
     fn prune(&self, now: I) {
         let mut all = self.until.lock();
         all.retain(|_, until| now < *until);
@@ -230,7 +258,41 @@ impl<I: Reference> Barred<I> {
     }
 }
 
-/// The buckets of one policy.
+impl<K: Hash + Eq + Clone + ToString, C: Clock + Clone> Policy<K, C> {
+    fn new(name: &'static str, limit: Limit, clock: &C) -> Self {
+        Self {
+            name,
+            buckets: ArcSwapOption::from(Buckets::new(name, limit, clock).map(Arc::new)),
+        }
+    }
+
+    fn load(&self) -> Guard<Option<Arc<Buckets<K, C>>>> {
+        self.buckets.load()
+    }
+
+    /// Whether it is another limit than before.
+    fn replace(&self, limit: Limit, clock: &C) -> bool {
+        let before = self.load().as_ref().map_or(Limit::OFF, |buckets| buckets.limit);
+        let is_another = before != limit && (before, limit.per_second) != (Limit::OFF, 0);
+        if is_another {
+            let buckets = Buckets::new(self.name, limit, clock).map(Arc::new);
+            self.buckets.store(buckets);
+        }
+        is_another
+    }
+
+    fn count(&self) -> usize {
+        self.load().as_ref().map_or(0, |buckets| buckets.limiter.len())
+    }
+
+    fn prune(&self) {
+        if let Some(buckets) = &*self.load() {
+            buckets.prune();
+        }
+    }
+}
+
+/// The buckets of one limit.
 struct Buckets<K: Hash + Eq + Clone, C: Clock> {
     limiter: RateLimiter<K, DashMapStateStore<K>, C, StateInformationMiddleware>,
     clock: C,
@@ -436,6 +498,51 @@ mod tests {
                 "admins have no limit"
             );
         }
+    }
+
+    #[test]
+    fn another_limit_holds_at_once_and_those_that_are_as_before_keep_their_buckets() {
+        let clock = FakeRelativeClock::default();
+        let limits = Limits::with_clock(&config(TWO_OF_ONE, TWO_OF_ONE), &clock);
+        let (ann, address) = (principal("ann", Role::Customer), "192.0.2.1".parse().unwrap());
+        let takes = || (0..9).filter(|_| limits.take_principal(&ann).is_ok()).count();
+        assert_eq!(takes(), 2);
+        assert!(limits.take_address(address).is_ok());
+        let five = Limit {
+            per_second: 1,
+            burst: 5,
+        };
+        limits.replace(&config(five, TWO_OF_ONE));
+        assert_eq!(takes(), 5);
+        assert!(limits.take_address(address).is_ok());
+        assert!(
+            limits.take_address(address).is_err(),
+            "its bucket had one token left"
+        );
+        // Once more the same changes nothing; off is off, and on again begins full.
+        limits.replace(&config(five, TWO_OF_ONE));
+        assert_eq!(takes(), 0);
+        limits.replace(&config(Limit::OFF, TWO_OF_ONE));
+        assert_eq!((takes(), limits.buckets()), (9, 1));
+        limits.replace(&config(TWO_OF_ONE, TWO_OF_ONE));
+        assert_eq!(takes(), 2);
+    }
+
+    #[test]
+    fn who_was_barred_is_heard_again_where_the_limit_of_failures_is_another() {
+        let failing = |burst| LimitsConfig {
+            failure: Limit { per_second: 1, burst },
+            ..config(Limit::OFF, Limit::OFF)
+        };
+        let limits = Limits::with_clock(&failing(1), &FakeRelativeClock::default());
+        let address = "192.0.2.1".parse().unwrap();
+        assert!(limits.take_failure(address).is_ok());
+        assert!(limits.take_failure(address).is_err());
+        assert!(limits.barred(address).is_some());
+        limits.replace(&failing(1));
+        assert!(limits.barred(address).is_some());
+        limits.replace(&failing(2));
+        assert!(limits.barred(address).is_none() && limits.take_failure(address).is_ok());
     }
 
     #[test]

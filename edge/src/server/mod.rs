@@ -41,7 +41,7 @@ use self::{
 use crate::{
     auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
     authenticate::Authenticate,
-    config::{ConfigError, EdgeConfig},
+    config::{ConfigError, EdgeConfig, LimitsConfig},
     gate::{
         Gate, Route,
         admission::Admission,
@@ -154,6 +154,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Control {
     certificate: Option<Arc<Certificate>>,
+    limits: Arc<Limits>,
 }
 
 impl Control {
@@ -166,6 +167,17 @@ impl Control {
         self.certificate
             .as_ref()
             .map_or(Ok(()), |certificate| certificate.reload())
+    }
+
+    /// Has callers call as often as this says from now on (but for [`LimitsConfig::prune_ms`]). Buckets of a limit that is another than
+    /// before are full.
+    ///
+    /// # Errors
+    /// A limit that cannot be; then all are as before.
+    pub fn set_limits(&self, limits: &LimitsConfig) -> Result<(), ConfigError> {
+        limits.validate()?;
+        self.limits.replace(limits);
+        Ok(())
     }
 }
 
@@ -289,6 +301,7 @@ impl Server {
     pub fn control(&self) -> Control {
         Control {
             certificate: self.acceptor.certificate.clone(),
+            limits: Arc::clone(&self.limits),
         }
     }
 
