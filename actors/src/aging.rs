@@ -82,6 +82,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut of_shards: Vec<OfShard> = inner.router.shards.iter().map(|_| OfShard::default()).collect();
+    let mut aging = *inner.aging.read();
     loop {
         tokio::select! {
             _ = looks.tick() => {}
@@ -96,7 +97,12 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         if node.disk_low().is_some() {
             continue;
         }
-        let aging = inner.aging;
+        let wanted = *inner.aging.read();
+        for of_shard in &mut of_shards {
+            of_shard.close.change(aging.close_after, wanted.close_after);
+            of_shard.archive.change(aging.archive_after, wanted.archive_after);
+        }
+        aging = wanted;
         let now = Instant::now();
         let at_once = aging.at_once(inner.admission.calls());
         // What any shard's log says is true of all.
@@ -127,6 +133,18 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 struct Limit(Option<Cutoff>);
 
 impl Limit {
+    /// Another age is configured.
+    fn change(&mut self, from: Option<Duration>, to: Option<Duration>) {
+        match (from, to, &mut self.0) {
+            (Some(from), Some(to), Some(cutoff)) => {
+                let micros = |age: Duration| age.as_micros() as i64;
+                cutoff.shift(micros(from).saturating_sub(micros(to)));
+            }
+            (Some(_), Some(_), None) | (None, None, _) => {}
+            _ => *self = Self::default(),
+        }
+    }
+
     /// `wanted` is what the clock says of this age, and `logged` the newest time of the shard's log.
     fn advance(&mut self, wanted: Time, age: Duration, logged: Time, now: Instant) -> Time {
         let back = |time: Time, by: Duration| Time(time.0.saturating_sub(by.as_micros() as i64));
@@ -385,6 +403,42 @@ mod tests {
             }
             assert_eq!(gone, 15, "{stuck:?} is stuck");
         }
+    }
+
+    #[test]
+    fn another_age_makes_old_at_once_what_that_says_and_trusts_a_wrong_clock_no_more() {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let micros = |by: Duration| by.as_micros() as i64;
+        let (start, logged) = (Instant::now(), Time(micros(20_000 * DAY)));
+        let old = |age: Duration| Time(logged.0 - micros(age));
+        // A clock that is right: all that is older than the new age, at once.
+        let mut limit = Limit::default();
+        assert_eq!(
+            limit.advance(old(30 * DAY), 30 * DAY, logged, start),
+            old(30 * DAY)
+        );
+        limit.change(Some(30 * DAY), Some(DAY));
+        assert_eq!(limit.advance(old(DAY), DAY, logged, start + LOOK), old(DAY));
+        // And back again.
+        limit.change(Some(DAY), Some(30 * DAY));
+        assert_eq!(
+            limit.advance(old(30 * DAY), 30 * DAY, logged, start + 2 * LOOK),
+            old(30 * DAY)
+        );
+        // One that is a year ahead is believed as little as before.
+        let ahead = |age: Duration| Time(old(age).0 + micros(365 * DAY));
+        let mut limit = Limit::default();
+        let begin = limit.advance(ahead(30 * DAY), 30 * DAY, logged, start);
+        limit.change(Some(30 * DAY), Some(DAY));
+        let then = limit.advance(ahead(DAY), DAY, logged, start + LOOK);
+        assert_eq!(then.0 - begin.0, micros(29 * DAY + 2 * LOOK));
+        // Off and on again begins anew.
+        limit.change(Some(DAY), None);
+        limit.change(None, Some(DAY));
+        assert_eq!(
+            limit.advance(ahead(DAY), DAY, logged, start),
+            Time(old(DAY).0 + micros(AHEAD_MAX))
+        );
     }
 
     #[test]

@@ -78,6 +78,13 @@ impl Cutoff {
         }
     }
 
+    /// Goes on from so many microseconds later, or earlier: something else is wanted, by the same clock.
+    pub(crate) fn shift(&mut self, by_us: i64) {
+        if let Some((last, _)) = &mut self.last {
+            last.0 = last.0.saturating_add(by_us);
+        }
+    }
+
     pub(crate) fn advance(&mut self, wanted: Time, now: Instant) -> Time {
         let furthest = self.last.map(|(last, at)| {
             let passed = now.duration_since(at) + self.ahead;

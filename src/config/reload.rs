@@ -7,7 +7,13 @@ use docket_edge::config::LimitsConfig;
 use super::{Loaded, Setting};
 
 /// The keys that do; those of a section end with a dot.
-const TAKES_EFFECT: [&str; 8] = [
+const TAKES_EFFECT: [&str; 15] = [
+    "feed.buffer_bytes",
+    "feed.gather_ms",
+    "feed.heartbeat_ms",
+    "feed.stalled_ms",
+    "feed.watches_max",
+    "feed.watches_per_account",
     "limits.address.",
     "limits.admin.",
     "limits.customer.",
@@ -16,6 +22,7 @@ const TAKES_EFFECT: [&str; 8] = [
     "limits.probe.",
     "limits.service.",
     "log.level",
+    "orders.",
 ];
 
 /// Whether a change of a key takes effect while the server runs.
@@ -70,6 +77,10 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
         ..new.config.limits
     };
     loaded.config.log.level.clone_from(&new.config.log.level);
+    loaded.config.orders.clone_from(&new.config.orders);
+    let retained = (loaded.config.feed.retained_max, loaded.config.feed.retained_s);
+    loaded.config.feed.clone_from(&new.config.feed);
+    (loaded.config.feed.retained_max, loaded.config.feed.retained_s) = retained;
     let known = by_key(new);
     for setting in &mut loaded.settings {
         if let Some(now) = known.get(&*setting.key).filter(|now| takes_effect(&now.key)) {
@@ -81,4 +92,72 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
 fn by_key(loaded: &Loaded) -> BTreeMap<&str, &Setting> {
     let settings = loaded.settings.iter();
     settings.map(|setting| (&*setting.key, setting)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::config::{Flags, reference};
+
+    fn load(path: &Path) -> Loaded {
+        Loaded::load(Some(path), [], &Flags::default()).unwrap()
+    }
+
+    #[test]
+    fn each_key_that_takes_effect_is_taken_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docket.toml");
+        fs::write(&path, "").unwrap();
+        let old = load(&path);
+        let mut tried = 0;
+        for key in reference::sections().into_iter().flat_map(|section| section.keys) {
+            let (section, name) = key.key.rsplit_once('.').unwrap();
+            // Another value of every key that has a number.
+            let Some(default) = key.default.as_u64().filter(|_| !section.contains("NAME")) else {
+                assert!(!key.reloads || key.key == "log.level", "{}", key.key);
+                continue;
+            };
+            fs::write(&path, format!("[{section}]\n{name} = {}\n", default + 1)).unwrap();
+            let Ok(new) = Loaded::load(Some(&path), [], &Flags::default()) else {
+                continue;
+            };
+            tried += usize::from(key.reloads);
+            let Changes { now, restart } = compare(&old, &new);
+            let names = |settings: &[Setting]| settings.iter().map(|it| it.key.clone()).collect::<Vec<_>>();
+            let expected = match key.reloads {
+                true => (vec![key.key.clone()], Vec::new()),
+                false => (Vec::new(), vec![key.key.clone()]),
+            };
+            assert_eq!((names(&now), names(&restart)), expected);
+            let mut taken = old.clone();
+            apply(&mut taken, &new);
+            match key.reloads {
+                true => assert_eq!((&taken.config, &taken.settings), (&new.config, &new.settings)),
+                false => assert_eq!((&taken.config, &taken.settings), (&old.config, &old.settings)),
+            }
+            assert_eq!(compare(&taken, &new).now, []);
+        }
+        assert_eq!(tried, 7 * 2 + 6 + 2, "of limits, of the feed, of orders");
+    }
+
+    #[test]
+    fn a_provider_that_comes_or_goes_needs_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docket.toml");
+        fs::write(&path, "").unwrap();
+        let without = load(&path);
+        fs::write(
+            &path,
+            "[payments.providers.cards]\nurl = \"https://pay.example.org\"\n",
+        )
+        .unwrap();
+        let with = load(&path);
+        for (old, new) in [(&without, &with), (&with, &without)] {
+            let Changes { now, restart } = compare(old, new);
+            assert!(now.is_empty());
+            assert!(restart.iter().any(|it| it.key == "payments.providers.cards.url"));
+        }
+    }
 }

@@ -203,8 +203,11 @@ impl Reloader {
                 .set(&new.log.level)
                 .map_err(|cause| cause.to_string())?;
         }
-        let limits = server.control().set_limits(&new.limits);
-        limits.map_err(|cause| cause.to_string())
+        let set_limits = server.control().set_limits(&new.limits);
+        let set = set_limits.and_then(|()| server.control().set_feed(new.edge().feed));
+        set.map_err(|cause| cause.to_string())?;
+        server.docket().set_aging(new.orders.options());
+        Ok(())
     }
 }
 

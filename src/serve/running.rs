@@ -173,6 +173,11 @@ impl Running {
         self.docket.failed()
     }
 
+    /// Its shards.
+    pub fn docket(&self) -> &Docket {
+        &self.docket
+    }
+
     /// What can be changed of its edge.
     pub fn control(&self) -> &Control {
         &self.control

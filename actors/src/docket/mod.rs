@@ -22,7 +22,7 @@ use std::{
 use docket_cluster::{Leadership, Node};
 use docket_engine::{CustomerId, OrderId, PackedOrigin, Rejection};
 use docket_persistence::archive::Archive;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -77,7 +77,7 @@ pub(crate) struct Inner {
     pub(crate) started: SystemTime,
     pub(crate) closing: CancellationToken,
     payments: Arc<Payments>,
-    pub(crate) aging: AgingOptions,
+    pub(crate) aging: RwLock<AgingOptions>,
     archive: Archive,
     /// The one turn to verify the books.
     pub(crate) verifying: Arc<Semaphore>,
@@ -102,6 +102,11 @@ impl Docket {
     /// Who leads the meta group, now and from now on: that node delivers to webhooks.
     pub fn meta_leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.node.meta().leadership()
+    }
+
+    /// Has orders be closed and archived as this says from now on.
+    pub fn set_aging(&self, aging: AgingOptions) {
+        *self.inner.aging.write() = aging;
     }
 
     /// Whether so many commands are in flight that what can wait should.

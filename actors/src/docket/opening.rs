@@ -11,7 +11,7 @@ use docket_persistence::{
     StoreError,
     archive::{ARCHIVE_DIR, Archive, Keyed, SledKeyed},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use ractor::Actor;
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -231,7 +231,7 @@ impl Docket {
             started: wall_clock(),
             closing,
             payments,
-            aging: options.aging,
+            aging: RwLock::new(options.aging),
             archive,
             verifying: Arc::new(Semaphore::new(1)),
             verifications: Verifications::default(),

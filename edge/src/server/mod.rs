@@ -17,6 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use docket_actors::Docket;
 use docket_proto::{
     server::order_service_server::OrderServiceServer,
@@ -41,7 +42,7 @@ use self::{
 use crate::{
     auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
     authenticate::Authenticate,
-    config::{ConfigError, EdgeConfig, LimitsConfig},
+    config::{ConfigError, EdgeConfig, FeedConfig, LimitsConfig},
     gate::{
         Gate, Route,
         admission::Admission,
@@ -145,6 +146,7 @@ pub struct Server {
     acceptor: Arc<Acceptor>,
     readiness: Readiness,
     limits: Arc<Limits>,
+    feed: Arc<ArcSwap<FeedConfig>>,
     admission: Arc<Admission>,
     telemetry: Arc<Telemetry>,
     metrics: PrometheusHandle,
@@ -155,6 +157,7 @@ pub struct Server {
 pub struct Control {
     certificate: Option<Arc<Certificate>>,
     limits: Arc<Limits>,
+    feed: Arc<ArcSwap<FeedConfig>>,
 }
 
 impl Control {
@@ -177,6 +180,20 @@ impl Control {
     pub fn set_limits(&self, limits: &LimitsConfig) -> Result<(), ConfigError> {
         limits.validate()?;
         self.limits.replace(limits);
+        Ok(())
+    }
+
+    /// Has watches of orders go by this from now on; what each has room for stays as it was when it began.
+    ///
+    /// # Errors
+    /// A bound that cannot be; then all are as before.
+    pub fn set_feed(&self, feed: FeedConfig) -> Result<(), ConfigError> {
+        let config = EdgeConfig {
+            feed,
+            ..EdgeConfig::default()
+        };
+        config.validate()?;
+        self.feed.store(Arc::new(feed));
         Ok(())
     }
 }
@@ -237,8 +254,9 @@ impl Server {
             draining: readiness.draining().clone(),
             authenticator: Arc::clone(&parts.authenticator),
         };
+        let feed = Arc::new(ArcSwap::from_pointee(config.feed));
         let watch = WatchBounds {
-            feed: config.feed,
+            feed: Arc::clone(&feed),
             watches: Arc::default(),
             telemetry: Arc::clone(&telemetry),
             draining: readiness.draining().clone(),
@@ -281,6 +299,7 @@ impl Server {
             acceptor,
             readiness,
             limits,
+            feed,
             admission,
             telemetry,
             metrics: parts.metrics,
@@ -302,6 +321,7 @@ impl Server {
         Control {
             certificate: self.acceptor.certificate.clone(),
             limits: Arc::clone(&self.limits),
+            feed: Arc::clone(&self.feed),
         }
     }
 

@@ -26,6 +26,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use docket_actors::{Docket, OrderChange, OrderWatch, WatchError, WatchOrders};
 use docket_engine::access::{Owner, Username, permit};
 use docket_proto::{
@@ -71,7 +72,8 @@ const GATHERED_MAX: Duration = Duration::from_secs(1);
 /// What bounds every watch.
 #[derive(Clone)]
 pub(crate) struct WatchBounds {
-    pub(crate) feed: FeedConfig,
+    /// It may be replaced: what a watch has room for is as it was when it began.
+    pub(crate) feed: Arc<ArcSwap<FeedConfig>>,
     pub(crate) watches: Arc<Watches>,
     pub(crate) telemetry: Arc<Telemetry>,
     /// Cancelled when the node stops.
@@ -108,12 +110,13 @@ impl WatchBounds {
                 .quota(subject)
                 .retry(RETRY))
         };
+        let feed = **self.feed.load();
         let mut open = self.watches.open.lock();
-        if open.all >= self.feed.watches_max {
+        if open.all >= feed.watches_max {
             return full("watches", "node:watches".to_owned());
         }
         let of = open.of.get(account).copied().unwrap_or_default();
-        if of >= self.feed.watches_per_account {
+        if of >= feed.watches_per_account {
             return full("account_watches", format!("account:{}", account.as_str()));
         }
         open.all += 1;
@@ -169,8 +172,9 @@ struct Driver {
     authenticated: Instant,
     /// When the client was last told anything.
     told: Option<Instant>,
-    /// Room for bytes.
+    /// Room for bytes, and how many it had in the beginning.
     room: Arc<Semaphore>,
+    buffer_bytes: usize,
     queue: mpsc::UnboundedSender<Queued>,
     cut: Arc<AtomicBool>,
     /// Drops the call.
@@ -200,7 +204,8 @@ impl Watching {
             .map_err(|error| refused(&error, &bounds.telemetry))?;
         let (sender, queue) = mpsc::unbounded_channel();
         let cut = Arc::new(AtomicBool::new(false));
-        let room = bounds.feed.buffer_bytes.min(Semaphore::MAX_PERMITS);
+        let buffer_bytes = bounds.feed.load().buffer_bytes;
+        let room = buffer_bytes.min(Semaphore::MAX_PERMITS);
         let driver = Driver {
             docket: docket.clone(),
             watch,
@@ -212,6 +217,7 @@ impl Watching {
             // At once: so a client knows where it begins before anything happens.
             told: None,
             room: Arc::new(Semaphore::new(room)),
+            buffer_bytes,
             queue: sender,
             cut: Arc::clone(&cut),
             cutter: gate::call_cutter(),
@@ -278,9 +284,9 @@ impl Driver {
     }
 
     async fn watch_on(&mut self) -> Result<std::convert::Infallible, Refusal> {
-        let heartbeat = heartbeat(&self.bounds.feed);
         let mut told = 0;
         loop {
+            let heartbeat = heartbeat(&self.bounds.feed.load());
             self.gather(told).await?;
             let due = self.told.map_or_else(Instant::now, |told| told + heartbeat);
             let until = due.min(self.authenticated + CREDENTIALS_HOLD);
@@ -326,7 +332,7 @@ impl Driver {
         if !(1..CHANGES_MAX).contains(&told) || !self.docket.is_at_work() {
             return Ok(());
         }
-        let gather = Duration::from_millis(self.bounds.feed.gather_ms);
+        let gather = Duration::from_millis(self.bounds.feed.load().gather_ms);
         let gathered = sleep(gathers_for(gather, self.bounds.watches.open.lock().all));
         tokio::select! {
             biased;
@@ -360,9 +366,9 @@ impl Driver {
 
     /// Queues a message as soon as there is room.
     async fn queue(&mut self, message: WatchOrdersAnswer) -> Result<(), Refusal> {
-        let bytes = message.bytes().len().min(self.bounds.feed.buffer_bytes);
+        let bytes = message.bytes().len().min(self.buffer_bytes);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let stalled = Duration::from_millis(self.bounds.feed.stalled_ms);
+        let stalled = Duration::from_millis(self.bounds.feed.load().stalled_ms);
         let room = Arc::clone(&self.room).acquire_many_owned(bytes);
         let room = tokio::select! {
             biased;
