@@ -36,6 +36,7 @@ impl OrderEntity {
             awaiting: 0,
             repeats: Vec::new(),
             unholding: None,
+            hearing: None,
             stash: VecDeque::new(),
             life,
         }
