@@ -540,6 +540,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     let step = |term: u64, action: StepAction| {
         let (sku, deadline) = (item.clone(), Instant::now() + Duration::from_secs(5));
         let step = Step {
+            knows_waiting: true,
             term,
             order,
             sku,
@@ -566,7 +567,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     }
     for _ in 0..3 {
         let done = StepAnswer::decode(step(term, reserve(3)).await.unwrap()).unwrap();
-        assert_eq!(done, StepAnswer::Done);
+        assert_eq!(done, StepAnswer::Done(Quantity::ZERO));
     }
     // Nobody has placed it: whoever leads its shard says so, and what it has is given back. The other order keeps its own.
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -98,6 +98,7 @@ pub(crate) enum OrderMessage {
     /// Ask its items what of it still waits for stock, if anything does and nothing else is under way.
     HearBackorders,
     /// Leave memory for the archive.
+    Archive,
     /// Carry on with what is open.
     Resume,
     /// The answer to a question.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Customer, Item, Line, Order, OrderEvent, OrderState, ProviderName, Quantity, Rejection, Time,
-    Trail, Version,
+    Amount, Backorder, Backorders, Customer, Item, Line, Order, OrderEvent, OrderId, OrderState,
+    ProviderName, Quantity, Rejection, Time, Trail, Version,
 };
 use docket_proto::{
     PlaceOrdersAnswer, api::show, encode_forwarded_order, peer::forward_reply::Result as Forwarded,
@@ -154,6 +154,14 @@ fn customers_and_items_show_their_revision_and_what_is_available() {
         ("customers/ada", "v2", 70)
     );
     let item = show::item_to_proto(&Item {
+        backorders: Backorders::new(
+            Quantity(9),
+            [Backorder {
+                order: OrderId(1),
+                quantity: Quantity(4),
+            }]
+            .into(),
+        ),
         sku: nut(),
         display_name: "Nut".into(),
         currency: "EUR".parse().unwrap(),
@@ -166,6 +174,7 @@ fn customers_and_items_show_their_revision_and_what_is_available() {
         updated: Time(1),
     });
     assert_eq!((&*item.name, &*item.etag, item.available), ("items/nut", "v3", 6));
+    assert_eq!((item.backorder_limit, item.backordered), (9, 4));
 }
 
 #[test]
