@@ -200,8 +200,6 @@ async fn backorders_that_are_not_what_their_orders_know() {
         keep_change(shop, shop.order, ChangeKind::Backordered, 3);
     };
     check("the order knows of less", more, &[BackorderDiffers], of_item).await;
-    let beyond = |shop: &Shop| wait(shop, shop.order, 3);
-    check("more than is reserved", beyond, &[BackorderDiffers], of_item).await;
     let of_nothing = |shop: &Shop| wait(shop, shop.other_id(), 1);
     check("no order", of_nothing, &[BackorderDiffers], of_item).await;
     let idle = |shop: &Shop| {
