@@ -34,7 +34,7 @@ pub enum Command {
     Create(Create),
     /// Show one item
     Get(Get),
-    /// Change an item's name, price or backorder limit; placed orders keep theirs
+    /// Change an item's name, price or backorder limit
     Update(Update),
     /// List items in the order of their skus
     List(List),
