@@ -18,7 +18,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{FULFILMENTS_MAX, LineQuantity, OrderId, Quantity, Stamp, Version, edit::EDITS_MAX};
+use crate::{FULFILMENTS_MAX, Item, LineQuantity, OrderId, Quantity, Stamp, Version, edit::EDITS_MAX};
 
 /// The most that an item keeps in the row of who waits. (An order has more than one place there where an edit had it want more.)
 pub const BACKORDERS_MAX: usize = 1_024;
@@ -87,11 +87,11 @@ impl Backorders {
         }
     }
 
-    pub(crate) fn is_nothing(&self) -> bool {
+    fn is_nothing(&self) -> bool {
         self.limit == Quantity::ZERO && self.row.is_empty()
     }
 
-    pub(crate) fn set_limit(&mut self, limit: Quantity) {
+    fn set_limit(&mut self, limit: Quantity) {
         self.limit = limit;
     }
 
@@ -117,7 +117,7 @@ impl Backorders {
     }
 
     /// Takes off the front as many as are available, and says how many that are.
-    pub(crate) fn fill(&mut self, available: Quantity) -> Quantity {
+    fn fill(&mut self, available: Quantity) -> Quantity {
         let mut left = available.0.max(0);
         while left > 0
             && let Some(first) = self.row.front_mut()
@@ -162,6 +162,61 @@ impl BackorderNews {
     /// The same as it was known at a version of its order; `None` before it was heard.
     pub(crate) fn at(&self, version: Version) -> Option<Self> {
         (self.heard.version <= version).then(|| self.clone())
+    }
+}
+
+impl Item {
+    /// How many can still be reserved: those, and those that may wait.
+    pub(crate) fn obtainable(&self) -> Quantity {
+        let room = self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.room());
+        Quantity(self.available().0.saturating_add(room.0))
+    }
+
+    /// How many may be promised beyond what there is.
+    pub fn backorder_limit(&self) -> Quantity {
+        self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.limit())
+    }
+
+    /// How many were promised beyond what there is.
+    pub fn backordered(&self) -> Quantity {
+        self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.waiting())
+    }
+
+    /// How many of those an order waits for.
+    pub fn waiting_of(&self, order: OrderId) -> Quantity {
+        self.backorders
+            .as_ref()
+            .map_or(Quantity::ZERO, |it| it.waiting_of(order))
+    }
+
+    /// The same item, as it is for whoever does not know what it is to wait: nothing more is promised than there is.
+    #[must_use]
+    pub fn without_room_to_wait(&self) -> Self {
+        let mut item = self.clone();
+        item.limit_backorders(Quantity::ZERO);
+        item
+    }
+
+    pub(crate) fn limit_backorders(&mut self, limit: Quantity) {
+        match &mut self.backorders {
+            Some(backorders) => backorders.set_limit(limit),
+            None => self.backorders = Backorders::new(limit, VecDeque::new()),
+        }
+        self.forget_no_backorders();
+    }
+
+    /// What is available goes to whoever waits.
+    pub(crate) fn fill_backorders(&mut self) {
+        let available = self.available();
+        if let Some(backorders) = &mut self.backorders {
+            let filled = backorders.fill(available);
+            self.reserved = Quantity(self.reserved.0.saturating_add(filled.0));
+            self.forget_no_backorders();
+        }
+    }
+
+    fn forget_no_backorders(&mut self) {
+        self.backorders.take_if(|it| it.is_nothing());
     }
 }
 

@@ -4,7 +4,7 @@
 //! own reservation up and passes it in. A reservation is what the order was promised; what of that is not there yet, and who waits for it, the item
 //! keeps itself ([`crate::backorder`]), so that stock which comes in changes the item alone.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     Amount, Backorders, Broken, Currency, Decision, OrderId, Quantity, Rejection, Sku, Time, Version,
@@ -557,59 +557,6 @@ impl Item {
     /// How many there are that nobody has reserved.
     pub fn available(&self) -> Quantity {
         Quantity(self.on_hand.0.saturating_sub(self.reserved.0))
-    }
-
-    /// How many can still be reserved: those, and those that may wait.
-    fn obtainable(&self) -> Quantity {
-        let room = self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.room());
-        Quantity(self.available().0.saturating_add(room.0))
-    }
-
-    /// How many may be promised beyond what there is.
-    pub fn backorder_limit(&self) -> Quantity {
-        self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.limit())
-    }
-
-    /// How many were promised beyond what there is.
-    pub fn backordered(&self) -> Quantity {
-        self.backorders.as_ref().map_or(Quantity::ZERO, |it| it.waiting())
-    }
-
-    /// How many of those an order waits for.
-    pub fn waiting_of(&self, order: OrderId) -> Quantity {
-        self.backorders
-            .as_ref()
-            .map_or(Quantity::ZERO, |it| it.waiting_of(order))
-    }
-
-    /// The same item, as it is for whoever does not know what it is to wait: nothing more is promised than there is.
-    #[must_use]
-    pub fn without_room_to_wait(&self) -> Self {
-        let mut item = self.clone();
-        item.limit_backorders(Quantity::ZERO);
-        item
-    }
-
-    fn limit_backorders(&mut self, limit: Quantity) {
-        match &mut self.backorders {
-            Some(backorders) => backorders.set_limit(limit),
-            None => self.backorders = Backorders::new(limit, VecDeque::new()),
-        }
-        self.forget_no_backorders();
-    }
-
-    /// What is available goes to whoever waits.
-    fn fill_backorders(&mut self) {
-        let available = self.available();
-        if let Some(backorders) = &mut self.backorders {
-            let filled = backorders.fill(available);
-            self.reserved = Quantity(self.reserved.0.saturating_add(filled.0));
-            self.forget_no_backorders();
-        }
-    }
-
-    fn forget_no_backorders(&mut self) {
-        self.backorders.take_if(|it| it.is_nothing());
     }
 
     fn check_revision(&self, expected: Option<u64>) -> Result<(), Rejection> {

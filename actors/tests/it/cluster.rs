@@ -501,7 +501,7 @@ async fn what_waits_is_filled_and_sent_once_wherever_its_items_are_led_and_whoev
         if order.state == OrderState::Fulfilled {
             continue;
         }
-        let sent = until_done(&dockets, &Key::Order(id), async |docket| {
+        let send = async |docket: &Docket| {
             let shipment = Shipment {
                 lines: Box::default(),
                 fulfilment: None,
@@ -511,8 +511,9 @@ async fn what_waits_is_filled_and_sent_once_wherever_its_items_are_led_and_whoev
             docket
                 .ship_order(call(&format!("rest-{id}")), id, shipment, shop_user.clone(), None)
                 .await
-        });
-        assert_eq!(sent.await.unwrap().state, OrderState::Fulfilled);
+        };
+        let sent = until_done(&dockets, &Key::Order(id), send).await.unwrap();
+        assert_eq!(sent.state, OrderState::Fulfilled);
     }
     for item in SHORT {
         let asked = Instant::now();

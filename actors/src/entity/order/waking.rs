@@ -85,6 +85,13 @@ impl OrderEntity {
                 });
             }
         }
+        // Nothing of it was done: its items were only asked.
+        if let Some(asked) = self.hearing.take() {
+            asked.caller.fail(match failure {
+                Failure::Unknown | Failure::Conflict | Failure::Panicked => Failure::Gone,
+                failure => failure,
+            });
+        }
         shard.needs_reconciling();
         if matches!(failure, Failure::Panicked | Failure::Poison) && self.order.is_some() {
             shard.setbacks().note(self.id, Instant::now());
