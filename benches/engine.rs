@@ -94,7 +94,7 @@ impl Sample {
     }
 
     fn settle(&self) -> OrderCommand {
-        let agreed = |line: &Line| (line.sku.clone(), Ok(()));
+        let agreed = |line: &Line| (line.sku.clone(), Ok(Quantity::ZERO));
         OrderCommand::Settle {
             answers: self.lines.iter().map(agreed).collect(),
         }

@@ -37,7 +37,7 @@ use docket_persistence::{
 };
 use docket_proto::{
     Intern,
-    snapshot::{self, FORMAT, FORMAT_OLDEST, SnapshotRecord},
+    snapshot::{self, FORMAT, FORMAT_OLDEST, FORMAT_WITHOUT_BACKORDERS, SnapshotRecord},
 };
 
 use crate::machine::{Ids, KnownIds};
@@ -136,7 +136,11 @@ impl OrderArchive {
     /// The disk's.
     pub(crate) fn put_as(&self, number: u64, order: &Order) -> Result<(), Unreadable> {
         let mut value = Vec::with_capacity(512);
-        value.push(FORMAT as u8);
+        let format = match order.backorder_news().is_empty() {
+            true => FORMAT_WITHOUT_BACKORDERS,
+            false => FORMAT,
+        };
+        value.push(format as u8);
         snapshot::put_order(order, &mut value);
         let customer = by_customer(&order.customer);
         let state = by_state(order.state);

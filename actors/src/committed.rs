@@ -45,8 +45,8 @@ use crate::{
     reservations::Reservations,
     snapshot::before::Captures,
     weight::{
-        bytes_of_edits, bytes_of_life, bytes_of_payment, bytes_of_plans, edit_bytes, life_bytes,
-        payment_bytes, plan_bytes,
+        ROW_BYTES, backorder_bytes, bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment,
+        bytes_of_plans, bytes_of_row, edit_bytes, life_bytes, payment_bytes, plan_bytes,
     },
 };
 
@@ -87,6 +87,8 @@ pub struct Committed {
     trail_bytes: AtomicU64,
     /// How many orders were ever closed, or came so from a snapshot.
     closed: AtomicU64,
+    /// Roughly the bytes of what items promise beyond what there is, and of what orders heard of that, that there ever were, or came from a snapshot.
+    backorder_bytes: AtomicU64,
     /// Orders that are over and out of memory.
     pub(crate) archive: OrderArchive,
     /// Index after that of the last entry that was applied.
@@ -159,6 +161,7 @@ impl Committed {
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
             closed: AtomicU64::new(0),
+            backorder_bytes: AtomicU64::new(0),
             archive,
             applied_next: AtomicU64::new(0),
             feed: Feed::new(feed),
@@ -260,6 +263,7 @@ impl Committed {
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
         self.closed.store(0, Ordering::Relaxed);
+        self.backorder_bytes.store(0, Ordering::Relaxed);
         self.archive.reset();
         self.set_last_time(Time(0));
     }
@@ -360,7 +364,8 @@ impl Committed {
         let (at, origin) = (record.time, record.origin.as_ref());
         let mut is_paying = false;
         let changed = self.orders.change(id, |order| {
-            if is_as_confirmed(order) {
+            // (What waits is told with the confirmation.)
+            if order.is_as_confirmed() && !matches!(fact, OrderEvent::Backordered { .. }) {
                 self.first_settled
                     .insert(at, order.clone(), Some(self.applied_next()));
             }
@@ -380,6 +385,7 @@ impl Committed {
             if changed.state == OrderState::Closed {
                 self.closed.fetch_add(1, Ordering::Relaxed);
             }
+            self.count_backorders(backorder_bytes(fact));
             let plan_bytes = plan_bytes(fact);
             if plan_bytes > 0 {
                 self.plan_bytes.fetch_add(plan_bytes, Ordering::Relaxed);
@@ -406,6 +412,12 @@ impl Committed {
         })
     }
 
+    pub(crate) fn count_backorders(&self, more: u64) {
+        if more > 0 {
+            self.backorder_bytes.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
     fn count_trail(&self, more: usize) {
         if more > 0 {
             self.trail_bytes.fetch_add(more as u64, Ordering::Relaxed);
@@ -419,6 +431,7 @@ impl Committed {
             self.newer_bytes
                 .fetch_add(bytes_of_edits(&life.edits), Ordering::Relaxed);
             self.plan_bytes.fetch_add(bytes_of_plans(life), Ordering::Relaxed);
+            self.count_backorders(bytes_of_backorders(life));
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
@@ -486,6 +499,9 @@ impl Committed {
         }
         let changed = Arc::make_mut(&mut item);
         changed.evolve(fact, at)?;
+        if changed.backorders.is_some() {
+            self.backorder_bytes.fetch_max(ROW_BYTES, Ordering::Relaxed);
+        }
         if planted!(ReserveTwice)
             && let ItemEvent::Reserved { quantity, .. } = fact
         {
@@ -497,6 +513,7 @@ impl Committed {
     }
 
     pub(crate) fn insert_item(&self, item: Arc<Item>) {
+        self.count_backorders(bytes_of_row(&item));
         self.skus.write().insert(item.sku.clone());
         self.items.insert(item.sku.clone(), item);
     }
@@ -518,13 +535,6 @@ impl Committed {
     pub(crate) fn set_applied_next(&self, next: u64) {
         self.applied_next.store(next, Ordering::Release);
     }
-}
-
-/// Whether an order is as it was when it was confirmed, and nothing came since.
-fn is_as_confirmed(order: &Order) -> bool {
-    // Placed, and reserved where a provider was to authorise its payment.
-    let version = if order.needs_authorization() { 3 } else { 2 };
-    order.state == OrderState::Confirmed && order.version == Version(version)
 }
 
 fn emptied<K: Eq + std::hash::Hash, V>(map: &Map<K, V>) {

@@ -125,6 +125,14 @@ impl Effects {
             .number(item.updated.0 as u64)
             .text(item.currency.as_str())
             .text(&item.display_name);
+        // Of one that promises no more than there is the hash is what older programs have.
+        if let Some(backorders) = &item.backorders {
+            hash.number(backorders.limit().0 as u64);
+            for place in backorders.row() {
+                let (high, low) = place.order.halves();
+                hash.number(high).number(low).number(place.quantity.0 as u64);
+            }
+        }
         self.keep(hash);
     }
 
@@ -189,6 +197,11 @@ impl Hash {
         }
         for (number, sku) in &life.restocking {
             self.number((*number).into()).text(sku.as_str());
+        }
+        for news in &life.backorders {
+            self.lines(&news.lines)
+                .number(news.filled.into())
+                .stamp(&news.heard);
         }
     }
 

@@ -16,6 +16,7 @@ pub mod access;
 mod admission;
 mod aging;
 mod archive;
+mod backorders;
 mod call;
 mod chores;
 mod committed;

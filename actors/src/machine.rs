@@ -23,6 +23,7 @@ use crate::{
     feed::AsFeed as _,
     remembered::{StoredRequest, Target},
     snapshot::View,
+    weight::{bytes_of_backorders, bytes_of_row},
 };
 
 /// A record that was applied.
@@ -32,7 +33,7 @@ pub(crate) const CONFLICT: u8 = 1;
 
 // Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
-    FORMAT == 6,
+    FORMAT == 7,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 
@@ -296,11 +297,16 @@ impl ShardMachine {
                     Some(StoredReply::Order(id)) => Target::Order(id),
                     Some(StoredReply::OrderThen(then)) => {
                         let id = then.id;
+                        let life = then.life.as_ref();
+                        committed.count_backorders(life.map_or(0, |life| bytes_of_backorders(life)));
                         committed.first_settled.insert(stored.time, then, None);
                         Target::Order(id)
                     }
                     Some(StoredReply::CustomerThen(customer)) => Target::Customer(customer),
-                    Some(StoredReply::ItemThen(item)) => Target::Item(item),
+                    Some(StoredReply::ItemThen(item)) => {
+                        committed.count_backorders(bytes_of_row(&item));
+                        Target::Item(item)
+                    }
                     None => return Err(StateError::new("a request has no reply")),
                 };
                 let fingerprint = stored.request.fingerprint;

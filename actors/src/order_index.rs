@@ -4,6 +4,7 @@
 //!   pending ── authorizing ── confirmed ── partially fulfilled ── fulfilled ── cancelled ── rejected ── expired ── closed   every order is in exactly one
 //!             │              └────────────────────── releasing ──────────────────────────────────────────┘    of these, the ones that still give stock back
 //!             │              └────────────── held ──────────────┘                                             the ones that are held now
+//!             └────────────────────── backordered ──────────────┘                                             the ones of which something waits for stock
 //!             └───────────────────────────── paying, declined ───────────────────────────────────────────┘    the ones whose provider is to be asked something, or has declined it
 //!   unpaid                                                                                                    the ones whose payment has failed
 //! ```
@@ -40,6 +41,8 @@ pub(crate) struct OrderIndex {
     declined: IdSet,
     /// Held now, for whatever reason.
     held: IdSet,
+    /// Some of them waits for stock, as far as they know.
+    backordered: IdSet,
     /// Their payment has failed.
     unpaid: IdSet,
 }
@@ -71,6 +74,7 @@ impl OrderIndex {
             &mut self.paying,
             &mut self.declined,
             &mut self.held,
+            &mut self.backordered,
             &mut self.unpaid,
         ] {
             set.remove(order.id);
@@ -99,6 +103,13 @@ impl OrderIndex {
             match is_in {
                 true => set.insert(order.id, ()),
                 false => set.remove(order.id),
+            }
+        }
+        // Of most orders nothing ever waited.
+        if !order.backorder_news().is_empty() {
+            match order.is_backordered() {
+                true => self.backordered.insert(order.id, ()),
+                false => self.backordered.remove(order.id),
             }
         }
         if order.provider.is_some() {
@@ -164,16 +175,17 @@ impl OrderIndex {
         self.few().iter().any(|set| set.contains(id))
     }
 
-    fn few(&self) -> [&IdSet; 5] {
+    fn few(&self) -> [&IdSet; 6] {
         let Self {
             by_state: _,
             releasing,
             paying,
             declined,
             held,
+            backordered,
             unpaid,
         } = self;
-        [releasing, paying, declined, held, unpaid]
+        [releasing, paying, declined, held, backordered, unpaid]
     }
 
     /// The newest order; 0 where there is none.
@@ -219,6 +231,12 @@ impl OrderIndex {
         self.declined.len()
     }
 
+    /// Adds the ids of the oldest orders behind this one of which something waits for stock, oldest first, at most so many.
+    pub(crate) fn backordered(&self, behind: Option<OrderId>, most: usize, ids: &mut Vec<OrderId>) {
+        let waiting = self.backordered.above(behind).map(|(id, ())| id);
+        ids.extend(waiting.take(most));
+    }
+
     /// Whether an order is exactly where it belongs.
     pub(crate) fn agrees_on(&self, order: &Order) -> bool {
         STATES
@@ -228,6 +246,7 @@ impl OrderIndex {
             && self.paying.contains(order.id) == is_paying(order)
             && self.declined.contains(order.id) == is_declined(order)
             && self.held.contains(order.id) == is_held(order)
+            && self.backordered.contains(order.id) == order.is_backordered()
             && self.unpaid.contains(order.id) == is_unpaid(order)
     }
 

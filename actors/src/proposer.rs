@@ -27,7 +27,7 @@ use crate::{
     decided::{Decided, may_be_kept},
     entity::order::{Counted, OrderMessage, Tally},
     machine,
-    reply::{Ask, Caller, Failure, Reply, StepError},
+    reply::{Answered, Ask, Caller, Failure, Reply, StepError},
     shard::{Life, Shard},
 };
 
@@ -73,7 +73,7 @@ pub(crate) enum After {
         reply: Reply,
     },
     /// An order gets the answer to its question.
-    Answered { ask: Ask, result: Result<(), StepError> },
+    Answered { ask: Ask, result: Answered },
     /// A caller tries again.
     Retry { caller: Caller },
     /// A caller is refused; unless the same request has been done meanwhile: then it tries again, and finds the answer.
@@ -450,8 +450,9 @@ mod tests {
         let shard = docket.inner.router.shards[0].clone();
         let barrier = || {
             let life = shard.begin_life();
-            let (ask, answer) = Ask::of_node(OrderId(1), life.era.term);
-            let after = After::Answered { ask, result: Ok(()) };
+            let (ask, answer) = Ask::of_node(OrderId(1), life.era.term, true);
+            let result = crate::reply::NOTHING_WAITS;
+            let after = After::Answered { ask, result };
             (
                 Following {
                     life,

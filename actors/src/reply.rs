@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use docket_engine::{Customer, Decider, Item, Order, OrderId, PackedOrigin, Rejection, Sku};
+use docket_engine::{Customer, Decider, Item, Order, OrderId, PackedOrigin, Quantity, Rejection, Sku};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -150,7 +150,15 @@ pub(crate) enum Step {
     Consume(Sku),
     /// An item to take what came back on its stock.
     Restock(Sku),
+    /// An item to say how much of what it has promised waits, since the order's edit of this number. (What it said before that may be less.)
+    Waiting { sku: Sku, edit: u32 },
 }
+
+/// What became of a step. Of a good answer of an item: how much of what it has promised to the order waits; whoever else is asked, nothing does.
+pub(crate) type Answered = Result<Quantity, StepError>;
+
+/// The good answer where nothing waits.
+pub(crate) const NOTHING_WAITS: Answered = Ok(Quantity::ZERO);
 
 /// Why a step was not done.
 #[derive(Debug, Clone)]
@@ -186,8 +194,10 @@ enum From {
     },
     /// An order whose shard is led elsewhere, of who leads the item's in this term.
     Node {
-        answer: oneshot::Sender<Result<(), StepError>>,
+        answer: oneshot::Sender<Answered>,
         term: u64,
+        /// Whether the program there knows that what is promised may have to wait.
+        knows_waiting: bool,
     },
 }
 
@@ -222,9 +232,17 @@ impl Ask {
     }
 
     /// A question of an order whose shard is led elsewhere, and its answer.
-    pub(crate) fn of_node(order: OrderId, term: u64) -> (Self, oneshot::Receiver<Result<(), StepError>>) {
+    pub(crate) fn of_node(
+        order: OrderId,
+        term: u64,
+        knows_waiting: bool,
+    ) -> (Self, oneshot::Receiver<Answered>) {
         let (answer, answered) = oneshot::channel();
-        let from = Some(From::Node { answer, term });
+        let from = Some(From::Node {
+            answer,
+            term,
+            knows_waiting,
+        });
         let asks = Self {
             order,
             edits: 0,
@@ -257,7 +275,15 @@ impl Ask {
         }
     }
 
-    pub(crate) fn answer(mut self, result: Result<(), StepError>) {
+    /// Whether who asks knows what it is to wait: what an older program is promised must be there.
+    pub(crate) fn knows_waiting(&self) -> bool {
+        match &self.from {
+            Some(From::Node { knows_waiting, .. }) => *knows_waiting,
+            _ => true,
+        }
+    }
+
+    pub(crate) fn answer(mut self, result: Answered) {
         self.send(result);
     }
 
@@ -266,7 +292,7 @@ impl Ask {
         self.from = None;
     }
 
-    fn send(&mut self, result: Result<(), StepError>) {
+    fn send(&mut self, result: Answered) {
         let (shard, decider, step, tally) = match self.from.take() {
             Some(From::Life {
                 shard,
@@ -294,10 +320,10 @@ impl Ask {
     }
 }
 
-fn count(tally: Option<&Tally>, step: &Step, result: &Result<(), StepError>) -> Counted {
+fn count(tally: Option<&Tally>, step: &Step, result: &Answered) -> Counted {
     match (tally, step, result) {
         (None, ..) => Counted::BrokenUp,
-        (Some(tally), Step::Reserve(sku), Ok(())) => tally.reserved(sku),
+        (Some(tally), Step::Reserve(sku), Ok(waiting)) => tally.reserved(sku, *waiting),
         (Some(tally), ..) => {
             tally.break_up();
             Counted::BrokenUp

@@ -1,14 +1,15 @@
 //! What orders weigh in answers: one with all that may have come after its confirmation is some thousand times as large as most, so answers of
 //! many orders are bounded in bytes, too.
 
-use docket_engine::{Edit, Order, OrderEvent, OrderLife, PaymentOutcome, PaymentStep};
+use docket_engine::{Edit, Item, Order, OrderEvent, OrderLife, PaymentOutcome, PaymentStep};
 
 /// An answer of several orders ends with the one that passes this. Clients of gRPC take 4 MiB by default.
 pub(crate) const ORDERS_BYTES_MAX: usize = 2 << 20;
 
 /// Roughly the bytes of an order as clients and other nodes are shown it; rather more than less.
 pub(crate) fn weight(order: &Order) -> usize {
-    let life = order.life.as_ref().map_or(0, |life| bytes_of_life(life));
+    let life = order.life.as_ref();
+    let life = life.map_or(0, |life| bytes_of_life(life) + bytes_of_backorders(life));
     let life = life + bytes_of_edits(order.edits()) + bytes_of_payment(order.payment_steps());
     200 + 120 * order.lines.len() + 2 * (life as usize + order.trail.as_bytes().len())
 }
@@ -63,6 +64,29 @@ pub(crate) fn plan_bytes(event: &OrderEvent) -> u64 {
         OrderEvent::FulfilmentOpened { .. } => PLAN_BYTES,
         _ => 0,
     }
+}
+
+/// Roughly the bytes of what an order heard of what it waits for, in a snapshot.
+pub(crate) fn bytes_of_backorders(life: &OrderLife) -> u64 {
+    let news = life.backorders.iter();
+    news.map(|it| lines_bytes(it.lines.len())).sum()
+}
+
+/// Roughly the bytes of what an event adds to that.
+pub(crate) fn backorder_bytes(event: &OrderEvent) -> u64 {
+    match event {
+        OrderEvent::Backordered { lines } | OrderEvent::BackorderFilled { lines } => lines_bytes(lines.len()),
+        _ => 0,
+    }
+}
+
+/// Roughly the bytes of one place in the row of who waits for an item.
+pub(crate) const ROW_BYTES: u64 = 25;
+
+/// Roughly the bytes of how many may wait for an item, and of who does; nothing of one that promises no more than there is.
+pub(crate) fn bytes_of_row(item: &Item) -> u64 {
+    let backorders = item.backorders.as_ref();
+    backorders.map_or(0, |it| ROW_BYTES * (1 + it.row().len() as u64))
 }
 
 /// Roughly the bytes of edits, each with what came of it, in a snapshot.

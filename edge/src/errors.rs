@@ -316,6 +316,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
         | R::QuantityPlanned { .. }
+        | R::QuantityBackordered { .. }
         | R::FulfilmentNotOpen { .. }
         | R::FulfilmentNotShipped { .. }
         | R::NotReturnable { .. }
@@ -442,6 +443,11 @@ fn figures_of(rejection: &Rejection) -> Vec<(&'static str, String)> {
         R::QuantityPlanned { line, planned } => {
             vec![("line", line.to_string()), ("planned", planned.to_string())]
         }
+        R::QuantityBackordered { line, wanted, there } => vec![
+            ("line", line.to_string()),
+            ("wanted", wanted.to_string()),
+            ("there", there.to_string()),
+        ],
         R::FulfilmentNotOpen { fulfilment, state } | R::FulfilmentNotShipped { fulfilment, state } => vec![
             ("fulfilment", fulfilment.to_string()),
             ("state", state.to_string()),

@@ -69,11 +69,15 @@ pub enum ChangeKind {
     FulfilmentOpened,
     /// Nobody sends what was planned.
     FulfilmentCancelled,
+    /// Some of it is promised and not there yet.
+    Backordered,
+    /// Some of what it waited for is there.
+    BackorderFilled,
 }
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -103,6 +107,8 @@ impl ChangeKind {
         Self::EditRefused,
         Self::FulfilmentOpened,
         Self::FulfilmentCancelled,
+        Self::Backordered,
+        Self::BackorderFilled,
     ];
 
     /// Which kind an event is of.
@@ -133,6 +139,8 @@ impl ChangeKind {
             OrderEvent::Edited { .. } => Self::Edited,
             OrderEvent::EditRefused { .. } => Self::EditRefused,
             OrderEvent::Closed => Self::Closed,
+            OrderEvent::Backordered { .. } => Self::Backordered,
+            OrderEvent::BackorderFilled { .. } => Self::BackorderFilled,
         }
     }
 
@@ -160,6 +168,11 @@ impl ChangeKind {
             self,
             Self::PaymentDone | Self::PaymentDeclined | Self::PaymentRetried
         )
+    }
+
+    /// Whether it is what an order heard of what it waits for.
+    pub(crate) fn is_of_backorder(self) -> bool {
+        matches!(self, Self::Backordered | Self::BackorderFilled)
     }
 
     /// The kind's number, for ever: snapshots have it.
@@ -194,6 +207,8 @@ impl ChangeKind {
             Self::EditRefused => 32,
             Self::FulfilmentOpened => 33,
             Self::FulfilmentCancelled => 34,
+            Self::Backordered => 35,
+            Self::BackorderFilled => 36,
         }
     }
 
@@ -237,6 +252,8 @@ impl fmt::Display for ChangeKind {
             Self::Closed => "CLOSED",
             Self::FulfilmentOpened => "FULFILMENT_OPENED",
             Self::FulfilmentCancelled => "FULFILMENT_CANCELLED",
+            Self::Backordered => "BACKORDERED",
+            Self::BackorderFilled => "BACKORDER_FILLED",
         })
     }
 }
@@ -267,6 +284,7 @@ impl Order {
             // That it was refused or cancelled is told by its last events alone.
             _ if change.version == self.version => self.state,
             ChangeKind::Confirmed => OrderState::Confirmed,
+            _ if self.was_authorizing(change.version) => OrderState::Authorizing,
             _ => match &self.life {
                 None => OrderState::Confirmed,
                 Some(life) => {
@@ -274,6 +292,16 @@ impl Order {
                 }
             },
         }
+    }
+
+    /// Whether it waited for its provider's authorisation at a version behind its second.
+    fn was_authorizing(&self, version: Version) -> bool {
+        let authorization = self.payment_steps().first();
+        authorization.is_some_and(|step| match &step.outcome {
+            Some((PaymentOutcome::Done { .. }, answered)) => version < answered.version,
+            // It never had it: what comes behind the order's end is told above.
+            _ => true,
+        })
     }
 
     /// The order as it was after one of its changes, of the order as it is now: an edit says what its lines had

@@ -11,6 +11,8 @@
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
 //!                              RELEASED behind it, at the end; CLOSED, behind all else
 //!
+//!   what its items say of what it waits for (BACKORDERED, BACKORDER_FILLED) has a stamp, and comes anywhere behind CONFIRMED, or RESERVED, before its end
+//!
 //!   of an order that a provider is paid for:
 //!   1 PLACED ── 2 RESERVED ── 3 CONFIRMED, or REJECTED, EXPIRED or CANCELLED and RELEASED ── PAYMENT_DONE, PAYMENT_DECLINED, PAYMENT_RETRIED, anywhere behind
 //! ```
@@ -28,6 +30,8 @@ pub struct History {
     version: u64,
     /// Its second event says that its stock is reserved, and its provider is asked.
     is_reserved: bool,
+    /// Of one that its provider declined: the version that says so.
+    declined: Option<u64>,
     /// Versions whose events are known, by a stamp or as the last that asked something of items, in their order.
     stamped: Vec<Stamped>,
 }
@@ -76,13 +80,17 @@ impl Order {
             state: self.state,
             version,
             is_reserved: !self.payment_steps().is_empty(),
+            declined: None,
             stamped: Vec::new(),
         };
         let was_reserved = history.is_reserved;
+        let heard = self.backorder_news().len() as u64;
         let is_version_right = match self.state {
             OrderState::Pending => version == 1,
-            OrderState::Authorizing => version == 2,
-            OrderState::Rejected if was_reserved => version == 4 - u64::from(!self.releasing.is_empty()),
+            OrderState::Authorizing => version == 2 + heard,
+            OrderState::Rejected if was_reserved => {
+                version == 4 + heard - u64::from(!self.releasing.is_empty())
+            }
             OrderState::Rejected => version == 2 || version == 3 && self.releasing.is_empty(),
             _ => version >= 2,
         };
@@ -93,14 +101,20 @@ impl Order {
             self.state,
             OrderState::Pending | OrderState::Authorizing | OrderState::Rejected
         );
-        if is_early {
-            return match self.life {
-                None => Ok(history),
-                Some(_) => broken("something came after its confirmation, and it was not confirmed"),
-            };
-        }
         if let Some(life) = &self.life {
             history.stamped = stamped(life, &self.lines);
+        }
+        if is_early {
+            // All that it can have heard of before is what it waits for.
+            history.stamped.sort_unstable_by_key(|it| it.version);
+            let is_heard =
+                |(it, version): (&Stamped, u64)| it.kind.is_of_backorder() && it.version == version;
+            if !history.stamped.iter().zip(3..).all(is_heard) {
+                return broken("something came after its confirmation, and it was not confirmed");
+            }
+            let is_declined = was_reserved && self.state == OrderState::Rejected;
+            history.declined = is_declined.then_some(3 + heard);
+            return Ok(history);
         }
         history.stamped.extend(self.payment_stamps());
         let end = match self.state {
@@ -159,10 +173,11 @@ impl Order {
             it.version <= 2 || it.version > history.version || is_behind
         };
         // Nothing comes between what was reserved and what its provider made of that, or who called it off.
-        let first = stamped.first();
+        // (But for what is heard of what it waits for.)
+        let first = stamped.iter().zip(3..).find(|(it, _)| !it.kind.is_of_backorder());
         let is_first_wrong = history.is_reserved
-            && !first.is_some_and(|first| {
-                first.version == 3
+            && !first.is_some_and(|(first, version)| {
+                first.version == version
                     && matches!(
                         first.kind,
                         ChangeKind::Confirmed | ChangeKind::Cancelled | ChangeKind::Expired
@@ -248,6 +263,7 @@ fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
         consuming: _,
         restocking: _,
         edits,
+        backorders,
     } = life;
     let mut stamped = Vec::with_capacity(2 * (holds.len() + fulfilments.len()) + cancellations.len());
     let event = |version: Version, kind, then| Stamped {
@@ -301,6 +317,13 @@ fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
             event(end.at.version, kind, gives_back.then_some(ChangeKind::Released))
         }));
     }
+    stamped.extend(backorders.iter().map(|it| {
+        let kind = match it.filled {
+            true => ChangeKind::BackorderFilled,
+            false => ChangeKind::Backordered,
+        };
+        event(it.heard.version, kind, None)
+    }));
     let refunded = refunds.iter().map(|it| it.refunded.version);
     stamped.extend(refunded.map(|version| event(version, ChangeKind::Refunded, None)));
     stamped
@@ -318,8 +341,10 @@ impl History {
             (2, _) if self.is_reserved => ChangeKind::Reserved,
             (2, OrderState::Rejected) => ChangeKind::Rejected,
             (2, _) => ChangeKind::Confirmed,
-            (3, OrderState::Rejected) if self.is_reserved => ChangeKind::Rejected,
-            (_, OrderState::Rejected) => ChangeKind::Released,
+            (_, OrderState::Rejected) if self.declined == Some(at) => ChangeKind::Rejected,
+            (_, OrderState::Rejected) if self.declined.is_none_or(|declined| at > declined) => {
+                ChangeKind::Released
+            }
             _ => self.behind_confirmation(at)?,
         })
     }

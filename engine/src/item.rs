@@ -1,11 +1,14 @@
 //! Items: prices, stock, and what orders have reserved of it.
 //!
 //! An item's reservations can be millions, so they are not part of [`Item`]: whoever asks [`decide`] looks the order's
-//! own reservation up and passes it in.
+//! own reservation up and passes it in. A reservation is what the order was promised; what of that is not there yet, and who waits for it, the item
+//! keeps itself ([`crate::backorder`]), so that stock which comes in changes the item alone.
 
 use std::sync::Arc;
 
-use crate::{Amount, Broken, Currency, Decision, OrderId, Quantity, Rejection, Sku, Time, Version};
+use crate::{
+    Amount, Backorders, Broken, Currency, Decision, OrderId, Quantity, Rejection, Sku, Time, Version,
+};
 
 /// A stock-keeping unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Item {
     pub on_hand: Quantity,
     /// How many of them are reserved: at most all.
     pub reserved: Quantity,
+    /// How many more may be promised than there are, and who waits for some; `None` where neither is, as with most items.
+    pub backorders: Option<Box<Backorders>>,
     /// How many events made it.
     pub version: Version,
     /// How many events a person caused (reservations do not count): what the etag shows.
@@ -63,6 +68,8 @@ pub enum ItemCommand {
         display_name: Option<Arc<str>>,
         /// `None` leaves it.
         unit_price: Option<Amount>,
+        /// How many may wait; 0 or more. `None` leaves it.
+        backorder_limit: Option<Quantity>,
         /// Only at this revision.
         expected: Option<u64>,
     },
@@ -134,6 +141,8 @@ pub enum ItemEvent {
         display_name: Arc<str>,
         /// Of one.
         unit_price: Amount,
+        /// How many may wait.
+        backorder_limit: Quantity,
     },
     /// There are more, or fewer.
     Adjusted {
@@ -144,21 +153,21 @@ pub enum ItemEvent {
     Reserved {
         /// The order.
         order: OrderId,
-        /// This many.
+        /// This many: of what is available, and beyond that it waits.
         quantity: Quantity,
     },
     /// An order has reserved more.
     Raised {
         /// The order.
         order: OrderId,
-        /// This many more.
+        /// This many more: as above.
         quantity: Quantity,
     },
     /// An order has given back.
     Released {
         /// The order.
         order: OrderId,
-        /// This many.
+        /// This many: of those that it waits for at first.
         quantity: Quantity,
     },
     /// An order was sent what it had reserved.
@@ -265,17 +274,23 @@ pub fn decide(
         ItemCommand::Update {
             display_name,
             unit_price,
+            backorder_limit,
             expected,
         } => {
             item.check_revision(*expected)?;
             let display_name = display_name.clone().unwrap_or_else(|| item.display_name.clone());
             let unit_price = unit_price.unwrap_or(item.unit_price);
-            if display_name == item.display_name && unit_price == item.unit_price {
+            let backorder_limit = backorder_limit.unwrap_or(item.backorder_limit());
+            if display_name == item.display_name
+                && unit_price == item.unit_price
+                && backorder_limit == item.backorder_limit()
+            {
                 return Ok(Decision::nothing());
             }
             Ok(Decision::event(ItemEvent::Updated {
                 display_name,
                 unit_price,
+                backorder_limit,
             }))
         }
         ItemCommand::Adjust { delta, expected } => {
@@ -316,7 +331,7 @@ pub fn decide(
             if more.0 <= 0 {
                 return Ok(Decision::nothing());
             }
-            let available = item.available();
+            let available = item.obtainable();
             if more > available {
                 return Err(Rejection::InsufficientStock {
                     line: *line,
@@ -347,13 +362,25 @@ pub fn decide(
                 quantity: *quantity,
             }))
         }
-        ItemCommand::Consume { order, remaining } => Ok(match beyond(reservation, *remaining) {
-            Some(quantity) => Decision::event(ItemEvent::Consumed {
+        ItemCommand::Consume { order, remaining } => {
+            let Some(quantity) = beyond(reservation, *remaining) else {
+                return Ok(Decision::nothing());
+            };
+            // An order sends nothing that it waits for, so this does not come; and if it did, it would not take what others have.
+            let there = reservation.and_then(|promised| promised.minus(item.waiting_of(*order)));
+            let there = there.unwrap_or_default();
+            if quantity > there {
+                return Err(Rejection::QuantityBackordered {
+                    line: 0,
+                    wanted: quantity,
+                    there,
+                });
+            }
+            Ok(Decision::event(ItemEvent::Consumed {
                 order: *order,
                 quantity,
-            }),
-            None => Decision::nothing(),
-        }),
+            }))
+        }
     }
 }
 
@@ -383,8 +410,8 @@ fn reserve(item: &Item, currency: Currency, lines: &[ReserveLine]) -> Result<Qua
     }
     // At most 100 lines of at most 10⁹ each: the sum fits.
     let wanted: Quantity = lines.iter().map(|l| l.quantity).sum();
-    if wanted > item.available() {
-        let available = item.available();
+    let available = item.obtainable();
+    if wanted > available {
         return Err(Rejection::InsufficientStock {
             line: first,
             sku: item.sku.clone(),
@@ -423,6 +450,7 @@ impl Item {
             unit_price: *unit_price,
             on_hand: *on_hand,
             reserved: Quantity::ZERO,
+            backorders: None,
             version: Version(1),
             revision: 1,
             created: at,
@@ -441,10 +469,15 @@ impl Item {
             ItemEvent::Updated {
                 display_name,
                 unit_price,
+                backorder_limit,
             } => {
                 if *unit_price < Amount::ZERO {
                     return Err(broken(NEGATIVE_PRICE));
                 }
+                if *backorder_limit < Quantity::ZERO {
+                    return Err(broken("less than nothing may wait for it"));
+                }
+                self.limit_backorders(*backorder_limit);
                 self.display_name = display_name.clone();
                 self.unit_price = *unit_price;
                 true
@@ -455,6 +488,7 @@ impl Item {
                     .plus(*delta)
                     .filter(|on_hand| *on_hand >= self.reserved);
                 self.on_hand = on_hand.ok_or_else(|| broken("it has less stock than is reserved"))?;
+                self.fill_backorders();
                 true
             }
             ItemEvent::Reserved { quantity, .. }
@@ -468,25 +502,37 @@ impl Item {
                     "it reserves, releases, consumes or restocks nothing, or less",
                 ));
             }
-            ItemEvent::Reserved { quantity, .. } | ItemEvent::Raised { quantity, .. } => {
-                let reserved = self
-                    .reserved
-                    .plus(*quantity)
-                    .filter(|reserved| *reserved <= self.on_hand);
-                self.reserved = reserved.ok_or_else(|| broken("more is reserved than there is"))?;
+            ItemEvent::Reserved { order, quantity } | ItemEvent::Raised { order, quantity } => {
+                let at_once = (*quantity).min(self.available());
+                let later = Quantity(quantity.0.saturating_sub(at_once.0));
+                if later > Quantity::ZERO {
+                    let backorders = self.backorders.as_mut();
+                    let backorders = backorders.filter(|it| later <= it.room());
+                    backorders
+                        .ok_or_else(|| broken("more is reserved than there is"))?
+                        .push(*order, later);
+                }
+                // At least as many are available.
+                self.reserved = Quantity(self.reserved.0.saturating_add(at_once.0));
                 false
             }
-            ItemEvent::Released { quantity, .. } => {
+            ItemEvent::Released { order, quantity } => {
+                let waiting = self.waiting_of(*order).min(*quantity);
                 let reserved = self
                     .reserved
-                    .minus(*quantity)
+                    .minus(Quantity(quantity.0.saturating_sub(waiting.0)))
                     .filter(|reserved| *reserved >= Quantity::ZERO);
                 self.reserved = reserved.ok_or_else(|| broken("it releases more than is reserved"))?;
+                if let Some(backorders) = self.backorders.as_mut().filter(|_| waiting > Quantity::ZERO) {
+                    backorders.take_back(*order, waiting);
+                }
+                self.fill_backorders();
                 false
             }
             ItemEvent::Restocked { quantity, .. } => {
                 let on_hand = self.on_hand.plus(*quantity);
                 self.on_hand = on_hand.ok_or_else(|| broken("its stock overflows"))?;
+                self.fill_backorders();
                 false
             }
             ItemEvent::Consumed { quantity, .. } => {
@@ -508,7 +554,7 @@ impl Item {
         Ok(())
     }
 
-    /// How many can still be reserved.
+    /// How many there are that nobody has reserved.
     pub fn available(&self) -> Quantity {
         Quantity(self.on_hand.0.saturating_sub(self.reserved.0))
     }
@@ -520,7 +566,7 @@ impl Item {
         }
     }
 
-    /// Checks the invariants. That `reserved` is the sum of the reservations can only be seen beside them.
+    /// Checks the invariants. That `reserved`, with what is backordered, is the sum of the reservations can only be seen beside them.
     ///
     /// # Errors
     /// The first that does not hold.
@@ -531,6 +577,14 @@ impl Item {
         }
         if self.unit_price < Amount::ZERO {
             return broken(NEGATIVE_PRICE);
+        }
+        if let Some(backorders) = &self.backorders {
+            if let Some(why) = backorders.why_wrong() {
+                return broken(why);
+            }
+            if backorders.waiting() > Quantity::ZERO && self.available() > Quantity::ZERO {
+                return broken("some of it is available, and somebody waits for it");
+            }
         }
         if self.version.0 == 0 || self.revision == 0 || self.revision > self.version.0 {
             return broken("its version or revision is wrong");

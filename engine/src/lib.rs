@@ -20,6 +20,7 @@
 //! What was shipped may come back, and its money with it ([`returns`]).
 //! How much of each line is ordered may be changed while it is not all sent ([`edit`]).
 //! Somebody may take some of what is open upon itself before it is sent ([`fulfilment`]).
+//! An item may promise more than there is, up to a limit; who has to wait is not sent that before it is there ([`backorder`]).
 //! A confirmed order may be held meanwhile, for several reasons at a time ([`hold`]): then nothing of it is shipped.
 //!
 //! `docs/order-states.md` has every state and what may be asked of it.
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod backorder;
 pub mod change;
 pub mod customer;
 pub mod edit;
@@ -51,6 +53,7 @@ pub mod trail;
 pub mod wanted;
 pub mod webhook;
 
+pub use backorder::{BACKORDER_NEWS_MAX, BACKORDERS_MAX, Backorder, BackorderNews, Backorders};
 pub use change::{Change, ChangeKind};
 pub use customer::{Customer, CustomerCommand, CustomerEvent};
 pub use edit::{EDITS_MAX, Edit, EditEnd};

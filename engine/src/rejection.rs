@@ -210,6 +210,16 @@ pub enum Rejection {
         /// How many were shipped and are in no return.
         returnable: Quantity,
     },
+    /// Some of that is not there yet: its item has promised it, and waits for it itself.
+    #[error("of line {} {there} can be sent now, not {wanted}: the rest is backordered", line + 1)]
+    QuantityBackordered {
+        /// The line, from 0.
+        line: u16,
+        /// How many were wanted.
+        wanted: Quantity,
+        /// How many of what is open are there.
+        there: Quantity,
+    },
     /// The order has no such return.
     #[error("the order has no return {number}")]
     ReturnNotFound {
@@ -359,6 +369,7 @@ impl Rejection {
             Self::FulfilmentNotShipped { .. } => "FULFILMENT_NOT_SHIPPED",
             Self::NotReturnable { .. } => "NOT_RETURNABLE",
             Self::QuantityNotReturnable { .. } => "QUANTITY_NOT_RETURNABLE",
+            Self::QuantityBackordered { .. } => "QUANTITY_BACKORDERED",
             Self::ReturnNotFound { .. } => "RETURN_NOT_FOUND",
             Self::ReturnNotOpen { .. } => "RETURN_NOT_OPEN",
             Self::TooManyReturns => "TOO_MANY_RETURNS",
@@ -391,6 +402,7 @@ impl Rejection {
             | Self::LineNotFound { line }
             | Self::QuantityNotOpen { line, .. }
             | Self::QuantityPlanned { line, .. }
+            | Self::QuantityBackordered { line, .. }
             | Self::QuantityNotReturnable { line, .. }
             | Self::QuantityTooLow { line, .. }
             | Self::ItemFailed { line, .. } => Some(*line),
@@ -439,6 +451,7 @@ impl Rejection {
             | Self::LineNotFound { .. }
             | Self::QuantityNotOpen { .. }
             | Self::QuantityPlanned { .. }
+            | Self::QuantityBackordered { .. }
             | Self::QuantityNotReturnable { .. }
             | Self::QuantityTooLow { .. }
             | Self::EditLeavesNothing

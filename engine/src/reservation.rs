@@ -6,6 +6,8 @@
 //!    │                        └── cancelled ─────▶ RELEASED
 //!    ├── refused, cancelled ─────────────────────▶ RELEASED
 //!    └── not authorised in time ─────────────────▶ EXPIRED
+//!
+//!   BACKORDERED ── its item has it ──▶ HELD or COMMITTED      from the begin on, or where an edit wants more; it may be given back as they may
 //! ```
 //!
 //! A line may be partly the one and partly the other: the quantities of a line add up to what is ordered of it.
@@ -21,6 +23,8 @@ pub enum ReservationState {
     Held,
     /// It is reserved for an order that is confirmed.
     Committed,
+    /// It is promised, and not there yet: its item fills it when there is more.
+    Backordered,
     /// It was shipped.
     Consumed,
     /// It was given back, or never taken where the order was refused.
@@ -34,6 +38,7 @@ impl fmt::Display for ReservationState {
         f.write_str(match self {
             Self::Held => "HELD",
             Self::Committed => "COMMITTED",
+            Self::Backordered => "BACKORDERED",
             Self::Consumed => "CONSUMED",
             Self::Released => "RELEASED",
             Self::Expired => "EXPIRED",
@@ -52,14 +57,21 @@ impl Order {
             return lines.map(|line| vec![(state, line.quantity)]).collect();
         }
         let open = self.open_quantities().into_iter();
+        let waiting = self.backordered_quantities();
+        let there = match self.state {
+            OrderState::Authorizing => ReservationState::Held,
+            _ => ReservationState::Committed,
+        };
         let moved = self
             .fulfilled_quantities()
             .into_iter()
             .zip(self.cancelled_quantities());
-        open.zip(moved)
-            .map(|(open, (fulfilled, cancelled))| {
+        open.zip(waiting)
+            .zip(moved)
+            .map(|((open, waiting), (fulfilled, cancelled))| {
                 let states = [
-                    (ReservationState::Committed, open),
+                    (there, Quantity(open.0.saturating_sub(waiting.0))),
+                    (ReservationState::Backordered, waiting),
                     (ReservationState::Consumed, fulfilled),
                     (ReservationState::Released, cancelled),
                 ];
@@ -74,6 +86,7 @@ impl Order {
     /// What became of all of it, where that is the same of every line, as with nearly all orders.
     pub fn only_reservation(&self) -> Option<ReservationState> {
         match self.state {
+            OrderState::Authorizing if self.is_backordered() => None,
             OrderState::Pending | OrderState::Authorizing => Some(ReservationState::Held),
             OrderState::Rejected => Some(ReservationState::Released),
             OrderState::Expired => Some(ReservationState::Expired),

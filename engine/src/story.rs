@@ -238,6 +238,13 @@ impl Order {
                 details.rejection = end.refused.clone();
                 Some(end.at.clone())
             }),
+            ChangeKind::Backordered | ChangeKind::BackorderFilled => {
+                let mut news = self.backorder_news().iter();
+                news.find(|it| it.heard.version == version).map(|it| {
+                    details.lines = it.lines.clone();
+                    it.heard.clone()
+                })
+            }
             ChangeKind::Expired => {
                 details.rejection = self.rejection.clone();
                 None

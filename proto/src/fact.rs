@@ -1,5 +1,6 @@
 //! [`Fact`]s in the journal's bytes: the `fact` of `docket.journal.v1.Event`, whose field number says which it is.
 
+mod backorder;
 mod edit;
 mod life;
 mod payment;
@@ -59,6 +60,8 @@ const ORDER_ARCHIVED: u32 = 45;
 const ORDER_FULFILMENT_OPENED: u32 = 48;
 const ORDER_FULFILMENT_SHIPPED: u32 = 49;
 const ORDER_FULFILMENT_CANCELLED: u32 = 50;
+const ORDER_BACKORDERED: u32 = 51;
+const ORDER_BACKORDER_FILLED: u32 = 52;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -137,6 +140,8 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_FULFILMENT_OPENED => plan::order_fulfilment_opened(field),
         ORDER_FULFILMENT_SHIPPED => plan::order_fulfilment_shipped(field),
         ORDER_FULFILMENT_CANCELLED => plan::order_fulfilment_cancelled(field),
+        ORDER_BACKORDERED => backorder::get("OrderBackordered", field, false),
+        ORDER_BACKORDER_FILLED => backorder::get("OrderBackorderFilled", field, true),
         ORDER_EDIT_BEGUN => edit::order_edit_begun(field),
         ORDER_EDITED => edit::order_edited(field),
         ORDER_EDIT_REFUSED => edit::order_edit_refused(field, ids),
@@ -219,6 +224,8 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::FulfilmentOpened { .. } => ORDER_FULFILMENT_OPENED,
         OrderEvent::FulfilmentShipped { .. } => ORDER_FULFILMENT_SHIPPED,
         OrderEvent::FulfilmentCancelled { .. } => ORDER_FULFILMENT_CANCELLED,
+        OrderEvent::Backordered { .. } => ORDER_BACKORDERED,
+        OrderEvent::BackorderFilled { .. } => ORDER_BACKORDER_FILLED,
     };
     wire::nested(out, field, |out| {
         parts::put_order_id(out, 1, id);
@@ -247,6 +254,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
                 payment::put(out, event);
                 edit::put(out, event);
                 plan::put(out, event);
+                backorder::put(out, event);
             }
         }
     });
@@ -321,9 +329,11 @@ fn put_item(out: &mut Vec<u8>, sku: &Sku, event: &ItemEvent) {
             ItemEvent::Updated {
                 display_name,
                 unit_price,
+                backorder_limit,
             } => {
                 wire::text(out, 2, display_name);
                 wire::signed(out, 3, unit_price.0);
+                wire::signed(out, 4, backorder_limit.0);
             }
             ItemEvent::Adjusted { delta } => wire::signed(out, 2, delta.0),
             ItemEvent::Reserved { order, quantity }
@@ -481,10 +491,22 @@ fn item_created(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError>
 
 fn item_updated(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeError> {
     const MESSAGE: &str = "ItemUpdated";
-    let (sku, display_name, unit_price) = updated(MESSAGE, field)?;
+    let (mut sku, mut display_name) = ("", "");
+    let (mut unit_price, mut backorder_limit) = (0, 0);
+    for field in fields(MESSAGE, field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => sku = field.text()?,
+            2 => display_name = field.text()?,
+            3 => unit_price = field.signed()?,
+            4 => backorder_limit = field.signed()?,
+            _ => return Err(field.unknown()),
+        }
+    }
     let event = ItemEvent::Updated {
         display_name: display_name.into(),
         unit_price: Amount(unit_price),
+        backorder_limit: Quantity(backorder_limit),
     };
     Ok(Fact::Item(parts::sku(MESSAGE, sku, ids)?, event))
 }

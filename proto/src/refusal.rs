@@ -52,6 +52,7 @@
 //! | 53 | QuantityPlanned | line | | | planned | | |
 //! | 54 | FulfilmentNotOpen | | | fulfilment | state | | |
 //! | 55 | FulfilmentNotShipped | | | fulfilment | state | | |
+//! | 56 | QuantityBackordered | line | | wanted | there | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -303,6 +304,13 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             found: planned.0,
             ..none
         },
+        Rejection::QuantityBackordered { line, wanted, there } => Parts {
+            kind: 56,
+            line: Some(*line),
+            wanted: wanted.0,
+            found: there.0,
+            ..none
+        },
         Rejection::FulfilmentNotOpen { fulfilment, state } => Parts {
             kind: 54,
             wanted: (*fulfilment).into(),
@@ -536,6 +544,11 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
         53 => Rejection::QuantityPlanned {
             line: line()?,
             planned: Quantity(parts.found),
+        },
+        56 => Rejection::QuantityBackordered {
+            line: line()?,
+            wanted: Quantity(parts.wanted),
+            there: Quantity(parts.found),
         },
         54 => Rejection::FulfilmentNotOpen {
             fulfilment: wanted_number()?,

@@ -3,6 +3,7 @@
 //! A chunk is its records one after the other: the `put_*` functions append one each, and [`records`] reads them back.
 //! The first record of a snapshot is its [`Head`]. Nothing about these bytes may change but by a new [`FORMAT`].
 
+mod backorder;
 mod changes;
 mod edit;
 mod life;
@@ -23,10 +24,12 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 6, with orders that were closed, without those that are in the archive, and with fulfilments that are
-/// planned; 5 has payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
+/// The format that this version writes: 7, with what items promise beyond what there is, and what orders know of it; 6 has orders that were
+/// closed, not those that are in the archive, and fulfilments that are planned, 5 has payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
 /// holds, and 2 the changes that the feed keeps.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
+/// What is written where no item may promise more than there is, or did: an older program can go on from there.
+pub const FORMAT_WITHOUT_BACKORDERS: u32 = 6;
 /// What is written where no order was ever closed, none is in the archive, and nothing was ever planned: an older program can go on from there.
 pub const FORMAT_WITHOUT_CLOSED: u32 = 5;
 /// What is written where no provider ever moved an order's money, and nothing is kept of who changed one: an older program can go on from there.
@@ -223,6 +226,9 @@ fn item_fields(out: &mut Vec<u8>, item: &Item) {
     wire::number(out, 8, item.revision);
     wire::signed(out, 9, item.created.0);
     wire::signed(out, 10, item.updated.0);
+    if let Some(backorders) = &item.backorders {
+        backorder::put_row(out, backorders);
+    }
 }
 
 fn order_fields(out: &mut Vec<u8>, order: &Order) {
@@ -253,6 +259,8 @@ fn order_fields(out: &mut Vec<u8>, order: &Order) {
     if !order.trail.is_empty() {
         wire::data(out, 28, order.trail.as_bytes());
     }
+    let news = order.life.iter().flat_map(|life| &life.backorders);
+    news.for_each(|news| backorder::put_news(out, news));
 }
 
 /// The records of a chunk, one at a time, with ids that `ids` makes. After an error in the chunk's own shape there are
@@ -361,7 +369,12 @@ struct Kept<'a> {
     updated: Time,
 }
 
-fn kept<'a>(message: &'static str, field: Field<'a>) -> Result<(Kept<'a>, Currency), DecodeError> {
+/// `other` takes in what only one of them has.
+fn kept<'a>(
+    message: &'static str,
+    field: Field<'a>,
+    mut other: impl FnMut(Field<'a>) -> Result<(), DecodeError>,
+) -> Result<(Kept<'a>, Currency), DecodeError> {
     let mut kept = Kept::default();
     for field in fields(message, field.bytes()?) {
         let field = field?;
@@ -376,7 +389,7 @@ fn kept<'a>(message: &'static str, field: Field<'a>) -> Result<(Kept<'a>, Curren
             8 => kept.revision = field.number()?,
             9 => kept.created = parts::time(field)?,
             10 => kept.updated = parts::time(field)?,
-            _ => return Err(field.unknown()),
+            _ => other(field)?,
         }
     }
     let currency = parts::currency(message, kept.currency)?;
@@ -384,7 +397,7 @@ fn kept<'a>(message: &'static str, field: Field<'a>) -> Result<(Kept<'a>, Curren
 }
 
 fn customer(field: Field<'_>, ids: &dyn Intern) -> Result<Customer, DecodeError> {
-    let (kept, currency) = kept("Customer", field)?;
+    let (kept, currency) = kept("Customer", field, |field| Err(field.unknown()))?;
     let [credit_limit, balance, held] = kept.numbers;
     Ok(Customer {
         id: parts::customer_id("Customer", kept.id, ids)?,
@@ -401,7 +414,15 @@ fn customer(field: Field<'_>, ids: &dyn Intern) -> Result<Customer, DecodeError>
 }
 
 fn item(field: Field<'_>, ids: &dyn Intern) -> Result<Item, DecodeError> {
-    let (kept, currency) = kept("Item", field)?;
+    let mut row = backorder::Row::default();
+    let (kept, currency) = kept("Item", field, |field| {
+        match field.number {
+            11 => row.limit = field.signed()?,
+            12 => row.places.push_back(backorder::place(field)?),
+            _ => return Err(field.unknown()),
+        }
+        Ok(())
+    })?;
     let [unit_price, on_hand, reserved] = kept.numbers;
     Ok(Item {
         sku: parts::sku("Item", kept.id, ids)?,
@@ -410,6 +431,7 @@ fn item(field: Field<'_>, ids: &dyn Intern) -> Result<Item, DecodeError> {
         unit_price: Amount(unit_price),
         on_hand: Quantity(on_hand),
         reserved: Quantity(reserved),
+        backorders: row.backorders(),
         version: Version(kept.version),
         revision: kept.revision,
         created: kept.created,
@@ -443,6 +465,7 @@ fn order(field: Field<'_>, ids: &dyn Intern) -> Result<Order, DecodeError> {
             19 => few::add(&mut steps, payment::step(field)?),
             22 => few::add(&mut life.edits, edit::edit(field, ids)?),
             28 => trail = trail_of(field)?,
+            29 => life.backorders.push(backorder::news(field)?),
             _ => life::get(field, &mut life, ids)?,
         }
     }

@@ -34,7 +34,7 @@ pub enum Command {
     Create(Create),
     /// Show one item
     Get(Get),
-    /// Change an item's display name or price; placed orders keep theirs
+    /// Change an item's name, price or backorder limit
     Update(Update),
     /// List items in the order of their skus
     List(List),
@@ -91,7 +91,8 @@ pub struct Get {
 #[command(after_help = "\
 Examples:
   docket item update tea --price 4.80
-  docket item update tea --display-name \"Green tea\" --etag v3")]
+  docket item update tea --display-name \"Green tea\" --etag v3
+  docket item update tea --backorder-limit 100")]
 pub struct Update {
     /// The item: SKU or items/SKU
     #[arg(value_name = "ITEM", value_parser = names::item)]
@@ -101,12 +102,15 @@ pub struct Update {
         long,
         value_name = "AMOUNT",
         allow_negative_numbers = true,
-        required_unless_present = "display_name"
+        required_unless_present_any = ["display_name", "backorder_limit"]
     )]
     price: Option<Amount>,
     /// The new name for people
     #[arg(long, value_name = "TEXT")]
     display_name: Option<String>,
+    /// How many more may be sold than there are; 0 for none
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    backorder_limit: Option<i64>,
     /// Only if this is still the item's etag
     #[arg(long, value_name = "ETAG")]
     etag: Option<String>,
@@ -205,6 +209,10 @@ impl Update {
         if let Some(display_name) = self.display_name {
             item.display_name = display_name;
             paths.push("display_name".to_owned());
+        }
+        if let Some(limit) = self.backorder_limit {
+            item.backorder_limit = limit;
+            paths.push("backorder_limit".to_owned());
         }
         let request_id = self.request.id(&output);
         let request = UpdateItemRequest {

@@ -62,6 +62,7 @@ impl Output {
             | Kind::Held
             | Kind::ReturnRequested
             | Kind::EditBegun
+            | Kind::Backordered
             | Kind::FulfilmentOpened => 33,
             Kind::Cancelled
             | Kind::Closed
@@ -77,6 +78,7 @@ impl Output {
             | Kind::PaymentDone
             | Kind::PaymentRetried
             | Kind::HoldReleased
+            | Kind::BackorderFilled
             | Kind::Unspecified => return text,
         };
         if self.colour {

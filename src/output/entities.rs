@@ -343,6 +343,8 @@ impl Resource for Item {
             Field::number("on_hand", self.on_hand),
             Field::number("reserved", self.reserved),
             Field::number("available", self.available),
+            Field::number("backorder_limit", self.backorder_limit),
+            Field::number("backordered", self.backordered),
             Field::moment("create_time", self.create_time.as_ref()),
             Field::moment("update_time", self.update_time.as_ref()),
             Field::text("etag", &self.etag),

@@ -329,6 +329,59 @@ fn an_order_is_planned_and_shipped_as_planned_or_not() {
 }
 
 #[test]
+fn what_is_backordered_is_shown_and_shipped_when_it_is_there() {
+    let (shell, server, flags) = shop();
+    let item = |what: &str| shell.run(&format!("item {what} {flags}"));
+    let order = |what: &str| shell.run(&format!("order {what} {flags}"));
+    order("place --customer acme pot:4")
+        .ends(1)
+        .says("INSUFFICIENT_STOCK");
+    item("update pot --backorder-limit -1")
+        .ends(1)
+        .says("item.backorder_limit");
+    let promises = item("update pot --backorder-limit 2 -o json").ends(0).json();
+    assert_eq!(
+        (&promises["backorder_limit"], &promises["backordered"]),
+        (&json!(2), &json!(0))
+    );
+    let placed = order("place --customer acme pot:4 -o json").ends(0).json();
+    let name = placed["name"].as_str().unwrap();
+    assert_eq!(placed["state"], "CONFIRMED");
+    assert_eq!(
+        placed["lines"][0]["reservations"],
+        json!([{"state": "COMMITTED", "quantity": 3}, {"state": "BACKORDERED", "quantity": 1}])
+    );
+    let table = order(&format!("get {name}")).ends(0).stdout;
+    assert!(table.contains("3 COMMITTED, 1 BACKORDERED"), "{table}");
+    order(&format!("ship {name} pot:4"))
+        .ends(1)
+        .says("QUANTITY_BACKORDERED");
+    let pots = item("get pot -o json").ends(0).json();
+    let books = ["on_hand", "reserved", "available", "backordered"].map(|field| pots[field].clone());
+    assert_eq!(books, [json!(3), json!(3), json!(0), json!(1)]);
+    item("adjust pot 5").ends(0);
+    let shipped = order(&format!("ship {name} -o json")).ends(0).json();
+    assert_eq!(shipped["state"], "FULFILLED");
+    let events = order(&format!("history {name} -o json")).ends(0).json();
+    let events = events["events"].as_array().unwrap();
+    let kinds: Vec<_> = events.iter().map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "PLACED",
+            "CONFIRMED",
+            "BACKORDERED",
+            "BACKORDER_FILLED",
+            "SHIPPED",
+            "CONSUMED"
+        ]
+    );
+    assert_eq!(events[2]["lines"], json!([{"line": 0, "quantity": 1}]));
+    shell.run(&format!("verify {flags}")).ends(0);
+    server.stop();
+}
+
+#[test]
 fn an_order_is_shipped_in_parts_and_the_rest_is_cancelled() {
     let (shell, server, flags) = shop();
     let placed = shell

@@ -1,4 +1,4 @@
-//! The whole node against the engine's reference model (`engine/tests/it/{model,life,editing,paying}.rs`): random commands over gRPC,
+//! The whole node against the engine's reference model (`engine/tests/it/{model,life,editing,backordering,paying}.rs`): random commands over gRPC,
 //! one after the other, so that every answer can be predicted to its last field, with restarts in between, and a payment provider that fails on
 //! demand; then many clients at the same time, of whom only the books can be predicted. At the end every rejection and every transition must
 //! have been reached.
@@ -11,6 +11,9 @@
 
 mod altered;
 mod back;
+#[path = "../../engine/tests/it/backordering.rs"]
+#[expect(dead_code, reason = "no item promises more than there is here")]
+mod backordering;
 mod books;
 mod cards;
 mod commands;

@@ -49,8 +49,12 @@ impl Committed {
         }
         for item in &self.items {
             item.validate()?;
-            if reserved.remove(&item.sku).unwrap_or_default() != i128::from(item.reserved.0) {
-                return broken(&item.sku, "its reserved stock is not the sum of its reservations");
+            let promised = i128::from(item.reserved.0) + i128::from(item.backordered().0);
+            if reserved.remove(&item.sku).unwrap_or_default() != promised {
+                return broken(
+                    &item.sku,
+                    "what is reserved of it, and waits, is not the sum of its reservations",
+                );
             }
         }
         match reserved.into_keys().next() {

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
+use docket_proto::snapshot::{
+    FORMAT, FORMAT_WITHOUT_BACKORDERS, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS,
+};
 
 use super::Committed;
 
@@ -19,6 +21,7 @@ impl Committed {
             &self.life_bytes,
             &self.newer_bytes,
             &self.plan_bytes,
+            &self.backorder_bytes,
             &self.trail_bytes,
         ];
         let more: u64 = more.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
@@ -28,12 +31,15 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        // What is in the archive may have had what is not counted any more.
-        if is_there(&self.closed) || self.archive.count() > 0 {
+        if is_there(&self.backorder_bytes) {
             return FORMAT;
         }
+        // What is in the archive may have had what is not counted any more.
+        if is_there(&self.closed) || self.archive.count() > 0 {
+            return FORMAT_WITHOUT_BACKORDERS;
+        }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
-            _ if is_there(&self.plan_bytes) => FORMAT,
+            _ if is_there(&self.plan_bytes) => FORMAT_WITHOUT_BACKORDERS,
             true => FORMAT_WITHOUT_CLOSED,
             false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
             false => FORMAT_WITHOUT_LIFE,

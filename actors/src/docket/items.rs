@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{Call, CallError, entity::item::ItemMessage, reply::Reply, request::Content};
 
+/// Since which version of the peer protocol a node knows items that promise more than there is.
+const BACKORDERS_SINCE: u32 = 7;
+
 /// A new item.
 #[derive(Debug, Clone)]
 pub struct NewItem {
@@ -45,7 +48,7 @@ impl Docket {
         self.command_item(call, new.sku, command, content).await
     }
 
-    /// Changes an item's display name or unit price; `None` leaves it. `expected` is a revision.
+    /// Changes an item's display name, its unit price, or how many may wait for it; `None` leaves it. `expected` is a revision.
     ///
     /// # Errors
     /// The rejection; or why there is no result.
@@ -55,15 +58,27 @@ impl Docket {
         sku: Sku,
         display_name: Option<Arc<str>>,
         unit_price: Option<Amount>,
+        backorder_limit: Option<Quantity>,
         expected: Option<u64>,
     ) -> Result<Arc<Item>, CallError> {
         let content = Content::of("UpdateItem")
             .name(display_name.as_deref())
             .amount(unit_price)
             .revision(expected);
+        // Behind what such requests had before, so that those are the same for ever.
+        let content = match backorder_limit {
+            Some(limit) => content.text("backorder_limit").quantity(limit),
+            None => content,
+        };
+        // An older node would stop at it.
+        let allows_some = backorder_limit.is_some_and(|limit| limit > Quantity::ZERO);
+        if allows_some && self.inner.node.oldest_version_spoken() < BACKORDERS_SINCE {
+            return Err(CallError::OlderNodes);
+        }
         let command = ItemCommand::Update {
             display_name,
             unit_price,
+            backorder_limit,
             expected,
         };
         self.command_item(call, sku, command, content).await

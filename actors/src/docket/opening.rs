@@ -26,7 +26,7 @@ use crate::{
     admission::Admission,
     aging,
     archive::OrderArchive,
-    chores,
+    backorders, chores,
     committed::Committed,
     decided::Decided,
     feed::{Feed, FeedLimits},
@@ -241,8 +241,9 @@ impl Docket {
         });
         let chores = tokio::spawn(chores::run(inner.clone()));
         let aging = tokio::spawn(aging::run(inner.clone()));
+        let backorders = tokio::spawn(backorders::run(inner.clone()));
         let verifying = tokio::spawn(verify::run(inner.clone(), options.verify));
-        inner.tasks.lock().extend([chores, aging, verifying]);
+        inner.tasks.lock().extend([chores, aging, backorders, verifying]);
         Ok(Self { inner })
     }
 

@@ -21,7 +21,7 @@ use crate::{
     host::Entity,
     proposer::After,
     remembered::Target,
-    reply::{Ask, Caller, Deadline, Failure, Reply, Step, StepError},
+    reply::{Ask, Caller, Deadline, Failure, NOTHING_WAITS, Reply, Step, StepError},
     residents::Residents,
     shard::{Life, Shard},
 };
@@ -117,7 +117,13 @@ impl Entity for CustomerEntity {
             } => self.unhold(shard, ask, &command, record),
             // Behind whatever an earlier life of the order has put into this queue.
             CustomerMessage::Wake { ask } => {
-                shard.barrier(self.life, After::Answered { ask, result: Ok(()) });
+                shard.barrier(
+                    self.life,
+                    After::Answered {
+                        ask,
+                        result: NOTHING_WAITS,
+                    },
+                );
             }
             CustomerMessage::Command {
                 command,
@@ -272,7 +278,7 @@ impl CustomerEntity {
             Ok(decision) => {
                 self.submit(shard, record, decision.events, |_| After::Answered {
                     ask,
-                    result: Ok(()),
+                    result: NOTHING_WAITS,
                 });
             }
             Err(rejection) => {

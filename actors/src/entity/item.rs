@@ -15,7 +15,7 @@ use super::customer::{Requests, Seen};
 use crate::{
     host::Entity,
     proposer::After,
-    reply::{Ask, Caller, Failure, Reply, StepError},
+    reply::{Ask, Caller, Failure, NOTHING_WAITS, Reply, StepError},
     request::Content,
     residents::Residents,
     shard::{Life, Shard},
@@ -35,6 +35,8 @@ pub(crate) enum ItemMessage {
         quantity: Quantity,
         received: Time,
     },
+    /// An order asks how much of what is promised to it waits.
+    Waiting { ask: Ask },
     /// Release what an order that does not exist has reserved, if it is still watched.
     ReleaseOrphan { order: OrderId },
     /// A client's command.
@@ -89,6 +91,7 @@ impl Entity for ItemEntity {
                 quantity,
                 received,
             } => self.restock(shard, ask, (number, received), quantity),
+            ItemMessage::Waiting { ask } => self.waiting(shard, ask),
             // An order has asked for it since it was found to be nobody's.
             ItemMessage::ReleaseOrphan { order } if !shard.watched().take(order, &self.sku) => {}
             ItemMessage::ReleaseOrphan { order } => {
@@ -162,13 +165,25 @@ impl ItemEntity {
         if reserves || raises {
             shard.watched().note_asked(ask.order(), &self.sku);
         }
-        let mut decision = self.decide(shard, command, ask.order());
+        let mut decision = match ask.knows_waiting() {
+            true => self.decide(shard, command, ask.order()),
+            false => self.decide_for_older(shard, command, ask.order()),
+        };
         if let Some(refused) = shard.refused().filter(|_| reserves) {
             decision = refused.once_and_for_all((ask.order(), &self.sku), decision);
         }
         match decision {
-            Ok(Some(event)) => self.submit(shard, event, None, |_| After::Answered { ask, result: Ok(()) }),
-            Ok(None) => shard.barrier(self.life, After::Answered { ask, result: Ok(()) }),
+            Ok(Some(event)) => self.submit(shard, event, None, |item| {
+                let waiting = item.waiting_of(ask.order());
+                After::Answered {
+                    ask,
+                    result: Ok(waiting),
+                }
+            }),
+            Ok(None) => {
+                let result = Ok(self.waiting_of(ask.order()));
+                shard.barrier(self.life, After::Answered { ask, result });
+            }
             Err(rejection) => {
                 shard.barrier(
                     self.life,
@@ -179,6 +194,20 @@ impl ItemEntity {
                 );
             }
         }
+    }
+
+    /// What is decided before is committed when the order hears of it.
+    fn waiting(&self, shard: &Arc<Shard>, ask: Ask) {
+        if !ask.is_for(self.life.era.term) {
+            return ask.answer(Err(StepError::Failed(Failure::NotLeader)));
+        }
+        let result = Ok(self.waiting_of(ask.order()));
+        shard.barrier(self.life, After::Answered { ask, result });
+    }
+
+    fn waiting_of(&self, order: OrderId) -> Quantity {
+        let item = self.item.as_ref();
+        item.map(|item| item.waiting_of(order)).unwrap_or_default()
     }
 
     /// At most once: where it is not known any more whether it was done it is not done again, and an operator finds that in the log.
@@ -193,18 +222,18 @@ impl ItemEntity {
             .about_item(&self.sku, &format!("\0restock-{order}-{number}"));
         let after = |ask, result| After::Answered { ask, result };
         if self.requests.has_begun(shard, request) {
-            return shard.barrier(self.life, after(ask, Ok(())));
+            return shard.barrier(self.life, after(ask, NOTHING_WAITS));
         }
         if shard.committed().may_have_forgotten(received) {
             tracing::error!(
                 %order, number, sku = %self.sku, %quantity,
                 "it is not known any more whether a return is back on the stock: count it, and adjust it"
             );
-            return shard.barrier(self.life, after(ask, Ok(())));
+            return shard.barrier(self.life, after(ask, NOTHING_WAITS));
         }
         match self.decide(shard, &ItemCommand::Restock { order, quantity }, order) {
-            Ok(Some(event)) => self.submit(shard, event, Some(request), |_| after(ask, Ok(()))),
-            Ok(None) => shard.barrier(self.life, after(ask, Ok(()))),
+            Ok(Some(event)) => self.submit(shard, event, Some(request), |_| after(ask, NOTHING_WAITS)),
+            Ok(None) => shard.barrier(self.life, after(ask, NOTHING_WAITS)),
             Err(rejection) => {
                 shard.barrier(self.life, after(ask, Err(StepError::Rejected(rejection))));
             }
@@ -219,6 +248,19 @@ impl ItemEntity {
     ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
         let reservation = self.reserved(shard, order);
         let decision = item::decide(&self.sku, self.item.as_ref(), reservation, command)?;
+        Ok(decision.events.into_iter().next())
+    }
+
+    /// The same for an order that is led by an older program: it would believe all to be there that it is promised.
+    fn decide_for_older(
+        &mut self,
+        shard: &Arc<Shard>,
+        command: &ItemCommand,
+        order: OrderId,
+    ) -> Result<Option<ItemEvent>, docket_engine::Rejection> {
+        let reservation = self.reserved(shard, order);
+        let item = self.item.as_ref().map(Item::without_room_to_wait);
+        let decision = item::decide(&self.sku, item.as_ref(), reservation, command)?;
         Ok(decision.events.into_iter().next())
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use docket_cluster::{Answer, AnswerCalls, Declined, PeerCall};
-use docket_engine::{ItemCommand, Rejection};
+use docket_engine::{ItemCommand, Quantity, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
@@ -118,6 +118,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         order,
         sku,
         edits,
+        knows_waiting,
         action,
     } = step;
     let shard = Arc::clone(router.of_key(sku.as_str()));
@@ -129,7 +130,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             shard.id()
         ));
     }
-    let (ask, answered) = Ask::of_node(order, term);
+    let (ask, answered) = Ask::of_node(order, term, knows_waiting);
     let ask = ask.edited(edits);
     let gives_up = matches!(action, StepAction::GiveUp { .. });
     match action {
@@ -170,6 +171,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
             };
             shard.tell_own_item(&sku, message);
         }
+        StepAction::Waiting => shard.tell_own_item(&sku, ItemMessage::Waiting { ask }),
         StepAction::GiveUp { line } => {
             let sku = sku.clone();
             let result = Err(StepError::Rejected(Rejection::ItemFailed { line, sku }));
@@ -178,10 +180,16 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
     }
     let answer = async move {
         let answer = match answered.await.unwrap_or(Err(StepError::Failed(Failure::Gone))) {
-            Ok(()) => StepAnswer::Done,
+            // A newer program has asked for it before, and who asks now would believe all to be there.
+            Ok(waiting) if waiting > Quantity::ZERO && !knows_waiting => {
+                StepAnswer::Failed(StepFailure::Unknown)
+            }
+            Ok(waiting) => StepAnswer::Done(waiting),
             // It panicked, but after it had reserved: then the order has what it asked for.
-            Err(StepError::Rejected(_)) if gives_up && shard.holds_reservation(order, &sku) => {
-                StepAnswer::Done
+            Err(StepError::Rejected(_))
+                if gives_up && let Some(waiting) = shard.holds_reservation(order, &sku) =>
+            {
+                StepAnswer::Done(waiting)
             }
             Err(StepError::Rejected(rejection)) => StepAnswer::Rejected(rejection),
             Err(StepError::Failed(failure)) => StepAnswer::Failed(failed(failure)),

@@ -19,7 +19,7 @@ use docket_proto::{
 use futures::future::join_all;
 
 use crate::{
-    reply::{Ask, Failure, StepError},
+    reply::{Answered, Ask, Failure, StepError},
     shard::{Router, Shard},
 };
 
@@ -40,6 +40,7 @@ impl Router {
             order,
             sku,
             edits: ask.edits(),
+            knows_waiting: true,
             action,
         };
         let (router, group) = (Arc::clone(self), shard.group().clone());
@@ -74,7 +75,7 @@ impl Router {
         self.node().leader_of(shard.group().id())
     }
 
-    async fn step(&self, node: NodeId, step: Bytes) -> Result<(), StepError> {
+    async fn step(&self, node: NodeId, step: Bytes) -> Answered {
         let deadline = Instant::now() + STEP_MAX;
         let answer = self
             .node()
@@ -88,7 +89,7 @@ impl Router {
             })
         })?;
         match StepAnswer::decode(answer) {
-            Ok(StepAnswer::Done) => Ok(()),
+            Ok(StepAnswer::Done(waiting)) => Ok(waiting),
             Ok(StepAnswer::Rejected(rejection)) => Err(StepError::Rejected(rejection)),
             Ok(StepAnswer::Failed(failure)) => Err(StepError::Failed(match failure {
                 StepFailure::Unknown => Failure::Unknown,
@@ -115,7 +116,7 @@ impl Router {
     ) -> Result<Vec<Arc<Order>>, ReadError> {
         let drops = self.drops();
         let missing = |order: &Order| {
-            let lines = order.lines.iter().filter(|line| !self.has_reserved(order, line));
+            let lines = order.lines.iter().filter(|line| !self.has_all(order, line));
             lines
                 .map(|line| self.of_key(line.sku.as_str()).group().id())
                 .collect::<Vec<_>>()
@@ -124,7 +125,7 @@ impl Router {
         self.node().read_barrier(items, deadline).await?;
         let reserved: Vec<bool> = self
             .steadily(deadline, || {
-                let all = |order: &Arc<Order>| order.lines.iter().all(|line| self.has_reserved(order, line));
+                let all = |order: &Arc<Order>| order.lines.iter().all(|line| self.has_all(order, line));
                 orders.iter().map(all).collect()
             })
             .await?;

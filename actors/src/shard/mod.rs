@@ -18,7 +18,7 @@ use std::{
 };
 
 use docket_cluster::{Group, ShardId, clock::wall_clock};
-use docket_engine::{Broken, FraudRules, OrderId, Rejection, Request, Sku, Time};
+use docket_engine::{Broken, FraudRules, OrderId, Quantity, Rejection, Request, Sku, Time};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::{mpsc, watch};
@@ -229,14 +229,18 @@ impl Shard {
         })
     }
 
-    /// Whether the order's reservation of an item is committed, as far as is known here.
-    pub(crate) fn has_reserved(&self, order: OrderId, sku: &Sku) -> bool {
-        let router = self.router.get().and_then(Weak::upgrade);
-        router.is_some_and(|router| router.of_key(sku.as_str()).holds_reservation(order, sku))
+    /// How much of an order's reservation of an item waits, as it is committed; `None` where none is, as far as is known here.
+    pub(crate) fn has_reserved(&self, order: OrderId, sku: &Sku) -> Option<Quantity> {
+        let router = self.router.get().and_then(Weak::upgrade)?;
+        router.of_key(sku.as_str()).holds_reservation(order, sku)
     }
 
-    pub(crate) fn holds_reservation(&self, order: OrderId, sku: &Sku) -> bool {
-        self.committed.reservations.get(sku, order).is_some()
+    /// How much of what an order has reserved of an item of this shard waits; `None` where it has reserved nothing.
+    pub(crate) fn holds_reservation(&self, order: OrderId, sku: &Sku) -> Option<Quantity> {
+        // In this order: the item says what waits as soon as its reservation is seen.
+        self.committed.reservations.get(sku, order)?;
+        let item = self.committed.items.get(sku)?;
+        Some(item.waiting_of(order))
     }
 
     /// Actors with an identity.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use docket_cluster::{Node, Ring, Slot, slot_of};
-use docket_engine::{Line, Order, OrderId, OrderState};
+use docket_engine::{Line, Order, OrderId, OrderState, Quantity};
 
 use super::Shard;
 use crate::archive::Reads;
@@ -83,7 +83,7 @@ impl Router {
         if order.state != OrderState::Pending {
             return Ok(order);
         }
-        if order.lines.iter().all(|line| self.has_reserved(&order, line)) {
+        if order.lines.iter().all(|line| self.has_all(&order, line)) {
             return Ok(Arc::new(order.confirmed()));
         }
         if self.node.has_peers() {
@@ -93,10 +93,11 @@ impl Router {
         Ok(self.now(order))
     }
 
-    /// Whether a line's reservation is committed, as far as is known here.
-    pub(crate) fn has_reserved(&self, order: &Order, line: &Line) -> bool {
+    /// Whether a line's reservation is committed, as far as is known here, and nothing of it waits. (Where something does, the order is confirmed
+    /// when it has recorded what.)
+    pub(crate) fn has_all(&self, order: &Order, line: &Line) -> bool {
         let shard = self.of_key(line.sku.as_str());
-        shard.holds_reservation(order.id, &line.sku)
+        shard.holds_reservation(order.id, &line.sku) == Some(Quantity::ZERO)
     }
 
     /// The order as it is committed by now.

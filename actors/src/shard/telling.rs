@@ -92,7 +92,10 @@ impl Shard {
     pub(crate) fn tell_own_item(self: &Arc<Self>, sku: &Sku, message: ItemMessage) {
         if self.is_leading() {
             self.items.send(self, &self.supervisor, sku, Box::new(message));
-        } else if let ItemMessage::Ask { ask, .. } | ItemMessage::Restock { ask, .. } = message {
+        } else if let ItemMessage::Ask { ask, .. }
+        | ItemMessage::Waiting { ask }
+        | ItemMessage::Restock { ask, .. } = message
+        {
             ask.answer(Err(StepError::Failed(Failure::NotLeader)));
         }
     }
@@ -118,6 +121,8 @@ impl Shard {
                 received,
             };
             router.ask_elsewhere(shard, ask, sku, action);
+        } else if let ItemMessage::Waiting { ask } = *message {
+            router.ask_elsewhere(shard, ask, sku, StepAction::Waiting);
         } else if let ItemMessage::Ask { ask, command } = *message {
             match command {
                 ItemCommand::Reserve { currency, lines, .. } => {

@@ -116,6 +116,7 @@ struct Log {
     records: u64,
     keeps_origins: bool,
     archives: bool,
+    promises_more: bool,
     orders: Vec<OrderId>,
     entries: Vec<Bytes>,
 }
@@ -130,6 +131,7 @@ impl Log {
             records: 0,
             keeps_origins: seed.is_multiple_of(3),
             archives: seed.is_multiple_of(2),
+            promises_more: seed.is_multiple_of(5),
             orders: Vec::new(),
             entries: Vec::new(),
         };
@@ -224,9 +226,18 @@ impl Log {
             display_name: "".into(),
             currency: "EUR".parse().unwrap(),
             unit_price: Amount(3),
-            on_hand: Quantity(1 << 40),
+            on_hand: Quantity(if self.promises_more { 3 } else { 1 << 40 }),
         };
-        self.record(vec![(1, Fact::Item(sku, created))], true)
+        let mut facts = vec![(1, Fact::Item(sku.clone(), created))];
+        if self.promises_more {
+            let updated = ItemEvent::Updated {
+                display_name: "".into(),
+                unit_price: Amount(3),
+                backorder_limit: Quantity(1 << 40),
+            };
+            facts.push((2, Fact::Item(sku, updated)));
+        }
+        self.record(facts, true)
     }
 
     fn adjust(&mut self) -> Vec<Record> {
@@ -317,7 +328,22 @@ impl Log {
     fn confirm(&mut self) -> Vec<Record> {
         match self.an_order() {
             Some(order) if order.state == OrderState::Pending => {
-                self.record(vec![(2, Fact::Order(order.id, OrderEvent::Confirmed))], false)
+                let mut events = vec![(2, OrderEvent::Confirmed)];
+                if self.promises_more && self.chance.below(2) == 0 {
+                    let lines = Box::new([LineQuantity {
+                        line: 0,
+                        quantity: Quantity(1),
+                    }]);
+                    events.push((3, OrderEvent::Backordered { lines }));
+                }
+                let facts = events.into_iter();
+                let facts = facts.map(|(version, event)| (version, Fact::Order(order.id, event)));
+                self.record(facts.collect(), false)
+            }
+            Some(order) if order.is_backordered() && order.is_settled() => {
+                let lines = Box::default();
+                let filled = OrderEvent::BackorderFilled { lines };
+                self.record(vec![(order.version.0 + 1, Fact::Order(order.id, filled))], false)
             }
             _ => self.reserve(),
         }
@@ -474,13 +500,12 @@ impl Log {
         let Some((sku, order, quantity)) = all.get(self.chance.below(all.len())).cloned() else {
             return Vec::new();
         };
-        let version = self
-            .replica
-            .committed
-            .items
-            .get(&sku)
-            .map_or(0, |item| item.version.0);
+        let item = self.replica.committed.items.get(&sku).map(|item| item.clone());
+        let version = item.as_ref().map_or(0, |item| item.version.0);
+        // What waits is not taken.
+        let waits = item.is_some_and(|item| item.waiting_of(order) == quantity);
         let released = match self.chance.below(2) {
+            _ if waits => ItemEvent::Released { order, quantity },
             0 => ItemEvent::Released { order, quantity },
             _ => ItemEvent::Consumed {
                 order,
@@ -558,9 +583,11 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             SnapshotRecord::Order(order) => order.fulfilments().iter().any(|it| it.opened.is_some()),
             _ => false,
         };
+        let promises_more = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Item(item) if item.backorders.is_some());
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            _ if head.archived > 0 => snapshot::FORMAT,
-            _ if records.iter().any(has_plan) => snapshot::FORMAT,
+            _ if records.iter().any(promises_more) => snapshot::FORMAT,
+            _ if head.archived > 0 => snapshot::FORMAT_WITHOUT_BACKORDERS,
+            _ if records.iter().any(has_plan) => snapshot::FORMAT_WITHOUT_BACKORDERS,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,

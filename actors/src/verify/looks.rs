@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     Docket,
+    committed::Committed,
     shard::{Router, Shard},
 };
 
@@ -74,20 +75,61 @@ impl<T: PartialEq> Streak<T> {
     }
 }
 
+/// What an item says of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Of {
+    pub(super) reserved: Quantity,
+    /// How much of that waits.
+    waiting: Quantity,
+}
+
+impl Of {
+    /// As the item's shard has it.
+    pub(super) fn item(committed: &Committed, sku: &Sku, order: OrderId) -> Self {
+        let reserved = committed.reservations.get(sku, order);
+        let waiting = committed.items.get(sku).map(|item| item.waiting_of(order));
+        Self {
+            reserved: reserved.unwrap_or_default(),
+            waiting: waiting.unwrap_or_default(),
+        }
+    }
+
+    /// Whether an order may find that.
+    pub(super) fn is_allowed_by(self, order: &Order, sku: &Sku) -> bool {
+        let known = known(order, sku);
+        order.wanted_of(sku).allows(self.reserved) && self.is_known(known)
+    }
+
+    /// An order may believe more to wait than does, and never less.
+    fn is_known(self, known: Option<Quantity>) -> bool {
+        self.waiting <= self.reserved && known.is_none_or(|known| self.waiting <= known)
+    }
+}
+
+/// How much an order knows to wait of an item; `None` where that is being asked for.
+fn known(order: &Order, sku: &Sku) -> Option<Quantity> {
+    order.is_settled().then(|| order.backordered_of(sku))
+}
+
 /// What an order and an item say of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pair {
     version: Version,
     /// `None` where there is no such order.
     wanted: Option<Wanted>,
-    reserved: Quantity,
+    known: Option<Quantity>,
+    found: Of,
 }
 
 impl Pair {
     fn fits(self) -> bool {
-        self.wanted.map_or(self.reserved == Quantity::ZERO, |wanted| {
-            wanted.allows(self.reserved)
-        })
+        self.has_what_it_wants() && self.found.is_known(self.known)
+    }
+
+    fn has_what_it_wants(self) -> bool {
+        let reserved = self.found.reserved;
+        self.wanted
+            .map_or(reserved == Quantity::ZERO, |wanted| wanted.allows(reserved))
     }
 
     /// Whether nobody wants what is reserved.
@@ -97,9 +139,17 @@ impl Pair {
     }
 
     fn tell(self, router: &Router, order: OrderId, sku: &Sku, report: &mut VerifyReport) {
-        let reserved = self.reserved.0;
+        let reserved = self.found.reserved.0;
         let items = router.of_key(sku.as_str()).group().id();
         match self.wanted {
+            _ if self.has_what_it_wants() => {
+                let (waiting, known) = (self.found.waiting.0, self.known.unwrap_or_default().0);
+                let why = match self.found.waiting <= self.found.reserved {
+                    true => format!("{waiting} of order {order} wait for it, and the order knows of {known}"),
+                    false => format!("{waiting} of order {order} wait for it, which has reserved {reserved}"),
+                };
+                report.add(items, Kind::BackorderDiffers, of_item(sku), why);
+            }
             None => report.add(
                 items,
                 Kind::ReservationOrphan,
@@ -254,15 +304,14 @@ async fn look_at_pairs(
             *streak = Streak::new();
             return true;
         }
-        let wanted = home
-            .committed()
-            .orders
-            .see(*order, |order| (order.version, order.wanted_of(sku)));
-        let reserved = items.committed().reservations.get(sku, *order);
+        let wanted = home.committed().orders.see(*order, |order| {
+            (order.version, order.wanted_of(sku), known(order, sku))
+        });
         let pair = Pair {
-            version: wanted.map_or(Version(0), |(version, _)| version),
-            wanted: wanted.map(|(_, wanted)| wanted),
-            reserved: reserved.unwrap_or_default(),
+            version: wanted.map_or(Version(0), |(version, ..)| version),
+            wanted: wanted.map(|(_, wanted, _)| wanted),
+            known: wanted.and_then(|(.., known)| known),
+            found: Of::item(items.committed(), sku, *order),
         };
         if pair.fits() {
             return false;

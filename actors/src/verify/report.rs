@@ -24,12 +24,14 @@ pub enum DiscrepancyKind {
     CustomerEvents,
     /// A customer's balance has moved by what neither its orders nor a person did.
     BalanceMoved,
-    /// What an item has reserved is not the sum of its reservations.
+    /// What an item has reserved, with what waits for it, is not the sum of its reservations.
     ReservedSum,
     /// An item has another quantity reserved for an order than the order wants.
     ReservationDiffers,
     /// An item has something reserved for an order that does not exist, or wants nothing of it.
     ReservationOrphan,
+    /// More waits for an item than its order knows of, or than it has reserved.
+    BackorderDiffers,
     /// Something is not in the index that it belongs in, or the other way round.
     IndexDiffers,
     /// The changes that the feed keeps of an order are not those that made it.
@@ -42,7 +44,7 @@ pub enum DiscrepancyKind {
 
 impl DiscrepancyKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OrderInvalid,
         Self::CustomerInvalid,
         Self::ItemInvalid,
@@ -53,6 +55,7 @@ impl DiscrepancyKind {
         Self::ReservedSum,
         Self::ReservationDiffers,
         Self::ReservationOrphan,
+        Self::BackorderDiffers,
         Self::IndexDiffers,
         Self::FeedDiffers,
         Self::EffectWithoutOwner,
@@ -72,6 +75,7 @@ impl DiscrepancyKind {
             Self::ReservedSum => "RESERVED_SUM",
             Self::ReservationDiffers => "RESERVATION_DIFFERS",
             Self::ReservationOrphan => "RESERVATION_ORPHAN",
+            Self::BackorderDiffers => "BACKORDER_DIFFERS",
             Self::IndexDiffers => "INDEX_DIFFERS",
             Self::FeedDiffers => "FEED_DIFFERS",
             Self::EffectWithoutOwner => "EFFECT_WITHOUT_OWNER",

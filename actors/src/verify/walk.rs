@@ -10,14 +10,18 @@ use std::{
 };
 
 use docket_cluster::CaptureError;
-use docket_engine::{Change, Customer, CustomerId, History, Item, Order, OrderId, OrderState, Sku, order};
+use docket_engine::{
+    Change, Customer, CustomerId, History, Item, Order, OrderId, OrderState, Quantity, Sku, order,
+};
 use docket_proto::{
     feed::FeedPosition,
     snapshot::{Reservation, SnapshotRecord, records},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{DiscrepancyKind as Kind, Effect, Found, ShardBooks, paid_in::PaidIn, scheduled::pause};
+use super::{
+    DiscrepancyKind as Kind, Effect, Found, ShardBooks, looks::Of, paid_in::PaidIn, scheduled::pause,
+};
 use crate::{
     Docket,
     committed::Committed,
@@ -139,8 +143,8 @@ pub(super) struct Walk<'a> {
     /// Orders that are known not to be where they belong.
     pub(super) misplaced: BTreeSet<OrderId>,
     pub(super) customers: BTreeMap<CustomerId, OfCustomer>,
-    /// What an item says is reserved, and what its reservations add up to.
-    items: BTreeMap<Sku, (i64, i128)>,
+    /// What an item says is reserved, there or not, and what its reservations add up to.
+    items: BTreeMap<Sku, (i128, i128)>,
     pub(super) changes: BTreeMap<OrderId, Vec<Change>>,
     /// Nothing was ever forgotten of the feed.
     is_feed_whole: bool,
@@ -280,7 +284,15 @@ impl<'a> Walk<'a> {
         if let Err(broken) = item.validate() {
             self.add(Kind::ItemInvalid, of_item(&item.sku), broken.why);
         }
-        self.items.insert(item.sku.clone(), (item.reserved.0, 0));
+        let promised = i128::from(item.reserved.0) + i128::from(item.backordered().0);
+        self.items.insert(item.sku.clone(), (promised, 0));
+        // An order that is here is looked at below; one that is not would be missed.
+        for place in item.backorders.iter().flat_map(|it| it.row()) {
+            let committed = self.ground.committed();
+            if committed.reservations.get(&item.sku, place.order).is_none() {
+                self.found.suspect(place.order, &item.sku);
+            }
+        }
     }
 
     fn order(&mut self, order: &Order) {
@@ -388,9 +400,9 @@ impl<'a> Walk<'a> {
                 self.found.report.unpaired += 1;
                 continue;
             }
-            let reserved = shard.committed().reservations.get(&sku, order.id);
+            let found = Of::item(shard.committed(), &sku, order.id);
             // As both are now: what went on since the shard's state was taken is no suspicion.
-            let allows = |now: &Order| now.wanted_of(&sku).allows(reserved.unwrap_or_default());
+            let allows = |now: &Order| found.is_allowed_by(now, &sku);
             let home = self.ground.committed();
             if home.orders.see(order.id, allows) != Some(true) {
                 self.found.suspect(order.id, &sku);
@@ -421,9 +433,9 @@ impl<'a> Walk<'a> {
             return;
         }
         // As above.
-        let reserved = self.ground.committed().reservations.get(sku, *order);
-        let allows = |now: &Order| now.wanted_of(sku).allows(reserved.unwrap_or_default());
-        if reserved.is_some() && home.committed().orders.see(*order, allows) != Some(true) {
+        let found = Of::item(self.ground.committed(), sku, *order);
+        let allows = |now: &Order| found.is_allowed_by(now, sku);
+        if found.reserved > Quantity::ZERO && home.committed().orders.see(*order, allows) != Some(true) {
             self.found.suspect(*order, sku);
         }
     }
@@ -461,9 +473,9 @@ impl<'a> Walk<'a> {
                 self.add(Kind::CustomerEvents, of_customer(&id), why);
             }
         }
-        for (sku, (reserved, sum)) in std::mem::take(&mut self.items) {
-            if i128::from(reserved) != sum {
-                let why = format!("it has {reserved} reserved, and its reservations are {sum}");
+        for (sku, (promised, sum)) in std::mem::take(&mut self.items) {
+            if promised != sum {
+                let why = format!("it has {promised} reserved, there or not, and its reservations are {sum}");
                 self.add(Kind::ReservedSum, of_item(&sku), why);
             }
         }

@@ -20,7 +20,7 @@ use std::{
 
 use docket_cluster::{ProposeError, ReadError};
 use docket_engine::{
-    Broken,
+    Broken, ChangeKind,
     webhook::{
         WebhookCommand, WebhookEvent, WebhookId, WebhookRecord, WebhookRejection, WebhookRequest,
         WebhookState,
@@ -235,7 +235,7 @@ impl Webhooks {
     pub async fn execute(&self, command: &WebhookCommand) -> Result<WebhookId, WebhookError> {
         let inner = &*self.inner;
         let _turn = inner.deciding.lock().await;
-        if inner.log.oldest_version_spoken() < WEBHOOKS_SINCE {
+        if inner.log.oldest_version_spoken() < since(&command.request) {
             return Err(WebhookError::OlderNodes);
         }
         for _ in 0..ATTEMPTS_MAX {
@@ -279,6 +279,23 @@ impl Webhooks {
             .map_err(|_| WebhookError::NotLeader)?
             .map_err(|_| WebhookError::NotLeader)
     }
+}
+
+/// Since which version of the peer protocol a node can read of what a request leads to: one that names a kind of changes which is newer than
+/// webhooks are would stop an older node.
+fn since(request: &WebhookRequest) -> u32 {
+    let filter = match request {
+        WebhookRequest::Create(new) => Some(&new.filter),
+        WebhookRequest::Update { change, .. } => change.filter.as_ref().map(|(filter, _)| filter),
+        _ => None,
+    };
+    let kinds = filter.into_iter().flat_map(|filter| &filter.kinds);
+    let since = kinds.map(|kind| match kind {
+        ChangeKind::Backordered | ChangeKind::BackorderFilled => 7,
+        ChangeKind::Closed | ChangeKind::FulfilmentOpened | ChangeKind::FulfilmentCancelled => 6,
+        _ => WEBHOOKS_SINCE,
+    });
+    since.max().unwrap_or(WEBHOOKS_SINCE)
 }
 
 /// Whether a request adds to the state. What ends something, or records what was delivered, must not wait for space: that is little, and

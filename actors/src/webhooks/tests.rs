@@ -94,6 +94,12 @@ async fn while_a_node_cannot_read_of_webhooks_none_is_made() {
     let machine = AccessMachine::new();
     let done = handle(&machine, WEBHOOKS_SINCE - 1).execute(&create(1)).await;
     assert_eq!(done, Err(WebhookError::OlderNodes));
+    let mut newer = create(1);
+    if let WebhookRequest::Create(new) = &mut newer.request {
+        new.filter.kinds = [ChangeKind::Placed, ChangeKind::Backordered].into();
+    }
+    let done = handle(&machine, 6).execute(&newer).await;
+    assert_eq!(done, Err(WebhookError::OlderNodes));
     assert_eq!(machine.snapshots_since(), PROTOCOL_VERSION_OLDEST);
     handle(&machine, WEBHOOKS_SINCE)
         .execute(&create(1))

@@ -379,6 +379,153 @@ async fn what_is_shipped_and_returned_changes_the_stock_once_wherever_that_is_le
     three.end().await;
 }
 
+/// Items of which there is little promise more, wherever they are led; who waits is filled, hears of it and is sent it, whoever dies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_filled_and_sent_once_wherever_its_items_are_led_and_whoever_dies() {
+    const ORDERS: usize = 32;
+    const SHORT: [&str; 4] = ["s0", "s1", "s2", "s3"];
+    let mut three = shop(|_| {}).await;
+    for item in SHORT {
+        three.item(item, 10, 3).await;
+        let sku = Sku::new(item).unwrap();
+        let key = Key::Item(sku.clone());
+        until_done(&three.dockets(), &key, async |docket| {
+            let (call, limit) = (call(&format!("limit-{item}")), Some(Quantity(1_000)));
+            docket
+                .update_item(call, sku.clone(), None, None, limit, None)
+                .await
+        })
+        .await
+        .unwrap();
+    }
+    // Two of each of two items, and one of another of which there is enough.
+    let dockets = three.dockets();
+    let placing = join_all((0..ORDERS).map(|n| {
+        let dockets = &dockets;
+        async move {
+            let lines = [
+                (SHORT[n % 4], 2, 10),
+                (SHORT[(n + 1) % 4], 2, 10),
+                (ITEMS[n % 8], 1, 10),
+            ];
+            place(dockets, &format!("r{n}"), CUSTOMERS[n % 4], &lines)
+                .await
+                .unwrap()
+        }
+    }));
+    let dying = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        three.kill(0).await;
+    };
+    let (placed, ()) = tokio::join!(placing, dying);
+    drop(dockets);
+    three.start(0).await;
+    assert!(placed.iter().all(|order| order.state == OrderState::Confirmed));
+    books_balance(&three).await;
+    let waits = |order: &Order| -> i64 { order.backordered_quantities().iter().map(|it| it.0).sum() };
+    // As many wait as were ordered beyond what there is, or more: what an order that did not come to be had reserved is given back later.
+    let known: i64 = placed.iter().map(|order| waits(order)).sum();
+    assert!(known >= 4 * (ORDERS as i64 - 3), "{known}");
+    for (at, item) in SHORT.into_iter().enumerate() {
+        // Of each 32 are ordered.
+        let sku = Sku::new(item).unwrap();
+        assert_eq!(three.stock(at % 3, item).await, (3, 3));
+        let key = Key::Item(sku.clone());
+        until_done(&three.dockets(), &key, async |docket| {
+            let (call, more) = (call(&format!("more-{item}")), Quantity(ORDERS as i64 / 2 - 3));
+            docket.adjust_stock(call, sku.clone(), more, None).await
+        })
+        .await
+        .unwrap();
+    }
+    // At once: half of them have hardly been told yet, and of whom they ask one dies.
+    let shop_user = Username::new("shop").unwrap();
+    let dockets = three.dockets();
+    let sending = join_all(placed.iter().map(|order| {
+        let (dockets, by, id) = (&dockets, &shop_user, order.id);
+        async move {
+            until_done(dockets, &Key::Order(id), async |docket| {
+                let shipment = Shipment {
+                    lines: Box::default(),
+                    fulfilment: None,
+                    carrier: "".into(),
+                    tracking: "".into(),
+                };
+                docket
+                    .ship_order(call(&format!("ship-{id}")), id, shipment, by.clone(), None)
+                    .await
+            })
+            .await
+        }
+    }));
+    let dying = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        three.kill(1).await;
+    };
+    let (sent, ()) = tokio::join!(sending, dying);
+    drop(dockets);
+    three.start(1).await;
+    // Half of what was ordered of each has come in.
+    let mut left = 0;
+    for order in sent {
+        match order {
+            Ok(order) if order.state == OrderState::Fulfilled => {}
+            Ok(order) => left += waits(&order),
+            Err(CallError::Rejected(rejection)) => {
+                assert_eq!(rejection.reason(), "QUANTITY_BACKORDERED");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(left > 0, "nobody waits for the other half");
+    books_balance(&three).await;
+    for item in SHORT {
+        let sku = Sku::new(item).unwrap();
+        let key = Key::Item(sku.clone());
+        until_done(&three.dockets(), &key, async |docket| {
+            let (call, more) = (call(&format!("rest-{item}")), Quantity(ORDERS as i64 / 2));
+            docket.adjust_stock(call, sku.clone(), more, None).await
+        })
+        .await
+        .unwrap();
+    }
+    // Nobody asks: they hear of it by themselves.
+    let docket = &three.dockets()[2];
+    let asked = Instant::now();
+    while all(docket).await.iter().any(|order| waits(order) > 0) {
+        assert!(asked.elapsed() < PATIENCE, "an order has not heard of it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for order in all(docket).await {
+        let (dockets, id) = (three.dockets(), order.id);
+        if order.state == OrderState::Fulfilled {
+            continue;
+        }
+        let send = async |docket: &Docket| {
+            let shipment = Shipment {
+                lines: Box::default(),
+                fulfilment: None,
+                carrier: "".into(),
+                tracking: "".into(),
+            };
+            docket
+                .ship_order(call(&format!("rest-{id}")), id, shipment, shop_user.clone(), None)
+                .await
+        };
+        let sent = until_done(&dockets, &Key::Order(id), send).await.unwrap();
+        assert_eq!(sent.state, OrderState::Fulfilled);
+    }
+    for item in SHORT {
+        let asked = Instant::now();
+        while three.stock(0, item).await != (0, 0) {
+            assert!(asked.elapsed() < PATIENCE, "{item} is not all sent");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    books_balance(&three).await;
+    three.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_s_leader_that_dies_while_it_is_asked_leaves_every_order_whole() {
     let (asked, armed) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
@@ -540,6 +687,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     let step = |term: u64, action: StepAction| {
         let (sku, deadline) = (item.clone(), Instant::now() + Duration::from_secs(5));
         let step = Step {
+            knows_waiting: true,
             term,
             order,
             sku,
@@ -566,7 +714,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
     }
     for _ in 0..3 {
         let done = StepAnswer::decode(step(term, reserve(3)).await.unwrap()).unwrap();
-        assert_eq!(done, StepAnswer::Done);
+        assert_eq!(done, StepAnswer::Done(Quantity::ZERO));
     }
     // Nobody has placed it: whoever leads its shard says so, and what it has is given back. The other order keeps its own.
     let deadline = Instant::now() + Duration::from_secs(5);

@@ -9,6 +9,7 @@
 
 mod access;
 mod archive;
+mod backorders;
 mod cluster;
 mod counted;
 mod edits;

@@ -22,7 +22,7 @@ impl Shop {
         let tea = Sku::new("tea").unwrap();
         let updated = self
             .docket
-            .update_item(call(request_id), tea, None, Some(Amount(price)), None);
+            .update_item(call(request_id), tea, None, Some(Amount(price)), None, None);
         updated.await.map(|item| item.unit_price.0)
     }
 

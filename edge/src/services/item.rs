@@ -82,6 +82,7 @@ impl ItemService for ItemApi {
                 asked.sku,
                 asked.display_name,
                 asked.unit_price,
+                asked.backorder_limit,
                 asked.expected,
             )
             .await

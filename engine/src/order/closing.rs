@@ -48,6 +48,7 @@ fn of_person(command: &OrderCommand) -> Option<Option<Version>> {
         | OrderCommand::Close
         | OrderCommand::Released
         | OrderCommand::Raised { .. }
+        | OrderCommand::HearBackorders { .. }
         | OrderCommand::Consumed
         | OrderCommand::Restocked => None,
     }

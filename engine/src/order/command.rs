@@ -37,9 +37,9 @@ pub enum OrderCommand {
     },
     /// Hear what its items answered.
     Settle {
-        /// At most one answer per item of the order. It is confirmed when all have agreed, and refused when one has not:
-        /// items that have not answered by then are asked to release, since they may have reserved.
-        answers: Vec<(Sku, Result<(), Rejection>)>,
+        /// At most one answer per item of the order, those that agree with how much of it waits. It is confirmed when all have agreed, and refused
+        /// when one has not: items that have not answered by then are asked to release, since they may have reserved.
+        answers: Vec<(Sku, Result<Quantity, Rejection>)>,
     },
     /// Be cancelled: some of what is open, or all of it.
     Cancel {
@@ -160,9 +160,14 @@ pub enum OrderCommand {
     },
     /// Hear what the items answered that an edit needs more of.
     Raised {
-        /// At most one answer per item. The edit is done when all have agreed, and refused when one has not: all are asked then to
-        /// give back what they may have reserved.
-        answers: Vec<(Sku, Result<(), Rejection>)>,
+        /// At most one answer per item, those that agree with how much of the order waits. The edit is done when all have agreed, and refused when
+        /// one has not: all are asked then to give back what they may have reserved.
+        answers: Vec<(Sku, Result<Quantity, Rejection>)>,
+    },
+    /// Hear what its items say that it waits for.
+    HearBackorders {
+        /// How much of which item, at most once each.
+        waiting: Vec<(Sku, Quantity)>,
     },
     /// Hear that all items of a return are back on their stock.
     Restocked,
@@ -342,6 +347,16 @@ pub enum OrderEvent {
     },
     /// Every item of a return is back on its stock.
     Restocked,
+    /// Some of it is promised and not there yet, more than was known.
+    Backordered {
+        /// How much of which lines waits, of all that do, in their order.
+        lines: Box<[LineQuantity]>,
+    },
+    /// Some of what it waited for is there.
+    BackorderFilled {
+        /// How much of which lines still waits, in their order.
+        lines: Box<[LineQuantity]>,
+    },
     /// Some of what was captured was given back.
     Refunded {
         /// How much.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Effect, Order, OrderEvent, OrderState, check_version, life::value, planning};
+use super::{Effect, Order, OrderEvent, OrderState, backordering, check_version, life::value, planning};
 use crate::{
     Amount, Decision, FULFILMENTS_MAX, FulfilmentState, HOLDS_MAX, HoldReason, LineQuantity, Quantity,
     Rejection, Version, access::Username,
@@ -118,7 +118,7 @@ pub(super) fn ship(
     if let Some(hold) = order.active_holds().next() {
         return Err(Rejection::OrderHeld { reason: hold.reason });
     }
-    let lines = planning::free(order, shipping.lines)?;
+    let lines = backordering::sendable(order, shipping.lines)?;
     // What is left may always go.
     if planning::standing(order.fulfilments()) >= FULFILMENTS_MAX && lines != wanted(order, &[])? {
         return Err(Rejection::TooManyFulfilments);

@@ -13,7 +13,8 @@
 use std::sync::Arc;
 
 use super::{
-    Effect, Line, Order, OrderEvent, OrderState, check_version, life::value, lines::check_lines, total,
+    Effect, Line, Order, OrderEvent, OrderState, backordering, check_version, life::value,
+    lines::check_lines, total,
 };
 use crate::{
     Amount, Broken, Decision, EDITS_MAX, Edit, EditEnd, LineQuantity, OrderLife, PaymentKind, Quantity,
@@ -79,7 +80,10 @@ pub(super) fn edit(
 }
 
 /// What the items' answers make of an order that is being edited.
-pub(super) fn answered(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<OrderEvent> {
+pub(super) fn answered(
+    order: &Order,
+    answers: &[(Sku, Result<Quantity, Rejection>)],
+) -> Decision<OrderEvent> {
     let Some(edit) = order.open_edit() else {
         return Decision::nothing();
     };
@@ -96,16 +100,20 @@ pub(super) fn answered(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) 
     let has_agreed = |sku: &Sku| answers.iter().any(|(answered, _)| answered == sku);
     let mut raised = raised(&order.lines, &edit.before, &edit.after);
     match (&edit.begun.by, raised.all(|it| has_agreed(&it.sku))) {
-        (Some(by), true) => Decision {
-            events: vec![OrderEvent::Edited {
+        (Some(by), true) => {
+            let edited = OrderEvent::Edited {
                 lines: edit.after.clone(),
                 by: by.clone(),
-            }],
-            effects: vec![release(
-                order,
-                Amount(more(&order.lines, edit).0.min(0).saturating_neg()),
-            )],
-        },
+            };
+            let waits = backordering::behind(order, &edited, answers);
+            Decision {
+                events: [edited].into_iter().chain(waits).collect(),
+                effects: vec![release(
+                    order,
+                    Amount(more(&order.lines, edit).0.min(0).saturating_neg()),
+                )],
+            }
+        }
         _ => Decision::nothing(),
     }
 }
@@ -240,6 +248,13 @@ fn raised(lines: &[Line], before: &[LineQuantity], after: &[LineQuantity]) -> im
 pub(crate) fn lowered(lines: &[Line], edit: &Edit) -> Box<[Sku]> {
     let items = of_items(lines, &edit.before, &edit.after).into_iter();
     items.filter(|it| it.more < 0).map(|it| it.sku).collect()
+}
+
+/// The items that an edit wants less of, and how much less.
+pub(super) fn less_of(lines: &[Line], edit: &Edit) -> impl Iterator<Item = (Sku, i64)> {
+    let items = of_items(lines, &edit.before, &edit.after).into_iter();
+    let less = items.filter(|it| it.more < 0);
+    less.map(|it| (it.sku, it.more.saturating_neg()))
 }
 
 impl Order {

@@ -3,11 +3,11 @@
 //! Of every line of an order that was confirmed (as it is ordered now: it may be edited), ordered = open + fulfilled + cancelled. What is open is reserved and held; what is fulfilled was consumed and captured;
 //! what is cancelled was given back. The order's state follows from these ([`derived_state`]).
 
-use super::{Line, Order, OrderEvent, OrderState, planning::standing, skus};
+use super::{Line, Order, OrderEvent, OrderState, backordering, planning::standing, skus};
 use crate::{
-    Amount, Broken, Edit, FULFILMENTS_MAX, Fulfilment, FulfilmentState, HOLDS_MAX, Hold, HoldEnd,
-    LineCancellation, LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection, Return,
-    Sku, Stamp, Time, Version, access::Username, few,
+    Amount, BackorderNews, Broken, Edit, FULFILMENTS_MAX, Fulfilment, FulfilmentState, HOLDS_MAX, Hold,
+    HoldEnd, LineCancellation, LineQuantity, Payment, PaymentKind, PaymentState, Quantity, Refund, Rejection,
+    Return, Sku, Stamp, Time, Version, access::Username, few,
 };
 
 /// What came after an order was confirmed.
@@ -30,6 +30,8 @@ pub struct OrderLife {
     pub restocking: Box<[(u32, Sku)]>,
     /// Every edit, in the order in which they were asked for: at most [`crate::EDITS_MAX`].
     pub edits: Vec<Edit>,
+    /// What it heard of what it waits for, also before it was confirmed, in that order: at most [`crate::BACKORDER_NEWS_MAX`].
+    pub backorders: Vec<BackorderNews>,
 }
 
 impl OrderLife {
@@ -38,6 +40,7 @@ impl OrderLife {
             && self.fulfilments.is_empty()
             && self.cancellations.is_empty()
             && self.edits.is_empty()
+            && self.backorders.is_empty()
     }
 
     /// Whether nothing of it is left to be asked of others.
@@ -65,6 +68,7 @@ impl OrderLife {
                 .cloned()
                 .collect(),
             edits: self.edits.iter().filter_map(|edit| edit.at(version)).collect(),
+            backorders: self.backorders.iter().filter_map(|it| it.at(version)).collect(),
             consuming: Box::default(),
             restocking: Box::default(),
         };
@@ -370,6 +374,7 @@ impl Order {
                 by,
             } if is_open && self.is_settled() && self.active_holds().next().is_none() => {
                 are_within(lines, &self.free_quantities())?;
+                backordering::all_there(self, lines).ok()?;
                 let fulfilment = Fulfilment {
                     lines: lines.clone(),
                     carrier: carrier.clone(),

@@ -1,6 +1,7 @@
 //! Orders. An order is its own process manager: it records what it intends, and `Effect`s say what to ask of its
 //! customer and its items; the answers come back as commands.
 
+mod backordering;
 mod closing;
 mod command;
 mod deciding;
@@ -18,6 +19,7 @@ use crate::{
     Sku, Time, Trail, Version,
 };
 
+pub use backordering::asks_first;
 pub use command::{Effect, OrderCommand, OrderEvent};
 pub(crate) use editing::lowered;
 pub use life::OrderLife;
@@ -258,6 +260,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             editing::edit(order, lines, by, *expected)
         }
         (Some(order), OrderCommand::Raised { answers }) => Ok(editing::answered(order, answers)),
+        (Some(order), OrderCommand::HearBackorders { waiting }) => Ok(backordering::hear(order, waiting)),
         (
             Some(order),
             OrderCommand::Hold {
@@ -300,6 +303,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             | OrderCommand::Deliver { .. }
             | OrderCommand::Edit { .. }
             | OrderCommand::Raised { .. }
+            | OrderCommand::HearBackorders { .. }
             | OrderCommand::Hold { .. }
             | OrderCommand::ReleaseHold { .. },
         ) => Ok(Decision::nothing()),
@@ -344,7 +348,7 @@ fn placed(
     }
 }
 
-fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<OrderEvent> {
+fn settle(order: &Order, answers: &[(Sku, Result<Quantity, Rejection>)]) -> Decision<OrderEvent> {
     if order.state != OrderState::Pending {
         return Decision::nothing();
     }
@@ -356,7 +360,7 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
         // As below, without sorting anything.
         let is_answered = |line: &Line| answers.iter().any(|(sku, _)| *sku == line.sku);
         return match order.lines.iter().all(is_answered) {
-            true => Decision::event(order.all_reserved()),
+            true => all_reserved(order, answers),
             false => Decision::nothing(),
         };
     }
@@ -370,7 +374,7 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
     let Some(refusal) = refusal else {
         // Nothing is confirmed that an item has not agreed to.
         return match skus.iter().all(|sku| answer_of(sku).is_some()) {
-            true => Decision::event(order.all_reserved()),
+            true => all_reserved(order, answers),
             false => Decision::nothing(),
         };
     };
@@ -388,6 +392,15 @@ fn settle(order: &Order, answers: &[(Sku, Result<(), Rejection>)]) -> Decision<O
             amount: order.held(),
         }],
     }
+}
+
+/// All of its items have agreed, to what is there or to have it wait.
+fn all_reserved(order: &Order, answers: &[(Sku, Result<Quantity, Rejection>)]) -> Decision<OrderEvent> {
+    let event = order.all_reserved();
+    let waits = backordering::behind(order, &event, answers);
+    let mut decision = Decision::event(event);
+    decision.events.extend(waits);
+    decision
 }
 
 fn check_version(order: &Order, expected: Option<Version>) -> Result<(), Rejection> {
@@ -478,6 +491,7 @@ impl Order {
                 .or_else(|| self.evolve_return(event, at))
                 .or_else(|| self.evolve_edit(event, at))
                 .or_else(|| self.evolve_payment(event, at))
+                .or_else(|| self.evolve_backorder(event, at))
                 .ok_or_else(|| Broken::new(self.id, "an event does not fit its state"))?,
         }
         self.version = self.version.next();
@@ -553,6 +567,7 @@ impl Order {
             return broken("its version is 0");
         }
         self.validate_payment()?;
+        self.validate_backorders()?;
         self.validate_life()
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! A plan is recorded by the order alone: its stock stays reserved and its money held, as before. When it is sent that is a shipment as any
 //! other. What is planned cannot be sent by somebody else, cancelled or edited away: whoever has taken it may have it in a parcel already, and
-//! must say first that it does not send it. A held order may be planned, since nothing of it leaves the house by that.
+//! must say first that it does not send it. A held order may be planned, since nothing of it leaves the house by that; so may what is backordered,
+//! which is sent when it is there.
 
 use std::sync::Arc;
 
 use super::{
-    Order, OrderEvent, OrderState, check_version,
+    Order, OrderEvent, OrderState, backordering, check_version,
     deciding::{capture, chosen, may_be_shipped},
     life::{are_within, derived_state, skus_of, value},
 };
@@ -52,6 +53,7 @@ pub(super) fn ship(
     if let Some(hold) = order.active_holds().next() {
         return Err(Rejection::OrderHeld { reason: hold.reason });
     }
+    backordering::all_there(order, &found.lines)?;
     let captured = value(&order.lines, &found.lines).ok_or(Rejection::Overflow { line: None })?;
     Ok(Decision {
         events: vec![OrderEvent::FulfilmentShipped {
@@ -177,6 +179,7 @@ impl Order {
                     .filter(|it| it.is_open())?
                     .lines
                     .clone();
+                backordering::all_there(self, &lines).ok()?;
                 let captured = value(&self.lines, &lines)?;
                 let (stamp, consuming) = (self.stamp(at, Some(by)), skus_of(&self.lines, &lines));
                 let life = self.life.as_mut()?;

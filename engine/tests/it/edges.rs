@@ -238,17 +238,24 @@ fn totals_that_overflow_are_refused() {
 #[test]
 fn nothing_is_confirmed_that_an_item_has_not_agreed_to() {
     let order = pending(vec![line("nut", 1, 1), line("bolt", 1, 1)]);
-    let settle = |answers: Vec<(Sku, Result<(), Rejection>)>| {
+    let settle = |answers: Vec<(Sku, Result<Quantity, Rejection>)>| {
         order::decide(Some(&order), &OrderCommand::Settle { answers }).unwrap()
     };
     assert_eq!(settle(Vec::new()).events, []);
-    assert_eq!(settle(vec![(sku("nut"), Ok(()))]).events, []);
+    assert_eq!(settle(vec![(sku("nut"), Ok(Quantity::ZERO))]).events, []);
     // The agreement of an item that was not asked is worth nothing.
     assert_eq!(
-        settle(vec![(sku("nut"), Ok(())), (sku("gear"), Ok(()))]).events,
+        settle(vec![
+            (sku("nut"), Ok(Quantity::ZERO)),
+            (sku("gear"), Ok(Quantity::ZERO))
+        ])
+        .events,
         []
     );
-    let both = vec![(sku("bolt"), Ok(())), (sku("nut"), Ok(()))];
+    let both = vec![
+        (sku("bolt"), Ok(Quantity::ZERO)),
+        (sku("nut"), Ok(Quantity::ZERO)),
+    ];
     assert_eq!(settle(both).events, [OrderEvent::Confirmed]);
 }
 
@@ -279,7 +286,7 @@ fn of_several_refusals_that_of_the_first_line_is_told() {
     };
     let answers = vec![
         (sku("gear"), Err(refusal(2, "gear"))),
-        (sku("nut"), Ok(())),
+        (sku("nut"), Ok(Quantity::ZERO)),
         (sku("bolt"), Err(refusal(1, "bolt"))),
     ];
     let decision = order::decide(Some(&order), &OrderCommand::Settle { answers }).unwrap();
@@ -354,6 +361,12 @@ fn events_that_nobody_could_have_decided_are_refused() {
         ItemEvent::Updated {
             display_name: "Nut".into(),
             unit_price: Amount(-1),
+            backorder_limit: Quantity::ZERO,
+        },
+        ItemEvent::Updated {
+            display_name: "Nut".into(),
+            unit_price: Amount(1),
+            backorder_limit: Quantity(-1),
         },
     ] {
         assert!(item.evolve(&event, Time(9)).is_err(), "{event:?}");
@@ -454,8 +467,8 @@ fn each_item_is_asked_once_for_all_of_its_lines_in_the_order_in_which_items_firs
         sku: sku("ape"),
     };
     let answers = vec![
-        (sku("cow"), Ok(())),
-        (sku("nut"), Ok(())),
+        (sku("cow"), Ok(Quantity::ZERO)),
+        (sku("nut"), Ok(Quantity::ZERO)),
         (sku("ape"), Err(refusal())),
     ];
     let settled = order::decide(Some(&order), &OrderCommand::Settle { answers }).unwrap();
@@ -464,7 +477,7 @@ fn each_item_is_asked_once_for_all_of_its_lines_in_the_order_in_which_items_firs
         release: Box::new([sku("nut"), sku("cow")]),
     };
     assert_eq!(settled.events, [rejected]);
-    let some = vec![(sku("cow"), Ok(())), (sku("ape"), Ok(()))];
+    let some = vec![(sku("cow"), Ok(Quantity::ZERO)), (sku("ape"), Ok(Quantity::ZERO))];
     let waits = order::decide(Some(&order), &OrderCommand::Settle { answers: some }).unwrap();
     assert!(waits.events.is_empty());
 }

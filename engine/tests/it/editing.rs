@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{Amount, Line, OrderId, OrderState, PaymentKind, Quantity, Rejection, Sku};
 
-use super::model::{Model, Order, Outcome, cost};
+use super::model::{Model, Order, Outcome, agreed, cost};
 
 /// So often an order is edited, with the edits that were refused.
 pub const EDITS_MAX: usize = 64;
@@ -66,6 +66,11 @@ impl Order {
 
     fn be_edited(&mut self, edit: &Edit) {
         let less = -self.costs_more(edit);
+        for (sku, more) in self.wants_more(edit) {
+            if more < 0 {
+                self.waits_for_less(&sku, -more);
+            }
+        }
         let wants = self.wants_more(edit).into_iter();
         self.releasing = wants.filter(|(_, more)| *more < 0).map(|(sku, _)| sku).collect();
         self.more += (-less).max(0);
@@ -181,7 +186,7 @@ impl Model {
         if has >= wanted {
             return Ok(false);
         }
-        let available = self.items[sku].on_hand - self.reserved(sku);
+        let available = self.obtainable(sku);
         if wanted - has > available {
             return Err(Rejection::InsufficientStock {
                 line,
@@ -191,12 +196,12 @@ impl Model {
             });
         }
         self.items.get_mut(sku).unwrap().version += 1;
-        self.reservations.insert(key, wanted);
+        self.promise(id, sku, wanted - has);
         Ok(true)
     }
 
     /// All agreed: edited. One refused: nothing is, and all that were asked give back what they may have reserved. Otherwise it waits on.
-    pub fn raised(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<(), Rejection>>) -> bool {
+    pub fn raised(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<i128, Rejection>>) -> bool {
         let order = self.orders.get_mut(&id).unwrap();
         let Some(edit) = order.edit.clone() else {
             return false;
@@ -207,6 +212,7 @@ impl Model {
             order.edit = None;
         } else if asked.iter().all(|sku| answers.contains_key(sku)) {
             order.be_edited(&edit);
+            order.hear(&agreed(answers));
         } else {
             return false;
         }

@@ -1,5 +1,6 @@
 //! Shipments, deliveries, cancellations of some lines, returns and refunds: what each state makes of them, and what they leave.
 
+mod backorders;
 mod bounds;
 mod earlier;
 mod items;

@@ -170,7 +170,11 @@ impl Model {
         if let Some((reason, _)) = order.holds.iter().find(|(_, holds)| *holds) {
             return Err(Rejection::OrderHeld { reason: *reason });
         }
-        let meant = order.meant_free(lines)?;
+        let free = order.meant_free(lines)?;
+        let meant = match lines.is_empty() {
+            true => order.what_is_there(&free)?,
+            false => order.are_there(&free).map(|()| free)?,
+        };
         let left: i128 = order.open.iter().sum::<i128>() - meant.values().sum::<i128>();
         if left > 0 && order.standing() == PARTS_MAX {
             return Err(Rejection::TooManyFulfilments);
@@ -204,7 +208,7 @@ impl Model {
 
     /// An item's stock falls by what was shipped.
     pub fn consume(&mut self, id: OrderId, sku: &Sku, remaining: i128) -> bool {
-        let taken = self.reduce(id, sku, remaining);
+        let taken = self.promise_less(id, sku, remaining);
         if taken > 0 {
             self.items.get_mut(sku).unwrap().on_hand -= taken;
         }
@@ -349,6 +353,7 @@ impl Model {
         }
         item.on_hand += many;
         item.version += 1;
+        self.fill(sku);
         Ok(true)
     }
 

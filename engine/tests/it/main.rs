@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod backordering;
 mod docs;
 mod edges;
 mod editing;

@@ -1,7 +1,7 @@
 //! What Docket must do, in the plainest words: maps and wide integers. Nothing here calls `decide`, `evolve`, `total`
 //! or any arithmetic of the engine; its types serve as names only. The whole node is held against it as well:
 //! `tests/e2e/model.rs` includes this file. What becomes of an order beyond its confirmation and its cancellation is in
-//! `life.rs` and `editing.rs`, and what its provider does for it, where it has one, in `paying.rs`.
+//! `life.rs` and `editing.rs`, what it waits for in `backordering.rs`, and what its provider does for it, where it has one, in `paying.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,9 @@ pub struct Item {
     pub currency: Currency,
     pub price: i128,
     pub on_hand: i128,
+    /// How many may wait beyond that, and who waits for how many, in the order in which they came.
+    pub limit: i128,
+    pub row: Vec<(OrderId, i128)>,
     pub revision: u64,
     pub version: u64,
 }
@@ -66,6 +69,9 @@ pub struct Order {
     /// What it cost when it was placed, and what edits had it cost more since.
     pub first_cost: i128,
     pub more: i128,
+    /// How many of which item it knows to wait, and how often it heard of that.
+    pub waiting: BTreeMap<Sku, i128>,
+    pub heard: usize,
     pub version: u64,
 }
 
@@ -107,6 +113,7 @@ pub struct Model {
     pub customers: BTreeMap<CustomerId, Customer>,
     pub items: BTreeMap<Sku, Item>,
     pub orders: BTreeMap<OrderId, Order>,
+    /// What was promised, there or not.
     pub reservations: BTreeMap<(OrderId, Sku), i128>,
 }
 
@@ -119,6 +126,14 @@ fn amount(number: i128) -> Amount {
 
 fn quantity(number: i128) -> Quantity {
     Quantity(i64::try_from(number).unwrap())
+}
+
+/// What those that have agreed have said.
+pub fn agreed(answers: &BTreeMap<Sku, Result<i128, Rejection>>) -> BTreeMap<Sku, i128> {
+    let agreed = answers
+        .iter()
+        .filter_map(|(sku, answer)| Some((sku.clone(), *answer.as_ref().ok()?)));
+    agreed.collect()
 }
 
 /// The sum of the lines, however large.
@@ -244,7 +259,7 @@ impl Model {
 
     pub fn reserved(&self, sku: &Sku) -> i128 {
         let of_it = self.reservations.iter().filter(|((_, s), _)| s == sku);
-        of_it.map(|(_, quantity)| quantity).sum()
+        of_it.map(|(_, quantity)| quantity).sum::<i128>() - self.waiting(sku)
     }
 
     pub fn create_customer(
@@ -337,6 +352,8 @@ impl Model {
             currency,
             price: price.into(),
             on_hand: on_hand.into(),
+            limit: 0,
+            row: Vec::new(),
             revision: 1,
             version: 1,
         };
@@ -362,17 +379,21 @@ impl Model {
         sku: &Sku,
         name: Option<&str>,
         price: Option<i64>,
+        limit: Option<i64>,
         expected: Option<u64>,
     ) -> Outcome {
         let item = self.item(sku, expected)?;
-        let before = (item.name.clone(), item.price);
+        let before = (item.name.clone(), item.price, item.limit);
         if let Some(name) = name {
             item.name = name.to_owned();
         }
         if let Some(price) = price {
             item.price = price.into();
         }
-        let changed = before != (item.name.clone(), item.price);
+        if let Some(limit) = limit {
+            item.limit = limit.into();
+        }
+        let changed = before != (item.name.clone(), item.price, item.limit);
         item.revision += u64::from(changed);
         item.version += u64::from(changed);
         Ok(changed)
@@ -395,6 +416,7 @@ impl Model {
         item.on_hand = after;
         item.revision += 1;
         item.version += 1;
+        self.fill(sku);
         Ok(true)
     }
 
@@ -479,6 +501,8 @@ impl Model {
             edits: 0,
             first_cost: total,
             more: 0,
+            waiting: BTreeMap::new(),
+            heard: 0,
         };
         self.orders.insert(id, order);
         match refusal {
@@ -494,7 +518,6 @@ impl Model {
         if self.reservations.contains_key(&(id, sku.clone())) {
             return Ok(false);
         }
-        let reserved = self.reserved(sku);
         let Some(item) = self.items.get_mut(sku) else {
             return Err(Rejection::ItemNotFound {
                 line: Some(first),
@@ -519,7 +542,7 @@ impl Model {
             }
         }
         let wanted: i128 = lines.iter().map(|(_, l)| i128::from(l.quantity.0)).sum();
-        let available = item.on_hand - reserved;
+        let available = self.obtainable(sku);
         if wanted > available {
             return Err(Rejection::InsufficientStock {
                 line: first,
@@ -528,14 +551,14 @@ impl Model {
                 available: quantity(available),
             });
         }
-        item.version += 1;
-        self.reservations.insert((id, sku.clone()), wanted);
+        self.promise(id, sku, wanted);
+        self.items.get_mut(sku).unwrap().version += 1;
         Ok(true)
     }
 
     /// All agreed: confirmed. One refused: rejected for the refusal of the lowest line, and whatever is not known to be
     /// without a reservation must release. Otherwise the order waits on.
-    pub fn settle(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<(), Rejection>>) -> bool {
+    pub fn settle(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<i128, Rejection>>) -> bool {
         let Some(order) = self
             .orders
             .get_mut(&id)
@@ -559,6 +582,7 @@ impl Model {
                 order.owe(PaymentKind::Authorize, total);
             }
             order.version += 1;
+            order.hear(&agreed(answers));
             return true;
         } else {
             return false;
@@ -607,6 +631,8 @@ impl Model {
         for (&line, many) in &meant {
             order.open[usize::from(line)] -= many;
             order.gone[usize::from(line)].1 += many;
+            let sku = order.lines[usize::from(line)].sku.clone();
+            order.waits_for_less(&sku, *many);
         }
         order.releasing = order.items_of(&meant);
         order.owe(PaymentKind::Void, order.cost_of(&meant));
@@ -633,8 +659,17 @@ impl Model {
         self.reduce(id, sku, remaining) > 0
     }
 
-    /// Of what an item has reserved for an order only so many stay. How many went?
+    /// Of what an item has promised to an order only so many stay, and what goes is others'. How many went?
     pub fn reduce(&mut self, id: OrderId, sku: &Sku, remaining: i128) -> i128 {
+        let gone = self.promise_less(id, sku, remaining);
+        if gone > 0 {
+            self.take_back(id, sku, gone);
+        }
+        gone
+    }
+
+    /// Of what an item has promised to an order only so many stay. How many went?
+    pub fn promise_less(&mut self, id: OrderId, sku: &Sku, remaining: i128) -> i128 {
         let key = (id, sku.clone());
         let reserved = self.reservations.get(&key).copied().unwrap_or(0);
         if reserved <= remaining {

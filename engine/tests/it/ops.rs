@@ -6,8 +6,8 @@ mod starts;
 
 use starts::{
     back_beyond_measure, beyond_measure, confirmed, declined_when_worn_out, everyday, on_the_way_back,
-    provided, worn_out_by_cancellations, worn_out_by_holds, worn_out_by_refunds, worn_out_by_retries,
-    worn_out_by_returns, worn_out_by_shipments,
+    provided, short_of_stock, waiting, worn_out_by_cancellations, worn_out_by_holds, worn_out_by_refunds,
+    worn_out_by_retries, worn_out_by_returns, worn_out_by_shipments,
 };
 
 /// Which etag comes with a request.
@@ -95,6 +95,8 @@ pub enum Op {
         item: usize,
         name: Option<usize>,
         price: Option<i64>,
+        /// How many may wait.
+        limit: Option<i64>,
         etag: Etag,
     },
     Adjust {
@@ -161,6 +163,10 @@ pub enum Op {
     },
     /// The order hears the answers of the items that an edit wants more of, as far as there are any.
     Raised {
+        order: Index,
+    },
+    /// The order asks its items what it waits for.
+    HearBackorders {
         order: Index,
     },
     /// A shipment arrives, or one that was never sent.
@@ -287,6 +293,11 @@ fn stock() -> impl Strategy<Value = i64> {
     prop_oneof![6 => 0..40i64, 2 => Just(3_000_000_000), 1 => Just(i64::MAX)]
 }
 
+/// How many may wait.
+fn limit() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => Just(0), 5 => 1..30i64, 1 => Just(1_000_000_000)]
+}
+
 /// Not 0.
 fn change() -> impl Strategy<Value = i64> {
     prop_oneof![
@@ -389,6 +400,9 @@ fn later() -> impl Strategy<Value = Op> {
             |(order, fulfilment, etag)| Op::Unplan { order, fulfilment, etag }),
         8 => (order(), edited(), etag()).prop_map(|(order, lines, etag)| Op::Edit { order, lines, etag }),
         4 => order().prop_map(|order| Op::Raised { order }),
+        4 => order().prop_map(|order| Op::HearBackorders { order }),
+        3 => (0..ITEMS, 1..8i64).prop_map(
+            |(item, delta)| Op::Adjust { item, delta, etag: Etag::None }),
         5 => (order(), any::<Index>(), etag()).prop_map(
             |(order, fulfilment, etag)| Op::Arrive { order, fulfilment, etag }),
         4 => (order(), 0..REASONS, etag()).prop_map(|(order, reason, etag)| Op::Hold { order, reason, etag }),
@@ -416,8 +430,8 @@ fn op() -> impl Strategy<Value = Op> {
             |(customer, amount, etag)| Op::Credit { customer, amount, etag }),
         4 => (of_item.clone(), name.clone(), currency(), price(), stock()).prop_map(
             |(item, name, currency, price, on_hand)| Op::CreateItem { item, name, currency, price, on_hand }),
-        2 => (of_item.clone(), option::of(name), option::of(price()), etag()).prop_map(
-            |(item, name, price, etag)| Op::UpdateItem { item, name, price, etag }),
+        3 => (of_item.clone(), option::of(name), option::of(price()), option::of(limit()), etag()).prop_map(
+            |(item, name, price, limit, etag)| Op::UpdateItem { item, name, price, limit, etag }),
         2 => (of_item, change(), etag()).prop_map(|(item, delta, etag)| Op::Adjust { item, delta, etag }),
         10 => (of_customer, currency(), vec(line(), 1..5), prop_oneof![2 => Just(false), 1 => Just(true)]).prop_map(
             |(customer, currency, lines, by_provider)| Op::Place { customer, currency, lines, by_provider }),
@@ -436,6 +450,7 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
     let start = prop_oneof![
         6 => Just(Vec::new()),
         6 => Just(everyday()),
+        8 => Just(short_of_stock()),
         8 => Just(beyond_measure()),
         2 => any::<(Index, bool)>().prop_map(worn_out_by_shipments),
         2 => any::<Index>().prop_map(worn_out_by_cancellations),
@@ -455,6 +470,18 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
         1 => order().prop_map(|order| Op::Forget { order }),
         1 => op()
     ];
+    let short = (order(), any::<bool>(), any::<bool>(), 1..4i64).prop_map(waiting);
+    let waits = prop_oneof![
+        10 => later(),
+        4 => order().prop_map(|order| Op::HearBackorders { order }),
+        4 => (0..2usize, 1..3i64).prop_map(
+            |(item, delta)| Op::Adjust { item, delta, etag: Etag::None }),
+        4 => (order(), any::<Index>()).prop_map(|(order, effect)| Op::Deliver { order, effect }),
+        3 => order().prop_map(|order| Op::Finish { order }),
+        1 => order().prop_map(|order| Op::Forget { order }),
+        2 => op()
+    ];
+    let they_wait = (short, vec(waits, 1..length_max));
     let on_their_way = (order().prop_map(confirmed), vec(on_its_way, 1..length_max));
     let back = prop_oneof![
         20 => backwards(),
@@ -485,6 +512,6 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
     ];
     let provided = (order(), portion(), 0..10u8, any::<bool>()).prop_map(provided);
     let paid = (provided, vec(paid, 1..length_max));
-    prop_oneof![4 => anything, 2 => on_their_way, 2 => on_their_way_back, 4 => paid]
+    prop_oneof![4 => anything, 2 => on_their_way, 2 => they_wait, 2 => on_their_way_back, 4 => paid]
         .prop_map(|(start, then)| [start, then].concat())
 }

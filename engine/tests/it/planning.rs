@@ -74,8 +74,9 @@ impl Model {
             return Err(Rejection::OrderHeld { reason: *reason });
         }
         let place = fulfilment as usize - 1;
-        order.plans.insert(place, Plan::Sent);
         let meant = order.shipments[place].0.iter().copied().collect();
+        order.are_there(&meant)?;
+        order.plans.insert(place, Plan::Sent);
         self.be_sent(id, &meant)
     }
 

@@ -7,6 +7,7 @@
 //! `DOCKET_MODEL_SEED=n` draws the same histories again.
 
 mod back;
+mod backordering;
 mod check;
 mod editing;
 mod entities;
@@ -122,11 +123,11 @@ fn seed() -> u64 {
 /// What an order has been told so far; a crash loses it.
 #[derive(Default)]
 struct Told {
-    answers: BTreeMap<Sku, Result<(), Rejection>>,
+    answers: BTreeMap<Sku, Result<i128, Rejection>>,
     /// The items that have done what the order's last step asks of them.
     done: BTreeSet<Sku>,
     /// What the items answered that an edit wants more of.
-    raised: BTreeMap<Sku, Result<(), Rejection>>,
+    raised: BTreeMap<Sku, Result<i128, Rejection>>,
 }
 
 #[derive(Default)]
@@ -270,6 +271,11 @@ impl Run {
             Op::Raised { order } => {
                 if let Some(id) = self.order(order) {
                     self.raised(id);
+                }
+            }
+            Op::HearBackorders { order } => {
+                if let Some(id) = self.order(order) {
+                    self.hear_backorders(id);
                 }
             }
             Op::Arrive {

@@ -150,6 +150,15 @@ impl World {
         }
     }
 
+    /// What an order's items say that it waits for.
+    pub fn waiting_of(&self, id: OrderId) -> Vec<(Sku, Quantity)> {
+        let items = order::skus(&self.orders[&id].lines).into_iter();
+        let items = items.filter_map(|sku| self.items.get(&sku));
+        items
+            .map(|item| (item.sku.clone(), item.waiting_of(id)))
+            .collect()
+    }
+
     pub fn ask_order(&mut self, id: OrderId, command: &OrderCommand) -> Answer {
         let decision = order::decide(self.orders.get(&id), command)?;
         for event in &decision.events {
@@ -207,7 +216,8 @@ impl World {
         for item in self.items.values() {
             let of_it = self.reservations.iter().filter(|((sku, _), _)| *sku == item.sku);
             let reserved: i128 = of_it.map(|(_, quantity)| i128::from(quantity.0)).sum();
-            assert_eq!(reserved, i128::from(item.reserved.0), "reserved of {}", item.sku);
+            let promised = i128::from(item.reserved.0) + i128::from(item.backordered().0);
+            assert_eq!(reserved, promised, "reserved of {}", item.sku);
             let consumed = self.consumed.iter().filter(|((sku, _), _)| *sku == item.sku);
             let consumed: i128 = consumed.map(|(_, quantity)| quantity).sum();
             let restocked = self.restocked.iter().filter(|((sku, _), _)| *sku == item.sku);
@@ -311,6 +321,15 @@ impl World {
             let reserved = self.reservations.get(&key).map_or(0, |it| i128::from(it.0));
             assert_eq!(reserved, of_item(&open), "{} of {id}", line.sku);
             assert_eq!(order.wants(&line.sku), reserved > 0, "{} of {id}", line.sku);
+            let waiting = self.items.get(&line.sku).map(|item| item.waiting_of(id));
+            let waiting = waiting.unwrap_or_default();
+            assert!(i128::from(waiting.0) <= reserved, "{} of {id}", line.sku);
+            let known = order.backordered_of(&line.sku);
+            assert!(
+                waiting <= known,
+                "{id} believes more of {} to be there than there is",
+                line.sku
+            );
             let consumed = self.consumed.get(&key).copied().unwrap_or(0);
             assert_eq!(consumed, of_item(&fulfilled), "{} of {id}", line.sku);
         }

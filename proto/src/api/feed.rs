@@ -223,6 +223,8 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
         ChangeKind::FulfilmentOpened => v1::order_change::Kind::FulfilmentOpened,
         ChangeKind::FulfilmentCancelled => v1::order_change::Kind::FulfilmentCancelled,
+        ChangeKind::Backordered => v1::order_change::Kind::Backordered,
+        ChangeKind::BackorderFilled => v1::order_change::Kind::BackorderFilled,
     }
 }
 

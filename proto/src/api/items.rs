@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use docket_engine::{Amount, Currency, Quantity, Sku};
+use docket_engine::{Amount, Currency, Quantity, Sku, money::QUANTITY_MAX};
 
 use super::{
     check::{Check, Checked},
@@ -42,6 +42,8 @@ pub struct UpdateItem {
     pub display_name: Option<Arc<str>>,
     /// `None` leaves it.
     pub unit_price: Option<Amount>,
+    /// How many may wait; `None` leaves it.
+    pub backorder_limit: Option<Quantity>,
     /// Only at this revision.
     pub expected: Option<u64>,
 }
@@ -123,19 +125,30 @@ pub fn update_item(request: &v1::UpdateItemRequest) -> Checked<UpdateItem> {
     let sku = check.ok("item.name", parse_item_name(&item.name));
     let named = check.mask(
         request.update_mask.as_ref(),
-        ["display_name", "unit_price"],
-        [!item.display_name.is_empty(), item.unit_price != 0],
+        ["display_name", "unit_price", "backorder_limit"],
+        [
+            !item.display_name.is_empty(),
+            item.unit_price != 0,
+            item.backorder_limit != 0,
+        ],
     );
     // A field that the mask leaves out is not looked at.
-    let [name, price] = named.unwrap_or_default();
+    let [name, price, limit] = named.unwrap_or_default();
     let display_name = name.then(|| check.display_name("item.display_name", &item.display_name));
     let unit_price = price.then(|| check.amount_of_0_or_more("item.unit_price", item.unit_price));
+    if limit && !(0..=QUANTITY_MAX).contains(&item.backorder_limit) {
+        check.violation(
+            "item.backorder_limit",
+            format_args!("must be 0 to {QUANTITY_MAX}"),
+        );
+    }
     let update = || {
         Some(UpdateItem {
             request_id: request_id?,
             sku: sku?,
             display_name: display_name.flatten(),
             unit_price: unit_price.flatten(),
+            backorder_limit: limit.then_some(Quantity(item.backorder_limit)),
             expected: names::expected(&item.etag),
         })
     };

@@ -268,6 +268,7 @@ pub(crate) fn reservation_to_proto(state: ReservationState, quantity: Quantity) 
         state: match state {
             ReservationState::Held => v1::line_reservation::State::Held,
             ReservationState::Committed => v1::line_reservation::State::Committed,
+            ReservationState::Backordered => v1::line_reservation::State::Backordered,
             ReservationState::Consumed => v1::line_reservation::State::Consumed,
             ReservationState::Released => v1::line_reservation::State::Released,
             ReservationState::Expired => v1::line_reservation::State::Expired,
@@ -334,6 +335,8 @@ pub fn item_to_proto(item: &Item) -> v1::Item {
         create_time: Some(timestamp(item.created)),
         update_time: Some(timestamp(item.updated)),
         etag: etag(item.revision),
+        backorder_limit: item.backorder_limit().0,
+        backordered: item.backordered().0,
     }
 }
 

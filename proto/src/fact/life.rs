@@ -69,6 +69,8 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::Reserved
         | OrderEvent::Authorized { .. }
         | OrderEvent::Expired
+        | OrderEvent::Backordered { .. }
+        | OrderEvent::BackorderFilled { .. }
         | OrderEvent::Closed
         | OrderEvent::PaymentAnswered { .. }
         | OrderEvent::PaymentRetried { .. }

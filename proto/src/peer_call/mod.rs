@@ -237,11 +237,13 @@ mod tests {
                 quantity: Quantity(7),
                 received: Time(9),
             },
+            StepAction::Waiting,
             StepAction::GiveUp { line: 7 },
         ];
         for action in actions {
             let step = Step {
                 edits: 3,
+                knows_waiting: matches!(action, StepAction::Waiting | StepAction::Reserve { .. }),
                 term: 9,
                 order: OrderId(1 << 127),
                 sku: sku("tea"),
@@ -256,7 +258,8 @@ mod tests {
             available: Quantity(1),
         };
         for answer in [
-            StepAnswer::Done,
+            StepAnswer::Done(Quantity(0)),
+            StepAnswer::Done(Quantity(7)),
             StepAnswer::Rejected(rejection),
             StepAnswer::Failed(pb::StepFailure::Panicked),
         ] {

@@ -18,6 +18,8 @@ pub struct Step {
     pub sku: Sku,
     /// How often the order was edited: what comes behind a later question is known by that.
     pub edits: u32,
+    /// Who asks knows that what is reserved may have to wait.
+    pub knows_waiting: bool,
     /// What is asked.
     pub action: StepAction,
 }
@@ -58,6 +60,8 @@ pub enum StepAction {
         /// When the return arrived.
         received: Time,
     },
+    /// How much of what is reserved waits.
+    Waiting,
     /// What there is of the order, after the item panicked over it.
     GiveUp {
         /// The order's first line of the item, from 0.
@@ -68,8 +72,8 @@ pub enum StepAction {
 /// An item's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepAnswer {
-    /// It is committed.
-    Done,
+    /// It is committed, and so much of what is reserved for the order waits.
+    Done(Quantity),
     /// A domain answer, which rests on nothing that is not committed.
     Rejected(Rejection),
     /// There is none.
@@ -107,6 +111,7 @@ impl Step {
                 quantity: quantity.0,
                 received: received.0,
             }),
+            StepAction::Waiting => Action::Waiting(pb::StepNothing {}),
             StepAction::GiveUp { line } => Action::GiveUp(pb::StepGiveUp {
                 line: u32::from(*line),
             }),
@@ -117,6 +122,7 @@ impl Step {
             order: put_order(self.order),
             sku: self.sku.as_str().to_owned(),
             edits: self.edits,
+            knows_waiting: self.knows_waiting,
             action: Some(action),
         };
         request.encode_to_vec().into()
@@ -163,6 +169,7 @@ impl Step {
                 },
                 received: Time(restock.received),
             },
+            Action::Waiting(_) => StepAction::Waiting,
             Action::GiveUp(give_up) => StepAction::GiveUp {
                 line: line(give_up.line)?,
             },
@@ -176,6 +183,7 @@ impl Step {
             order: take_order(&request.order)?,
             sku: take_sku(&request.sku)?,
             edits: request.edits,
+            knows_waiting: request.knows_waiting,
             action,
         })
     }
@@ -193,11 +201,18 @@ impl StepAnswer {
     pub fn encode(&self) -> Bytes {
         use pb::step_reply::Result as R;
         let result = match self {
-            Self::Done => R::Done(pb::StepNothing {}),
+            Self::Done(_) => R::Done(pb::StepNothing {}),
             Self::Rejected(rejection) => R::Rejected(refusal::encode(rejection).into()),
             Self::Failed(failure) => R::Failed((*failure).into()),
         };
-        let reply = pb::StepReply { result: Some(result) };
+        let waiting = match self {
+            Self::Done(waiting) => waiting.0,
+            Self::Rejected(_) | Self::Failed(_) => 0,
+        };
+        let reply = pb::StepReply {
+            result: Some(result),
+            waiting,
+        };
         reply.encode_to_vec().into()
     }
 
@@ -209,7 +224,8 @@ impl StepAnswer {
         use pb::step_reply::Result as R;
         let reply = pb::StepReply::decode(body).map_err(malformed)?;
         Ok(match reply.result.ok_or(BadCall::Field("result"))? {
-            R::Done(_) => Self::Done,
+            R::Done(_) if reply.waiting < 0 => return Err(BadCall::Field("waiting")),
+            R::Done(_) => Self::Done(Quantity(reply.waiting)),
             R::Rejected(bytes) => Self::Rejected(refusal::decode(&bytes, &NoIntern).map_err(malformed)?),
             // A failure that this version does not know is one whose outcome it does not know.
             R::Failed(failure) => Self::Failed(failure.try_into().unwrap_or_default()),

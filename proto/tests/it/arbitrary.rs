@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, Change, ChangeKind, Currency, Customer, CustomerEvent, CustomerId, Edit, EditEnd, EntityId,
-    Event, Fact, Fulfilment, FulfilmentState, Hold, HoldEnd, HoldReason, Item, ItemEvent, Line,
-    LineCancellation, LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState, Origin, PaymentKind,
-    PaymentOutcome, PaymentStep, ProviderName, ProviderPayment, Quantity, Record, Refund, Rejection, Request,
-    Return, ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail, TrailEntry, Unchanged, Version,
-    access::Username, order,
+    Amount, Backorder, BackorderNews, Backorders, Change, ChangeKind, Currency, Customer, CustomerEvent,
+    CustomerId, Edit, EditEnd, EntityId, Event, Fact, Fulfilment, FulfilmentState, Hold, HoldEnd, HoldReason,
+    Item, ItemEvent, Line, LineCancellation, LineQuantity, Order, OrderEvent, OrderId, OrderLife, OrderState,
+    Origin, PaymentKind, PaymentOutcome, PaymentStep, ProviderName, ProviderPayment, Quantity, Record,
+    Refund, Rejection, Request, Return, ReturnState, ReturnStep, Sku, Stamp, Time, TraceId, Trail,
+    TrailEntry, Unchanged, Version, access::Username, order,
 };
 use docket_proto::feed::FeedPosition;
 use docket_proto::snapshot::{
@@ -192,6 +192,13 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         (any::<u16>(), quantity()).prop_map(|(line, planned)| Rejection::QuantityPlanned {
             line: line / 2,
             planned
+        }),
+        (any::<u16>(), quantity(), quantity()).prop_map(|(line, wanted, there)| {
+            Rejection::QuantityBackordered {
+                line: line / 2,
+                wanted,
+                there,
+            }
         }),
         (any::<u32>(), fulfilment_state())
             .prop_map(|(fulfilment, state)| Rejection::FulfilmentNotOpen { fulfilment, state }),
@@ -386,15 +393,24 @@ fn life() -> BoxedStrategy<OrderLife> {
         skus(),
     );
     let restocking = vec((any::<u32>(), sku()), 0..3);
+    let news = (line_quantities(), any::<bool>(), stamp()).prop_map(|(lines, filled, heard)| BackorderNews {
+        lines,
+        filled,
+        heard,
+    });
     let back = (
         vec(return_of(), 0..3),
         vec(refund(), 0..3),
         restocking,
         vec(edit(), 0..3),
+        vec(news, 0..3),
     );
     (gone, back)
         .prop_map(
-            |((holds, fulfilments, cancellations, consuming), (returns, refunds, restocking, edits))| {
+            |(
+                (holds, fulfilments, cancellations, consuming),
+                (returns, refunds, restocking, edits, backorders),
+            )| {
                 OrderLife {
                     holds,
                     fulfilments,
@@ -404,6 +420,7 @@ fn life() -> BoxedStrategy<OrderLife> {
                     refunds,
                     restocking: restocking.into(),
                     edits,
+                    backorders,
                 }
             },
         )
@@ -456,6 +473,8 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
             .prop_map(|(fulfilment, by)| OrderEvent::FulfilmentCancelled { fulfilment, by }),
         (line_quantities(), option::of(username()))
             .prop_map(|(lines, by)| OrderEvent::LinesCancelled { lines, by }),
+        line_quantities().prop_map(|lines| OrderEvent::Backordered { lines }),
+        line_quantities().prop_map(|lines| OrderEvent::BackorderFilled { lines }),
         (hold_reason(), ".{0,20}", username()).prop_map(|(reason, note, by)| OrderEvent::Held {
             reason,
             note: note.into(),
@@ -528,9 +547,12 @@ fn item_event() -> BoxedStrategy<ItemEvent> {
                 on_hand,
             }
         ),
-        (display_name(), amount()).prop_map(|(display_name, unit_price)| ItemEvent::Updated {
-            display_name,
-            unit_price
+        (display_name(), amount(), quantity()).prop_map(|(display_name, unit_price, backorder_limit)| {
+            ItemEvent::Updated {
+                display_name,
+                unit_price,
+                backorder_limit,
+            }
         }),
         quantity().prop_map(|delta| ItemEvent::Adjusted { delta }),
         (order_id(), quantity()).prop_map(|(order, quantity)| ItemEvent::Reserved { order, quantity }),
@@ -615,8 +637,16 @@ fn customer() -> BoxedStrategy<Customer> {
 
 fn item() -> BoxedStrategy<Item> {
     let numbers = (amount(), quantity(), quantity(), count(), count(), time(), time());
-    (sku(), display_name(), currency(), numbers)
-        .prop_map(|(sku, display_name, currency, n)| Item {
+    let place = (order_id(), 1..=1_000_000_000i64).prop_map(|(order, quantity)| Backorder {
+        order,
+        quantity: Quantity(quantity),
+    });
+    let backorders = (0..=1_000_000_000i64, vec(place, 0..4));
+    let backorders =
+        backorders.prop_map(|(limit, row)| Backorders::new(Quantity(limit), row.into_iter().collect()));
+    (sku(), display_name(), currency(), numbers, backorders)
+        .prop_map(|(sku, display_name, currency, n, backorders)| Item {
+            backorders,
             sku,
             display_name,
             currency,

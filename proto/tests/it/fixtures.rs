@@ -345,6 +345,7 @@ fn a_snapshot_with_fulfilments_decodes() {
         cancelled: stamp(version, by),
     };
     let life = OrderLife {
+        backorders: Vec::new(),
         edits: Vec::new(),
         holds: Vec::new(),
         fulfilments: vec![fulfilment(3, Some(stamp(5, Some("ops")))), fulfilment(8, None)],
@@ -550,6 +551,7 @@ fn batch() -> Vec<Record> {
             on_hand: Quantity(1_000),
         }),
         item(ItemEvent::Updated {
+            backorder_limit: Quantity::ZERO,
             display_name: "Nut, M8".into(),
             unit_price: Amount(360),
         }),
@@ -670,6 +672,7 @@ fn snapshot() -> Vec<SnapshotRecord> {
         updated: Time(6),
     };
     let item = Item {
+        backorders: None,
         sku: sku("nut"),
         display_name: "Nut".into(),
         currency: currency("EUR"),

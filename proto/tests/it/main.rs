@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod arbitrary;
 mod fixtures;
+mod fixtures_of_backorders;
 mod fixtures_of_closing;
 mod fixtures_of_edits;
 mod fixtures_of_payments;

@@ -198,7 +198,7 @@ impl Oracle {
             } => {
                 let outcome = self
                     .model
-                    .update_item(sku, name(changed).as_deref(), *price, *etag);
+                    .update_item(sku, name(changed).as_deref(), *price, None, *etag);
                 self.of_item(ask, sku, outcome)
             }
             Ask::AdjustStock { sku, delta, etag } => {

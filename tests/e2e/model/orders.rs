@@ -61,7 +61,7 @@ impl Oracle {
         }
         let answers: BTreeMap<Sku, _> = first_lines(lines)
             .into_keys()
-            .map(|sku| (sku.clone(), self.model.reserve(id, &sku).map(|_| ())))
+            .map(|sku| (sku.clone(), self.model.reserve(id, &sku).map(|_| 0)))
             .collect();
         assert!(self.model.settle(id, &answers));
         self.hear_provider(id);
@@ -232,7 +232,7 @@ impl Oracle {
         }
         let answers: BTreeMap<Sku, _> = asked
             .into_keys()
-            .map(|sku| (sku.clone(), self.model.raise(id, &sku).map(|_| ())))
+            .map(|sku| (sku.clone(), self.model.raise(id, &sku).map(|_| 0)))
             .collect();
         assert!(self.model.raised(id, &answers));
         let refusals = answers.into_values().filter_map(Result::err);

@@ -65,6 +65,7 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::TooManyFulfilments
         | R::FulfilmentNotFound { .. }
         | R::QuantityPlanned { .. }
+        | R::QuantityBackordered { .. }
         | R::FulfilmentNotOpen { .. }
         | R::FulfilmentNotShipped { .. }
         | R::NotReturnable { .. }

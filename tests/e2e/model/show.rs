@@ -53,6 +53,8 @@ pub fn item(sku: &str, item: &Item, reserved: i128) -> v1::Item {
         create_time: None,
         update_time: None,
         etag: shown(Some(item.revision)),
+        backorder_limit: small(item.limit),
+        backordered: small(item.row.iter().map(|(_, many)| many).sum()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         customer::{CustomerMessage, Hold},
         item::ItemMessage,
     },
-    reply::{Ask, Deadline, Failure, Step, StepError},
+    reply::{Answered, Ask, Deadline, Failure, Step, StepError},
     shard::Shard,
 };
 
@@ -42,9 +42,10 @@ impl OrderEntity {
             match effect {
                 // An earlier life has seen to it, and may have answered so.
                 Effect::ReserveStock { sku, .. }
-                    if self.birth == Birth::Elsewhere && shard.has_reserved(self.id, &sku) =>
+                    if self.birth == Birth::Elsewhere
+                        && let Some(waiting) = shard.has_reserved(self.id, &sku) =>
                 {
-                    self.take_answer(sku, || Ok(()));
+                    self.take_answer(sku, || Ok(waiting));
                 }
                 Effect::ReserveStock { sku, currency, lines } => {
                     let command = ItemCommand::Reserve {
@@ -126,6 +127,17 @@ impl OrderEntity {
             tally,
             record,
         })
+    }
+
+    /// Asks an item how much of what it has promised waits.
+    pub(super) fn ask_waiting(&self, shard: &Arc<Shard>, sku: Sku) {
+        let edit = self.edits();
+        let step = Step::Waiting {
+            sku: sku.clone(),
+            edit,
+        };
+        let ask = Ask::new(shard.clone(), self.id, self.life.decider, step);
+        shard.tell_item(sku, Box::new(ItemMessage::Waiting { ask }));
     }
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
@@ -234,6 +246,7 @@ impl OrderEntity {
                     self.ask_restock(shard, sku, number, quantity);
                 }
             }
+            Step::Waiting { sku, .. } => self.ask_waiting(shard, sku),
             Step::Consume(sku) => {
                 let Some(order) = &self.order else { return };
                 let command = ItemCommand::Consume {
@@ -245,7 +258,7 @@ impl OrderEntity {
         }
     }
 
-    pub(super) fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Result<(), StepError>) {
+    pub(super) fn answered(&mut self, shard: &Arc<Shard>, step: Step, result: Answered) {
         if let Step::Reserve(_) = step {
             self.break_up(shard);
         }
@@ -264,10 +277,10 @@ impl OrderEntity {
             (Stage::Reserving, Step::Reserve(sku)) => {
                 let (id, item) = (self.id, sku.clone());
                 let answer = || match result {
+                    Ok(waiting) => Ok(waiting),
                     // It panicked, but after it had reserved: then the order has what it asked for.
-                    Err(StepError::Rejected(_)) if shard.has_reserved(id, &item) => Ok(()),
-                    Err(StepError::Rejected(rejection)) => Err(rejection),
-                    _ => Ok(()),
+                    Err(StepError::Rejected(rejection)) => shard.has_reserved(id, &item).ok_or(rejection),
+                    Err(_) => Ok(Quantity::ZERO),
                 };
                 if self.take_answer(sku, answer) && self.answers.len() == self.awaiting {
                     self.settle(shard);
@@ -275,17 +288,24 @@ impl OrderEntity {
             }
             (Stage::Raising, Step::Raise { sku, edit }) if edit == self.edits() => {
                 let answer = || match result {
+                    Ok(waiting) => Ok(waiting),
                     Err(StepError::Rejected(rejection)) => Err(rejection),
-                    _ => Ok(()),
+                    Err(_) => Ok(Quantity::ZERO),
                 };
                 if self.take_answer(sku, answer) && self.answers.len() == self.awaiting {
                     self.raised(shard);
                 }
             }
+            (Stage::Hearing, Step::Waiting { sku, edit }) if edit == self.edits() => {
+                let Ok(waiting) = result else { return };
+                if self.take_answer(sku, || Ok(waiting)) && self.answers.len() == self.awaiting {
+                    self.heard(shard);
+                }
+            }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
             // An item can refuse only what its stock cannot add up to, and of that nobody has so much.
             (Stage::Releasing, Step::Release(sku) | Step::Consume(sku) | Step::Restock(sku)) => {
-                let is_new = self.take_answer(sku, || Ok(()));
+                let is_new = self.take_answer(sku, || Ok(Quantity::ZERO));
                 if is_new && self.answers.len() == self.awaiting {
                     self.released(shard);
                 }
@@ -296,7 +316,11 @@ impl OrderEntity {
     }
 
     /// Notes an item's first answer, where its name belongs: an order of many lines has many. False where it had answered.
-    pub(super) fn take_answer(&mut self, sku: Sku, answer: impl FnOnce() -> Result<(), Rejection>) -> bool {
+    pub(super) fn take_answer(
+        &mut self,
+        sku: Sku,
+        answer: impl FnOnce() -> Result<Quantity, Rejection>,
+    ) -> bool {
         let place = self.answers.binary_search_by(|(answered, _)| answered.cmp(&sku));
         let Err(place) = place else { return false };
         self.answers.insert(place, (sku, answer()));
@@ -305,8 +329,10 @@ impl OrderEntity {
 
     /// Whether such a question is under way.
     pub(super) fn waits_for(&self, step: &Step) -> bool {
-        if let Step::Raise { edit, .. } = step {
-            return self.stage == Stage::Raising && *edit == self.edits();
+        match step {
+            Step::Raise { edit, .. } => return self.stage == Stage::Raising && *edit == self.edits(),
+            Step::Waiting { edit, .. } => return self.stage == Stage::Hearing && *edit == self.edits(),
+            _ => {}
         }
         matches!(
             (self.stage, step),
@@ -340,6 +366,9 @@ impl OrderEntity {
     fn ask_again(&mut self, shard: &Arc<Shard>, step: Step, failure: Failure) {
         if !self.waits_for(&step) {
             return;
+        }
+        if matches!(step, Step::Waiting { .. }) && self.hearing.is_none() {
+            return self.look_no_longer();
         }
         let repeats = self.repeats(&step);
         repeats.asked += 1;

@@ -11,6 +11,8 @@
 //!                                                 ▲  │ an edit needs more
 //!                                                 │  ▼
 //!                                    all answered Raising
+//!
+//!   (Ship, of what waits) Idle ──▶ Hearing ── all answered ──▶ Unholding, or Idle where it waits still
 //! ```
 //!
 //! An order whose money a provider moves is not confirmed when all is reserved, but Idle again: who asks the provider (`crate::payments`) tells it
@@ -30,12 +32,13 @@
 //! and answers when its own record is.
 //!
 //! Here is what the order is told and what it knows. `placing`, `settling` and `unholding` are the ways through the diagram,
-//! `editing` is what an edit has beside that, `asking` is the questions to customer and items on all of them, `changing` is what is decided without
+//! `hearing` is what of it waits for stock, `editing` is what an edit has beside that, `asking` is the questions to customer and items on all of them, `changing` is what is decided without
 //! them, and `waking` is how a later life takes up an earlier one.
 
 mod asking;
 mod changing;
 mod editing;
+mod hearing;
 mod placing;
 mod settling;
 mod suspecting;
@@ -47,18 +50,20 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use docket_engine::{
     CustomerId, Decider, Event, Fact, Order, OrderCommand, OrderEvent, OrderId, PackedOrigin, Record,
-    Rejection, Request, Sku, Time, Version,
+    Request, Time, Version,
 };
 
 use crate::{
     docket::PlaceOrder,
     host::Entity,
-    reply::{Caller, Failure, Step, StepError},
+    reply::{Answered, Caller, Failure, Step},
     residents::Residents,
     shard::{Era, Life, Shard},
 };
 
 use asking::Repeats;
+use hearing::Asked;
+use tally::ItemAnswer;
 use unholding::Unholding;
 
 pub(crate) use settling::placed_reply;
@@ -90,6 +95,8 @@ pub(crate) enum OrderMessage {
     },
     /// Hear what came of it outside: what its provider has answered, or that it has not. Nobody waits for that.
     Tell { command: OrderCommand },
+    /// Ask its items what of it still waits for stock, if anything does and nothing else is under way.
+    HearBackorders,
     /// Leave memory for the archive.
     Archive,
     /// Carry on with what is open.
@@ -98,7 +105,7 @@ pub(crate) enum OrderMessage {
     Answer {
         decider: Decider,
         step: Step,
-        result: Result<(), StepError>,
+        result: Answered,
     },
     /// Ask again.
     Again { decider: Decider, step: Step },
@@ -128,6 +135,8 @@ enum Stage {
     Raising,
     /// The items were asked to release, or to take what was shipped off their stock.
     Releasing,
+    /// The items were asked what of the order waits for stock.
+    Hearing,
     /// An event of the order alone is on its way into the log, and somebody waits for it: mostly the one that settles it.
     Settling,
 }
@@ -170,12 +179,14 @@ pub(crate) struct OrderEntity {
     /// What this life knows of the first event: see the module.
     birth: Birth,
     /// What the items answered, sorted by item.
-    answers: Vec<(Sku, Result<(), Rejection>)>,
+    answers: Vec<ItemAnswer>,
     awaiting: usize,
     /// The questions of this stage that were asked again.
     repeats: Vec<Repeats>,
     /// What the customer puts into the log for the order, kept to ask again.
     unholding: Option<Unholding>,
+    /// What is decided when the items have said what waits; `None` where that is all that is wanted.
+    hearing: Option<Box<Asked>>,
     /// What is to be done when the order has nothing under way.
     stash: VecDeque<Box<OrderMessage>>,
     life: Life,
@@ -235,6 +246,14 @@ impl OrderEntity {
         {
             self.resume(shard);
         }
+        if let OrderMessage::Unhold { .. }
+        | OrderMessage::Change { .. }
+        | OrderMessage::Tell { .. }
+        | OrderMessage::Archive = *message
+        {
+            // Nobody waits for that, and it is looked again.
+            self.look_no_longer();
+        }
         match *message {
             OrderMessage::Place {
                 place,
@@ -257,7 +276,13 @@ impl OrderEntity {
                 request,
                 caller,
             } => {
-                self.unhold_by(shard, owner.as_ref(), &command, request, caller);
+                let asked = Asked {
+                    owner,
+                    command,
+                    request,
+                    caller,
+                };
+                self.unhold_by(shard, asked);
             }
             OrderMessage::Change {
                 owner,
@@ -266,6 +291,7 @@ impl OrderEntity {
                 caller,
             } => self.change(shard, owner.as_ref(), &command, request, caller),
             OrderMessage::Tell { command } => self.told(shard, &command),
+            OrderMessage::HearBackorders => self.look(shard),
             OrderMessage::Archive => self.leave(shard),
             OrderMessage::Resume => {}
             // Another life's question or record means nothing to this one.
@@ -278,7 +304,12 @@ impl OrderEntity {
                 if decider != self.life.decider => {}
             OrderMessage::Placed { .. } => {
                 self.birth = Birth::Committed;
-                if self.stage == Stage::Settling {
+                // (What waits is told when it is recorded.)
+                let waits = self
+                    .order
+                    .as_ref()
+                    .is_some_and(|order| !order.backorder_news().is_empty());
+                if self.stage == Stage::Settling && !waits {
                     self.answer_confirmed();
                 }
             }

@@ -14,7 +14,7 @@ use crate::{
 impl OrderEntity {
     /// Answers a caller when the order has settled, with what its placing led to.
     pub(super) fn wait(&mut self, shard: &Arc<Shard>, caller: Caller) {
-        if self.stage != Stage::Idle {
+        if !matches!(self.stage, Stage::Idle | Stage::Hearing) {
             // While it is being cancelled or shipped, what its placing led to is known already.
             match shard.committed().first_settled(self.id) {
                 Some(settled) => shard.answer(self.life, caller, placed_reply(&settled)),
@@ -55,13 +55,15 @@ impl OrderEntity {
             return;
         };
         let suspicion = match decision.events[..] {
-            [OrderEvent::Confirmed] => self.suspicion(shard),
+            [OrderEvent::Confirmed, ..] => self.suspicion(shard),
             _ => None,
         };
+        // Beside what settles it, that something of it waits for stock.
+        let waits = decision.events.len() > 1;
         if decision.effects.is_empty() {
             let mut record = Record {
                 time: shard.now(),
-                events: Vec::with_capacity(1),
+                events: Vec::with_capacity(decision.events.len()),
                 request: None,
                 unchanged: None,
                 origin: None,
@@ -71,8 +73,8 @@ impl OrderEntity {
             if let Some(held) = suspicion {
                 return self.settle_held(shard, record, held);
             }
-            // Its provider is asked when that is committed.
-            if state == OrderState::Authorizing {
+            // Its provider is asked when that is committed; and what waits nobody can tell before.
+            if state == OrderState::Authorizing || waits {
                 return self.settle_with(shard, record);
             }
             match self.birth {

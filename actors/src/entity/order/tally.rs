@@ -5,7 +5,7 @@
 //! When something is refused or goes wrong the tally is *broken up*: the order takes what was counted, and hears of every
 //! answer from then on by itself.
 
-use docket_engine::{Rejection, Sku};
+use docket_engine::{Quantity, Rejection, Sku};
 use parking_lot::Mutex;
 
 /// The count of one asking. (A hold is asked for again, with a count of its own, only where the customer had done nothing.)
@@ -19,8 +19,8 @@ struct Count {
     broken_up: bool,
 }
 
-/// What an item has answered to an order.
-pub(crate) type ItemAnswer = (Sku, Result<(), Rejection>);
+/// What an item has answered to an order: where it agrees, how much waits.
+pub(crate) type ItemAnswer = (Sku, Result<Quantity, Rejection>);
 
 /// What follows from an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +54,14 @@ impl Tally {
         count.so_far()
     }
 
-    /// An item's reservation is committed.
-    pub(crate) fn reserved(&self, sku: &Sku) -> Counted {
+    /// An item's reservation is committed, of which so much waits.
+    pub(crate) fn reserved(&self, sku: &Sku, waiting: Quantity) -> Counted {
         let mut count = self.0.lock();
         if count.broken_up {
             return Counted::BrokenUp;
         }
         count.open = count.open.saturating_sub(1);
-        count.reserved.push((sku.clone(), Ok(())));
+        count.reserved.push((sku.clone(), Ok(waiting)));
         count.so_far()
     }
 
@@ -100,22 +100,22 @@ mod tests {
     fn the_last_answer_completes_it_whichever_that_is() {
         let tally = Tally::new(2);
         assert_eq!(tally.placed(), Counted::Waits);
-        assert_eq!(tally.reserved(&sku("a")), Counted::Waits);
-        assert_eq!(tally.reserved(&sku("b")), Counted::Complete);
+        assert_eq!(tally.reserved(&sku("a"), Quantity::ZERO), Counted::Waits);
+        assert_eq!(tally.reserved(&sku("b"), Quantity::ZERO), Counted::Complete);
 
         let tally = Tally::new(1);
-        assert_eq!(tally.reserved(&sku("a")), Counted::Waits);
+        assert_eq!(tally.reserved(&sku("a"), Quantity::ZERO), Counted::Waits);
         assert_eq!(tally.placed(), Counted::Complete);
     }
 
     #[test]
     fn what_was_counted_before_it_was_broken_up_is_not_lost_and_what_comes_later_is_told() {
         let tally = Tally::new(3);
-        tally.reserved(&sku("a"));
+        tally.reserved(&sku("a"), Quantity::ZERO);
         tally.placed();
         tally.break_up();
-        assert_eq!(tally.reserved(&sku("b")), Counted::BrokenUp);
+        assert_eq!(tally.reserved(&sku("b"), Quantity::ZERO), Counted::BrokenUp);
         assert_eq!(tally.placed(), Counted::BrokenUp);
-        assert_eq!(tally.take(), (true, vec![(sku("a"), Ok(()))]));
+        assert_eq!(tally.take(), (true, vec![(sku("a"), Ok(Quantity::ZERO))]));
     }
 }

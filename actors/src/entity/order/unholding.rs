@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    CustomerCommand, CustomerId, Decision, Effect, EntityId, OrderCommand, OrderEvent, PackedOrigin, Record,
-    Rejection, Request, order,
+    CustomerCommand, Decision, Effect, EntityId, OrderCommand, OrderEvent, PackedOrigin, Record, Rejection,
+    Request, order,
 };
 
-use super::{OrderEntity, Stage, waking::asks_in};
+use super::{OrderEntity, Stage, hearing::Asked, waking::asks_in};
 use crate::{
     proposer::After,
-    reply::{Caller, Failure, Reply, Step, StepError},
+    reply::{Answered, Caller, Failure, Reply, Step, StepError},
     shard::Shard,
 };
 
@@ -26,18 +26,17 @@ pub(super) struct Unholding {
 }
 
 impl OrderEntity {
-    pub(super) fn unhold_by(
-        &mut self,
-        shard: &Arc<Shard>,
-        owner: Option<&CustomerId>,
-        command: &OrderCommand,
-        request: Option<Request>,
-        caller: Caller,
-    ) {
+    pub(super) fn unhold_by(&mut self, shard: &Arc<Shard>, asked: Asked) {
+        let Asked {
+            owner,
+            command,
+            request,
+            caller,
+        } = asked;
         let Some(order) = self
             .order
             .as_ref()
-            .filter(|order| owner.is_none_or(|owner| *owner == order.customer))
+            .filter(|order| owner.as_ref().is_none_or(|owner| *owner == order.customer))
         else {
             return shard.answer(
                 self.life,
@@ -45,24 +44,42 @@ impl OrderEntity {
                 Reply::Rejected(Rejection::OrderNotFound { order: self.id }),
             );
         };
-        let Some(caller) = self.unless_done(shard, order, (command, request), caller) else {
+        let Some(caller) = self.unless_done(shard, order, (&command, request), caller) else {
             return;
         };
-        match order::decide(Some(order), command) {
+        if order::asks_first(order, &command) {
+            let asked = Asked {
+                owner,
+                command,
+                request,
+                caller,
+            };
+            return self.hear_first(shard, asked);
+        }
+        match order::decide(Some(order), &command) {
             Ok(decision) if decision.events.is_empty() => {
                 let of = (EntityId::Order(self.id), order.version);
                 let reply = Reply::Order(order.clone());
                 shard.answer_unchanged(self.life, of, request, caller, reply);
             }
-            Ok(decision) => {
-                let origin = caller.origin();
-                self.unheld_from = order.version;
-                self.callers.push(caller);
-                self.unheld_for = true;
-                self.unhold(shard, decision, request, origin);
-            }
+            Ok(decision) => self.unhold_for(shard, decision, request, caller),
             Err(rejection) => shard.refuse(self.life, request, caller, rejection),
         }
+    }
+
+    /// Does what was decided about what a caller asked, who waits for it.
+    pub(super) fn unhold_for(
+        &mut self,
+        shard: &Arc<Shard>,
+        decision: Decision<OrderEvent>,
+        request: Option<Request>,
+        caller: Caller,
+    ) {
+        let origin = caller.origin();
+        self.unheld_from = self.order.as_ref().map(|order| order.version).unwrap_or_default();
+        self.callers.push(caller);
+        self.unheld_for = true;
+        self.unhold(shard, decision, request, origin);
     }
 
     /// Puts the order's events into the log, with what they make of its customer's hold.
@@ -114,12 +131,12 @@ impl OrderEntity {
     }
 
     /// The customer has done its part, and that is committed.
-    pub(super) fn unheld(&mut self, shard: &Arc<Shard>, result: Result<(), StepError>) {
+    pub(super) fn unheld(&mut self, shard: &Arc<Shard>, result: Answered) {
         let Some(unholding) = self.unholding.take() else {
             return;
         };
         match result {
-            Ok(()) => {}
+            Ok(_) => {}
             // More than an account can add up, or than it has for an edit: nothing was done, and the order is as it was.
             Err(StepError::Rejected(rejection)) if unholding.is_asked_for => {
                 return self.dismiss(shard, Reply::Rejected(rejection), None);

@@ -36,6 +36,7 @@ impl OrderEntity {
             awaiting: 0,
             repeats: Vec::new(),
             unholding: None,
+            hearing: None,
             stash: VecDeque::new(),
             life,
         }
@@ -83,6 +84,13 @@ impl OrderEntity {
                     failure => failure,
                 });
             }
+        }
+        // Nothing of it was done: its items were only asked.
+        if let Some(asked) = self.hearing.take() {
+            asked.caller.fail(match failure {
+                Failure::Unknown | Failure::Conflict | Failure::Panicked => Failure::Gone,
+                failure => failure,
+            });
         }
         shard.needs_reconciling();
         if matches!(failure, Failure::Panicked | Failure::Poison) && self.order.is_some() {

@@ -1,8 +1,8 @@
 //! A fault of every kind, planted in committed state, is found and named; and nothing else is.
 
 use docket_engine::{
-    Amount, Change, ChangeKind, OrderEvent, OrderState, PaymentKind, PaymentOutcome, PaymentRequest,
-    ProviderName, Time, Version,
+    Amount, Backorder, Backorders, Change, ChangeKind, OrderEvent, OrderState, PaymentKind, PaymentOutcome,
+    PaymentRequest, ProviderName, Time, Version,
 };
 use docket_payments::{NotSettled, PaymentProvider};
 use docket_proto::{feed::FeedPosition, snapshot::KeptChange};
@@ -169,6 +169,58 @@ async fn reservations_that_are_not_what_their_orders_want() {
         "items/nothing".to_owned()
     })
     .await;
+}
+
+/// Has so many of an order wait, of what it has reserved.
+fn wait(shop: &Shop, order: OrderId, quantity: i64) {
+    let backorder = Backorder {
+        order,
+        quantity: Quantity(quantity),
+    };
+    change_item(shop, |item| {
+        // Of a stock that has no more than is reserved.
+        item.on_hand = Quantity(item.reserved.0 - quantity);
+        item.reserved = item.on_hand;
+        item.backorders = Backorders::new(Quantity(9), [backorder].into());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backorders_that_are_not_what_their_orders_know() {
+    let unknown = |shop: &Shop| wait(shop, shop.order, 2);
+    check("nobody told the order", unknown, &[BackorderDiffers], of_item).await;
+    let more = |shop: &Shop| {
+        wait(shop, shop.order, 2);
+        let told = OrderEvent::Backordered { lines: part(1) };
+        shop.change(|order| order.evolve(&told, Time(1)).unwrap());
+        shop.home()
+            .order_index
+            .write()
+            .change(OrderState::Confirmed, &shop.get());
+        keep_change(shop, shop.order, ChangeKind::Backordered, 3);
+    };
+    check("the order knows of less", more, &[BackorderDiffers], of_item).await;
+    let of_nothing = |shop: &Shop| wait(shop, shop.other_id(), 1);
+    check("no order", of_nothing, &[BackorderDiffers], of_item).await;
+    let idle = |shop: &Shop| {
+        wait(shop, shop.order, 2);
+        let told = OrderEvent::Backordered { lines: part(2) };
+        shop.change(|order| order.evolve(&told, Time(1)).unwrap());
+        shop.home()
+            .order_index
+            .write()
+            .change(OrderState::Confirmed, &shop.get());
+        keep_change(shop, shop.order, ChangeKind::Backordered, 3);
+        change_item(shop, |item| item.on_hand.0 += 1);
+    };
+    check("some is available", idle, &[ItemInvalid], of_item).await;
+    let hidden = |shop: &Shop| {
+        wait(shop, shop.order, 2);
+        let told = OrderEvent::Backordered { lines: part(2) };
+        shop.change(|order| order.evolve(&told, Time(1)).unwrap());
+        keep_change(shop, shop.order, ChangeKind::Backordered, 3);
+    };
+    check("in no index of what waits", hidden, &[IndexDiffers], of_order).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,6 +111,9 @@ stock on hand falls with it. The item is told how many are to stay and not how m
 late, does nothing. What comes back of an order (*Restock*) goes on the stock on hand and is reserved for nobody; the item is told so
 once of each return, which whoever tells it has to see to.
 
+An item with a `backorder_limit` reserves more than there is, by so many at most; what is not there waits in the order in which it came, and is filled
+by whatever comes in. What an order gives back of its own is taken off what waits at first.
+
 {}
 | | {} |
 |---|{}

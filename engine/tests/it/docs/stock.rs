@@ -33,6 +33,7 @@ That of several lines of one item is one reservation in the item's books.
     for state in [
         ReservationState::Held,
         ReservationState::Committed,
+        ReservationState::Backordered,
         ReservationState::Consumed,
         ReservationState::Released,
         ReservationState::Expired,
@@ -43,6 +44,9 @@ That of several lines of one item is one reservation in the item's books.
                  it is given back when that has not happened in time: a read says when (`expire_time`)."
             }
             ReservationState::Committed => "It is reserved for an order that is confirmed, planned or not.",
+            ReservationState::Backordered => {
+                "It is promised, confirmed or not, and not there yet: its item had fewer, and may promise more. It is not shipped before it is there."
+            }
             ReservationState::Consumed => "It was shipped.",
             ReservationState::Released => "It was given back, or never taken where the order was refused.",
             ReservationState::Expired => "It was given back since the payment was not authorised in time.",

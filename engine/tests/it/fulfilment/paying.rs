@@ -2,8 +2,8 @@
 
 use docket_engine::{
     Amount, Change, ChangeKind, HOLDS_MAX, HoldReason, Line, Order, OrderCommand, OrderEvent, OrderId,
-    OrderState, PAYMENT_RETRIES_MAX, PaymentKind, PaymentOutcome, PaymentState, ProviderName, Rejection,
-    Time, Version,
+    OrderState, PAYMENT_RETRIES_MAX, PaymentKind, PaymentOutcome, PaymentState, ProviderName, Quantity,
+    Rejection, Time, Version,
 };
 
 use crate::stage::{Ask, Stage, ask, cancel, carry, declined, done, line, paid, refund, retry, ship, user};
@@ -11,7 +11,7 @@ use crate::stage::{Ask, Stage, ask, cancel, carry, declined, done, line, paid, r
 /// An order by a provider of these lines, all of whose stock is reserved.
 fn reserved(lines: Vec<Line>) -> Option<Order> {
     let answers = docket_engine::order::skus(&lines).into_iter();
-    let answers = answers.map(|sku| (sku, Ok(()))).collect();
+    let answers = answers.map(|sku| (sku, Ok(Quantity::ZERO))).collect();
     let placed = OrderEvent::Placed {
         customer: docket_engine::CustomerId::new("ada").unwrap(),
         currency: "EUR".parse().unwrap(),
@@ -250,7 +250,7 @@ fn an_order_that_costs_nothing_asks_its_provider_for_nothing() {
         provider: Some(ProviderName::new("mint").unwrap()),
     };
     carry(&mut order, &place);
-    let nut = vec![(crate::stage::sku("nut"), Ok(()))];
+    let nut = vec![(crate::stage::sku("nut"), Ok(Quantity::ZERO))];
     let settled = carry(&mut order, &OrderCommand::Settle { answers: nut });
     assert_eq!(settled.events, [ChangeKind::Confirmed]);
     assert_eq!(order.as_ref().unwrap().payment().state, PaymentState::Authorized);

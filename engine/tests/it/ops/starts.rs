@@ -46,6 +46,50 @@ pub(super) fn everyday() -> Vec<Op> {
     customers.chain(items).collect()
 }
 
+/// A shop that works and has little, and promises more.
+pub(super) fn short_of_stock() -> Vec<Op> {
+    let limit = |item| Op::UpdateItem {
+        item,
+        name: None,
+        price: None,
+        limit: Some(12),
+        etag: Etag::None,
+    };
+    let mut ops = everyday();
+    for op in &mut ops {
+        if let Op::CreateItem { on_hand, .. } = op {
+            *on_hand = 3;
+        }
+    }
+    ops.extend((0..ITEMS - 1).map(limit));
+    ops
+}
+
+/// An order that waits for some of what it wants, of which so much comes in, before or behind a shipment of what is there.
+pub(super) fn waiting((order, by_provider, ships, comes_in): (Index, bool, bool, i64)) -> Vec<Op> {
+    let mut ops = short_of_stock();
+    ops.push(Op::Place {
+        customer: 0,
+        currency: 0,
+        lines: vec![
+            (0, 2, Price::Current),
+            (1, 4, Price::Current),
+            (0, 3, Price::Current),
+        ],
+        by_provider,
+    });
+    ops.push(Op::ReserveAll);
+    if ships {
+        ops.extend(ship_all(order));
+    }
+    for item in 0..2 {
+        let (delta, etag) = (comes_in, Etag::None);
+        ops.push(Op::Adjust { item, delta, etag });
+    }
+    ops.push(Op::HearBackorders { order });
+    ops
+}
+
 /// An order that is shipped, cancelled in part, or held as often as it may be, and then once more. It is the only one, so that
 /// any index means it.
 fn worn_out(step: &[Op], order: Index) -> Vec<Op> {
@@ -274,6 +318,7 @@ pub(super) fn provided((first, portion, far, is_free): (Index, Portion, u8, bool
             item: 2,
             name: None,
             price: Some(0),
+            limit: None,
             etag,
         });
     }

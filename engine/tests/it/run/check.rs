@@ -41,6 +41,10 @@ impl Run {
                 [should.price, should.on_hand, self.model.reserved(sku)],
                 "{sku}"
             );
+            assert_eq!(i128::from(is.backorder_limit().0), should.limit, "{sku}");
+            let row = is.backorders.iter().flat_map(|it| it.row());
+            let row: Vec<_> = row.map(|it| (it.order, i128::from(it.quantity.0))).collect();
+            assert_eq!(row, in_one(&should.row), "{sku}");
             assert_eq!(
                 (is.version.0, is.revision),
                 (should.version, should.revision),
@@ -305,6 +309,18 @@ fn check_returns(is: &Order, should: &model::Order) {
     }
 }
 
+/// Who waits; what stands behind one another of one order is one.
+fn in_one(row: &[(OrderId, i128)]) -> Vec<(OrderId, i128)> {
+    let mut all: Vec<(OrderId, i128)> = Vec::new();
+    for &(order, many) in row {
+        match all.last_mut().filter(|last| last.0 == order) {
+            Some(last) => last.1 += many,
+            None => all.push((order, many)),
+        }
+    }
+    all
+}
+
 fn wide(quantities: &[Quantity]) -> Vec<i128> {
     quantities.iter().map(|it| it.0.into()).collect()
 }
@@ -387,14 +403,21 @@ fn check_reservations(is: &Order, should: &model::Order) {
         OrderState::Expired => Some(ReservationState::Expired),
         _ => None,
     };
-    let told = is.reservations();
+    let (told, waiting) = (is.reservations(), should.backordered());
+    assert_eq!(wide(&is.backordered_quantities()), waiting, "{}", is.id);
+    assert_eq!(is.backorder_news().len(), should.heard, "{}", is.id);
     assert_eq!(told.len(), should.lines.len(), "{}", is.id);
     for (line, told) in told.iter().enumerate() {
         let (sent, called_off) = should.gone[line];
         let expected = match all_in {
+            Some(ReservationState::Held) => vec![
+                (ReservationState::Held, should.open[line] - waiting[line]),
+                (ReservationState::Backordered, waiting[line]),
+            ],
             Some(state) => vec![(state, i128::from(should.lines[line].quantity.0))],
             None => vec![
-                (ReservationState::Committed, should.open[line]),
+                (ReservationState::Committed, should.open[line] - waiting[line]),
+                (ReservationState::Backordered, waiting[line]),
                 (ReservationState::Consumed, sent),
                 (ReservationState::Released, called_off),
             ],

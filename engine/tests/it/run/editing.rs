@@ -6,7 +6,9 @@ use docket_engine::{
 };
 
 use super::{
-    Run, changed,
+    Run,
+    backordering::told,
+    changed,
     fulfil::{named, shop},
 };
 use crate::{model, ops::Etag};
@@ -105,11 +107,10 @@ impl Run {
         if model == Ok(false) {
             self.reach("Raise again");
         }
+        let waits = self.agreed(id, sku, &model);
         let told = self.told.entry(id).or_default();
         // The first answer counts: an item that agreed has reserved it.
-        told.raised
-            .entry(sku.clone())
-            .or_insert_with(|| model.clone().map(|_| ()));
+        told.raised.entry(sku.clone()).or_insert(waits);
         self.same("Raise", engine, model);
     }
 
@@ -119,11 +120,15 @@ impl Run {
         let held = self.model.orders[&id].held();
         let lines = self.model.orders[&id].lines.clone();
         let raised = OrderCommand::Raised {
-            answers: answers.clone().into_iter().collect(),
+            answers: told(&answers),
         };
         let (events, effects) = self.world.ask_order(id, &raised).unwrap();
+        let version = self.model.orders[&id].version;
         let ended = self.model.raised(id, &answers);
-        assert_eq!(events, usize::from(ended));
+        assert_eq!(events as u64, self.model.orders[&id].version - version);
+        if events > 1 {
+            self.reach("an edit with something that waits");
+        }
         if !ended {
             assert_eq!(effects, []);
             return self.reach("Raised too early");

@@ -90,6 +90,7 @@ impl Run {
                 item,
                 name,
                 price,
+                limit,
                 etag,
             } => {
                 let sku = sku(item);
@@ -98,10 +99,14 @@ impl Run {
                 let command = ItemCommand::Update {
                     display_name: name.map(Into::into),
                     unit_price: price.map(Amount),
+                    backorder_limit: limit.map(Quantity),
                     expected,
                 };
                 let engine = changed(self.world.ask_item(&sku, &command));
-                let model = self.model.update_item(&sku, name, price, expected);
+                let model = self.model.update_item(&sku, name, price, limit, expected);
+                if model.is_ok() && limit.is_some_and(|limit| i128::from(limit) < self.model.waiting(&sku)) {
+                    self.reach("fewer may wait than do");
+                }
                 if model == Ok(false) {
                     self.reach("Update changes nothing");
                 }
@@ -115,7 +120,11 @@ impl Run {
                     expected,
                 };
                 let engine = changed(self.world.ask_item(&sku, &command));
+                let waiting = self.model.waiting(&sku);
                 let model = self.model.adjust(&sku, delta, expected);
+                if self.model.waiting(&sku) < waiting {
+                    self.reach("stock that comes in goes to whoever waits");
+                }
                 self.same("Adjust", engine, model);
             }
             _ => unreachable!("not an item's: {op:?}"),

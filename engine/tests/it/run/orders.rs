@@ -7,7 +7,7 @@ use docket_engine::{
     OrderState, Quantity, Rejection, order,
 };
 
-use super::{Run, changed, paying::mint, sku};
+use super::{Run, backordering::told, changed, paying::mint, sku};
 use crate::{
     model::{self, Outcome},
     ops::Price,
@@ -157,11 +157,12 @@ impl Run {
                 if model == Ok(false) {
                     self.reach("Reserve again");
                 }
+                let waits = self.agreed(id, sku, &model);
                 self.told
                     .entry(id)
                     .or_default()
                     .answers
-                    .insert(sku.clone(), model.clone().map(|_| ()));
+                    .insert(sku.clone(), waits);
                 self.same("Reserve", engine, model);
             }
             Effect::RaiseStock { sku, line, quantity } => self.raise(id, sku, *line, *quantity),
@@ -197,11 +198,15 @@ impl Run {
         let state = self.model.orders[&id].state;
         let all = model::first_lines(&self.model.orders[&id].lines).len();
         let settle = OrderCommand::Settle {
-            answers: answers.clone().into_iter().collect(),
+            answers: told(&answers),
         };
         let (events, effects) = self.world.ask_order(id, &settle).unwrap();
-        let settled = self.model.settle(id, &answers);
-        assert_eq!(events, usize::from(settled));
+        let version = self.model.orders[&id].version;
+        self.model.settle(id, &answers);
+        assert_eq!(events as u64, self.model.orders[&id].version - version);
+        if self.model.orders[&id].heard > 0 && events > 1 {
+            self.reach(format!("{} with something that waits", self.state_of(id)));
+        }
         match (state, self.model.orders[&id].state) {
             (OrderState::Pending, OrderState::Confirmed) => {
                 assert_eq!(effects, []);

@@ -3,6 +3,18 @@
 /// Every rejection that the engine makes, every transition, every fault. REQUEST_ID_REUSED and ORDER_NOT_FOUND are the
 /// shard's to answer.
 pub(super) const MUST_BE: &[&str] = &[
+    "QUANTITY_BACKORDERED in Ship",
+    "QUANTITY_BACKORDERED in ShipFulfilment",
+    "CONFIRMED with something that waits",
+    "AUTHORIZING with something that waits",
+    "an edit with something that waits",
+    "some is there, and some waits",
+    "stock that comes in goes to whoever waits",
+    "fewer may wait than do",
+    "CONFIRMED hears that less waits",
+    "CONFIRMED hears that nothing waits any more",
+    "PARTIALLY_FULFILLED hears that nothing waits any more",
+    "AUTHORIZING hears that nothing waits any more",
     "FULFILMENT_NOT_FOUND in CancelFulfilment",
     "FULFILMENT_NOT_FOUND in ShipFulfilment",
     "FULFILMENT_NOT_OPEN in CancelFulfilment",

@@ -222,16 +222,16 @@ impl Ask {
                 },
             ),
             Self::SettleAgreed => OrderCommand::Settle {
-                answers: vec![(bolt, Ok(())), (nut, Ok(()))],
+                answers: vec![(bolt, Ok(Quantity::ZERO)), (nut, Ok(Quantity::ZERO))],
             },
             Self::SettleRefused => OrderCommand::Settle {
                 answers: vec![
-                    (nut, Ok(())),
+                    (nut, Ok(Quantity::ZERO)),
                     (bolt.clone(), Err(Rejection::ItemFailed { line: 1, sku: bolt })),
                 ],
             },
             Self::SettleEarly => OrderCommand::Settle {
-                answers: vec![(nut, Ok(()))],
+                answers: vec![(nut, Ok(Quantity::ZERO))],
             },
             Self::CancelAll => cancel(&[]),
             Self::CancelSome => cancel(&[(0, 1)]),
@@ -261,7 +261,7 @@ impl Ask {
             Self::EditMore => edit(&[(0, 4)]),
             Self::EditBoth => edit(&[(0, 4), (1, 1)]),
             Self::RaiseAgreed => OrderCommand::Raised {
-                answers: vec![(nut, Ok(()))],
+                answers: vec![(nut, Ok(Quantity::ZERO))],
             },
             Self::RaiseRefused => OrderCommand::Raised {
                 answers: vec![(nut.clone(), Err(Rejection::ItemFailed { line: 0, sku: nut }))],

@@ -339,6 +339,26 @@ fn a_mask_says_what_an_update_looks_at() {
         (Some(Amount(0)), None, None)
     );
     refused(update("*", -1), &["item.unit_price"]);
+    let limit = |mask: Option<&str>, backorder_limit| {
+        items::update_item(&v1::UpdateItemRequest {
+            item: Some(v1::Item {
+                name: "items/nut".into(),
+                backorder_limit,
+                ..Default::default()
+            }),
+            update_mask: mask.map(|mask| FieldMask {
+                paths: vec![mask.into()],
+            }),
+            request_id: String::new(),
+        })
+    };
+    let none = limit(Some("backorder_limit"), 0).unwrap();
+    assert_eq!((none.backorder_limit, none.unit_price), (Some(Quantity(0)), None));
+    assert_eq!(limit(None, 7).unwrap().backorder_limit, Some(Quantity(7)));
+    assert_eq!(limit(Some("unit_price"), 7).unwrap().backorder_limit, None);
+    for wrong in [-1, 1_000_000_001] {
+        refused(limit(None, wrong), &["item.backorder_limit"]);
+    }
     refused(update("on_hand", 1), &["update_mask.paths[0]"]);
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use docket_engine::{
-    Amount, ChangeKind, Customer, Item, Line, Order, OrderEvent, OrderState, ProviderName, Quantity,
-    Rejection, Time, Trail, Version,
+    Amount, Backorder, Backorders, ChangeKind, Customer, Item, Line, Order, OrderEvent, OrderId, OrderState,
+    ProviderName, Quantity, Rejection, Time, Trail, Version,
 };
 use docket_proto::{
     PlaceOrdersAnswer, WatchOrdersAnswer,
@@ -158,6 +158,14 @@ fn customers_and_items_show_their_revision_and_what_is_available() {
         ("customers/ada", "v2", 70)
     );
     let item = show::item_to_proto(&Item {
+        backorders: Backorders::new(
+            Quantity(9),
+            [Backorder {
+                order: OrderId(1),
+                quantity: Quantity(4),
+            }]
+            .into(),
+        ),
         sku: nut(),
         display_name: "Nut".into(),
         currency: "EUR".parse().unwrap(),
@@ -170,6 +178,7 @@ fn customers_and_items_show_their_revision_and_what_is_available() {
         updated: Time(1),
     });
     assert_eq!((&*item.name, &*item.etag, item.available), ("items/nut", "v3", 6));
+    assert_eq!((item.backorder_limit, item.backordered), (9, 4));
 }
 
 #[test]

@@ -113,6 +113,8 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         | Kind::PaymentRetried
         | Kind::FulfilmentOpened
         | Kind::FulfilmentCancelled
+        | Kind::Backordered
+        | Kind::BackorderFilled
         | Kind::Unspecified => ChangeKind::Odd,
     };
     let at = change.change_time;
