@@ -100,7 +100,8 @@ impl Router {
             elsewhere.push(here);
             merge(elsewhere, query.limit).bounded()
         };
-        let page = OrderPage::new(query, &numbers, found);
+        let home = |id| self.of_order(id).map(number);
+        let page = OrderPage::new(query, &numbers, found, home);
         match page.left_out.len() > LEFT_OUT_MAX {
             true => Err(ReadError::NotLeader { leader: None }),
             false => Ok(page),
