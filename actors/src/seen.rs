@@ -244,7 +244,7 @@ pub fn describe_metrics() {
     describe_counter!(
         "docket_fraud_holds_total",
         Unit::Count,
-        "Orders held for review as they were confirmed, since their score was too high."
+        "Orders held for review as they were confirmed or came to cost more, since their score was too high."
     );
     describe_gauge!(
         "docket_payments_due",
