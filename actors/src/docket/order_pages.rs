@@ -271,7 +271,8 @@ impl Router {
             .filter(is_used)
             .map(|(shard, below)| (Arc::clone(shard.committed()), *below))
             .collect();
-        if shards.is_empty() {
+        // Of what is in an archive nothing is to come, and so nothing is planned.
+        if shards.is_empty() || search.filter.planned_before.is_some() {
             return match restores == self.restores() {
                 true => Ok(found),
                 false => Err(ReadError::NotLeader { leader: None }),
