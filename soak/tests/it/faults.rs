@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use docket_soak::{
     Chance, Load, Mode, Pace, Shape, Workload, books, drive,
-    suite::{Clerk, Closing, Model, Scene},
+    suite::{Clerk, Closing, Lives, Model, Scene},
 };
 use tokio::{sync::oneshot, time::sleep};
 
@@ -35,7 +35,7 @@ async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
     for (round, mode) in [(1, Mode::Unary), (2, Mode::Stream)] {
         let workload = Arc::new(Workload::new(shape(10 + round)).unwrap());
         // Those of the round before are of another workload.
-        scene.progress.watch().unwrap().recent.clear();
+        scene.progress.watch().unwrap().begin_anew();
         scene.allow(Some(300));
         let load = Load {
             mode,
@@ -68,6 +68,7 @@ async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
             workload,
             ledger: tally.ledger,
             done,
+            lives: Lives::default(),
             name: format!("round {round}"),
         };
         model
