@@ -202,10 +202,10 @@ impl Clerk {
         if let Some(old) = self.memory.any(chance) {
             let open = |change: &Change| matches!(change, Change::CancelOld(_, order) if *order == old.order);
             // Nobody knows yet whether it is cancelled.
-            if !done.open.iter().any(open) {
-                if let Some(shown) = desk.read(old.order, done).await {
-                    done.compare(&shown, &old.workload, old.order, old.cancelled);
-                }
+            if !done.open.iter().any(open)
+                && let Some(shown) = desk.read(old.order, done).await
+            {
+                done.compare(&shown, &old.workload, old.order, old.cancelled);
             }
         }
     }
