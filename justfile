@@ -9,6 +9,7 @@ verify-slow:
 # Two minutes of every soak scenario on a release build; `just soak --duration 6h` is longer. The report: target/soak.
 soak *ARGS:
     cargo build --release --package docket --bin docket --package docket-soak --bin docket-soak
+    cargo build --release --package docket-payments --features stub --bin docket-payment-stub
     target/release/docket-soak run --out target/soak {{ARGS}}
 
 # An hour of histories of one, three and five nodes under faults, checked; `just history 86400` is a day. DOCKET_SEED repeats one.

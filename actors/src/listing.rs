@@ -63,13 +63,20 @@ pub struct OrderPage {
 }
 
 impl OrderPage {
-    /// What becomes of a list with what was found of its leg.
-    pub(crate) fn new(query: &ListOrders, leg: &[(u16, OrderId)], found: Found) -> Self {
+    /// What becomes of a list with what was found of its leg; `home` is an order's shard. What was found of a shard that is left out, since it fell silent
+    /// while it was asked what is reserved, is not in the page: the list comes back to it.
+    pub(crate) fn new(
+        query: &ListOrders,
+        leg: &[(u16, OrderId)],
+        found: Found,
+        home: impl Fn(OrderId) -> Option<u16>,
+    ) -> Self {
         let Found {
-            orders,
+            mut orders,
             next,
             unreachable,
         } = found;
+        orders.retain(|order| home(order.id).is_none_or(|shard| !unreachable.contains(&shard)));
         let mut left_out = query.left_out.clone();
         let is_last_leg = query.before == Some(LEFT_OUT_ONLY);
         for (shard, below) in leg {

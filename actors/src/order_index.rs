@@ -7,6 +7,7 @@
 //!             └────────────────────── backordered ──────────────┘                                             the ones of which something waits for stock
 //!             └───────────────────────────── paying, declined ───────────────────────────────────────────┘    the ones whose provider is to be asked something, or has declined it
 //!   unpaid                                                                                                    the ones whose payment has failed
+//!             └────────────── planned ────────────┘                                                           the ones that somebody is to send some of
 //! ```
 //!
 //! That is 16 bytes an order, and little more: few are in one of the others.
@@ -15,7 +16,7 @@ use std::ops::Range;
 
 use docket_engine::{Order, OrderFilter, OrderId, OrderState, PaymentState};
 
-use crate::id_map::IdSet;
+use crate::id_map::{IdMap, IdSet};
 
 const STATES: [OrderState; 9] = [
     OrderState::Pending,
@@ -45,6 +46,12 @@ pub(crate) struct OrderIndex {
     backordered: IdSet,
     /// Their payment has failed.
     unpaid: IdSet,
+    /// Somebody has taken some of them upon itself, and not sent it yet.
+    planned: IdSet,
+    /// Of each of these: how many of its fulfilments are open.
+    plans: IdMap<u32>,
+    /// All of those together.
+    plans_len: usize,
 }
 
 /// Some of an index's sets, each order in at most one of them.
@@ -76,9 +83,11 @@ impl OrderIndex {
             &mut self.held,
             &mut self.backordered,
             &mut self.unpaid,
+            &mut self.planned,
         ] {
             set.remove(order.id);
         }
+        self.plan(order.id, 0);
     }
 
     /// Adds the ids of the oldest orders in a state, behind this one and below that, oldest first, at most so many.
@@ -95,10 +104,12 @@ impl OrderIndex {
 
     /// Puts it into the sets of few where it belongs, and takes it out of the others.
     fn mark(&mut self, order: &Order) {
+        let open = plans(order);
         for (is_in, set) in [
             (is_releasing(order), &mut self.releasing),
             (is_held(order), &mut self.held),
             (is_unpaid(order), &mut self.unpaid),
+            (open > 0, &mut self.planned),
         ] {
             match is_in {
                 true => set.insert(order.id, ()),
@@ -112,6 +123,7 @@ impl OrderIndex {
                 false => self.backordered.remove(order.id),
             }
         }
+        self.plan(order.id, open);
         if order.provider.is_some() {
             for (is_in, set) in [
                 (is_paying(order), &mut self.paying),
@@ -123,6 +135,17 @@ impl OrderIndex {
                 }
             }
         }
+    }
+
+    /// So many fulfilments of an order are open now.
+    fn plan(&mut self, id: OrderId, open: u32) {
+        let before = self.plans.get(id).unwrap_or_default();
+        match open {
+            open if open == before => return,
+            0 => self.plans.remove(id),
+            open => self.plans.insert(id, open),
+        }
+        self.plans_len = self.plans_len - before as usize + open as usize;
     }
 
     pub(crate) fn clear(&mut self) {
@@ -140,7 +163,8 @@ impl OrderIndex {
         let by_state = Sets(self.sets(states).collect());
         let held = (!filter.holds.is_empty()).then(|| Sets(vec![&self.held]));
         let unpaid = (filter.payments == [PaymentState::Failed]).then(|| Sets(vec![&self.unpaid]));
-        let narrower = held.into_iter().chain(unpaid);
+        let planned = filter.planned_before.map(|_| Sets(vec![&self.planned]));
+        let narrower = held.into_iter().chain(unpaid).chain(planned);
         narrower.fold(
             by_state,
             |best, sets| if sets.len() < best.len() { sets } else { best },
@@ -175,7 +199,7 @@ impl OrderIndex {
         self.few().iter().any(|set| set.contains(id))
     }
 
-    fn few(&self) -> [&IdSet; 6] {
+    fn few(&self) -> [&IdSet; 7] {
         let Self {
             by_state: _,
             releasing,
@@ -184,8 +208,12 @@ impl OrderIndex {
             held,
             backordered,
             unpaid,
+            planned,
+            // Of the same orders.
+            plans: _,
+            plans_len: _,
         } = self;
-        [releasing, paying, declined, held, backordered, unpaid]
+        [releasing, paying, declined, held, backordered, unpaid, planned]
     }
 
     /// The newest order; 0 where there is none.
@@ -237,6 +265,11 @@ impl OrderIndex {
         ids.extend(waiting.take(most));
     }
 
+    /// How many fulfilments are open: somebody is to send them.
+    pub(crate) fn plans_len(&self) -> usize {
+        self.plans_len
+    }
+
     /// Whether an order is exactly where it belongs.
     pub(crate) fn agrees_on(&self, order: &Order) -> bool {
         STATES
@@ -248,6 +281,8 @@ impl OrderIndex {
             && self.held.contains(order.id) == is_held(order)
             && self.backordered.contains(order.id) == order.is_backordered()
             && self.unpaid.contains(order.id) == is_unpaid(order)
+            && self.planned.contains(order.id) == (plans(order) > 0)
+            && self.plans.get(order.id).unwrap_or_default() == plans(order)
     }
 
     fn sets(&self, states: &[OrderState]) -> impl Iterator<Item = &IdSet> {
@@ -297,6 +332,13 @@ fn is_held(order: &Order) -> bool {
     order.life.is_some() && order.active_holds().next().is_some()
 }
 
+/// How many of its fulfilments are open.
+fn plans(order: &Order) -> u32 {
+    let open = order.fulfilments().iter().filter(|it| it.is_open()).count();
+    // There are far fewer.
+    u32::try_from(open).unwrap_or(u32::MAX)
+}
+
 fn is_unpaid(order: &Order) -> bool {
     // Told without its figures of nearly every order: who paid it on account has what it costs.
     let is_held = order.state == OrderState::Confirmed && order.provider.is_none();
@@ -305,4 +347,84 @@ fn is_unpaid(order: &Order) -> bool {
 
 fn is_releasing(order: &Order) -> bool {
     order.state != OrderState::Pending && !order.is_settled()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use docket_engine::{
+        Amount, CustomerId, Line, LineQuantity, OrderEvent, Quantity, Sku, Time, access::Username,
+    };
+
+    use super::*;
+
+    #[test]
+    fn open_fulfilments_are_counted_and_their_orders_found_until_they_are_sent_or_given_up() {
+        let by = || Username::new("shop").unwrap();
+        let placed = OrderEvent::Placed {
+            customer: CustomerId::new("ada").unwrap(),
+            currency: "EUR".parse().unwrap(),
+            lines: Arc::new([Line {
+                sku: Sku::new("tea").unwrap(),
+                quantity: Quantity(5),
+                unit_price: Amount(1),
+            }]),
+            provider: None,
+        };
+        let opened = OrderEvent::FulfilmentOpened {
+            lines: [LineQuantity {
+                line: 0,
+                quantity: Quantity(1),
+            }]
+            .into(),
+            by: by(),
+        };
+        let given_up = OrderEvent::FulfilmentCancelled {
+            fulfilment: 1,
+            by: by(),
+        };
+        let sent = OrderEvent::FulfilmentShipped {
+            fulfilment: 2,
+            carrier: "".into(),
+            tracking: "".into(),
+            by: by(),
+        };
+        let mut index = OrderIndex::default();
+        let mut order = Order::create(OrderId(7), &placed, Time(1)).unwrap();
+        index.insert(&order);
+        let wanted = OrderFilter {
+            planned_before: Some(Time(9)),
+            ..OrderFilter::default()
+        };
+        let steps = [
+            (OrderEvent::Confirmed, 0),
+            (opened.clone(), 1),
+            (opened, 2),
+            (given_up, 1),
+            (sent, 0),
+        ];
+        for (event, open) in steps {
+            let from = order.state;
+            order.evolve(&event, Time(2)).unwrap();
+            index.change(from, &order);
+            assert_eq!(index.plans_len(), open, "{event:?}");
+            let few = index
+                .narrowest(&wanted, &[])
+                .newest(&(OrderId(0)..OrderId(99)), 9);
+            let there = if open > 0 { vec![order.id] } else { Vec::new() };
+            assert_eq!(few, there, "{event:?}");
+            assert_eq!(
+                index.is_in_few(order.id),
+                open > 0 || is_releasing(&order),
+                "{event:?}"
+            );
+            assert!(index.agrees_on(&order), "{event:?}");
+        }
+        let mut other = OrderIndex::default();
+        order.evolve(&OrderEvent::Consumed, Time(3)).unwrap();
+        other.insert(&order);
+        other.remove(&order);
+        assert_eq!((other.plans_len(), other.newest()), (0, OrderId(0)));
+    }
 }

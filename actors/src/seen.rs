@@ -131,14 +131,16 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
-    let (mut due, mut declined) = (0, 0);
+    let (mut due, mut declined, mut planned) = (0, 0, 0);
     for shard in inner.router.shards.iter().filter(|shard| shard.is_leading()) {
         let index = shard.committed().order_index.read();
         due += index.paying_len();
         declined += index.declined_len();
+        planned += index.plans_len();
     }
     metrics::gauge!("docket_payments_due").set(due as f64);
     metrics::gauge!("docket_payments_declined").set(declined as f64);
+    metrics::gauge!("docket_fulfilments_open").set(planned as f64);
     metrics::gauge!("docket_calls_in_flight").set(entities.calls as f64);
     metrics::gauge!("docket_process_resident_memory_bytes").set(memory_bytes() as f64);
     count(inner, Shard::orders);
@@ -244,7 +246,7 @@ pub fn describe_metrics() {
     describe_counter!(
         "docket_fraud_holds_total",
         Unit::Count,
-        "Orders held for review as they were confirmed, since their score was too high."
+        "Orders held for review as they were confirmed or came to cost more, since their score was too high."
     );
     describe_gauge!(
         "docket_payments_due",
@@ -255,6 +257,11 @@ pub fn describe_metrics() {
         "docket_payments_declined",
         Unit::Count,
         "Orders of shards led here of which their payment provider has declined something that a person is to look at."
+    );
+    describe_gauge!(
+        "docket_fulfilments_open",
+        Unit::Count,
+        "Fulfilments of orders of shards led here that somebody has planned, and neither sent nor given up."
     );
     describe_counter!(
         "docket_payments_total",

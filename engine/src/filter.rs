@@ -22,6 +22,8 @@ pub struct OrderFilter {
     pub holds: Vec<HoldReason>,
     /// Only where their money stands in one of these ways.
     pub payments: Vec<PaymentState>,
+    /// Only with a fulfilment that is open, and was planned before this time.
+    pub planned_before: Option<Time>,
 }
 
 impl OrderFilter {
@@ -35,11 +37,16 @@ impl OrderFilter {
 
     /// Whether an order is asked for, as it is now.
     pub fn wants(&self, order: &Order) -> bool {
+        let is_planned = |before: Time| {
+            let mut open = order.fulfilments().iter().filter(|it| it.is_open());
+            open.any(|it| it.opened.as_ref().is_some_and(|opened| opened.at < before))
+        };
         let is_held = || order.active_holds().any(|hold| self.holds.contains(&hold.reason));
         self.may_want(order)
             && (self.states.is_empty() || self.states.contains(&order.state))
             && (self.holds.is_empty() || is_held())
             && (self.payments.is_empty() || self.payments.contains(&order.payment().state))
+            && self.planned_before.is_none_or(is_planned)
     }
 
     /// All that are asked for have an id below this one; `None` where any may.
@@ -70,12 +77,14 @@ impl OrderFilter {
             item,
             holds,
             payments,
+            planned_before,
         } = self;
         placed_from.is_some()
             || placed_before.is_some()
             || item.is_some()
             || !holds.is_empty()
             || !payments.is_empty()
+            || planned_before.is_some()
     }
 }
 
@@ -89,7 +98,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Amount, Line, OrderEvent, Quantity, Rejection, access::Username};
+    use crate::{Amount, Line, LineQuantity, OrderEvent, Quantity, Rejection, access::Username};
 
     const PLACED: Time = Time(1_795_000_000_123_456);
 
@@ -118,6 +127,49 @@ mod tests {
         };
         order.evolve(&held, PLACED).unwrap();
         order
+    }
+
+    /// One whose first plan was given up, and whose second is open since a second after its placing.
+    fn planned() -> Order {
+        let mut order = placed();
+        order.evolve(&OrderEvent::Confirmed, PLACED).unwrap();
+        let (by, lines) = (
+            Username::new("shop").unwrap(),
+            [LineQuantity {
+                line: 0,
+                quantity: Quantity(1),
+            }],
+        );
+        let opened = OrderEvent::FulfilmentOpened {
+            lines: lines.into(),
+            by: by.clone(),
+        };
+        order.evolve(&opened, PLACED).unwrap();
+        let given_up = OrderEvent::FulfilmentCancelled { fulfilment: 1, by };
+        order.evolve(&given_up, PLACED).unwrap();
+        order.evolve(&opened, Time(PLACED.0 + 1_000_000)).unwrap();
+        order
+    }
+
+    #[test]
+    fn what_somebody_took_upon_itself_before_a_time_and_did_not_send_is_found() {
+        let before = |micros: i64| OrderFilter {
+            planned_before: Some(Time(PLACED.0 + micros)),
+            ..OrderFilter::default()
+        };
+        let mut order = planned();
+        assert!(before(1_000_001).wants(&order) && before(1_000_001).is_detailed());
+        // It is not older than that; what is older was given up.
+        assert!(!before(1_000_000).wants(&order));
+        assert!(!before(i64::MAX - PLACED.0).wants(&held()));
+        let sent = OrderEvent::FulfilmentShipped {
+            fulfilment: 2,
+            carrier: "".into(),
+            tracking: "".into(),
+            by: Username::new("shop").unwrap(),
+        };
+        order.evolve(&sent, Time(PLACED.0 + 2_000_000)).unwrap();
+        assert!(!before(9_000_000).wants(&order));
     }
 
     fn unpaid() -> Order {

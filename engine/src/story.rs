@@ -81,15 +81,31 @@ impl Order {
     /// # Errors
     /// Its state does not tell what made it.
     pub fn changes(&self, behind: Version, most: usize) -> Result<Vec<OrderChange>, Broken> {
+        let mut left = most;
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        self.changes_while(behind, |_| {
+            left -= 1;
+            left > 0
+        })
+    }
+
+    /// Its changes behind this version (0: all), oldest first, up to the first behind which there are to be no `more`.
+    ///
+    /// # Errors
+    /// Its state does not tell what made it.
+    pub fn changes_while(
+        &self,
+        behind: Version,
+        mut more: impl FnMut(&OrderChange) -> bool,
+    ) -> Result<Vec<OrderChange>, Broken> {
         let history = self.history()?;
         let kept: Vec<_> = self.trail.entries(self.created).collect();
         let mut changes = Vec::new();
         let mut before = None;
         // The one before the first is looked at for how the order stood then.
         for version in behind.0.max(1)..=self.version.0 {
-            if changes.len() == most {
-                break;
-            }
             let version = Version(version);
             let kind = history.kind(version);
             let kind = kind.ok_or_else(|| Broken::new(self.id, "nothing tells what made a version of it"))?;
@@ -110,7 +126,7 @@ impl Order {
             };
             let after = Situation::of(&self.after(&change));
             if version > behind {
-                changes.push(OrderChange {
+                let change = OrderChange {
                     kind,
                     version,
                     at,
@@ -118,7 +134,12 @@ impl Order {
                     before: before.take(),
                     after: after.clone(),
                     details,
-                });
+                };
+                let goes_on = more(&change);
+                changes.push(change);
+                if !goes_on {
+                    break;
+                }
             }
             before = Some(after);
         }

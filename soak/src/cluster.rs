@@ -53,11 +53,12 @@ struct Node {
 }
 
 impl Cluster {
-    /// Founds one below `folder`, and waits until every group has a replica on every node.
+    /// Founds one below `folder`, whose nodes have these sections of configuration beside their own, and waits until every group has a replica
+    /// on every node.
     ///
     /// # Errors
     /// A process cannot be started, or the cluster does not form.
-    pub async fn found(program: &Path, folder: &Path, net: Net) -> Result<Self, Error> {
+    pub async fn found(program: &Path, folder: &Path, net: Net, sections: &str) -> Result<Self, Error> {
         let path = |name: &str| folder.join(name).display().to_string();
         let (ca, certs, first) = (path("ca"), path("certs"), folder.join("node-1"));
         let data = Server::data_dir(&first).display().to_string();
@@ -88,7 +89,7 @@ impl Cluster {
             let configuration = format!(
                 "\n[cluster]\nid = {ID:?}\nnode_id = {number}\npeer_listen = \"{listen}\"\npeer_address = \"{}\"\n\
                  client_address = \"{}\"\nca = \"{certs}/ca.pem\"\ncertificate = \"{certs}/node-{number}.pem\"\n\
-                 key = \"{certs}/node-{number}.key\"\n{seeds}",
+                 key = \"{certs}/node-{number}.key\"\n{seeds}{sections}",
                 peers.address(),
                 clients.address()
             );

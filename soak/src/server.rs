@@ -265,11 +265,17 @@ pub async fn metrics_at(address: String) -> Result<String, Error> {
 
 /// The body of a page.
 fn get(address: &str, path: &str) -> std::io::Result<String> {
+    exchange(address, "GET", path, "")
+}
+
+/// One request, and the body of what is answered.
+pub(crate) fn exchange(address: &str, method: &str, path: &str, body: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(ENDPOINT_MAX))?;
+    let length = body.len();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -277,7 +283,7 @@ fn get(address: &str, path: &str) -> std::io::Result<String> {
         .split_once("\r\n\r\n")
         .filter(|(head, _)| head.starts_with("HTTP/1.1 200"));
     page.map(|(_, body)| body.to_owned())
-        .ok_or_else(|| std::io::Error::other(format!("{path}: no page")))
+        .ok_or_else(|| std::io::Error::other(format!("{method} {path}: no page")))
 }
 
 /// The value of a metric without labels in `page`; 0 where it is not there yet.

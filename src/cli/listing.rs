@@ -45,6 +45,7 @@ Examples:
   docket order list --from 2026-11-01 --to 2026-12-01 --all -o json
   docket order list --held address --held fraud_review
   docket order list --payment failed --from 1d
+  docket order list --planned-before 2d
 
 All that is given has to be met; of what is given several times, one.
 A TIME is a moment (2026-11-01T08:00:00Z), a day (2026-11-01: its begin,
@@ -70,6 +71,9 @@ pub struct List {
     /// captured or refunded; may be given several times
     #[arg(long, value_name = "STATE", value_parser = payment)]
     payment: Vec<PaymentState>,
+    /// Only with a fulfilment that is open and was planned before this time
+    #[arg(long, value_name = "TIME", value_parser = time::since)]
+    planned_before: Option<Timestamp>,
     /// Only placed at this time or later
     #[arg(long, value_name = "TIME", value_parser = time::since)]
     from: Option<Timestamp>,
@@ -120,6 +124,7 @@ impl List {
             create_time_from: self.from.map(time::to_proto),
             create_time_to: self.to.map(time::to_proto),
             return_partial_success: true,
+            open_fulfilment_before: self.planned_before.map(time::to_proto),
             ..ListOrdersRequest::default()
         };
         let ask = async |page_size, page_token| {

@@ -16,13 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::Invalid;
 
+/// An order that waits for its payment keeps stock from others: 30 days are a slip.
+const AUTHORIZE_WITHIN_S_MAX: u64 = 30 * 24 * 60 * 60;
+/// A provider that is asked so much at once by each shard is asked more than a node has connections for.
+const AT_ONCE_MAX: usize = 1_024;
+
 /// Who is asked for money.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Payments {
-    /// An order whose payment was not authorised so long after it was placed is given up, in seconds. Default 900.
+    /// An order whose payment was not authorised so long after it was placed is given up, in seconds, 1 to 2,592,000. Default 900.
     pub authorize_within_s: u64,
-    /// So many steps are asked of one provider at once, for each shard that the node leads. Default 16.
+    /// So many steps are asked of one provider at once, for each shard that the node leads, 1 to 1,024. Default 16.
     pub at_once: usize,
     /// Providers by name: 1 to 32 characters of `a-z 0-9 - _`, and not `account`, which is what a customer has here. An order that is
     /// paid by one keeps its name. Default none.
@@ -67,7 +72,7 @@ pub struct Provider {
     pub token_file: Option<PathBuf>,
     /// A PEM file with authorities that are trusted beside the system's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// How long connecting may take, in milliseconds. Default 3,000.
+    /// How long connecting may take, in milliseconds. This and each other time: 1 to 3,600,000. Default 3,000.
     pub connect_timeout_ms: u64,
     /// How long one request may take, from connecting to the last byte of the reply, in milliseconds. Default 10,000.
     pub timeout_ms: u64,
@@ -78,13 +83,13 @@ pub struct Provider {
     pub backoff_min_ms: u64,
     /// The most that the pause grows to, before chance, in milliseconds. Default 2,000.
     pub backoff_max_ms: u64,
-    /// After so many failures in a row the provider is left alone for a while. Default 5.
+    /// After so many failures in a row, 1 to 1,000, the provider is left alone for a while. Default 5.
     pub breaker_failures_max: u32,
     /// For how long, in milliseconds; then one request tries. Default 10,000.
     pub breaker_open_ms: u64,
     /// The longest reply, in bytes, 256 to 16,777,216. Default 65,536.
     pub reply_bytes_max: usize,
-    /// Connections that are kept open while nothing is asked. Default 8.
+    /// Connections that are kept open while nothing is asked, 0 to 1,024. Default 8.
     pub idle_connections_max: usize,
 }
 
@@ -174,15 +179,17 @@ pub fn problems(payments: &Payments) -> Vec<Invalid> {
             requirement: invalid.requirement,
         })
     };
-    let is_bad = |key: &str, is_good: bool| {
+    let is_bad = |key: &str, is_good: bool, range: &str| {
         (!is_good).then(|| Invalid {
             key: format!("payments.{key}"),
-            requirement: "must be 1 or more".to_owned(),
+            requirement: format!("must be from {range}"),
         })
     };
+    let within = (1..=AUTHORIZE_WITHIN_S_MAX).contains(&payments.authorize_within_s);
+    let at_once = (1..=AT_ONCE_MAX).contains(&payments.at_once);
     let bounds = [
-        is_bad("authorize_within_s", payments.authorize_within_s > 0),
-        is_bad("at_once", payments.at_once > 0),
+        is_bad("authorize_within_s", within, "1 to 2,592,000, which is 30 days"),
+        is_bad("at_once", at_once, "1 to 1,024"),
     ];
     let providers = payments.providers.iter().filter_map(problem);
     bounds.into_iter().flatten().chain(providers).collect()

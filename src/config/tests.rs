@@ -277,3 +277,44 @@ fn what_is_wrong_with_a_provider_is_told_with_its_line() {
     };
     assert_eq!(problems[0].origin, Origin::File(twice.path(), 2));
 }
+
+#[test]
+fn what_cannot_be_of_payments_is_named_with_its_range() {
+    let numbers = |[within, at_once, timeout, failures, open, idle]: [u64; 6]| {
+        Given::file(&format!(
+            "[payments]\nauthorize_within_s = {within}\nat_once = {at_once}\n\
+             [payments.providers.a]\nurl = \"https://a.example.org\"\ntimeout_ms = {timeout}\n\
+             [payments.providers.b]\nurl = \"https://b.example.org\"\nbreaker_failures_max = {failures}\n\
+             [payments.providers.c]\nurl = \"https://c.example.org\"\nbreaker_open_ms = {open}\n\
+             [payments.providers.d]\nurl = \"https://d.example.org\"\nidle_connections_max = {idle}\n"
+        ))
+    };
+    let refused = |numbers: [u64; 6]| {
+        let [within, at_once, timeout, failures, open, idle] = numbers;
+        [
+            format!(
+                "2: payments.authorize_within_s = {within}: must be from 1 to 2,592,000, which is 30 days"
+            ),
+            format!("3: payments.at_once = {at_once}: must be from 1 to 1,024"),
+            format!(
+                "6: payments.providers.a.timeout_ms = {timeout}: must be from 1 to 3,600,000 ms, which is an hour"
+            ),
+            format!("9: payments.providers.b.breaker_failures_max = {failures}: must be from 1 to 1,000"),
+            format!(
+                "12: payments.providers.c.breaker_open_ms = {open}: must be from 1 to 3,600,000 ms, which is an hour"
+            ),
+            format!("15: payments.providers.d.idle_connections_max = {idle}: must be from 0 to 1,024"),
+        ]
+    };
+    let most = [2_592_000, 1_024, 3_600_000, 1_000, 3_600_000, 1_024];
+    numbers(most).load(&[], &Flags::default()).unwrap();
+    let more = most.map(|most| most + 1);
+    let told = refused(more);
+    numbers(more).refused(&[], &told.each_ref().map(String::as_str));
+    let none = numbers([0; 6]).load(&[], &Flags::default());
+    let Err(ConfigError::Problems(problems)) = none else {
+        panic!("was not refused");
+    };
+    // No idle connections are some that can be.
+    assert_eq!(problems.len(), 5);
+}

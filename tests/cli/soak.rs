@@ -2,9 +2,10 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
+use docket_payments::stub::{Stub, StubOptions};
 use docket_soak::{
     report,
-    suite::{self, Plan, SCHEMA_VERSION, Scenario, Scene, Told, sample::Gauges},
+    suite::{self, Outcome, Paying, Plan, SCHEMA_VERSION, Scenario, Scene, Told, sample::Gauges},
 };
 
 use tokio::{sync::watch, time::timeout};
@@ -28,6 +29,25 @@ fn plan(shell: &Shell) -> Plan {
     }
 }
 
+/// A provider that pays for orders, for as long as the test runs.
+async fn paying() -> Option<Paying> {
+    let stub = Stub::open(StubOptions::default()).unwrap();
+    let address = stub.listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+    Some(Paying::at(&address.to_string()))
+}
+
+/// So many orders at least were led through their lives, these things and others were asked of some, and servers found their books in order.
+fn check_lives(outcome: &Outcome, led: u64, deeds: &[&str]) {
+    println!("{:?} {:?}", outcome.sums, outcome.deeds);
+    let sums = outcome.sums;
+    assert!(sums.led >= led && sums.paid_by_provider > 0, "{sums:?}");
+    assert!(sums.closed > 0, "the clock has closed none: {sums:?}");
+    assert!(sums.verified >= sums.acknowledged, "{sums:?}");
+    for deed in deeds {
+        assert!(outcome.deeds.contains_key(deed), "{deed}: {:?}", outcome.deeds);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_seconds_of_every_scenario_of_one_node_pass_and_are_reported() {
     let shell = Shell::new();
@@ -36,6 +56,7 @@ async fn ten_seconds_of_every_scenario_of_one_node_pass_and_are_reported() {
         .filter(|scenario| !scenario.is_together());
     let plan = Plan {
         scenarios: alone.clone().collect(),
+        paying: paying().await,
         ..plan(&shell)
     };
     let scene = Arc::new(Scene::new(plan.sample));
@@ -53,6 +74,7 @@ async fn ten_seconds_of_every_scenario_of_one_node_pass_and_are_reported() {
         "{sums:?}"
     );
     assert!(sums.looks > 0 && !outcome.restarts.is_empty(), "{sums:?}");
+    check_lives(&outcome, 10, &["ship", "hold", "plan", "edit"]);
     let ran: Vec<Scenario> = outcome.phases.iter().map(|phase| phase.scenario).collect();
     assert!(alone.clone().all(|scenario| ran.contains(&scenario)), "{ran:?}");
 
@@ -83,6 +105,7 @@ async fn every_scenario_of_a_cluster_passes_on_every_node_and_its_events_are_on_
         duration: Duration::from_secs(8),
         connections: 2,
         in_flight: 8,
+        paying: paying().await,
         ..plan(&shell)
     };
     let scene = Arc::new(Scene::new(plan.sample));
@@ -113,6 +136,10 @@ async fn every_scenario_of_a_cluster_passes_on_every_node_and_its_events_are_on_
         sums.acknowledged > 0 && sums.acknowledged == sums.read,
         "{sums:?}"
     );
+    let most = [
+        "ship", "hold", "release", "plan", "deliver", "edit", "return", "refund",
+    ];
+    check_lives(&outcome, 10, &most);
     assert_eq!(outcome.phases.len(), 4);
     for phase in &outcome.phases {
         let name = phase.scenario.name();

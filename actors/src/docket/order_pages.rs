@@ -100,7 +100,8 @@ impl Router {
             elsewhere.push(here);
             merge(elsewhere, query.limit).bounded()
         };
-        let page = OrderPage::new(query, &numbers, found);
+        let home = |id| self.of_order(id).map(number);
+        let page = OrderPage::new(query, &numbers, found, home);
         match page.left_out.len() > LEFT_OUT_MAX {
             true => Err(ReadError::NotLeader { leader: None }),
             false => Ok(page),
@@ -270,7 +271,8 @@ impl Router {
             .filter(is_used)
             .map(|(shard, below)| (Arc::clone(shard.committed()), *below))
             .collect();
-        if shards.is_empty() {
+        // Of what is in an archive nothing is to come, and so nothing is planned.
+        if shards.is_empty() || search.filter.planned_before.is_some() {
             return match restores == self.restores() {
                 true => Ok(found),
                 false => Err(ReadError::NotLeader { leader: None }),

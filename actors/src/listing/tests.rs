@@ -355,7 +355,7 @@ fn a_shard_that_was_left_out_follows_behind_the_others_from_where_it_was_left_ou
             unreachable: unreachable.to_vec(),
             ..Found::default()
         };
-        let page = OrderPage::new(query, &leg, found);
+        let page = OrderPage::new(query, &leg, found, |_| None);
         let left_out: BTreeMap<_, _> = left_out
             .iter()
             .map(|(shard, id)| (*shard, OrderId(*id)))
@@ -404,6 +404,55 @@ fn a_shard_that_was_left_out_follows_behind_the_others_from_where_it_was_left_ou
     );
     check(&last, &[(1, 99), (2, 50)], (None, &[2]), (Some(0), &[(2, 50)]));
     check(&last, &[(1, 99), (2, 50)], (None, &[]), (None, &[]));
+}
+
+#[test]
+fn orders_of_a_shard_that_falls_silent_while_it_is_asked_what_is_reserved_are_listed_once() {
+    let shards = [Committed::default(), Committed::default(), Committed::default()];
+    let home = |id: OrderId| Some((id.0 % 3) as u16);
+    for n in 1..=300_u128 {
+        let shard = &shards[(n % 3) as usize];
+        put(shard, OrderId(n), &customer("alice"), OrderEvent::Confirmed);
+    }
+    let mut query = ListOrders {
+        limit: 50,
+        partial: true,
+        ..ListOrders::default()
+    };
+    let (mut listed, mut named) = (Vec::new(), Vec::new());
+    for page in 0.. {
+        let leg: Vec<_> = (0..3_u16)
+            .filter_map(|shard| match (query.before, query.left_out.get(&shard)) {
+                (Some(LEFT_OUT_ONLY), left_out) => left_out.map(|below| (shard, *below)),
+                (before, None) => Some((shard, before.unwrap_or(OrderId(u128::MAX)))),
+                _ => None,
+            })
+            .collect();
+        let states = leg
+            .iter()
+            .map(|(shard, below)| (&shards[usize::from(*shard)], *below));
+        let mut listing = Listing::new(states.collect(), &query.filter, query.limit, &|order| order);
+        while !listing.step() {}
+        let mut found = listing.found();
+        // Read already, and found silent only then: for two pages in the middle, and at the end once more.
+        let is_silent = matches!(page, 1 | 2) || (query.before == Some(LEFT_OUT_ONLY) && named.len() < 3);
+        if is_silent {
+            found.unreachable = vec![1];
+        }
+        let page = OrderPage::new(&query, &leg, found, home);
+        let of_silent = page.orders.iter().any(|order| home(order.id) == Some(1));
+        assert!(!is_silent || !of_silent, "what is left out is not in the page");
+        listed.extend(page.orders.iter().map(|order| order.id));
+        named.extend(page.unreachable);
+        query.left_out = page.left_out;
+        query.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(named, [1, 1, 1]);
+    listed.sort_unstable();
+    assert!(listed.into_iter().eq((1..=300).map(OrderId)), "each once");
 }
 
 #[test]

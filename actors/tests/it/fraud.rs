@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use docket_actors::{Call, Docket, Options, Shipment};
-use docket_engine::{Amount, FraudRules, HoldReason, Order, OrderState};
+use docket_engine::{Amount, ChangeKind, FraudRules, HoldReason, Order, OrderState};
 
 use crate::shop::{Shop, part, reason, request, small, user};
 
@@ -118,6 +118,66 @@ async fn what_was_refused_or_called_off_does_not_count_for_what_a_customer_mostl
         "score 60: 5 times what the customer mostly spends (60)"
     );
     assert_eq!(odd.total, Amount(110));
+    shop.docket.validate().unwrap();
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_is_made_large_by_an_edit_is_held_as_one_that_was_placed_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = FraudRules {
+        velocity_score: 0,
+        ..rules()
+    };
+    let shop = shop(dir.path(), Some(rules)).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("tea", 10, 100_000).await;
+    for n in 0..4 {
+        placed(&shop, &n.to_string(), "ada", &[("tea", 2, 10)]).await;
+    }
+    let order = placed(&shop, "edited", "ada", &[("tea", 2, 10)]).await;
+    let edit = async |id: &str, order: &Order, many: i64| {
+        let lines = part(&[(0, many)]);
+        let edited = shop
+            .docket
+            .edit_order(request(id), order.id, lines, user("ada"), order.version);
+        edited.await.unwrap();
+        shop.docket.get_order(Call::default(), order.id).await.unwrap()
+    };
+    // Up to five times what is usual, and less again, is nothing odd.
+    let larger = edit("larger", &order, 10).await;
+    assert_eq!((larger.total, larger.active_holds().count()), (Amount(100), 0));
+    let less = edit("less", &larger, 9).await;
+    let odd = edit("odd", &less, 11).await;
+    assert_eq!((odd.total, odd.state), (Amount(110), OrderState::Confirmed));
+    let hold = odd.active_holds().next().unwrap();
+    assert_eq!(
+        (hold.reason, hold.by.as_str(), &*hold.note),
+        (
+            HoldReason::FraudReview,
+            "docket",
+            "score 60: 5 times what the customer mostly spends (60)"
+        )
+    );
+    assert_eq!(ship(&shop.docket, odd.id).await, "ORDER_HELD");
+    let changes = odd.changes(docket_engine::Version(0), 100).unwrap();
+    let [.., edited, held] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!((edited.kind, held.kind), (ChangeKind::Edited, ChangeKind::Held));
+    assert_eq!(held.details.note.as_deref(), Some(&*hold.note));
+    // Whoever asks again for it holds nothing twice; and it is held once, however large it becomes.
+    let again = edit("odd", &less, 11).await;
+    assert_eq!(again, odd);
+    let huge = edit("huge", &odd, 50).await;
+    assert_eq!(huge.active_holds().count(), 1);
+    let free =
+        shop.docket
+            .release_order_hold(request("ok"), odd.id, HoldReason::FraudReview, user("ops"), None);
+    // What costs less than a person has let go is let go.
+    let free = free.await.unwrap();
+    let smaller = edit("smaller", &free, 40).await;
+    assert_eq!(smaller.active_holds().count(), 0);
     shop.docket.validate().unwrap();
     shop.close().await;
 }

@@ -10,7 +10,7 @@ use docket_engine::{
 use docket_proto::{
     ReceivedOrder,
     api::{
-        events::{self, event_to_proto},
+        events::{self, EVENTS_BYTES_MAX},
         feed::{FeedOf, watch_orders},
         fulfil,
         listing::{self, ListFrom},
@@ -297,16 +297,10 @@ impl OrderService for OrderApi {
         allowed(&context, Owner::Customer(&order.customer), || {
             Rejection::OrderNotFound { order: asked.order }.into()
         })?;
-        let changes = order.changes(asked.behind, asked.limit).map_err(|broken| {
+        let (mut events, more) = asked.page(&order, EVENTS_BYTES_MAX).map_err(|broken| {
             tracing::error!(%broken, "an order does not tell what happened to it");
             Refusal::from(CallError::Broken)
         })?;
-        let last = changes.last().map(|last| last.version);
-        let more = last.filter(|last| *last < order.version);
-        let mut events: Vec<_> = changes
-            .iter()
-            .map(|change| event_to_proto(change, order.currency))
-            .collect();
         for event in &mut events {
             hide_staff_of(&context.principal, event);
         }

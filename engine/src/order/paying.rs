@@ -244,6 +244,8 @@ impl Order {
             refunded,
         };
         let is_open = payment.outstanding().0 > 0;
+        let mut steps = provider.steps.iter();
+        let mut is_void_open = || steps.any(|step| step.kind == PaymentKind::Void && step.is_open());
         let state = match (captured.0 > 0, is_open) {
             _ if self.declined_payments().next().is_some() => PaymentState::Failed,
             _ if matches!(self.state, OrderState::Pending | OrderState::Authorizing) => {
@@ -251,6 +253,8 @@ impl Order {
             }
             _ if authorized == Amount::ZERO => match self.state {
                 OrderState::Rejected => PaymentState::Failed,
+                // Nobody knows whether it was authorised, until its provider has barred it.
+                _ if is_void_open() => PaymentState::Required,
                 _ => PaymentState::Voided,
             },
             (true, false) if refunded == captured => PaymentState::Refunded,

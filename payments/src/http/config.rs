@@ -9,6 +9,10 @@ use super::breaker::BreakerConfig;
 
 /// The longest of any time here: what is longer is a slip, and sums of these must not overflow.
 const TIME_MAX: Duration = Duration::from_secs(3_600);
+/// Who fails more often than that in a row and is asked all the same is never left alone.
+const FAILURES_MAX: u32 = 1_000;
+/// More connections than that are not kept open for nothing.
+const IDLE_CONNECTIONS_MAX: usize = 1_024;
 
 /// How a provider is reached over HTTP, and how much patience it gets.
 #[derive(Clone, Debug)]
@@ -22,7 +26,7 @@ pub struct HttpConfig {
     pub token: Option<SecretString>,
     /// A PEM file with certificates of authorities that are trusted beside the system's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// How long connecting may take, TLS not counted. Default 3 seconds.
+    /// How long connecting may take, TLS not counted. This and each other time: up to an hour. Default 3 seconds.
     pub connect_timeout: Duration,
     /// How long one request may take, from connecting to the last byte of the reply. Default 10 seconds.
     pub timeout: Duration,
@@ -37,7 +41,7 @@ pub struct HttpConfig {
     pub breaker: BreakerConfig,
     /// The longest reply, in bytes. Default 65,536.
     pub reply_bytes_max: usize,
-    /// Connections that are kept open while nothing is asked. Default 8.
+    /// Connections that are kept open while nothing is asked, up to 1,024. Default 8.
     pub idle_connections_max: usize,
     /// Makes the pauses repeatable, for tests. Default none.
     pub jitter_seed: Option<u64>,
@@ -79,7 +83,10 @@ impl HttpConfig {
         ];
         for (option, time) in times {
             if time.is_zero() || time > TIME_MAX {
-                return Err(refused(option, "must be more than 0 and at most an hour"));
+                return Err(refused(
+                    option,
+                    "must be from 1 to 3,600,000 ms, which is an hour",
+                ));
             }
         }
         if self.backoff_min > self.backoff_max {
@@ -88,8 +95,11 @@ impl HttpConfig {
         if !(1..=100).contains(&self.attempts) {
             return Err(refused("attempts", "must be from 1 to 100"));
         }
-        if self.breaker.failures_max == 0 {
-            return Err(refused("breaker_failures_max", "must be at least 1"));
+        if !(1..=FAILURES_MAX).contains(&self.breaker.failures_max) {
+            return Err(refused("breaker_failures_max", "must be from 1 to 1,000"));
+        }
+        if self.idle_connections_max > IDLE_CONNECTIONS_MAX {
+            return Err(refused("idle_connections_max", "must be from 0 to 1,024"));
         }
         if !(256..=16 << 20).contains(&self.reply_bytes_max) {
             return Err(refused("reply_bytes_max", "must be from 256 to 16,777,216"));
@@ -229,6 +239,12 @@ mod tests {
         });
         check("attempts", |config| config.attempts = 0);
         check("breaker_failures_max", |config| config.breaker.failures_max = 0);
+        check("breaker_failures_max", |config| {
+            config.breaker.failures_max = FAILURES_MAX + 1;
+        });
+        check("idle_connections_max", |config| {
+            config.idle_connections_max = IDLE_CONNECTIONS_MAX + 1;
+        });
         check("breaker_open_for", |config| {
             config.breaker.open_for = Duration::ZERO
         });

@@ -1,6 +1,7 @@
 //! What happened to an order: requests of `ListOrderEvents`, and its answers.
 
-use docket_engine::{Currency, OrderChange, OrderId, Situation, Version};
+use docket_engine::{Broken, Currency, Order, OrderChange, OrderId, Situation, Version};
+use prost::Message as _;
 
 use super::{
     check::{Check, Checked, PAGE_SIZE_DEFAULT},
@@ -13,6 +14,10 @@ use super::{
     },
 };
 use crate::v1;
+
+/// A page ends with the event that has it pass this: an event says of each line how that stood before and after. Clients of gRPC take 4 MiB by
+/// default.
+pub const EVENTS_BYTES_MAX: usize = 2 << 20;
 
 /// A `ListOrderEventsRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,26 @@ pub fn list_order_events(request: &v1::ListOrderEventsRequest) -> Checked<ListOr
 }
 
 impl ListOrderEvents {
+    /// The events of that page, which ends with the one that has it pass so many bytes, and behind which version there are more, if there are.
+    ///
+    /// # Errors
+    /// The order does not tell what happened to it.
+    pub fn page(
+        &self,
+        order: &Order,
+        bytes_max: usize,
+    ) -> Result<(Vec<v1::OrderEvent>, Option<Version>), Broken> {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        let changes = order.changes_while(self.behind, |change| {
+            let event = event_to_proto(change, order.currency);
+            bytes += event.encoded_len();
+            events.push(event);
+            events.len() < self.limit && bytes <= bytes_max
+        })?;
+        let last = changes.last().map(|last| last.version);
+        Ok((events, last.filter(|last| *last < order.version)))
+    }
+
     /// The token of the page behind this version.
     pub fn next_page_token(&self, last: Version) -> String {
         page_token(&token_query(self.order), &last.0.to_string())
@@ -101,6 +126,10 @@ fn situation_to_proto(situation: &Situation) -> v1::OrderSituation {
 
 #[cfg(test)]
 mod tests {
+    use docket_engine::{
+        Amount, CustomerId, HoldReason, Line, OrderEvent, Quantity, Sku, Time, access::Username,
+    };
+
     use super::*;
 
     #[test]
@@ -122,5 +151,72 @@ mod tests {
         assert_eq!(refused[0].field, "page_token");
         let refused = list_order_events(&v1::ListOrderEventsRequest::default()).unwrap_err();
         assert_eq!(refused[0].field, "parent");
+    }
+
+    /// An order of a hundred lines, held and released so often.
+    fn held(times: usize) -> Order {
+        let line = |n: usize| Line {
+            sku: Sku::new(&format!("i{n}")).unwrap(),
+            quantity: Quantity(1_000_000),
+            unit_price: Amount(1),
+        };
+        let placed = OrderEvent::Placed {
+            customer: CustomerId::new("ada").unwrap(),
+            currency: "EUR".parse().unwrap(),
+            lines: (0..100).map(line).collect(),
+            provider: None,
+        };
+        let mut order = Order::create(OrderId(7 << 80), &placed, Time(1)).unwrap();
+        order.evolve(&OrderEvent::Confirmed, Time(1)).unwrap();
+        let (reason, by) = (HoldReason::Stock, Username::new("shop").unwrap());
+        for _ in 0..times {
+            let held = OrderEvent::Held {
+                reason,
+                note: "".into(),
+                by: by.clone(),
+            };
+            let released = OrderEvent::HoldReleased {
+                reason,
+                by: by.clone(),
+            };
+            order.evolve(&held, Time(2)).unwrap();
+            order.evolve(&released, Time(2)).unwrap();
+        }
+        order
+    }
+
+    #[test]
+    fn a_page_ends_with_the_event_that_has_it_pass_its_bytes_and_the_next_goes_on_behind_it() {
+        let order = held(20);
+        let pages = |bytes_max: usize| {
+            let (mut behind, mut pages) = (Version(0), Vec::new());
+            loop {
+                let ask = ListOrderEvents {
+                    order: order.id,
+                    behind,
+                    limit: 1_000,
+                };
+                let (events, more) = ask.page(&order, bytes_max).unwrap();
+                pages.push(events);
+                match more {
+                    Some(last) => behind = last,
+                    None => return pages,
+                }
+            }
+        };
+        let whole = pages(EVENTS_BYTES_MAX);
+        assert_eq!((whole.len(), whole[0].len()), (1, 42));
+        let bytes = |events: &[v1::OrderEvent]| events.iter().map(prost::Message::encoded_len).sum::<usize>();
+        let bytes_max = 10_000;
+        assert!(bytes(&whole[0]) > 4 * bytes_max);
+        let parts = pages(bytes_max);
+        for part in &parts {
+            let (_, before) = part.split_last().unwrap();
+            assert!(bytes(before) <= bytes_max, "{} bytes", bytes(before));
+        }
+        assert!(parts.len() > 4);
+        assert_eq!(parts.concat(), whole[0]);
+        // However little there is room for, a page has something.
+        assert_eq!(pages(0).concat(), whole[0]);
     }
 }

@@ -64,6 +64,7 @@ pub fn list_orders(request: &v1::ListOrdersRequest) -> Checked<ListOrders> {
     };
     let placed_from = time("create_time_from", &request.create_time_from);
     let placed_before = time("create_time_to", &request.create_time_to);
+    let planned_before = time("open_fulfilment_before", &request.open_fulfilment_before);
     if let (Some(Some(from)), Some(Some(before))) = (placed_from, placed_before)
         && from > before
     {
@@ -80,6 +81,7 @@ pub fn list_orders(request: &v1::ListOrdersRequest) -> Checked<ListOrders> {
                 item: item?,
                 holds: holds?,
                 payments: payments?,
+                planned_before: planned_before?,
             },
             from: ListFrom::default(),
             // Page tokens do not depend on it, so that a wrong size does not hide a wrong token.
@@ -199,6 +201,9 @@ impl ListOrders {
             let (holds, payments) = (holds.join(","), payments.join(","));
             // Writing to a string does not fail.
             let _ = write!(query, "&{item}&{holds}&{payments}&{from}&{before}");
+            if filter.planned_before.is_some() {
+                let _ = write!(query, "&{}", time(filter.planned_before));
+            }
         }
         query
     }

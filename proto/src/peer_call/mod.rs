@@ -304,6 +304,15 @@ mod tests {
                 limit: 9,
                 partial: true,
             },
+            PageOf::Orders {
+                filter: OrderFilter {
+                    planned_before: Some(Time(11)),
+                    ..OrderFilter::default()
+                },
+                before: None,
+                limit: 9,
+                partial: false,
+            },
             PageOf::Named(vec![OrderId(7), OrderId(9)]),
             PageOf::Customers {
                 after: None,

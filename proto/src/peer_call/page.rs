@@ -19,6 +19,8 @@ use crate::{
 
 /// The version of a question for orders with other conditions than a customer and states: who does not know them must not pass them over.
 const DETAILED: u32 = 2;
+/// And what somebody has planned.
+const PLANNED: u32 = 3;
 
 /// A question for a page of what some shards have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +110,7 @@ impl PageAsk {
                     .map(|state| payment_state_to_proto(*state) as u32)
                     .collect(),
                 partial: *partial,
+                planned_before: filter.planned_before.map(|at| at.0),
             }),
             PageOf::Named(orders) => What::Named(pb::PageOfNamed {
                 orders: orders.iter().copied().map(put_order).collect(),
@@ -127,6 +130,7 @@ impl PageAsk {
         };
         let request = pb::PageRequest {
             version: match &self.what {
+                PageOf::Orders { filter, .. } if filter.planned_before.is_some() => PLANNED,
                 PageOf::Orders { filter, .. } if filter.is_detailed() => DETAILED,
                 _ => VERSION,
             },
@@ -143,7 +147,7 @@ impl PageAsk {
     pub fn decode(body: Bytes) -> Result<Self, BadCall> {
         use pb::page_request::What;
         let request = pb::PageRequest::decode(body).map_err(malformed)?;
-        if request.version != DETAILED {
+        if !matches!(request.version, DETAILED | PLANNED) {
             known(request.version)?;
         }
         let optional = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -161,6 +165,7 @@ impl PageAsk {
                     item: optional(&orders.item).map(|sku| take_sku(&sku)).transpose()?,
                     holds: all_of(&orders.holds, "hold", HoldReason::from_number)?,
                     payments: all_of(&orders.payments, "payment", payment_of)?,
+                    planned_before: orders.planned_before.map(Time),
                 },
                 before: take_optional_order(&orders.before)?,
                 limit: orders.limit as usize,

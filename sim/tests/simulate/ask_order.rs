@@ -26,12 +26,24 @@ pub async fn done(docket: &Docket, call: Call, message: Message) -> Result<Arc<O
         Message::Ship(it) => {
             let it = good(fulfil::ship_order(&it));
             let shipment = Shipment {
-                fulfilment: None,
+                fulfilment: it.fulfilment,
                 lines: it.lines,
                 carrier: it.carrier,
                 tracking: it.tracking,
             };
             docket.ship_order(call, it.order, shipment, by, it.expected).await
+        }
+        Message::Plan(it) => {
+            let it = good(fulfil::open_fulfilment(&it));
+            docket
+                .open_fulfilment(call, it.order, it.lines, by, it.expected)
+                .await
+        }
+        Message::GiveUp(it) => {
+            let it = good(fulfil::cancel_fulfilment(&it));
+            docket
+                .cancel_fulfilment(call, it.order, it.fulfilment, by, it.expected)
+                .await
         }
         Message::CancelLines(it) => {
             let it = good(fulfil::cancel_order_lines(&it));

@@ -1,7 +1,7 @@
 //! What the books must say, as sums.
 
-use super::Round;
-use crate::{Acknowledged, Basket, ON_HAND, Workload};
+use super::{Led, Round};
+use crate::{Acknowledged, Basket, ON_HAND, Workload, history::Phase};
 
 /// The id of the newest order of a customer that was checked.
 pub(crate) type Newest = Option<[u8; Acknowledged::ID_BYTES]>;
@@ -48,12 +48,16 @@ impl Accounts {
         }
     }
 
-    /// Enters the orders of a round, and those of them that were cancelled.
+    /// Enters the orders of a round, those of them that were cancelled, and those that were led on.
     pub fn enter(&mut self, round: &Round) {
         for acknowledged in &round.ledger.acknowledged {
+            self.orders += 1;
+            if let Some(led) = round.led.get(&acknowledged.n) {
+                self.post(led, 1);
+                continue;
+            }
             let basket = round.workload.basket(acknowledged.n);
             self.book(&basket, 1);
-            self.orders += 1;
             if round.cancelled.contains(&acknowledged.n) {
                 self.cancel(&basket);
             }
@@ -64,6 +68,27 @@ impl Accounts {
     pub fn cancel(&mut self, basket: &Basket) {
         self.book(basket, -1);
         self.cancelled += 1;
+    }
+
+    /// Enters that an order that was entered before was led on.
+    pub fn lead(&mut self, before: &Led, now: &Led) {
+        self.post(before, -1);
+        self.post(now, 1);
+    }
+
+    fn post(&mut self, led: &Led, sign: i64) {
+        let (customer, posted) = (led.basket().customer, led.posted());
+        let account = &mut self.customers[customer as usize];
+        account.held += sign * posted.held;
+        account.balance += sign * posted.balance;
+        for (item, reserved, more) in posted.lines {
+            let stock = &mut self.items[item as usize];
+            stock.reserved += sign * reserved;
+            stock.on_hand += sign * more;
+        }
+        if led.life.phase() == Phase::Cancelled {
+            self.cancelled = self.cancelled.saturating_add_signed(sign);
+        }
     }
 
     /// Enters that so many were added to an item's stock.
@@ -103,10 +128,13 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{
+        collections::{HashMap, HashSet},
+        sync::Arc,
+    };
 
     use super::*;
-    use crate::{Ledger, Shape};
+    use crate::{Ledger, Shape, history::life::Deed};
 
     #[test]
     fn what_is_cancelled_holds_nothing_and_what_was_checked_is_not_looked_at_again() {
@@ -125,6 +153,7 @@ mod tests {
             workload: &workload,
             ledger: &ledger,
             cancelled: &cancelled,
+            led: &HashMap::new(),
         };
         accounts.enter(&round);
         let (kept, given_back) = (workload.basket(1), workload.basket(2));
@@ -143,5 +172,37 @@ mod tests {
             (accounts.item(3).on_hand, accounts.customer(4).balance),
             (ON_HAND - 5, 7)
         );
+    }
+
+    #[test]
+    fn what_is_led_on_is_entered_as_it_is_and_again_as_it_is_then() {
+        let workload = Arc::new(Workload::new(Shape::default()).unwrap());
+        let order = Acknowledged::new("orders/01KAVQX5C8R7ZJ3M9T2B4N6P8Q", 1).unwrap();
+        let placed = Led::new(&workload, order, false);
+        let (basket, prices) = (placed.basket(), placed.prices());
+        let ((item, quantity), customer) = (basket.lines[0], basket.customer);
+        let mut sent = placed.clone();
+        let all_of_it = Deed::Ship(vec![(0, quantity)]);
+        sent.life = sent.life.after(&all_of_it, &prices).unwrap();
+        let mut accounts = Accounts::opened(&workload);
+        accounts.enter(&Round {
+            workload: &workload,
+            ledger: &Ledger {
+                acknowledged: vec![order],
+                ..Ledger::default()
+            },
+            cancelled: &HashSet::new(),
+            led: &HashMap::from([(1, sent.clone())]),
+        });
+        let taken = quantity * prices[0];
+        let account = *accounts.customer(customer);
+        assert_eq!((account.held, account.balance), (basket.total() - taken, -taken));
+        let stock = *accounts.item(item);
+        assert_eq!((stock.on_hand, stock.reserved), (ON_HAND - quantity, 0));
+        let mut over = sent.clone();
+        over.life = over.life.cancelled().unwrap();
+        accounts.lead(&sent, &over);
+        let account = *accounts.customer(customer);
+        assert_eq!((account.held, account.balance), (0, -taken));
     }
 }

@@ -1,7 +1,7 @@
 //! The server's side of the books, held against what it must be.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     pin::pin,
 };
 
@@ -13,7 +13,7 @@ use docket_proto::v1::{
 use futures::{Stream, StreamExt as _, stream};
 use tonic::transport::Channel;
 
-use super::{Accounts, IN_FLIGHT, accounts::Newest, patiently};
+use super::{Accounts, IN_FLIGHT, Led, accounts::Newest, patiently};
 use crate::{Acknowledged, CREDIT_LIMIT, Chance, Error, Ledger, Target, Workload};
 
 /// The largest page that the contract allows.
@@ -60,6 +60,8 @@ pub struct Round<'a> {
     pub ledger: &'a Ledger,
     /// Operations whose orders were cancelled.
     pub cancelled: &'a HashSet<u64>,
+    /// Orders that were led on, by their operations.
+    pub led: &'a HashMap<u64, Led>,
 }
 
 /// Holds the server's books against `ledger`, in which nothing may be unknown any more: the money that every customer holds
@@ -81,6 +83,7 @@ pub async fn check(
         workload,
         ledger,
         cancelled: &HashSet::new(),
+        led: &HashMap::new(),
     };
     let mut accounts = Accounts::opened(workload);
     accounts.enter(&round);
@@ -245,6 +248,9 @@ async fn orders_of(
                 State::Pending.into(),
                 State::Confirmed.into(),
                 State::Cancelled.into(),
+                State::PartiallyFulfilled.into(),
+                State::Fulfilled.into(),
+                State::Closed.into(),
             ],
             page_size: PAGE_SIZE,
             page_token,
@@ -271,7 +277,10 @@ async fn orders_of(
                         true => State::Cancelled,
                         false => State::Confirmed,
                     };
-                    faults.extend(difference(&order, workload, told.n, state));
+                    faults.extend(match round.led.get(&told.n) {
+                        Some(led) => led.difference(&order),
+                        None => difference(&order, workload, told.n, state),
+                    });
                 }
                 None => faults.push(format!("{}: is listed and was never acknowledged", order.name)),
             }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod check;
+mod led;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::{Acknowledged, Error, Ledger, Target, Workload, drive::may_be_done};
 
 pub use accounts::Accounts;
 pub use check::{Checked, Round, check, check_round, difference};
+pub use led::{Led, Posted, is_due};
 
 /// Calls in flight while the shop is opened or checked.
 const IN_FLIGHT: usize = 32;

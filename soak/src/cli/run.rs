@@ -9,7 +9,7 @@ use super::{FAILED, Format, Output, print, progress};
 use crate::{
     Error, report,
     report::text::{bytes, count, micros, seconds},
-    suite::{self, Outcome, Plan, Scenario, Scene, word},
+    suite::{self, Outcome, Plan, Scenario, Scene, Stub, word},
 };
 
 /// `docket-soak run`
@@ -44,6 +44,10 @@ pub struct Args {
     /// The server's program [default: docket, beside this program]
     #[arg(long, value_name = "PATH")]
     program: Option<PathBuf>,
+    /// The payment provider's program, which pays for some orders
+    /// [default: docket-payment-stub, beside this program, if it is there]
+    #[arg(long, value_name = "PATH")]
+    payments: Option<PathBuf>,
     /// Where the report is written: report.html and report.json
     #[arg(long, value_name = "DIR", default_value = "soak-report")]
     out: PathBuf,
@@ -71,7 +75,11 @@ impl Args {
     /// Runs, writes the report, and says how it went.
     pub(super) fn run(self) -> Result<ExitCode, Error> {
         let (out, output) = (self.out.clone(), self.output.format);
-        let plan = self.plan()?;
+        let stub = self.stub()?;
+        let plan = Plan {
+            paying: stub.as_ref().map(Stub::paying),
+            ..self.plan()?
+        };
         // Told before hours have passed.
         plan.validate()?;
         std::fs::create_dir_all(&out).map_err(Error::system(format!("make {}", out.display())))?;
@@ -88,6 +96,21 @@ impl Args {
             Format::Table => print(&format!("{}\nreport: {}\n", table(&outcome), page.display()))?,
         }
         Ok(ExitCode::from(if outcome.passed() { 0 } else { FAILED }))
+    }
+
+    /// The provider at work; none where there is no program of one.
+    fn stub(&self) -> Result<Option<Stub>, Error> {
+        let program = match &self.payments {
+            Some(program) => program.clone(),
+            None => {
+                let beside = beside("docket-payment-stub")?;
+                if !beside.is_file() {
+                    return Ok(None);
+                }
+                beside
+            }
+        };
+        Stub::start(&program).map(Some)
     }
 
     fn plan(self) -> Result<Plan, Error> {
@@ -111,9 +134,7 @@ impl Args {
         scenarios.dedup();
         let program = match self.program {
             Some(program) => program,
-            None => std::env::current_exe()
-                .map_err(Error::system("find this program"))?
-                .with_file_name("docket"),
+            None => beside("docket")?,
         };
         Ok(Plan {
             scenarios,
@@ -127,6 +148,12 @@ impl Args {
             ..Plan::new(program, self.dir.unwrap_or_else(std::env::temp_dir))
         })
     }
+}
+
+/// A program in the folder of this one.
+fn beside(name: &str) -> Result<PathBuf, Error> {
+    let this = std::env::current_exe().map_err(Error::system("find this program"))?;
+    Ok(this.with_file_name(name))
 }
 
 async fn conduct(plan: Plan) -> Result<Outcome, Error> {

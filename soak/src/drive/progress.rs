@@ -1,7 +1,7 @@
 //! How far a load is, for whoever shows it, and for whoever watches it closely.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -40,6 +40,23 @@ pub struct Watched {
     pub latencies: Latencies,
     /// Some of the orders that were acknowledged, oldest first.
     pub recent: VecDeque<Acknowledged>,
+    /// Operations whose orders somebody has taken out of these to lead them on: they are what that makes of them.
+    pub led: HashSet<u64>,
+}
+
+impl Watched {
+    /// Takes an order out, so that nobody else gets it, and leads it on from here.
+    pub(crate) fn lead(&mut self, at: usize) -> Option<Acknowledged> {
+        let order = self.recent.swap_remove_back(at)?;
+        self.led.insert(order.n);
+        Some(order)
+    }
+
+    /// Forgets the orders: what comes is of another workload.
+    pub fn begin_anew(&mut self) {
+        self.recent.clear();
+        self.led.clear();
+    }
 }
 
 impl Default for Progress {

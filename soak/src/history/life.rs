@@ -18,6 +18,12 @@ pub enum Deed {
     Release(String),
     /// So many of these lines are sent.
     Ship(Named),
+    /// Somebody is to send so many of these lines.
+    Plan(Named),
+    /// What was planned, by its number from 1, is sent.
+    ShipPlanned(usize),
+    /// Or it is not, by whoever was to do it.
+    GiveUp(usize),
     /// And these are called off.
     CancelLines(Named),
     /// A shipment, by its number from 1, has arrived.
@@ -62,6 +68,28 @@ pub enum ReturnPhase {
     Odd,
 }
 
+/// How far a shipment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Somebody is to send it.
+    Planned,
+    /// Nobody sends it.
+    GivenUp,
+    /// It is on its way.
+    Away,
+    /// It has arrived.
+    There,
+    /// None that the contract knows.
+    Odd,
+}
+
+impl Sent {
+    /// Whether it left the house.
+    pub fn is_sent(self) -> bool {
+        matches!(self, Self::Away | Self::There)
+    }
+}
+
 /// One line of an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct OfLine {
@@ -98,8 +126,8 @@ pub struct Life {
     pub lines: Vec<OfLine>,
     /// Why it is held.
     pub holds: BTreeSet<String>,
-    /// What was sent each time, and whether that has arrived.
-    pub shipments: Vec<(Named, bool)>,
+    /// What was sent each time, or is to be, and how far that is.
+    pub shipments: Vec<(Named, Sent)>,
     /// What is to come back.
     pub returns: Vec<ReturnSeen>,
     /// What was given back each time.
@@ -125,16 +153,29 @@ impl Life {
     /// Where an order that was confirmed stands.
     pub fn phase(&self) -> Phase {
         let is_open = self.lines.iter().any(|line| line.open() > 0);
-        match (is_open, self.shipments.is_empty()) {
-            (true, true) => Phase::Confirmed,
-            (true, false) => Phase::PartlyShipped,
-            (false, true) => Phase::Cancelled,
-            (false, false) => Phase::Shipped,
+        let is_sent = self.shipments.iter().any(|(_, sent)| sent.is_sent());
+        match (is_open, is_sent) {
+            (true, false) => Phase::Confirmed,
+            (true, true) => Phase::PartlyShipped,
+            (false, false) => Phase::Cancelled,
+            (false, true) => Phase::Shipped,
         }
     }
 
     fn is_over(&self) -> bool {
         matches!(self.phase(), Phase::Cancelled | Phase::Shipped)
+    }
+
+    /// Of each line: how many somebody has taken upon itself to send.
+    pub fn planned(&self) -> Vec<i64> {
+        let mut planned = vec![0; self.lines.len()];
+        let open = self.shipments.iter().filter(|(_, sent)| *sent == Sent::Planned);
+        for (line, many) in open.flat_map(|(lines, _)| lines) {
+            if let Some(planned) = planned.get_mut(*line) {
+                *planned += many;
+            }
+        }
+        planned
     }
 
     /// What was sent of it costs so much, with these prices of its lines.
@@ -189,6 +230,7 @@ impl Life {
         match self.phase() {
             Phase::Cancelled => Ok(self.clone()),
             Phase::Shipped => Err("NOT_CANCELLABLE"),
+            _ if self.planned().iter().any(|many| *many > 0) => Err("QUANTITY_PLANNED"),
             _ => {
                 let mut life = self.clone();
                 for line in &mut life.lines {
@@ -215,30 +257,62 @@ impl Life {
                 true => {}
                 false => return Err("HOLD_NOT_FOUND"),
             },
-            Deed::Ship(_) if self.is_over() => return Err("NOT_SHIPPABLE"),
+            Deed::Ship(_) | Deed::Plan(_) if self.is_over() => return Err("NOT_SHIPPABLE"),
             Deed::Ship(_) if !self.holds.is_empty() => return Err("ORDER_HELD"),
             Deed::Ship(lines) => {
                 for (line, many) in lines {
-                    life.open(*line, *many)?.shipped += many;
+                    life.free(*line, *many)?.shipped += many;
                 }
-                life.shipments.push((lines.clone(), false));
+                life.shipments.push((lines.clone(), Sent::Away));
+            }
+            Deed::Plan(lines) => {
+                for (line, many) in lines {
+                    life.free(*line, *many)?;
+                }
+                life.shipments.push((lines.clone(), Sent::Planned));
+            }
+            Deed::ShipPlanned(number) => {
+                let (lines, sent) = life.shipment(*number)?;
+                match sent {
+                    Sent::Planned if !self.holds.is_empty() => return Err("ORDER_HELD"),
+                    Sent::Planned => *sent = Sent::Away,
+                    _ => return Err("FULFILMENT_NOT_OPEN"),
+                }
+                for (line, many) in lines.clone() {
+                    life.open(line, many)?.shipped += many;
+                }
+            }
+            Deed::GiveUp(number) => {
+                let (_, sent) = life.shipment(*number)?;
+                match sent {
+                    Sent::Planned | Sent::GivenUp => *sent = Sent::GivenUp,
+                    _ => return Err("FULFILMENT_NOT_OPEN"),
+                }
             }
             Deed::CancelLines(_) if self.is_over() => return Err("NOT_CANCELLABLE"),
             Deed::CancelLines(lines) => {
                 for (line, many) in lines {
-                    life.open(*line, *many)?.cancelled += many;
+                    life.free(*line, *many)?.cancelled += many;
                 }
             }
             Deed::Deliver(number) => {
-                let shipment = number.checked_sub(1).and_then(|at| life.shipments.get_mut(at));
-                shipment.ok_or("FULFILMENT_NOT_FOUND")?.1 = true;
+                let (_, sent) = life.shipment(*number)?;
+                match sent.is_sent() {
+                    true => *sent = Sent::There,
+                    false => return Err("FULFILMENT_NOT_SHIPPED"),
+                }
             }
             Deed::Edit(_) if self.is_over() => return Err("NOT_EDITABLE"),
             Deed::Edit(lines) => {
-                for (line, many) in lines {
-                    let line = life.lines.get_mut(*line).ok_or("LINE_NOT_FOUND")?;
-                    if *many < line.shipped + line.cancelled {
+                let planned = self.planned();
+                for (at, many) in lines {
+                    let line = life.lines.get_mut(*at).ok_or("LINE_NOT_FOUND")?;
+                    let gone = line.shipped + line.cancelled;
+                    if *many < gone {
                         return Err("QUANTITY_TOO_LOW");
+                    }
+                    if *many < gone + planned.get(*at).copied().unwrap_or_default() {
+                        return Err("QUANTITY_PLANNED");
                     }
                     line.ordered = *many;
                 }
@@ -283,6 +357,22 @@ impl Life {
         }
     }
 
+    /// The same, where nobody has taken them upon itself.
+    fn free(&mut self, line: usize, many: i64) -> Result<&mut OfLine, Reason> {
+        let planned = self.planned().get(line).copied().unwrap_or_default();
+        let line = self.open(line, many)?;
+        match line.open() - planned >= many {
+            true => Ok(line),
+            false => Err("QUANTITY_PLANNED"),
+        }
+    }
+
+    /// A shipment by its number from 1.
+    fn shipment(&mut self, number: usize) -> Result<&mut (Named, Sent), Reason> {
+        let found = number.checked_sub(1).and_then(|at| self.shipments.get_mut(at));
+        found.ok_or("FULFILMENT_NOT_FOUND")
+    }
+
     fn without_holds_at_the_end(mut self) -> Self {
         if self.is_over() {
             self.holds.clear();
@@ -319,6 +409,9 @@ impl Deed {
             Self::Hold(_) => "hold",
             Self::Release(_) => "release",
             Self::Ship(_) => "ship",
+            Self::Plan(_) => "plan",
+            Self::ShipPlanned(_) => "ship what was planned",
+            Self::GiveUp(_) => "give a plan up",
             Self::CancelLines(_) => "cancel lines",
             Self::Deliver(_) => "deliver",
             Self::Edit(_) => "edit",
@@ -336,8 +429,14 @@ impl Deed {
     /// In what changes of the order, at most, it ends behind its own: its items have done what they were told to, which the order records.
     pub fn changes_behind(&self) -> u8 {
         match self {
-            Self::Ship(_) | Self::CancelLines(_) | Self::Edit(_) | Self::Move(_, Moved::Receive) => 1,
-            Self::Hold(_)
+            Self::Ship(_)
+            | Self::ShipPlanned(_)
+            | Self::CancelLines(_)
+            | Self::Edit(_)
+            | Self::Move(_, Moved::Receive) => 1,
+            Self::Plan(_)
+            | Self::GiveUp(_)
+            | Self::Hold(_)
             | Self::Release(_)
             | Self::Deliver(_)
             | Self::Return(_)

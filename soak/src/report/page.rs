@@ -76,6 +76,7 @@ fn verdict_of(page: &mut String, outcome: &Outcome, verdict: &str) {
     tile(count(outcome.sums.read as f64), "read back, each once");
     tile(outcome.faults.count.to_string(), "faults");
     tile(count(outcome.sums.cancelled as f64), "cancelled");
+    tile(count(outcome.sums.led as f64), "led through their lives");
     tile(outcome.restarts.len().to_string(), "kills survived");
     tile(bytes(peak), "memory at most");
     tile(
@@ -251,6 +252,7 @@ fn setup(page: &mut String, outcome: &Outcome) {
                 outcome.sums.rounds, outcome.sums.lost_answers, outcome.sums.looks
             ),
         ),
+        ("led through their lives", lives(outcome)),
     ];
     if outcome.kept.in_memory {
         rows.push((
@@ -271,4 +273,20 @@ fn setup(page: &mut String, outcome: &Outcome) {
         );
     }
     page.push_str("</table>\n</section>\n");
+}
+
+/// What became of the orders that were led.
+fn lives(outcome: &Outcome) -> String {
+    let sums = outcome.sums;
+    let deeds: Vec<String> = (outcome.deeds.iter())
+        .map(|(deed, count)| format!("{deed} {count}"))
+        .collect();
+    format!(
+        "{} orders, {} of them paid by a provider, {} seen closed; {}; servers verified {} orders at the end",
+        sums.led,
+        sums.paid_by_provider,
+        sums.closed,
+        deeds.join(", "),
+        sums.verified
+    )
 }

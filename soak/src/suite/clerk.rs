@@ -66,6 +66,17 @@ impl Done {
         }
     }
 
+    /// Compares an order with what was asked for.
+    fn compare(&mut self, shown: &Order, workload: &Workload, order: Acknowledged, cancelled: bool) {
+        let state = match cancelled {
+            true => State::Cancelled,
+            false => State::Confirmed,
+        };
+        if let Some(fault) = difference(shown, workload, order.n, state) {
+            self.fault(format!("an acknowledged order was read: {fault}"));
+        }
+    }
+
     /// Enters what was changed beside the round's own orders.
     pub fn enter(&self, accounts: &mut Accounts) {
         for change in &self.changes {
@@ -166,6 +177,7 @@ impl Clerk {
         }
         let at = chance.below(count) as usize;
         if take {
+            // It is the clerk's from here on, who tells what becomes of it.
             watched.recent.swap_remove_back(at)
         } else {
             watched.recent.get(at).copied()
@@ -175,7 +187,14 @@ impl Clerk {
     async fn read_recent(&self, desk: &mut Desk, chance: &mut Chance, done: &mut Done) {
         if let Some(order) = self.recent(chance, false) {
             let cancelled = done.cancelled.contains(&order.n);
-            desk.read(&self.workload, order, cancelled, done).await;
+            let Some(shown) = desk.read(order, done).await else {
+                return;
+            };
+            // Whoever has taken it meanwhile may have changed it already.
+            let watched = self.scene.progress.watch();
+            if watched.is_none_or(|watched| !watched.led.contains(&order.n)) {
+                done.compare(&shown, &self.workload, order, cancelled);
+            }
         }
     }
 
@@ -183,9 +202,10 @@ impl Clerk {
         if let Some(old) = self.memory.any(chance) {
             let open = |change: &Change| matches!(change, Change::CancelOld(_, order) if *order == old.order);
             // Nobody knows yet whether it is cancelled.
-            if !done.open.iter().any(open) {
-                desk.read(&old.workload.clone(), old.order, old.cancelled, done)
-                    .await;
+            if !done.open.iter().any(open)
+                && let Some(shown) = desk.read(old.order, done).await
+            {
+                done.compare(&shown, &old.workload, old.order, old.cancelled);
             }
         }
     }
@@ -326,20 +346,13 @@ impl Desk {
     }
 
     /// Reads an order that was acknowledged. One that is not found is lost; that the server does not answer is another matter.
-    async fn read(&mut self, workload: &Workload, order: Acknowledged, cancelled: bool, done: &mut Done) {
+    async fn read(&mut self, order: Acknowledged, done: &mut Done) -> Option<Order> {
         let began = Instant::now();
         let call = self.target.call(GetOrderRequest { name: order.name() });
         match self.orders.get_order(call).await {
             Ok(shown) => {
                 done.looks += 1;
-                let state = if cancelled {
-                    State::Cancelled
-                } else {
-                    State::Confirmed
-                };
-                if let Some(fault) = difference(&shown.into_inner(), workload, order.n, state) {
-                    done.fault(format!("an acknowledged order was read: {fault}"));
-                }
+                return Some(shown.into_inner());
             }
             Err(status) if status.code() == Code::NotFound => {
                 done.fault(format!(
@@ -350,6 +363,7 @@ impl Desk {
             }
             Err(_) => {}
         }
+        None
     }
 
     async fn look_at_item(&mut self, shop: &Workload, chance: &mut Chance, done: &mut Done) {

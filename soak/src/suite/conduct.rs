@@ -7,12 +7,18 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{oneshot, watch as watched},
+    task::JoinHandle,
+    time::Instant,
+};
 
 use super::{
     Plan, Scenario, Scene, Told,
     clerk::{Clerk, Done},
     judge,
+    keeper::{Keepers, Lives},
+    lives::sections,
     load::{self, load},
     memory::Memory,
     outcome::{Event, Kept, Outcome, PhaseReport, Restart},
@@ -55,7 +61,8 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
     let in_memory = disk::is_memory(folder.path())?;
     let (mut server, mut target) = (None, None);
     if plan.scenarios.iter().any(|scenario| !scenario.is_together()) {
-        let started = Server::start(&plan.program, folder.path()).await?;
+        let sections = sections(plan.paying.as_ref());
+        let started = Server::start_as(&plan.program, folder.path(), &sections, None).await?;
         let way = started.target()?;
         scene.server(Some(Probe::of(&started, folder.path())));
         scene.activity(Activity::Check);
@@ -65,7 +72,10 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
     let watching = tokio::spawn(watch(Arc::clone(&scene), plan.sample, told));
     let mut run = Run {
         chance: Chance::new(plan.seed, 0x50a4),
-        model: Model::of(shop),
+        model: Model {
+            paying: plan.paying.clone(),
+            ..Model::of(shop)
+        },
         plan,
         scene,
         folder,
@@ -84,8 +94,32 @@ pub async fn run(plan: Plan, scene: Arc<Scene>, told: Told) -> Result<Outcome, E
 /// What a round is told that has nobody to ask.
 const NO_SERVER: Error = Error::Broken("there is no server");
 
-/// A clerk at work: what it did, and the memory it was given.
-pub(super) type AtWork = JoinHandle<Result<(Done, Memory), Error>>;
+/// A clerk at work (what it did, and the memory it was given), and keepers beside it.
+pub(super) struct AtWork {
+    stop: oneshot::Sender<()>,
+    clerk: JoinHandle<Result<(Done, Memory), Error>>,
+    stop_keepers: watched::Sender<bool>,
+    keepers: JoinHandle<Lives>,
+}
+
+impl AtWork {
+    /// Stops them, and waits for what they did.
+    pub(super) async fn end(self, model: &mut Model) -> Result<(Done, Lives), Error> {
+        // They may have ended by themselves, with an error that is told below.
+        let _ = self.stop.send(());
+        let _ = self.stop_keepers.send(true);
+        let lives = self
+            .keepers
+            .await
+            .map_err(|_| Error::Broken("the keepers panicked"))?;
+        let (done, memory) = self
+            .clerk
+            .await
+            .map_err(|_| Error::Broken("the clerk panicked"))??;
+        model.memory = memory;
+        Ok((done, lives))
+    }
+}
 
 /// A run.
 pub(super) struct Run {
@@ -112,6 +146,10 @@ impl Run {
         let ran = self.every_phase(&phases, deadline).await;
         let server = self.server.take();
         self.scene.server(None);
+        let ran = match (ran, &self.target, &server) {
+            (Ok(()), Some(target), Some(_)) => self.model.end(std::slice::from_ref(target)).await,
+            (ran, ..) => ran,
+        };
         let ended = match (ran, server) {
             (Ok(()), Some(server)) => server.stop().await,
             // A server that failed, or is gone, need not stop in order: it is killed when it is dropped.
@@ -163,7 +201,7 @@ impl Run {
             let workload = if reads { &reading } else { &placing };
             let name = format!("{} (phase {}, round {})", scenario.name(), index + 1, number + 1);
             let round = self.begin(workload, end)?;
-            let (tally, mut done) = match scenario {
+            let (tally, (done, lives)) = match scenario {
                 Scenario::Kill => self.kill(&round, number).await?,
                 _ => self.load(scenario, &round, reads).await?,
             };
@@ -176,7 +214,8 @@ impl Run {
             let closing = Closing {
                 workload: Arc::clone(workload),
                 ledger,
-                done: std::mem::take(&mut done),
+                done,
+                lives,
                 name,
             };
             let targets: Vec<_> = self.target.iter().cloned().collect();
@@ -201,7 +240,7 @@ impl Run {
         self.rounds += 1;
         if let Some(mut watched) = self.scene.progress.watch() {
             // Those are of another workload.
-            watched.recent.clear();
+            watched.begin_anew();
         }
         let time = end.saturating_duration_since(Instant::now());
         let share = time.as_secs_f64() / self.plan.duration.as_secs_f64();
@@ -221,12 +260,12 @@ impl Run {
         scenario: Scenario,
         round: &load::Round,
         reads: bool,
-    ) -> Result<(Tally, Done), Error> {
+    ) -> Result<(Tally, (Done, Lives)), Error> {
         self.scene
             .activity(if reads { Activity::Reads } else { Activity::Load });
         // Reads place next to nothing, and go on for as long as they may.
         self.scene.allow((!reads).then_some(round.allowance));
-        let (stop, clerk) = self.clerk(round, !reads);
+        let at_work = self.at_work(round, vec![round.target.clone()], !reads).await?;
         let loading = async {
             let tally = load(scenario, &self.plan, round).await;
             if Instant::now() < round.end {
@@ -252,15 +291,20 @@ impl Run {
             // The threads of the load end by themselves.
             self.scene.progress.stop_at(0);
         }
-        // It may have ended by itself, with an error that is told below.
-        let _ = stop.send(());
         let tally = tally?;
-        let (done, memory) = clerk.await.map_err(|_| Error::Broken("the clerk panicked"))??;
-        self.model.memory = memory;
-        Ok((tally, done))
+        Ok((tally, at_work.end(&mut self.model).await?))
     }
 
-    pub(super) fn clerk(&mut self, round: &load::Round, changes: bool) -> (oneshot::Sender<()>, AtWork) {
+    /// The clerk, and keepers, who ask these; they change nothing without `changes`.
+    pub(super) async fn at_work(
+        &mut self,
+        round: &load::Round,
+        targets: Vec<Target>,
+        changes: bool,
+    ) -> Result<AtWork, Error> {
+        if let Some(paying) = self.model.paying.as_ref().filter(|_| changes) {
+            paying.fail().await?;
+        }
         let clerk = Clerk {
             scene: Arc::clone(&self.scene),
             target: round.target.clone(),
@@ -270,15 +314,30 @@ impl Run {
             memory: std::mem::take(&mut self.model.memory),
             changes,
         };
+        let keepers = Keepers {
+            scene: Arc::clone(&self.scene),
+            targets,
+            workload: Arc::clone(&round.workload),
+            round: self.rounds,
+            carried: std::mem::take(&mut self.model.carried),
+            paid: self.model.paying.is_some(),
+        };
         let (stop, stopped) = oneshot::channel();
-        (stop, tokio::spawn(clerk.work(stopped)))
+        // Where nothing is to change they end at once, with what they were given.
+        let (stop_keepers, keepers_stopped) = watched::channel(!changes);
+        Ok(AtWork {
+            stop,
+            clerk: tokio::spawn(clerk.work(stopped)),
+            stop_keepers,
+            keepers: tokio::spawn(keepers.work(keepers_stopped)),
+        })
     }
 
     /// Kills the process at some moment of a load, and starts it again.
-    async fn kill(&mut self, round: &load::Round, number: u32) -> Result<(Tally, Done), Error> {
+    async fn kill(&mut self, round: &load::Round, number: u32) -> Result<(Tally, (Done, Lives)), Error> {
         self.scene.activity(Activity::Load);
         self.scene.allow(None);
-        let (stop, clerk) = self.clerk(round, true);
+        let at_work = self.at_work(round, vec![round.target.clone()], true).await?;
         let time = round.end.saturating_duration_since(Instant::now());
         let most = time.mul_f64(0.6).min(KILL_LOAD_MAX);
         let moment = Instant::now() + most.mul_f64(0.3 + 0.7 * self.chance.unit());
@@ -299,12 +358,11 @@ impl Run {
         server.kill()?;
         self.scene.progress.stop_at(0);
         let tally = loading.await.map_err(|_| Error::Broken("the load panicked"))??;
-        let _ = stop.send(());
-        let (done, memory) = clerk.await.map_err(|_| Error::Broken("the clerk panicked"))??;
-        self.model.memory = memory;
+        let done = at_work.end(&mut self.model).await?;
 
         let (at_s, began) = (self.scene.at_s(), Clock::now());
-        let server = Server::start(&self.plan.program, self.folder.path()).await?;
+        let sections = sections(self.plan.paying.as_ref());
+        let server = Server::start_as(&self.plan.program, self.folder.path(), &sections, None).await?;
         self.restarts.push(Restart {
             at_s,
             ready_s: began.elapsed().as_secs_f64(),
@@ -368,6 +426,7 @@ impl Run {
             nodes_settled,
             faults: self.model.faults,
             sums: self.model.sums,
+            deeds: self.model.deeds,
             judgements,
         }
     }

@@ -25,12 +25,13 @@ pub struct Remembered {
 pub struct Memory(Vec<Remembered>);
 
 impl Memory {
-    /// Remembers some of a round's orders.
+    /// Remembers some of a round's orders, but none that is somebody else's (`others`).
     pub fn keep(
         &mut self,
         workload: &Arc<Workload>,
         ledger: &Ledger,
         cancelled: impl Fn(u64) -> bool,
+        others: impl Fn(u64) -> bool,
         chance: &mut Chance,
     ) {
         let orders = &ledger.acknowledged;
@@ -42,7 +43,7 @@ impl Memory {
                 cancelled: cancelled(order.n),
             };
             // Once only: whoever cancels one must know all that is remembered of it.
-            if self.0.iter().any(|other| other.order == order) {
+            if others(order.n) || self.0.iter().any(|other| other.order == order) {
                 continue;
             }
             if self.0.len() < REMEMBERED_MAX {
@@ -80,7 +81,7 @@ mod tests {
                 acknowledged: (round * 40..round * 40 + 40).map(order).collect(),
                 ..Ledger::default()
             };
-            memory.keep(&workload, &ledger, |n| n % 2 == 0, &mut chance);
+            memory.keep(&workload, &ledger, |n| n % 2 == 0, |n| n % 40 == 7, &mut chance);
         }
         assert_eq!(memory.0.len(), REMEMBERED_MAX);
         let mut numbers: Vec<u64> = memory.0.iter().map(|one| one.order.n).collect();
@@ -88,5 +89,6 @@ mod tests {
         numbers.dedup();
         assert_eq!(numbers.len(), REMEMBERED_MAX);
         assert!(memory.0.iter().all(|one| one.cancelled == (one.order.n % 2 == 0)));
+        assert!(numbers.iter().all(|n| n % 40 != 7));
     }
 }

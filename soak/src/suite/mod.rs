@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!   phase: one scenario's turn             sampled all along: rates, latencies, memory, files, threads, actors, disk
-//!   ┌ round ─────────────────────────────────────────────────────────┐
-//!   │ load, and the clerk beside it ─▶ rest ─▶ settle ─▶ check ─▶ sums │ ─▶ next round ─▶ … ─▶ next phase
-//!   └─────────────────────────────────────────────────────────────────┘
+//!   ┌ round ─────────────────────────────────────────────────────────────┐
+//!   │ load, clerk and keepers beside it ─▶ rest ─▶ settle ─▶ check ─▶ sums │ ─▶ next round ─▶ … ─▶ next phase
+//!   └─────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A round is short, so that what is remembered of single orders is bounded however long the run is. Every order is read
@@ -17,10 +17,14 @@
 
 mod clerk;
 mod conduct;
+mod errand;
 pub mod judge;
+mod keeper;
+mod lives;
 mod load;
 mod memory;
 mod outcome;
+mod paying;
 mod round;
 pub mod sample;
 pub mod scenario;
@@ -37,8 +41,10 @@ use crate::{Error, Workload};
 
 pub use clerk::{Change, Clerk, Done};
 pub use conduct::run;
+pub use keeper::{KEEPERS, Keepers, Lives};
 pub use memory::{Memory, Remembered};
 pub use outcome::{Event, Kept, Outcome, PhaseReport, Restart, SCHEMA_VERSION, cores, grouped, word};
+pub use paying::{PROVIDER, Paying, Stub};
 pub use round::{Closing, Faults, Model, Sums};
 pub use scenario::Scenario;
 pub use scene::{AfterRounds, Scene, Settled, order_bytes};
@@ -69,6 +75,8 @@ pub struct Plan {
     pub customers: u64,
     /// Items that are ordered.
     pub items: u64,
+    /// The provider that pays for some orders; none pays for any where there is none.
+    pub paying: Option<Paying>,
     /// How it was asked for, for the report.
     pub command: String,
 }
@@ -88,6 +96,7 @@ impl Plan {
             orders_max: 5_000_000,
             customers: 1_000,
             items: 1_000,
+            paying: None,
             command: String::new(),
         }
     }

@@ -141,6 +141,8 @@ pub struct Outcome {
     pub faults: Faults,
     /// What was checked.
     pub sums: Sums,
+    /// What was asked of orders that were led through their lives, and answered: how often.
+    pub deeds: BTreeMap<&'static str, u64>,
     /// What the samples say.
     pub judgements: Vec<Judgement>,
     /// What is left.
@@ -230,6 +232,11 @@ impl Outcome {
                 "read_back": self.sums.read,
                 "lost_answers_settled": self.sums.lost_answers,
                 "looked_at_under_load": self.sums.looks,
+                "led": self.sums.led,
+                "paid_by_provider": self.sums.paid_by_provider,
+                "closed": self.sums.closed,
+                "verified": self.sums.verified,
+                "deeds": self.deeds,
             },
             "judgements": self.judgements.iter().map(judgement).collect::<Vec<_>>(),
             "phases": self.phases.iter().map(phase).collect::<Vec<_>>(),

@@ -1,21 +1,24 @@
 //! A round: a load, and then the books. Rounds keep the memory of a run bounded, and faults close to what caused them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use super::{
     clerk::{self, Done},
+    keeper::Lives,
+    lives::quiet,
     memory::Memory,
+    paying::Paying,
     scene::Scene,
 };
 use crate::{
     Chance, Error, Ledger, Target, Workload,
-    books::{self, Accounts, Checked},
+    books::{self, Accounts, Checked, Led},
 };
 
 /// How long a server may take to give back what it reserved for orders whose clients, or whose process, went away.
-const GIVEN_BACK: Duration = Duration::from_secs(30);
+pub(super) const GIVEN_BACK: Duration = Duration::from_secs(30);
 /// How soon it is looked at again.
 const AGAIN: Duration = Duration::from_millis(250);
 /// Faults that are told, of the whole run.
@@ -55,6 +58,14 @@ pub struct Sums {
     pub lost_answers: u64,
     /// What the clerk looked at while the load was on.
     pub looks: u64,
+    /// Orders that were led through their lives.
+    pub led: u64,
+    /// Of those, how many a provider paid.
+    pub paid_by_provider: u64,
+    /// How many of those that were looked at again were closed by the clock.
+    pub closed: u64,
+    /// Orders that servers, and each node of a cluster, have verified at the end.
+    pub verified: u64,
 }
 
 /// The run's own model of what the server must know.
@@ -66,6 +77,12 @@ pub struct Model {
     pub accounts: Accounts,
     /// Some orders of all rounds.
     pub memory: Memory,
+    /// Orders of earlier rounds that are led on.
+    pub carried: Vec<Led>,
+    /// What was asked of orders that were led, and answered: how often.
+    pub deeds: BTreeMap<&'static str, u64>,
+    /// The provider that pays for some.
+    pub paying: Option<Paying>,
     /// What is wrong.
     pub faults: Faults,
     /// What was checked.
@@ -80,6 +97,8 @@ pub struct Closing {
     pub ledger: Ledger,
     /// What the clerk did.
     pub done: Done,
+    /// What the keepers did.
+    pub lives: Lives,
     /// What the round is called where a fault of it is told.
     pub name: String,
 }
@@ -91,6 +110,9 @@ impl Model {
             accounts: Accounts::opened(&shop),
             shop,
             memory: Memory::default(),
+            carried: Vec::new(),
+            deeds: BTreeMap::new(),
+            paying: None,
             faults: Faults::default(),
             sums: Sums::default(),
         }
@@ -114,18 +136,35 @@ impl Model {
         let lost = closing.ledger.unknown.len() as u64;
         books::settle(target, &closing.workload, &mut closing.ledger).await?;
         clerk::settle(scene, target, &self.shop, &mut closing.done).await?;
+        if let Some(paying) = &self.paying {
+            paying.mend().await?;
+        }
+        closing.lives.settle(target, &closing.workload).await?;
+        if !closing.lives.is_empty() {
+            quiet(target).await?;
+        }
+        self.check_lives(targets, &mut closing.lives).await?;
+        closing
+            .ledger
+            .acknowledged
+            .extend_from_slice(&closing.lives.placed);
         let Closing {
             workload,
             ledger,
             done,
+            lives,
             name,
         } = &closing;
         let round = books::Round {
             workload,
             ledger,
             cancelled: &done.cancelled,
+            led: &lives.led,
         };
         self.accounts.enter(&round);
+        for (before, now) in &lives.carried {
+            self.accounts.lead(before, now);
+        }
         done.enter(&mut self.accounts);
         // Where a lead has moved there are orders that were begun by one node and placed by another.
         let may_mend = lost > 0 || targets.len() > 1;
@@ -140,8 +179,8 @@ impl Model {
             checked.faults.extend(named);
         }
         self.accounts.close(&round);
-        let of_clerk = done.faults.iter().chain(&checked.faults);
-        for fault in of_clerk {
+        let others = done.faults.iter().chain(&lives.faults);
+        for fault in others.chain(&checked.faults) {
             self.faults.add(format!("{name}: {fault}"));
         }
         self.faults.count += checked.fault_count - checked.faults.len() as u64;
@@ -150,9 +189,15 @@ impl Model {
         self.sums.cancelled = self.accounts.cancelled;
         self.sums.read += checked.read;
         self.sums.lost_answers += lost;
-        self.sums.looks += done.looks;
-        self.memory
-            .keep(workload, ledger, |n| done.cancelled.contains(&n), chance);
+        self.sums.looks += done.looks + lives.looks;
+        self.memory.keep(
+            workload,
+            ledger,
+            |n| done.cancelled.contains(&n),
+            |n| lives.led.contains_key(&n),
+            chance,
+        );
+        self.carry_on(closing.lives, chance);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     Scenario,
     conduct::{QUIET_LOOK, QUIET_MAX, Run},
+    lives::sections,
     outcome::{Event, PhaseReport},
     round::{Closing, Model},
     sample::{Activity, NodeGauges},
@@ -51,15 +52,23 @@ impl Run {
         }
         self.scene.activity(Activity::Check);
         let folder = self.folder.path().join("cluster");
-        let mut cluster = Cluster::found(&self.plan.program, &folder, Net::new(self.plan.seed)).await?;
+        let mut cluster = Cluster::found(
+            &self.plan.program,
+            &folder,
+            Net::new(self.plan.seed),
+            &sections(self.plan.paying.as_ref()),
+        )
+        .await?;
         self.event("three nodes are a cluster".to_owned());
         (1..=NODES).for_each(|node| self.watch_node(&cluster, node));
         // Another shop: what was checked before stays counted.
         let shop = Arc::new(self.plan.validate()?);
-        let (faults, sums) = (std::mem::take(&mut self.model.faults), self.model.sums);
+        let before = std::mem::replace(&mut self.model, Model::of(Arc::clone(&shop)));
         self.model = Model {
-            faults,
-            sums,
+            faults: before.faults,
+            sums: before.sums,
+            deeds: before.deeds,
+            paying: before.paying,
             ..Model::of(Arc::clone(&shop))
         };
         let targets = cluster.targets()?;
@@ -74,6 +83,8 @@ impl Run {
             self.phase_together(&mut cluster, index, phase.scenario, time)
                 .await?;
         }
+        cluster.settled().await?;
+        self.model.end(&cluster.targets()?).await?;
         (1..=NODES).for_each(|node| self.scene.node(node, None));
         cluster.end().await
     }
@@ -145,7 +156,7 @@ impl Run {
             in_flight: self.plan.in_flight,
             stop: Arc::clone(&stop),
         };
-        let (stop_clerk, clerk) = self.clerk(&round, true);
+        let at_work = self.at_work(&round, cluster.targets()?, true).await?;
         let loading = tokio::spawn(spread.place());
         let happened = self.happen(cluster, scenario).await;
         if happened.is_ok() {
@@ -154,15 +165,13 @@ impl Run {
         stop.store(true, Ordering::Release);
         self.scene.progress.stop_at(0);
         let tally = loading.await.map_err(|_| Error::Broken("the load panicked"))?;
-        let _ = stop_clerk.send(());
-        let clerk = clerk.await.map_err(|_| Error::Broken("the clerk panicked"))?;
+        let worked = at_work.end(&mut self.model).await;
         // What happened to the nodes is the cause, where both failed.
         happened?;
         if let Some(cause) = cluster.ended() {
             return Err(cause);
         }
-        let (done, memory) = clerk?;
-        self.model.memory = memory;
+        let (done, lives) = worked?;
         let tally = tally?;
         let ledger = self.phases.last_mut().map(|phase| phase.add(tally));
         let ledger = ledger.unwrap_or_default();
@@ -170,6 +179,7 @@ impl Run {
             workload: Arc::clone(workload),
             ledger,
             done,
+            lives,
             name,
         })
     }

@@ -4,9 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use docket_soak::{
     Chance, Load, Mode, Pace, Shape, Workload, books, drive,
-    suite::{Clerk, Closing, Model, Scene},
+    suite::{Clerk, Closing, Keepers, Model, Scene},
 };
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::{oneshot, watch},
+    time::sleep,
+};
 
 use crate::{
     report::outcome,
@@ -35,7 +38,7 @@ async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
     for (round, mode) in [(1, Mode::Unary), (2, Mode::Stream)] {
         let workload = Arc::new(Workload::new(shape(10 + round)).unwrap());
         // Those of the round before are of another workload.
-        scene.progress.watch().unwrap().recent.clear();
+        scene.progress.watch().unwrap().begin_anew();
         scene.allow(Some(300));
         let load = Load {
             mode,
@@ -55,19 +58,32 @@ async fn rounds_with(wrong: Wrong, lost: usize) -> Model {
             memory: std::mem::take(&mut model.memory),
             changes: true,
         };
+        let keepers = Keepers {
+            scene: Arc::clone(&scene),
+            targets: vec![target.clone()],
+            workload: Arc::clone(&workload),
+            round,
+            carried: std::mem::take(&mut model.carried),
+            paid: false,
+        };
         let (stop, stopped) = oneshot::channel();
+        let (stop_keepers, keepers_stopped) = watch::channel(false);
         let clerk = tokio::spawn(clerk.work(stopped));
+        let keepers = tokio::spawn(keepers.work(keepers_stopped));
         let mut tally = drive(&target, &workload, &load, &scene.progress).await.unwrap();
         tally.ledger.unknown.extend((0..lost).map(|_| workload.take()));
         // The clerk has its say about every kind of thing.
         sleep(Duration::from_millis(1_200)).await;
         stop.send(()).unwrap();
+        stop_keepers.send_replace(true);
+        let lives = keepers.await.unwrap();
         let (done, memory) = clerk.await.unwrap().unwrap();
         model.memory = memory;
         let closing = Closing {
             workload,
             ledger: tally.ledger,
             done,
+            lives,
             name: format!("round {round}"),
         };
         model
@@ -103,6 +119,11 @@ async fn a_shop_that_is_right_passes_and_all_of_it_was_looked_at() {
     assert!(sums.acknowledged >= 300, "{sums:?}");
     assert_eq!(sums.acknowledged, sums.read);
     assert!(sums.cancelled > 0 && sums.looks > 100, "{sums:?}");
+    assert!(
+        sums.led > 5 && model.deeds["ship"] > 5,
+        "{sums:?} {:?}",
+        model.deeds
+    );
     check(Wrong::Nothing, model, &[]);
 }
 
@@ -146,6 +167,17 @@ async fn what_is_cancelled_or_counted_in_and_not_given_back_fails_the_run() {
         rounds(Wrong::ForgetsStock).await,
         &["on hand, reserved"],
     );
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_orders_that_are_led_fails_the_run() {
+    for (wrong, said) in [
+        (Wrong::KeepsWhatIsSent, "on hand, reserved"),
+        (Wrong::ForgetsRefunds, "balance, held"),
+        (Wrong::HidesShipments, "its life is not what was answered"),
+    ] {
+        check(wrong, rounds(wrong).await, &[said]);
+    }
 }
 
 #[tokio::test]

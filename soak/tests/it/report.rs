@@ -55,6 +55,7 @@ pub fn outcome(model: Model, samples: Vec<Sample>) -> Outcome {
         nodes_settled: Default::default(),
         faults: model.faults,
         sums: model.sums,
+        deeds: model.deeds,
         judgements,
         kept: Kept {
             folder: None,

@@ -1,5 +1,7 @@
 //! A shop in memory that speaks Docket's contract, and is wrong where it is told to be.
 
+mod lives;
+
 use std::{
     collections::BTreeMap,
     pin::Pin,
@@ -13,7 +15,7 @@ use docket_proto::v1::{
     GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, ListCustomersRequest,
     ListCustomersResponse, ListItemsRequest, ListItemsResponse, ListOrderEventsRequest,
     ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, OpenFulfilmentRequest, Order,
-    PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
+    OrderPayment, PlaceOrderRequest, PlaceOrdersResponse, ReceiveReturnRequest, RefundOrderRequest,
     ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, RetryPaymentRequest,
     ShipOrderRequest, UpdateCustomerRequest, UpdateItemRequest, WatchOrdersRequest, WatchOrdersResponse,
     customer_service_server::{CustomerService, CustomerServiceServer},
@@ -22,12 +24,17 @@ use docket_proto::v1::{
     order_service_server::{OrderService, OrderServiceServer},
     place_orders_response,
 };
-use docket_soak::Target;
+use docket_soak::{
+    Target,
+    history::life::{Deed, Life, Moved},
+};
 use futures::{Stream, StreamExt as _};
 use tonic::{
     Request, Response, Status, Streaming,
     transport::{Server, server::TcpIncoming},
 };
+
+use lives::named;
 
 /// The order, by its turn, with which something goes wrong.
 const UNLUCKY: u64 = 7;
@@ -57,6 +64,12 @@ pub enum Wrong {
     GivesBackLate,
     /// One order is not among those that are listed first.
     HiddenAtFirst,
+    /// What is sent stays on the stock.
+    KeepsWhatIsSent,
+    /// What is given back is on no account.
+    ForgetsRefunds,
+    /// What was sent is not shown when the order is read.
+    HidesShipments,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +84,9 @@ struct Books {
     kept: Option<String>,
     /// The order that is not listed.
     hidden: Option<Order>,
+    /// What became of orders of which something was asked, and what was answered.
+    lives: BTreeMap<String, Life>,
+    answers: BTreeMap<String, Order>,
 }
 
 /// The shop.
@@ -125,6 +141,13 @@ impl Shop {
                 .sum(),
             lines: request.lines,
             ..Order::default()
+        };
+        let order = Order {
+            payment: Some(OrderPayment {
+                authorized: order.total,
+                ..OrderPayment::default()
+            }),
+            ..order
         };
         books.by_request.insert(request.request_id, order.clone());
         books.book(&order, 1);
@@ -201,7 +224,11 @@ impl OrderService for Shop {
     }
 
     async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
-        found(self.books().orders.get(&request.into_inner().name).cloned())
+        let mut order = self.books().orders.get(&request.into_inner().name).cloned();
+        if self.wrong == Wrong::HidesShipments {
+            order.iter_mut().for_each(|order| order.fulfilments.clear());
+        }
+        found(order)
     }
 
     async fn list_orders(
@@ -248,26 +275,40 @@ impl OrderService for Shop {
         Err(Status::unimplemented("this shop watches nothing"))
     }
 
-    async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop ships nothing"))
+    async fn ship_order(&self, request: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = match it.fulfilment {
+            0 => Deed::Ship(named(&it.lines)),
+            number => Deed::ShipPlanned(number as usize),
+        };
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn open_fulfilment(&self, _: Request<OpenFulfilmentRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop ships nothing"))
+    async fn open_fulfilment(
+        &self,
+        request: Request<OpenFulfilmentRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Plan(named(&it.lines));
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn cancel_fulfilment(
         &self,
-        _: Request<CancelFulfilmentRequest>,
+        request: Request<CancelFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop ships nothing"))
+        let it = request.into_inner();
+        let deed = Deed::GiveUp(it.fulfilment as usize);
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn deliver_fulfilment(
         &self,
-        _: Request<DeliverFulfilmentRequest>,
+        request: Request<DeliverFulfilmentRequest>,
     ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop ships nothing"))
+        let it = request.into_inner();
+        let deed = Deed::Deliver(it.fulfilment as usize);
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn batch_get_orders(
@@ -286,53 +327,92 @@ impl OrderService for Shop {
 
     async fn cancel_order_lines(
         &self,
-        _: Request<CancelOrderLinesRequest>,
+        request: Request<CancelOrderLinesRequest>,
     ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+        let it = request.into_inner();
+        let deed = Deed::CancelLines(named(&it.lines));
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn edit_order(&self, _: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop edits nothing"))
+    async fn edit_order(&self, request: Request<EditOrderRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Edit(named(&it.lines));
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn request_return(&self, _: Request<RequestReturnRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+    async fn request_return(
+        &self,
+        request: Request<RequestReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Return(named(&it.lines));
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn resolve_return(&self, _: Request<ResolveReturnRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+    async fn resolve_return(
+        &self,
+        request: Request<ResolveReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Move(
+            it.return_number as usize,
+            if it.approve {
+                Moved::Approve
+            } else {
+                Moved::Decline
+            },
+        );
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn receive_return(&self, _: Request<ReceiveReturnRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+    async fn receive_return(
+        &self,
+        request: Request<ReceiveReturnRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Move(it.return_number as usize, Moved::Receive);
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn close_return(&self, _: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+    async fn close_return(&self, request: Request<CloseReturnRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Move(it.return_number as usize, Moved::Close);
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
-    async fn refund_order(&self, _: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop returns nothing"))
+    async fn refund_order(&self, request: Request<RefundOrderRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Refund(it.amount);
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn retry_payment(&self, _: Request<RetryPaymentRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("this shop returns nothing"))
     }
 
-    async fn hold_order(&self, _: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop holds nothing"))
+    async fn hold_order(&self, request: Request<HoldOrderRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        let deed = Deed::Hold(it.reason().as_str_name().to_owned());
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn release_order_hold(
         &self,
-        _: Request<ReleaseOrderHoldRequest>,
+        request: Request<ReleaseOrderHoldRequest>,
     ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("this shop holds nothing"))
+        let it = request.into_inner();
+        let deed = Deed::Release(it.reason().as_str_name().to_owned());
+        self.lead(&it.name, it.request_id, |life, prices| life.after(&deed, prices))
     }
 
     async fn cancel_order(&self, request: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        let it = request.into_inner();
+        // The clerk asks without an id.
+        if !it.request_id.is_empty() {
+            return self.lead(&it.name, it.request_id, |life, _| life.cancelled());
+        }
         let mut books = self.books();
-        let Some(order) = books.orders.get_mut(&request.into_inner().name) else {
+        let Some(order) = books.orders.get_mut(&it.name) else {
             return Err(Status::not_found("there is none"));
         };
         let first = order.state() == State::Confirmed;

@@ -253,11 +253,14 @@ pub fn payment(order: &Order) -> v1::OrderPayment {
     use v1::order_payment::State;
     let books = order.books();
     let is_left = books.authorized > books.captured + books.voided;
+    let mut asked = order.steps.iter().flatten();
+    let is_void_open = asked.any(|it| it.kind == PaymentKind::Void && it.answer.is_none());
     let state = match order.state {
         _ if !order.waiting().is_empty() => State::Failed,
         OrderState::Pending | OrderState::Authorizing => State::Required,
         OrderState::Rejected => State::Failed,
         _ if books.captured == 0 && is_left => State::Authorized,
+        _ if books.authorized == 0 && is_void_open => State::Required,
         _ if books.captured == 0 => State::Voided,
         _ if books.refunded == books.captured && !is_left => State::Refunded,
         _ if books.refunded > 0 => State::PartiallyRefunded,

@@ -1,11 +1,11 @@
-//! Whether an order is held as it is confirmed, since something about it is odd: what its customer has done before is looked up, and the rules
-//! (`docket_engine::fraud`) say what that makes of it.
+//! Whether an order is held as it is confirmed, or as an edit has it cost more, since something about it is odd: what its customer has done before is
+//! looked up, and the rules (`docket_engine::fraud`) say what that makes of it.
 
 use std::sync::{Arc, Weak};
 
 use docket_engine::{
-    Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HELD_BY_ITSELF, HoldReason, Order, OrderEvent,
-    OrderId, OrderState, access::Username,
+    Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, Order,
+    OrderEvent, OrderId, OrderState, Time, access::Username,
 };
 
 use super::OrderEntity;
@@ -14,27 +14,58 @@ use crate::{docket::HOLDS_SINCE, shard::Shard};
 impl OrderEntity {
     /// What holds the order, if it is suspect. None where no rules are set.
     pub(super) fn suspicion(&self, shard: &Arc<Shard>) -> Option<OrderEvent> {
-        let rules = shard.fraud()?;
         let order = self.order.as_ref()?;
-        let router = shard.router().and_then(Weak::upgrade)?;
-        if router.node().oldest_version_spoken() < HOLDS_SINCE {
+        suspicion(shard, order, order.created)
+    }
+
+    /// What holds the order behind this event, if it is an edit by which it costs more, and it is suspect then. An order that is held for it already waits
+    /// for a person anyway.
+    pub(super) fn suspicion_of_edit(&self, shard: &Arc<Shard>, event: &OrderEvent) -> Option<OrderEvent> {
+        let OrderEvent::Edited { .. } = event else {
+            return None;
+        };
+        // Most nodes have no rules, and copy nothing.
+        shard.fraud()?;
+        let (order, now) = (self.order.as_ref()?, shard.now());
+        let mut edited = Order::clone(order);
+        edited.evolve(event, now).ok()?;
+        let is_open = matches!(
+            edited.state,
+            OrderState::Confirmed | OrderState::PartiallyFulfilled
+        );
+        let is_held = || {
+            edited
+                .active_holds()
+                .any(|hold| hold.reason == HoldReason::FraudReview)
+        };
+        if edited.total <= order.total || !is_open || is_held() || edited.holds().len() >= HOLDS_MAX {
             return None;
         }
-        let suspect = rules.suspects(order.total, order.created, &past(shard, rules, order)?)?;
-        metrics::counter!("docket_fraud_holds_total").increment(1);
-        Some(OrderEvent::Held {
-            reason: HoldReason::FraudReview,
-            note: suspect.to_string().into(),
-            by: Username::new(HELD_BY_ITSELF).ok()?,
-        })
+        suspicion(shard, &edited, now)
     }
 }
 
-/// What an order's customer has done before, as far as that is committed: its orders are of the same shard.
-fn past(shard: &Shard, rules: &FraudRules, order: &Order) -> Option<CustomerPast> {
+/// What holds an order that is as it is since this time, if it is suspect.
+fn suspicion(shard: &Arc<Shard>, order: &Order, since: Time) -> Option<OrderEvent> {
+    let rules = shard.fraud()?;
+    let router = shard.router().and_then(Weak::upgrade)?;
+    if router.node().oldest_version_spoken() < HOLDS_SINCE {
+        return None;
+    }
+    let suspect = rules.suspects(order.total, since, &past(shard, rules, order, since)?)?;
+    metrics::counter!("docket_fraud_holds_total").increment(1);
+    Some(OrderEvent::Held {
+        reason: HoldReason::FraudReview,
+        note: suspect.to_string().into(),
+        by: Username::new(HELD_BY_ITSELF).ok()?,
+    })
+}
+
+/// What an order's customer has done until then, as far as that is committed: its orders are of the same shard.
+fn past(shard: &Shard, rules: &FraudRules, order: &Order, until: Time) -> Option<CustomerPast> {
     let committed = shard.committed();
     let created = committed.customers.get(&order.customer)?.created;
-    let since = order.created.0.saturating_sub(rules.velocity_within).max(0) / 1_000;
+    let since = until.0.saturating_sub(rules.velocity_within).max(0) / 1_000;
     let since = OrderId::compose(u64::try_from(since).unwrap_or_default(), 0, 0);
     let most = usize::try_from(rules.velocity_orders).unwrap_or(usize::MAX);
     let (recent, earlier) = {

@@ -86,11 +86,15 @@ impl OrderEntity {
     pub(super) fn unhold(
         &mut self,
         shard: &Arc<Shard>,
-        decision: Decision<OrderEvent>,
+        mut decision: Decision<OrderEvent>,
         request: Option<Request>,
         origin: Option<PackedOrigin>,
     ) {
         let Some(order) = &self.order else { return };
+        if let [event] = &decision.events[..] {
+            let held = self.suspicion_of_edit(shard, event);
+            decision.events.extend(held);
+        }
         let id = self.id;
         let currency = order.currency;
         let of_customer = |effect| match effect {

@@ -109,8 +109,8 @@ async fn entities_that_break_their_own_invariants() {
         });
         keep_change(shop, shop.order, ChangeKind::FulfilmentOpened, 3);
     };
-    // Whoever watches is shown it, too.
-    let expected = [OrderInvalid, FeedDiffers];
+    // It is not among those of which something is planned, and whoever watches is shown it, too.
+    let expected = [OrderInvalid, IndexDiffers, FeedDiffers];
     check("more planned than open", planned, &expected, of_order).await;
     let in_debt = |shop: &Shop| change_customer(shop, |customer| customer.credit_limit = Amount(-1));
     check("customer", in_debt, &[CustomerInvalid], of_customer).await;

@@ -46,9 +46,9 @@ order's end, before or after its items have released their stock.
 {payment_diagram}
 As the provider has answered, not as it was asked: what was shipped is captured, what was cancelled voided and what was refunded
 given back once it says so. Refunded is never more than the provider says that it took; a refund that is due, or was declined, counts
-towards that. `REQUIRED` says that it is not authorised yet; `FAILED`, that it never will be, or that a step was declined and waits
-for a person; `VOIDED`, that nothing of it is taken, or ever will be, also where nobody knows whether it was authorised. The others
-say what they say of an account. Authorised = captured + voided + still authorised, always.
+towards that. `REQUIRED` says that it is not authorised yet, as far as anybody knows: also of an order that was called off meanwhile, until
+its provider has barred it. `FAILED` says that it never will be, or that a step was declined and waits for a person; `VOIDED`, that its provider
+has said that nothing of it is taken, or ever will be. The others say what they say of an account. Authorised = captured + voided + still authorised, always.
 
 ### What comes of each command
 

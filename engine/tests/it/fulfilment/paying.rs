@@ -55,9 +55,9 @@ fn each_stage_says_where_its_money_stands_by_what_its_provider_has_answered() {
         (Stage::RefundDeclined, Failed, [18, 18, 0, 0]),
         (Stage::RefundRetried, Captured, [18, 18, 0, 0]),
         (Stage::RefundDone, PartiallyRefunded, [18, 18, 0, 1]),
-        // Nobody knows whether it was authorised; it is seen to that it never is.
-        (Stage::CalledOffReleasing, Voided, [0, 0, 0, 0]),
-        (Stage::CalledOff, Voided, [0, 0, 0, 0]),
+        // Nobody knows whether it was authorised, until its provider says that it never is.
+        (Stage::CalledOffReleasing, Required, [0, 0, 0, 0]),
+        (Stage::CalledOff, Required, [0, 0, 0, 0]),
         (Stage::CalledOffVoided, Voided, [0, 0, 0, 0]),
         (Stage::CancelledVoidOpenReleasing, Authorized, [18, 0, 0, 0]),
         (Stage::CancelledVoidOpen, Authorized, [18, 0, 0, 0]),
@@ -65,8 +65,8 @@ fn each_stage_says_where_its_money_stands_by_what_its_provider_has_answered() {
         (Stage::CancelledVoidDone, Voided, [18, 0, 18, 0]),
         (Stage::CancelledVoidDeclined, Failed, [18, 0, 0, 0]),
         (Stage::CancelledVoidRetried, Authorized, [18, 0, 0, 0]),
-        (Stage::ExpiredReleasing, Voided, [0, 0, 0, 0]),
-        (Stage::ExpiredVoidOpen, Voided, [0, 0, 0, 0]),
+        (Stage::ExpiredReleasing, Required, [0, 0, 0, 0]),
+        (Stage::ExpiredVoidOpen, Required, [0, 0, 0, 0]),
         (Stage::ExpiredVoidDoneReleasing, Voided, [0, 0, 0, 0]),
         (Stage::ExpiredVoidDone, Voided, [0, 0, 0, 0]),
         (Stage::ExpiredVoidDeclined, Failed, [0, 0, 0, 0]),

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{
-    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentState, Quantity, ReservationState,
-    ReturnStep, Sku, item::ReserveLine, order,
+    Effect, FulfilmentState, Order, OrderId, OrderState, PaymentKind, PaymentState, Quantity,
+    ReservationState, ReturnStep, Sku, item::ReserveLine, order,
 };
 
 use super::Run;
@@ -169,11 +169,14 @@ impl Run {
         let expected = [books.authorized, books.captured, books.voided, books.refunded];
         assert_eq!(amounts, expected, "{id}");
         let is_left = books.authorized > books.captured + books.voided;
+        let mut asked = should.steps.iter().flatten();
+        let is_void_open = asked.any(|it| it.kind == PaymentKind::Void && it.answer.is_none());
         let state = match should.state {
             _ if !should.waiting().is_empty() => PaymentState::Failed,
             OrderState::Pending | OrderState::Authorizing => PaymentState::Required,
             OrderState::Rejected => PaymentState::Failed,
             _ if books.captured == 0 && is_left => PaymentState::Authorized,
+            _ if books.authorized == 0 && is_void_open => PaymentState::Required,
             _ if books.captured == 0 => PaymentState::Voided,
             _ if books.refunded == books.captured && !is_left => PaymentState::Refunded,
             _ if books.refunded > 0 => PaymentState::PartiallyRefunded,

@@ -12,7 +12,7 @@
 use std::{error::Error as _, io, time::Duration};
 
 use docket_proto::v1::{
-    AdjustStockRequest, CancelOrderRequest, CreditAccountRequest, GetCustomerRequest, GetItemRequest,
+    self, AdjustStockRequest, CancelOrderRequest, CreditAccountRequest, GetCustomerRequest, GetItemRequest,
     GetOrderRequest, ListCustomersRequest, ListItemsRequest, ListOrdersRequest, OrderLine, PlaceOrderRequest,
     WatchOrdersRequest, WatchOrdersResponse, customer_service_client::CustomerServiceClient,
     item_service_client::ItemServiceClient, order_service_client::OrderServiceClient,
@@ -61,6 +61,34 @@ impl Node {
         }
     }
 
+    /// Asks what is answered with an order, and shows that as it came.
+    ///
+    /// # Errors
+    /// What it means that there is none.
+    pub async fn order(&self, ask: &Ask) -> Result<v1::Order, Outcome> {
+        self.in_time(self.call_about(ask)).await
+    }
+
+    /// Places an order.
+    ///
+    /// # Errors
+    /// What it means that there is none.
+    pub async fn place(&self, order: PlaceOrderRequest) -> Result<v1::Order, Outcome> {
+        let mut orders = OrderServiceClient::new(self.channel.clone());
+        self.in_time(orders.place_order(self.request(order))).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Outcome> {
+        match timeout(WAIT_MAX, call).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(outcome(&status)),
+            Err(_) => Err(Outcome::Unknown(format!("no answer within {WAIT_MAX:?}"))),
+        }
+    }
+
     /// Opens a watch of all orders behind this token, or behind all that is committed now where it is empty.
     pub(super) async fn watch(&self, resume_token: &str) -> Result<Streaming<WatchOrdersResponse>, Status> {
         let request = WatchOrdersRequest {
@@ -102,38 +130,8 @@ impl Node {
                 };
                 orders.place_order(self.request(request)).await.map(order)
             }
-            Ask::Cancel {
-                request_id,
-                order: name,
-                etag,
-            } => {
-                let request = CancelOrderRequest {
-                    name,
-                    request_id,
-                    etag,
-                };
-                orders.cancel_order(self.request(request)).await.map(order)
-            }
-            Ask::Do {
-                request_id,
-                order: name,
-                deed,
-                etag,
-            } => {
-                let answered = match Message::new(name, request_id, etag, &deed) {
-                    Message::Hold(it) => orders.hold_order(self.request(it)).await,
-                    Message::Release(it) => orders.release_order_hold(self.request(it)).await,
-                    Message::Ship(it) => orders.ship_order(self.request(it)).await,
-                    Message::CancelLines(it) => orders.cancel_order_lines(self.request(it)).await,
-                    Message::Deliver(it) => orders.deliver_fulfilment(self.request(it)).await,
-                    Message::Edit(it) => orders.edit_order(self.request(it)).await,
-                    Message::Return(it) => orders.request_return(self.request(it)).await,
-                    Message::Resolve(it) => orders.resolve_return(self.request(it)).await,
-                    Message::Receive(it) => orders.receive_return(self.request(it)).await,
-                    Message::Close(it) => orders.close_return(self.request(it)).await,
-                    Message::Refund(it) => orders.refund_order(self.request(it)).await,
-                };
-                answered.map(order)
+            Ask::Cancel { .. } | Ask::Do { .. } | Ask::GetOrder { .. } => {
+                self.call_about(ask).await.map(order)
             }
             Ask::Adjust {
                 request_id,
@@ -164,10 +162,6 @@ impl Node {
                     .await
                     .map(customer)
             }
-            Ask::GetOrder { order: name } => orders
-                .get_order(self.request(GetOrderRequest { name }))
-                .await
-                .map(order),
             Ask::GetItem { item: name } => items
                 .get_item(self.request(GetItemRequest { name }))
                 .await
@@ -224,6 +218,53 @@ impl Node {
                     orders: page.orders.into_iter().map(seen::order).collect(),
                 })
             }
+        }
+    }
+
+    /// Calls what is about one order that is there.
+    async fn call_about(&self, ask: &Ask) -> Result<Response<v1::Order>, Status> {
+        let mut orders = OrderServiceClient::new(self.channel.clone());
+        match ask.clone() {
+            Ask::Cancel {
+                request_id,
+                order: name,
+                etag,
+            } => {
+                let request = CancelOrderRequest {
+                    name,
+                    request_id,
+                    etag,
+                };
+                orders.cancel_order(self.request(request)).await
+            }
+            Ask::Do {
+                request_id,
+                order: name,
+                deed,
+                etag,
+            } => self.send(Message::new(name, request_id, etag, &deed)).await,
+            Ask::GetOrder { order: name } => orders.get_order(self.request(GetOrderRequest { name })).await,
+            other => Err(Status::internal(format!("is not about one order: {other:?}"))),
+        }
+    }
+
+    /// Sends what is asked of an order.
+    async fn send(&self, message: Message) -> Result<Response<v1::Order>, Status> {
+        let mut orders = OrderServiceClient::new(self.channel.clone());
+        match message {
+            Message::Hold(it) => orders.hold_order(self.request(it)).await,
+            Message::Release(it) => orders.release_order_hold(self.request(it)).await,
+            Message::Ship(it) => orders.ship_order(self.request(it)).await,
+            Message::Plan(it) => orders.open_fulfilment(self.request(it)).await,
+            Message::GiveUp(it) => orders.cancel_fulfilment(self.request(it)).await,
+            Message::CancelLines(it) => orders.cancel_order_lines(self.request(it)).await,
+            Message::Deliver(it) => orders.deliver_fulfilment(self.request(it)).await,
+            Message::Edit(it) => orders.edit_order(self.request(it)).await,
+            Message::Return(it) => orders.request_return(self.request(it)).await,
+            Message::Resolve(it) => orders.resolve_return(self.request(it)).await,
+            Message::Receive(it) => orders.receive_return(self.request(it)).await,
+            Message::Close(it) => orders.close_return(self.request(it)).await,
+            Message::Refund(it) => orders.refund_order(self.request(it)).await,
         }
     }
 

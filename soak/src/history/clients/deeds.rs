@@ -1,9 +1,10 @@
 //! What clients ask of orders that are there: drawn, by what was last seen of them, and in the contract's words.
 
 use docket_proto::v1::{
-    CancelOrderLinesRequest, CloseReturnRequest, DeliverFulfilmentRequest, EditOrderRequest,
-    HoldOrderRequest, LineQuantity, ReceiveReturnRequest, RefundOrderRequest, ReleaseOrderHoldRequest,
-    RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, order_hold,
+    CancelFulfilmentRequest, CancelOrderLinesRequest, CloseReturnRequest, DeliverFulfilmentRequest,
+    EditOrderRequest, HoldOrderRequest, LineQuantity, OpenFulfilmentRequest, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    ShipOrderRequest, order_hold,
 };
 
 use crate::{
@@ -28,6 +29,10 @@ pub enum Message {
     Release(ReleaseOrderHoldRequest),
     /// `ShipOrder`.
     Ship(ShipOrderRequest),
+    /// `OpenFulfilment`.
+    Plan(OpenFulfilmentRequest),
+    /// `CancelFulfilment`.
+    GiveUp(CancelFulfilmentRequest),
     /// `CancelOrderLines`.
     CancelLines(CancelOrderLinesRequest),
     /// `DeliverFulfilment`.
@@ -130,6 +135,25 @@ impl Message {
                 etag,
                 lines: named(lines),
                 ..ShipOrderRequest::default()
+            }),
+            Deed::ShipPlanned(which) => Self::Ship(ShipOrderRequest {
+                name,
+                request_id,
+                etag,
+                fulfilment: number(*which),
+                ..ShipOrderRequest::default()
+            }),
+            Deed::Plan(lines) => Self::Plan(OpenFulfilmentRequest {
+                name,
+                request_id,
+                etag,
+                lines: named(lines),
+            }),
+            Deed::GiveUp(which) => Self::GiveUp(CancelFulfilmentRequest {
+                name,
+                request_id,
+                etag,
+                fulfilment: number(*which),
             }),
             Deed::CancelLines(lines) => Self::CancelLines(CancelOrderLinesRequest {
                 name,

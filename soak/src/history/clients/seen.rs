@@ -4,7 +4,7 @@ use docket_proto::v1::{self, fulfilment, order::State, order_change::Kind, order
 
 use crate::history::{
     Change, ChangeKind, CustomerSeen, ItemSeen, Line, Micros, OrderSeen, Phase,
-    life::{Life, Named, OfLine, ReturnPhase, ReturnSeen},
+    life::{Life, Named, OfLine, ReturnPhase, ReturnSeen, Sent},
 };
 
 /// An order.
@@ -40,7 +40,7 @@ pub fn order(order: v1::Order) -> OrderSeen {
 }
 
 /// What became of an order.
-fn life(order: &v1::Order) -> Life {
+pub fn life(order: &v1::Order) -> Life {
     let named = |lines: &[v1::LineQuantity]| -> Named {
         let line = |it: &v1::LineQuantity| usize::try_from(it.line).unwrap_or(usize::MAX);
         lines.iter().map(|it| (line(it), it.quantity)).collect()
@@ -63,7 +63,13 @@ fn life(order: &v1::Order) -> Life {
         phase: phase(it.state()),
         restocked: it.restocked,
     };
-    let is_there = |it: &v1::Fulfilment| it.state() == fulfilment::State::Delivered;
+    let sent = |it: &v1::Fulfilment| match it.state() {
+        fulfilment::State::Open => Sent::Planned,
+        fulfilment::State::Cancelled => Sent::GivenUp,
+        fulfilment::State::Shipped => Sent::Away,
+        fulfilment::State::Delivered => Sent::There,
+        fulfilment::State::Unspecified => Sent::Odd,
+    };
     Life {
         lines: order.lines.iter().map(line).collect(),
         holds: order
@@ -74,7 +80,7 @@ fn life(order: &v1::Order) -> Life {
         shipments: order
             .fulfilments
             .iter()
-            .map(|it| (named(&it.lines), is_there(it)))
+            .map(|it| (named(&it.lines), sent(it)))
             .collect(),
         returns: order.returns.iter().map(back).collect(),
         refunds: order.refunds.iter().map(|it| it.amount).collect(),

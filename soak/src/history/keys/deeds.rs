@@ -160,7 +160,11 @@ impl Keys {
                 let costs = cost(&order.lines, more);
                 self.edited(&order.customer, span, costs, must);
             }
-            Deed::Hold(_)
+            // No client of a history plans anything.
+            Deed::Plan(_)
+            | Deed::ShipPlanned(_)
+            | Deed::GiveUp(_)
+            | Deed::Hold(_)
             | Deed::Release(_)
             | Deed::CancelLines(_)
             | Deed::Deliver(_)

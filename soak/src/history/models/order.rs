@@ -175,11 +175,14 @@ impl Model for OrderRules {
                 // Nothing can be done with it: nothing of it was sent, and nothing is to come back.
                 let nothing = Life::default();
                 let reasons = match **deed {
-                    Deed::Deliver(_) | Deed::Return(_) | Deed::Move(..) | Deed::Refund(_) => {
-                        nothing.after(deed, &self.prices).err()
-                    }
+                    Deed::Deliver(_)
+                    | Deed::ShipPlanned(_)
+                    | Deed::GiveUp(_)
+                    | Deed::Return(_)
+                    | Deed::Move(..)
+                    | Deed::Refund(_) => nothing.after(deed, &self.prices).err(),
                     Deed::Hold(_) | Deed::Release(_) => Some("NOT_HOLDABLE"),
-                    Deed::Ship(_) => Some("NOT_SHIPPABLE"),
+                    Deed::Ship(_) | Deed::Plan(_) => Some("NOT_SHIPPABLE"),
                     Deed::CancelLines(_) => Some("NOT_CANCELLABLE"),
                     Deed::Edit(_) => Some("NOT_EDITABLE"),
                 };

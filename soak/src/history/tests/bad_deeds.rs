@@ -1,7 +1,7 @@
 //! What no right server makes of an order behind its confirmation, one of every kind; and beside each what a right one may.
 
 use super::*;
-use crate::history::life::{Deed, Moved};
+use crate::history::life::{Deed, Moved, Sent};
 
 const OF: [(&str, i64); 1] = [(TEA, 4)];
 const ORDER: &str = "orders/1";
@@ -109,7 +109,7 @@ fn more_that_is_shipped_than_was_ordered_is_refused() {
     // As if it had been open.
     let mut seen = led.seen.clone();
     seen.life.lines[0].shipped = 5;
-    seen.life.shipments.push((vec![(0, 2)], false));
+    seen.life.shipments.push((vec![(0, 2)], Sent::Away));
     seen.phase = Phase::Shipped;
     seen.etag = "9".into();
     led = led.then(does("x", &ship(2), ""), shown(&seen));
@@ -168,7 +168,7 @@ fn something_that_is_shipped_while_it_is_held_is_refused() {
     let led = led().done(&Deed::Hold("ADDRESS".into()));
     let mut seen = led.seen.clone();
     seen.life.lines[0].shipped = 1;
-    seen.life.shipments.push((vec![(0, 1)], false));
+    seen.life.shipments.push((vec![(0, 1)], Sent::Away));
     (seen.phase, seen.etag) = (Phase::PartlyShipped, "5".into());
     led.then(does("x", &ship(1), ""), shown(&seen))
         .told

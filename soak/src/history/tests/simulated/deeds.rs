@@ -132,7 +132,9 @@ fn kind_of(deed: Option<&Deed>, phase: Phase) -> ChangeKind {
         None | Some(Deed::CancelLines(_)) if phase == Phase::Cancelled => ChangeKind::Cancelled,
         None | Some(Deed::CancelLines(_)) => ChangeKind::LinesCancelled,
         Some(Deed::Hold(_) | Deed::Release(_)) => ChangeKind::Holds,
-        Some(Deed::Ship(_)) => ChangeKind::Shipped,
+        Some(Deed::Ship(_) | Deed::ShipPlanned(_)) => ChangeKind::Shipped,
+        // No client of a history plans anything.
+        Some(Deed::Plan(_) | Deed::GiveUp(_)) => ChangeKind::Odd,
         Some(Deed::Deliver(_)) => ChangeKind::Delivered,
         Some(Deed::Edit(_)) => ChangeKind::Edited,
         Some(Deed::Return(_) | Deed::Move(..)) => ChangeKind::Returns,
