@@ -59,6 +59,8 @@ pub enum ChangeKind {
     PaymentRetried,
     /// It is to be edited, and items are asked for more.
     EditBegun,
+    /// All items have agreed to an edit, and its provider is to authorise what it costs more.
+    EditReserved,
     /// How much of its lines is ordered has changed.
     Edited,
     /// An edit was refused: it is as it was before.
@@ -73,7 +75,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -103,6 +105,7 @@ impl ChangeKind {
         Self::EditRefused,
         Self::FulfilmentOpened,
         Self::FulfilmentCancelled,
+        Self::EditReserved,
     ];
 
     /// Which kind an event is of.
@@ -130,6 +133,7 @@ impl ChangeKind {
             OrderEvent::Restocked => Self::Restocked,
             OrderEvent::Refunded { .. } => Self::Refunded,
             OrderEvent::EditBegun { .. } => Self::EditBegun,
+            OrderEvent::EditReserved => Self::EditReserved,
             OrderEvent::Edited { .. } => Self::Edited,
             OrderEvent::EditRefused { .. } => Self::EditRefused,
             OrderEvent::Closed => Self::Closed,
@@ -194,6 +198,7 @@ impl ChangeKind {
             Self::EditRefused => 32,
             Self::FulfilmentOpened => 33,
             Self::FulfilmentCancelled => 34,
+            Self::EditReserved => 38,
         }
     }
 
@@ -233,6 +238,7 @@ impl fmt::Display for ChangeKind {
             Self::PaymentRetried => "PAYMENT_RETRIED",
             Self::EditBegun => "EDIT_BEGUN",
             Self::Edited => "EDITED",
+            Self::EditReserved => "EDIT_RESERVED",
             Self::EditRefused => "EDIT_REFUSED",
             Self::Closed => "CLOSED",
             Self::FulfilmentOpened => "FULFILMENT_OPENED",
@@ -519,7 +525,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_number() {
-        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=24).chain(30..)) {
+        for (kind, number) in ChangeKind::ALL
+            .into_iter()
+            .zip((1..=24).chain(30..=34).chain(38..))
+        {
             assert_eq!(
                 (u64::from(kind.number()), ChangeKind::from_number(number)),
                 (number, Some(kind))

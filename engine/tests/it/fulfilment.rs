@@ -5,6 +5,7 @@ mod earlier;
 mod items;
 mod money;
 mod paying;
+mod payments;
 mod plans;
 mod refused;
 mod returns;
