@@ -32,7 +32,7 @@ pub(crate) const CONFLICT: u8 = 1;
 
 // Since which version of the peer protocol nodes read snapshots: since that of the same number as the snapshot's format.
 const _: () = assert!(
-    FORMAT == 6,
+    FORMAT == 7,
     "a new format of snapshots needs a new version of the peer protocol"
 );
 

@@ -52,6 +52,7 @@
 //! | 53 | QuantityPlanned | line | | | planned | | |
 //! | 54 | FulfilmentNotOpen | | | fulfilment | state | | |
 //! | 55 | FulfilmentNotShipped | | | fulfilment | state | | |
+//! | 59 | TooManyAuthorizations | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -391,6 +392,7 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::TooManyEdits => Parts { kind: 49, ..none },
+        Rejection::TooManyAuthorizations => Parts { kind: 59, ..none },
     }
 }
 
@@ -545,6 +547,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             fulfilment: wanted_number()?,
             state: FulfilmentState::from_number(found).ok_or_else(unknown)?,
         },
+        59 => Rejection::TooManyAuthorizations,
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

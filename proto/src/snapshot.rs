@@ -23,10 +23,12 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 6, with orders that were closed, without those that are in the archive, and with fulfilments that are
-/// planned; 5 has payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
+/// The format that this version writes: 7, with the payments that edits have had authorised; 6 has orders that were closed, not those that are in the
+/// archive, and fulfilments that are planned, 5 payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
 /// holds, and 2 the changes that the feed keeps.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
+/// What is written where no edit has had a provider authorise more, and none is in the archive: an older program can go on from there.
+pub const FORMAT_WITHOUT_MORE_PAYMENTS: u32 = 6;
 /// What is written where no order was ever closed, none is in the archive, and nothing was ever planned: an older program can go on from there.
 pub const FORMAT_WITHOUT_CLOSED: u32 = 5;
 /// What is written where no provider ever moved an order's money, and nothing is kept of who changed one: an older program can go on from there.

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use docket_proto::snapshot::{FORMAT, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_TRAILS};
+use docket_proto::snapshot::{
+    FORMAT, FORMAT_WITHOUT_CLOSED, FORMAT_WITHOUT_LIFE, FORMAT_WITHOUT_MORE_PAYMENTS, FORMAT_WITHOUT_TRAILS,
+};
 
 use super::Committed;
 
@@ -29,11 +31,14 @@ impl Committed {
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
         // What is in the archive may have had what is not counted any more.
-        if is_there(&self.closed) || self.archive.count() > 0 {
+        if is_there(&self.more_payments) || self.archive.count() > 0 {
             return FORMAT;
         }
+        if is_there(&self.closed) {
+            return FORMAT_WITHOUT_MORE_PAYMENTS;
+        }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {
-            _ if is_there(&self.plan_bytes) => FORMAT,
+            _ if is_there(&self.plan_bytes) => FORMAT_WITHOUT_MORE_PAYMENTS,
             true => FORMAT_WITHOUT_CLOSED,
             false if is_there(&self.life_bytes) => FORMAT_WITHOUT_TRAILS,
             false => FORMAT_WITHOUT_LIFE,

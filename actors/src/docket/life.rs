@@ -1,9 +1,12 @@
 //! What is asked of orders that are there: they are cancelled, edited, held, shipped, delivered, returned and refunded.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use docket_engine::{
-    Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
+    Amount, CustomerId, Edit, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
     Quantity, RETURN_NOTE_BYTES_MAX, Rejection, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version,
     access::Username, order,
 };
@@ -22,6 +25,8 @@ pub(crate) const HOLDS_SINCE: u32 = 3;
 const FULFILMENTS_SINCE: u32 = 4;
 /// And that some of it was planned to be shipped.
 pub(super) const PLANS_SINCE: u32 = 6;
+/// And that a provider is to authorise what an edit has it cost more.
+const MORE_PAYMENTS_SINCE: u32 = 7;
 
 /// What was sent of an order, already validated for shape: each line once, in their order, quantities ≥ 1.
 #[derive(Debug, Clone)]
@@ -105,7 +110,7 @@ impl Docket {
     }
 
     /// Gives these lines of an order (at least one, each once, in their order; 0 or more) so many in all, at this version of it. Answers when
-    /// what it costs more is held and what it needs more of reserved, and the rest given back.
+    /// what it costs more is held, or authorised by its provider, and what it needs more of reserved, and the rest given back.
     ///
     /// # Errors
     /// The rejection; or why there is no result.
@@ -117,15 +122,53 @@ impl Docket {
         by: Username,
         expected: Version,
     ) -> Result<Arc<Order>, CallError> {
+        let (version, deadline) = (expected, call.deadline);
         let expected = Some(expected);
         let asked = Asked {
             content: Content::of("EditOrder").version(expected).line_quantities(&lines),
             since: PROVIDERS_SINCE,
             bytes: 2 * size_of_val(&*lines),
             needs_id: true,
-            command: OrderCommand::Edit { lines, by, expected },
+            command: OrderCommand::Edit {
+                lines,
+                by,
+                expected,
+                may_authorize: self.knows_more_payments(),
+            },
         };
-        self.unhold_order(call, id, asked).await
+        let order = self.unhold_order(call, id, asked).await?;
+        self.authorized_edit(order, version, deadline).await
+    }
+
+    /// Whether every node knows that a provider may be asked for more with an edit.
+    fn knows_more_payments(&self) -> bool {
+        self.inner.node.oldest_version_spoken() >= MORE_PAYMENTS_SINCE
+    }
+
+    /// The order, when the edit that was asked for at a version has ended, where that waits for its provider.
+    async fn authorized_edit(
+        &self,
+        order: Arc<Order>,
+        version: Version,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Order>, CallError> {
+        let is_open = |order: &Order| order.edit_asked_at(version).is_some_and(Edit::is_open);
+        if !is_open(&order) {
+            return Ok(order);
+        }
+        let (shard, id) = (self.of_order(order.id)?, order.id);
+        // And what its items give back is given back, as with any other edit.
+        let is_over = |order: &Order| !is_open(order) && order.is_settled();
+        within(deadline, shard.committed_when(id, is_over)).await??;
+        let order = shard
+            .committed()
+            .orders
+            .get(id)
+            .ok_or(CallError::OutcomeUnknown)?;
+        match order.edit_asked_at(version).and_then(|edit| edit.refusal()) {
+            Some(refusal) => Err(refusal.clone().into()),
+            None => Ok(order),
+        }
     }
 
     /// Ships some of an order, at this version of it where one is given. Answers when its stock is taken off and its money captured.

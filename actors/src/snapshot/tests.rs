@@ -560,7 +560,7 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
         };
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
             _ if head.archived > 0 => snapshot::FORMAT,
-            _ if records.iter().any(has_plan) => snapshot::FORMAT,
+            _ if records.iter().any(has_plan) => snapshot::FORMAT_WITHOUT_MORE_PAYMENTS,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,

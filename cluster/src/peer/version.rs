@@ -16,6 +16,8 @@
 //!       webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
 //! | 6 | logs say that orders were closed, and have left memory for the archive, and have fulfilments that are planned, and snapshots of shards may be of
 //!       format 6: as long as it is not known of every node that it speaks 6, none is closed or archived; while a node speaks 5, none is planned |
+//! | 7 | logs say that a provider is to authorise what an edit has its order cost more, and snapshots of shards may be of format 7: while a node speaks 6, no such
+//!       edit is begun |
 
 use std::fmt;
 
@@ -24,7 +26,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

@@ -7,6 +7,7 @@ mod arbitrary;
 mod fixtures;
 mod fixtures_of_closing;
 mod fixtures_of_edits;
+mod fixtures_of_more_payments;
 mod fixtures_of_payments;
 mod fixtures_of_plans;
 mod journal;
