@@ -62,6 +62,7 @@ impl Output {
             | Kind::Held
             | Kind::ReturnRequested
             | Kind::EditBegun
+            | Kind::EditReserved
             | Kind::FulfilmentOpened => 33,
             Kind::Cancelled
             | Kind::Closed

@@ -179,6 +179,7 @@ fn payment_step_fields(step: &PaymentStep) -> Vec<Field> {
         Field::text("kind", step.kind().as_str_name()),
         Field::text("state", step.state().as_str_name()),
         Field::number("amount", step.amount),
+        Field::number("payment", step.payment),
         Field::text("reference", &step.reference),
         Field::text("decline_reason", &step.decline_reason),
         Field::moment("create_time", step.create_time.as_ref()),
