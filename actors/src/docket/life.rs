@@ -1,12 +1,9 @@
-//! What is asked of orders that are there: they are cancelled, edited, held, shipped, delivered, returned and refunded.
+//! What is asked of orders that are there: they are cancelled, held, shipped, delivered, returned and refunded.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use docket_engine::{
-    Amount, CustomerId, Edit, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
+    Amount, CustomerId, HOLD_NOTE_BYTES_MAX, HoldReason, LineQuantity, Order, OrderCommand, OrderId,
     Quantity, RETURN_NOTE_BYTES_MAX, Rejection, Request, ReturnStep, SHIPPING_TEXT_BYTES_MAX, Version,
     access::Username, order,
 };
@@ -25,8 +22,6 @@ pub(crate) const HOLDS_SINCE: u32 = 3;
 const FULFILMENTS_SINCE: u32 = 4;
 /// And that some of it was planned to be shipped.
 pub(super) const PLANS_SINCE: u32 = 6;
-/// And that a provider is to authorise what an edit has it cost more.
-const MORE_PAYMENTS_SINCE: u32 = 7;
 
 /// What was sent of an order, already validated for shape: each line once, in their order, quantities ≥ 1.
 #[derive(Debug, Clone)]
@@ -42,17 +37,17 @@ pub struct Shipment {
 }
 
 /// A command, and what it needs to be taken in.
-struct Asked {
-    command: OrderCommand,
+pub(super) struct Asked {
+    pub(super) command: OrderCommand,
     /// What there is of it beside its name.
-    content: Content,
+    pub(super) content: Content,
     /// The oldest version of the peer protocol that has a word for what it leads to.
-    since: u32,
+    pub(super) since: u32,
     /// The bytes of its texts and lines, at most.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Done twice it would do more, or be refused: where the client has no id for it, it gets one here, since it may be tried more than
     /// once.
-    needs_id: bool,
+    pub(super) needs_id: bool,
 }
 
 impl Docket {
@@ -107,68 +102,6 @@ impl Docket {
             },
         };
         self.unhold_order(call, id, asked).await
-    }
-
-    /// Gives these lines of an order (at least one, each once, in their order; 0 or more) so many in all, at this version of it. Answers when
-    /// what it costs more is held, or authorised by its provider, and what it needs more of reserved, and the rest given back.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn edit_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        lines: Box<[LineQuantity]>,
-        by: Username,
-        expected: Version,
-    ) -> Result<Arc<Order>, CallError> {
-        let (version, deadline) = (expected, call.deadline);
-        let expected = Some(expected);
-        let asked = Asked {
-            content: Content::of("EditOrder").version(expected).line_quantities(&lines),
-            since: PROVIDERS_SINCE,
-            bytes: 2 * size_of_val(&*lines),
-            needs_id: true,
-            command: OrderCommand::Edit {
-                lines,
-                by,
-                expected,
-                may_authorize: self.knows_more_payments(),
-            },
-        };
-        let order = self.unhold_order(call, id, asked).await?;
-        self.authorized_edit(order, version, deadline).await
-    }
-
-    /// Whether every node knows that a provider may be asked for more with an edit.
-    fn knows_more_payments(&self) -> bool {
-        self.inner.node.oldest_version_spoken() >= MORE_PAYMENTS_SINCE
-    }
-
-    /// The order, when the edit that was asked for at a version has ended, where that waits for its provider.
-    async fn authorized_edit(
-        &self,
-        order: Arc<Order>,
-        version: Version,
-        deadline: Option<Instant>,
-    ) -> Result<Arc<Order>, CallError> {
-        let is_open = |order: &Order| order.edit_asked_at(version).is_some_and(Edit::is_open);
-        if !is_open(&order) {
-            return Ok(order);
-        }
-        let (shard, id) = (self.of_order(order.id)?, order.id);
-        // And what its items give back is given back, as with any other edit.
-        let is_over = |order: &Order| !is_open(order) && order.is_settled();
-        within(deadline, shard.committed_when(id, is_over)).await??;
-        let order = shard
-            .committed()
-            .orders
-            .get(id)
-            .ok_or(CallError::OutcomeUnknown)?;
-        match order.edit_asked_at(version).and_then(|edit| edit.refusal()) {
-            Some(refusal) => Err(refusal.clone().into()),
-            None => Ok(order),
-        }
     }
 
     /// Ships some of an order, at this version of it where one is given. Answers when its stock is taken off and its money captured.
@@ -498,7 +431,12 @@ impl Docket {
     }
 
     /// Asks an order for what its customer and its items have part in.
-    async fn unhold_order(&self, call: Call, id: OrderId, asked: Asked) -> Result<Arc<Order>, CallError> {
+    pub(super) async fn unhold_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        asked: Asked,
+    ) -> Result<Arc<Order>, CallError> {
         self.ask_order(
             call,
             id,

@@ -160,7 +160,9 @@ impl Driver {
             let index = self.shard.committed().order_index.read();
             index.amending(self.amending).take(AMENDING_AT_ONCE).collect()
         };
-        self.amending = amending.last().copied();
+        // From the first again, behind the last.
+        let is_all = amending.len() < AMENDING_AT_ONCE;
+        self.amending = amending.last().copied().filter(|_| !is_all);
         for id in amending {
             self.give_up(id);
         }

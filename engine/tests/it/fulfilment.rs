@@ -13,3 +13,4 @@ mod table;
 mod table_back;
 mod table_closed;
 mod table_paying;
+mod table_paying_back;
