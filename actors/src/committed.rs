@@ -26,7 +26,8 @@ use dashmap::DashMap;
 use docket_cluster::planted;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
-    OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
+    OrderEvent, OrderId, OrderState, PaymentKind, PaymentStep, Record, Request, Sku, Time, Unchanged,
+    Version,
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
@@ -77,9 +78,11 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// And of what only the newest format has a place for: plans of shipments.
+    /// How many payments edits have had authorised, or to be; or came so from a snapshot. Only the newest format has a place for them.
+    more_payments: AtomicU64,
+    /// And of what that and the one before have a place for: plans of shipments.
     plan_bytes: AtomicU64,
-    /// And of what that and the one before have a place for: what providers are to do for orders, and have done, and edits.
+    /// And of what these and the one before have a place for: what providers are to do for orders, and have done, and edits.
     newer_bytes: AtomicU64,
     /// Who waits for what becomes of payments.
     pub(crate) payments: Awaited,
@@ -157,6 +160,7 @@ impl Committed {
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
             newer_bytes: AtomicU64::new(0),
+            more_payments: AtomicU64::new(0),
             plan_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
@@ -259,6 +263,7 @@ impl Committed {
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
         self.newer_bytes.store(0, Ordering::Relaxed);
+        self.more_payments.store(0, Ordering::Relaxed);
         self.plan_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
@@ -396,6 +401,9 @@ impl Committed {
             }
             if changed.provider.is_some() {
                 self.newer_bytes.fetch_add(payment_bytes(fact), Ordering::Relaxed);
+                if *fact == OrderEvent::EditReserved {
+                    self.more_payments.fetch_add(1, Ordering::Relaxed);
+                }
                 is_paying = true;
             }
             Ok(())
@@ -436,6 +444,9 @@ impl Committed {
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
             self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let is_more = |step: &&PaymentStep| step.kind == PaymentKind::Authorize && step.payment > 1;
+            let more = provider.steps.iter().filter(is_more).count();
+            self.more_payments.fetch_add(more as u64, Ordering::Relaxed);
         }
         if order.state == OrderState::Closed {
             self.closed.fetch_add(1, Ordering::Relaxed);

@@ -228,6 +228,10 @@ impl Hash {
                 .number(step.amount.0 as u64)
                 .number(step.group.into())
                 .stamp(&step.due);
+            // Of an order with one payment the hash is what it ever was.
+            if step.payment > 1 {
+                self.number(step.payment.into());
+            }
             if let Some((outcome, stamp)) = &step.outcome {
                 let (number, text) = match outcome {
                     PaymentOutcome::Done { reference } => (1, reference),

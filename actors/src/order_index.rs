@@ -6,6 +6,7 @@
 //!             │              └────────────── held ──────────────┘                                             the ones that are held now
 //!             └────────────────────── backordered ──────────────┘                                             the ones of which something waits for stock
 //!             └───────────────────────────── paying, declined ───────────────────────────────────────────┘    the ones whose provider is to be asked something, or has declined it
+//!                            amending                                                                            those whose edit waits for their provider
 //!   unpaid                                                                                                    the ones whose payment has failed
 //!             └────────────── planned ────────────┘                                                           the ones that somebody is to send some of
 //! ```
@@ -40,6 +41,8 @@ pub(crate) struct OrderIndex {
     paying: IdSet,
     /// Their provider has declined something, and a person is to look.
     declined: IdSet,
+    /// Their edit waits for their provider.
+    amending: IdSet,
     /// Held now, for whatever reason.
     held: IdSet,
     /// Some of them waits for stock, as far as they know.
@@ -80,6 +83,7 @@ impl OrderIndex {
             &mut self.releasing,
             &mut self.paying,
             &mut self.declined,
+            &mut self.amending,
             &mut self.held,
             &mut self.backordered,
             &mut self.unpaid,
@@ -128,6 +132,7 @@ impl OrderIndex {
             for (is_in, set) in [
                 (is_paying(order), &mut self.paying),
                 (is_declined(order), &mut self.declined),
+                (is_amending(order), &mut self.amending),
             ] {
                 match is_in {
                     true => set.insert(order.id, ()),
@@ -199,12 +204,13 @@ impl OrderIndex {
         self.few().iter().any(|set| set.contains(id))
     }
 
-    fn few(&self) -> [&IdSet; 7] {
+    fn few(&self) -> [&IdSet; 8] {
         let Self {
             by_state: _,
             releasing,
             paying,
             declined,
+            amending,
             held,
             backordered,
             unpaid,
@@ -213,7 +219,16 @@ impl OrderIndex {
             plans: _,
             plans_len: _,
         } = self;
-        [releasing, paying, declined, held, backordered, unpaid, planned]
+        [
+            releasing,
+            paying,
+            declined,
+            amending,
+            held,
+            backordered,
+            unpaid,
+            planned,
+        ]
     }
 
     /// The newest order; 0 where there is none.
@@ -244,7 +259,12 @@ impl OrderIndex {
         authorizing.iter().map(|(id, ())| id)
     }
 
-    /// Whether an order is one of those.
+    /// Orders behind this one whose edit waits for their provider.
+    pub(crate) fn amending(&self, behind: Option<OrderId>) -> impl Iterator<Item = OrderId> {
+        self.amending.above(behind).map(|(id, ())| id)
+    }
+
+    /// Whether an order's provider is to be asked something.
     pub(crate) fn is_paying(&self, id: OrderId) -> bool {
         self.paying.contains(id)
     }
@@ -278,6 +298,7 @@ impl OrderIndex {
             && self.releasing.contains(order.id) == is_releasing(order)
             && self.paying.contains(order.id) == is_paying(order)
             && self.declined.contains(order.id) == is_declined(order)
+            && self.amending.contains(order.id) == is_amending(order)
             && self.held.contains(order.id) == is_held(order)
             && self.backordered.contains(order.id) == order.is_backordered()
             && self.unpaid.contains(order.id) == is_unpaid(order)
@@ -296,6 +317,10 @@ impl OrderIndex {
 
 fn is_declined(order: &Order) -> bool {
     order.provider.is_some() && order.declined_payments().next().is_some()
+}
+
+fn is_amending(order: &Order) -> bool {
+    order.open_edit().is_some() && order.awaits_authorization().is_some()
 }
 
 fn is_paying(order: &Order) -> bool {

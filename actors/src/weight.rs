@@ -119,7 +119,10 @@ pub(crate) fn bytes_of_payment(steps: &[PaymentStep]) -> u64 {
 /// they are answered.
 pub(crate) fn payment_bytes(event: &OrderEvent) -> u64 {
     match event {
-        OrderEvent::Reserved | OrderEvent::Expired | OrderEvent::PaymentRetried { .. } => STEP_BYTES,
+        OrderEvent::Reserved
+        | OrderEvent::EditReserved
+        | OrderEvent::Expired
+        | OrderEvent::PaymentRetried { .. } => STEP_BYTES,
         OrderEvent::Authorized { reference } => ANSWER_BYTES + reference.len() as u64,
         OrderEvent::PaymentAnswered { outcome, .. } => {
             let (PaymentOutcome::Done { reference: text } | PaymentOutcome::Declined { reason: text }) =

@@ -310,6 +310,7 @@ fn refusal_of(rejection: &Rejection, field: &str) -> Refusal {
         | R::QuantityTooLow { .. }
         | R::EditLeavesNothing
         | R::EditNeedsAuthorization { .. }
+        | R::TooManyAuthorizations
         | R::TooManyEdits
         | R::OrderHeld { .. }
         | R::QuantityNotOpen { .. }

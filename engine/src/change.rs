@@ -59,6 +59,8 @@ pub enum ChangeKind {
     PaymentRetried,
     /// It is to be edited, and items are asked for more.
     EditBegun,
+    /// All items have agreed to an edit, and its provider is to authorise what it costs more.
+    EditReserved,
     /// How much of its lines is ordered has changed.
     Edited,
     /// An edit was refused: it is as it was before.
@@ -77,7 +79,7 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Placed,
         Self::Confirmed,
         Self::Rejected,
@@ -109,6 +111,7 @@ impl ChangeKind {
         Self::FulfilmentCancelled,
         Self::Backordered,
         Self::BackorderFilled,
+        Self::EditReserved,
     ];
 
     /// Which kind an event is of.
@@ -136,6 +139,7 @@ impl ChangeKind {
             OrderEvent::Restocked => Self::Restocked,
             OrderEvent::Refunded { .. } => Self::Refunded,
             OrderEvent::EditBegun { .. } => Self::EditBegun,
+            OrderEvent::EditReserved => Self::EditReserved,
             OrderEvent::Edited { .. } => Self::Edited,
             OrderEvent::EditRefused { .. } => Self::EditRefused,
             OrderEvent::Closed => Self::Closed,
@@ -209,6 +213,7 @@ impl ChangeKind {
             Self::FulfilmentCancelled => 34,
             Self::Backordered => 35,
             Self::BackorderFilled => 36,
+            Self::EditReserved => 38,
         }
     }
 
@@ -248,6 +253,7 @@ impl fmt::Display for ChangeKind {
             Self::PaymentRetried => "PAYMENT_RETRIED",
             Self::EditBegun => "EDIT_BEGUN",
             Self::Edited => "EDITED",
+            Self::EditReserved => "EDIT_RESERVED",
             Self::EditRefused => "EDIT_REFUSED",
             Self::Closed => "CLOSED",
             Self::FulfilmentOpened => "FULFILMENT_OPENED",
@@ -547,7 +553,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_number() {
-        for (kind, number) in ChangeKind::ALL.into_iter().zip((1..=24).chain(30..)) {
+        for (kind, number) in ChangeKind::ALL
+            .into_iter()
+            .zip((1..=24).chain(30..=34).chain(38..))
+        {
             assert_eq!(
                 (u64::from(kind.number()), ChangeKind::from_number(number)),
                 (number, Some(kind))

@@ -14,7 +14,7 @@ pub struct Edit {
     pub after: Box<[LineQuantity]>,
     /// When it was asked for.
     pub begun: Stamp,
-    /// What came of it; `None` while items are asked for more. Where none had to be asked, it came with the begin.
+    /// What came of it; `None` while items, or a provider, are asked for more. Where nobody had to be asked, it came with the begin.
     pub ended: Option<EditEnd>,
 }
 
@@ -28,7 +28,7 @@ pub struct EditEnd {
 }
 
 impl Edit {
-    /// Whether items are asked for it.
+    /// Whether items, or a provider, are asked for it.
     pub fn is_open(&self) -> bool {
         self.ended.is_none()
     }
@@ -43,7 +43,7 @@ impl Edit {
         self.ended.as_ref()?.refused.as_deref()
     }
 
-    /// Whether it was done in the event that began it: no item had to be asked for more.
+    /// Whether it was done in the event that began it: nobody had to be asked for more.
     pub(crate) fn is_at_once(&self) -> bool {
         let ended = self.ended.as_ref();
         ended.is_some_and(|end| end.at.version == self.begun.version)

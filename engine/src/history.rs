@@ -5,7 +5,7 @@
 //! ```text
 //!   1 PLACED ── 2 REJECTED ── (3 RELEASED, where an item had to give something back)
 //!          └─── 2 CONFIRMED ── what has a stamp: HELD, HOLD_RELEASED, SHIPPED, DELIVERED, LINES_CANCELLED, RETURN_…, REFUNDED
-//!                          │   EDIT_BEGUN, EDITED, EDIT_REFUSED, FULFILMENT_OPENED, FULFILMENT_CANCELLED
+//!                          │   EDIT_BEGUN, EDIT_RESERVED, EDITED, EDIT_REFUSED, FULFILMENT_OPENED, FULFILMENT_CANCELLED
 //!                          └── what has none, and follows: CONSUMED behind each SHIPPED, RELEASED behind each LINES_CANCELLED, behind what an edit
 //!                              has fewer of, and behind an edit that was refused, RESTOCKED
 //!                              behind what was received for the stock, each before the next of these; CANCELLED, and the
@@ -20,7 +20,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Broken, ChangeKind, Line, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version, order::lowered,
+    Broken, ChangeKind, Line, Order, OrderLife, OrderState, PaymentKind, ReturnStep, Version,
+    order::{asks_any, lowered},
 };
 
 /// The events that made an order, as its state tells of them. Made by [`Order::history`], which checks that they fit.
@@ -139,7 +140,7 @@ impl Order {
             .map_or(Ok(history), |why| Err(Broken::new(self.id, why)))
     }
 
-    /// What its provider has answered, and what was tried again.
+    /// What its provider has answered, what was tried again, and what it was to authorise for edits.
     fn payment_stamps(&self) -> impl Iterator<Item = Stamped> {
         let event = |version: Version, kind| Stamped {
             version: version.0,
@@ -147,16 +148,18 @@ impl Order {
             then: None,
         };
         self.payment_steps().iter().flat_map(move |step| {
+            let is_of_edit = step.is_of_edit();
+            let reserved = is_of_edit.then(|| event(step.due.version, ChangeKind::EditReserved));
             let answered = step.outcome.as_ref().map(|(outcome, stamp)| {
                 let kind = match step.kind {
-                    PaymentKind::Authorize => ChangeKind::Confirmed,
+                    PaymentKind::Authorize if !is_of_edit => ChangeKind::Confirmed,
                     _ => ChangeKind::of_outcome(outcome),
                 };
                 event(stamp.version, kind)
             });
             let retried = step.retried.as_ref();
             let retried = retried.map(|stamp| event(stamp.version, ChangeKind::PaymentRetried));
-            answered.into_iter().chain(retried)
+            reserved.into_iter().chain(answered).chain(retried)
         })
     }
 
@@ -311,7 +314,7 @@ fn stamped(life: &OrderLife, lines: &[Line]) -> Vec<Stamped> {
         }
         stamped.extend(edit.ended.as_ref().map(|end| {
             let (kind, gives_back) = match end.refused {
-                Some(_) => (ChangeKind::EditRefused, true),
+                Some(_) => (ChangeKind::EditRefused, asks_any(lines, edit)),
                 None => (ChangeKind::Edited, !lowered(lines, edit).is_empty()),
             };
             event(end.at.version, kind, gives_back.then_some(ChangeKind::Released))

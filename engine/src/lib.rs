@@ -74,8 +74,8 @@ pub use order::{
 };
 pub use origin::{Origin, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, TraceId};
 pub use payment::{
-    PAYMENT_TEXT_BYTES_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
-    PaymentStep, ProviderName, ProviderNameError,
+    PAYMENT_TEXT_BYTES_MAX, PAYMENTS_MAX, PROVIDER_NAME_BYTES_MAX, PaymentKind, PaymentOutcome,
+    PaymentRequest, PaymentStep, ProviderName, ProviderNameError,
 };
 pub use record::{Decider, EntityId, Event, Fact, Record, Request, Unchanged};
 pub use rejection::Rejection;

@@ -8,6 +8,9 @@ use std::{fmt, sync::Arc};
 
 use crate::{Amount, Currency, CustomerId, OrderId, Stamp};
 
+/// The most payments that one order may have at its provider, with those that were not authorised: the one that it was placed with, and one for each edit
+/// that has it cost more.
+pub const PAYMENTS_MAX: usize = 16;
 /// The longest name of a provider, in bytes.
 pub const PROVIDER_NAME_BYTES_MAX: usize = 32;
 /// The most bytes of a provider's reference, and of its reason.
@@ -51,7 +54,7 @@ impl fmt::Display for ProviderName {
 /// What a provider is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PaymentKind {
-    /// Set the order's total aside, as it was placed.
+    /// Set money aside: the order's total as it was placed, or what an edit has it cost more.
     Authorize,
     /// Take some of it.
     Capture,
@@ -114,6 +117,9 @@ pub enum PaymentOutcome {
 pub struct PaymentStep {
     /// What.
     pub kind: PaymentKind,
+    /// Of which of the order's payments at its provider, from 1 to [`PAYMENTS_MAX`]: each is authorised by itself, and captured, voided and refunded by
+    /// itself.
+    pub payment: u8,
     /// How much; more than 0.
     pub amount: Amount,
     /// Which group of attempts this is, from 1: a person who has a declined step tried again begins another.
@@ -127,6 +133,11 @@ pub struct PaymentStep {
 }
 
 impl PaymentStep {
+    /// Whether it is the authorisation of what an edit has the order cost more.
+    pub(crate) fn is_of_edit(&self) -> bool {
+        self.kind == PaymentKind::Authorize && self.payment > 1
+    }
+
     /// Whether it is still to be done.
     pub fn is_open(&self) -> bool {
         self.outcome.is_none()
@@ -156,11 +167,13 @@ pub struct PaymentRequest {
     pub number: u32,
     /// What.
     pub kind: PaymentKind,
+    /// Of which of the order's payments, from 1.
+    pub payment: u8,
     /// Which group of attempts, from 1.
     pub group: u32,
     /// How much; more than 0.
     pub amount: Amount,
-    /// How the provider names what it authorised; `None` where that is not known: then the order is what it knows it by.
+    /// How the provider names what it authorised of this payment; `None` where that is not known: then the payment's name is what it knows it by.
     pub authorization: Option<Arc<str>>,
 }
 
@@ -168,5 +181,13 @@ impl PaymentRequest {
     /// The key under which this is asked, however often: `order/step/attempt-group`.
     pub fn key(&self) -> String {
         format!("{}/{}-{}/{}", self.order, self.kind, self.number, self.group)
+    }
+
+    /// What the payment is called at the provider: the first as the order, each later one as the order with its number behind it.
+    pub fn payment_name(&self) -> String {
+        match self.payment {
+            0 | 1 => self.order.to_string(),
+            payment => format!("{}-{payment}", self.order),
+        }
     }
 }

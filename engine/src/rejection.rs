@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     Amount, Currency, CustomerId, EDITS_MAX, FULFILMENTS_MAX, FulfilmentState, HOLDS_MAX, HoldReason,
-    OrderId, OrderState, PAYMENT_RETRIES_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState, Sku,
+    OrderId, OrderState, PAYMENT_RETRIES_MAX, PAYMENTS_MAX, ProviderName, Quantity, RETURNS_MAX, ReturnState,
+    Sku,
 };
 
 /// Why a command was not done. In the order of precedence: where several apply to what one entity is asked, the first is
@@ -264,7 +265,8 @@ pub enum Rejection {
     /// Nothing of the order would be left.
     #[error("nothing of the order would be left; cancel it instead")]
     EditLeavesNothing,
-    /// More would have to be authorised by the order's provider, which no edit asks for.
+    /// More would have to be authorised by the order's provider, which cannot be asked for it: the order cost nothing when it was placed, or a
+    /// node of the cluster has a program that does not know of it.
     #[error(
         "the order would cost {more} more (minor units), and its provider is not asked for more than it has authorised"
     )]
@@ -272,6 +274,9 @@ pub enum Rejection {
         /// How much more.
         more: Amount,
     },
+    /// The order's provider was asked for more too often.
+    #[error("the order has {PAYMENTS_MAX} payments at its provider, which is as many as one may have")]
+    TooManyAuthorizations,
     /// The order was edited too often.
     #[error("the order was edited {EDITS_MAX} times, which is as often as one may be")]
     TooManyEdits,
@@ -378,6 +383,7 @@ impl Rejection {
             Self::QuantityTooLow { .. } => "QUANTITY_TOO_LOW",
             Self::EditLeavesNothing => "EDIT_LEAVES_NOTHING",
             Self::EditNeedsAuthorization { .. } => "EDIT_NEEDS_AUTHORIZATION",
+            Self::TooManyAuthorizations => "TOO_MANY_AUTHORIZATIONS",
             Self::TooManyEdits => "TOO_MANY_EDITS",
             Self::PaymentDeclined { .. } => "PAYMENT_DECLINED",
             Self::PaymentExpired => "PAYMENT_EXPIRED",
@@ -433,6 +439,7 @@ impl Rejection {
             | Self::TooManyPayments
             | Self::NotEditable { .. }
             | Self::TooManyEdits
+            | Self::TooManyAuthorizations
             | Self::TooManyHolds => "name".into(),
             Self::PaymentDeclined { .. } | Self::PaymentExpired | Self::ProviderNotFound { .. } => {
                 "payment_method".into()

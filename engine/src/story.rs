@@ -248,6 +248,11 @@ impl Order {
                 details.amount = Some(step.amount);
                 Some(retried.clone())
             }),
+            ChangeKind::EditReserved => self.payment_steps().iter().find_map(|step| {
+                let due = Some(&step.due).filter(|due| step.is_of_edit() && due.version == version)?;
+                details.amount = Some(step.amount);
+                Some(due.clone())
+            }),
             ChangeKind::EditBegun => self.edits().iter().find_map(|edit| {
                 let begun = Some(&edit.begun).filter(|stamp| stamp.version == version)?;
                 details.lines = edit.after.clone();

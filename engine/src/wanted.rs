@@ -45,7 +45,11 @@ impl Order {
             return Wanted::NoneOr(open);
         }
         if let Some(raised) = self.raised_of(sku) {
-            return Wanted::Either(open, raised);
+            return match self.asks_for_edit() {
+                true => Wanted::Either(open, raised),
+                // All items have agreed, and its provider is asked.
+                false => Wanted::Exactly(raised),
+            };
         }
         match self.releasing.contains(sku) || self.consuming().contains(sku) {
             true => Wanted::AtLeast(open),

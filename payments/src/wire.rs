@@ -10,7 +10,7 @@ pub const KEY_HEADER: &str = "idempotency-key";
 /// What a step is asked with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepBody {
-    /// The order's id, as in the path.
+    /// What the payment is called, as in the path: the order's id, and behind it its number where it is not the order's first.
     pub order: String,
     /// The customer's id.
     pub customer: String,
@@ -30,7 +30,7 @@ impl StepBody {
     /// What `request` is asked with.
     pub fn of(request: &PaymentRequest) -> Self {
         Self {
-            order: request.order.to_string(),
+            order: request.payment_name(),
             customer: request.customer.to_string(),
             currency_code: request.currency.to_string(),
             amount: request.amount.0,
@@ -78,12 +78,12 @@ pub struct Refusal {
 
 /// Where a step is asked, below the provider's base address.
 #[cfg(feature = "http")]
-pub fn step_path(order: &str, kind: PaymentKind) -> String {
-    format!("/payments/{order}/{kind}")
+pub fn step_path(payment: &str, kind: PaymentKind) -> String {
+    format!("/payments/{payment}/{kind}")
 }
 
 /// Where it is asked what became of a key. A key has nothing that a query has to encode.
 #[cfg(feature = "http")]
-pub fn lookup_path(order: &str, key: &str) -> String {
-    format!("/payments/{order}/steps?key={key}")
+pub fn lookup_path(payment: &str, key: &str) -> String {
+    format!("/payments/{payment}/steps?key={key}")
 }

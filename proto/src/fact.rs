@@ -62,6 +62,7 @@ const ORDER_FULFILMENT_SHIPPED: u32 = 49;
 const ORDER_FULFILMENT_CANCELLED: u32 = 50;
 const ORDER_BACKORDERED: u32 = 51;
 const ORDER_BACKORDER_FILLED: u32 = 52;
+const ORDER_EDIT_RESERVED: u32 = 56;
 
 pub(crate) fn put(out: &mut Vec<u8>, fact: &Fact) {
     match fact {
@@ -143,6 +144,7 @@ pub(crate) fn get(field: Field<'_>, ids: &dyn Intern) -> Result<Fact, DecodeErro
         ORDER_BACKORDERED => backorder::get("OrderBackordered", field, false),
         ORDER_BACKORDER_FILLED => backorder::get("OrderBackorderFilled", field, true),
         ORDER_EDIT_BEGUN => edit::order_edit_begun(field),
+        ORDER_EDIT_RESERVED => only_order("OrderEditReserved", field, OrderEvent::EditReserved),
         ORDER_EDITED => edit::order_edited(field),
         ORDER_EDIT_REFUSED => edit::order_edit_refused(field, ids),
         STOCK_RAISED => {
@@ -218,6 +220,7 @@ fn put_order(out: &mut Vec<u8>, id: OrderId, event: &OrderEvent) {
         OrderEvent::PaymentAnswered { .. } => ORDER_PAYMENT_ANSWERED,
         OrderEvent::PaymentRetried { .. } => ORDER_PAYMENT_RETRIED,
         OrderEvent::EditBegun { .. } => ORDER_EDIT_BEGUN,
+        OrderEvent::EditReserved => ORDER_EDIT_RESERVED,
         OrderEvent::Edited { .. } => ORDER_EDITED,
         OrderEvent::EditRefused { .. } => ORDER_EDIT_REFUSED,
         OrderEvent::Closed => ORDER_CLOSED,

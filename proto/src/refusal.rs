@@ -53,6 +53,7 @@
 //! | 54 | FulfilmentNotOpen | | | fulfilment | state | | |
 //! | 55 | FulfilmentNotShipped | | | fulfilment | state | | |
 //! | 56 | QuantityBackordered | line | | wanted | there | | |
+//! | 59 | TooManyAuthorizations | | | | | | |
 //!
 //! A line is written as its number from 1, so that 0 is no line.
 
@@ -399,6 +400,7 @@ fn take_apart<'a>(rejection: &'a Rejection, order: &'a str) -> Parts<'a> {
             ..none
         },
         Rejection::TooManyEdits => Parts { kind: 49, ..none },
+        Rejection::TooManyAuthorizations => Parts { kind: 59, ..none },
     }
 }
 
@@ -558,6 +560,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             fulfilment: wanted_number()?,
             state: FulfilmentState::from_number(found).ok_or_else(unknown)?,
         },
+        59 => Rejection::TooManyAuthorizations,
         kind => {
             return Err(error(Problem::Value {
                 field: 1,

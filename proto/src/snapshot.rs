@@ -24,11 +24,12 @@ use crate::{
 
 pub use changes::{FeedStart, KeptChange, put_changes};
 
-/// The format that this version writes: 7, with what items promise beyond what there is, and what orders know of it; 6 has orders that were
-/// closed, not those that are in the archive, and fulfilments that are planned, 5 has payments by providers and what is kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their
-/// holds, and 2 the changes that the feed keeps.
+/// The format that this version writes: 7, with what items promise beyond what there is, what orders know of it, and the payments that edits have had
+/// authorised; 6 has orders that were closed, not those that are in the archive, and fulfilments that are planned, 5 payments by providers and what is
+/// kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their holds, and 2 the changes that the feed keeps.
 pub const FORMAT: u32 = 7;
-/// What is written where no item may promise more than there is, or did: an older program can go on from there.
+/// What is written where no item may promise more than there is, or did, no edit has had a provider authorise more, and none is in the archive:
+/// an older program can go on from there.
 pub const FORMAT_WITHOUT_BACKORDERS: u32 = 6;
 /// What is written where no order was ever closed, none is in the archive, and nothing was ever planned: an older program can go on from there.
 pub const FORMAT_WITHOUT_CLOSED: u32 = 5;

@@ -20,8 +20,8 @@ Examples:
 
 Each line that is named has so many in all from then on, at the price that it
 has: no fewer than were shipped or cancelled of it. What it costs more is held,
-and what it needs more of reserved; where there is not enough, all stays as it
-was.")]
+or authorised by the order's payment provider, which may take a while, and what
+it needs more of reserved; where there is not enough, all stays as it was.")]
 pub struct Edit {
     /// The order: ID or orders/ID
     #[arg(value_name = "ORDER", value_parser = names::order)]

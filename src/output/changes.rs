@@ -63,6 +63,7 @@ impl Output {
             | Kind::ReturnRequested
             | Kind::EditBegun
             | Kind::Backordered
+            | Kind::EditReserved
             | Kind::FulfilmentOpened => 33,
             Kind::Cancelled
             | Kind::Closed

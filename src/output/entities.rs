@@ -154,10 +154,18 @@ fn payment_field(payment: &OrderPayment, order: &Order) -> Field {
     for step in &payment.steps {
         let kind = step.kind().as_str_name().to_lowercase();
         let amount = money(step.amount);
+        // Most orders have one payment.
+        let of = match step.payment {
+            0 | 1 => String::new(),
+            payment => format!(" of payment {payment}"),
+        };
         match step.state() {
-            StepState::Due => text.push_str(&format!("; step {}: {kind} {amount} is due", step.number)),
+            StepState::Due => text.push_str(&format!("; step {}: {kind} {amount}{of} is due", step.number)),
             StepState::Declined => {
-                text.push_str(&format!("; step {}: {kind} {amount} was declined", step.number));
+                text.push_str(&format!(
+                    "; step {}: {kind} {amount}{of} was declined",
+                    step.number
+                ));
                 if !step.decline_reason.is_empty() {
                     text.push_str(&format!(" ({})", record::visible(&step.decline_reason)));
                 }
@@ -179,6 +187,7 @@ fn payment_step_fields(step: &PaymentStep) -> Vec<Field> {
         Field::text("kind", step.kind().as_str_name()),
         Field::text("state", step.state().as_str_name()),
         Field::number("amount", step.amount),
+        Field::number("payment", step.payment),
         Field::text("reference", &step.reference),
         Field::text("decline_reason", &step.decline_reason),
         Field::moment("create_time", step.create_time.as_ref()),

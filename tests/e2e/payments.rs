@@ -109,8 +109,14 @@ async fn whenever_the_node_and_its_provider_are_killed_what_both_say_of_the_mone
     }
 
     let orders = all_settled(&api, &server).await;
+    let edited = |order: &&Order| {
+        let mut steps = order.payment.iter().flat_map(|it| &it.steps);
+        steps.any(|step| step.payment > 1 && step.state() == payment_step::State::Done)
+    };
+    let twice = orders.iter().filter(edited).count();
+    assert!(twice > 0, "no order was edited to cost more");
     println!(
-        "{} orders, {} answers; the node was killed {} times, the provider {}",
+        "{} orders, {twice} of several payments, {} answers; the node was killed {} times, the provider {}",
         orders.len(),
         answers.load(Ordering::Acquire),
         kills.0,
@@ -191,8 +197,14 @@ fn agree(orders: &[Order], told: &[Told], ledger: &Value) {
             payment.voided,
             payment.refunded,
         ];
-        let theirs = payments.remove(order.name.strip_prefix("orders/").unwrap());
-        let sum = |name: &str| theirs.as_ref().map_or(0, |theirs| theirs[name].as_i64().unwrap());
+        let id = order.name.strip_prefix("orders/").unwrap();
+        let last = payment.steps.iter().map(|step| step.payment).max().unwrap_or(1);
+        let names = (1..=last).map(|number| match number {
+            1 => id.to_owned(),
+            _ => format!("{id}-{number}"),
+        });
+        let theirs: Vec<_> = names.filter_map(|name| payments.remove(&name)).collect();
+        let sum = |name: &str| -> i64 { theirs.iter().map(|it| it[name].as_i64().unwrap()).sum() };
         let theirs = ["authorized", "captured", "voided", "refunded"].map(sum);
         assert_eq!(own, theirs, "{order:?}");
     }

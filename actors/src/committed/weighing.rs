@@ -31,11 +31,11 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        if is_there(&self.backorder_bytes) {
+        // What is in the archive may have had what is not counted any more.
+        if is_there(&self.backorder_bytes) || is_there(&self.more_payments) || self.archive.count() > 0 {
             return FORMAT;
         }
-        // What is in the archive may have had what is not counted any more.
-        if is_there(&self.closed) || self.archive.count() > 0 {
+        if is_there(&self.closed) {
             return FORMAT_WITHOUT_BACKORDERS;
         }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {

@@ -1,4 +1,4 @@
-//! What is asked of orders that are there: they are cancelled, edited, held, shipped, delivered, returned and refunded.
+//! What is asked of orders that are there: they are cancelled, held, shipped, delivered, returned and refunded.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -37,17 +37,17 @@ pub struct Shipment {
 }
 
 /// A command, and what it needs to be taken in.
-struct Asked {
-    command: OrderCommand,
+pub(super) struct Asked {
+    pub(super) command: OrderCommand,
     /// What there is of it beside its name.
-    content: Content,
+    pub(super) content: Content,
     /// The oldest version of the peer protocol that has a word for what it leads to.
-    since: u32,
+    pub(super) since: u32,
     /// The bytes of its texts and lines, at most.
-    bytes: usize,
+    pub(super) bytes: usize,
     /// Done twice it would do more, or be refused: where the client has no id for it, it gets one here, since it may be tried more than
     /// once.
-    needs_id: bool,
+    pub(super) needs_id: bool,
 }
 
 impl Docket {
@@ -100,30 +100,6 @@ impl Docket {
                 by: call.by.clone(),
                 expected,
             },
-        };
-        self.unhold_order(call, id, asked).await
-    }
-
-    /// Gives these lines of an order (at least one, each once, in their order; 0 or more) so many in all, at this version of it. Answers when
-    /// what it costs more is held and what it needs more of reserved, and the rest given back.
-    ///
-    /// # Errors
-    /// The rejection; or why there is no result.
-    pub async fn edit_order(
-        &self,
-        call: Call,
-        id: OrderId,
-        lines: Box<[LineQuantity]>,
-        by: Username,
-        expected: Version,
-    ) -> Result<Arc<Order>, CallError> {
-        let expected = Some(expected);
-        let asked = Asked {
-            content: Content::of("EditOrder").version(expected).line_quantities(&lines),
-            since: PROVIDERS_SINCE,
-            bytes: 2 * size_of_val(&*lines),
-            needs_id: true,
-            command: OrderCommand::Edit { lines, by, expected },
         };
         self.unhold_order(call, id, asked).await
     }
@@ -455,7 +431,12 @@ impl Docket {
     }
 
     /// Asks an order for what its customer and its items have part in.
-    async fn unhold_order(&self, call: Call, id: OrderId, asked: Asked) -> Result<Arc<Order>, CallError> {
+    pub(super) async fn unhold_order(
+        &self,
+        call: Call,
+        id: OrderId,
+        asked: Asked,
+    ) -> Result<Arc<Order>, CallError> {
         self.ask_order(
             call,
             id,

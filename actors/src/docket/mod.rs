@@ -4,6 +4,7 @@
 
 mod command;
 mod customers;
+mod editing;
 mod items;
 mod life;
 mod membership;

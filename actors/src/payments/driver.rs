@@ -8,7 +8,8 @@ use std::{
 
 use docket_cluster::clock::wall_clock;
 use docket_engine::{
-    Order, OrderCommand, OrderId, PAYMENT_TEXT_BYTES_MAX, PaymentOutcome, PaymentRequest, ProviderName,
+    Order, OrderCommand, OrderId, PAYMENT_TEXT_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
+    ProviderName,
 };
 use docket_payments::NotSettled;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -29,6 +30,8 @@ const LEFT_ALONE_MAX: Duration = Duration::from_secs(3_600);
 const WAITING_MAX: usize = 1_024;
 /// So many orders that are too old are given up with one look.
 const EXPIRED_AT_ONCE: usize = 256;
+/// So many orders whose edits wait for their provider are looked at with one look: they are not in the order in which these were asked for.
+const AMENDING_AT_ONCE: usize = 1_024;
 
 /// One step of one order.
 type StepId = (OrderId, u32);
@@ -70,6 +73,8 @@ struct Driver {
     later: HashMap<OrderId, Later>,
     /// Steps that were due when this leadership began: another leader may have asked for them.
     inherited: HashSet<StepId>,
+    /// The last of the orders whose edits wait for their provider that was looked at; `None` where all were.
+    amending: Option<OrderId>,
 }
 
 /// Runs until the node closes.
@@ -105,6 +110,7 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
         busy: HashSet::new(),
         later: HashMap::new(),
         inherited: HashSet::new(),
+        amending: None,
     };
     let paying: Vec<OrderId> = shard.committed().order_index.read().paying().collect();
     for id in paying {
@@ -144,15 +150,36 @@ impl Driver {
             let index = self.shard.committed().order_index.read();
             index.authorizing().take(EXPIRED_AT_ONCE).collect()
         };
-        let is_late = |order: &Order| is_late(order, &self.payments);
         for id in oldest {
             // They are in the order in which they were placed.
-            if self.shard.committed().orders.see(id, is_late) != Some(true) {
+            if !self.give_up(id) {
                 break;
             }
-            let command = OrderCommand::Expire;
+        }
+        let amending: Vec<OrderId> = {
+            let index = self.shard.committed().order_index.read();
+            index.amending(self.amending).take(AMENDING_AT_ONCE).collect()
+        };
+        // From the first again, behind the last.
+        let is_all = amending.len() < AMENDING_AT_ONCE;
+        self.amending = amending.last().copied().filter(|_| !is_all);
+        for id in amending {
+            self.give_up(id);
+        }
+    }
+
+    /// Tells an order that its payment, or its edit's, was not authorised in time, if that is so.
+    fn give_up(&self, id: OrderId) -> bool {
+        let late = |order: &Order| {
+            let awaited = order.awaits_authorization();
+            awaited.filter(|_| is_late(order, &self.payments))
+        };
+        let number = self.shard.committed().orders.see(id, late).flatten();
+        if let Some(number) = number {
+            let command = OrderCommand::Expire { number };
             self.shard.tell_order(id, OrderMessage::Tell { command });
         }
+        number.is_some()
     }
 
     /// Gives an order its turn, or has it wait for it, where something is due of it.
@@ -284,7 +311,7 @@ impl Turn {
             let Some((request, is_late)) = next.flatten() else {
                 return Ended::Done;
             };
-            if is_late {
+            if is_late && request.kind == PaymentKind::Authorize {
                 // It is being given up.
                 return AGAIN;
             }
@@ -352,11 +379,11 @@ impl Turn {
     }
 }
 
-/// Whether an order has waited too long for its payment to be authorised.
+/// Whether an order, or its edit, has waited too long for its payment to be authorised.
 fn is_late(order: &Order, payments: &Payments) -> bool {
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    let until = order.held_until(payments.options.authorize_within_us());
+    let until = order.authorized_until(payments.options.authorize_within_us());
     until.is_some_and(|until| until.0 <= now)
 }
 

@@ -35,7 +35,8 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 pub struct PaymentOptions {
     /// By name. Orders are placed with these and no others; what is due of an order whose provider is not here any more waits until it is back.
     pub providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
-    /// An order whose payment was not authorised so long after it was placed is given up. Default 15 minutes.
+    /// An order whose payment was not authorised so long after it was placed is given up, and an edit so long after its items have agreed. Default 15
+    /// minutes.
     pub authorize_within: Duration,
     /// So many steps are asked of one provider at once, for each shard that is led here. Default 16.
     pub at_once: usize,

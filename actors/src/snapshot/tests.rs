@@ -585,8 +585,7 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
         };
         let promises_more = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Item(item) if item.backorders.is_some());
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            _ if records.iter().any(promises_more) => snapshot::FORMAT,
-            _ if head.archived > 0 => snapshot::FORMAT_WITHOUT_BACKORDERS,
+            _ if records.iter().any(promises_more) || head.archived > 0 => snapshot::FORMAT,
             _ if records.iter().any(has_plan) => snapshot::FORMAT_WITHOUT_BACKORDERS,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,

@@ -54,6 +54,8 @@ fn steps(story: Story) -> &'static [PaymentKind] {
         Story::Whole => &PaymentKind::ALL,
         Story::Declined => &[PaymentKind::Authorize],
         Story::Retried => &[PaymentKind::Capture],
+        // Those of its second payment.
+        Story::Raised => &PaymentKind::ALL,
         _ => &[PaymentKind::Void],
     }
 }

@@ -16,8 +16,9 @@
 //!       webhooks, and its snapshots be of format 2: while a node speaks 4, no webhook is made |
 //! | 6 | logs say that orders were closed, and have left memory for the archive, and have fulfilments that are planned, and snapshots of shards may be of
 //!       format 6: as long as it is not known of every node that it speaks 6, none is closed or archived; while a node speaks 5, none is planned |
-//! | 7 | logs have items that promise more than there is, and what orders wait for, and snapshots of shards may be of format 7: while a node speaks 6, no item
-//!       may begin to; an item promises nothing that is not there to an order that is led by a node which speaks 6 |
+//! | 7 | logs have items that promise more than there is, and what orders wait for, and say that a provider is to authorise what an edit has its order cost more,
+//!       and snapshots of shards may be of format 7: while a node speaks 6, no item may begin to, and no such edit is begun; an item promises nothing that is not
+//!       there to an order that is led by a node which speaks 6 |
 
 use std::fmt;
 

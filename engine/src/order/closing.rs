@@ -44,7 +44,7 @@ fn of_person(command: &OrderCommand) -> Option<Option<Version>> {
         | OrderCommand::Refuse { .. }
         | OrderCommand::Settle { .. }
         | OrderCommand::Paid { .. }
-        | OrderCommand::Expire
+        | OrderCommand::Expire { .. }
         | OrderCommand::Close
         | OrderCommand::Released
         | OrderCommand::Raised { .. }
@@ -57,7 +57,7 @@ fn of_person(command: &OrderCommand) -> Option<Option<Version>> {
 impl Order {
     /// Whether nothing of it is under way: of its items, its payment, its returns, and nothing holds it up.
     pub fn is_at_rest(&self) -> bool {
-        self.is_settled()
+        self.is_quiet()
             && self.next_payment().is_none()
             && self.declined_payments().next().is_none()
             && self.active_holds().next().is_none()

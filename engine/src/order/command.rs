@@ -66,8 +66,11 @@ pub enum OrderCommand {
         /// Only at this version.
         expected: Option<Version>,
     },
-    /// Hear that its payment was not authorised in time.
-    Expire,
+    /// Hear that its payment, or what an edit has it cost more, was not authorised in time.
+    Expire {
+        /// The authorisation's number, from 1.
+        number: u32,
+    },
     /// Hear that nothing came of it for long enough, since it was fulfilled.
     Close,
     /// Hear that all of its items have released what they were asked to.
@@ -157,6 +160,8 @@ pub enum OrderCommand {
         by: Username,
         /// Only at this version.
         expected: Option<Version>,
+        /// Whether its provider may be asked for what it comes to cost more.
+        may_authorize: bool,
     },
     /// Hear what the items answered that an edit needs more of.
     Raised {
@@ -231,7 +236,7 @@ pub enum OrderEvent {
     Expired,
     /// It was fulfilled, and nothing came of it for long enough: nothing is taken any more.
     Closed,
-    /// Its provider has answered for good what it was asked, behind the authorisation.
+    /// Its provider has answered for good what it was asked, behind the order's authorisation.
     PaymentAnswered {
         /// The step's number, from 1.
         number: u32,
@@ -333,6 +338,8 @@ pub enum OrderEvent {
         /// Who said so.
         by: Username,
     },
+    /// All items have agreed to the edit that was begun, and its provider is to authorise what the order costs more.
+    EditReserved,
     /// It has so many of these lines in all; items must release what there is less of.
     Edited {
         /// At least one, each once, in their order. Of an edit that was begun, the same.
@@ -340,7 +347,7 @@ pub enum OrderEvent {
         /// Who said so.
         by: Username,
     },
-    /// An item refused what an edit needs more of; all items that were asked must release what they may have reserved.
+    /// An item, or its provider, refused what an edit needs more of, or its provider did not answer in time; all items that were asked must release what they may have reserved.
     EditRefused {
         /// Why.
         rejection: Box<Rejection>,

@@ -148,7 +148,7 @@ pub(super) fn may_be_shipped(order: &Order) -> Result<(), Rejection> {
     match order.state {
         OrderState::Pending | OrderState::Authorizing => Err(Rejection::OrderPending),
         // What it asked others before is not done yet.
-        OrderState::Confirmed | OrderState::PartiallyFulfilled => match order.is_settled() {
+        OrderState::Confirmed | OrderState::PartiallyFulfilled => match order.is_quiet() {
             true => Ok(()),
             false => Err(Rejection::OrderPending),
         },
@@ -211,7 +211,7 @@ pub(super) fn cancel(
         }
         OrderState::Confirmed | OrderState::PartiallyFulfilled => {}
     }
-    if !order.is_settled() {
+    if !order.is_quiet() {
         return Err(Rejection::OrderPending);
     }
     let all = wanted(order, &[])?;

@@ -5,6 +5,11 @@
 //!   one is:                     EDIT_BEGUN (what it costs more is held), items are asked
 //!                                 ├── all agree ──▶ EDITED                             ── RELEASED, where others have to give back
 //!                                 └── one refuses ▶ EDIT_REFUSED (all is as before)    ── RELEASED, since others may have agreed
+//!   a provider pays, and it comes to cost more:
+//!                               EDIT_BEGUN, items are asked, all agree
+//!                                 └──▶ EDIT_RESERVED (its provider is to authorise what it costs more)
+//!                                        ├── done ──────────────────▶ EDITED
+//!                                        └── declined, or too late ─▶ EDIT_REFUSED     ── RELEASED
 //! ```
 //!
 //! Until an edit that was begun has ended the order's lines are what they were, and nothing else is done that has to do with its items
@@ -14,18 +19,19 @@ use std::sync::Arc;
 
 use super::{
     Effect, Line, Order, OrderEvent, OrderState, backordering, check_version, life::value,
-    lines::check_lines, total,
+    lines::check_lines, paying::release_nothing, total,
 };
 use crate::{
-    Amount, Broken, Decision, EDITS_MAX, Edit, EditEnd, LineQuantity, OrderLife, PaymentKind, Quantity,
-    Rejection, Sku, Time, Version, access::Username, few, money::QUANTITY_MAX, order::derived_state,
+    Amount, Broken, Decision, EDITS_MAX, Edit, EditEnd, LineQuantity, OrderLife, PAYMENTS_MAX, PaymentKind,
+    PaymentOutcome, PaymentStep, Quantity, Rejection, Sku, Time, Version, access::Username, few,
+    money::QUANTITY_MAX, order::derived_state,
 };
 
 pub(super) fn edit(
     order: &Order,
     lines: &[LineQuantity],
     by: &Username,
-    expected: Option<Version>,
+    (expected, may_authorize): (Option<Version>, bool),
 ) -> Result<Decision<OrderEvent>, Rejection> {
     check_version(order, expected)?;
     match order.state {
@@ -38,7 +44,7 @@ pub(super) fn edit(
         | OrderState::Closed) => return Err(Rejection::NotEditable { state }),
     }
     // What it asked others before is not done yet.
-    if !order.is_settled() {
+    if !order.is_quiet() {
         return Err(Rejection::OrderPending);
     }
     let after = changed(order, lines)?;
@@ -58,13 +64,22 @@ pub(super) fn edit(
         return Err(Rejection::EditLeavesNothing);
     }
     let more = Amount(costs.0.saturating_sub(order.total.0));
-    if more > Amount::ZERO && order.provider.is_some() {
+    let is_to_be_authorized = more > Amount::ZERO && order.provider.is_some();
+    // What cost nothing when it was placed was never authorised, and nothing is added to that.
+    if is_to_be_authorized && (!may_authorize || order.payments() == 0) {
         return Err(Rejection::EditNeedsAuthorization { more });
+    }
+    if is_to_be_authorized && order.payments() >= PAYMENTS_MAX {
+        return Err(Rejection::TooManyAuthorizations);
     }
     let before = before_of(&order.lines, &after);
     let is_at_once = raised(&order.lines, &before, &after).next().is_none();
     let (lines, by) = (after, by.clone());
     Ok(match is_at_once {
+        true if is_to_be_authorized => Decision {
+            events: vec![OrderEvent::EditBegun { lines, by }, OrderEvent::EditReserved],
+            effects: vec![hold(order, Amount::ZERO)],
+        },
         true => Decision {
             events: vec![OrderEvent::Edited { lines, by }],
             effects: vec![match more > Amount::ZERO {
@@ -84,43 +99,122 @@ pub(super) fn answered(
     order: &Order,
     answers: &[(Sku, Result<Quantity, Rejection>)],
 ) -> Decision<OrderEvent> {
-    let Some(edit) = order.open_edit() else {
+    let Some(edit) = order.open_edit().filter(|_| order.edit_payment().is_none()) else {
         return Decision::nothing();
     };
     let refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
     if let Some(refusal) = refusals.min_by_key(|refusal| refusal.line()) {
-        return Decision {
-            events: vec![OrderEvent::EditRefused {
-                rejection: Box::new(refusal.clone()),
-            }],
-            effects: vec![release(order, order.held_for_edit())],
-        };
+        return refused(order, refusal.clone());
     }
     // Nothing is done that an item has not agreed to.
     let has_agreed = |sku: &Sku| answers.iter().any(|(answered, _)| answered == sku);
     let mut raised = raised(&order.lines, &edit.before, &edit.after);
-    match (&edit.begun.by, raised.all(|it| has_agreed(&it.sku))) {
-        (Some(by), true) => {
-            let edited = OrderEvent::Edited {
-                lines: edit.after.clone(),
-                by: by.clone(),
-            };
-            let waits = backordering::behind(order, &edited, answers);
-            Decision {
-                events: [edited].into_iter().chain(waits).collect(),
-                effects: vec![release(
-                    order,
-                    Amount(more(&order.lines, edit).0.min(0).saturating_neg()),
-                )],
-            }
+    match raised.all(|it| has_agreed(&it.sku)) {
+        true if order.is_to_be_authorized(edit) => match promised_beyond(order, edit, answers) {
+            Some(rejection) => refused(order, rejection),
+            None => Decision::event(OrderEvent::EditReserved),
+        },
+        true => {
+            let mut decision = done(order, edit);
+            let waits = decision
+                .events
+                .last()
+                .and_then(|edited| backordering::behind(order, edited, answers));
+            decision.events.extend(waits);
+            decision
         }
-        _ => Decision::nothing(),
+        false => Decision::nothing(),
+    }
+}
+
+/// An item has not agreed: all is as it was.
+fn refused(order: &Order, rejection: Rejection) -> Decision<OrderEvent> {
+    Decision {
+        events: vec![OrderEvent::EditRefused {
+            rejection: Box::new(rejection),
+        }],
+        effects: vec![release(order, order.held_for_edit())],
+    }
+}
+
+/// Why an edit that waits for its provider does not: an item has promised to it what is not there. What waits is told behind the edit, and by
+/// then nobody may know it any more; an order must not believe more to be there than there is.
+fn promised_beyond(
+    order: &Order,
+    edit: &Edit,
+    answers: &[(Sku, Result<Quantity, Rejection>)],
+) -> Option<Rejection> {
+    answers.iter().find_map(|(sku, answer)| {
+        let beyond = answer
+            .as_ref()
+            .ok()?
+            .0
+            .saturating_sub(order.backordered_of(sku).0);
+        let of_it = |it: &&LineQuantity| {
+            order
+                .lines
+                .get(usize::from(it.line))
+                .is_some_and(|line| line.sku == *sku)
+        };
+        let after = edit.after.iter().filter(of_it);
+        let wanted = Quantity(after.map(|it| it.quantity.0).fold(0, i64::saturating_add));
+        let line = order.lines.iter().position(|line| line.sku == *sku)?;
+        (beyond > 0).then(|| Rejection::InsufficientStock {
+            line: u16::try_from(line).unwrap_or(u16::MAX),
+            sku: sku.clone(),
+            wanted,
+            available: Quantity(wanted.0.saturating_sub(beyond).max(0)),
+        })
+    })
+}
+
+/// What its provider's answer makes of an order that is being edited, and waits for it.
+pub(super) fn paid(order: &Order, number: u32, outcome: &PaymentOutcome) -> Decision<OrderEvent> {
+    let Some(edit) = order
+        .open_edit()
+        .filter(|_| order.awaits_authorization() == Some(number))
+    else {
+        return Decision::nothing();
+    };
+    let mut decision = match outcome {
+        PaymentOutcome::Done { .. } => done(order, edit),
+        PaymentOutcome::Declined { reason } => Decision {
+            events: vec![OrderEvent::EditRefused {
+                rejection: Box::new(Rejection::PaymentDeclined {
+                    reason: reason.clone(),
+                }),
+            }],
+            effects: vec![release_nothing(order)],
+        },
+    };
+    let answered = OrderEvent::PaymentAnswered {
+        number,
+        outcome: outcome.clone(),
+    };
+    decision.events.insert(0, answered);
+    decision
+}
+
+/// All that it needs is there.
+fn done(order: &Order, edit: &Edit) -> Decision<OrderEvent> {
+    let Some(by) = &edit.begun.by else {
+        return Decision::nothing();
+    };
+    Decision {
+        events: vec![OrderEvent::Edited {
+            lines: edit.after.clone(),
+            by: by.clone(),
+        }],
+        effects: vec![release(
+            order,
+            Amount(more(&order.lines, edit).0.min(0).saturating_neg()),
+        )],
     }
 }
 
 /// What an order that is being edited has to ask of items.
 pub(super) fn raise_effects(order: &Order) -> impl Iterator<Item = Effect> {
-    let edit = order.open_edit();
+    let edit = order.open_edit().filter(|_| order.edit_payment().is_none());
     let raised = edit.map(|edit| raised(&order.lines, &edit.before, &edit.after));
     raised.into_iter().flatten().map(|it| Effect::RaiseStock {
         quantity: Quantity(order.open_of(&it.sku).0.saturating_add(it.more)),
@@ -237,6 +331,11 @@ fn of_items(lines: &[Line], before: &[LineQuantity], after: &[LineQuantity]) -> 
     items
 }
 
+/// The items that an edit asks for more, and that give back what they may have reserved where it is refused.
+pub(crate) fn asks_any(lines: &[Line], edit: &Edit) -> bool {
+    raised(lines, &edit.before, &edit.after).next().is_some()
+}
+
 /// The items that an edit wants more of.
 fn raised(lines: &[Line], before: &[LineQuantity], after: &[LineQuantity]) -> impl Iterator<Item = OfItem> {
     of_items(lines, before, after)
@@ -263,7 +362,7 @@ impl Order {
         self.life.as_ref().map_or(&[], |life| &life.edits)
     }
 
-    /// The edit for which items are asked now.
+    /// The edit for which items, or its provider, are asked now.
     pub fn open_edit(&self) -> Option<&Edit> {
         self.edits().last().filter(|edit| edit.is_open())
     }
@@ -272,6 +371,29 @@ impl Order {
     pub fn edit_asked_at(&self, version: Version) -> Option<&Edit> {
         let mut edits = self.edits().iter();
         edits.find(|edit| edit.begun.version == version.next())
+    }
+
+    /// What an edit has it cost more; less than 0 where it costs less.
+    pub(super) fn costs_more(&self, edit: &Edit) -> Amount {
+        more(&self.lines, edit)
+    }
+
+    /// Whether its provider has to authorise what an edit has it cost more.
+    fn is_to_be_authorized(&self, edit: &Edit) -> bool {
+        self.provider.is_some() && self.costs_more(edit) > Amount::ZERO
+    }
+
+    /// The authorisation of what the edit that is open has it cost more, from when its items have agreed.
+    pub(super) fn edit_payment(&self) -> Option<&PaymentStep> {
+        let begun = self.open_edit()?.begun.version;
+        let authorizations = self.payment_steps().iter();
+        let mut authorizations = authorizations.filter(|step| step.kind == PaymentKind::Authorize);
+        authorizations.rfind(|step| step.due.version > begun)
+    }
+
+    /// Whether the edit that is open still has items to ask.
+    pub(crate) fn asks_for_edit(&self) -> bool {
+        self.open_edit().is_some() && self.edit_payment().is_none()
     }
 
     /// What an edit holds beyond what the order costs as it is, until it has ended.
@@ -325,7 +447,7 @@ impl Order {
     /// An edit to these quantities, if it can be one now.
     fn begin_edit(&self, after: &[LineQuantity], by: &Username, at: Time) -> Option<Edit> {
         let is_open = matches!(self.state, OrderState::Confirmed | OrderState::PartiallyFulfilled);
-        if !is_open || !self.is_settled() || self.edits().len() >= EDITS_MAX {
+        if !is_open || !self.is_quiet() || self.edits().len() >= EDITS_MAX {
             return None;
         }
         let is_sorted = after.windows(2).all(|two| two[0].line < two[1].line);
@@ -339,8 +461,8 @@ impl Order {
             begun: self.stamp(at, Some(by)),
             ended: None,
         };
-        let is_paid_for = self.provider.is_none() || more(&self.lines, &edit) <= Amount::ZERO;
-        is_paid_for.then_some(edit)
+        let may_be_paid = !self.is_to_be_authorized(&edit) || (1..PAYMENTS_MAX).contains(&self.payments());
+        may_be_paid.then_some(edit)
     }
 
     /// Carries an event of an edit into the order; `None` where it is none that fits.
@@ -348,21 +470,32 @@ impl Order {
         match event {
             OrderEvent::EditBegun { lines, by } => {
                 let edit = self.begin_edit(lines, by, at)?;
-                raised(&self.lines, &edit.before, &edit.after).next()?;
+                if !asks_any(&self.lines, &edit) && !self.is_to_be_authorized(&edit) {
+                    return None;
+                }
                 total(&with(&self.lines, lines)).ok()?;
                 few::add(&mut self.life.get_or_insert_default().edits, edit);
+            }
+            OrderEvent::EditReserved => {
+                let edit = self.open_edit().filter(|_| self.edit_payment().is_none())?;
+                let (more, due) = (self.costs_more(edit), self.stamp(at, None));
+                self.owe_more(more, due)?;
             }
             OrderEvent::Edited { lines, by } => {
                 let mut life = self.life.clone().unwrap_or_default();
                 let is_begun = life.edits.last().is_some_and(Edit::is_open);
                 if is_begun {
                     let edit = life.edits.last()?;
-                    if edit.after != *lines || edit.begun.by.as_ref() != Some(by) {
+                    let is_paid = || self.edit_payment().is_some_and(PaymentStep::is_done);
+                    if edit.after != *lines
+                        || edit.begun.by.as_ref() != Some(by)
+                        || self.is_to_be_authorized(edit) && !is_paid()
+                    {
                         return None;
                     }
                 } else {
                     let edit = self.begin_edit(lines, by, at)?;
-                    if raised(&self.lines, &edit.before, &edit.after).next().is_some() {
+                    if asks_any(&self.lines, &edit) || self.is_to_be_authorized(&edit) {
                         return None;
                     }
                     few::add(&mut life.edits, edit);
@@ -381,6 +514,20 @@ impl Order {
                 let edit = self.open_edit()?;
                 let raised = raised(&self.lines, &edit.before, &edit.after);
                 let releasing = raised.map(|it| it.sku).collect();
+                // Where its items have agreed only its provider, or that it is late, refuses it.
+                let fits = match self.edit_payment() {
+                    None => !matches!(**rejection, Rejection::PaymentExpired),
+                    Some(step) if step.is_open() => matches!(**rejection, Rejection::PaymentExpired),
+                    Some(step) => {
+                        step.is_declined() && matches!(**rejection, Rejection::PaymentDeclined { .. })
+                    }
+                };
+                if !fits {
+                    return None;
+                }
+                if self.awaits_authorization().is_some() {
+                    self.void_awaited(self.stamp(at, None))?;
+                }
                 let end = EditEnd {
                     at: self.stamp(at, None),
                     refused: Some(rejection.clone()),
@@ -470,12 +617,18 @@ impl Order {
         {
             return broken("it is edited while its items do something else for it");
         }
-        if raised(&self.lines, &edit.before, &edit.after).next().is_none() {
-            return broken("it asks items for more, and wants no more of any");
-        }
-        match self.provider.is_none() || self.held_for_edit() == Amount::ZERO {
+        // One that asks no item is begun for its provider's sake, whose turn comes with the next event, and ends with what that answers.
+        let was_now = |version: Version| version == self.version;
+        let is_next = match self.edit_payment() {
+            None => asks_any(&self.lines, edit) || was_now(edit.begun.version),
+            Some(step) => match &step.outcome {
+                None => true,
+                Some((_, answered)) => was_now(answered.version),
+            },
+        };
+        match is_next {
             true => Ok(()),
-            false => broken("an edit wants more than its provider has authorised"),
+            false => broken("it is edited, and asks nobody for anything"),
         }
     }
 }

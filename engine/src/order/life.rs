@@ -43,10 +43,9 @@ impl OrderLife {
             && self.backorders.is_empty()
     }
 
-    /// Whether nothing of it is left to be asked of others.
+    /// Whether nothing of it, but for an edit, is left to be asked of items.
     pub(crate) fn is_done(&self) -> bool {
-        let is_open = self.edits.last().is_some_and(Edit::is_open);
-        self.consuming.is_empty() && self.restocking.is_empty() && !is_open
+        self.consuming.is_empty() && self.restocking.is_empty()
     }
 
     /// What there was of it at a version of its order, without what was still to be asked of others.
@@ -372,7 +371,7 @@ impl Order {
                 carrier,
                 tracking,
                 by,
-            } if is_open && self.is_settled() && self.active_holds().next().is_none() => {
+            } if is_open && self.is_quiet() && self.active_holds().next().is_none() => {
                 are_within(lines, &self.free_quantities())?;
                 backordering::all_there(self, lines).ok()?;
                 let fulfilment = Fulfilment {
@@ -406,7 +405,7 @@ impl Order {
                 }
                 fulfilment.delivered = Some(stamp(by));
             }
-            OrderEvent::LinesCancelled { lines, by } if is_open && self.is_settled() => {
+            OrderEvent::LinesCancelled { lines, by } if is_open && self.is_quiet() => {
                 are_within(lines, &self.free_quantities())?;
                 let cancellation = LineCancellation {
                     lines: lines.clone(),

@@ -9,6 +9,7 @@ mod editing;
 mod life;
 mod lines;
 mod paying;
+mod payments;
 mod planning;
 mod returning;
 
@@ -21,12 +22,12 @@ use crate::{
 
 pub use backordering::asks_first;
 pub use command::{Effect, OrderCommand, OrderEvent};
-pub(crate) use editing::lowered;
+pub(crate) use editing::{asks_any, lowered};
 pub use life::OrderLife;
 pub(crate) use life::derived_state;
 use lines::{FEW_LINES, check_lines, reserve_effects};
 pub use lines::{skus, total};
-pub use paying::{PAYMENT_RETRIES_MAX, ProviderPayment};
+pub use payments::{PAYMENT_RETRIES_MAX, ProviderPayment};
 
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,7 +173,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
         (Some(order), OrderCommand::RetryPayment { number, by, expected }) => {
             paying::retry(order, *number, by, *expected)
         }
-        (Some(order), OrderCommand::Expire) => Ok(paying::expire(order)),
+        (Some(order), OrderCommand::Expire { number }) => Ok(paying::expire(order, *number)),
         (Some(order), OrderCommand::Released) if !order.releasing.is_empty() => {
             Ok(Decision::event(OrderEvent::Released))
         }
@@ -256,9 +257,15 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
                 expected,
             },
         ) => deciding::deliver(order, *fulfilment, by, *expected),
-        (Some(order), OrderCommand::Edit { lines, by, expected }) => {
-            editing::edit(order, lines, by, *expected)
-        }
+        (
+            Some(order),
+            OrderCommand::Edit {
+                lines,
+                by,
+                expected,
+                may_authorize,
+            },
+        ) => editing::edit(order, lines, by, (*expected, *may_authorize)),
         (Some(order), OrderCommand::Raised { answers }) => Ok(editing::answered(order, answers)),
         (Some(order), OrderCommand::HearBackorders { waiting }) => Ok(backordering::hear(order, waiting)),
         (
@@ -287,7 +294,7 @@ pub fn decide(order: Option<&Order>, command: &OrderCommand) -> Result<Decision<
             OrderCommand::Settle { .. }
             | OrderCommand::Paid { .. }
             | OrderCommand::RetryPayment { .. }
-            | OrderCommand::Expire
+            | OrderCommand::Expire { .. }
             | OrderCommand::Close
             | OrderCommand::Released
             | OrderCommand::Consumed
@@ -468,7 +475,7 @@ impl Order {
                 self.be_called_off(*event == OrderEvent::Expired, at);
             }
             (OrderState::Confirmed, OrderEvent::Cancelled)
-                if self.is_settled() && self.fulfilments().iter().all(|it| !it.is_open()) =>
+                if self.is_quiet() && self.fulfilments().iter().all(|it| !it.is_open()) =>
             {
                 let outstanding = self.outstanding();
                 let open = self.open_quantities();
@@ -520,11 +527,17 @@ impl Order {
         confirmed
     }
 
-    /// True when nothing is left to be asked of others.
+    /// True when nothing is left to be asked of its customer and its items. (Its provider is asked behind their backs, however long that takes.)
     pub fn is_settled(&self) -> bool {
         self.state != OrderState::Pending
             && self.releasing.is_empty()
             && self.life.as_ref().is_none_or(|life| life.is_done())
+            && !self.asks_for_edit()
+    }
+
+    /// Whether it is settled, and no edit waits for its provider either: what has to do with its items and its money may go on.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_settled() && self.open_edit().is_none()
     }
 
     /// Whether the order wants an item to hold a reservation for it.
@@ -533,7 +546,8 @@ impl Order {
             OrderState::Pending | OrderState::Authorizing | OrderState::Confirmed if self.life.is_none() => {
                 self.lines.iter().any(|line| line.sku == *sku)
             }
-            _ => self.open_of(sku).0 > 0,
+            // What an edit has had reserved belongs to it also where all that was ordered before was sent.
+            _ => self.open_of(sku).0 > 0 || self.raised_of(sku).is_some(),
         }
     }
 

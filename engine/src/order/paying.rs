@@ -5,73 +5,42 @@
 //!                                     │  │                       └─────── what is cancelled, or edited away: void
 //!                                     │  └── declined ──▶ REJECTED
 //!                                     └── not in time, or cancelled ──▶ EXPIRED, CANCELLED: void, so that a late authorisation takes nothing
+//!
+//!   an edit that has it cost more:
+//!   EDIT_BEGUN ── all is reserved ──▶ EDIT_RESERVED (authorize, a payment of its own) ── done ──▶ PAYMENT_DONE, EDITED
+//!                                     │  └── declined ──▶ PAYMENT_DECLINED, EDIT_REFUSED
+//!                                     └── not in time ──▶ EDIT_REFUSED: void of that payment, so that a late authorisation takes nothing
 //! ```
+//!
+//! An order has one payment at its provider for what it cost when it was placed, and one more for each edit that had it cost more. What is shipped is
+//! captured of the oldest that has something left, what is called off or edited away voided of the newest, and what is refunded given back of the
+//! oldest of which more was captured than is given back: each by as many steps as that takes payments.
 //!
 //! Every step is recorded as due with the event that makes it so, and again with what came of it. Whoever leads the order's shard asks the provider for the
 //! first step that is open. A step that was declined waits for a person; what comes behind it goes on.
 
-use super::{Effect, Order, OrderEvent, OrderState, check_version, skus};
+use super::{
+    Effect, Order, OrderEvent, OrderState, check_version, editing,
+    payments::{FIRST, PAYMENT_RETRIES_MAX, ProviderPayment, step},
+    skus,
+};
 use crate::{
-    Amount, Broken, Decision, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, Payment, PaymentKind, PaymentOutcome,
-    PaymentRequest, PaymentState, PaymentStep, ProviderName, Rejection, Stamp, Time, Version,
+    Amount, Decision, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, PAYMENTS_MAX, Payment, PaymentKind,
+    PaymentOutcome, PaymentRequest, PaymentState, PaymentStep, Rejection, Stamp, Time, Version,
     access::Username, few,
 };
 
-/// How often steps of one order's payment may be tried again by a person: what is remembered of it must not grow without end.
-pub const PAYMENT_RETRIES_MAX: usize = 64;
-/// The authorisation is the first step.
+/// The authorisation of what an order cost when it was placed is the first step, and of the first payment.
 const AUTHORIZE: u32 = 1;
-
-/// Who moves an order's money, and what that came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderPayment {
-    /// Who.
-    pub name: ProviderName,
-    /// What it is to do, and has done, in the order in which it became due. Empty until all of the order's stock is reserved, and for an order
-    /// that costs nothing.
-    pub steps: Vec<PaymentStep>,
-}
-
-impl ProviderPayment {
-    /// Nothing is due yet.
-    pub(super) fn new(name: ProviderName) -> Self {
-        Self {
-            name,
-            steps: Vec::new(),
-        }
-    }
-
-    /// What there was of it at a version of its order.
-    pub(crate) fn at(&self, version: Version) -> Self {
-        let then = |step: &PaymentStep| PaymentStep {
-            outcome: step.outcome.clone().filter(|(_, stamp)| stamp.version <= version),
-            retried: step.retried.clone().filter(|stamp| stamp.version <= version),
-            ..step.clone()
-        };
-        let steps = self.steps.iter().filter(|step| step.due.version <= version);
-        Self {
-            name: self.name.clone(),
-            steps: steps.map(then).collect(),
-        }
-    }
-
-    fn sum(&self, kind: PaymentKind, of: impl Fn(&PaymentStep) -> bool) -> Amount {
-        let steps = self.steps.iter().filter(|step| step.kind == kind && of(step));
-        Amount(steps.map(|step| step.amount.0).fold(0, i64::saturating_add))
-    }
-
-    /// The step that sees to it that nothing more is taken, of an order that was called off.
-    pub(crate) fn last_void(&self) -> Option<&PaymentStep> {
-        let is_first = |step: &&PaymentStep| step.kind == PaymentKind::Void && step.group == 1;
-        self.steps.iter().rfind(is_first)
-    }
-}
 
 /// What the provider's answer makes of an order. A repeat of one that was heard, and one that no longer matters, makes nothing.
 pub(super) fn answered(order: &Order, number: u32, outcome: &PaymentOutcome) -> Decision<OrderEvent> {
     let Some(step) = order.payment_step(number).filter(|step| step.is_open()) else {
         return Decision::nothing();
     };
+    if step.kind == PaymentKind::Authorize && number != AUTHORIZE {
+        return editing::paid(order, number, outcome);
+    }
     if step.kind == PaymentKind::Authorize {
         if order.state != OrderState::Authorizing {
             return Decision::nothing();
@@ -140,11 +109,18 @@ pub(super) fn retry(
     }))
 }
 
-/// Gives up an order whose payment was not authorised; any other is left alone.
-pub(super) fn expire(order: &Order) -> Decision<OrderEvent> {
+/// Gives up what waits for this authorisation: an order, or an edit of one. Where nothing does, nothing comes of it.
+pub(super) fn expire(order: &Order, number: u32) -> Decision<OrderEvent> {
+    let waits = order.awaits_authorization() == Some(number);
     match order.state {
-        OrderState::Authorizing => Decision {
+        OrderState::Authorizing if waits => Decision {
             events: vec![OrderEvent::Expired],
+            effects: vec![release_nothing(order)],
+        },
+        _ if waits => Decision {
+            events: vec![OrderEvent::EditRefused {
+                rejection: Box::new(Rejection::PaymentExpired),
+            }],
             effects: vec![release_nothing(order)],
         },
         _ => Decision::nothing(),
@@ -152,14 +128,14 @@ pub(super) fn expire(order: &Order) -> Decision<OrderEvent> {
 }
 
 /// Its customer's account holds nothing for it, and is told so in one record with the order's end, as with any other.
-fn release_nothing(order: &Order) -> Effect {
+pub(super) fn release_nothing(order: &Order) -> Effect {
     Effect::ReleaseCredit {
         customer: order.customer.clone(),
         amount: Amount::ZERO,
     }
 }
 
-/// An authorisation that was declined ended its order.
+/// An authorisation that was declined ended its order, or its edit.
 fn is_retriable(step: &PaymentStep) -> bool {
     step.is_declined() && step.retried.is_none() && step.kind != PaymentKind::Authorize
 }
@@ -182,30 +158,50 @@ impl Order {
         self.payment_steps().get(at)
     }
 
-    /// What its provider is to be asked now: the first step that is open. The authorisation of an order that was called off is not asked for: the void
-    /// behind it is.
+    /// What its provider is to be asked now: the first step that is open. An authorisation that was given up is not asked for: the void behind it is.
     pub fn next_payment(&self) -> Option<PaymentRequest> {
-        let is_wanted =
-            |step: &PaymentStep| step.kind != PaymentKind::Authorize || self.state == OrderState::Authorizing;
+        let awaited = self.awaits_authorization();
         let mut steps = self.payment_steps().iter().zip(1..);
-        let (step, number) = steps.find(|(step, _)| step.is_open() && is_wanted(step))?;
-        let authorization = self
-            .payment_steps()
-            .first()
-            .and_then(|first| match &first.outcome {
-                Some((PaymentOutcome::Done { reference }, _)) => Some(reference.clone()),
-                _ => None,
-            });
+        let is_wanted = |(step, number): &(&PaymentStep, u32)| {
+            step.is_open() && (step.kind != PaymentKind::Authorize || awaited == Some(*number))
+        };
+        let (step, number) = steps.find(is_wanted)?;
+        let authorizations = self.provider.iter().flat_map(|it| it.authorizations());
+        let authorized = authorizations.filter(|first| first.payment == step.payment);
+        let authorization = authorized.into_iter().find_map(|first| match &first.outcome {
+            Some((PaymentOutcome::Done { reference }, _)) => Some(reference.clone()),
+            _ => None,
+        });
         Some(PaymentRequest {
             order: self.id,
             customer: self.customer.clone(),
             currency: self.currency,
             number,
             kind: step.kind,
+            payment: step.payment,
             group: step.group,
             amount: step.amount,
             authorization,
         })
+    }
+
+    /// The number of the authorisation for which it, or its edit, waits.
+    pub fn awaits_authorization(&self) -> Option<u32> {
+        let since = match self.state {
+            OrderState::Authorizing => Version::default(),
+            _ => self.open_edit()?.begun.version,
+        };
+        let steps = self.payment_steps().iter().zip(1..);
+        let authorizations = steps.filter(|(step, _)| step.kind == PaymentKind::Authorize);
+        let (step, number) = authorizations.last()?;
+        // One of an earlier edit that was given up is open for ever.
+        (step.is_open() && step.due.version > since).then_some(number)
+    }
+
+    /// Until when the authorisation for which it, or its edit, waits has to be there, where that may take so many microseconds.
+    pub fn authorized_until(&self, authorize_within_us: i64) -> Option<Time> {
+        let step = self.payment_step(self.awaits_authorization()?)?;
+        Some(Time(step.due.at.0.saturating_add(authorize_within_us)))
     }
 
     /// The numbers of the steps that were declined and wait for a person.
@@ -215,7 +211,7 @@ impl Order {
     }
 
     /// How often a person had a step tried again.
-    fn payment_retries(&self) -> usize {
+    pub(super) fn payment_retries(&self) -> usize {
         let retried = self.payment_steps().iter().filter(|step| step.retried.is_some());
         retried.count()
     }
@@ -234,7 +230,13 @@ impl Order {
         let authorized = done(PaymentKind::Authorize);
         let captured = done(PaymentKind::Capture);
         // What was never authorised is not given back.
-        let voided = done(PaymentKind::Void).min(authorized);
+        let was_authorized = |payment: u8| {
+            let mut all = provider.authorizations();
+            all.any(|step| step.payment == payment && step.is_done())
+        };
+        let voided = provider.sum(PaymentKind::Void, |step| {
+            step.is_done() && was_authorized(step.payment)
+        });
         let refunded = done(PaymentKind::Refund);
         let payment = Payment {
             state: PaymentState::Authorized,
@@ -288,7 +290,7 @@ impl Order {
         let (due, total) = (self.stamp(self.created, None), self.total);
         self.state = OrderState::Authorizing;
         if let Some(provider) = &mut self.provider {
-            few::add(&mut provider.steps, step(PaymentKind::Authorize, total, 1, due));
+            provider.push(PaymentKind::Authorize, FIRST, total, due);
         }
     }
 
@@ -302,7 +304,10 @@ impl Order {
         } else {
             self.state = OrderState::Cancelled;
         }
-        self.owe(PaymentKind::Void, self.total, due);
+        let total = self.total;
+        if let Some(provider) = &mut self.provider {
+            provider.push(PaymentKind::Void, FIRST, total, due);
+        }
     }
 
     /// Its payment was declined; `None` where that is not why it is refused.
@@ -325,13 +330,36 @@ impl Order {
         }
     }
 
-    /// Has its provider do something more, if a provider moves its money, and it is something.
+    /// Has its provider do something more with what it has authorised, if a provider moves its money, and it is something.
     pub(super) fn owe(&mut self, kind: PaymentKind, amount: Amount, due: Stamp) {
         if let Some(provider) = &mut self.provider
             && amount > Amount::ZERO
         {
-            few::add(&mut provider.steps, step(kind, amount, 1, due));
+            for (payment, share) in provider.shares(kind, amount) {
+                provider.push(kind, payment, share, due.clone());
+            }
         }
+    }
+
+    /// Has its provider authorise what an edit has it cost more, as a payment of its own; `None` where it has too many.
+    pub(super) fn owe_more(&mut self, amount: Amount, due: Stamp) -> Option<()> {
+        let provider = self.provider.as_mut()?;
+        let payments = provider.payments();
+        if payments == 0 || payments >= PAYMENTS_MAX || amount <= Amount::ZERO {
+            return None;
+        }
+        let payment = u8::try_from(payments).ok()?.checked_add(1)?;
+        provider.push(PaymentKind::Authorize, payment, amount, due);
+        Some(())
+    }
+
+    /// Has its provider see to it that nothing is taken of the payment for which its edit has waited in vain.
+    pub(super) fn void_awaited(&mut self, due: Stamp) -> Option<()> {
+        let awaited = self.payment_step(self.awaits_authorization()?)?;
+        let (payment, amount) = (awaited.payment, awaited.amount);
+        let provider = self.provider.as_mut()?;
+        provider.push(PaymentKind::Void, payment, amount, due);
+        Some(())
     }
 
     fn answer(&mut self, number: u32, outcome: PaymentOutcome, at: Time) -> Option<()> {
@@ -356,8 +384,12 @@ impl Order {
                 self.state = OrderState::Confirmed;
             }
             OrderEvent::PaymentAnswered { number, outcome } => {
-                self.payment_step(*number)
-                    .filter(|step| step.kind != PaymentKind::Authorize)?;
+                // That of an edit is heard while that waits for it.
+                let is_wanted = |step: &PaymentStep| {
+                    let is_awaited = || *number != AUTHORIZE && self.awaits_authorization() == Some(*number);
+                    step.kind != PaymentKind::Authorize || is_awaited()
+                };
+                self.payment_step(*number).filter(|step| is_wanted(step))?;
                 self.answer(*number, outcome.clone(), at)?;
             }
             OrderEvent::PaymentRetried { number, by } => {
@@ -369,111 +401,14 @@ impl Order {
                 let provider = self.provider.as_mut()?;
                 let declined = provider.steps.get_mut(index).filter(|step| is_retriable(step))?;
                 declined.retried = Some(stamp.clone());
-                let again = step(
-                    declined.kind,
-                    declined.amount,
-                    declined.group.saturating_add(1),
-                    stamp,
-                );
+                let again = PaymentStep {
+                    group: declined.group.saturating_add(1),
+                    ..step(declined.kind, declined.payment, declined.amount, stamp)
+                };
                 few::add(&mut provider.steps, again);
             }
             _ => return None,
         }
         Some(())
-    }
-
-    /// Checks the invariants of a payment by a provider.
-    pub(super) fn validate_payment(&self) -> Result<(), Broken> {
-        let broken = |why| Err(Broken::new(self.id, why));
-        let Some(provider) = &self.provider else {
-            let needs_one = matches!(self.state, OrderState::Authorizing | OrderState::Expired);
-            return match needs_one {
-                true => broken("it waits for a provider that it does not have"),
-                false => Ok(()),
-            };
-        };
-        let steps = &provider.steps;
-        let Some((first, later)) = steps.split_first() else {
-            let may_have_none = match self.state {
-                OrderState::Pending | OrderState::Rejected => true,
-                OrderState::Authorizing | OrderState::Expired => false,
-                _ => !self.needs_authorization(),
-            };
-            return match may_have_none {
-                true => Ok(()),
-                false => broken("it went on without its payment being authorised"),
-            };
-        };
-        if !self.needs_authorization()
-            || first.kind != PaymentKind::Authorize
-            || first.amount != self.first_total()
-        {
-            return broken("its payment does not begin with the authorisation of its total");
-        }
-        if later.iter().any(|step| step.kind == PaymentKind::Authorize) {
-            return broken("its payment is authorised twice");
-        }
-        let is_right = match self.state {
-            OrderState::Pending => false,
-            OrderState::Authorizing => first.is_open() && later.is_empty(),
-            OrderState::Rejected => first.is_declined() && later.is_empty(),
-            OrderState::Expired => first.is_open(),
-            OrderState::Cancelled => !first.is_declined(),
-            OrderState::Confirmed
-            | OrderState::PartiallyFulfilled
-            | OrderState::Fulfilled
-            | OrderState::Closed => first.is_done(),
-        };
-        if !is_right {
-            return broken("its state is not what follows from its authorisation");
-        }
-        if steps.iter().any(|step| step.amount <= Amount::ZERO) {
-            return broken("a step of its payment is of nothing");
-        }
-        if steps
-            .iter()
-            .any(|step| step.retried.is_some() && !step.is_declined())
-            || self.payment_retries() > PAYMENT_RETRIES_MAX
-        {
-            return broken("a step of its payment was tried again that was not declined, or too often");
-        }
-        self.validate_owed(provider)
-    }
-
-    /// Whether its provider is to do what follows from what was shipped, cancelled, edited and refunded, each once.
-    fn validate_owed(&self, provider: &ProviderPayment) -> Result<(), Broken> {
-        let due = |kind| provider.sum(kind, |step| step.group == 1);
-        let is_off = matches!(self.state, OrderState::Cancelled | OrderState::Expired);
-        let voided = self.cancellations().iter().map(|it| it.voided.0);
-        let voided = voided.fold(0, i64::saturating_add);
-        let void = match is_off {
-            true => self.total.0.saturating_sub(self.captured().0),
-            false => voided,
-        };
-        // An edit of an order by a provider never costs more.
-        let void = void.saturating_add(self.first_total().0.saturating_sub(self.total.0));
-        let expected = [
-            (PaymentKind::Capture, self.captured()),
-            (PaymentKind::Void, Amount(void)),
-            (PaymentKind::Refund, self.refunded()),
-        ];
-        match expected.into_iter().all(|(kind, amount)| due(kind) == amount) {
-            true => Ok(()),
-            false => Err(Broken::new(
-                self.id,
-                "what its provider is to do is not what follows from what was shipped, cancelled, edited and refunded",
-            )),
-        }
-    }
-}
-
-fn step(kind: PaymentKind, amount: Amount, group: u32, due: Stamp) -> PaymentStep {
-    PaymentStep {
-        kind,
-        amount,
-        group,
-        due,
-        outcome: None,
-        retried: None,
     }
 }

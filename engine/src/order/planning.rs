@@ -151,7 +151,7 @@ impl Order {
     pub(super) fn evolve_plan(&mut self, event: &OrderEvent, at: Time) -> Option<()> {
         let is_open = matches!(self.state, OrderState::Confirmed | OrderState::PartiallyFulfilled);
         match event {
-            OrderEvent::FulfilmentOpened { lines, by } if is_open && self.is_settled() => {
+            OrderEvent::FulfilmentOpened { lines, by } if is_open && self.is_quiet() => {
                 are_within(lines, &self.free_quantities())?;
                 if !self.may_be_planned_once_more() {
                     return None;
@@ -173,7 +173,7 @@ impl Order {
                 carrier,
                 tracking,
                 by,
-            } if is_open && self.is_settled() && self.active_holds().next().is_none() => {
+            } if is_open && self.is_quiet() && self.active_holds().next().is_none() => {
                 let lines = self
                     .fulfilment(*fulfilment)
                     .filter(|it| it.is_open())?

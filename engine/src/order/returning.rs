@@ -62,7 +62,7 @@ pub(super) fn take_step(
         return Err(Rejection::ReturnNotOpen { number, state });
     }
     // What it asked others before is not done yet.
-    if matches!(step, ReturnStep::Receive { restock: true }) && !order.is_settled() {
+    if matches!(step, ReturnStep::Receive { restock: true }) && !order.is_quiet() {
         return Err(Rejection::OrderPending);
     }
     Ok(Decision::event(OrderEvent::ReturnMoved {
@@ -91,7 +91,7 @@ pub(super) fn refund(
         return Err(Rejection::TooManyReturns);
     }
     // One thing at a time: its customer's account is changed in the same record.
-    if !order.is_settled() {
+    if !order.is_quiet() {
         return Err(Rejection::OrderPending);
     }
     Ok(Decision {
@@ -209,7 +209,7 @@ impl Order {
                 }
                 let mut restocking = Vec::new();
                 if matches!(step, ReturnStep::Receive { restock: true }) {
-                    if !self.is_settled() {
+                    if !self.is_quiet() {
                         return None;
                     }
                     let skus = skus_of(&self.lines, &found.lines).into_vec();
@@ -227,7 +227,7 @@ impl Order {
                 self.life.as_mut()?.restocking = Box::default();
             }
             OrderEvent::Refunded { amount, note, by } => {
-                let fits = *amount > Amount::ZERO && *amount <= self.refundable() && self.is_settled();
+                let fits = *amount > Amount::ZERO && *amount <= self.refundable() && self.is_quiet();
                 let life = self.life.as_mut().filter(|_| fits)?;
                 if life.refunds.len() >= RETURNS_MAX {
                     return None;

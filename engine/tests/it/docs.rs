@@ -175,8 +175,9 @@ these quantities alone. An order that was refused, or has expired, has nothing o
 How much of a line is ordered may be changed (an *edit*) while something of the order is open: to no less than what was shipped or called
 off of it (`QUANTITY_TOO_LOW`), and not so that nothing is left of the order (`EDIT_LEAVES_NOTHING`). Where that needs no more of any item it
 is done at once. Else it is begun: what the order comes to cost more is held, the items are asked (*editing*), and until all have answered the
-order is what it was; where one has not enough it stays so, and what was held and reserved is given back. An order that a provider pays may
-not come to cost more (`EDIT_NEEDS_AUTHORIZATION`). There are at most {EDITS_MAX} edits, with those that were refused (`TOO_MANY_EDITS`).
+order is what it was; where one has not enough it stays so, and what was held and reserved is given back. Where a provider pays, it is asked to
+authorise what the order comes to cost more when the items have agreed (but not while a node of the cluster has a program that does not know of that:
+`EDIT_NEEDS_AUTHORIZATION`). There are at most {EDITS_MAX} edits, with those that were refused (`TOO_MANY_EDITS`).
 
 A hold is no state: a confirmed or partly shipped order may be held, for several reasons at a time. While one is active nothing is
 shipped; cancelling goes on, and holds end by themselves when nothing is open any more.

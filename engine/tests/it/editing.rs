@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use docket_engine::{Amount, Line, OrderId, OrderState, PaymentKind, Quantity, Rejection, Sku};
 
-use super::model::{Model, Order, Outcome, agreed, cost};
+use super::{
+    model::{Model, Order, Outcome, agreed, cost},
+    paying::PAYMENTS_MAX,
+};
 
 /// So often an order is edited, with the edits that were refused.
 pub const EDITS_MAX: usize = 64;
@@ -56,12 +59,49 @@ impl Order {
         more
     }
 
-    /// The items that an open edit wants more of, and how many are to be reserved of each.
+    /// The items that are asked for more for an open edit, and how many are to be reserved of each.
     pub fn raising(&self) -> BTreeMap<Sku, i128> {
+        match self.awaited {
+            None => self.raised(),
+            // They have agreed.
+            Some(_) => BTreeMap::new(),
+        }
+    }
+
+    /// The items that an open edit wants more of.
+    fn raised(&self) -> BTreeMap<Sku, i128> {
         let more = self.edit.as_ref().map(|edit| self.wants_more(edit));
         let more = more.into_iter().flatten().filter(|(_, more)| *more > 0);
         more.map(|(sku, more)| (sku.clone(), self.open_of(&sku) + more))
             .collect()
+    }
+
+    /// Whether an item has promised beyond what there is to an edit that its provider is to be asked for.
+    fn is_beyond(&self, edit: &Edit, answers: &BTreeMap<Sku, Result<i128, Rejection>>) -> bool {
+        let waits = |(sku, waiting): (Sku, i128)| waiting > self.waits_for(&sku);
+        self.steps.is_some() && self.costs_more(edit) > 0 && agreed(answers).into_iter().any(waits)
+    }
+
+    /// Its provider, where it pays, is asked for what the open edit has it cost more, if it does.
+    fn await_payment(&mut self, edit: &Edit) -> bool {
+        let more = self.costs_more(edit);
+        if self.steps.is_none() || more <= 0 {
+            return false;
+        }
+        self.owe_of(self.payments() + 1, PaymentKind::Authorize, more);
+        self.awaited = Some(self.steps.as_ref().unwrap().len() as u32);
+        true
+    }
+
+    /// The open edit is done, or all is as it was before.
+    pub fn end_edit(&mut self, is_done: bool) {
+        let asked = self.raised();
+        self.awaited = None;
+        let Some(edit) = self.edit.take() else { return };
+        match is_done {
+            true => self.be_edited(&edit),
+            false => self.releasing = asked.into_keys().collect(),
+        }
     }
 
     fn be_edited(&mut self, edit: &Edit) {
@@ -90,7 +130,13 @@ impl Order {
 
 impl Model {
     /// So many of these lines in all.
-    pub fn edit(&mut self, id: OrderId, lines: &[(u16, i64)], expected: Option<u64>) -> Outcome {
+    pub fn edit(
+        &mut self,
+        id: OrderId,
+        lines: &[(u16, i64)],
+        expected: Option<u64>,
+        may_authorize: bool,
+    ) -> Outcome {
         let order = &self.orders[&id];
         order.check_etag(expected)?;
         match order.state {
@@ -146,9 +192,16 @@ impl Model {
         if !is_left {
             return Err(Rejection::EditLeavesNothing);
         }
-        let more = order.costs_more(&edit);
+        let mut more = order.costs_more(&edit);
         if more > 0 && order.steps.is_some() {
-            return Err(Rejection::EditNeedsAuthorization { more: amount(more) });
+            if !may_authorize {
+                return Err(Rejection::EditNeedsAuthorization { more: amount(more) });
+            }
+            if usize::from(order.payments()) == PAYMENTS_MAX {
+                return Err(Rejection::TooManyAuthorizations);
+            }
+            // Its customer's account has no part in it.
+            more = 0;
         }
         let customer = order.customer.clone();
         let held = self.held(&customer);
@@ -200,21 +253,26 @@ impl Model {
         Ok(true)
     }
 
-    /// All agreed: edited. One refused: nothing is, and all that were asked give back what they may have reserved. Otherwise it waits on.
+    /// All agreed: edited, or its provider is asked. One refused, or promised beyond what there is where its provider is to be asked: nothing is,
+    /// and all that were asked give back what they may have reserved. Otherwise it waits on.
     pub fn raised(&mut self, id: OrderId, answers: &BTreeMap<Sku, Result<i128, Rejection>>) -> bool {
         let order = self.orders.get_mut(&id).unwrap();
-        let Some(edit) = order.edit.clone() else {
+        let Some(edit) = order.edit.clone().filter(|_| order.awaited.is_none()) else {
             return false;
         };
         let asked: BTreeSet<Sku> = order.raising().into_keys().collect();
         if answers.values().any(Result::is_err) {
-            order.releasing = asked;
-            order.edit = None;
-        } else if asked.iter().all(|sku| answers.contains_key(sku)) {
-            order.be_edited(&edit);
-            order.hear(&agreed(answers));
-        } else {
+            order.end_edit(false);
+        } else if !asked.iter().all(|sku| answers.contains_key(sku)) {
             return false;
+        } else if order.is_beyond(&edit, answers) {
+            order.end_edit(false);
+        } else if order.await_payment(&edit) {
+            order.version += 1;
+            return true;
+        } else {
+            order.end_edit(true);
+            order.hear(&agreed(answers));
         }
         order.version += 1;
         self.customers.get_mut(&order.customer).unwrap().version += 1;

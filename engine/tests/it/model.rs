@@ -64,6 +64,8 @@ pub struct Order {
     pub steps: Option<Vec<Step>>,
     /// What its items are asked for: how many of which lines in all.
     pub edit: Option<BTreeMap<u16, i128>>,
+    /// The number of the step for which that waits, when its items have agreed, and a provider pays.
+    pub awaited: Option<u32>,
     /// How often it was edited, or was to be.
     pub edits: usize,
     /// What it cost when it was placed, and what edits had it cost more since.
@@ -79,6 +81,8 @@ pub struct Order {
 #[derive(PartialEq)]
 pub struct Step {
     pub kind: PaymentKind,
+    /// Of which payment, from 1.
+    pub payment: u8,
     pub amount: i128,
     /// How often it was tried before, and this once more.
     pub group: u32,
@@ -190,15 +194,23 @@ impl Order {
 
     /// Its provider, where it has one, is to do something more, unless it is of nothing.
     pub fn owe(&mut self, kind: PaymentKind, amount: i128) {
-        let steps = self.steps.iter_mut().filter(|_| amount > 0);
-        steps.for_each(|steps| {
-            steps.push(Step {
-                kind,
-                amount,
-                group: 1,
-                answer: None,
-                is_tried_again: false,
-            });
+        if self.steps.is_some() && amount > 0 {
+            for (payment, part) in self.parts(kind, amount) {
+                self.owe_of(payment, kind, part);
+            }
+        }
+    }
+
+    /// The same of one payment.
+    pub fn owe_of(&mut self, payment: u8, kind: PaymentKind, amount: i128) {
+        let steps = self.steps.as_mut().unwrap();
+        steps.push(Step {
+            kind,
+            payment,
+            amount,
+            group: 1,
+            answer: None,
+            is_tried_again: false,
         });
     }
 
@@ -498,6 +510,7 @@ impl Model {
             restocking: BTreeSet::new(),
             steps: is_by_provider.then(Vec::new),
             edit: None,
+            awaited: None,
             edits: 0,
             first_cost: total,
             more: 0,
@@ -579,7 +592,7 @@ impl Model {
             let total = cost(&order.lines);
             if order.steps.is_some() && total > 0 {
                 order.state = OrderState::Authorizing;
-                order.owe(PaymentKind::Authorize, total);
+                order.owe_of(1, PaymentKind::Authorize, total);
             }
             order.version += 1;
             order.hear(&agreed(answers));

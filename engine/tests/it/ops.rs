@@ -5,9 +5,10 @@ use proptest::{collection::vec, option, prelude::*, sample::Index};
 mod starts;
 
 use starts::{
-    back_beyond_measure, beyond_measure, confirmed, declined_when_worn_out, everyday, on_the_way_back,
-    provided, short_of_stock, waiting, worn_out_by_cancellations, worn_out_by_holds, worn_out_by_refunds,
-    worn_out_by_retries, worn_out_by_returns, worn_out_by_shipments,
+    amended, back_beyond_measure, beyond_measure, confirmed, declined_when_worn_out, everyday,
+    on_the_way_back, provided, short_of_stock, waiting, worn_out_by_cancellations, worn_out_by_holds,
+    worn_out_by_payments, worn_out_by_refunds, worn_out_by_retries, worn_out_by_returns,
+    worn_out_by_shipments,
 };
 
 /// Which etag comes with a request.
@@ -160,6 +161,8 @@ pub enum Op {
         order: Index,
         lines: Vec<(Option<Index>, i64)>,
         etag: Etag,
+        /// Whether its provider may be asked for more.
+        may_authorize: bool,
     },
     /// The order hears the answers of the items that an edit wants more of, as far as there are any.
     Raised {
@@ -398,7 +401,9 @@ fn later() -> impl Strategy<Value = Op> {
             |(order, fulfilment, etag)| Op::ShipPlan { order, fulfilment, etag }),
         4 => (order(), any::<Index>(), etag()).prop_map(
             |(order, fulfilment, etag)| Op::Unplan { order, fulfilment, etag }),
-        8 => (order(), edited(), etag()).prop_map(|(order, lines, etag)| Op::Edit { order, lines, etag }),
+        8 => (order(), edited(), etag(), prop::bool::weighted(0.9)).prop_map(
+            |(order, lines, etag, may_authorize)| Op::Edit { order, lines, etag, may_authorize },
+        ),
         4 => order().prop_map(|order| Op::Raised { order }),
         4 => order().prop_map(|order| Op::HearBackorders { order }),
         3 => (0..ITEMS, 1..8i64).prop_map(
@@ -459,6 +464,8 @@ pub fn ops(length_max: usize) -> impl Strategy<Value = Vec<Op>> {
         2 => any::<Index>().prop_map(worn_out_by_refunds),
         2 => any::<Index>().prop_map(back_beyond_measure),
         2 => any::<Index>().prop_map(worn_out_by_retries),
+        2 => any::<(Index, bool)>().prop_map(worn_out_by_payments),
+        2 => any::<(Index, Index, u8)>().prop_map(amended),
         2 => any::<Index>().prop_map(declined_when_worn_out)
     ];
     let anything = (start, vec(op(), 1..length_max));

@@ -10,6 +10,8 @@ use super::{
     model::{Model, Order, Outcome, Return, Step, cost, first_lines},
 };
 
+/// So many payments one order has at its provider.
+pub const PAYMENTS_MAX: usize = 16;
 /// So often steps of one order are tried again.
 pub const RETRIES_MAX: usize = 64;
 
@@ -23,12 +25,33 @@ pub struct Books {
 }
 
 impl Order {
+    /// Of all its payments.
     pub fn books(&self) -> Books {
+        let mut sums = Books::default();
+        for payment in 1..=self.payments() {
+            let of = self.books_of(payment);
+            sums.authorized += of.authorized;
+            sums.captured += of.captured;
+            sums.voided += of.voided;
+            sums.refunded += of.refunded;
+        }
+        sums
+    }
+
+    /// How many payments its provider was ever asked for.
+    pub fn payments(&self) -> u8 {
+        let steps = self.steps.iter().flatten();
+        let begun = steps.filter(|it| it.kind == PaymentKind::Authorize).count();
+        u8::try_from(begun).unwrap()
+    }
+
+    /// Of one payment, as far as its provider has said so.
+    pub fn books_of(&self, payment: u8) -> Books {
         let steps = self.steps.as_deref().unwrap_or_default();
         let sum = |kind| -> i128 {
             let done = steps
                 .iter()
-                .filter(|it| it.kind == kind && it.answer == Some(true));
+                .filter(|it| it.payment == payment && it.kind == kind && it.answer == Some(true));
             done.map(|it| it.amount).sum()
         };
         let authorized = sum(PaymentKind::Authorize);
@@ -40,6 +63,36 @@ impl Order {
             voided: if authorized > 0 { voided } else { 0 },
             refunded: sum(PaymentKind::Refund),
         }
+    }
+
+    /// Of which payments so much is to be done, and how much of each: what is taken or given back of the oldest that has enough left, what is let go of
+    /// the newest. What was declined is still to be done.
+    pub fn parts(&self, kind: PaymentKind, amount: i128) -> Vec<(u8, i128)> {
+        let asked = |payment: u8, kinds: &[PaymentKind]| -> i128 {
+            let steps = self.steps.iter().flatten();
+            let first = steps.filter(|it| it.payment == payment && it.group == 1 && kinds.contains(&it.kind));
+            first.map(|it| it.amount).sum()
+        };
+        let left = |payment: u8| match kind {
+            PaymentKind::Refund => self.books_of(payment).captured - asked(payment, &[PaymentKind::Refund]),
+            _ => {
+                let gone = asked(payment, &[PaymentKind::Capture, PaymentKind::Void]);
+                self.books_of(payment).authorized - gone
+            }
+        };
+        let mut payments: Vec<u8> = (1..=self.payments()).collect();
+        if kind == PaymentKind::Void {
+            payments.reverse();
+        }
+        let (mut parts, mut rest) = (Vec::new(), amount);
+        for payment in payments {
+            let part = left(payment).clamp(0, rest);
+            rest -= part;
+            parts.extend((part > 0).then_some((payment, part)));
+        }
+        // An order that was never authorised is let go whole.
+        parts.extend((rest > 0).then_some((1, rest)));
+        parts
     }
 
     /// Whether a provider has to authorise it: what costs nothing is not paid.
@@ -87,6 +140,16 @@ impl Model {
         if step.answer.is_some() {
             return 0;
         }
+        if step.kind == PaymentKind::Authorize && number > 1 {
+            if order.awaited != Some(number) {
+                return 0;
+            }
+            step.answer = Some(is_done);
+            order.end_edit(is_done);
+            order.version += 2;
+            self.customers.get_mut(&order.customer).unwrap().version += 1;
+            return 2;
+        }
         if step.kind == PaymentKind::Authorize {
             if state != OrderState::Authorizing {
                 return 0;
@@ -114,9 +177,18 @@ impl Model {
         2
     }
 
-    /// It was not authorised in time.
+    /// It was not authorised in time, or what an edit has it cost more.
     pub fn expire(&mut self, id: OrderId) -> bool {
         let order = self.orders.get_mut(&id).unwrap();
+        if let Some(number) = order.awaited {
+            let step = &order.steps.as_ref().unwrap()[number as usize - 1];
+            let (payment, amount) = (step.payment, step.amount);
+            order.owe_of(payment, PaymentKind::Void, amount);
+            order.end_edit(false);
+            order.version += 1;
+            self.customers.get_mut(&order.customer).unwrap().version += 1;
+            return true;
+        }
         if order.state != OrderState::Authorizing {
             return false;
         }
@@ -130,8 +202,9 @@ impl Model {
         use ReturnState::{Approved, Received, Requested};
         let order = self.orders.get_mut(&id).unwrap();
         let is_back = |it: &Return| !matches!(it.state, Requested | Approved | Received);
-        let steps = order.steps.iter().flatten();
-        let all_answered = steps.clone().all(|step| step.answer.is_some());
+        let mut steps = order.steps.iter().flatten();
+        // What an edit waited for in vain is not asked for any more.
+        let all_answered = steps.all(|step| step.answer.is_some() || step.kind == PaymentKind::Authorize);
         let is_at_rest = order.state == OrderState::Fulfilled
             && !order.is_busy()
             && order.returns.iter().all(is_back)
@@ -163,6 +236,7 @@ impl Model {
         step.is_tried_again = true;
         let again = Step {
             kind: step.kind,
+            payment: step.payment,
             amount: step.amount,
             group: step.group + 1,
             answer: None,

@@ -263,9 +263,14 @@ impl Run {
                     self.unplan(id, fulfilment, *etag);
                 }
             }
-            Op::Edit { order, lines, etag } => {
+            Op::Edit {
+                order,
+                lines,
+                etag,
+                may_authorize,
+            } => {
                 if let Some(id) = self.order(order) {
-                    self.edit(id, lines, *etag);
+                    self.edit(id, lines, (*etag, *may_authorize));
                 }
             }
             Op::Raised { order } => {
@@ -414,6 +419,7 @@ impl Run {
             Self::settle,
             Self::authorized,
             Self::raised,
+            Self::amended,
             Self::released,
             Self::consumed,
             Self::restocked,
@@ -438,6 +444,13 @@ impl Run {
     /// What is to be authorised before anything else becomes of it.
     fn authorized(&mut self, id: OrderId) {
         if self.model.orders[&id].state == OrderState::Authorizing {
+            self.pay(id);
+        }
+    }
+
+    /// What an edit waits for, as that.
+    fn amended(&mut self, id: OrderId) {
+        if self.model.orders[&id].awaited.is_some() {
             self.pay(id);
         }
     }

@@ -201,14 +201,14 @@ impl HttpProvider {
         request: &PaymentRequest,
         key: &str,
     ) -> Result<Request<http_body_util::Full<Bytes>>, String> {
-        let order = request.order.to_string();
+        let payment = request.payment_name();
         let (method, path, body) = match question {
             Question::Do => (
                 Method::POST,
-                wire::step_path(&order, request.kind),
+                wire::step_path(&payment, request.kind),
                 serde_json::to_vec(&StepBody::of(request)).map_err(|error| error.to_string())?,
             ),
-            Question::WhatHappened => (Method::GET, wire::lookup_path(&order, key), Vec::new()),
+            Question::WhatHappened => (Method::GET, wire::lookup_path(&payment, key), Vec::new()),
         };
         let mut http = Request::builder()
             .method(&method)

@@ -282,9 +282,9 @@ impl Stub {
         }
     }
 
-    /// An order's money; nothing where it was never heard of.
-    pub fn payment(&self, order: &str) -> Payment {
-        self.report().payments.remove(order).unwrap_or_default()
+    /// A payment's money; nothing where it was never heard of.
+    pub fn payment(&self, payment: &str) -> Payment {
+        self.report().payments.remove(payment).unwrap_or_default()
     }
 
     /// The newest requests, in the order of arrival.

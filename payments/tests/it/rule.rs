@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use docket_engine::{PaymentKind, PaymentOutcome};
+use docket_engine::{PaymentKind, PaymentOutcome, PaymentRequest};
 use docket_payments::{
     NotSettled, PaymentProvider as _,
     http::HttpConfig,
@@ -11,7 +11,7 @@ use docket_payments::{
 use tokio::time::Instant;
 
 use crate::scene::{Scene, config};
-use PaymentKind::{Authorize, Void};
+use PaymentKind::{Authorize, Capture, Void};
 
 #[tokio::test(start_paused = true)]
 async fn who_was_never_asked_is_asked_at_once_and_who_may_have_been_is_asked_what_happened() {
@@ -172,4 +172,61 @@ async fn a_pause_that_is_asked_for_is_kept_or_handed_on_where_it_is_long() {
     assert_eq!(why, "429 Too Many Requests (on demand)");
     assert!(began.elapsed() < Duration::from_secs(1));
     assert_eq!(scene.asked(), ["authorize"]);
+}
+
+/// Each has sums of its own, and is barred by itself; and none takes what was authorised for another.
+#[tokio::test(start_paused = true)]
+async fn a_later_payment_of_an_order_is_a_payment_of_its_own() {
+    let scene = Scene::new();
+    let of_second = |kind, number, amount| PaymentRequest {
+        payment: 2,
+        ..scene.request(kind, number, amount)
+    };
+    let first = scene.done(&scene.request(Authorize, 1, 100)).await;
+    // Given up before it came, and it comes late.
+    scene.done(&of_second(Void, 3, 20)).await;
+    let late = scene.settle(&of_second(Authorize, 2, 20)).await.unwrap();
+    assert!(matches!(late, PaymentOutcome::Declined { .. }), "{late:?}");
+    let third = |kind, number, amount| PaymentRequest {
+        payment: 3,
+        ..scene.request(kind, number, amount)
+    };
+    let reference = scene.done(&third(Authorize, 4, 30)).await;
+    let captured = PaymentRequest {
+        authorization: Some(first),
+        ..scene.request(Capture, 5, 100)
+    };
+    scene.done(&captured).await;
+    let rest = PaymentRequest {
+        authorization: Some(reference),
+        ..third(Capture, 6, 10)
+    };
+    // Asked for again it is asked about by its own name.
+    let fault = Fault::at(On::Capture, What::DropReply);
+    scene.stub.add_faults(vec![fault]).unwrap();
+    scene.done(&rest).await;
+    let money = |payment: &str| {
+        let payment = scene.stub.payment(&format!("{}{payment}", scene.order));
+        [
+            payment.authorized,
+            payment.captured,
+            payment.voided,
+            payment.refunded,
+        ]
+    };
+    assert_eq!(
+        ["", "-2", "-3"].map(money),
+        [[100, 100, 0, 0], [0; 4], [30, 10, 0, 0]]
+    );
+    assert!(rest.key().starts_with(&format!("{}/capture-6/", scene.order)));
+    scene.is_blameless();
+    // What is of another payment is not there.
+    let wrong = PaymentRequest {
+        payment: 3,
+        ..captured
+    };
+    let wrong = PaymentRequest { number: 7, ..wrong };
+    let refused = scene.settle(&wrong).await.unwrap();
+    assert!(matches!(refused, PaymentOutcome::Declined { .. }), "{refused:?}");
+    assert_eq!(scene.stub.report().violations.len(), 1);
 }

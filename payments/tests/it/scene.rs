@@ -41,6 +41,7 @@ pub fn request(order: OrderId, kind: PaymentKind, number: u32, amount: i64) -> P
         currency: "EUR".parse().unwrap(),
         number,
         kind,
+        payment: 1,
         group: 1,
         amount: Amount(amount),
         authorization: None,

@@ -219,6 +219,7 @@ pub fn kind_to_proto(kind: ChangeKind) -> v1::order_change::Kind {
         ChangeKind::PaymentDeclined => v1::order_change::Kind::PaymentDeclined,
         ChangeKind::PaymentRetried => v1::order_change::Kind::PaymentRetried,
         ChangeKind::EditBegun => v1::order_change::Kind::EditBegun,
+        ChangeKind::EditReserved => v1::order_change::Kind::EditReserved,
         ChangeKind::Edited => v1::order_change::Kind::Edited,
         ChangeKind::EditRefused => v1::order_change::Kind::EditRefused,
         ChangeKind::FulfilmentOpened => v1::order_change::Kind::FulfilmentOpened,

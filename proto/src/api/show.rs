@@ -38,7 +38,7 @@ pub(crate) fn payment_to_proto(order: &Order) -> v1::OrderPayment {
     v1::OrderPayment {
         provider: provider.map_or("", |provider| provider.name.as_str()).to_owned(),
         steps: numbered
-            .map(|(step, number)| payment_step_to_proto(step, number, order.state))
+            .map(|(step, number)| payment_step_to_proto(order, step, number))
             .collect(),
         ..figures_to_proto(&order.payment())
     }
@@ -56,8 +56,8 @@ pub(crate) fn figures_to_proto(payment: &Payment) -> v1::OrderPayment {
     }
 }
 
-fn payment_step_to_proto(step: &PaymentStep, number: i32, state: OrderState) -> v1::PaymentStep {
-    let is_abandoned = step.kind == PaymentKind::Authorize && state != OrderState::Authorizing;
+fn payment_step_to_proto(order: &Order, step: &PaymentStep, number: u32) -> v1::PaymentStep {
+    let is_abandoned = step.kind == PaymentKind::Authorize && order.awaits_authorization() != Some(number);
     let (mut reference, mut decline_reason) = (String::new(), String::new());
     let state = match &step.outcome {
         None if is_abandoned => v1::payment_step::State::Abandoned,
@@ -75,7 +75,8 @@ fn payment_step_to_proto(step: &PaymentStep, number: i32, state: OrderState) -> 
         }
     };
     v1::PaymentStep {
-        number,
+        number: i32::try_from(number).unwrap_or(i32::MAX),
+        payment: step.payment.into(),
         kind: match step.kind {
             PaymentKind::Authorize => v1::payment_step::Kind::Authorize,
             PaymentKind::Capture => v1::payment_step::Kind::Capture,

@@ -75,6 +75,7 @@ pub(super) fn put(out: &mut Vec<u8>, event: &OrderEvent) {
         | OrderEvent::PaymentAnswered { .. }
         | OrderEvent::PaymentRetried { .. }
         | OrderEvent::EditBegun { .. }
+        | OrderEvent::EditReserved
         | OrderEvent::Edited { .. }
         | OrderEvent::EditRefused { .. }
         | OrderEvent::FulfilmentOpened { .. }

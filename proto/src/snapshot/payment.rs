@@ -23,6 +23,10 @@ pub(super) fn put(out: &mut Vec<u8>, provider: &ProviderPayment) {
             if let Some(retried) = &step.retried {
                 put_stamp(out, 7, retried);
             }
+            // As it ever was, where there is one payment.
+            if step.payment > 1 {
+                wire::number(out, 13, step.payment.into());
+            }
         });
     }
 }
@@ -31,6 +35,7 @@ pub(super) fn step(field: Field<'_>) -> Result<PaymentStep, DecodeError> {
     const MESSAGE: &str = "PaymentStep";
     let (mut kind, mut amount, mut group, mut due) = (None, 0, 0, None);
     let (mut outcome, mut answered, mut retried) = (None, None, None);
+    let mut payment = 1;
     for field in fields(MESSAGE, field.bytes()?) {
         let field = field?;
         match field.number {
@@ -44,6 +49,10 @@ pub(super) fn step(field: Field<'_>) -> Result<PaymentStep, DecodeError> {
             5 => outcome = Some(parts::payment_outcome(field)?),
             6 => answered = Some(stamp(field)?),
             7 => retried = Some(stamp(field)?),
+            13 => {
+                let number = field.number()?;
+                payment = u8::try_from(number).map_err(|_| field.has_no_meaning(number))?;
+            }
             _ => return Err(field.unknown()),
         }
     }
@@ -53,6 +62,7 @@ pub(super) fn step(field: Field<'_>) -> Result<PaymentStep, DecodeError> {
     };
     Ok(PaymentStep {
         kind: required(MESSAGE, 1, kind)?,
+        payment,
         amount: Amount(amount),
         group,
         due: required(MESSAGE, 4, due)?,

@@ -186,6 +186,7 @@ pub fn rejection() -> BoxedStrategy<Rejection> {
         Just(Rejection::EditLeavesNothing),
         amount().prop_map(|more| Rejection::EditNeedsAuthorization { more }),
         Just(Rejection::TooManyEdits),
+        Just(Rejection::TooManyAuthorizations),
         (amount(), amount())
             .prop_map(|(wanted, refundable)| Rejection::RefundTooLarge { wanted, refundable }),
         any::<u32>().prop_map(|fulfilment| Rejection::FulfilmentNotFound { fulfilment }),
@@ -315,20 +316,24 @@ fn payment_outcome() -> BoxedStrategy<PaymentOutcome> {
 fn provider_payment() -> BoxedStrategy<ProviderPayment> {
     let step = (
         prop::sample::select(PaymentKind::ALL.to_vec()),
+        1..=u8::MAX,
         amount(),
         any::<u32>(),
         stamp(),
         option::of((payment_outcome(), stamp())),
         option::of(stamp()),
     );
-    let step = step.prop_map(|(kind, amount, group, due, outcome, retried)| PaymentStep {
-        kind,
-        amount,
-        group,
-        due,
-        outcome,
-        retried,
-    });
+    let step = step.prop_map(
+        |(kind, payment, amount, group, due, outcome, retried)| PaymentStep {
+            kind,
+            payment,
+            amount,
+            group,
+            due,
+            outcome,
+            retried,
+        },
+    );
     (provider(), vec(step, 0..4))
         .prop_map(|(name, steps)| ProviderPayment { name, steps })
         .boxed()
@@ -494,6 +499,7 @@ fn order_event() -> BoxedStrategy<OrderEvent> {
                 provider,
             }),
         Just(OrderEvent::Reserved),
+        Just(OrderEvent::EditReserved),
         Just(OrderEvent::Expired),
         Just(OrderEvent::Closed),
         ".{0,20}".prop_map(|reference| OrderEvent::Authorized {

@@ -102,6 +102,7 @@ fn a_snapshot_with_payments_decodes() {
     };
     let step = |kind, amount, due| PaymentStep {
         kind,
+        payment: 1,
         amount: Amount(amount),
         group: 1,
         due: stamp(due, None),

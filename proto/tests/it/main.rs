@@ -8,6 +8,7 @@ mod fixtures;
 mod fixtures_of_backorders;
 mod fixtures_of_closing;
 mod fixtures_of_edits;
+mod fixtures_of_more_payments;
 mod fixtures_of_payments;
 mod fixtures_of_plans;
 mod journal;

@@ -47,9 +47,10 @@ struct Inner {
     is_healed: bool,
     out_of_order_for: u64,
     answers: BTreeMap<String, PaymentOutcome>,
-    paid: BTreeMap<OrderId, Paid>,
-    /// Orders that are never to be authorised: they were voided first.
-    blocked: BTreeSet<OrderId>,
+    /// By order, and of that by payment.
+    paid: BTreeMap<(OrderId, u8), Paid>,
+    /// Payments that are never to be authorised: they were voided first.
+    blocked: BTreeSet<(OrderId, u8)>,
     /// What nobody who keeps the contract would have asked.
     violations: Vec<String>,
     counts: Counts,
@@ -110,8 +111,8 @@ impl Provider {
         self.inner.lock().is_healed = true;
     }
 
-    /// Every order that it ever did anything for.
-    pub fn paid(&self) -> BTreeMap<OrderId, Paid> {
+    /// Every payment that it ever did anything for, by order.
+    pub fn paid(&self) -> BTreeMap<(OrderId, u8), Paid> {
         self.inner.lock().paid.clone()
     }
 
@@ -214,7 +215,8 @@ impl Inner {
             self.counts.asked_again += 1;
             return answer.clone();
         }
-        let is_blocked = request.kind == PaymentKind::Authorize && self.blocked.contains(&request.order);
+        let payment = (request.order, request.payment);
+        let is_blocked = request.kind == PaymentKind::Authorize && self.blocked.contains(&payment);
         let answer = match declines || is_blocked {
             true => {
                 self.counts.declined += 1;
@@ -226,7 +228,7 @@ impl Inner {
                 self.counts.done += 1;
                 self.move_money(request);
                 PaymentOutcome::Done {
-                    reference: reference(request.order),
+                    reference: reference(payment),
                 }
             }
         };
@@ -235,7 +237,7 @@ impl Inner {
     }
 
     fn move_money(&mut self, request: &PaymentRequest) {
-        let (id, amount) = (request.order, request.amount.0);
+        let (id, amount) = ((request.order, request.payment), request.amount.0);
         let paid = self.paid.entry(id).or_default();
         let left = paid.authorized - paid.captured - paid.voided;
         let is_known = request.authorization == Some(reference(id));
@@ -270,6 +272,6 @@ impl Inner {
     }
 }
 
-fn reference(order: OrderId) -> Arc<str> {
-    format!("auth-{order}").into()
+fn reference((order, payment): (OrderId, u8)) -> Arc<str> {
+    format!("auth-{order}-{payment}").into()
 }

@@ -119,11 +119,21 @@ impl Commands {
             let order = oracle.model.orders.get(order);
             order.is_some_and(Order::is_to_be_authorized)
         };
+        // An edit is not answered before what it costs more is authorised.
+        let costs_more = |order: &OrderId, lines: &[(u16, i64)]| {
+            let Some(order) = oracle.model.orders.get(order) else {
+                return false;
+            };
+            let is_there = |line: &u16| usize::from(*line) < order.lines.len();
+            let edit = lines.iter().filter(|(line, _)| is_there(line));
+            let edit = edit.map(|&(line, many)| (line, many.into())).collect();
+            order.costs_more(&edit) > 0
+        };
         let (is_by_provider, is_placed) = match ask {
             Ask::PlaceOrder { payer, .. } => (*payer == Payer::Cards, true),
+            Ask::EditOrder { order, lines, .. } => (pays(order), costs_more(order, lines)),
             Ask::CancelOrder { order, .. }
             | Ask::CancelOrderLines { order, .. }
-            | Ask::EditOrder { order, .. }
             | Ask::ShipOrder { order, .. }
             | Ask::RefundOrder { order, .. }
             | Ask::RetryPayment { order, .. } => (pays(order), false),
@@ -168,7 +178,7 @@ impl Oracle {
                 self.reached.add(format!("payment: {kind} done, {mishap:?}"));
             }
             let order = &self.model.orders[&id];
-            if happened == 2 {
+            if happened == 2 && kind == PaymentKind::Capture {
                 self.texts.entry(id).or_default().notes.push(DECLINED.into());
                 self.reached.add("order: held for a payment");
             }
@@ -185,12 +195,18 @@ impl Oracle {
         assert_eq!(ledger["violations"], json!([]));
         let mut found = ledger["payments"].as_object().unwrap().clone();
         for (id, order) in self.model.orders.iter().filter(|(_, it)| it.steps.is_some()) {
-            let found = found.remove(&id.to_string());
-            let sum = |name: &str| found.as_ref().map_or(0, |it| it[name].as_i64().unwrap());
-            let found = ["authorized", "captured", "voided", "refunded"].map(sum);
-            let books = order.books();
-            let should = [books.authorized, books.captured, books.voided, books.refunded].map(small);
-            assert_eq!(found, should, "{id}");
+            for payment in 1..=order.payments() {
+                let name = match payment {
+                    1 => id.to_string(),
+                    _ => format!("{id}-{payment}"),
+                };
+                let found = found.remove(&name);
+                let sum = |name: &str| found.as_ref().map_or(0, |it| it[name].as_i64().unwrap());
+                let found = ["authorized", "captured", "voided", "refunded"].map(sum);
+                let books = order.books_of(payment);
+                let should = [books.authorized, books.captured, books.voided, books.refunded].map(small);
+                assert_eq!(found, should, "{name}");
+            }
         }
         assert!(found.is_empty(), "payments of no order: {found:?}");
     }
@@ -299,6 +315,7 @@ fn show_step(number: i32, step: &Step) -> v1::PaymentStep {
         kind: kind.into(),
         state: state.into(),
         amount: small(step.amount),
+        payment: step.payment.into(),
         reference: String::new(),
         decline_reason: if is_declined {
             DECLINED.into()

@@ -69,6 +69,7 @@ impl Commands {
             Some(Opening::Retry(mishap)) => (retry(oracle), mishap),
             Some(Opening::Again) => return self.last_again(),
             Some(Opening::Edit(lines)) => (edit(oracle, lines), None),
+            Some(Opening::EditWith(mishap, lines)) => (edit(oracle, lines), Some(mishap)),
             None => {
                 let ask = self.ask(oracle);
                 let mishap = self.mishap(oracle, &ask);

@@ -6,7 +6,7 @@ use docket_engine::{CustomerId, Line, OrderId, Rejection, ReturnStep, Sku};
 use docket_proto::v1;
 
 use super::{
-    cards::Payer,
+    cards::{DECLINED, Payer},
     commands::Ask,
     oracle::{Expected, Oracle},
     reference::{Order, Outcome, first_lines},
@@ -143,11 +143,22 @@ impl Oracle {
                 Ok(changed)
             }
             Ask::EditOrder { lines, etag, .. } => {
-                let changed = self.model.edit(id, lines, *etag)?;
+                let changed = self.model.edit(id, lines, *etag, true)?;
                 if changed && self.model.orders[&id].edit.is_none() {
                     self.reached.add("an edit that needs no item");
                 }
                 self.raise(id)?;
+                if self.model.orders[&id].awaited.is_some() {
+                    let done = self.model.orders[&id].books().authorized;
+                    self.hear_provider(id);
+                    if self.model.orders[&id].books().authorized == done {
+                        assert!(self.give_back(id));
+                        self.reached.add("an edit that its provider declined");
+                        let reason = DECLINED.into();
+                        return Err(Rejection::PaymentDeclined { reason });
+                    }
+                    self.reached.add("an edit that its provider authorised");
+                }
                 self.give_back(id);
                 Ok(changed)
             }

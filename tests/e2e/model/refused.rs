@@ -60,6 +60,7 @@ pub fn rejected(method: &str, rejection: &Rejection) -> Refused {
         | R::EditLeavesNothing
         | R::EditNeedsAuthorization { .. }
         | R::TooManyEdits
+        | R::TooManyAuthorizations
         | R::OrderHeld { .. }
         | R::QuantityNotOpen { .. }
         | R::TooManyFulfilments

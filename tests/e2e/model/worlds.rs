@@ -32,6 +32,8 @@ pub enum Opening {
     Again,
     /// The newest order is to have so many of these lines.
     Edit(&'static [(u16, i64)]),
+    /// The same, and its provider does this wrong with what that costs more.
+    EditWith(Mishap, &'static [(u16, i64)]),
 }
 
 /// Of so many worlds that follow each other, one each wears an order out by shipments, by returns and refunds, by edits, by cancellations, by payments that
@@ -151,8 +153,12 @@ impl Commands {
         // And one that a provider pays.
         let paid = [
             Opening::Ask(self.place_by(Payer::Cards)),
-            Opening::Edit(&[(0, PAID + 1)]),
+            Opening::EditWith(Mishap::Declines, &[(0, PAID + 1)]),
+            Opening::Again,
+            Opening::EditWith(Mishap::DropsReply, &[(0, PAID + 1)]),
+            Opening::Again,
             Opening::Edit(&[(0, PAID - 1)]),
+            Opening::EditWith(Mishap::IsOutOfOrder, &[(0, PAID + 2)]),
             Opening::Of(hold),
             Opening::Of(ship_one),
             Opening::Of(release),

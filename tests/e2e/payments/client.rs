@@ -10,7 +10,8 @@ use std::{
 
 use docket_persistence::mem::Seeded;
 use docket_proto::v1::{
-    CancelOrderRequest, GetOrderRequest, LineQuantity, Order, RefundOrderRequest, ShipOrderRequest,
+    CancelOrderRequest, EditOrderRequest, GetOrderRequest, LineQuantity, Order, RefundOrderRequest,
+    ShipOrderRequest,
 };
 use tonic::{Code, Response, Status};
 
@@ -81,6 +82,10 @@ impl Client {
             Ok(placed) => placed,
             Err(reason) => return Told::Refused(reason),
         };
+        let placed = match self.random.below(2) {
+            0 => placed,
+            _ => self.edit(id, placed, quantity).await,
+        };
         let (mut captured, mut refunded) = (0, 0);
         let life = self.random.below(4);
         // Of the first line one, or all there is.
@@ -133,6 +138,33 @@ impl Client {
             name: placed.name,
             captured,
             refunded,
+        }
+    }
+
+    /// More of the first line, which the provider is to authorise: as the order is then, whatever it says.
+    async fn edit(&mut self, id: &str, placed: Order, quantity: i64) -> Order {
+        let more = 1 + self.random.below(3) as i64;
+        let ask = EditOrderRequest {
+            name: placed.name.clone(),
+            request_id: format!("{id}-edit"),
+            etag: placed.etag.clone(),
+            lines: vec![LineQuantity {
+                line: 0,
+                quantity: quantity + more,
+            }],
+        };
+        let edited = self
+            .answered(|api| {
+                let ask = ask.clone();
+                async move { api.orders().edit_order(ask).await }
+            })
+            .await;
+        match edited {
+            Ok(edited) => edited,
+            Err(reason) => {
+                assert_eq!(reason, "PAYMENT_DECLINED");
+                placed
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! An edit that needs more of items: when all have answered, what they made of it is recorded as a cancelling is, with what that makes of
-//! the customer's hold.
+//! the customer's hold. Where a provider pays and the order comes to cost more, what is recorded is that they have agreed; the edit ends with what
+//! the provider makes of that (`crate::payments`).
 
 use std::sync::Arc;
 
-use docket_engine::{Order, OrderCommand, Rejection, Sku, order};
+use docket_engine::{Order, OrderCommand, OrderEvent, Record, Rejection, Sku, order};
 
 use super::OrderEntity;
 use crate::{
@@ -30,7 +31,27 @@ impl OrderEntity {
         let Ok(decision) = order::decide(Some(order), &OrderCommand::Raised { answers }) else {
             return;
         };
+        if decision.effects.is_empty() {
+            return self.reserved(shard, decision.events);
+        }
         self.unhold(shard, decision, None, None);
+    }
+
+    /// All have agreed, and its provider is asked when that is committed: whoever waits for the edit is told so, and waits for what is committed then.
+    fn reserved(&mut self, shard: &Arc<Shard>, events: Vec<OrderEvent>) {
+        let Some(order) = self.order.as_ref().filter(|_| !events.is_empty()) else {
+            return;
+        };
+        let mut record = Record {
+            time: shard.now(),
+            events: Vec::with_capacity(1),
+            request: None,
+            unchanged: None,
+            origin: None,
+        };
+        self.push_events(&mut record, order.version, events);
+        self.evolve(shard, &record);
+        self.settle_with(shard, record);
     }
 
     /// An item panics over it again and again. Whether it has reserved more before that does not matter: it is told what it is to have.

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! An order whose money a provider moves is not confirmed when all is reserved, but Idle again: who asks the provider (`crate::payments`) tells it
-//! what that has answered.
+//! what that has answered. So it is with an edit that has it cost more, when its items have agreed.
 //!
 //! The order's first event goes into the log together with its customer's hold, and the customer asks the items while that is on
 //! its way to the disk: what they reserve is only kept if the order comes to be (see `reconcile`). As long as all is well the

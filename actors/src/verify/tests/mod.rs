@@ -1,5 +1,6 @@
 //! Books that agree while they change, and faults of every kind that were planted in them.
 
+mod payments;
 mod planted;
 mod scheduled;
 mod serving;

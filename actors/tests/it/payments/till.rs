@@ -33,10 +33,10 @@ pub struct Till {
 
 #[derive(Default)]
 struct Books {
-    /// By order: authorised, captured, voided, refunded.
-    orders: BTreeMap<OrderId, [i64; 4]>,
+    /// By order, and of that by payment: authorised, captured, voided, refunded.
+    orders: BTreeMap<(OrderId, u8), [i64; 4]>,
     /// Payments that are to take nothing any more.
-    barred: BTreeSet<OrderId>,
+    barred: BTreeSet<(OrderId, u8)>,
     /// What was answered to each key.
     answers: BTreeMap<String, PaymentOutcome>,
     plans: BTreeMap<PaymentKind, VecDeque<Fault>>,
@@ -58,17 +58,19 @@ impl Till {
             .insert(kind, faults.into_iter().collect());
     }
 
-    /// What its books have of an order: authorised, captured, voided, refunded.
+    /// What its books have of an order: authorised, captured, voided, refunded, of all of its payments.
     pub fn of(&self, order: OrderId) -> (i64, i64, i64, i64) {
-        let [authorized, captured, voided, refunded] = self
-            .books
-            .lock()
-            .unwrap()
-            .orders
-            .get(&order)
-            .copied()
-            .unwrap_or_default();
-        (authorized, captured, voided, refunded)
+        let books = self.books.lock().unwrap();
+        let payments = books.orders.range((order, 0)..=(order, u8::MAX));
+        payments.fold((0, 0, 0, 0), |sum, (_, of)| {
+            (sum.0 + of[0], sum.1 + of[1], sum.2 + of[2], sum.3 + of[3])
+        })
+    }
+
+    /// The same of one payment.
+    pub fn of_payment(&self, order: OrderId, payment: u8) -> [i64; 4] {
+        let books = self.books.lock().unwrap();
+        books.orders.get(&(order, payment)).copied().unwrap_or_default()
     }
 
     /// How many questions came.
@@ -166,19 +168,20 @@ impl Books {
         if let Some(answer) = self.answers.get(&request.key()) {
             return answer.clone();
         }
-        let of_order = self.orders.entry(request.order).or_default();
-        let [authorized, captured, voided, refunded] = *of_order;
+        let payment = (request.order, request.payment);
+        let of_payment = self.orders.entry(payment).or_default();
+        let [authorized, captured, voided, refunded] = *of_payment;
         let amount = request.amount.0;
         let is_good = match request.kind {
-            PaymentKind::Authorize => !self.barred.contains(&request.order) && authorized == 0,
+            PaymentKind::Authorize => !self.barred.contains(&payment) && authorized == 0,
             PaymentKind::Capture => captured + voided + amount <= authorized,
             PaymentKind::Void => authorized == 0 || captured + voided + amount <= authorized,
             PaymentKind::Refund => refunded + amount <= captured,
         };
         let answer = if is_good {
             match request.kind {
-                PaymentKind::Void if authorized == 0 => drop(self.barred.insert(request.order)),
-                kind => of_order[usize::from(kind.number()) - 1] += amount,
+                PaymentKind::Void if authorized == 0 => drop(self.barred.insert(payment)),
+                kind => of_payment[usize::from(kind.number()) - 1] += amount,
             }
             PaymentOutcome::Done {
                 reference: format!("ref-{}", self.answers.len()).into(),

@@ -11,7 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use docket_cluster::{Capture, Entry, StateError, StateMachine};
-use docket_engine::{CustomerEvent, Fact, ItemEvent, OrderEvent, PaymentOutcome, PaymentRequest, Record};
+use docket_engine::{
+    CustomerEvent, Fact, ItemEvent, OrderEvent, PaymentOutcome, PaymentRequest, Record, Rejection,
+};
 use docket_payments::{NotSettled, PaymentProvider, http::HttpProvider};
 use docket_persistence::mem::MemDisk;
 use docket_proto::record::decode_batch;
@@ -93,8 +95,13 @@ impl Power {
             if self.is_gone() {
                 return;
             }
-            let is_off =
-                |fact: &Fact| matches!(fact, Fact::Order(_, OrderEvent::Cancelled | OrderEvent::Expired));
+            let is_off = |fact: &Fact| match fact {
+                Fact::Order(_, OrderEvent::Cancelled | OrderEvent::Expired) => true,
+                Fact::Order(_, OrderEvent::EditRefused { rejection }) => {
+                    **rejection == Rejection::PaymentExpired
+                }
+                _ => false,
+            };
             if record.events.iter().any(|event| is_off(&event.fact)) {
                 (self.called_off)();
             }
@@ -138,6 +145,10 @@ fn name(record: &Record) -> &'static str {
             OrderEvent::Consumed => "consumed",
             OrderEvent::Released => "released",
             OrderEvent::Refunded { .. } => "refunded",
+            OrderEvent::EditBegun { .. } => "edit begun",
+            OrderEvent::EditReserved => "edit reserved",
+            OrderEvent::Edited { .. } => "edited",
+            OrderEvent::EditRefused { .. } => "edit refused",
             _ => "order",
         },
         Some(Fact::Archived(_)) => "archived",

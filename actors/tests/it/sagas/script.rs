@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use docket_actors::{Call, CallError, Docket, ListOrders, PlaceOrder, Shipment};
-use docket_engine::{Amount, HoldReason, Order, OrderId, OrderState, ProviderName};
-use docket_payments::stub::Stub;
+use docket_engine::{Amount, HoldReason, Order, OrderId, OrderState, ProviderName, Version};
+use docket_payments::stub::{Fault, On, Seen, Stub, What};
 
 use crate::shop::{order, part, request, user};
 
@@ -12,6 +12,10 @@ use crate::shop::{order, part, request, user};
 pub const TOTAL: i64 = 2_035;
 pub const SHIPPED: i64 = 1_014;
 pub const REFUNDED: i64 = 14;
+/// What three more of the first line cost, which is another payment; what is not shipped of them is one, and what of what was shipped is not given back.
+pub const RAISED: i64 = 21;
+pub const LEFT: i64 = 7;
+pub const KEPT: i64 = 9;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(3);
 
@@ -32,10 +36,16 @@ pub enum Story {
     ExpiredAfter,
     /// The payment of what was shipped is declined, and tried again by a person.
     Retried,
+    /// It is edited to cost more, so that it has two payments: what is shipped is taken of both, and most of it is given back by both.
+    Raised,
+    /// It is edited to cost more, which is not authorised in time, and its authorisation comes too late; then all is shipped as it was.
+    RaisedBefore,
+    /// What it costs more was authorised, and that was not known in time.
+    RaisedAfter,
 }
 
 impl Story {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Whole,
         Self::Declined,
         Self::CancelledBefore,
@@ -43,11 +53,19 @@ impl Story {
         Self::ExpiredBefore,
         Self::ExpiredAfter,
         Self::Retried,
+        Self::Raised,
+        Self::RaisedBefore,
+        Self::RaisedAfter,
     ];
 
-    /// Whether its authorisation is not answered before it is called off.
+    /// Whether its authorisation, or that of its edit, is not answered before it is called off.
     pub fn is_called_off(self) -> bool {
-        self.expires() || self.is_cancelled()
+        self.expires() || self.is_cancelled() || self.is_given_up()
+    }
+
+    /// Whether its edit is not authorised in time.
+    pub fn is_given_up(self) -> bool {
+        matches!(self, Self::RaisedBefore | Self::RaisedAfter)
     }
 
     pub fn expires(self) -> bool {
@@ -85,9 +103,63 @@ impl Story {
                 person(docket).await?;
                 ship(docket, id, "rest", &[]).await?;
             }
+            Self::Raised => {
+                let tea = if edit(docket, id, &[(0, 8)]).await? { 8 } else { 5 };
+                ship(docket, id, "ship", &[(0, tea - 1), (1, 2)]).await?;
+                person(docket).await?;
+                docket.cancel_order(request("cancel"), id, None).await?;
+                person(docket).await?;
+                let captured = 7 * (tea - 1) + 2_000;
+                let refund = (Amount(captured - KEPT), "".into());
+                docket
+                    .refund_order(request("refund"), id, refund, user("shop"), None)
+                    .await?;
+            }
+            Self::RaisedBefore | Self::RaisedAfter => {
+                self.hold_the_second(id, stub);
+                edit(docket, id, &[(0, 8)]).await?;
+                ship(docket, id, "rest", &[]).await?;
+            }
             _ => ship(docket, id, "rest", &[]).await?,
         }
         person(docket).await
+    }
+
+    /// The provider does not answer about the order's second payment, or is not asked for it in time. Once: when that was given up, it does.
+    fn hold_the_second(self, id: OrderId, stub: &Stub) {
+        let payment = format!("{id}-2");
+        let is_known = |seen: &Seen| seen.order == payment;
+        if stub.requests().iter().any(is_known) || stub.faults().iter().any(|it| it.order.is_some()) {
+            return;
+        }
+        let for_ever = |on, fault| Fault {
+            count: u64::MAX,
+            order: Some(payment.clone()),
+            ..Fault::at(on, fault)
+        };
+        let unheard = What::Status {
+            status: 503,
+            retry_after: None,
+        };
+        stub.add_faults(match self {
+            Self::RaisedBefore => vec![for_ever(On::Authorize, What::HoldRequest)],
+            _ => vec![
+                for_ever(On::Authorize, What::HoldReply),
+                for_ever(On::Lookup, unheard),
+            ],
+        })
+        .unwrap();
+    }
+}
+
+/// So many of these lines in all, of the order as it was confirmed. Whether that is so now.
+async fn edit(docket: &Docket, id: OrderId, lines: &[(u16, i64)]) -> Result<bool, CallError> {
+    const CONFIRMED: Version = Version(3);
+    let edited = docket.edit_order(request("edit"), id, part(lines), user("ada"), CONFIRMED);
+    match edited.await {
+        Ok(_) => Ok(true),
+        Err(CallError::Rejected(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -104,7 +176,7 @@ pub async fn orders(docket: &Docket) -> Result<Vec<Arc<Order>>, CallError> {
     Ok(docket.list_orders(Call::default(), all).await?.orders)
 }
 
-/// Waits until nothing is left to be done by anybody but people.
+/// Waits until nothing is left to be done by anybody but people. (What an edit waits for is to be asked of its provider.)
 pub async fn quiet(docket: &Docket) -> Result<(), CallError> {
     let is_quiet = |order: &Arc<Order>| {
         order.is_settled() && order.next_payment().is_none() && order.state != OrderState::Authorizing

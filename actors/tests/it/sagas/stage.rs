@@ -22,7 +22,7 @@ use docket_persistence::mem::MemDisk;
 
 use super::{
     power::{Crash, Power, Powered, Watched},
-    script::{REFUNDED, SHIPPED, Story, TOTAL, cards, orders, quiet},
+    script::{KEPT, LEFT, RAISED, REFUNDED, SHIPPED, Story, TOTAL, cards, orders, quiet},
 };
 use crate::shop::Shop;
 
@@ -33,6 +33,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const ON_HAND: i64 = 100;
 /// An order that is to expire waits so long for its payment.
 const EXPIRES_WITHIN: Duration = Duration::from_millis(100);
+/// An edit that is to be given up: so long that the order itself is placed before, on most machines.
+const GIVEN_UP_WITHIN: Duration = Duration::from_millis(700);
 
 /// What goes wrong with a node and its provider.
 #[derive(Debug, Clone)]
@@ -137,6 +139,13 @@ impl Stage {
             Story::Whole => vec![own],
             Story::Declined => vec![own, second(On::Authorize)],
             Story::Retried => vec![own, second(On::Capture)],
+            // (Where there is one only, it is the first.)
+            Story::Raised => match self.case.step {
+                PaymentKind::Void => vec![own],
+                _ => vec![Fault { nth: 2, ..own }],
+            },
+            // What is held is known when the order is.
+            Story::RaisedBefore | Story::RaisedAfter => Vec::new(),
             // The step's own fault is set when the order is called off.
             Story::CancelledBefore | Story::ExpiredBefore => {
                 vec![for_ever(On::Authorize, What::HoldRequest)]
@@ -184,6 +193,9 @@ impl Stage {
         };
         if self.case.story.expires() {
             options.payments.authorize_within = EXPIRES_WITHIN;
+        }
+        if self.case.story.is_given_up() {
+            options.payments.authorize_within = GIVEN_UP_WITHIN;
         }
         let (store, mark) = (Box::new(self.disk.store()), Box::new(self.disk.mark()));
         let watching = power.clone();
@@ -282,44 +294,54 @@ impl Stage {
         let report = docket.verify(VerifyPace::default()).await.unwrap();
         assert!(report.is_clean(), "{report:?}");
         docket.close(Duration::from_secs(5)).await.unwrap();
-        let payment = after;
-        let money = [
-            payment.authorized,
-            payment.captured,
-            payment.voided,
-            payment.refunded,
-        ];
+        let mut money = [0; 4];
+        for payment in after {
+            let of = [
+                payment.authorized,
+                payment.captured,
+                payment.voided,
+                payment.refunded,
+            ];
+            money = std::array::from_fn(|at| money[at] + of[at]);
+        }
         (Some(order.state), money)
     }
 
-    /// The order, its customer, its items and its provider say the same. Gives what the provider says.
-    async fn agrees(&self, docket: &Docket, order: &Order) -> Payment {
+    /// The order, its customer, its items and its provider say the same. Gives what the provider says, of each payment.
+    async fn agrees(&self, docket: &Docket, order: &Order) -> Vec<Payment> {
         let asked = || format!("{order:#?} {:#?}", self.stub.requests());
-        let own = order.payment();
         let report = self.stub.report();
         assert_eq!(report.violations, Vec::<String>::new(), "{}", asked());
         assert_eq!(report.repeats_unasked, Vec::<String>::new(), "{}", asked());
-        let theirs = self.stub.payment(&order.id.to_string());
-        assert_eq!(
-            (own.captured.0, own.refunded.0),
-            (theirs.captured, theirs.refunded),
-            "{}",
-            asked()
-        );
-        // An authorisation that an order has not heard of before it was called off is given back untaken all the same.
-        match own.authorized.0 {
-            0 => assert_eq!(
-                self.unsettled(order) + theirs.voided,
-                theirs.authorized,
+        let all = self.payments(order);
+        for (number, theirs) in (1..).zip(&all) {
+            let done = |kind| -> i64 {
+                let steps = order.payment_steps().iter();
+                let done = steps.filter(|it| it.payment == number && it.kind == kind && it.is_done());
+                done.map(|it| it.amount.0).sum()
+            };
+            let [authorized, captured, voided, refunded] = PaymentKind::ALL.map(done);
+            assert_eq!(
+                (captured, refunded),
+                (theirs.captured, theirs.refunded),
                 "{}",
                 asked()
-            ),
-            authorized => assert_eq!(
-                (authorized, own.voided.0),
-                (theirs.authorized, theirs.voided),
-                "{}",
-                asked()
-            ),
+            );
+            // An authorisation that an order has not heard of before it was called off is given back untaken all the same.
+            match authorized {
+                0 => assert_eq!(
+                    self.unsettled(order, theirs) + theirs.voided,
+                    theirs.authorized,
+                    "{}",
+                    asked()
+                ),
+                _ => assert_eq!(
+                    (authorized, voided),
+                    (theirs.authorized, theirs.voided),
+                    "{}",
+                    asked()
+                ),
+            }
         }
         let quantities = order
             .open_quantities()
@@ -334,7 +356,20 @@ impl Stage {
         let ada = docket.get_customer(Call::default(), ada).await.unwrap();
         assert_eq!((ada.balance.0, ada.held.0), (0, 0));
         docket.validate().unwrap();
-        theirs
+        all
+    }
+
+    /// What the provider has of each payment of an order.
+    fn payments(&self, order: &Order) -> Vec<Payment> {
+        let steps = order.payment_steps().iter();
+        let last = steps.map(|step| step.payment).max().unwrap_or(1);
+        let name = |payment| match payment {
+            1 => order.id.to_string(),
+            _ => format!("{}-{payment}", order.id),
+        };
+        (1..=last)
+            .map(|payment| self.stub.payment(&name(payment)))
+            .collect()
     }
 
     /// What was reserved for an order that was lost with the power before it was placed is found and given back.
@@ -351,8 +386,7 @@ impl Stage {
     }
 
     /// What is left of an authorisation that its order has not heard of, while the void behind it waits for a person.
-    fn unsettled(&self, order: &Order) -> i64 {
-        let theirs = self.stub.payment(&order.id.to_string());
+    fn unsettled(&self, order: &Order, theirs: &Payment) -> i64 {
         match order.declined_payments().next() {
             Some(_) => theirs.authorized - theirs.voided,
             None => 0,
@@ -374,6 +408,23 @@ impl Stage {
             (Story::Whole | Story::Declined, OrderState::Rejected) => (0, 0, 0, 0),
             (Story::Whole, _) => (TOTAL, SHIPPED, TOTAL - SHIPPED, REFUNDED),
             (Story::Declined | Story::Retried, OrderState::Fulfilled) => (TOTAL, TOTAL, 0, 0),
+            (Story::Raised, OrderState::Fulfilled) => {
+                let total = if order.edits()[0].is_done() {
+                    TOTAL + RAISED
+                } else {
+                    TOTAL
+                };
+                (total, total - LEFT, LEFT, total - LEFT - KEPT)
+            }
+            (Story::RaisedBefore | Story::RaisedAfter, OrderState::Fulfilled) => {
+                assert!(!order.edits()[0].is_done());
+                (TOTAL, TOTAL, 0, 0)
+            }
+            // Where all took so long that it was not placed in time.
+            (Story::RaisedBefore | Story::RaisedAfter, OrderState::Expired) => {
+                let given_back = payment.authorized.0;
+                (given_back, 0, given_back, 0)
+            }
             (Story::CancelledBefore | Story::CancelledAfter, OrderState::Cancelled)
             | (Story::ExpiredBefore | Story::ExpiredAfter, OrderState::Expired) => {
                 let given_back = payment.authorized.0;

@@ -32,6 +32,12 @@ fn edit_refused() -> OrderEvent {
     }
 }
 
+fn refused(rejection: Rejection) -> OrderEvent {
+    OrderEvent::EditRefused {
+        rejection: Box::new(rejection),
+    }
+}
+
 /// Of four of tea and four of jam.
 pub(super) fn lives() -> Vec<Vec<OrderEvent>> {
     use OrderEvent::{Cancelled, Confirmed, Consumed, Released};
@@ -81,11 +87,71 @@ pub(super) fn lives() -> Vec<Vec<OrderEvent>> {
 
 /// As those, where a provider pays: never for more than it has authorised.
 pub(super) fn lives_by_provider() -> Vec<Vec<OrderEvent>> {
-    use OrderEvent::{Cancelled, Consumed, Released, Reserved};
+    use OrderEvent::{Cancelled, Consumed, EditReserved, Released, Reserved};
     let authorized = || OrderEvent::Authorized {
         reference: "p-1".into(),
     };
+    let (operator, payment) = (HoldReason::Operator, HoldReason::Payment);
+    let freed = |reason| OrderEvent::HoldReleased { reason, by: by() };
     vec![
+        // More is authorised, and what is sent then is taken of both payments.
+        vec![
+            Reserved,
+            authorized(),
+            edit_begun(&[(0, 6)]),
+            EditReserved,
+            held(operator),
+            answered(2, true),
+            edited(&[(0, 6)]),
+            freed(operator),
+            shipped(0, 6),
+            Consumed,
+            answered(3, true),
+            shipped(1, 4),
+            answered(5, false),
+            Consumed,
+            answered(4, true),
+            retried(5),
+            answered(6, true),
+        ],
+        vec![
+            Reserved,
+            authorized(),
+            edit_begun(&[(0, 6), (1, 3)]),
+            EditReserved,
+            answered(2, false),
+            refused(Rejection::PaymentDeclined {
+                reason: "no funds".into(),
+            }),
+            Released,
+            edit_begun(&[(0, 6), (1, 3)]),
+            EditReserved,
+            answered(3, true),
+            edited(&[(0, 6), (1, 3)]),
+            Released,
+            Cancelled,
+            answered(4, true),
+            Released,
+            answered(5, true),
+        ],
+        vec![
+            Reserved,
+            authorized(),
+            shipped(0, 1),
+            answered(2, false),
+            held(payment),
+            Consumed,
+            edit_begun(&[(0, 5)]),
+            EditReserved,
+            retried(2),
+            refused(Rejection::PaymentExpired),
+            answered(4, true),
+            answered(5, true),
+            Released,
+            edited(&[(0, 1), (1, 0)]),
+            Released,
+            answered(6, true),
+        ],
         vec![
             Reserved,
             authorized(),
@@ -210,11 +276,78 @@ fn edits_that_nobody_could_have_decided_are_refused() {
     check(&[edit_refused()], &edited(&[(0, 1)]));
     check(&[OrderEvent::Released, shipped(0, 2)], &edited(&[(0, 1)]));
     check(&[OrderEvent::Consumed], &edited(&[(0, 1)]));
+}
 
-    // A provider is asked for no more than it was.
+/// What it costs more its provider authorises before it is so, and nothing but that, or that it is late, refuses it then.
+#[test]
+fn an_edit_by_a_provider_ends_as_that_has_answered_and_not_otherwise() {
     let mut order = Order::create(OrderId(9), &placed_with(350, Some("mint")), Time(1)).unwrap();
-    for event in &lives_by_provider()[0][..2] {
-        order.evolve(event, Time(2)).unwrap();
+    let mut check = |before: &[OrderEvent], wrong: &[OrderEvent]| {
+        for event in before {
+            order.evolve(event, Time(2)).unwrap();
+        }
+        for event in wrong {
+            let was = order.clone();
+            assert!(order.evolve(event, Time(2)).is_err(), "{event:?}");
+            assert_eq!(order, was);
+        }
+        order.clone()
+    };
+    let (reserved, expired) = (OrderEvent::EditReserved, refused(Rejection::PaymentExpired));
+    let declined = refused(Rejection::PaymentDeclined {
+        reason: "no funds".into(),
+    });
+    let begin = &lives_by_provider()[0][..2];
+    check(
+        begin,
+        &[
+            reserved.clone(),
+            edited(&[(0, 5)]),
+            declined.clone(),
+            expired.clone(),
+        ],
+    );
+    check(
+        &[edit_begun(&[(0, 5)])],
+        &[edited(&[(0, 5)]), expired.clone(), answered(2, true)],
+    );
+    let waiting = check(
+        std::slice::from_ref(&reserved),
+        &[
+            reserved.clone(),
+            edited(&[(0, 5)]),
+            edit_refused(),
+            declined.clone(),
+            edit_begun(&[(0, 6)]),
+            shipped(0, 1),
+            OrderEvent::Cancelled,
+            answered(1, true),
+            retried(2),
+        ],
+    );
+    check(
+        &[answered(2, true)],
+        &[
+            declined.clone(),
+            expired.clone(),
+            edit_refused(),
+            answered(2, false),
+            edited(&[(0, 6)]),
+        ],
+    );
+    check(
+        &[edited(&[(0, 5)])],
+        &[answered(2, true), expired.clone(), reserved],
+    );
+    for (end, wrong) in [
+        (vec![expired], answered(2, true)),
+        (vec![answered(2, false), declined], edited(&[(0, 5)])),
+    ] {
+        let mut order = waiting.clone();
+        for event in end {
+            order.evolve(&event, Time(3)).unwrap();
+        }
+        order.validate().unwrap();
+        assert!(order.evolve(&wrong, Time(3)).is_err(), "{wrong:?}");
     }
-    assert!(order.evolve(&edit_begun(&[(0, 5)]), Time(2)).is_err());
 }

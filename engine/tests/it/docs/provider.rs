@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use docket_engine::{Amount, ChangeKind, Order, PAYMENT_RETRIES_MAX, PaymentKind, PaymentStep};
+use docket_engine::{Amount, ChangeKind, Order, PAYMENT_RETRIES_MAX, PAYMENTS_MAX, PaymentKind, PaymentStep};
 
 use super::{
     ASKED, BACKWARDS, DELIVERIES, Diagram, EDITS, PAID, PLACED, REFUNDS, RETRIES, TOLD, money, moves, table,
@@ -35,6 +35,16 @@ A step that was declined waits for a person, who can have it tried again, which 
 group: {PAYMENT_RETRIES_MAX} times in one order (`TOO_MANY_PAYMENTS`). What became due behind it does not wait. Where it was a
 shipment's capture, and there is more to be shipped, the order is held (`PAYMENT`, by `docket`) until a person releases that. An
 authorisation that was declined is not tried again: its order is refused (`PAYMENT_DECLINED`).
+
+An order has one *payment* at its provider for what it cost when it was placed, and one more for each edit that has it cost more: {PAYMENTS_MAX} at
+most, with those that were not authorised (`TOO_MANY_AUTHORIZATIONS`). Each is authorised, captured, voided and refunded by itself, by the order's name
+and its number. What is shipped is captured of the oldest payment that has something left, what is called off or edited away is voided of the newest, and
+what is refunded is given back of the oldest of which more was captured than was given back; where one has not enough, the rest is of the next, which is
+another step. Of each, and of all, refunded ≤ captured and captured + voided ≤ authorised.
+
+An edit that has the order cost more is begun, and where its items have agreed its provider is asked (*edit to be authorised*); until it has answered
+the order is what it was, and nothing else is done with its items or its money (`ORDER_PENDING`). Declined, or not authorised in time, the edit is
+refused, what was reserved for it goes back, and that payment is voided where nobody knows whether it was authorised; the order goes on as it was.
 
 An order that is not authorised in time expires (`PAYMENT_EXPIRED`), and one that waits for that can be cancelled, though only
 altogether. Nobody knows then whether it was authorised, or will be: the provider is asked to void what it knows by the order, so that
@@ -114,8 +124,13 @@ fn steps() -> String {
     for (event, how_much) in [
         (ChangeKind::Reserved, "the order's total"),
         (ChangeKind::Shipped, "what is in the shipment costs"),
+        (ChangeKind::EditReserved, "the order comes to cost more"),
         (ChangeKind::LinesCancelled, "what is called off costs"),
         (ChangeKind::Edited, "it costs less"),
+        (
+            ChangeKind::EditRefused,
+            "it was to cost more, where that was not authorised in time",
+        ),
         (ChangeKind::Cancelled, "all that was left costs"),
         (ChangeKind::Expired, "the order's total"),
         (ChangeKind::Refunded, "what is refunded"),

@@ -23,7 +23,7 @@ fn reserved(lines: Vec<Line>) -> Option<Order> {
     order
 }
 
-fn confirmed(lines: Vec<Line>) -> Option<Order> {
+pub(super) fn confirmed(lines: Vec<Line>) -> Option<Order> {
     let mut order = reserved(lines);
     carry(&mut order, &Ask::Authorized.command());
     order
@@ -40,6 +40,12 @@ fn each_stage_says_where_its_money_stands_by_what_its_provider_has_answered() {
         (Stage::Authorizing, Required, [0, 0, 0, 0]),
         (Stage::ProviderConfirmed, Authorized, [18, 0, 0, 0]),
         (Stage::ProviderConfirmedReleasing, Authorized, [18, 0, 0, 0]),
+        (Stage::ProviderEditing, Authorized, [18, 0, 0, 0]),
+        (Stage::EditAuthorizing, Authorized, [18, 0, 0, 0]),
+        (Stage::EditAuthorized, Authorized, [20, 0, 0, 0]),
+        (Stage::EditDeclined, Authorized, [18, 0, 0, 0]),
+        // What was never authorised is not given back.
+        (Stage::EditGivenUp, Authorized, [18, 0, 0, 0]),
         // What is shipped is not taken before its provider says so.
         (Stage::CapturesOpen, Authorized, [18, 0, 0, 0]),
         (Stage::CaptureOpen, PartiallyCaptured, [18, 2, 0, 0]),
@@ -118,6 +124,8 @@ fn its_provider_is_asked_for_the_first_step_that_is_open() {
         let expected = match stage {
             Stage::Authorizing => "step 1: authorize 18, group 1",
             Stage::ProviderConfirmedReleasing => "step 2: void 2, group 1, of p-1",
+            Stage::EditAuthorizing => "step 2: authorize 2, group 1",
+            Stage::EditGivenUp => "step 3: void 2, group 1",
             Stage::CapturesOpen => "step 2: capture 2, group 1, of p-1",
             Stage::CaptureOpen => "step 3: capture 5, group 1, of p-1",
             Stage::CaptureRetried => "step 4: capture 5, group 2, of p-1",
@@ -401,6 +409,7 @@ fn each_event_of_a_payment_is_taken_only_where_it_could_have_been_decided() {
     }
     let second_is_open = [
         Stage::ProviderConfirmedReleasing,
+        Stage::EditAuthorizing,
         Stage::CapturesOpen,
         Stage::CalledOffReleasing,
         Stage::CalledOff,

@@ -7,26 +7,34 @@ use crate::stage::{
         self, Authorizing, CalledOff, CalledOffReleasing, CalledOffVoided, CancelledVoidDeclined,
         CancelledVoidDone, CancelledVoidDoneReleasing, CancelledVoidOpen, CancelledVoidOpenReleasing,
         CancelledVoidRetried, CaptureDeclined, CaptureFreed, CaptureOpen, CaptureRetried, Captured,
-        CapturesOpen, Declined, DeclinedReleasing, ExpiredReleasing, ExpiredVoidDeclined, ExpiredVoidDone,
-        ExpiredVoidDoneReleasing, ExpiredVoidOpen, FulfilledCaptureDeclined, FulfilledCaptureOpen,
-        FulfilledCaptured, NoOrder, ProviderConfirmed, ProviderConfirmedReleasing, ProviderPending,
-        ProviderRefused, ProviderRejected, ProviderRejectedReleasing, RefundDeclined, RefundDone, RefundOpen,
-        RefundRetried,
+        CapturesOpen, Declined, DeclinedReleasing, EditAuthorized, EditAuthorizing, EditDeclined,
+        EditGivenUp, ExpiredReleasing, ExpiredVoidDeclined, ExpiredVoidDone, ExpiredVoidDoneReleasing,
+        ExpiredVoidOpen, FulfilledCaptureDeclined, FulfilledCaptureOpen, FulfilledCaptured, NoOrder,
+        ProviderConfirmed, ProviderConfirmedReleasing, ProviderEditing, ProviderPending, ProviderRefused,
+        ProviderRejected, ProviderRejectedReleasing, RefundDeclined, RefundDone, RefundOpen, RefundRetried,
     },
     carry,
 };
 
-/// What waits for its items.
-const BUSY: &[Stage] = &[ProviderPending, ProviderConfirmedReleasing, CapturesOpen];
+/// What waits for its items, or, with an edit, for its provider.
+const BUSY: &[Stage] = &[
+    ProviderPending,
+    ProviderConfirmedReleasing,
+    ProviderEditing,
+    EditAuthorizing,
+    EditDeclined,
+    EditGivenUp,
+    CapturesOpen,
+];
 /// Something of it was shipped, and nothing is under way.
-const PARTLY: &[Stage] = &[
+pub(super) const PARTLY: &[Stage] = &[
     CaptureOpen,
     Captured,
     CaptureDeclined,
     CaptureRetried,
     CaptureFreed,
 ];
-const FULFILLED: &[Stage] = &[
+pub(super) const FULFILLED: &[Stage] = &[
     FulfilledCaptureOpen,
     FulfilledCaptureDeclined,
     FulfilledCaptured,
@@ -35,7 +43,7 @@ const FULFILLED: &[Stage] = &[
     RefundRetried,
     RefundDone,
 ];
-const CANCELLED: &[Stage] = &[
+pub(super) const CANCELLED: &[Stage] = &[
     CalledOffReleasing,
     CalledOff,
     CalledOffVoided,
@@ -46,14 +54,14 @@ const CANCELLED: &[Stage] = &[
     CancelledVoidDeclined,
     CancelledVoidRetried,
 ];
-const EXPIRED: &[Stage] = &[
+pub(super) const EXPIRED: &[Stage] = &[
     ExpiredReleasing,
     ExpiredVoidOpen,
     ExpiredVoidDoneReleasing,
     ExpiredVoidDone,
     ExpiredVoidDeclined,
 ];
-const REJECTED: &[Stage] = &[
+pub(super) const REJECTED: &[Stage] = &[
     DeclinedReleasing,
     Declined,
     ProviderRejectedReleasing,
@@ -68,12 +76,12 @@ const UNASKED: &[Stage] = &[
     ProviderRefused,
 ];
 
-fn provider(command: Ask, expected: &[(&[Stage], &str)]) {
+pub(super) fn provider(command: Ask, expected: &[(&[Stage], &str)]) {
     check_of(&Stage::BY_PROVIDER, command, expected);
 }
 
 /// Of those by a provider.
-fn others(than: &[Stage]) -> Vec<Stage> {
+pub(super) fn others(than: &[Stage]) -> Vec<Stage> {
     let stages = Stage::BY_PROVIDER.into_iter();
     stages.filter(|stage| !than.contains(stage)).collect()
 }
@@ -130,6 +138,7 @@ fn an_order_whose_stock_is_reserved_waits_for_its_authorisation() {
 fn only_an_order_that_waits_for_it_hears_of_its_authorisation() {
     // A late one, behind the end, takes nothing: the void sees to that.
     let deaf = others(&[Authorizing]);
+    let expired = others(&[Authorizing, EditAuthorizing]);
     provider(
         Ask::Authorized,
         &[(&[Authorizing], "CONFIRMED"), (&deaf, NOTHING)],
@@ -151,7 +160,11 @@ fn only_an_order_that_waits_for_it_hears_of_its_authorisation() {
                 &[Authorizing],
                 "EXPIRED; give ada 0 back; release nut to 0; release bolt to 0; step 2: void 18",
             ),
-            (&deaf, NOTHING),
+            (
+                &[EditAuthorizing],
+                "EDIT_REFUSED; give ada 0 back; release nut to 4; step 3: void 2",
+            ),
+            (&expired, NOTHING),
         ],
     );
 }
@@ -159,6 +172,7 @@ fn only_an_order_that_waits_for_it_hears_of_its_authorisation() {
 /// Its last step is open, and not its authorisation.
 const OPEN: &[Stage] = &[
     ProviderConfirmedReleasing,
+    EditGivenUp,
     CaptureRetried,
     FulfilledCaptureOpen,
     RefundOpen,
@@ -176,11 +190,12 @@ const OPEN_CAPTURE: &[Stage] = &[CapturesOpen, CaptureOpen];
 
 #[test]
 fn what_its_provider_answers_is_heard_once() {
-    let heard = others(&[&[Authorizing], OPEN, OPEN_CAPTURE].concat());
+    let heard = others(&[&[Authorizing, EditAuthorizing], OPEN, OPEN_CAPTURE].concat());
     provider(
         Ask::LastDone,
         &[
             (&[Authorizing], "CONFIRMED"),
+            (&[EditAuthorizing], "PAYMENT_DONE EDITED; give ada 0 back"),
             (&[OPEN, OPEN_CAPTURE].concat(), "PAYMENT_DONE"),
             (&heard, NOTHING),
         ],
@@ -191,6 +206,10 @@ fn what_its_provider_answers_is_heard_once() {
             (
                 &[Authorizing],
                 "REJECTED; give ada 0 back; release nut to 0; release bolt to 0",
+            ),
+            (
+                &[EditAuthorizing],
+                "PAYMENT_DECLINED EDIT_REFUSED; give ada 0 back; release nut to 4",
             ),
             // Nothing more is sent of it until a person has looked; where it is held for that already, or all of it was sent, that is all.
             (OPEN_CAPTURE, "PAYMENT_DECLINED HELD"),
@@ -216,6 +235,8 @@ fn what_was_declined_is_tried_again_once() {
         (CancelledVoidRetried, "PaymentNotDeclined { number: 2 }"),
         (CaptureRetried, "PaymentNotDeclined { number: 3 }"),
         (RefundRetried, "PaymentNotDeclined { number: 5 }"),
+        // What ended its edit is not tried again.
+        (EditDeclined, "PaymentNotDeclined { number: 2 }"),
     ];
     let with_declined: Vec<Stage> = declined.iter().map(|(stage, _)| *stage).collect();
     // An authorisation that was declined ended its order.
@@ -271,6 +292,11 @@ fn what_is_called_off_is_given_back_by_the_provider() {
                 &[Authorizing, ProviderConfirmed],
                 "CANCELLED; give ada 0 back; release nut to 0; release bolt to 0; step 2: void 18",
             ),
+            // Of each payment by itself, the newest first.
+            (
+                &[EditAuthorized],
+                "CANCELLED; give ada 0 back; release nut to 0; release bolt to 0; step 3: void 2; step 4: void 18",
+            ),
             (
                 &[CaptureOpen, Captured, CaptureDeclined, CaptureFreed],
                 "LINES_CANCELLED; give ada 0 back; release nut to 0; release bolt to 0; step 4: void 11",
@@ -294,6 +320,10 @@ fn what_is_called_off_is_given_back_by_the_provider() {
                 "LINES_CANCELLED; give ada 0 back; release nut to 3; step 2: void 2",
             ),
             (
+                &[EditAuthorized],
+                "LINES_CANCELLED; give ada 0 back; release nut to 4; step 3: void 2",
+            ),
+            (
                 &[CaptureOpen, Captured, CaptureDeclined, CaptureFreed],
                 "LINES_CANCELLED; give ada 0 back; release nut to 2; step 4: void 2",
             ),
@@ -311,12 +341,13 @@ fn what_is_called_off_is_given_back_by_the_provider() {
 
 #[test]
 fn what_is_shipped_is_captured_by_the_provider() {
-    let check = |command, of_confirmed, of_partly| {
+    let check = |command, of_confirmed, of_edited, of_partly| {
         provider(
             command,
             &[
                 (&[BUSY, &[Authorizing]].concat(), "OrderPending"),
                 (&[ProviderConfirmed], of_confirmed),
+                (&[EditAuthorized], of_edited),
                 // Whether its provider has taken what was shipped before, or a person has let it go on.
                 (&[CaptureOpen, Captured, CaptureFreed], of_partly),
                 (
@@ -333,11 +364,14 @@ fn what_is_shipped_is_captured_by_the_provider() {
     check(
         Ask::ShipAll,
         "SHIPPED; capture 0 of ada; consume nut to 0; consume bolt to 0; step 2: capture 18",
+        // Of each payment by itself, the oldest first.
+        "SHIPPED; capture 0 of ada; consume nut to 0; consume bolt to 0; step 3: capture 18; step 4: capture 2",
         "SHIPPED; capture 0 of ada; consume nut to 0; consume bolt to 0; step 4: capture 11",
     );
     check(
         Ask::ShipSome,
         "SHIPPED; capture 0 of ada; consume nut to 3; step 2: capture 2",
+        "SHIPPED; capture 0 of ada; consume nut to 4; step 3: capture 2",
         "SHIPPED; capture 0 of ada; consume nut to 2; step 4: capture 2",
     );
 }
@@ -350,7 +384,10 @@ fn whoever_pays_what_is_open_is_planned() {
             &[
                 (&[BUSY, &[Authorizing]].concat(), "OrderPending"),
                 // Nothing is captured for it, also while a capture waits for a person.
-                (&[&[ProviderConfirmed], PARTLY].concat(), "FULFILMENT_OPENED"),
+                (
+                    &[&[ProviderConfirmed, EditAuthorized], PARTLY].concat(),
+                    "FULFILMENT_OPENED",
+                ),
                 (FULFILLED, "NotShippable { state: Fulfilled }"),
                 (CANCELLED, "NotShippable { state: Cancelled }"),
                 (EXPIRED, "NotShippable { state: Expired }"),
@@ -406,7 +443,16 @@ fn whoever_pays_what_was_sent_arrives_once() {
 
 #[test]
 fn an_order_that_its_provider_has_authorised_is_held() {
-    let confirmed = [ProviderConfirmed, ProviderConfirmedReleasing, CapturesOpen];
+    let confirmed = [
+        ProviderConfirmed,
+        ProviderConfirmedReleasing,
+        ProviderEditing,
+        EditAuthorizing,
+        EditAuthorized,
+        EditDeclined,
+        EditGivenUp,
+        CapturesOpen,
+    ];
     for (command, of_confirmed) in [
         (Ask::Hold, "HELD"),
         (Ask::ReleaseHold, "HoldNotFound { reason: Address }"),
@@ -426,13 +472,14 @@ fn an_order_that_its_provider_has_authorised_is_held() {
 }
 
 #[test]
-fn an_order_by_a_provider_is_edited_as_long_as_it_does_not_cost_more() {
-    let check = |command, of_confirmed, of_partly, of_retried| {
+fn an_order_by_a_provider_is_edited_with_the_difference_authorised() {
+    let check = |command, of_confirmed, of_edited, of_partly, of_retried| {
         provider(
             command,
             &[
                 (&[BUSY, &[Authorizing]].concat(), "OrderPending"),
                 (&[ProviderConfirmed], of_confirmed),
+                (&[EditAuthorized], of_edited),
                 (&[CaptureOpen, Captured, CaptureDeclined, CaptureFreed], of_partly),
                 (&[CaptureRetried], of_retried),
                 (FULFILLED, "NotEditable { state: Fulfilled }"),
@@ -445,18 +492,36 @@ fn an_order_by_a_provider_is_edited_as_long_as_it_does_not_cost_more() {
     check(
         Ask::EditLess,
         "EDITED; give ada 0 back; release nut to 3; step 2: void 2",
+        "EDITED; give ada 0 back; release nut to 3; step 3: void 2; step 4: void 2",
         "EDITED; give ada 0 back; release nut to 2; step 4: void 2",
         "EDITED; give ada 0 back; release nut to 2; step 5: void 2",
     );
-    let more = "EditNeedsAuthorization { more: Amount(2) }";
-    check(Ask::EditMore, more, more, more);
     let (of_confirmed, of_partly) = (
         "EDIT_BEGUN; hold 0 of ada; raise nut to 5 for line 0",
         "EDIT_BEGUN; hold 0 of ada; raise nut to 4 for line 0",
     );
-    check(Ask::EditBoth, of_confirmed, of_partly, of_partly);
-    for command in [Ask::RaiseAgreed, Ask::RaiseRefused] {
-        provider(command, &[(&Stage::BY_PROVIDER, NOTHING)]);
+    check(Ask::EditMore, of_confirmed, NOTHING, of_partly, of_partly);
+    check(
+        Ask::EditBoth,
+        of_confirmed,
+        "EDITED; give ada 0 back; release bolt to 1; step 3: void 2; step 4: void 3",
+        of_partly,
+        of_partly,
+    );
+    for (command, outcome) in [
+        (Ask::RaiseAgreed, "EDIT_RESERVED; step 2: authorize 2"),
+        (
+            Ask::RaiseRefused,
+            "EDIT_REFUSED; give ada 0 back; release nut to 4",
+        ),
+    ] {
+        provider(
+            command,
+            &[
+                (&[ProviderEditing], outcome),
+                (&others(&[ProviderEditing]), NOTHING),
+            ],
+        );
     }
 }
 
@@ -464,6 +529,8 @@ fn an_order_by_a_provider_is_edited_as_long_as_it_does_not_cost_more() {
 fn whoever_pays_what_the_items_have_done_is_heard_once() {
     let releasing = [
         ProviderConfirmedReleasing,
+        EditDeclined,
+        EditGivenUp,
         CalledOffReleasing,
         CancelledVoidOpenReleasing,
         CancelledVoidDoneReleasing,
@@ -481,96 +548,4 @@ fn whoever_pays_what_the_items_have_done_is_heard_once() {
         &[(&[CapturesOpen], "CONSUMED"), (&others(&[CapturesOpen]), NOTHING)],
     );
     provider(Ask::Restocked, &[(&Stage::BY_PROVIDER, NOTHING)]);
-}
-
-#[test]
-fn whoever_pays_what_was_sent_can_come_back() {
-    for command in [Ask::RequestReturnAll, Ask::RequestReturnSome] {
-        provider(
-            command,
-            &[
-                (&[ProviderPending, Authorizing], "OrderPending"),
-                (
-                    &[ProviderConfirmed, ProviderConfirmedReleasing],
-                    "NotReturnable { state: Confirmed }",
-                ),
-                (&[&[CapturesOpen], PARTLY, FULFILLED].concat(), "RETURN_REQUESTED"),
-                (CANCELLED, "NotReturnable { state: Cancelled }"),
-                (EXPIRED, "NotReturnable { state: Expired }"),
-                (REJECTED, "NotReturnable { state: Rejected }"),
-            ],
-        );
-    }
-    for command in [
-        Ask::ReturnApprove,
-        Ask::ReturnDecline,
-        Ask::ReturnReceive,
-        Ask::ReturnRestock,
-        Ask::ReturnClose,
-    ] {
-        provider(command, &[(&Stage::BY_PROVIDER, "ReturnNotFound { number: 1 }")]);
-    }
-    provider(
-        Ask::ReturnMissing,
-        &[(&Stage::BY_PROVIDER, "ReturnNotFound { number: 9 }")],
-    );
-}
-
-/// Its provider has taken two.
-const TWO: &[Stage] = &[CaptureOpen, CaptureDeclined, CaptureFreed];
-/// And seven.
-const SEVEN: &[Stage] = &[Captured, FulfilledCaptureOpen, FulfilledCaptureDeclined];
-
-/// Its provider has taken nothing, or has not said so.
-fn nothing_taken() -> Vec<Stage> {
-    let taken = [TWO, SEVEN, &[CaptureRetried], FULFILLED].concat();
-    others(&taken)
-}
-
-#[test]
-fn what_the_provider_has_taken_is_given_back_by_it() {
-    let nothing = nothing_taken();
-    let none = "RefundTooLarge { wanted: Amount(1), refundable: Amount(0) }";
-    for (command, amounts) in [(Ask::RefundSome, [1; 4]), (Ask::RefundAll, [2, 7, 17, 18])] {
-        let due =
-            |number: u32, amount: u32| format!("REFUNDED; refund 0 to ada; step {number}: refund {amount}");
-        let [two, seven, rest, all] = amounts;
-        provider(
-            command,
-            &[
-                (&nothing, none),
-                (TWO, &due(4, two)),
-                (&[CaptureRetried], &due(5, two)),
-                (&[Captured], &due(4, seven)),
-                // What it declined to take, or has not taken yet, cannot be given back.
-                (&[FulfilledCaptureOpen, FulfilledCaptureDeclined], &due(5, seven)),
-                (&[FulfilledCaptured], &due(5, all)),
-                // Also while the refund before is open, or was declined: that one is owed all the same.
-                (&[RefundOpen, RefundDeclined, RefundDone], &due(6, rest)),
-                (&[RefundRetried], &due(7, rest)),
-            ],
-        );
-    }
-    provider(
-        Ask::RefundTooMuch,
-        &[
-            (&nothing, none),
-            (
-                &[TWO, &[CaptureRetried]].concat(),
-                "RefundTooLarge { wanted: Amount(3), refundable: Amount(2) }",
-            ),
-            (
-                SEVEN,
-                "RefundTooLarge { wanted: Amount(8), refundable: Amount(7) }",
-            ),
-            (
-                &[FulfilledCaptured],
-                "RefundTooLarge { wanted: Amount(19), refundable: Amount(18) }",
-            ),
-            (
-                &[RefundOpen, RefundDeclined, RefundRetried, RefundDone],
-                "RefundTooLarge { wanted: Amount(18), refundable: Amount(17) }",
-            ),
-        ],
-    );
 }

@@ -3,7 +3,7 @@
 use proptest::sample::Index;
 
 use super::{CUSTOMERS, Etag, ITEMS, Op, OrderedLine, Portion, Price, Step};
-use crate::model::PARTS_MAX;
+use crate::{model::PARTS_MAX, paying::PAYMENTS_MAX};
 
 /// A customer who can spend more than an amount can say, and does: seldom met by chance.
 pub(super) fn beyond_measure() -> Vec<Op> {
@@ -276,6 +276,66 @@ pub(super) fn worn_out_by_retries(order: Index) -> Vec<Op> {
     };
     ops.extend([ship, decline, hear]);
     ops.extend(rest);
+    ops
+}
+
+/// An order by a provider that is edited upwards as often as that may be, and once more; and then sent, or called off, and refunded.
+pub(super) fn worn_out_by_payments((order, is_sent): (Index, bool)) -> Vec<Op> {
+    let etag = Etag::None;
+    let mut ops = worn_out_with(&[], order, true);
+    for op in &mut ops {
+        match op {
+            Op::CreateItem { on_hand, .. } => *on_hand = 100,
+            Op::Place { lines, .. } => lines[0].1 = 5,
+            _ => {}
+        }
+    }
+    let finish = Op::Finish { order };
+    let edit = Op::Edit {
+        order,
+        lines: vec![(Some(order), 1)],
+        etag,
+        may_authorize: true,
+    };
+    let edits = (0..PAYMENTS_MAX).flat_map(|_| [edit.clone(), finish.clone()]);
+    ops.extend(edits);
+    if !is_sent {
+        let lines = vec![(Some(order), Portion::All)];
+        ops.extend([Op::Cancel { order, lines, etag }, finish]);
+        return ops;
+    }
+    ops.extend(ship_all(order));
+    let paid = [
+        Op::AskProvider {
+            order,
+            step: None,
+            declines: false,
+        },
+        Op::HearProvider { order, answer: None },
+    ];
+    ops.extend((0..PAYMENTS_MAX).flat_map(|_| paid.iter().cloned()));
+    let amount = Portion::All;
+    ops.extend([Op::Refund { order, amount, etag }, finish]);
+    ops
+}
+
+/// An order by a provider whose edit waits for that; which declines, is asked in vain until it is too late, or is too late itself.
+pub(super) fn amended((order, step, far): (Index, Index, u8)) -> Vec<Op> {
+    let mut ops = worn_out_by_payments((order, true));
+    let begun = ops.iter().position(|op| matches!(op, Op::Edit { .. }));
+    ops.truncate(begun.unwrap() + 1);
+    ops.extend([Op::Deliver { order, effect: order }, Op::Raised { order }]);
+    let ask = |step, declines| Op::AskProvider {
+        order,
+        step,
+        declines,
+    };
+    let (hear, expire) = (Op::HearProvider { order, answer: None }, Op::Expire { order });
+    ops.extend(match far % 3 {
+        0 => [ask(None, true), hear, expire],
+        1 => [ask(None, false), expire, hear],
+        _ => [expire, ask(Some(step), false), hear],
+    });
     ops
 }
 

@@ -190,16 +190,20 @@ impl Run {
         assert_eq!(is.payment_steps().len(), steps.len(), "{id}");
         for (is, should) in is.payment_steps().iter().zip(steps) {
             assert_eq!((is.kind, i128::from(is.amount.0)), (should.kind, should.amount));
+            assert_eq!(is.payment, should.payment, "{id}");
             assert_eq!((is.group, is.is_open()), (should.group, should.answer.is_none()));
             assert_eq!(is.is_done(), should.answer == Some(true), "{id}");
             assert_eq!(is.retried.is_some(), should.is_tried_again, "{id}");
         }
         let waiting: Vec<u32> = is.declined_payments().collect();
         assert_eq!(waiting, should.waiting(), "{id}");
-        // The first that is not answered; but what was called off is not to be authorised any more.
+        // The first that is not answered; but what was called off, or given up, is not to be authorised any more.
         let is_off = should.state != OrderState::Authorizing;
         let mut open = (1..).zip(steps).filter(|(_, it)| it.answer.is_none());
-        let next = open.find(|(number, _)| *number > 1 || !is_off);
+        let next = open.find(|(number, it)| match it.kind {
+            PaymentKind::Authorize => *number == 1 && !is_off || should.awaited == Some(*number),
+            _ => true,
+        });
         let next = next.map(|(number, it)| (number, it.kind, it.group, it.amount));
         let asked = is
             .next_payment()

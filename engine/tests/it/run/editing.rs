@@ -15,7 +15,12 @@ use crate::{model, ops::Etag};
 
 impl Run {
     /// Each line that is drawn is to have so many more, or fewer, than it has.
-    pub(super) fn edit(&mut self, id: OrderId, drawn: &[(Option<proptest::sample::Index>, i64)], etag: Etag) {
+    pub(super) fn edit(
+        &mut self,
+        id: OrderId,
+        drawn: &[(Option<proptest::sample::Index>, i64)],
+        (etag, may_authorize): (Etag, bool),
+    ) {
         let ordered = &self.model.orders[&id].lines;
         let lines = drawn.iter().map(|(line, more)| {
             let line = line.map_or(ordered.len(), |line| line.index(ordered.len()));
@@ -30,11 +35,12 @@ impl Run {
             lines: named(&lines),
             by: shop(),
             expected: expected.map(Version),
+            may_authorize,
         };
         let (total, held) = (model::cost(ordered), self.model.orders[&id].held());
         let (version, state) = (self.model.orders[&id].version, self.model.orders[&id].state);
         let engine = self.ask_to_edit(id, &edit);
-        let model = self.model.edit(id, &lines, expected);
+        let model = self.model.edit(id, &lines, expected, may_authorize);
         match &model {
             Ok(true) => {
                 let order = &self.model.orders[&id];
@@ -90,7 +96,7 @@ impl Run {
         };
         assert!(changed(self.world.ask_customer(customer, &command))?);
         let (events, effects) = self.world.ask_order(id, edit)?;
-        assert_eq!((events, effects), (1, decision.effects));
+        assert_eq!((events, effects), (decision.events.len(), decision.effects));
         Ok(true)
     }
 
@@ -134,6 +140,12 @@ impl Run {
             return self.reach("Raised too early");
         }
         let order = &self.model.orders[&id];
+        if order.awaited.is_some() {
+            assert_eq!(effects, [], "its customer's account has no part in it");
+            assert_eq!(order.lines, lines, "nothing is so before its provider has agreed");
+            self.told.remove(&id);
+            return self.reach("an edit waits for its provider");
+        }
         let (given_back, is_edited) = (held - order.held(), order.lines != lines);
         assert!(Amount(i64::try_from(given_back).unwrap()) >= Amount(0));
         self.give_back(id, given_back, &effects);

@@ -25,9 +25,16 @@ impl Run {
             Some(step) => request(order, step.index(steps) as u32 + 1),
         };
         let Some(asked) = asked else { return };
-        if asked.number > 1 && asked.kind == PaymentKind::Authorize {
+        let is_of_edit = asked.kind == PaymentKind::Authorize && asked.payment > 1;
+        if asked.number > 1 && asked.kind == PaymentKind::Authorize && !is_of_edit {
             panic!("{id} is authorised by step {}", asked.number);
         }
+        let is_given_up = order.payment_steps()[asked.number as usize - 1].is_open()
+            && order.awaits_authorization() != Some(asked.number);
+        if is_of_edit && is_given_up {
+            self.reach("an edit that was given up is authorised late");
+        }
+        let order = &self.world.orders[&id];
         let is_off = matches!(order.state, OrderState::Cancelled | OrderState::Expired);
         if asked.kind == PaymentKind::Authorize && is_off {
             self.reach("an order that was called off is authorised late");
@@ -62,9 +69,19 @@ impl Run {
             number,
             outcome: outcome.clone(),
         };
+        let awaited = order.awaited == Some(number);
         let (events, effects) = self.world.ask_order(id, &paid).unwrap();
         let happened = self.model.paid(id, number, is_done, REASON);
         assert_eq!(events, happened, "{paid:?} of {id}");
+        if awaited {
+            assert_eq!(happened, 2);
+            self.give_back(id, 0, &effects);
+            self.told.remove(&id);
+            return self.reach(match is_done {
+                true => "an edit is authorised",
+                false => "an edit is declined by its provider",
+            });
+        }
         match (before.as_str(), self.state_of(id).as_str()) {
             ("AUTHORIZING", "REJECTED") => self.give_back(id, 0, &effects),
             _ => assert_eq!(effects, [], "{paid:?} of {id}"),
@@ -149,9 +166,25 @@ impl Run {
 
     pub(super) fn expire(&mut self, id: OrderId) {
         let before = self.state_of(id);
-        let (events, effects) = self.world.ask_order(id, &OrderCommand::Expire).unwrap();
+        let (awaited, is_edit) = {
+            let order = &self.world.orders[&id];
+            (order.awaits_authorization(), order.open_edit().is_some())
+        };
+        let number = awaited.unwrap_or(1);
+        // Of another step nothing comes.
+        let other = OrderCommand::Expire { number: number + 1 };
+        assert_eq!(self.world.ask_order(id, &other), Ok((0, Vec::new())));
+        let (events, effects) = self
+            .world
+            .ask_order(id, &OrderCommand::Expire { number })
+            .unwrap();
         let expired = self.model.expire(id);
         assert_eq!(events, usize::from(expired));
+        if expired && is_edit {
+            self.give_back(id, 0, &effects);
+            self.told.remove(&id);
+            return self.reach("an edit is given up");
+        }
         match expired {
             false => {
                 assert_eq!(effects, []);
@@ -204,13 +237,28 @@ impl Run {
             self.pay(id);
         }
         let (order, books) = (&self.world.orders[&id], self.world.mint.books(id));
+        let shared = |kind| {
+            let steps = order.payment_steps();
+            let together = |two: &[docket_engine::PaymentStep]| {
+                two[0].kind == kind && two[1].kind == kind && two[0].due == two[1].due
+            };
+            steps.windows(2).any(together)
+        };
+        let kinds = [PaymentKind::Capture, PaymentKind::Void, PaymentKind::Refund];
+        let shared: Vec<_> = kinds.into_iter().filter(|kind| shared(*kind)).collect();
         let is_over = !matches!(
             order.state,
             OrderState::Confirmed | OrderState::PartiallyFulfilled
         );
-        let should = self.model.orders[&id].books();
-        if should.authorized > 0 || books.authorized == 0 {
-            assert_eq!(books, should, "{id} knows what its provider did");
+        for payment in 1..=self.model.orders[&id].payments() {
+            let should = self.model.orders[&id].books_of(payment);
+            let books = self.world.mint.books_of(id, payment);
+            if should.authorized > 0 || books.authorized == 0 {
+                assert_eq!(books, should, "{id} knows what its provider did");
+            } else {
+                let left = books.authorized - books.voided;
+                assert_eq!((left, books.captured), (0, 0), "what came late to {id} is let go");
+            }
         }
         let taken = if order.needs_authorization() {
             order.captured().0
@@ -222,6 +270,9 @@ impl Run {
             let left = books.authorized - books.captured - books.voided;
             assert_eq!((left, order.payment().outstanding().0), (0, 0), "{id}");
             let is_paid = books != Books::default();
+            for kind in shared {
+                self.reached.insert(format!("a {kind} is shared among payments"));
+            }
             let what = if is_paid {
                 "nothing more is set aside"
             } else {

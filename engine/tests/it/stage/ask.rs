@@ -286,7 +286,9 @@ impl Ask {
             Self::Retry => retry(was_declined),
             Self::RetryAuthorization => retry(1),
             Self::RetryMissing => retry(9),
-            Self::Expire => OrderCommand::Expire,
+            Self::Expire => OrderCommand::Expire {
+                number: order.and_then(Order::awaits_authorization).unwrap_or(1),
+            },
             Self::Close => OrderCommand::Close,
         }
     }
@@ -371,6 +373,7 @@ pub fn edit(lines: &[(u16, i64)]) -> OrderCommand {
         lines: some(lines),
         by: user("ada"),
         expected: None,
+        may_authorize: true,
     }
 }
 

@@ -140,6 +140,57 @@ fn what_is_held_says_until_when_and_nothing_else_does() {
 }
 
 #[test]
+fn the_steps_of_an_order_say_of_which_payment_they_are_and_whether_anybody_waits_for_them() {
+    use v1::payment_step::State;
+    let by = docket_engine::access::Username::new("ada").unwrap();
+    let placed = OrderEvent::Placed {
+        customer: ada(),
+        currency: "EUR".parse().unwrap(),
+        lines: Arc::new([Line {
+            sku: nut(),
+            quantity: Quantity(5),
+            unit_price: Amount(3),
+        }]),
+        provider: Some(ProviderName::new("mint").unwrap()),
+    };
+    let mut order = Order::create(id(), &placed, Time(7)).unwrap();
+    let authorized = OrderEvent::Authorized {
+        reference: "p-1".into(),
+    };
+    let begun = OrderEvent::EditBegun {
+        lines: Box::new([docket_engine::LineQuantity {
+            line: 0,
+            quantity: Quantity(7),
+        }]),
+        by,
+    };
+    for event in [OrderEvent::Reserved, authorized, begun, OrderEvent::EditReserved] {
+        order.evolve(&event, Time(8)).unwrap();
+    }
+    let steps = |order: &Order| -> Vec<_> {
+        let payment = show::order_to_proto(order).payment.unwrap();
+        assert_eq!((payment.authorized, payment.provider.as_str()), (15, "mint"));
+        let steps = payment.steps.iter();
+        steps
+            .map(|step| (step.number, step.payment, step.amount, step.state()))
+            .collect()
+    };
+    assert_eq!(steps(&order), [(1, 1, 15, State::Done), (2, 2, 6, State::Due)]);
+    let refused = OrderEvent::EditRefused {
+        rejection: Box::new(Rejection::PaymentExpired),
+    };
+    order.evolve(&refused, Time(9)).unwrap();
+    assert_eq!(
+        steps(&order),
+        [
+            (1, 1, 15, State::Done),
+            (2, 2, 6, State::Abandoned),
+            (3, 2, 6, State::Due),
+        ]
+    );
+}
+
+#[test]
 fn customers_and_items_show_their_revision_and_what_is_available() {
     let customer = show::customer_to_proto(&Customer {
         id: ada(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use docket_actors::{ListOrders, VerifyPace};
-use docket_engine::{Order, OrderState};
+use docket_engine::{Order, OrderState, PaymentKind};
 
 use super::{CUSTOMERS, ITEMS, Keeper, ON_HAND, customer_id, sku};
 use crate::{
@@ -59,8 +59,12 @@ pub async fn look(shop: &Shop, keepers: &[Keeper], provider: &Provider) {
             if order.next_payment().is_some() || !order.is_settled() {
                 shop.fault(format!("node {node}: something is still to be done: {order:?}"));
             }
-            let theirs = paid.remove(&order.id).unwrap_or_default();
-            check_paid(shop, order, theirs);
+            let steps = order.payment_steps().iter();
+            let payments = steps.map(|step| step.payment).max().unwrap_or(1);
+            for payment in 1..=payments {
+                let theirs = paid.remove(&(order.id, payment)).unwrap_or_default();
+                check_paid(shop, order, payment, theirs);
+            }
             let is_dead = matches!(order.state, OrderState::Rejected | OrderState::Expired);
             match led.get(&order.id) {
                 Some(led) => {
@@ -89,26 +93,28 @@ pub async fn look(shop: &Shop, keepers: &[Keeper], provider: &Provider) {
     verify(shop).await;
 }
 
-/// The provider's books of an order are the order's.
-fn check_paid(shop: &Shop, order: &Order, theirs: Paid) {
-    let payment = order.payment();
-    let ours = match order.provider.is_some() {
-        true => Paid {
-            authorized: payment.authorized.0,
-            captured: payment.captured.0,
-            voided: payment.voided.0,
-            refunded: payment.refunded.0,
-        },
-        false => Paid::default(),
+/// The provider's books of one of an order's payments are the order's.
+fn check_paid(shop: &Shop, order: &Order, payment: u8, theirs: Paid) {
+    let done = |kind| -> i64 {
+        let steps = order.payment_steps().iter();
+        let done = steps.filter(|step| step.payment == payment && step.kind == kind && step.is_done());
+        done.map(|step| step.amount.0).sum()
     };
-    let is_dead = matches!(order.state, OrderState::Rejected | OrderState::Expired);
-    let is_one = match is_dead {
+    let ours = Paid {
+        authorized: done(PaymentKind::Authorize),
+        captured: done(PaymentKind::Capture),
+        voided: done(PaymentKind::Void),
+        refunded: done(PaymentKind::Refund),
+    };
+    let is_one = match ours.authorized {
         // It may have been authorised late, which the order need not know: but nothing of it is set aside.
-        true => theirs.authorized == theirs.voided && (theirs.captured, theirs.refunded) == (0, 0),
-        false => ours == theirs,
+        0 => theirs.authorized == theirs.voided && (theirs.captured, theirs.refunded) == (0, 0),
+        _ => ours == theirs,
     };
     if !is_one {
-        shop.fault(format!("the provider has {theirs:?} of {order:?}"));
+        shop.fault(format!(
+            "the provider has {theirs:?} of payment {payment} of {order:?}"
+        ));
     }
 }
 

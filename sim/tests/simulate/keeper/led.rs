@@ -198,8 +198,9 @@ impl Led {
             (Deed::Edit(..), "NOT_EDITABLE") => self.is_over(),
             // Its items, its customer and its provider may have been quicker.
             (Deed::Edit(..), "STALE_ETAG") => true,
-            (Deed::Edit(lines, _), "INSUFFICIENT_CREDIT" | "EDIT_NEEDS_AUTHORIZATION") => {
-                self.more(lines) > 0
+            (Deed::Edit(lines, _), "INSUFFICIENT_CREDIT") => !self.is_by_provider && self.more(lines) > 0,
+            (Deed::Edit(lines, _), "PAYMENT_DECLINED" | "PAYMENT_EXPIRED" | "TOO_MANY_AUTHORIZATIONS") => {
+                self.is_by_provider && self.more(lines) > 0
             }
             (Deed::Edit(lines, _), "INSUFFICIENT_STOCK") => {
                 let wants_more =

@@ -379,8 +379,8 @@ impl Keeper {
         let line = self.chance.below(led.lines.len() as u64) as usize;
         let gone = led.shipped[line] + led.called_off[line];
         let now = led.lines[line].quantity.0;
-        let many = match led.is_by_provider {
-            // It must not cost more.
+        let many = match led.is_by_provider && self.chance.below(3) == 0 {
+            // What is cheaper needs nobody's consent.
             true => now - self.chance.below((now - gone) as u64 + 1) as i64,
             false => gone + self.chance.below(8) as i64,
         };

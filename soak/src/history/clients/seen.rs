@@ -112,6 +112,7 @@ pub fn change(change: v1::OrderChange, seen: Micros) -> Option<Change> {
         Kind::EditRefused => ChangeKind::EditRefused,
         // No provider pays for orders of a history.
         Kind::Reserved
+        | Kind::EditReserved
         | Kind::Expired
         | Kind::Closed
         | Kind::PaymentDone
