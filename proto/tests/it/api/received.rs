@@ -53,6 +53,16 @@ fn read(bytes: &[u8]) -> Option<v1::PlaceOrderRequest> {
     Some(message)
 }
 
+/// What the generated code reads, without what only replies say of a line.
+fn generated(bytes: &[u8]) -> Option<v1::PlaceOrderRequest> {
+    let mut message = v1::PlaceOrderRequest::decode(bytes).ok()?;
+    for line in &mut message.lines {
+        (line.fulfilled_quantity, line.cancelled_quantity) = (0, 0);
+        line.reservations.clear();
+    }
+    Some(message)
+}
+
 proptest! {
     #[test]
     fn an_order_is_read_as_it_was_written(request in request()) {
@@ -64,7 +74,7 @@ proptest! {
     #[test]
     fn messages_behind_one_another_are_one(first in request(), second in request()) {
         let bytes = [first.encode_to_vec(), second.encode_to_vec()].concat();
-        prop_assert_eq!(read(&bytes), v1::PlaceOrderRequest::decode(&*bytes).ok());
+        prop_assert_eq!(read(&bytes), generated(&bytes));
     }
 
     #[test]
@@ -80,14 +90,14 @@ proptest! {
                 bytes[at] = byte;
             }
         }
-        prop_assert_eq!(read(&bytes), v1::PlaceOrderRequest::decode(&*bytes).ok());
+        prop_assert_eq!(read(&bytes), generated(&bytes));
         bytes.truncate(cut.index(bytes.len() + 1));
-        prop_assert_eq!(read(&bytes), v1::PlaceOrderRequest::decode(&*bytes).ok());
+        prop_assert_eq!(read(&bytes), generated(&bytes));
     }
 
     #[test]
     fn any_bytes_are_refused_or_read_as_the_generated_code_does(bytes in vec(any::<u8>(), 0..60)) {
-        prop_assert_eq!(read(&bytes), v1::PlaceOrderRequest::decode(&*bytes).ok());
+        prop_assert_eq!(read(&bytes), generated(&bytes));
     }
 }
 
