@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::sections::Invalid;
 
+/// Who fails more often than that in a row and is asked all the same is never left alone.
+const FAILURES_MAX: u32 = 1_000;
 /// An order that waits for its payment keeps stock from others: 30 days are a slip.
 const AUTHORIZE_WITHIN_S_MAX: u64 = 30 * 24 * 60 * 60;
 /// A provider that is asked so much at once by each shard is asked more than a node has connections for.
@@ -171,6 +173,12 @@ pub fn problems(payments: &Payments) -> Vec<Invalid> {
             return Some(Invalid {
                 key: key(name, "url"),
                 requirement: "is needed: https://HOST[:PORT][/PATH] of the provider".to_owned(),
+            });
+        }
+        if !(1..=FAILURES_MAX).contains(&provider.breaker_failures_max) {
+            return Some(Invalid {
+                key: key(name, "breaker_failures_max"),
+                requirement: "must be from 1 to 1,000".to_owned(),
             });
         }
         let invalid = provider.http(None).validate().err()?;

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// When it opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerConfig {
-    /// So many failures in a row open it, 1 to 1,000. Default 5.
+    /// So many failures in a row open it; at least 1. Default 5.
     pub failures_max: u32,
     /// How long nothing is asked then. Default 10 seconds.
     pub open_for: Duration,
