@@ -376,7 +376,7 @@ fn what_is_backordered_is_shown_and_shipped_when_it_is_there() {
             "CONSUMED"
         ]
     );
-    assert_eq!(events[2]["lines"], json!([{"line": 0, "quantity": 1}]));
+    assert_eq!(events[2]["details"]["lines"], json!([{"line": 0, "quantity": 1}]));
     shell.run(&format!("verify {flags}")).ends(0);
     server.stop();
 }
