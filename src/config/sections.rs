@@ -126,7 +126,8 @@ pub struct Feed {
     /// How long a watch says nothing before it sends a token without changes, in milliseconds. Default 5,000.
     pub heartbeat_ms: u64,
     /// How long a watch that was just told of something gathers what comes next, while the node is at work, in milliseconds: with many
-    /// watches telling them costs as much as the orders otherwise. With more than 500 watches it is longer in proportion, up to a second. 0
+    /// watches telling them costs as much as the orders otherwise. With many watches it is at least a second for each 2,500 of them, and a
+    /// second at most. 0
     /// tells everything at once. Default 200.
     pub gather_ms: u64,
 }

@@ -1,7 +1,8 @@
 //! The configuration and the certificates, read again while the server runs: where their files change, and at SIGHUP.
 //!
 //! Files are looked at, not listened for: what listens does not see a file that is exchanged behind a link, as a mounted secret is, and
-//! some file systems tell nothing. A file that was changed is read once it stays as it is from one look to the next.
+//! some file systems tell nothing. A file that was changed is read once it stays as it is from one look to the next, and is not empty. Whoever changes it
+//! should write another beside it, and exchange them: what is cut off where it can be read as a whole is taken for one.
 
 use std::{ffi::OsString, fs::Metadata, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
@@ -68,7 +69,9 @@ struct Watched {
 impl Watched {
     /// Whether it is another than the one that was read, and was so at the last look.
     async fn is_changed(&mut self) -> bool {
-        let now = tokio::fs::metadata(&self.path).await.ok().as_ref().map(stamp);
+        let found = tokio::fs::metadata(&self.path).await.ok();
+        // One that is empty is about to be written: to have all of its keys at their defaults meanwhile would be no small thing. (SIGHUP reads it.)
+        let now = found.filter(|found| found.len() > 0).as_ref().map(stamp);
         let stays = now == self.seen;
         self.seen = now;
         // A file that is gone for a moment is about to be exchanged.
@@ -105,14 +108,12 @@ impl Reloader {
         ];
         let certificates = certificates.into_iter().flatten().map(|path| (path, true));
         let files = source.file.iter().map(|path| (path, false)).chain(certificates);
-        let watched = files.map(|(path, is_certificate)| {
-            let read = std::fs::metadata(path).ok().as_ref().map(stamp);
-            Watched {
-                path: path.clone(),
-                is_certificate,
-                read,
-                seen: read,
-            }
+        let watched = files.map(|(path, is_certificate)| Watched {
+            path: path.clone(),
+            is_certificate,
+            // They were read a moment ago, and may have been changed since: the first looks read them once more.
+            read: None,
+            seen: None,
         });
         Self {
             watched: watched.collect(),

@@ -70,9 +70,9 @@ impl Docket {
             Some(limit) => content.text("backorder_limit").quantity(limit),
             None => content,
         };
-        // An older node would stop at it.
+        // An older node would stop at it, also one that is away: this is asked for once, and can wait for it.
         let allows_some = backorder_limit.is_some_and(|limit| limit > Quantity::ZERO);
-        if allows_some && self.inner.node.oldest_version_spoken() < BACKORDERS_SINCE {
+        if allows_some && !self.inner.node.is_spoken_by_all(BACKORDERS_SINCE) {
             return Err(CallError::OlderNodes);
         }
         let command = ItemCommand::Update {

@@ -281,6 +281,16 @@ impl Webhooks {
     }
 }
 
+/// Since which version of the peer protocol a node knows a kind of changes, or webhooks.
+fn known_since(kind: ChangeKind) -> u32 {
+    // By their numbers, which are for ever, so that a new kind is counted among the newest.
+    match kind.number() {
+        35.. => 7,
+        24 | 33 | 34 => 6,
+        _ => WEBHOOKS_SINCE,
+    }
+}
+
 /// Since which version of the peer protocol a node can read of what a request leads to: one that names a kind of changes which is newer than
 /// webhooks are would stop an older node.
 fn since(request: &WebhookRequest) -> u32 {
@@ -290,11 +300,7 @@ fn since(request: &WebhookRequest) -> u32 {
         _ => None,
     };
     let kinds = filter.into_iter().flat_map(|filter| &filter.kinds);
-    let since = kinds.map(|kind| match kind {
-        ChangeKind::Backordered | ChangeKind::BackorderFilled => 7,
-        ChangeKind::Closed | ChangeKind::FulfilmentOpened | ChangeKind::FulfilmentCancelled => 6,
-        _ => WEBHOOKS_SINCE,
-    });
+    let since = kinds.map(|kind| known_since(*kind));
     since.max().unwrap_or(WEBHOOKS_SINCE)
 }
 

@@ -163,3 +163,29 @@ async fn what_an_entry_has_left_of_a_webhook_tells_replicas_apart_and_other_entr
     one.skip(2);
     assert_eq!(one.effects(), 0);
 }
+
+#[test]
+fn a_kind_is_known_since_the_program_that_brought_it() {
+    let of = |since: u32| {
+        ChangeKind::ALL
+            .into_iter()
+            .filter(move |kind| known_since(*kind) == since)
+    };
+    assert_eq!(
+        of(6).collect::<Vec<_>>(),
+        [
+            ChangeKind::Closed,
+            ChangeKind::FulfilmentOpened,
+            ChangeKind::FulfilmentCancelled
+        ]
+    );
+    assert_eq!(
+        of(7).collect::<Vec<_>>(),
+        [
+            ChangeKind::Backordered,
+            ChangeKind::BackorderFilled,
+            ChangeKind::EditReserved
+        ]
+    );
+    assert_eq!(of(WEBHOOKS_SINCE).count(), ChangeKind::ALL.len() - 6);
+}

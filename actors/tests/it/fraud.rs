@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use docket_actors::{Call, Docket, Options, Shipment};
-use docket_engine::{Amount, ChangeKind, FraudRules, HoldReason, Order, OrderState};
+use docket_engine::{Amount, ChangeKind, FraudRules, HoldReason, Order, OrderState, Quantity, Sku};
 
 use crate::shop::{Shop, part, reason, request, small, user};
 
@@ -200,5 +200,44 @@ async fn a_large_order_of_a_new_customer_is_held() {
         note.starts_with("score 60: large, of a customer that is "),
         "{note}"
     );
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_that_waits_for_stock_is_held_against_the_rules_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = FraudRules {
+        threshold: 60,
+        new_customer_amount: Amount(400),
+        ..FraudRules::default()
+    };
+    let shop = shop(dir.path(), Some(rules)).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("tea", 10, 5).await;
+    let limit = Some(Quantity(100));
+    let updated = shop
+        .docket
+        .update_item(Call::default(), Sku::new("tea").unwrap(), None, None, limit, None);
+    updated.await.unwrap();
+    let small = placed(&shop, "small", "ada", &[("tea", 1, 10)]).await;
+    assert_eq!(small.active_holds().count(), 0);
+    let edited = shop.docket.edit_order(
+        request("edit"),
+        small.id,
+        part(&[(0, 50)]),
+        user("ada"),
+        small.version,
+    );
+    edited.await.unwrap();
+    let large = shop.docket.get_order(Call::default(), small.id).await.unwrap();
+    assert!(large.is_backordered());
+    let kinds: Vec<_> = large.changes(docket_engine::Version(0), 100).unwrap();
+    let kinds: Vec<_> = kinds.iter().rev().take(3).map(|change| change.kind).collect();
+    assert_eq!(
+        kinds,
+        [ChangeKind::Held, ChangeKind::Backordered, ChangeKind::Edited]
+    );
+    assert_eq!(large.active_holds().count(), 1);
+    shop.docket.validate().unwrap();
     shop.close().await;
 }

@@ -169,8 +169,18 @@ fn hide_staff_of(principal: &Principal, event: &mut OrderEvent) {
         if matches!(event.kind(), Kind::PaymentDone | Kind::PaymentDeclined) {
             event.note.clear();
         }
+        if event.kind() == Kind::EditRefused
+            && let Some(rejection) = &mut event.rejection
+            && rejection.reason == PAYMENT_DECLINED
+        {
+            // Who asked for the edit was told why.
+            rejection.message = "the payment was declined".into();
+        }
     }
 }
+
+/// What a provider has declined.
+const PAYMENT_DECLINED: &str = "PAYMENT_DECLINED";
 
 /// Begins what the service does with a `PlaceOrderRequest` that another node has let in, as a call or from a stream, without the service: a request
 /// and a response of HTTP for each would cost more than the order.

@@ -63,8 +63,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// When to come back where there are too many watches, or a shard cannot be read.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// So many messages a second are made at most for all watches together while the node is at work: the more watches there are, the more changes
-/// are told with one message.
+/// So many messages a second are made at most for all watches together while the node is at work, for as many watches as messages: the more there
+/// are, the more changes are told with one message.
 const MESSAGES_MAX: u32 = 2_500;
 /// But none waits for longer than that because of it.
 const GATHERED_MAX: Duration = Duration::from_secs(1);

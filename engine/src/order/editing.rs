@@ -137,33 +137,25 @@ fn refused(order: &Order, rejection: Rejection) -> Decision<OrderEvent> {
     }
 }
 
-/// Why an edit that waits for its provider does not: an item has promised to it what is not there. What waits is told behind the edit, and by
-/// then nobody may know it any more; an order must not believe more to be there than there is.
+/// Why an edit that is to wait for its provider is not to: an item has promised to it what is not there, beyond what the order knows to wait anyway.
+/// What waits is told behind the edit, and by then nobody may know it any more; an order must not believe more to be there than there is.
 fn promised_beyond(
     order: &Order,
     edit: &Edit,
     answers: &[(Sku, Result<Quantity, Rejection>)],
 ) -> Option<Rejection> {
-    answers.iter().find_map(|(sku, answer)| {
+    raised(&order.lines, &edit.before, &edit.after).find_map(|OfItem { line, sku, more, .. }| {
+        let (_, answer) = answers.iter().find(|(answered, _)| *answered == sku)?;
         let beyond = answer
             .as_ref()
             .ok()?
             .0
-            .saturating_sub(order.backordered_of(sku).0);
-        let of_it = |it: &&LineQuantity| {
-            order
-                .lines
-                .get(usize::from(it.line))
-                .is_some_and(|line| line.sku == *sku)
-        };
-        let after = edit.after.iter().filter(of_it);
-        let wanted = Quantity(after.map(|it| it.quantity.0).fold(0, i64::saturating_add));
-        let line = order.lines.iter().position(|line| line.sku == *sku)?;
+            .saturating_sub(order.backordered_of(&sku).0);
         (beyond > 0).then(|| Rejection::InsufficientStock {
-            line: u16::try_from(line).unwrap_or(u16::MAX),
-            sku: sku.clone(),
-            wanted,
-            available: Quantity(wanted.0.saturating_sub(beyond).max(0)),
+            line,
+            sku,
+            wanted: Quantity(more),
+            available: Quantity(more.saturating_sub(beyond).max(0)),
         })
     })
 }

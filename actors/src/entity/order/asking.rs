@@ -303,7 +303,18 @@ impl OrderEntity {
                 }
             }
             (Stage::Unholding, Step::Unhold) => self.unheld(shard, result),
-            // An item can refuse only what its stock cannot add up to, and of that nobody has so much.
+            // It believed more to be there than there is, which must not be: nothing is called done that is not, and it is asked again.
+            (Stage::Releasing, Step::Consume(sku))
+                if matches!(
+                    &result,
+                    Err(StepError::Rejected(Rejection::QuantityBackordered { .. }))
+                ) =>
+            {
+                metrics::counter!("docket_shipments_not_there_total").increment(1);
+                tracing::error!(order = %self.id, %sku, "what was sent is not there: an invariant is broken");
+                self.failed(shard, Failure::Poison);
+            }
+            // Else an item can refuse only what its stock cannot add up to, and of that nobody has so much.
             (Stage::Releasing, Step::Release(sku) | Step::Consume(sku) | Step::Restock(sku)) => {
                 let is_new = self.take_answer(sku, || Ok(Quantity::ZERO));
                 if is_new && self.answers.len() == self.awaiting {

@@ -18,17 +18,21 @@ impl OrderEntity {
         suspicion(shard, order, order.created)
     }
 
-    /// What holds the order behind this event, if it is an edit by which it costs more, and it is suspect then. An order that is held for it already waits
-    /// for a person anyway.
-    pub(super) fn suspicion_of_edit(&self, shard: &Arc<Shard>, event: &OrderEvent) -> Option<OrderEvent> {
-        let OrderEvent::Edited { .. } = event else {
+    /// What holds the order behind these events, if one is an edit by which it costs more, and it is suspect then. An order that is held for it already
+    /// waits for a person anyway.
+    pub(super) fn suspicion_of_edit(&self, shard: &Arc<Shard>, events: &[OrderEvent]) -> Option<OrderEvent> {
+        // It may come with its provider's answer, or with what waits.
+        let is_edited = |event: &OrderEvent| matches!(event, OrderEvent::Edited { .. });
+        if !events.iter().any(is_edited) {
             return None;
-        };
+        }
         // Most nodes have no rules, and copy nothing.
         shard.fraud()?;
         let (order, now) = (self.order.as_ref()?, shard.now());
         let mut edited = Order::clone(order);
-        edited.evolve(event, now).ok()?;
+        for event in events {
+            edited.evolve(event, now).ok()?;
+        }
         let is_open = matches!(
             edited.state,
             OrderState::Confirmed | OrderState::PartiallyFulfilled

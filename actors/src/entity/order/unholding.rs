@@ -91,10 +91,8 @@ impl OrderEntity {
         origin: Option<PackedOrigin>,
     ) {
         let Some(order) = &self.order else { return };
-        if let [event] = &decision.events[..] {
-            let held = self.suspicion_of_edit(shard, event);
-            decision.events.extend(held);
-        }
+        let held = self.suspicion_of_edit(shard, &decision.events);
+        decision.events.extend(held);
         let id = self.id;
         let currency = order.currency;
         let of_customer = |effect| match effect {

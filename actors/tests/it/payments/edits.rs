@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use docket_actors::{Call, CallError, VerifyPace};
+use docket_actors::{Call, CallError, Options, VerifyPace};
 use docket_engine::{
-    Amount, ChangeKind, HoldReason, Order, OrderId, OrderState, PaymentKind, PaymentOutcome, PaymentState,
-    ReturnStep, Version,
+    Amount, ChangeKind, FraudRules, HoldReason, Order, OrderId, OrderState, PaymentKind, PaymentOutcome,
+    PaymentState, ReturnStep, Version,
 };
 
 use super::{
@@ -442,6 +442,33 @@ async fn edits_of_many_orders_wait_for_their_turn_and_each_is_authorised_once() 
     let total = ORDERS as i64;
     assert_eq!(reserved(&shop).await, (6 * total, 2 * total));
     till.check();
+    is_clean(&shop).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_that_its_provider_has_authorised_is_held_against_the_rules_as_well() {
+    let (dir, till) = (tempfile::tempdir().unwrap(), Arc::new(Till::default()));
+    let rules = FraudRules {
+        threshold: 60,
+        new_customer_amount: Amount(TOTAL + 20),
+        ..FraudRules::default()
+    };
+    let shop = Shop::open_with(Options {
+        fraud: Some(rules),
+        ..options(dir.path(), &till)
+    })
+    .await;
+    shop.customer("ada", 0).await;
+    shop.item("tea", 7, 100).await;
+    shop.item("pot", 1_000, 100).await;
+    let placed = place(&shop, "r1").await.unwrap();
+    assert_eq!(placed.active_holds().count(), 0);
+    edit(&shop, "edit", &placed, &[(0, 8)]).await.unwrap();
+    let edited = shop.docket.get_order(Call::default(), placed.id).await.unwrap();
+    assert_eq!(edited.total, Amount(TOTAL + 21));
+    let holds: Vec<_> = edited.active_holds().map(|hold| hold.reason).collect();
+    assert_eq!(holds, [HoldReason::FraudReview]);
     is_clean(&shop).await;
     shop.close().await;
 }
