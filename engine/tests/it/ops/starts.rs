@@ -79,11 +79,29 @@ pub(super) fn waiting((order, by_provider, ships, comes_in): (Index, bool, bool,
         by_provider,
     });
     ops.push(Op::ReserveAll);
+    let etag = Etag::None;
     if ships {
         ops.extend(ship_all(order));
+        // Fewer than wait.
+        let (name, price, limit) = (None, None, Some(1));
+        ops.push(Op::UpdateItem {
+            item: 0,
+            name,
+            price,
+            limit,
+            etag,
+        });
+    } else {
+        let lines = Vec::new();
+        ops.push(Op::Plan { order, lines, etag });
+        ops.push(Op::ShipPlan {
+            order,
+            fulfilment: order,
+            etag,
+        });
     }
     for item in 0..2 {
-        let (delta, etag) = (comes_in, Etag::None);
+        let delta = comes_in;
         ops.push(Op::Adjust { item, delta, etag });
     }
     ops.push(Op::HearBackorders { order });
