@@ -112,7 +112,9 @@ fn check_paid(shop: &Shop, order: &Order, payment: u8, theirs: Paid) {
         _ => ours == theirs,
     };
     if !is_one {
-        shop.fault(format!("the provider has {theirs:?} of payment {payment} of {order:?}"));
+        shop.fault(format!(
+            "the provider has {theirs:?} of payment {payment} of {order:?}"
+        ));
     }
 }
 

@@ -199,10 +199,9 @@ impl Led {
             // Its items, its customer and its provider may have been quicker.
             (Deed::Edit(..), "STALE_ETAG") => true,
             (Deed::Edit(lines, _), "INSUFFICIENT_CREDIT") => !self.is_by_provider && self.more(lines) > 0,
-            (
-                Deed::Edit(lines, _),
-                "PAYMENT_DECLINED" | "PAYMENT_EXPIRED" | "TOO_MANY_AUTHORIZATIONS",
-            ) => self.is_by_provider && self.more(lines) > 0,
+            (Deed::Edit(lines, _), "PAYMENT_DECLINED" | "PAYMENT_EXPIRED" | "TOO_MANY_AUTHORIZATIONS") => {
+                self.is_by_provider && self.more(lines) > 0
+            }
             (Deed::Edit(lines, _), "INSUFFICIENT_STOCK") => {
                 let wants_more =
                     |(line, many): &(u16, i64)| self.lines[usize::from(*line)].quantity.0 < *many;
