@@ -58,7 +58,7 @@
 //! A line is written as its number from 1, so that 0 is no line.
 
 use docket_engine::{
-    Amount, FulfilmentState, HoldReason, OrderId, ProviderName, Quantity, Rejection, ReturnState,
+    Amount, FulfilmentState, HoldReason, IdError, OrderId, ProviderName, Quantity, Rejection, ReturnState,
 };
 
 use crate::{
@@ -440,10 +440,7 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             sku: sku()?,
         },
         4 => Rejection::OrderNotFound {
-            order: parts
-                .subject
-                .parse::<OrderId>()
-                .map_err(|e| error(Problem::Id(e)))?,
+            order: order_id(parts.subject).map_err(|e| error(Problem::Id(e)))?,
         },
         5 => Rejection::CustomerExists {
             customer: customer()?,
@@ -568,4 +565,13 @@ fn put_together(parts: &Parts<'_>, ids: &dyn Intern) -> Result<Rejection, Decode
             }));
         }
     })
+}
+
+/// An order's id, as it is written here and not otherwise: in a call it may be of small letters as well, and what a journal has changed is found.
+fn order_id(text: &str) -> Result<OrderId, IdError> {
+    let id: OrderId = text.parse()?;
+    match id.to_string() == text {
+        true => Ok(id),
+        false => Err(IdError::NotAnOrder),
+    }
 }
