@@ -37,10 +37,13 @@ use docket_persistence::{
 };
 use docket_proto::{
     Intern,
-    snapshot::{self, FORMAT, FORMAT_OLDEST, FORMAT_WITHOUT_BACKORDERS, SnapshotRecord},
+    snapshot::{self, FORMAT, FORMAT_OLDEST, SnapshotRecord},
 };
 
-use crate::machine::{Ids, KnownIds};
+use crate::{
+    committed::weighing::format_of,
+    machine::{Ids, KnownIds},
+};
 
 pub(crate) use aside::Aside;
 pub(crate) use listing::newest;
@@ -136,11 +139,7 @@ impl OrderArchive {
     /// The disk's.
     pub(crate) fn put_as(&self, number: u64, order: &Order) -> Result<(), Unreadable> {
         let mut value = Vec::with_capacity(512);
-        let format = match order.backorder_news().is_empty() {
-            true => FORMAT_WITHOUT_BACKORDERS,
-            false => FORMAT,
-        };
-        value.push(format as u8);
+        value.push(format_of(order) as u8);
         snapshot::put_order(order, &mut value);
         let customer = by_customer(&order.customer);
         let state = by_state(order.state);
