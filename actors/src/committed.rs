@@ -45,12 +45,13 @@ use crate::{
     reservations::Reservations,
     snapshot::before::Captures,
     weight::{
-        ROW_BYTES, backorder_bytes, bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment,
+        backorder_bytes, bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment,
         bytes_of_plans, bytes_of_row, edit_bytes, life_bytes, payment_bytes, plan_bytes,
     },
 };
 
 pub(crate) use replacing::AsOf;
+use weighing::less;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -90,7 +91,7 @@ pub struct Committed {
     trail_bytes: AtomicU64,
     /// How many orders were ever closed, or came so from a snapshot.
     closed: AtomicU64,
-    /// Roughly the bytes of what items promise beyond what there is, and of what orders heard of that, that there ever were, or came from a snapshot.
+    /// Roughly the bytes of what items promise beyond what there is, and of what orders heard of that.
     backorder_bytes: AtomicU64,
     /// Orders that are over and out of memory.
     pub(crate) archive: OrderArchive,
@@ -504,11 +505,14 @@ impl Committed {
             }
             _ => {}
         }
+        let row_before = bytes_of_row(&item);
         let changed = Arc::make_mut(&mut item);
         changed.evolve(fact, at)?;
-        if changed.backorders.is_some() {
-            self.note_newest(true);
-            self.backorder_bytes.fetch_max(ROW_BYTES, Ordering::Relaxed);
+        self.note_newest(changed.backorders.is_some());
+        let row_bytes = bytes_of_row(changed);
+        self.count_backorders(row_bytes.saturating_sub(row_before));
+        if row_bytes < row_before {
+            less(&self.backorder_bytes, row_before - row_bytes);
         }
         if planted!(ReserveTwice)
             && let ItemEvent::Reserved { quantity, .. } = fact

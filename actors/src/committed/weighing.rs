@@ -18,6 +18,13 @@ pub(crate) fn format_of(order: &Order) -> u32 {
     }
 }
 
+/// Takes so many off.
+pub(super) fn less(bytes: &AtomicU64, by: u64) {
+    let take = |bytes: u64| Some(bytes.saturating_sub(by));
+    // One thread writes.
+    let _ = bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+}
+
 impl Committed {
     /// Roughly the bytes of a snapshot. A line of an order counts with its reservation. Too much would have no snapshot become due: the log
     /// of an order of two lines has 305 bytes, and what is here of it 220.
