@@ -62,11 +62,12 @@ impl Committed {
     /// The format of a snapshot of what is here now: the oldest that has a place for all of it.
     pub(crate) fn snapshot_format(&self) -> u32 {
         let is_there = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) > 0;
-        // What is in the archive may have had what is not counted any more.
-        if self.has_newest.load(Ordering::Relaxed) || self.archive.count() > 0 {
+        // What is in the archive may have had what is not counted any more; and whatever is, no format before these has a place for it.
+        let archived = self.archive.format();
+        if self.has_newest.load(Ordering::Relaxed) || archived == FORMAT {
             return FORMAT;
         }
-        if is_there(&self.closed) {
+        if is_there(&self.closed) || archived == FORMAT_WITHOUT_BACKORDERS {
             return FORMAT_WITHOUT_BACKORDERS;
         }
         match is_there(&self.trail_bytes) || is_there(&self.newer_bytes) {

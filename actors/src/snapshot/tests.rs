@@ -631,9 +631,13 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
             SnapshotRecord::Order(order) => is_of_7(order),
             _ => false,
         };
+        let numbered = |number| replica.committed.archive.numbered(number).unwrap().unwrap();
+        let mut archived = (0..head.archived).map(numbered);
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            _ if records.iter().any(promises_more) || head.archived > 0 => snapshot::FORMAT,
-            _ if records.iter().any(has_plan) => snapshot::FORMAT_WITHOUT_BACKORDERS,
+            _ if records.iter().any(promises_more) || archived.any(|order| is_of_7(&order)) => {
+                snapshot::FORMAT
+            }
+            _ if records.iter().any(has_plan) || head.archived > 0 => snapshot::FORMAT_WITHOUT_BACKORDERS,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,
