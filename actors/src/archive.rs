@@ -40,7 +40,10 @@ use docket_proto::{
     snapshot::{self, FORMAT, FORMAT_OLDEST, FORMAT_WITHOUT_BACKORDERS, SnapshotRecord},
 };
 
-use crate::machine::{Ids, KnownIds};
+use crate::{
+    committed::weighing::format_of,
+    machine::{Ids, KnownIds},
+};
 
 pub(crate) use aside::Aside;
 pub(crate) use listing::newest;
@@ -88,6 +91,9 @@ pub(crate) struct OrderArchive {
     count: AtomicU64,
     /// So many of them are durable, at least.
     synced: AtomicU64,
+    /// The number of the first that needs the newest format; above all numbers where none is known to. The shelf has it, too, and it may be of a future
+    /// as all there may.
+    newest_since: AtomicU64,
 }
 
 impl Default for OrderArchive {
@@ -110,6 +116,7 @@ impl OrderArchive {
             ids: KnownIds(ids),
             count: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            newest_since: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -117,6 +124,15 @@ impl OrderArchive {
     pub(crate) fn count(&self) -> u64 {
         // Before this says so they are on the shelf.
         self.count.load(Ordering::Acquire)
+    }
+
+    /// The format of a snapshot that counts what is in it: the oldest that has a place for all of that.
+    pub(crate) fn format(&self) -> u32 {
+        match self.count() {
+            0 => FORMAT_OLDEST,
+            count if self.newest_since.load(Ordering::Acquire) < count => FORMAT,
+            _ => FORMAT_WITHOUT_BACKORDERS,
+        }
     }
 
     /// Puts an order in, and says its number.
@@ -136,10 +152,12 @@ impl OrderArchive {
     /// The disk's.
     pub(crate) fn put_as(&self, number: u64, order: &Order) -> Result<(), Unreadable> {
         let mut value = Vec::with_capacity(512);
-        let format = match order.backorder_news().is_empty() {
-            true => FORMAT_WITHOUT_BACKORDERS,
-            false => FORMAT,
-        };
+        let format = format_of(order);
+        if format == FORMAT && number < self.newest_since.load(Ordering::Acquire) {
+            // Before the order: none that needs it is there without. An earlier one may be known to the shelf alone.
+            self.shelf.mark(FORMAT as u8, number)?;
+            self.read_newest_since()?;
+        }
         value.push(format as u8);
         snapshot::put_order(order, &mut value);
         let customer = by_customer(&order.customer);
@@ -152,6 +170,13 @@ impl OrderArchive {
             value: &value,
             by: &by,
         })?;
+        Ok(())
+    }
+
+    fn read_newest_since(&self) -> Result<(), Unreadable> {
+        // Nothing has the mark of what was put before there were any: that needs no newer format than the one before.
+        let since = self.shelf.since(FORMAT as u8)?.unwrap_or(u64::MAX);
+        self.newest_since.store(since, Ordering::Release);
         Ok(())
     }
 
@@ -284,6 +309,7 @@ impl OrderArchive {
                 )));
             }
         }
+        self.read_newest_since()?;
         // What came with the snapshot may be on its way to the disk still.
         self.synced.store(0, Ordering::Release);
         self.count.store(count, Ordering::Release);
@@ -300,6 +326,7 @@ impl OrderArchive {
     /// Forgets all of it: the replica was moved away, and counts none of it any more.
     pub(crate) fn forget(&self) {
         self.reset();
+        self.newest_since.store(u64::MAX, Ordering::Release);
         if let Err(error) = self.shelf.clear() {
             // It counts for nothing, and would be put there again as it is.
             tracing::warn!(%error, "what a replica that was moved away had in its archive stays on the disk");

@@ -11,13 +11,13 @@ mod replacing;
 #[cfg(test)]
 mod tests;
 mod validate;
-mod weighing;
+pub(crate) mod weighing;
 
 use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,8 +26,7 @@ use dashmap::DashMap;
 use docket_cluster::planted;
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
-    OrderEvent, OrderId, OrderState, PaymentKind, PaymentStep, Record, Request, Sku, Time, Unchanged,
-    Version,
+    OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
 };
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rapidhash::fast::RandomState;
@@ -46,12 +45,13 @@ use crate::{
     reservations::Reservations,
     snapshot::before::Captures,
     weight::{
-        ROW_BYTES, backorder_bytes, bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment,
+        backorder_bytes, bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment,
         bytes_of_plans, bytes_of_row, edit_bytes, life_bytes, payment_bytes, plan_bytes,
     },
 };
 
 pub(crate) use replacing::AsOf;
+use weighing::less;
 
 type Map<K, V> = DashMap<K, V, RandomState>;
 
@@ -78,8 +78,9 @@ pub struct Committed {
     pub(crate) effects: Effects,
     /// Roughly the bytes of all that came after orders were confirmed.
     life_bytes: AtomicU64,
-    /// How many payments edits have had authorised, or to be; or came so from a snapshot. Only the newest format has a place for them.
-    more_payments: AtomicU64,
+    /// Whether there ever was what only the newest format has a place for, or it came from a snapshot: what items promise beyond what there is, what
+    /// orders heard of that, or a payment that an edit has had authorised.
+    has_newest: AtomicBool,
     /// And of what that and the one before have a place for: plans of shipments.
     plan_bytes: AtomicU64,
     /// And of what these and the one before have a place for: what providers are to do for orders, and have done, and edits.
@@ -90,7 +91,7 @@ pub struct Committed {
     trail_bytes: AtomicU64,
     /// How many orders were ever closed, or came so from a snapshot.
     closed: AtomicU64,
-    /// Roughly the bytes of what items promise beyond what there is, and of what orders heard of that, that there ever were, or came from a snapshot.
+    /// Roughly the bytes of what items promise beyond what there is, and of what orders heard of that.
     backorder_bytes: AtomicU64,
     /// Orders that are over and out of memory.
     pub(crate) archive: OrderArchive,
@@ -160,7 +161,7 @@ impl Committed {
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
             newer_bytes: AtomicU64::new(0),
-            more_payments: AtomicU64::new(0),
+            has_newest: AtomicBool::new(false),
             plan_bytes: AtomicU64::new(0),
             payments: Awaited::default(),
             trail_bytes: AtomicU64::new(0),
@@ -263,7 +264,7 @@ impl Committed {
         self.feed.clear();
         self.life_bytes.store(0, Ordering::Relaxed);
         self.newer_bytes.store(0, Ordering::Relaxed);
-        self.more_payments.store(0, Ordering::Relaxed);
+        self.has_newest.store(false, Ordering::Relaxed);
         self.plan_bytes.store(0, Ordering::Relaxed);
         self.payments.tell_all();
         self.trail_bytes.store(0, Ordering::Relaxed);
@@ -395,15 +396,13 @@ impl Committed {
             if plan_bytes > 0 {
                 self.plan_bytes.fetch_add(plan_bytes, Ordering::Relaxed);
             }
+            self.note_newest_of(changed);
             let edit_bytes = edit_bytes(fact);
             if edit_bytes > 0 {
                 self.newer_bytes.fetch_add(edit_bytes, Ordering::Relaxed);
             }
             if changed.provider.is_some() {
                 self.newer_bytes.fetch_add(payment_bytes(fact), Ordering::Relaxed);
-                if *fact == OrderEvent::EditReserved {
-                    self.more_payments.fetch_add(1, Ordering::Relaxed);
-                }
                 is_paying = true;
             }
             Ok(())
@@ -444,13 +443,11 @@ impl Committed {
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);
             self.newer_bytes.fetch_add(bytes, Ordering::Relaxed);
-            let is_more = |step: &&PaymentStep| step.kind == PaymentKind::Authorize && step.payment > 1;
-            let more = provider.steps.iter().filter(is_more).count();
-            self.more_payments.fetch_add(more as u64, Ordering::Relaxed);
         }
         if order.state == OrderState::Closed {
             self.closed.fetch_add(1, Ordering::Relaxed);
         }
+        self.note_newest_of(&order);
         self.count_trail(order.trail.as_bytes().len());
         let id = order.id;
         self.order_index.write().insert(&order);
@@ -508,10 +505,14 @@ impl Committed {
             }
             _ => {}
         }
+        let row_before = bytes_of_row(&item);
         let changed = Arc::make_mut(&mut item);
         changed.evolve(fact, at)?;
-        if changed.backorders.is_some() {
-            self.backorder_bytes.fetch_max(ROW_BYTES, Ordering::Relaxed);
+        self.note_newest(changed.backorders.is_some());
+        let row_bytes = bytes_of_row(changed);
+        self.count_backorders(row_bytes.saturating_sub(row_before));
+        if row_bytes < row_before {
+            less(&self.backorder_bytes, row_before - row_bytes);
         }
         if planted!(ReserveTwice)
             && let ItemEvent::Reserved { quantity, .. } = fact
@@ -524,6 +525,7 @@ impl Committed {
     }
 
     pub(crate) fn insert_item(&self, item: Arc<Item>) {
+        self.note_newest(item.backorders.is_some());
         self.count_backorders(bytes_of_row(&item));
         self.skus.write().insert(item.sku.clone());
         self.items.insert(item.sku.clone(), item);

@@ -23,7 +23,6 @@ use crate::{
     feed::AsFeed as _,
     remembered::{StoredRequest, Target},
     snapshot::View,
-    weight::{bytes_of_backorders, bytes_of_row},
 };
 
 /// A record that was applied.
@@ -297,14 +296,13 @@ impl ShardMachine {
                     Some(StoredReply::Order(id)) => Target::Order(id),
                     Some(StoredReply::OrderThen(then)) => {
                         let id = then.id;
-                        let life = then.life.as_ref();
-                        committed.count_backorders(life.map_or(0, |life| bytes_of_backorders(life)));
+                        committed.note_newest_of(&then);
                         committed.first_settled.insert(stored.time, then, None);
                         Target::Order(id)
                     }
                     Some(StoredReply::CustomerThen(customer)) => Target::Customer(customer),
                     Some(StoredReply::ItemThen(item)) => {
-                        committed.count_backorders(bytes_of_row(&item));
+                        committed.note_newest(item.backorders.is_some());
                         Target::Item(item)
                     }
                     None => return Err(StateError::new("a request has no reply")),

@@ -81,7 +81,7 @@ pub(crate) fn backorder_bytes(event: &OrderEvent) -> u64 {
 }
 
 /// Roughly the bytes of one place in the row of who waits for an item.
-pub(crate) const ROW_BYTES: u64 = 25;
+const ROW_BYTES: u64 = 25;
 
 /// Roughly the bytes of how many may wait for an item, and of who does; nothing of one that promises no more than there is.
 pub(crate) fn bytes_of_row(item: &Item) -> u64 {

@@ -28,8 +28,8 @@ pub use changes::{FeedStart, KeptChange, put_changes};
 /// authorised; 6 has orders that were closed, not those that are in the archive, and fulfilments that are planned, 5 payments by providers and what is
 /// kept of who changed orders, 4 what was shipped of them and cancelled in part, 3 their holds, and 2 the changes that the feed keeps.
 pub const FORMAT: u32 = 7;
-/// What is written where no item may promise more than there is, or did, no edit has had a provider authorise more, and none is in the archive:
-/// an older program can go on from there.
+/// What is written where no item may promise more than there is, or did, and no edit has had a provider authorise more, also of what is in the
+/// archive: an older program can go on from there.
 pub const FORMAT_WITHOUT_BACKORDERS: u32 = 6;
 /// What is written where no order was ever closed, none is in the archive, and nothing was ever planned: an older program can go on from there.
 pub const FORMAT_WITHOUT_CLOSED: u32 = 5;

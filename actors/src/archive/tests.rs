@@ -1,5 +1,7 @@
 //! An archive as a state machine has it, and on its way to another node.
 
+mod formats;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

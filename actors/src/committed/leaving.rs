@@ -1,11 +1,9 @@
 //! An order that is over leaves memory for the archive.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use docket_engine::{Broken, Event, Fact, Order, OrderId, Record, Version};
 
-use super::Committed;
-use crate::weight::{bytes_of_edits, bytes_of_life, bytes_of_payment};
+use super::{Committed, weighing::less};
+use crate::weight::{bytes_of_backorders, bytes_of_edits, bytes_of_life, bytes_of_payment, bytes_of_plans};
 
 impl Committed {
     /// Puts an order into the archive, and takes all that memory has of it away.
@@ -46,15 +44,13 @@ impl Committed {
     }
 
     /// What is there weighs so much less. Some of what comes to an order is weighed otherwise than the whole, so that this is about right.
+    /// (No older format is chosen for that: the archive is not empty.)
     fn weigh_less(&self, order: &Order) {
-        let less = |bytes: &AtomicU64, by: u64| {
-            let take = |bytes: u64| Some(bytes.saturating_sub(by));
-            // One thread writes.
-            let _ = bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        };
         if let Some(life) = &order.life {
             less(&self.life_bytes, bytes_of_life(life));
             less(&self.newer_bytes, bytes_of_edits(&life.edits));
+            less(&self.plan_bytes, bytes_of_plans(life));
+            less(&self.backorder_bytes, bytes_of_backorders(life));
         }
         if let Some(provider) = &order.provider {
             let bytes = provider.name.as_str().len() as u64 + bytes_of_payment(&provider.steps);

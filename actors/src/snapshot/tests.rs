@@ -5,9 +5,10 @@ use std::{cell::RefCell, sync::Arc};
 use bytes::Bytes;
 use docket_cluster::{Capture, CaptureError, Entry, StateMachine as _};
 use docket_engine::{
-    Amount, Customer, CustomerEvent, CustomerId, Decider, Effect, Event, Fact, FulfilmentState, HoldReason,
-    Item, ItemEvent, Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState, PackedOrigin,
-    Quantity, Record, Request, Sku, Time, Version, access::Username, order,
+    Amount, Customer, CustomerEvent, CustomerId, Decider, Edit, Effect, Event, Fact, FulfilmentState,
+    HoldReason, Item, ItemEvent, Line, LineQuantity, Order, OrderCommand, OrderEvent, OrderId, OrderState,
+    PackedOrigin, ProviderName, Quantity, Record, Rejection, Request, Sku, Time, Version, access::Username,
+    order,
 };
 use docket_persistence::{archive::Archive, mem::MemKeyed};
 use docket_proto::{
@@ -117,6 +118,7 @@ struct Log {
     keeps_origins: bool,
     archives: bool,
     promises_more: bool,
+    pays_more: bool,
     orders: Vec<OrderId>,
     entries: Vec<Bytes>,
 }
@@ -132,6 +134,7 @@ impl Log {
             keeps_origins: seed.is_multiple_of(3),
             archives: seed.is_multiple_of(2),
             promises_more: seed.is_multiple_of(5),
+            pays_more: seed.is_multiple_of(7),
             orders: Vec::new(),
             entries: Vec::new(),
         };
@@ -286,7 +289,7 @@ impl Log {
             customer: customer.id.clone(),
             currency: "EUR".parse().unwrap(),
             lines: lines.collect(),
-            provider: None,
+            provider: self.provider(),
         };
         let order = Order::create(id, &placed, Time(0)).unwrap();
         let held = CustomerEvent::Held {
@@ -301,6 +304,40 @@ impl Log {
             ],
             true,
         )
+    }
+
+    /// Of some orders, where a provider pays in this log.
+    fn provider(&mut self) -> Option<ProviderName> {
+        let name = ProviderName::new("cards").ok();
+        name.filter(|_| self.pays_more && self.chance.below(2) == 0)
+    }
+
+    /// Has an order's provider authorise it, and then an edit that has it cost more; some of these come to nothing.
+    fn pay(&mut self, order: &Order) -> Vec<Record> {
+        let by = Username::new("shop").unwrap();
+        let reference = "pi".into();
+        let events = match order.state {
+            OrderState::Pending => vec![OrderEvent::Reserved],
+            OrderState::Authorizing => vec![OrderEvent::Authorized { reference }],
+            _ if order.edits().is_empty() => {
+                let lines = (0..order.lines.len()).map(|line| LineQuantity {
+                    line: line as u16,
+                    quantity: Quantity(2),
+                });
+                let lines = lines.collect();
+                vec![OrderEvent::EditBegun { lines, by }, OrderEvent::EditReserved]
+            }
+            _ if order.edits().iter().any(Edit::is_open) => {
+                let rejection = Box::new(Rejection::PaymentExpired);
+                vec![OrderEvent::EditRefused { rejection }]
+            }
+            _ if !order.is_settled() => vec![OrderEvent::Released],
+            _ => Vec::new(),
+        };
+        let next = order.version.0 + 1..;
+        let facts = next.zip(events);
+        let facts = facts.map(|(version, event)| (version, Fact::Order(order.id, event)));
+        self.record(facts.collect(), false)
     }
 
     fn reserve(&mut self) -> Vec<Record> {
@@ -327,6 +364,7 @@ impl Log {
 
     fn confirm(&mut self) -> Vec<Record> {
         match self.an_order() {
+            Some(order) if order.provider.is_some() => self.pay(&order),
             Some(order) if order.state == OrderState::Pending => {
                 let mut events = vec![(2, OrderEvent::Confirmed)];
                 if self.promises_more && self.chance.below(2) == 0 {
@@ -354,7 +392,8 @@ impl Log {
         if let Some(order) = over {
             return self.record(vec![(order.version.0 + 1, Fact::Archived(order.id))], false);
         }
-        let Some(order) = self.an_order().filter(|order| order.state != OrderState::Pending) else {
+        let is_taken = |order: &Arc<Order>| order.state != OrderState::Pending && order.provider.is_none();
+        let Some(order) = self.an_order().filter(is_taken) else {
             return self.release();
         };
         let next = order.version.0 + 1;
@@ -578,15 +617,27 @@ fn a_snapshot_is_of_one_entry_whatever_is_applied_while_it_is_written() {
         let SnapshotRecord::Head(head) = &records[0] else {
             panic!("seed {seed}: a snapshot has a head");
         };
-        let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty());
+        let has_trail = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Order(order) if !order.trail.is_empty() || order.provider.is_some());
         let has_plan = |record: &SnapshotRecord| match record {
             SnapshotRecord::Order(order) => order.fulfilments().iter().any(|it| it.opened.is_some()),
             _ => false,
         };
-        let promises_more = |record: &SnapshotRecord| matches!(record, SnapshotRecord::Item(item) if item.backorders.is_some());
+        let is_of_7 = |order: &Order| {
+            let has_more = order.payment_steps().iter().any(|step| step.payment > 1);
+            has_more || !order.backorder_news().is_empty()
+        };
+        let promises_more = |record: &SnapshotRecord| match record {
+            SnapshotRecord::Item(item) => item.backorders.is_some(),
+            SnapshotRecord::Order(order) => is_of_7(order),
+            _ => false,
+        };
+        let numbered = |number| replica.committed.archive.numbered(number).unwrap().unwrap();
+        let mut archived = (0..head.archived).map(numbered);
         let format = match (records.iter().any(has_trail), records.iter().any(has_life)) {
-            _ if records.iter().any(promises_more) || head.archived > 0 => snapshot::FORMAT,
-            _ if records.iter().any(has_plan) => snapshot::FORMAT_WITHOUT_BACKORDERS,
+            _ if records.iter().any(promises_more) || archived.any(|order| is_of_7(&order)) => {
+                snapshot::FORMAT
+            }
+            _ if records.iter().any(has_plan) || head.archived > 0 => snapshot::FORMAT_WITHOUT_BACKORDERS,
             (true, _) => snapshot::FORMAT_WITHOUT_CLOSED,
             (false, true) => snapshot::FORMAT_WITHOUT_TRAILS,
             (false, false) => snapshot::FORMAT_WITHOUT_LIFE,

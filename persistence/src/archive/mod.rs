@@ -2,13 +2,14 @@
 //!
 //! Each *shelf* is an append-only sequence of its own: the value of number n is put behind those of all lower numbers. Whoever puts may
 //! put the same again (after a crash it does), and says itself how many are valid: what has a higher number is of a future that was
-//! not reached yet. A shelf has four kinds of trees, whose names begin with its number:
+//! not reached yet. A shelf has five kinds of trees, whose names begin with its number:
 //!
 //! ```text
 //!   7/values    key                    ▶ head │ first part of the value      (at most one page's worth: see below)
 //!   7/more      key │ part u16         ▶ the next part
 //!   7/numbers   number u64             ▶ key
 //!   7/by-3      found by … │ key       ▶ nothing                             index 3; empty where a value is not in it
+//!   7/since     mark u8                ▶ number u64                          the first value that has the mark; empty where none has
 //!
 //!   head:  version u8 │ parts u16 │ number u64 │ length u32 │ crc32c of number and value u32            numbers big-endian
 //! ```

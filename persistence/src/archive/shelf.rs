@@ -56,6 +56,7 @@ pub struct Shelf {
     values: String,
     more: String,
     numbers: String,
+    since: String,
 }
 
 impl Shelf {
@@ -66,6 +67,7 @@ impl Shelf {
             values: format!("{prefix}values"),
             more: format!("{prefix}more"),
             numbers: format!("{prefix}numbers"),
+            since: format!("{prefix}since"),
             prefix,
         }
     }
@@ -99,6 +101,29 @@ impl Shelf {
         self.keyed
             .put(&self.numbers, &put.number.to_be_bytes(), &put.key)?;
         Ok(())
+    }
+
+    /// Remembers that the value of this number has a mark, where none of a lower number has. Not durable yet: whoever does so before the value is
+    /// put never has it without.
+    ///
+    /// # Errors
+    /// As [`since`](Self::since), and the disk's.
+    pub fn mark(&self, mark: u8, number: u64) -> Result<(), ArchiveError> {
+        if self.since(mark)?.is_none_or(|since| number < since) {
+            self.keyed.put(&self.since, &[mark], &number.to_be_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The lowest number of a value that has a mark; `None` where none has.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn since(&self, mark: u8) -> Result<Option<u64>, ArchiveError> {
+        let number = self.keyed.get(&self.since, &[mark])?;
+        let broken = |_| ArchiveError::Damaged("a mark is of no number");
+        let number = number.map(|number| <[u8; 8]>::try_from(&*number).map_err(broken));
+        Ok(number.transpose()?.map(u64::from_be_bytes))
     }
 
     /// The value under a key.

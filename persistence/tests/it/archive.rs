@@ -98,6 +98,29 @@ fn what_is_put_is_found_by_its_key_its_number_and_what_else_it_is_found_by() {
 }
 
 #[test]
+fn the_first_value_of_a_mark_is_known_in_whatever_order_they_are_marked() {
+    both(|keyed| {
+        let archive = Archive::new(keyed);
+        let (shelf, other) = (archive.shelf(7), archive.shelf(70));
+        assert_eq!(shelf.since(7).unwrap(), None);
+        for (number, since) in [(30, 30), (300, 30), (8, 8), (8, 8), (9, 8)] {
+            shelf.mark(7, number).unwrap();
+            assert_eq!(shelf.since(7).unwrap(), Some(since));
+        }
+        other.mark(7, 1).unwrap();
+        assert_eq!(
+            (shelf.since(8).unwrap(), shelf.since(7).unwrap()),
+            (None, Some(8))
+        );
+        shelf.clear().unwrap();
+        assert_eq!(
+            (shelf.since(7).unwrap(), other.since(7).unwrap()),
+            (None, Some(1))
+        );
+    });
+}
+
+#[test]
 fn what_was_synced_is_there_when_it_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("archive");
