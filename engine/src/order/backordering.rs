@@ -165,13 +165,13 @@ impl Order {
         Some((event, then))
     }
 
-    /// Whether it hears of what it waits for: nothing is asked of its items for which that matters.
+    /// Whether it hears of what it waits for: nothing is asked of its items for which that matters, and no edit waits that has had them promise more.
     fn is_heard(&self) -> bool {
         let is_open = matches!(
             self.state,
             OrderState::Authorizing | OrderState::Confirmed | OrderState::PartiallyFulfilled
         );
-        is_open && self.is_settled()
+        is_open && self.is_quiet()
     }
 
     /// How much of each line that is open is there.
