@@ -363,6 +363,17 @@ impl Log {
     }
 
     fn confirm(&mut self) -> Vec<Record> {
+        if self.pays_more && self.chance.below(3) > 0 {
+            // Few, so that some come far.
+            let orders = self
+                .orders
+                .iter()
+                .filter_map(|id| self.replica.committed.orders.get(*id));
+            let paying: Vec<_> = orders.filter(|order| order.provider.is_some()).take(3).collect();
+            if let Some(order) = paying.get(self.chance.below(paying.len())) {
+                return self.pay(order);
+            }
+        }
         match self.an_order() {
             Some(order) if order.provider.is_some() => self.pay(&order),
             Some(order) if order.state == OrderState::Pending => {
