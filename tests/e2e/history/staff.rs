@@ -20,6 +20,10 @@ use tokio::task::JoinHandle;
 
 use crate::server::{LOOK_AGAIN, PATIENCE};
 
+/// A question to an item that comes late leaves a reservation behind that nobody wants. It is looked for, and an order whose actor lives is left alone: the actor is
+/// passivated when it was idle for a minute (`actors.idle_s`), and the next look comes half a minute behind that at the latest.
+const SETTLES_WITHIN: Duration = Duration::from_secs(120);
+
 /// A client rests for up to this long between two calls.
 const PAUSE: Duration = Duration::from_millis(8);
 /// One takes what is there at once, one is a little late, and one is slow.
@@ -51,7 +55,7 @@ impl Staff {
         settled.into_iter().for_each(|settled| settled.unwrap());
         let begun = Instant::now();
         while !shop.books(target).await.unwrap().is_settled() {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > SETTLES_WITHIN {
                 // The check says what is wrong with them.
                 break;
             }
