@@ -2,14 +2,11 @@
 //! in the feed.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, VerifyPace, WatchOrders};
+use docket_actors::{Call, CallError, Options, Shipment, VerifyPace, WatchOrders};
 use docket_engine::{
     ChangeKind, CustomerId, Item, Order, OrderId, OrderState, Quantity, Rejection, ReservationState,
     ReturnStep, Sku, Version,
@@ -17,7 +14,10 @@ use docket_engine::{
 use docket_proto::feed::FeedFrom;
 use futures::future::join_all;
 
-use crate::shop::{Shop, part, reason, request, small, user};
+use crate::{
+    panics::Panics,
+    shop::{Shop, part, reason, request, small, user},
+};
 
 fn sku(text: &str) -> Sku {
     Sku::new(text).unwrap()
@@ -328,14 +328,7 @@ async fn what_waits_may_be_planned_and_is_not_sent_before_it_is_there() {
 async fn a_panic_of_any_actor_on_the_way_promises_nothing_twice() {
     for kind in ["order", "customer", "item"] {
         let dir = tempfile::tempdir().unwrap();
-        let (armed, shot) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let (seen, count) = (armed.clone(), shot.clone());
-        let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
-            let at = seen.load(Ordering::Acquire);
-            if k == kind && at > 0 && count.fetch_add(1, Ordering::AcqRel) + 1 == at {
-                panic!("a test made {kind} message {at} panic");
-            }
-        }));
+        let (before, panics) = Panics::of(kind);
         let shop = Shop::open_with(Options {
             before_decision: Some(before),
             ..small(dir.path())
@@ -346,14 +339,13 @@ async fn a_panic_of_any_actor_on_the_way_promises_nothing_twice() {
         shop.item("pot", 1_000, 1_000).await;
         limit(&shop, "tea", 1_000).await;
         for at in 1..9 {
-            shot.store(0, Ordering::Release);
-            armed.store(at, Ordering::Release);
+            panics.arm(at);
             let lines = [("tea", 4, 7), ("pot", 1, 1_000)];
             let placed = shop.place(&format!("{kind}{at}"), "ada", &lines).await;
             let placed = placed.unwrap_or_else(|error| panic!("{kind} message {at}: {error}"));
             assert_eq!(placed.state, OrderState::Confirmed);
             assert_eq!(waiting(&placed), [4, 0], "{kind} message {at}");
-            shot.store(0, Ordering::Release);
+            panics.count_anew();
             let in_vain = ship(
                 &shop,
                 request(&format!("{kind}{at}-in-vain")),
@@ -362,12 +354,11 @@ async fn a_panic_of_any_actor_on_the_way_promises_nothing_twice() {
             )
             .await;
             assert_eq!(reason(in_vain), "QUANTITY_BACKORDERED", "{kind} message {at}");
-            armed.store(0, Ordering::Release);
+            panics.disarm();
             arrive(&shop, "tea", 4).await;
-            shot.store(0, Ordering::Release);
-            armed.store(at, Ordering::Release);
+            panics.arm(at);
             let sent = ship(&shop, request(&format!("{kind}{at}-sent")), placed.id, &[(0, 4)]).await;
-            armed.store(0, Ordering::Release);
+            panics.disarm();
             match sent {
                 Ok(_) | Err(CallError::OutcomeUnknown) => {}
                 Err(other) => panic!("{kind} message {at}: {other}"),

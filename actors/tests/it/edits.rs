@@ -12,7 +12,10 @@ use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, VerifyPa
 use docket_engine::{ChangeKind, CustomerId, HoldReason, Order, OrderId, OrderState, PaymentState, Version};
 use docket_proto::feed::FeedFrom;
 
-use crate::shop::{Shop, part, reason, request, small, user};
+use crate::{
+    panics::Panics,
+    shop::{Shop, part, reason, request, small, user},
+};
 
 async fn edit(
     shop: &Shop,
@@ -219,14 +222,7 @@ async fn a_refused_edit_gives_back_all_that_it_took_and_stays_refused() {
 async fn a_panic_of_any_actor_on_the_way_edits_nothing_twice() {
     for kind in ["order", "customer", "item"] {
         let dir = tempfile::tempdir().unwrap();
-        let (armed, shot) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let (seen, count) = (armed.clone(), shot.clone());
-        let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
-            let at = seen.load(Ordering::Acquire);
-            if k == kind && at > 0 && count.fetch_add(1, Ordering::AcqRel) + 1 == at {
-                panic!("a test made {kind} message {at} panic");
-            }
-        }));
+        let (before, panics) = Panics::of(kind);
         let shop = Shop::open_with(Options {
             before_decision: Some(before),
             ..small(dir.path())
@@ -238,12 +234,11 @@ async fn a_panic_of_any_actor_on_the_way_edits_nothing_twice() {
         for at in 1..9 {
             let lines = [("tea", 9, 7), ("pot", 9, 1_000)];
             let id = shop.place(&format!("{at}"), "ada", &lines).await.unwrap().id;
-            shot.store(0, Ordering::Release);
-            armed.store(at, Ordering::Release);
+            panics.arm(at);
             let edited = edit(&shop, Call::default(), id, &[(0, 12), (1, 5)], 2).await;
             let after_edit = settled(&shop, id).await.version.0;
             let refused = edit(&shop, Call::default(), id, &[(0, 13), (1, 500)], after_edit).await;
-            armed.store(0, Ordering::Release);
+            panics.disarm();
             match edited {
                 Ok(_) | Err(CallError::OutcomeUnknown) => {}
                 Err(other) => panic!("{kind} message {at}: {other}"),

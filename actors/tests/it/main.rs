@@ -19,6 +19,7 @@ mod fraud;
 mod holds;
 mod low_disk;
 mod orders;
+mod panics;
 mod payments;
 mod plans;
 mod repeats;

@@ -2,19 +2,19 @@
 //! snapshots, panics, and in the feed.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, WatchOrders};
+use docket_actors::{Call, CallError, Options, Shipment, WatchOrders};
 use docket_engine::{Amount, ChangeKind, CustomerId, Order, OrderId, PaymentState, ReturnState, ReturnStep};
 use docket_proto::feed::FeedFrom;
 use futures::future::join_all;
 
-use crate::shop::{Shop, part, reason, request, small, user};
+use crate::{
+    panics::Panics,
+    shop::{Shop, part, reason, request, small, user},
+};
 
 async fn ask(shop: &Shop, call: Call, id: OrderId, lines: &[(u16, i64)]) -> Result<Arc<Order>, CallError> {
     let what = (part(lines), "too small".into());
@@ -253,14 +253,7 @@ async fn of_many_who_refund_at_once_no_more_is_given_back_than_was_captured() {
 async fn a_panic_of_any_actor_on_the_way_restocks_and_refunds_nothing_twice() {
     for kind in ["order", "customer", "item"] {
         let dir = tempfile::tempdir().unwrap();
-        let (armed, shot) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let (seen, count) = (armed.clone(), shot.clone());
-        let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
-            let at = seen.load(Ordering::Acquire);
-            if k == kind && at > 0 && count.fetch_add(1, Ordering::AcqRel) + 1 == at {
-                panic!("a test made {kind} message {at} panic");
-            }
-        }));
+        let (before, panics) = Panics::of(kind);
         let shop = open(Options {
             before_decision: Some(before),
             ..small(dir.path())
@@ -273,8 +266,7 @@ async fn a_panic_of_any_actor_on_the_way_restocks_and_refunds_nothing_twice() {
             step(&shop, Call::default(), id, 1, ReturnStep::Approve)
                 .await
                 .unwrap();
-            shot.store(0, Ordering::Release);
-            armed.store(at, Ordering::Release);
+            panics.arm(at);
             let received = step(
                 &shop,
                 Call::default(),
@@ -284,7 +276,7 @@ async fn a_panic_of_any_actor_on_the_way_restocks_and_refunds_nothing_twice() {
             )
             .await;
             let refunded = refund(&shop, Call::default(), id, 1_007).await;
-            armed.store(0, Ordering::Release);
+            panics.disarm();
             for outcome in [received, refunded] {
                 assert!(outcome.is_ok(), "{what}: {outcome:?}");
             }

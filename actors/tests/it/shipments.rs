@@ -2,21 +2,21 @@
 //! the feed.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use docket_actors::{BeforeDecision, Call, CallError, Options, Shipment, WatchOrders};
+use docket_actors::{Call, CallError, Options, Shipment, WatchOrders};
 use docket_engine::{
     Amount, ChangeKind, CustomerId, HoldReason, Order, OrderId, OrderState, PaymentState, Quantity,
 };
 use docket_proto::feed::FeedFrom;
 use futures::future::join_all;
 
-use crate::shop::{Shop, part, reason, request, small, user};
+use crate::{
+    panics::Panics,
+    shop::{Shop, part, reason, request, small, user},
+};
 
 async fn ship(shop: &Shop, call: Call, id: OrderId, lines: &[(u16, i64)]) -> Result<Arc<Order>, CallError> {
     let shipment = Shipment {
@@ -314,14 +314,7 @@ async fn of_many_who_ship_and_cancel_at_once_each_piece_goes_once() {
 async fn a_panic_of_any_actor_on_the_way_ships_nothing_twice() {
     for kind in ["order", "customer", "item"] {
         let dir = tempfile::tempdir().unwrap();
-        let (armed, shot) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let (seen, count) = (armed.clone(), shot.clone());
-        let before = BeforeDecision(Arc::new(move |k: &str, _: &str| {
-            let at = seen.load(Ordering::Acquire);
-            if k == kind && at > 0 && count.fetch_add(1, Ordering::AcqRel) + 1 == at {
-                panic!("a test made {kind} message {at} panic");
-            }
-        }));
+        let (before, panics) = Panics::of(kind);
         let shop = Shop::open_with(Options {
             before_decision: Some(before),
             ..small(dir.path())
@@ -333,11 +326,10 @@ async fn a_panic_of_any_actor_on_the_way_ships_nothing_twice() {
         for at in 1..9 {
             let lines = [("tea", 9, 7), ("pot", 9, 1_000)];
             let id = shop.place(&format!("{at}"), "ada", &lines).await.unwrap().id;
-            shot.store(0, Ordering::Release);
-            armed.store(at, Ordering::Release);
+            panics.arm(at);
             let shipped = ship(&shop, Call::default(), id, &[(0, 2), (1, 1)]).await;
             let cancelled = cancel(&shop, Call::default(), id, &[(1, 3)]).await;
-            armed.store(0, Ordering::Release);
+            panics.disarm();
             for outcome in [shipped, cancelled] {
                 // What an item fails over is done later, and its caller is told that nobody knows yet.
                 match outcome {
