@@ -17,9 +17,14 @@ pub enum CertsError {
     /// It would write over a file.
     #[error(
         "{} exists already, and nothing is written over: move it away, or give another folder with --out",
-        .0.display()
+        found.display()
     )]
-    Exists(PathBuf),
+    Exists {
+        /// The file.
+        found: PathBuf,
+        /// What it would write, all of it.
+        others: Vec<PathBuf>,
+    },
     /// There is no authority to sign with.
     #[error(
         "there is no {}: make an authority with `docket certs ca --out DIR`, or name its folder with --ca",
@@ -115,10 +120,13 @@ pub(super) fn write_new(folder: &Path, files: &[(&PathBuf, String, Secrecy)]) ->
         .map_err(CertsError::io("make the folder", folder))?;
     for (at, (path, text, secrecy)) in files.iter().enumerate() {
         let written = write_one(path, text, *secrecy);
-        if let Err(error) = written {
+        if let Err(mut error) = written {
             // Half a pair would stand in the way of the next attempt. What cannot be removed is named by that.
             for (path, _, _) in &files[..at] {
                 let _ = fs::remove_file(path);
+            }
+            if let CertsError::Exists { others, .. } = &mut error {
+                *others = files.iter().map(|(path, ..)| path.to_path_buf()).collect();
             }
             return Err(error);
         }
@@ -135,7 +143,10 @@ fn write_one(path: &Path, text: &str, secrecy: Secrecy) -> Result<(), CertsError
         .mode(secrecy.mode())
         .open(path);
     let mut file = file.map_err(|cause| match cause.kind() {
-        io::ErrorKind::AlreadyExists => CertsError::Exists(path.to_owned()),
+        io::ErrorKind::AlreadyExists => CertsError::Exists {
+            found: path.to_owned(),
+            others: Vec::new(),
+        },
         _ => CertsError::io("write", path)(cause),
     })?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());

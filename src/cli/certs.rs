@@ -7,7 +7,7 @@ use docket_cluster::{NodeId, is_cluster_id};
 
 use super::args::OutputArgs;
 use crate::{
-    certs::{self, NodeCertificate, Pair},
+    certs::{self, CertsError, NodeCertificate, Pair},
     failure::Failure,
     output::{Field, Output},
 };
@@ -52,6 +52,9 @@ struct Ca {
     /// How long it is valid, in days
     #[arg(long, value_name = "N", default_value_t = 3_650, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
+    /// Leave what is there already, and call that done
+    #[arg(long)]
+    if_absent: bool,
 }
 
 /// Node.
@@ -84,13 +87,16 @@ struct Node {
     /// How long it is valid, in days
     #[arg(long, value_name = "N", default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: u32,
+    /// Leave what is there already, and call that done
+    #[arg(long)]
+    if_absent: bool,
 }
 
 impl Args {
     /// Makes it.
     pub fn run(self, output: &Output) -> Result<(), Failure> {
-        let made = match self.command {
-            Command::Ca(args) => certs::make_authority(&args.out, args.days),
+        let (if_absent, made) = match self.command {
+            Command::Ca(args) => (args.if_absent, certs::make_authority(&args.out, args.days)),
             Command::Node(args) => {
                 if !is_cluster_id(&args.cluster) {
                     return Err(Failure::Usage(format!(
@@ -105,10 +111,24 @@ impl Args {
                     hosts: args.hosts,
                     days: args.days,
                 };
-                certs::make_node(&args.ca, &wanted, &args.out)
+                (args.if_absent, certs::make_node(&args.ca, &wanted, &args.out))
             }
         };
-        show(&made.map_err(|cause| Failure::Other(cause.to_string()))?, output)
+        match made {
+            Err(CertsError::Exists { found, others }) if if_absent => {
+                // Where a part of it is gone nobody would be helped by calling it done.
+                match others.into_iter().find(|other| !other.is_file()) {
+                    None => output.fields(&[Field::text("kept", &found.display().to_string())]),
+                    Some(missing) => Err(Failure::Other(format!(
+                        "{} is there, and {} is not: move what is there away, or give another folder with --out",
+                        found.display(),
+                        missing.display()
+                    ))),
+                }
+            }
+            Err(cause) => Err(Failure::Other(cause.to_string())),
+            Ok(made) => show(&made, output),
+        }
     }
 }
 

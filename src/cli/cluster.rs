@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Subcommand;
-use docket_cluster::{Identity, NodeId};
+use docket_cluster::{ClusterError, Identity, NodeId};
 use docket_proto::v1::{
     BalanceLeadersRequest, DrainNodeRequest, GetClusterStatusRequest, MoveReplicaRequest, RemoveNodeRequest,
     UndrainNodeRequest,
@@ -94,6 +94,10 @@ struct Init {
     /// Shards of the cluster, for ever, where the folder is new [default: 8]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     shards: Option<u16>,
+    /// Where the folder is a node of a cluster already, of those that are given,
+    /// leave it as it is, and call that done
+    #[arg(long)]
+    if_absent: bool,
 }
 
 /// Status.
@@ -200,8 +204,22 @@ impl Args {
             .or(outer)
             .unwrap_or_else(|| crate::config::Config::default().server.data_dir);
         serve::make_data_dir(&data_dir)?;
-        let founded = Identity::found(&data_dir, args.id.as_deref(), args.node.map(NodeId), args.shards)
-            .map_err(|cause| Failure::Other(cause.to_string()))?;
+        let node = args.node.map(NodeId);
+        let founded = match Identity::found(&data_dir, args.id.as_deref(), node, args.shards) {
+            Err(ClusterError::MemberAlready {
+                cluster, node: is, ..
+            }) if args.if_absent
+                && args.id.as_ref().is_none_or(|id| *id == cluster)
+                && node.is_none_or(|node| node == is) =>
+            {
+                return output.fields(&[
+                    Field::text("kept", &data_dir.display().to_string()),
+                    Field::text("cluster_id", &cluster),
+                    Field::number("node_id", is.0),
+                ]);
+            }
+            founded => founded.map_err(|cause| Failure::Other(cause.to_string()))?,
+        };
         output.fields(&[
             Field::text("cluster_id", &founded.cluster_id),
             Field::number("node_id", founded.node_id.0),

@@ -15,6 +15,7 @@ mod history;
 mod item;
 mod journal;
 mod listing;
+mod man;
 mod node;
 mod order;
 mod payment;
@@ -100,6 +101,8 @@ enum Command {
     Certs(certs::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
+    /// Print a manual page, or write those of all commands
+    Man(man::Args),
 }
 
 /// Does what the command line asks.
@@ -177,7 +180,7 @@ impl Command {
             Self::Certs(args) => Some(args.output),
             Self::Dev(args) => Some(args.output),
             Self::Cluster(args) => Some(args.client.output),
-            Self::BenchEcho | Self::Completions(_) => None,
+            Self::BenchEcho | Self::Completions(_) | Self::Man(_) => None,
         }
     }
 
@@ -203,6 +206,7 @@ impl Command {
             Self::Cluster(args) if args.is_offline() => ("cluster init", Takes::DataDir),
             Self::Cluster(_) => ("cluster", Takes::Client),
             Self::Completions(_) => ("completions", Takes::Nothing),
+            Self::Man(_) => ("man", Takes::Nothing),
         }
     }
 }
@@ -266,6 +270,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Cluster(args) if args.is_offline() => args.init(serve.data_dir, &output),
         Command::Cluster(args) => wait(args.run(client, output)),
         Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }
 

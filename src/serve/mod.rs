@@ -12,6 +12,7 @@ mod peers;
 mod reloading;
 mod running;
 mod signals;
+mod supervisor;
 
 use std::{io, sync::Arc, thread, time::Duration};
 
@@ -91,30 +92,35 @@ async fn serve(
         signals::terminate_with_stdin();
     }
     let server = tokio::select! {
-        started = Running::start(reloader.config(), Some(lull)) => started?,
+        started = supervisor::while_starting(Running::start(reloader.config(), Some(lull))) => started?,
         signal = signals.stop() => {
             tracing::info!(%signal, "stopped before it was ready");
             return Ok(());
         }
     };
     announce::announce(&server, reloader.config(), output)?;
+    supervisor::ready(server.grpc_address());
     let failed = server.failed();
-    tokio::pin!(failed);
+    let alive = supervisor::keep_alive();
+    tokio::pin!(failed, alive);
     let reason = loop {
         tokio::select! {
             reason = &mut failed => break reason,
+            () = &mut alive => {}
             changed = reloader.changed() => reloader.reload(&changed, &server),
             signal = signals.next() => match signal {
                 Signal::Hangup => reloader.reload(&Changed::ALL, &server),
                 signal => {
                     tracing::info!(%signal, "stopping; a second signal stops at once");
                     signals.exit_at_the_next();
+                    supervisor::stopping();
                     return server.stop().await;
                 }
             },
         }
     };
     tracing::error!(%reason, "the node cannot go on");
+    supervisor::stopping();
     // Nothing is acknowledged any more; what is refused now is refused for that reason.
     let _ = tokio::time::timeout(FAILED_GRACE, server.stop()).await;
     Err(gone(reason))

@@ -27,6 +27,23 @@ fn certificates_are_made_once_and_never_written_over() {
         .run("certs node --ca ca --cluster shop --node 2 --out node")
         .ends(1)
         .says("node/node-2.key exists already");
+    let kept = shell.run("certs ca --out ca --if-absent -o json").ends(0).json();
+    assert_eq!(kept["kept"], "ca/ca.key");
+    let key = || fs::read(shell.path().join("node/node-2.key")).unwrap();
+    let before = key();
+    shell
+        .run("certs node --ca ca --cluster shop --node 2 --out node --if-absent")
+        .ends(0);
+    assert_eq!(key(), before);
+    // Half of it is not done.
+    fs::remove_file(shell.path().join("node/node-2.pem")).unwrap();
+    shell
+        .run("certs node --ca ca --cluster shop --node 2 --out node --if-absent")
+        .ends(1)
+        .says("node/node-2.pem is not");
+    shell
+        .run("certs node --ca ca --cluster shop --node 4 --out node --if-absent")
+        .ends(0);
     shell
         .run("certs node --ca nowhere --cluster shop --node 3 --out node")
         .ends(1)
@@ -52,6 +69,20 @@ fn a_data_directory_is_one_cluster_s_for_ever() {
         .run("cluster init --id other")
         .ends(1)
         .says("is node 1 of cluster shop already");
+    let kept = shell
+        .run("cluster init --id shop --node 1 --if-absent -o json")
+        .ends(0)
+        .json();
+    assert_eq!(
+        (&kept["kept"], &kept["node_id"]),
+        (&"./docket-data".into(), &1.into())
+    );
+    for other in ["--id other", "--id shop --node 2"] {
+        shell
+            .run(&format!("cluster init {other} --if-absent"))
+            .ends(1)
+            .says("is node 1 of cluster shop already");
+    }
     shell
         .run("serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0")
         .ends(1)

@@ -12,6 +12,7 @@ mod cluster;
 mod config;
 mod connection;
 mod damage;
+mod deploy;
 mod dev;
 mod disk;
 mod help;

@@ -1,0 +1,142 @@
+//! What the program has for those that deploy it: what it tells a service manager, and its manual pages.
+
+use std::{fs, os::unix::net::UnixDatagram, path::Path, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    server::{Server, serve_args},
+    support::Shell,
+};
+
+/// How long a service manager waits here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A service manager that hears what it is told.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Hears messages until one of them says this, and tells which those were.
+    #[track_caller]
+    fn hears(&self, state: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        let mut message = [0; 4_096];
+        while !heard.iter().any(|line| line == state) {
+            let n = self
+                .0
+                .recv(&mut message)
+                .unwrap_or_else(|error| panic!("{state}: {error}, after {heard:?}"));
+            let text = String::from_utf8(message[..n].to_vec()).unwrap();
+            heard.extend(text.lines().map(str::to_owned));
+        }
+        heard
+    }
+}
+
+#[test]
+fn a_service_manager_hears_that_the_node_starts_is_ready_lives_and_stops() {
+    let shell = Shell::new();
+    let socket = shell.path().join("notify");
+    let manager = Manager(UnixDatagram::bind(&socket).unwrap());
+    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = shell.command(serve_args(&[]));
+    command
+        .env("NOTIFY_SOCKET", &socket)
+        .env("WATCHDOG_USEC", "200000");
+    let mut server = Server::spawn(&shell, command);
+    let before = manager.hears("READY=1");
+    assert!(
+        before.contains(&"EXTEND_TIMEOUT_USEC=60000000".to_owned()),
+        "{before:?}"
+    );
+    assert!(!before.contains(&"STOPPING=1".to_owned()), "{before:?}");
+    for _ in 0..3 {
+        manager.hears("WATCHDOG=1");
+    }
+    server.signal(Signal::TERM);
+    manager.hears("STOPPING=1");
+    assert!(server.ended().success());
+}
+
+#[test]
+fn a_service_manager_that_is_gone_is_no_reason_to_stop() {
+    let shell = Shell::new();
+    let mut command = shell.command(serve_args(&[]));
+    command.env("NOTIFY_SOCKET", shell.path().join("nobody"));
+    let server = Server::spawn(&shell, command);
+    shell.run(&format!("health {}", server.flags())).ends(0);
+    server.stop();
+}
+
+#[test]
+fn there_is_a_manual_page_of_each_command() {
+    let shell = Shell::new();
+    let first = shell.run("man").ends(0).stdout;
+    assert!(
+        first.starts_with(".ie") && first.contains(".TH docket 1"),
+        "{first}"
+    );
+    shell.run("man --out pages").ends(0);
+    let page = |name: &str| fs::read_to_string(shell.path().join("pages").join(name)).unwrap();
+    assert!(page("docket.1").contains(".SH SUBCOMMANDS"));
+    assert!(page("docket-order-place.1").contains(".SH OPTIONS"));
+    // What the program starts by itself is not for people.
+    assert!(!shell.path().join("pages/docket-bench-echo.1").exists());
+    fs::write(shell.path().join("taken"), "").unwrap();
+    shell
+        .run("man --out taken/pages")
+        .ends(1)
+        .says("cannot write manual pages to taken/pages");
+}
+
+/// A file of `deploy/`.
+fn deployed(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn what_the_manifests_configure_is_valid() {
+    let manifest = deployed("kubernetes/base/statefulset.yaml");
+    let mut shell = Shell::new().file("docket.toml", &deployed("kubernetes/base/docket.toml"));
+    let mut found = 0;
+    let mut lines = manifest.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        let Some(variable) = line
+            .strip_prefix("- name: ")
+            .filter(|name| name.starts_with("DOCKET__"))
+        else {
+            continue;
+        };
+        let value = lines.next().unwrap().strip_prefix("value: ").unwrap();
+        let value = value.replace("$(NODE)", "2").replace("$(POD)", "docket-2");
+        assert!(!value.contains("$("), "{variable}: {value}");
+        shell = shell.variable(variable, &value);
+        found += 1;
+    }
+    assert_eq!(found, 5);
+    shell.run("config check --config docket.toml").ends(0);
+}
+
+#[test]
+fn what_the_compose_file_configures_is_valid_for_each_node() {
+    let file = deployed("compose.yaml");
+    let (common, services) = file.split_once("services:").unwrap();
+    for node in ["node-1", "node-2", "node-3"] {
+        let (_, rest) = services.split_once(&format!("\n  {node}:\n")).unwrap();
+        let of_node = rest.split("\n  node-").next().unwrap();
+        let mut shell = Shell::new();
+        let variables = common.lines().chain(of_node.lines()).filter_map(|line| {
+            let (name, value) = line.trim().split_once(": ")?;
+            name.starts_with("DOCKET__")
+                .then(|| (name, value.trim_matches(['"', '\''])))
+        });
+        let mut found = 0;
+        for (name, value) in variables {
+            shell = shell.variable(name, value);
+            found += 1;
+        }
+        assert!(found >= 9, "{node}: {found}");
+        shell.run("config check").ends(0);
+    }
+}
