@@ -141,15 +141,7 @@ pub fn refresh_token(token: &str) -> Checked<&str> {
 /// Everything that is wrong with it.
 pub fn create_api_key(request: &v1::CreateApiKeyRequest) -> Checked<CreateApiKey> {
     let mut check = Check::default();
-    let name = &request.display_name;
-    if name.len() > KEY_NAME_BYTES_MAX {
-        check.violation(
-            "display_name",
-            format!("must be at most {KEY_NAME_BYTES_MAX} bytes of UTF-8"),
-        );
-    } else if name.chars().any(char::is_control) {
-        check.violation("display_name", "must not have control characters");
-    }
+    let name = check.line_of_text("display_name", &request.display_name, KEY_NAME_BYTES_MAX);
     let account = match request.account.as_str() {
         "" => Some(None),
         account => account_in(&mut check, "account", account).map(Some),
@@ -161,7 +153,7 @@ pub fn create_api_key(request: &v1::CreateApiKeyRequest) -> Checked<CreateApiKey
     };
     let create = || {
         Some(CreateApiKey {
-            display_name: name.as_str().into(),
+            display_name: name?,
             account: account?,
             scopes: scopes?,
             expires: expires?,

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use docket_engine::{Amount, Currency, DISPLAY_NAME_BYTES_MAX};
 use prost_types::FieldMask;
 
-use super::names::NameError;
+use super::{card::has_card_number, names::NameError};
 
 /// The longest request id, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -103,8 +103,18 @@ impl Check {
         self.line_of_text(field, name, DISPLAY_NAME_BYTES_MAX)
     }
 
-    /// A text for people, of one line; may be empty.
+    /// A text for people, of one line; may be empty. None has a card's number in it.
     pub fn line_of_text(&mut self, field: &str, text: &str, bytes_max: usize) -> Option<Arc<str>> {
+        if text.len() <= bytes_max && has_card_number(text) {
+            let rule = "must not have the number of a payment card: give the provider's reference instead";
+            self.violation(field, rule);
+            return None;
+        }
+        self.code_of_text(field, text, bytes_max)
+    }
+
+    /// A code that others gave, of one line; may be empty. It may be as long as the number of a card, and look like one.
+    pub fn code_of_text(&mut self, field: &str, text: &str, bytes_max: usize) -> Option<Arc<str>> {
         if text.len() > bytes_max {
             self.violation(field, format!("must be at most {bytes_max} bytes of UTF-8"));
         } else if text.chars().any(char::is_control) {

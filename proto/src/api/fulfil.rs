@@ -240,7 +240,7 @@ pub fn ship_order(request: &v1::ShipOrderRequest) -> Checked<ShipOrder> {
     let order = check.ok("name", parse_order_name(&request.name));
     let lines = line_quantities(&mut check, &request.lines);
     let carrier = check.line_of_text("carrier", &request.carrier, SHIPPING_TEXT_BYTES_MAX);
-    let tracking = check.line_of_text("tracking_code", &request.tracking_code, SHIPPING_TEXT_BYTES_MAX);
+    let tracking = check.code_of_text("tracking_code", &request.tracking_code, SHIPPING_TEXT_BYTES_MAX);
     let fulfilment = match request.fulfilment {
         0 => Some(None),
         number => {

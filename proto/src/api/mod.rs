@@ -5,6 +5,7 @@
 //! the path of its field; what only the state can tell (an unknown item, too little stock) is the engine's to refuse.
 
 pub mod auth;
+mod card;
 pub mod check;
 pub mod customers;
 pub mod events;
