@@ -4,6 +4,7 @@
 mod access;
 mod api;
 mod arbitrary;
+mod docs;
 mod fixtures;
 mod fixtures_of_backorders;
 mod fixtures_of_closing;
