@@ -17,6 +17,7 @@ mod dev;
 mod disk;
 mod help;
 mod journal;
+mod pages;
 mod reload;
 mod serve;
 mod server;
