@@ -284,6 +284,15 @@ impl<'a> Field<'a> {
         u32::try_from(value).map_err(|_| self.has_no_meaning(value))
     }
 
+    /// A number of 32 bits of things that are counted from 1. A 0 is never written, so that one which is there was not written here; read, it could not
+    /// be written again.
+    pub fn number_from_1(&self) -> Result<u32, DecodeError> {
+        match self.number32()? {
+            0 => Err(self.has_no_meaning(0)),
+            number => Ok(number),
+        }
+    }
+
     /// A signed number.
     pub fn signed(&self) -> Result<i64, DecodeError> {
         self.number().map(|value| value as i64)

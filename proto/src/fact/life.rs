@@ -155,7 +155,7 @@ pub(super) fn order_delivered(field: Field<'_>) -> Result<Fact, DecodeError> {
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => fulfilment = Some(field.number32()?),
+            2 => fulfilment = Some(field.number_from_1()?),
             3 => by = Some(parts::username(field)?),
             _ => return Err(field.unknown()),
         }
@@ -214,7 +214,7 @@ pub(super) fn order_return_moved(field: Field<'_>) -> Result<Fact, DecodeError> 
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => number = Some(field.number32()?),
+            2 => number = Some(field.number_from_1()?),
             3 => step = Some(parts::return_step(field)?),
             4 => by = Some(parts::username(field)?),
             _ => return Err(field.unknown()),

@@ -47,7 +47,7 @@ pub(super) fn order_payment_answered(field: Field<'_>) -> Result<Fact, DecodeErr
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => number = Some(field.number32()?),
+            2 => number = Some(field.number_from_1()?),
             3 => outcome = Some(parts::payment_outcome(field)?),
             _ => return Err(field.unknown()),
         }
@@ -66,7 +66,7 @@ pub(super) fn order_payment_retried(field: Field<'_>) -> Result<Fact, DecodeErro
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => number = Some(field.number32()?),
+            2 => number = Some(field.number_from_1()?),
             3 => by = Some(parts::username(field)?),
             _ => return Err(field.unknown()),
         }

@@ -62,7 +62,7 @@ pub(super) fn order_fulfilment_shipped(field: Field<'_>) -> Result<Fact, DecodeE
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => fulfilment = Some(field.number32()?),
+            2 => fulfilment = Some(field.number_from_1()?),
             3 => carrier = field.text()?,
             4 => tracking = field.text()?,
             5 => by = Some(parts::username(field)?),
@@ -85,7 +85,7 @@ pub(super) fn order_fulfilment_cancelled(field: Field<'_>) -> Result<Fact, Decod
         let field = field?;
         match field.number {
             1 => id = Some(parts::order_id(field)?),
-            2 => fulfilment = Some(field.number32()?),
+            2 => fulfilment = Some(field.number_from_1()?),
             3 => by = Some(parts::username(field)?),
             _ => return Err(field.unknown()),
         }
