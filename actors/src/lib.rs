@@ -20,6 +20,7 @@ mod backorders;
 mod call;
 mod chores;
 mod committed;
+mod counts;
 mod decided;
 mod docket;
 mod effects;
@@ -55,6 +56,7 @@ mod weight;
 pub use admission::AdmissionLimits;
 pub use aging::AgingOptions;
 pub use call::{Call, CallError};
+pub use counts::OrderCounts;
 pub use docket::{
     ArchiveEngine, BeforeDecision, Docket, Interfere, NewCustomer, NewItem, OpenError, Options, PlaceOrder,
     Placing, Shipment,

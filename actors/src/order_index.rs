@@ -17,7 +17,10 @@ use std::ops::Range;
 
 use docket_engine::{Order, OrderFilter, OrderId, OrderState, PaymentState};
 
-use crate::id_map::{IdMap, IdSet};
+use crate::{
+    OrderCounts,
+    id_map::{IdMap, IdSet},
+};
 
 const STATES: [OrderState; 9] = [
     OrderState::Pending,
@@ -160,6 +163,27 @@ impl OrderIndex {
     /// How many orders are in one of these states; in any, where none is named.
     pub(crate) fn count(&self, states: &[OrderState]) -> usize {
         self.sets(states).map(IdSet::len).sum()
+    }
+
+    /// Adds how many orders are in which set.
+    pub(crate) fn add_to(&self, counts: &mut OrderCounts) {
+        if counts.by_state.is_empty() {
+            counts.by_state.extend(STATES.map(|state| (state, 0)));
+        }
+        for (set, (_, count)) in self.by_state.iter().zip(&mut counts.by_state) {
+            *count += set.len() as u64;
+        }
+        for (set, count) in [
+            (&self.held, &mut counts.held),
+            (&self.backordered, &mut counts.backordered),
+            (&self.unpaid, &mut counts.unpaid),
+            (&self.declined, &mut counts.declined),
+            (&self.paying, &mut counts.paying),
+            (&self.releasing, &mut counts.releasing),
+            (&self.planned, &mut counts.planned),
+        ] {
+            *count += set.len() as u64;
+        }
     }
 
     /// The fewest orders among which all are that a filter may want, where those in any but these states (in any, where none is named)

@@ -1,7 +1,7 @@
 //! The endpoints for operators, over plain HTTP: is it alive, is it ready and why not, what is measured, how is it.
 //!
 //! They ask for no credentials, and are therefore on a loopback address unless configured. Nothing here changes the
-//! node.
+//! node. The console beside them (`console/`) asks for an administrator's.
 
 use std::{
     sync::Arc,
@@ -16,6 +16,11 @@ use axum::{
     routing::get,
 };
 use docket_proto::v1;
+use hyper::{
+    Request,
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -30,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::AdminConfig,
+    console::{Client, Console},
     readiness::Readiness,
     status_json::{cluster_json, status_json},
 };
@@ -47,7 +53,8 @@ const INDEX: &str = "Docket, for operators:\n\n\
     /livez            200 while the process answers\n\
     /readyz           200 while the node serves, else 503; ?verbose says why\n\
     /metrics          what is measured, for Prometheus\n\
-    /status           how the node is, and its cluster, as JSON; ?local asks no other node\n";
+    /status           how the node is, and its cluster, as JSON; ?local asks no other node\n\
+    /console          the same and the orders as pages, for administrators; unless it is off\n";
 
 /// What the endpoints answer from.
 #[derive(Clone)]
@@ -80,15 +87,19 @@ impl Admin {
         Some(cluster)
     }
 
-    fn router(self) -> Router {
-        Router::new()
+    fn router(self, console: Option<Console>) -> Router {
+        let endpoints = Router::new()
             .route("/", get(async || INDEX))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/status", get(status))
             .fallback(async || (StatusCode::NOT_FOUND, INDEX))
-            .with_state(self)
+            .with_state(self);
+        match console {
+            Some(console) => endpoints.merge(console.router()),
+            None => endpoints,
+        }
     }
 }
 
@@ -151,19 +162,27 @@ fn asks_for(uri: &Uri, word: &str) -> bool {
 
 /// Serves until `over`. The accept loop is our own, as that of gRPC is: connections and the time of a request are
 /// bounded.
-pub(crate) async fn run(config: AdminConfig, admin: Admin, listener: TcpListener, over: CancellationToken) {
+pub(crate) async fn run(
+    config: AdminConfig,
+    (admin, console): (Admin, Option<Console>),
+    listener: TcpListener,
+    over: CancellationToken,
+) {
     let request_max = Duration::from_millis(config.request_ms);
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let tasks = TaskTracker::new();
-    let service = TowerToHyperService::new(admin.router());
+    if let Some(console) = &console {
+        tasks.spawn(console.clone().watch(admin.metrics.clone(), over.clone()));
+    }
+    let service = TowerToHyperService::new(admin.router(console));
     loop {
         let accepted = tokio::select! {
             biased;
             () = over.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let tcp = match accepted {
-            Ok((tcp, _)) => tcp,
+        let (tcp, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection to the admin endpoints cannot be accepted");
                 sleep(BACK_OFF).await;
@@ -174,6 +193,10 @@ pub(crate) async fn run(config: AdminConfig, admin: Admin, listener: TcpListener
             continue;
         };
         let (service, over) = (service.clone(), over.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Client(address));
+            service.call(request)
+        });
         tasks.spawn(async move {
             let _slot = slot;
             let mut connection = std::pin::pin!(

@@ -18,6 +18,7 @@ pub mod auth;
 pub mod authenticate;
 mod books;
 pub mod config;
+mod console;
 pub mod errors;
 mod gate;
 mod overview;

@@ -166,6 +166,11 @@ pub fn describe() {
         "Calls that other nodes were asked to do, by outcome: answered or refused."
     );
     counter!(
+        "docket_console_calls_total",
+        Unit::Count,
+        "Calls that the console made to this node's services, by status code; they are in no other count of calls."
+    );
+    counter!(
         "docket_limiter_denials_total",
         Unit::Count,
         "Calls and orders of streams that were refused, by limiter."
@@ -335,6 +340,11 @@ impl Telemetry {
 /// The node refused something that the edge had let in.
 pub(crate) fn denied_by_node(limiter: &'static str) {
     counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1);
+}
+
+/// Counts a call that the console made for somebody, by what became of it.
+pub(crate) fn console_call(code: Code) {
+    counter!("docket_console_calls_total", "code" => code_name(code)).increment(1);
 }
 
 /// Counts a call that another node was asked to do, by what became of it: `answered` or `refused`.

@@ -26,6 +26,7 @@ pub fn announce(server: &Running, config: &Config, output: &Output) -> Result<()
     };
     let address = format!("{scheme}://{}", server.grpc_address());
     let admin = format!("http://{}", server.admin_address());
+    let console = if config.admin.console { ", console" } else { "" };
     let key_file = server.key_file().map(|path| path.display().to_string());
     if output.format() == Format::Table {
         output.line(&format!("Docket {} is ready.\n", env!("CARGO_PKG_VERSION")))?;
@@ -35,7 +36,7 @@ pub fn announce(server: &Running, config: &Config, output: &Output) -> Result<()
         Field::shown(
             "admin",
             admin.clone().into(),
-            format!("{admin} (livez, readyz, metrics, status)"),
+            format!("{admin} (livez, readyz, metrics, status{console})"),
         ),
         Field::text("data_dir", &config.server.data_dir.display().to_string()),
         Field::shown(

@@ -14,11 +14,11 @@ use crate::support::Shell;
 /// How long anything that must happen may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The first of thirty ports that are free now.
-fn free_ports() -> u16 {
+/// The first of thirty ports that are free now. Tests that run beside each other take different turns.
+pub fn free_ports(turn: u16) -> u16 {
     let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     let process = std::process::id() as u16 % 300;
-    let bases = (0..100).map(|n| 20_000 + (process * 37 + n * 30) % 12_000);
+    let bases = (turn * 50..(turn + 1) * 50).map(|n| 20_000 + (process * 37 + n * 30) % 12_000);
     let mut whole = bases.filter(|base| (0..30).all(|port| free(base + port)));
     whole.next().expect("thirty free ports in a row")
 }
@@ -26,7 +26,7 @@ fn free_ports() -> u16 {
 #[test]
 fn three_nodes_run_one_is_killed_and_comes_back_and_nothing_is_left() {
     let shell = Shell::new();
-    let port = free_ports();
+    let port = free_ports(0);
     let mut dev = shell
         .command(["dev", "--port", &port.to_string()])
         .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ mod bench;
 mod cluster;
 mod config;
 mod connection;
+mod console;
 mod damage;
 mod deploy;
 mod dev;

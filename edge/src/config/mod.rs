@@ -338,8 +338,10 @@ impl Default for FeedConfig {
 pub struct AdminConfig {
     /// Where they are served, over plain HTTP. Default `127.0.0.1:7071`; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Allows `listen` to be another than a loopback address. There is no authentication. Default false.
+    /// Allows `listen` to be another than a loopback address. There is no authentication, but for the console. Default false.
     pub allow_remote: bool,
+    /// Whether the console is served, at `/console`: pages for administrators, who log in with an API key. Default true.
+    pub console: bool,
     /// Connections that may be open. Default 64.
     pub max_connections: usize,
     /// How long a request may take, its headers included, in milliseconds. Default 5,000.
@@ -351,6 +353,7 @@ impl Default for AdminConfig {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
             allow_remote: false,
+            console: true,
             max_connections: 64,
             request_ms: 5_000,
         }

@@ -15,6 +15,7 @@ mod body;
 pub(crate) mod brake;
 mod deadline;
 pub(crate) mod forward;
+mod inside;
 pub(crate) mod limits;
 pub(crate) mod methods;
 mod pace;

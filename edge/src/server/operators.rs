@@ -17,6 +17,8 @@ use super::{EdgeError, listen, local};
 use crate::{
     admin::{self, Admin},
     config::AdminConfig,
+    console::Console,
+    gate::Gate,
     readiness::{NodeView, Readiness},
 };
 
@@ -28,6 +30,7 @@ pub struct Operators {
     address: SocketAddr,
     node: Arc<Opening>,
     readiness: Readiness,
+    console: Option<Console>,
     over: CancellationToken,
     serving: Option<JoinHandle<()>>,
 }
@@ -47,11 +50,14 @@ impl Operators {
         let readiness = Readiness::new(node.clone());
         let over = CancellationToken::new();
         let admin = Admin::new(readiness.clone(), metrics);
-        let serving = tokio::spawn(admin::run(config.clone(), admin, listener, over.clone()));
+        let console = config.console.then(|| Console::new(config, address));
+        let served = (admin, console.clone());
+        let serving = tokio::spawn(admin::run(config.clone(), served, listener, over.clone()));
         Ok(Self {
             address,
             node,
             readiness,
+            console,
             over,
             serving: Some(serving),
         })
@@ -66,6 +72,13 @@ impl Operators {
     pub(super) fn opened(&self, docket: Docket) {
         // One server is bound with one set of endpoints.
         let _ = self.node.docket.set(docket);
+    }
+
+    /// From here on the console asks what is behind this gate.
+    pub(super) fn console_opened(&self, docket: &Docket, gate: &Arc<Gate>) {
+        if let Some(console) = &self.console {
+            console.opened(docket.clone(), Arc::clone(gate), self.readiness.clone());
+        }
     }
 
     pub(super) fn readiness(&self) -> &Readiness {

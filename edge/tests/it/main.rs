@@ -13,6 +13,7 @@ mod brake;
 mod calls;
 mod cluster;
 mod connections;
+mod console;
 mod errors;
 mod input;
 mod limits;

@@ -163,9 +163,16 @@ pub async fn start_on(options: impl FnOnce(&mut Options), change: impl FnOnce(&m
 
 /// Starts a server over a node of its own, with the node's own accounts.
 pub async fn start_with_accounts() -> Running {
+    start_with_accounts_on(|_| {}).await
+}
+
+/// The same with another configuration.
+pub async fn start_with_accounts_on(change: impl FnOnce(&mut EdgeConfig)) -> Running {
     let (docket, dir) = node().await;
+    let mut config = config();
+    change(&mut config);
     let parts = Parts::of(docket.clone(), &AuthOptions::default(), metrics()).unwrap();
-    let server = Server::bind(config(), parts).await.unwrap();
+    let server = Server::bind(config, parts).await.unwrap();
     run(server, docket, dir)
 }
 

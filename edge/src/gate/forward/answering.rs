@@ -263,7 +263,7 @@ fn request(
 }
 
 /// A service's reply, taken apart.
-async fn taken(response: Response<Body>) -> Forwarded {
+pub(in crate::gate) async fn taken(response: Response<Body>) -> Forwarded {
     let (parts, body) = response.into_parts();
     if code_of(&parts.headers).is_some() {
         return failed(Status::from_header_map(&parts.headers));

@@ -39,6 +39,7 @@ use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
 pub(crate) use self::answering::Answering;
+pub(super) use self::answering::taken;
 pub(super) use self::keys::is_keyed;
 use super::{
     CallContext, GRPC_CONTENT_TYPE, RequestBody, Route,
@@ -360,7 +361,7 @@ fn message_in(framed: &Bytes) -> Option<Bytes> {
 }
 
 /// A message as a call's body.
-fn frame(message: &Bytes) -> Bytes {
+pub(super) fn frame(message: &Bytes) -> Bytes {
     let mut framed = BytesMut::with_capacity(FRAME_HEAD + message.len());
     framed.put_u8(0);
     // No message is longer than a call between nodes may be.
