@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit;
 mod auth;
 mod bench;
 mod cluster;
@@ -17,6 +18,7 @@ mod disk;
 mod help;
 mod journal;
 mod reload;
+mod reload_all;
 mod serve;
 mod server;
 mod shop;
