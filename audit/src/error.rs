@@ -21,6 +21,9 @@ pub enum AuditError {
     /// More waits to be recorded than there is room for.
     #[error("more waits to be recorded than there is room for")]
     Full,
+    /// What was to be recorded a moment ago could not be.
+    #[error("it could not be written a moment ago")]
+    Failing,
     /// The node stops.
     #[error("the audit log is closed")]
     Closed,

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
@@ -38,6 +38,7 @@ struct Shared {
     /// What could not even wait.
     missed: Arc<AtomicU64>,
     at: Arc<Mutex<Position>>,
+    is_failing: Arc<AtomicBool>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -66,6 +67,7 @@ impl Audit {
         let (queue, asks) = sync_channel(QUEUE_MAX);
         let (denials, missed) = (Arc::<Denials>::default(), Arc::<AtomicU64>::default());
         let at = Arc::new(Mutex::new(store.position().clone()));
+        let is_failing = Arc::<AtomicBool>::default();
         let writer = Writer {
             store,
             asks,
@@ -74,7 +76,7 @@ impl Audit {
             missed: Arc::clone(&missed),
             at: Arc::clone(&at),
             kept: VecDeque::new(),
-            is_failing: false,
+            is_failing: Arc::clone(&is_failing),
             ticked: None,
         };
         let spawned = thread::Builder::new()
@@ -87,6 +89,7 @@ impl Audit {
                 denials,
                 missed,
                 at,
+                is_failing,
                 writer: Mutex::new(Some(thread)),
             })),
         })
@@ -105,6 +108,17 @@ impl Audit {
             TrySendError::Disconnected(_) => AuditError::Closed,
         })?;
         recorded.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// Whether something could be recorded when it was last tried.
+    ///
+    /// # Errors
+    /// It could not. (It is tried again, as long as something waits to be recorded.)
+    pub fn check(&self) -> Result<(), AuditError> {
+        match &self.shared {
+            Some(shared) if shared.is_failing.load(Relaxed) => Err(AuditError::Failing),
+            _ => Ok(()),
+        }
     }
 
     /// Records this soon. What cannot be is counted, and the number recorded.
@@ -166,7 +180,7 @@ struct Writer {
     at: Arc<Mutex<Position>>,
     /// What nobody waits for, and was not written yet.
     kept: VecDeque<Entry>,
-    is_failing: bool,
+    is_failing: Arc<AtomicBool>,
     ticked: Option<Instant>,
 }
 
@@ -231,7 +245,7 @@ impl Writer {
         let count = entries.len();
         match self.store.append(&entries) {
             Ok(()) => {
-                if std::mem::take(&mut self.is_failing) {
+                if self.is_failing.swap(false, Relaxed) {
                     tracing::info!("the audit log is written again");
                 }
                 self.kept.clear();
@@ -242,7 +256,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.is_failing, true) {
+                if !self.is_failing.swap(true, Relaxed) {
                     tracing::error!(%error, "the audit log cannot be written: what administrators ask for is refused meanwhile");
                 }
                 self.denials.give_back(denied);
@@ -262,7 +276,7 @@ impl Writer {
 
     fn prune(&mut self) {
         // While nothing can be written nothing is removed.
-        if self.is_failing {
+        if self.is_failing.load(Relaxed) {
             return;
         }
         match self.store.prune() {
@@ -278,7 +292,7 @@ impl Writer {
 
     fn show(&self) {
         metrics::gauge!("docket_audit_sequence").set(self.store.position().sequence as f64);
-        metrics::gauge!("docket_audit_failing").set(if self.is_failing { 1.0 } else { 0.0 });
+        metrics::gauge!("docket_audit_failing").set(if self.is_failing.load(Relaxed) { 1.0 } else { 0.0 });
     }
 }
 

@@ -19,6 +19,9 @@ use crate::{CallContext, Refusal};
 /// When to come back where nothing can be recorded: somebody has to see to the disk.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Why a change is refused then.
+const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
+
 /// Who calls.
 pub(crate) fn who(principal: &Principal, address: Option<IpAddr>) -> Who {
     let role = match principal.role {
@@ -115,9 +118,14 @@ impl Change {
             is_admin,
             action,
         } = self;
-        if is_admin {
-            let begun = entry.clone().outcome(Outcome::Begun, "");
-            audit.record(begun).await.map_err(|error| not_begun(&error))?;
+        let begun = match is_admin {
+            true => audit.record(entry.clone().outcome(Outcome::Begun, "")).await,
+            false => audit.check(),
+        };
+        if let Err(error) = begun {
+            // Recorded when that can be done again.
+            audit.note(entry.outcome(Outcome::Refused, UNAVAILABLE));
+            return Err(not_begun(&error));
         }
         let mut waited = Waited {
             audit,
@@ -129,8 +137,11 @@ impl Change {
         };
         match &done {
             Ok(value) => {
-                let recorded = audit.record(tell(value, entry)).await;
-                recorded.map_err(|error| not_recorded(&error))?;
+                let entry = tell(value, entry);
+                if let Err(error) = audit.record(entry.clone()).await {
+                    audit.note(entry);
+                    return Err(not_recorded(&error));
+                }
             }
             // What is refused costs nothing: whoever is no administrator has it counted, as denials are.
             Err(refusal) if is_admin => audit.note(entry.outcome(Outcome::Refused, refusal.reason())),
@@ -168,7 +179,7 @@ fn not_begun(error: &AuditError) -> Refusal {
         "nothing was done: this node cannot write its audit log ({})",
         error.told()
     );
-    Refusal::new(Code::Unavailable, "AUDIT_UNAVAILABLE", message).retry(RETRY)
+    Refusal::new(Code::Unavailable, UNAVAILABLE, message).retry(RETRY)
 }
 
 fn not_recorded(error: &AuditError) -> Refusal {
@@ -177,5 +188,5 @@ fn not_recorded(error: &AuditError) -> Refusal {
         "it was done, and this node could not write so into its audit log ({})",
         error.told()
     );
-    Refusal::new(Code::Unavailable, "AUDIT_UNAVAILABLE", message)
+    Refusal::new(Code::Unavailable, UNAVAILABLE, message)
 }
