@@ -49,7 +49,7 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// How often a caller may call.
     pub limits: LimitsConfig,
-    /// Who changed what, and who was denied.
+    /// The audit log, in `audit/` of the data directory: who changed what, and who was denied. It cannot be turned off.
     pub audit: AuditOptions,
     /// Sessions, API keys and passwords.
     pub auth: AuthOptions,

@@ -233,7 +233,7 @@ fn every_key_that_takes_effect_does_so_under_load_and_no_call_fails() {
         };
         records.iter().any(is_in)
     };
-    assert!(others.keys().all(|key| of(&key)), "{records:#?}");
+    assert!(others.keys().all(of), "{records:#?}");
     shell.run("audit verify").ends(0);
     server.stop();
 }
