@@ -86,6 +86,13 @@ impl Node {
         }
     }
 
+    /// Sends snapshots, and the log to replicas that only catch up, at so many bytes a second from now on; 0 for no bound.
+    pub fn set_snapshot_pace(&self, bytes_per_second: u64) {
+        if let Some(peering) = self.peering() {
+            peering.peers.pace().set(bytes_per_second);
+        }
+    }
+
     /// Replaces this node's certificate among its peers, and the authority by which it judges theirs, for every connection from now on.
     ///
     /// # Errors

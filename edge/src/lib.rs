@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod audit;
 pub mod auth;
 pub mod authenticate;
 mod books;

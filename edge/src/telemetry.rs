@@ -2,6 +2,7 @@
 //! of limiters. Handles are made once and kept; a recorder must be installed before a server is bound.
 
 use std::{
+    net::IpAddr,
     sync::{
         OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -9,13 +10,14 @@ use std::{
     time::Duration,
 };
 
-use docket_engine::access::METHOD_TABLE;
+use docket_audit::{Audit, Denial, Outcome as DeniedOutcome};
+use docket_engine::access::{METHOD_TABLE, Principal};
 use docket_proto::code_name;
 use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tonic::Code;
 
-use crate::gate::admission::Bound;
+use crate::{audit, gate::admission::Bound};
 
 /// Bounds of histograms of durations, in seconds: from a hundred microseconds to half a minute.
 const SECONDS_BUCKETS: [f64; 17] = [
@@ -40,6 +42,8 @@ const COUNT_BUCKETS: [f64; 15] = [
     65_536.0,
     1_048_576.0,
 ];
+/// Where accounts and passwords are tried.
+const LOGIN: &str = "/docket.v1.AuthService/Login";
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
@@ -230,6 +234,7 @@ pub(crate) struct Telemetry {
     /// Changes that watches have taken.
     pub(crate) watched: Counter,
     incidents: AtomicU64,
+    audit: Audit,
 }
 
 struct Outcome {
@@ -246,7 +251,7 @@ impl Outcome {
 
 impl Telemetry {
     /// Takes the handles from the recorder that is installed.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(audit: Audit) -> Self {
         describe();
         gauge!("docket_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Self {
@@ -274,6 +279,7 @@ impl Telemetry {
             watches: gauge!("docket_feed_watches"),
             watched: counter!("docket_feed_changes_total"),
             incidents: AtomicU64::new(1),
+            audit,
         }
     }
 
@@ -313,6 +319,34 @@ impl Telemetry {
             Some((_, counter)) => counter.increment(1),
             None => counter!("docket_limiter_denials_total", "limiter" => limiter).increment(1),
         }
+    }
+
+    /// Somebody was denied the method at `row`: who called from where, as far as that is known.
+    pub(crate) fn denied_to(
+        &self,
+        caller: Result<(&Principal, IpAddr), IpAddr>,
+        row: usize,
+        code: Code,
+        reason: String,
+    ) {
+        let method = METHOD_TABLE.get(row).map_or(UNKNOWN_METHOD, |rule| rule.path);
+        // Those that fail to log in are recorded with whose account it was.
+        if method == LOGIN {
+            return;
+        }
+        self.audit.denied(Denial {
+            who: match caller {
+                Ok((principal, address)) => audit::who(principal, Some(address)),
+                Err(address) => audit::nobody(Some(address)),
+            },
+            action: method.to_owned(),
+            target: String::new(),
+            reason: match reason.is_empty() {
+                true => code_name(code).to_owned(),
+                false => reason,
+            },
+            outcome: DeniedOutcome::Denied,
+        });
     }
 
     /// A watch was ended, or refused.

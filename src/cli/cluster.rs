@@ -1,8 +1,12 @@
 //! `docket cluster`: a cluster's first node, and what becomes of the others.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Subcommand;
+use docket_audit::{AUDIT_DIR, Audit, AuditError, AuditOptions, Entry, Who, actions};
 use docket_cluster::{ClusterError, Identity, NodeId};
 use docket_proto::v1::{
     BalanceLeadersRequest, DrainNodeRequest, GetClusterStatusRequest, MoveReplicaRequest, RemoveNodeRequest,
@@ -220,6 +224,7 @@ impl Args {
             }
             founded => founded.map_err(|cause| Failure::Other(cause.to_string()))?,
         };
+        record(&data_dir, &founded)?;
         output.fields(&[
             Field::text("cluster_id", &founded.cluster_id),
             Field::number("node_id", founded.node_id.0),
@@ -274,6 +279,21 @@ impl Args {
             }
         }
     }
+}
+
+/// The first record of the node's audit log: that it was made.
+fn record(data_dir: &Path, founded: &Identity) -> Result<(), Failure> {
+    let failed = |cause: AuditError| Failure::Other(format!("cannot write the audit log: {cause}"));
+    let node = founded.node_id.0;
+    let audit = Audit::open(&data_dir.join(AUDIT_DIR), node, AuditOptions::default()).map_err(failed)?;
+    let cluster = format!("clusters/{}", founded.cluster_id);
+    let made = Entry::new(Who::operator(), actions::CLUSTER_INIT, cluster);
+    let made = made.detail("node", format!("nodes/{node}"));
+    super::wait(async {
+        let recorded = audit.record(made).await;
+        audit.close().await;
+        recorded.map_err(failed)
+    })
 }
 
 async fn status(Context { client, output }: &Context) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and who does it.
 
 mod args;
+mod audit;
 mod auth;
 mod bench;
 mod certs;
@@ -91,6 +92,8 @@ enum Command {
     Verify(verify::Args),
     /// Verify the journal and snapshots of a server that is not running
     Journal(journal::Args),
+    /// Show who changed what, and prove that the log of it is whole
+    Audit(audit::Args),
     /// Check and show the server's configuration
     Config(config::Args),
     /// Make a cluster of several nodes, show it, and change it
@@ -176,6 +179,7 @@ impl Command {
             Self::Serve(args) => Some(args.output),
             Self::Demo(args) => Some(args.output),
             Self::Journal(args) => Some(args.output),
+            Self::Audit(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
             Self::Certs(args) => Some(args.output),
             Self::Dev(args) => Some(args.output),
@@ -200,6 +204,7 @@ impl Command {
             Self::Health(_) => ("health", Takes::Client),
             Self::Verify(_) => ("verify", Takes::Client),
             Self::Journal(_) => ("journal", Takes::DataDir),
+            Self::Audit(_) => ("audit", Takes::DataDir),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
             Self::Dev(_) => ("dev", Takes::Nothing),
@@ -264,6 +269,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Health(args) => wait(args.run(client, output)),
         Command::Verify(args) => wait(args.run(client, output)),
         Command::Journal(args) => args.run(serve.data_dir, &output),
+        Command::Audit(args) => args.run(serve.data_dir, &output),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),
         Command::Dev(args) => wait(args.run(output)),

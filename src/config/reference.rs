@@ -29,6 +29,8 @@ pub struct Key {
     pub default: Value,
     /// A change takes effect while the server runs.
     pub reloads: bool,
+    /// Why one does not.
+    pub restart: Option<&'static str>,
     /// What it means.
     pub text: String,
 }
@@ -87,6 +89,7 @@ fn walk(name: &str, schema: &Value, defaults: &Value, found: &mut Vec<Section>) 
                 unit: unit(own).filter(|_| kind(member) == "integer"),
                 default: default.clone(),
                 reloads: reload::takes_effect(&key),
+                restart: reload::needs_restart(&key),
                 text: text(member),
                 key,
             });
@@ -147,9 +150,9 @@ pub fn file(width: usize) -> String {
         out.push_str(&format!("{mark}[{}]\n", section.name));
         for key in section.keys {
             out.push('\n');
-            let takes_effect = match key.reloads {
-                true => "takes effect while the server runs",
-                false => "needs a restart",
+            let takes_effect = match key.restart {
+                None => "takes effect while the server runs".to_owned(),
+                Some(why) => format!("needs a restart: {why}"),
             };
             let unit = key.unit.map(|unit| format!(", {unit}")).unwrap_or_default();
             comment(&mut out, &key.text, width);
@@ -198,6 +201,7 @@ pub fn for_programs() -> Value {
             "unit": key.unit,
             "default": key.default,
             "reloads": key.reloads,
+            "restart": key.restart,
             "description": key.text,
         });
         (key.key, known)
@@ -224,7 +228,7 @@ fn page() -> String {
                 None => key.kind,
             };
             let default = shown(&key.default).map_or("–".to_owned(), |default| format!("`{default}`"));
-            let reloads = if key.reloads { "yes" } else { "" };
+            let reloads = key.restart.map_or("yes".to_owned(), |why| format!("no: {why}"));
             let text = key.text.replace('|', "\\|");
             out.push_str(&format!(
                 "| `{name}` | {kind} | {default} | {reloads} | {text} |\n"

@@ -2,18 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use docket_edge::config::LimitsConfig;
+use docket_edge::config::{AdmissionConfig, LimitsConfig};
 
 use super::{Loaded, Setting};
 
 /// The keys that do; those of a section end with a dot.
-const TAKES_EFFECT: [&str; 15] = [
+const TAKES_EFFECT: [&str; 32] = [
+    "admission.max_bytes",
+    "admission.max_calls",
+    "admission.max_open_calls",
+    "admission.max_open_streams",
+    "admission.max_probes",
+    "admission.max_refusals_per_second",
+    "admission.max_reply_bytes",
+    "admission.max_streams",
+    "admission.order_ms",
+    "admission.retry_ms",
+    "audit.",
+    "cluster.snapshot_bytes_per_second",
     "feed.buffer_bytes",
     "feed.gather_ms",
     "feed.heartbeat_ms",
     "feed.stalled_ms",
     "feed.watches_max",
     "feed.watches_per_account",
+    "fraud.",
     "limits.address.",
     "limits.admin.",
     "limits.customer.",
@@ -23,7 +36,49 @@ const TAKES_EFFECT: [&str; 15] = [
     "limits.service.",
     "log.level",
     "orders.",
+    "payments.at_once",
+    "payments.authorize_within_s",
+    "verify.",
+    "webhooks.",
 ];
+
+/// Why others do not; the first that fits a key says so.
+const NEEDS_RESTART: [(&str, &str); 16] = [
+    ("actors.", "the shards are opened with it"),
+    (
+        "admin.",
+        "the address is taken, and its server made, at the start",
+    ),
+    ("admission.max_refused", "the places are made at the start"),
+    ("auth.", "what signs and looks at credentials is made with it"),
+    ("calls.", "the gate is made with it"),
+    (
+        "cluster.ca",
+        "which file; what is in it is read again when it changes",
+    ),
+    (
+        "cluster.certificate",
+        "which file; what is in it is read again when it changes",
+    ),
+    (
+        "cluster.key",
+        "which file; what is in it is read again when it changes",
+    ),
+    ("cluster.", "the node is opened, and its groups made, with it"),
+    ("connections.", "the listener is made with it"),
+    ("feed.", "what is kept is laid out with it"),
+    ("http2.", "connections are made with it"),
+    ("journal.", "the journal is opened with it"),
+    ("log.format", "the log is begun in it"),
+    (
+        "payments.providers.",
+        "a provider's connections are made with it, and orders keep its name",
+    ),
+    ("tls.", "which file; what is in it is read again when it changes"),
+];
+
+/// What is said of keys that are not named.
+const AT_THE_START: &str = "what goes by it is made at the start";
 
 /// Whether a change of a key takes effect while the server runs.
 pub fn takes_effect(key: &str) -> bool {
@@ -31,6 +86,20 @@ pub fn takes_effect(key: &str) -> bool {
         true => key.starts_with(known),
         false => key == *known,
     })
+}
+
+/// Why a change of a key needs a restart; none where it does not.
+pub fn needs_restart(key: &str) -> Option<&'static str> {
+    if takes_effect(key) {
+        return None;
+    }
+    let found = NEEDS_RESTART
+        .iter()
+        .find(|(known, _)| match known.ends_with('.') {
+            true => key.starts_with(known),
+            false => key == *known,
+        });
+    Some(found.map_or(AT_THE_START, |(_, why)| why))
 }
 
 /// What is another than before.
@@ -76,6 +145,18 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
         prune_ms,
         ..new.config.limits
     };
+    let max_refused = loaded.config.admission.max_refused;
+    loaded.config.admission = AdmissionConfig {
+        max_refused,
+        ..new.config.admission
+    };
+    loaded.config.audit = new.config.audit;
+    loaded.config.cluster.snapshot_bytes_per_second = new.config.cluster.snapshot_bytes_per_second;
+    loaded.config.fraud.clone_from(&new.config.fraud);
+    loaded.config.payments.at_once = new.config.payments.at_once;
+    loaded.config.payments.authorize_within_s = new.config.payments.authorize_within_s;
+    loaded.config.verify.clone_from(&new.config.verify);
+    loaded.config.webhooks.clone_from(&new.config.webhooks);
     loaded.config.log.level.clone_from(&new.config.log.level);
     loaded.config.orders.clone_from(&new.config.orders);
     let retained = (loaded.config.feed.retained_max, loaded.config.feed.retained_s);
@@ -98,6 +179,8 @@ fn by_key(loaded: &Loaded) -> BTreeMap<&str, &Setting> {
 mod tests {
     use std::{fs, path::Path};
 
+    use serde_json::Value;
+
     use super::*;
     use crate::config::{Flags, reference};
 
@@ -114,12 +197,18 @@ mod tests {
         let mut tried = 0;
         for key in reference::sections().into_iter().flat_map(|section| section.keys) {
             let (section, name) = key.key.rsplit_once('.').unwrap();
-            // Another value of every key that has a number.
-            let Some(default) = key.default.as_u64().filter(|_| !section.contains("NAME")) else {
-                assert!(!key.reloads || key.key == "log.level", "{}", key.key);
-                continue;
+            // Another value of every key that has a number, or is true or false.
+            let other = match &key.default {
+                _ if section.contains("NAME") => continue,
+                Value::Number(default) => (default.as_u64().unwrap() + 1).to_string(),
+                Value::Bool(default) => (!default).to_string(),
+                _ => {
+                    let texts = ["log.level", "webhooks.ca"];
+                    assert!(!key.reloads || texts.contains(&&*key.key), "{}", key.key);
+                    continue;
+                }
             };
-            fs::write(&path, format!("[{section}]\n{name} = {}\n", default + 1)).unwrap();
+            fs::write(&path, format!("[{section}]\n{name} = {other}\n")).unwrap();
             let Ok(new) = Loaded::load(Some(&path), [], &Flags::default()) else {
                 continue;
             };
@@ -139,7 +228,10 @@ mod tests {
             }
             assert_eq!(compare(&taken, &new).now, []);
         }
-        assert_eq!(tried, 7 * 2 + 6 + 2, "of limits, of the feed, of orders");
+        let reloads = reference::sections().into_iter().flat_map(|section| section.keys);
+        let reloads = reloads.filter(|key| key.reloads).count();
+        // One that is a level, one that is a file; and what may not be one more than it is.
+        assert!(tried >= reloads - 4, "{tried} of {reloads}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use docket_actors::{ActorLimits, AdmissionLimits, FeedLimits, Options};
+use docket_audit::AuditOptions;
 use docket_cluster::{ClusterError, NodeOptions, limits::SHARDS_MAX};
 use docket_edge::{
     ConfigError as EdgeConfigError, EdgeConfig,
@@ -48,6 +49,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// How often a caller may call.
     pub limits: LimitsConfig,
+    /// The audit log, in `audit/` of the data directory: who changed what, and who was denied. It cannot be turned off.
+    pub audit: AuditOptions,
     /// Sessions, API keys and passwords.
     pub auth: AuthOptions,
     /// What is kept of orders' changes, and for how many watches.
@@ -432,6 +435,9 @@ impl Config {
         }
         if let Err(invalid) = self.auth.validate() {
             refuse(format!("auth.{}", invalid.option), invalid.requirement.into());
+        }
+        if let Err(invalid) = self.audit.validate() {
+            refuse(format!("audit.{}", invalid.option), invalid.requirement.into());
         }
         if let Err(invalid) = self.webhooks.validate() {
             refuse(format!("webhooks.{}", invalid.option), invalid.requirement.into());

@@ -6,12 +6,13 @@
 
 use std::{ffi::OsString, fs::Metadata, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
+use docket_audit::{Entry, Outcome, Who, actions};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Running;
 use crate::{
     config::{
-        Config, ConfigError, Flags, Loaded,
+        Config, ConfigError, Flags, Loaded, Setting,
         reload::{self, Changes},
     },
     logging::Level,
@@ -158,16 +159,7 @@ impl Reloader {
         if changed.configuration {
             match self.source.load() {
                 Ok(new) => self.take(new, server),
-                Err(ConfigError::Problems(problems)) => {
-                    for problem in problems {
-                        tracing::error!(%problem, "the configuration stays as it was");
-                    }
-                    count("invalid");
-                }
-                Err(problem) => {
-                    tracing::error!(%problem, "the configuration stays as it was");
-                    count("invalid");
-                }
+                Err(problem) => self.refuse(&problem, server),
             }
         }
         if changed.certificates {
@@ -175,12 +167,41 @@ impl Reloader {
         }
     }
 
+    /// Says what is wrong: in the log every line of it, and in the audit log that there was something.
+    fn refuse(&self, problem: &ConfigError, server: &Running) {
+        match problem {
+            ConfigError::Problems(problems) => {
+                for problem in problems {
+                    tracing::error!(%problem, "the configuration stays as it was");
+                }
+            }
+            problem => tracing::error!(%problem, "the configuration stays as it was"),
+        }
+        count("invalid");
+        server
+            .audit()
+            .note(self.reloaded().outcome(Outcome::Refused, "INVALID"));
+    }
+
+    /// What is recorded of it. Whoever changed the file is not known.
+    fn reloaded(&self) -> Entry {
+        let file = self.source.file.as_ref();
+        let target = file.map(|file| file.display().to_string()).unwrap_or_default();
+        Entry::new(Who::operator(), actions::CONFIGURATION_RELOAD, target)
+    }
+
     fn take(&mut self, new: Loaded, server: &Running) {
         let Changes { now, restart } = reload::compare(&self.loaded, &new);
-        if let Err(problem) = self.put_in_force(&new.config, server) {
-            // It was valid a moment ago: what is in force is as before, or partly new.
-            tracing::error!(%problem, "the configuration is not in force");
+        if let Err((key, problem)) = self.put_in_force(&new.config, server) {
+            let setting = new.settings.iter().find(|setting| setting.key == key);
+            let origin = setting
+                .map(|setting| setting.origin.to_string())
+                .unwrap_or_default();
+            tracing::error!(key, origin, %problem, "the configuration stays as it was");
             count("invalid");
+            server
+                .audit()
+                .note(self.reloaded().outcome(Outcome::Refused, "NOT_IN_FORCE"));
             return;
         }
         for setting in &now {
@@ -192,22 +213,57 @@ impl Reloader {
         if now.is_empty() && restart.is_empty() {
             tracing::info!("the configuration was read again: nothing in it has changed");
         }
+        if !now.is_empty() || !restart.is_empty() {
+            let keys = |settings: &[Setting]| {
+                let keys: Vec<&str> = settings.iter().map(|setting| &*setting.key).collect();
+                keys.join(" ")
+            };
+            let mut entry = self.reloaded();
+            for (name, settings) in [("in_force", &now), ("needs_restart", &restart)] {
+                if !settings.is_empty() {
+                    entry = entry.detail(name, keys(settings));
+                }
+            }
+            server.audit().note(entry);
+        }
         metrics::gauge!("docket_config_restart_needed_keys").set(restart.len() as f64);
         count("valid");
         reload::apply(&mut self.loaded, &new);
     }
 
-    fn put_in_force(&self, new: &Config, server: &Running) -> Result<(), String> {
+    /// What may fail comes first: then nothing is another than before. Which key it is about, and why.
+    fn put_in_force(&self, new: &Config, server: &Running) -> Result<(), (&'static str, String)> {
         let old = &self.loaded.config;
-        if new.log.level != old.log.level {
-            self.level
-                .set(&new.log.level)
-                .map_err(|cause| cause.to_string())?;
+        let (control, docket) = (server.control(), server.docket());
+        if new.webhooks != old.webhooks {
+            // It reads the authorities' file, and connects anew.
+            let set = server.deliverer().set_options(&new.webhooks);
+            set.map_err(|cause| ("webhooks.ca", cause.to_string()))?;
         }
-        let set_limits = server.control().set_limits(&new.limits);
-        let set = set_limits.and_then(|()| server.control().set_feed(new.edge().feed));
-        set.map_err(|cause| cause.to_string())?;
-        server.docket().set_aging(new.orders.options());
+        if new.log.level != old.log.level {
+            let set = self.level.set(&new.log.level);
+            set.map_err(|cause| ("log.level", cause.to_string()))?;
+        }
+        // These were found valid with the others.
+        let set_limits = control.set_limits(&new.limits);
+        set_limits.map_err(|cause| ("limits", cause.to_string()))?;
+        let set_feed = control.set_feed(new.edge().feed);
+        set_feed.map_err(|cause| ("feed", cause.to_string()))?;
+        if new.admission != old.admission {
+            let set = control.set_admission(&new.admission);
+            set.map_err(|cause| ("admission", cause.to_string()))?;
+        }
+        docket.set_aging(new.orders.options());
+        docket.set_fraud_rules(new.fraud.rules());
+        let payments = new.payments.options();
+        docket.set_payment_bounds(payments.authorize_within, payments.at_once);
+        docket.set_snapshot_pace(new.cluster.snapshot_bytes_per_second);
+        if new.verify != old.verify {
+            docket.set_verify(new.verify.options());
+        }
+        if new.audit != old.audit {
+            server.audit().set_options(new.audit);
+        }
         Ok(())
     }
 }

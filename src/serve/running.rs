@@ -10,6 +10,7 @@ use std::{
 };
 
 use docket_actors::{Docket, access::AccessError};
+use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
     Control, Operators, Parts, Server,
     auth::{AuthApi, Authenticator, Clock, bootstrap},
@@ -26,6 +27,9 @@ use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
 const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
+
+/// What a record calls the first administrator.
+const FIRST_ADMINISTRATOR: &str = "accounts/admin";
 
 /// How often it is told that something at the start takes long.
 const TELL_EVERY: Duration = Duration::from_secs(5);
@@ -47,6 +51,8 @@ pub struct Running {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     delivering: (CancellationToken, AbortOnDropHandle<()>),
+    audit: Audit,
+    deliverer: Deliverer,
 }
 
 impl Running {
@@ -80,9 +86,18 @@ impl Running {
                 data_dir.display()
             ))
         })?;
-        match Self::serve(docket.clone(), config, operators, metrics).await {
+        let audit = match audit(config, &docket) {
+            Ok(audit) => audit,
+            Err(failure) => {
+                // As below.
+                let _ = docket.close(Duration::ZERO).await;
+                return Err(failure);
+            }
+        };
+        match Self::serve(docket.clone(), config, operators, metrics, audit.clone()).await {
             Ok(running) => Ok(running),
             Err(failure) => {
+                audit.close().await;
                 // What cannot be closed either adds nothing to why it did not start.
                 let _ = docket.close(Duration::ZERO).await;
                 Err(failure)
@@ -95,6 +110,7 @@ impl Running {
         config: &Config,
         operators: Operators,
         metrics: PrometheusHandle,
+        audit: Audit,
     ) -> Result<Self, Failure> {
         if !docket.access().read(|state| state.is_empty()) {
             docket.let_nodes_in();
@@ -108,6 +124,10 @@ impl Running {
             introduced = introduce(&docket, &config.server.data_dir) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
+        if first_start {
+            let made = Entry::new(Who::node(), actions::FIRST_ADMINISTRATOR, FIRST_ADMINISTRATOR);
+            audit.note(made);
+        }
         docket.let_nodes_in();
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
@@ -121,13 +141,14 @@ impl Running {
             auth: Some(auth),
             webhooks: Some(deliverer.clone()),
             metrics,
+            audit: audit.clone(),
         };
         let server = Server::bind_with(config.edge(), parts, operators).await;
         let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
         let control = server.control();
         let stop_delivering = CancellationToken::new();
-        let delivering = tokio::spawn(deliverer.run(stop_delivering.clone()));
+        let delivering = tokio::spawn(deliverer.clone().run(stop_delivering.clone()));
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server.run(async {
             // Dropped or sent, it is time to stop.
@@ -145,6 +166,8 @@ impl Running {
             stop,
             serving,
             delivering: (stop_delivering, AbortOnDropHandle::new(delivering)),
+            audit,
+            deliverer,
         })
     }
 
@@ -183,17 +206,43 @@ impl Running {
         &self.control
     }
 
+    /// What delivers to webhooks.
+    pub fn deliverer(&self) -> &Deliverer {
+        &self.deliverer
+    }
+
+    /// Where it is recorded what is done to it.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
+        let reloaded = |target: &str, is_new: bool| {
+            let entry = Entry::new(Who::operator(), actions::CERTIFICATES_RELOAD, target);
+            self.audit.note(match is_new {
+                true => entry,
+                false => entry.outcome(Outcome::Refused, "INVALID"),
+            });
+        };
         match self.control.reload_certificate() {
-            Ok(()) => tracing::info!("the certificate was read again"),
-            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+            Ok(()) => {
+                tracing::info!("the certificate was read again");
+                if self.control.has_certificate() {
+                    reloaded("clients", true);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificate stays as it was");
+                reloaded("clients", false);
+            }
         }
         let Some(files) = &self.peer_files else { return };
         let renewed = files.read().and_then(|tls| {
             let renewed = self.docket.renew_peer_certificate(&tls);
             renewed.map_err(|cause| Failure::Other(cause.to_string()))
         });
+        reloaded("peers", renewed.is_ok());
         match renewed {
             Ok(()) => tracing::info!("the certificate for peers was read again"),
             Err(error) => tracing::error!(%error, "the certificate for peers stays as it was"),
@@ -222,10 +271,35 @@ impl Running {
             .docket
             .close(self.drain.saturating_sub(started.elapsed()))
             .await;
+        self.audit
+            .note(Entry::new(Who::node(), actions::SERVER_STOP, "").outcome(
+                match &closed {
+                    Ok(()) => Outcome::Done,
+                    Err(_) => Outcome::Refused,
+                },
+                "",
+            ));
+        self.audit.close().await;
         closed.map_err(|cause| Failure::Other(format!("the node did not stop in order: {cause}")))?;
         tracing::info!("stopped: everything is synced");
         Ok(())
     }
+}
+
+/// The node's audit log, with what there is to be said of the start.
+fn audit(config: &Config, docket: &Docket) -> Result<Audit, Failure> {
+    let identity = docket.status().cluster.identity;
+    let node = identity.node_id.0;
+    let opened = Audit::open(&config.server.data_dir.join(AUDIT_DIR), node, config.audit);
+    let audit = opened.map_err(|cause| Failure::Other(format!("cannot use the audit log: {cause}")))?;
+    let is_new = audit.position() == Some(Position::origin());
+    if is_new && identity.membership.is_some_and(|membership| !membership.founder) {
+        let cluster = format!("clusters/{}", identity.cluster_id);
+        audit.note(Entry::new(Who::node(), actions::CLUSTER_JOIN, cluster));
+    }
+    let start = Entry::new(Who::node(), actions::SERVER_START, format!("nodes/{node}"));
+    audit.note(start.detail("version", env!("CARGO_PKG_VERSION")));
+    Ok(audit)
 }
 
 /// Makes the data directory, if it is not there.
@@ -297,5 +371,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     docket_actors::describe_metrics();
     docket_payments::http::describe_metrics();
     docket_webhooks::describe_metrics();
+    docket_audit::describe_metrics();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

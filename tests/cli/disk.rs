@@ -16,15 +16,15 @@ const MIB: usize = 1024 * 1024;
 const DISK_BYTES: usize = 128 * MIB;
 const RESERVE_BYTES: usize = 32 * MIB;
 
-/// A disk of [`DISK_BYTES`] in memory.
-struct Disk(PathBuf);
+/// A small disk in memory.
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// # Errors
     /// Why there is none.
-    fn mount(at: &Path) -> Result<Self, String> {
+    pub fn mount(at: &Path, bytes: usize) -> Result<Self, String> {
         fs::create_dir(at).map_err(|error| error.to_string())?;
-        let size = format!("size={DISK_BYTES}");
+        let size = format!("size={bytes}");
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
             .arg(at)
@@ -37,7 +37,7 @@ impl Disk {
     }
 
     /// Leaves less than the reserve, or, with no bytes to leave, nothing.
-    fn fill(&self, leave_bytes: usize) {
+    pub fn fill(&self, leave_bytes: usize) {
         let mut filler = fs::File::create(self.0.join("filler")).unwrap();
         let stat = rustix::fs::statvfs(&self.0).unwrap();
         let free = (stat.f_bavail * stat.f_frsize) as usize;
@@ -46,7 +46,7 @@ impl Disk {
             .unwrap();
     }
 
-    fn clear(&self) {
+    pub fn clear(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
@@ -61,7 +61,7 @@ impl Drop for Disk {
 #[test]
 fn a_disk_that_fills_up_refuses_writes_and_takes_them_again_when_there_is_space() {
     let shell = Shell::new().variable("DOCKET__JOURNAL__DISK_RESERVE_BYTES", &RESERVE_BYTES.to_string());
-    let disk = match Disk::mount(&shell.path().join("disk")) {
+    let disk = match Disk::mount(&shell.path().join("disk"), DISK_BYTES) {
         Ok(disk) => disk,
         Err(why) => {
             // Written as it is: what is printed by a test that passes is not shown.

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod audit;
 mod auth;
 mod bench;
 mod cluster;
@@ -20,6 +21,7 @@ mod help;
 mod journal;
 mod pages;
 mod reload;
+mod reload_all;
 mod serve;
 mod server;
 mod shop;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use docket_actors::{Docket, Leadership};
 use docket_engine::{
     ChangeKind, Time,
@@ -47,15 +48,46 @@ pub enum DelivererError {
 /// What all webhooks share.
 pub(crate) struct Shared {
     pub(crate) docket: Docket,
-    pub(crate) sender: Sender,
+    settings: ArcSwap<Settings>,
     pub(crate) events: Events,
     pub(crate) clock: Clock,
-    /// Deliveries of one webhook in flight.
-    pub(crate) per_webhook: usize,
     /// Places of deliveries in flight: fewer while the node is at work.
     pub(crate) places: Places,
     /// How far each webhook is behind.
     pub(crate) lags: Mutex<HashMap<WebhookId, Lag>>,
+}
+
+/// What can be another while it delivers.
+struct Settings {
+    sender: Sender,
+    allow_http: bool,
+    /// Deliveries in flight.
+    most: usize,
+    /// Deliveries of one webhook in flight.
+    per_webhook: usize,
+}
+
+impl Settings {
+    fn new(options: &WebhookOptions) -> Result<Self, SenderError> {
+        Ok(Self {
+            sender: Sender::new(options)?,
+            allow_http: options.allow_http,
+            most: options.in_flight_max,
+            per_webhook: options.in_flight_per_webhook,
+        })
+    }
+}
+
+impl Shared {
+    /// What sends, as it is configured now.
+    pub(crate) fn sender(&self) -> Sender {
+        self.settings.load().sender.clone()
+    }
+
+    /// Deliveries of one webhook in flight.
+    pub(crate) fn per_webhook(&self) -> usize {
+        self.settings.load().per_webhook
+    }
 }
 
 /// How far a webhook is behind, in seconds.
@@ -79,7 +111,6 @@ pub(crate) struct Due {
 #[derive(Clone)]
 pub struct Deliverer {
     shared: Arc<Shared>,
-    allow_http: bool,
 }
 
 impl Deliverer {
@@ -89,27 +120,39 @@ impl Deliverer {
     /// Where TLS cannot be set up, or the contract that is compiled in cannot be read.
     pub fn new(docket: Docket, options: &WebhookOptions, clock: Clock) -> Result<Self, DelivererError> {
         let (cluster, _) = docket.positions_of();
-        let (most, at_work) = (options.in_flight_max, docket.clone());
-        let busy = busy_limit(most);
+        let at_work = docket.clone();
         // The foreground goes first.
-        let limit = Arc::new(move || if at_work.is_at_work() { busy } else { most });
+        let limit = Arc::new(move |most| match at_work.is_at_work() {
+            true => busy_limit(most),
+            false => most,
+        });
         Ok(Self {
-            allow_http: options.allow_http,
             shared: Arc::new(Shared {
                 docket,
-                sender: Sender::new(options)?,
+                settings: ArcSwap::from_pointee(Settings::new(options)?),
                 events: Events::of(&cluster)?,
                 clock,
-                per_webhook: options.in_flight_per_webhook,
-                places: Places::new(limit, most),
+                places: Places::new(limit, options.in_flight_max),
                 lags: Mutex::default(),
             }),
         })
     }
 
+    /// Delivers as these options say from now on. What is in flight ends as it was begun; receivers are connected to anew.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up; then all is as before.
+    pub fn set_options(&self, options: &WebhookOptions) -> Result<(), SenderError> {
+        let settings = Settings::new(options)?;
+        self.shared.places.set_most(settings.most);
+        self.shared.settings.store(Arc::new(settings));
+        self.shared.places.give();
+        Ok(())
+    }
+
     /// What sends, for events that are nobody's change.
-    pub fn sender(&self) -> &Sender {
-        &self.shared.sender
+    pub fn sender(&self) -> Sender {
+        self.shared.sender()
     }
 
     /// What makes events.
@@ -119,7 +162,7 @@ impl Deliverer {
 
     /// Whether webhooks may have URLs with `http://`.
     pub fn allows_http(&self) -> bool {
-        self.allow_http
+        self.shared.settings.load().allow_http
     }
 
     /// What time it is.

@@ -9,22 +9,25 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use docket_engine::webhook::WebhookId;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Says how many places there are now.
-pub(crate) type Limit = Arc<dyn Fn() -> usize + Send + Sync>;
+/// Says how many places there are now, of so many at most.
+pub(crate) type Limit = Arc<dyn Fn(usize) -> usize + Send + Sync>;
 
 /// The places. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Places {
     limit: Limit,
     /// In flight at most, however many places there were before.
-    most: usize,
+    most: Arc<AtomicUsize>,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -55,9 +58,14 @@ impl Places {
     pub(crate) fn new(limit: Limit, most: usize) -> Self {
         Self {
             limit,
-            most,
+            most: Arc::new(AtomicUsize::new(most)),
             taken: Arc::default(),
         }
+    }
+
+    /// There are so many at most from now on.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.store(most, Relaxed);
     }
 
     /// A place for a delivery of this webhook, when it is its turn.
@@ -96,9 +104,10 @@ impl Places {
 
     /// Gives places that are free to those that wait. There may be more than before.
     pub(crate) fn give(&self) {
-        let limit = (self.limit)();
+        let most = self.most.load(Relaxed);
+        let limit = (self.limit)(most);
         let mut taken = self.taken.lock();
-        while taken.all < self.most
+        while taken.all < most
             && taken.used(limit) < limit
             && let Some(webhook) = taken.next(limit)
         {
@@ -217,7 +226,7 @@ mod tests {
         let limit = Arc::new(AtomicUsize::new(limit));
         let now = Arc::clone(&limit);
         (
-            Places::new(Arc::new(move || now.load(Ordering::Relaxed)), MOST),
+            Places::new(Arc::new(move |_| now.load(Ordering::Relaxed)), MOST),
             limit,
         )
     }

@@ -252,7 +252,11 @@ impl Subscription {
         let now = (self.shared.clock)();
         self.is_back &= !webhook.deferred.is_empty();
         // Half of the places, so that what fails does not hold up what is new.
-        let retries_max = self.shared.per_webhook.div_ceil(2).saturating_sub(self.retrying);
+        let retries_max = self
+            .shared
+            .per_webhook()
+            .div_ceil(2)
+            .saturating_sub(self.retrying);
         let due: Vec<Due> = webhook
             .deferred
             .iter()
@@ -265,7 +269,7 @@ impl Subscription {
             })
             .collect();
         for due in due {
-            if self.tasks.len() >= self.shared.per_webhook {
+            if self.tasks.len() >= self.shared.per_webhook() {
                 break;
             }
             self.busy.insert(due.id);
@@ -273,7 +277,7 @@ impl Subscription {
             self.tasks
                 .spawn(deliver(Arc::clone(&self.shared), self.id, due, None, self.run));
         }
-        while self.tasks.len() < self.shared.per_webhook
+        while self.tasks.len() < self.shared.per_webhook()
             && let Some((due, order)) = self.window.next()
         {
             self.tasks.spawn(deliver(

@@ -20,8 +20,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwapOption;
 use docket_cluster::{Leadership, Node};
-use docket_engine::{CustomerId, OrderId, PackedOrigin, Rejection};
+use docket_engine::{CustomerId, FraudRules, OrderId, PackedOrigin, Rejection};
 use docket_persistence::archive::Archive;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
@@ -40,7 +41,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
-    verify::Verifications,
+    verify::{Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
 
@@ -80,9 +81,12 @@ pub(crate) struct Inner {
     payments: Arc<Payments>,
     pub(crate) aging: RwLock<AgingOptions>,
     archive: Archive,
+    fraud: Arc<ArcSwapOption<FraudRules>>,
     /// The one turn to verify the books.
     pub(crate) verifying: Arc<Semaphore>,
     pub(crate) verifications: Verifications,
+    /// How it verifies by itself.
+    pub(crate) verify: watch::Sender<VerifyOptions>,
     /// Makes order ids unique: random bits of this process above a counter.
     unique: AtomicU64,
     unique_prefix: u64,
@@ -108,6 +112,26 @@ impl Docket {
     /// Has orders be closed and archived as this says from now on.
     pub fn set_aging(&self, aging: AgingOptions) {
         *self.inner.aging.write() = aging;
+    }
+
+    /// Has orders be held by these rules from now on, or by none.
+    pub fn set_fraud_rules(&self, rules: Option<FraudRules>) {
+        self.inner.fraud.store(rules.map(Arc::new));
+    }
+
+    /// Has orders wait for their payment so long from now on, and so many steps be asked of a provider at once, for each shard.
+    pub fn set_payment_bounds(&self, authorize_within: Duration, at_once: usize) {
+        self.inner.payments.set_bounds(authorize_within, at_once);
+    }
+
+    /// Sends other nodes snapshots, and the log to replicas that only catch up, at so many bytes a second from now on; 0 for no bound.
+    pub fn set_snapshot_pace(&self, bytes_per_second: u64) {
+        self.inner.node.set_snapshot_pace(bytes_per_second);
+    }
+
+    /// Verifies by itself as this says from now on. What is going on goes on.
+    pub fn set_verify(&self, options: VerifyOptions) {
+        self.inner.verify.send_replace(options);
     }
 
     /// Whether so many commands are in flight that what can wait should.

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwapOption;
 use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
 use docket_engine::FraudRules;
 use docket_persistence::{
@@ -14,7 +15,7 @@ use docket_persistence::{
 use parking_lot::{Mutex, RwLock};
 use ractor::Actor;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -180,7 +181,7 @@ impl Docket {
             }
         };
         let node = open(options.node, &machine).await?;
-        let fraud = options.fraud.map(Arc::new);
+        let fraud = Arc::new(ArcSwapOption::from_pointee(options.fraud));
         let mut shards = Vec::new();
         let mut tasks = Vec::new();
         for (id, committed, decided) in states.into_inner() {
@@ -233,8 +234,10 @@ impl Docket {
             payments,
             aging: RwLock::new(options.aging),
             archive,
+            fraud,
             verifying: Arc::new(Semaphore::new(1)),
             verifications: Verifications::default(),
+            verify: watch::Sender::new(options.verify),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
             tasks: Mutex::new(tasks),
@@ -242,7 +245,7 @@ impl Docket {
         let chores = tokio::spawn(chores::run(inner.clone()));
         let aging = tokio::spawn(aging::run(inner.clone()));
         let backorders = tokio::spawn(backorders::run(inner.clone()));
-        let verifying = tokio::spawn(verify::run(inner.clone(), options.verify));
+        let verifying = tokio::spawn(verify::run(inner.clone()));
         inner.tasks.lock().extend([chores, aging, backorders, verifying]);
         Ok(Self { inner })
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -199,7 +199,7 @@ impl Driver {
             return;
         };
         let line = self.lines.entry(provider.clone()).or_default();
-        if line.running < self.payments.options.at_once {
+        if line.running < self.payments.at_once.load(Relaxed) {
             self.busy.insert(id);
             self.start(id, provider);
         } else if line.waiting.len() < WAITING_MAX {
@@ -383,7 +383,7 @@ impl Turn {
 fn is_late(order: &Order, payments: &Payments) -> bool {
     let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    let until = order.authorized_until(payments.options.authorize_within_us());
+    let until = order.authorized_until(payments.authorize_within_us());
     until.is_some_and(|until| until.0 <= now)
 }
 

@@ -16,7 +16,10 @@ mod driver;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,11 +48,8 @@ pub struct PaymentOptions {
     pub again_after: (Duration, Duration),
 }
 
-impl PaymentOptions {
-    /// The longest that an order may wait for its authorisation, in microseconds.
-    pub(crate) fn authorize_within_us(&self) -> i64 {
-        i64::try_from(self.authorize_within.as_micros()).unwrap_or(i64::MAX)
-    }
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Default for PaymentOptions {
@@ -77,6 +77,10 @@ impl fmt::Debug for PaymentOptions {
 /// The node's providers.
 pub(crate) struct Payments {
     options: PaymentOptions,
+    /// [`PaymentOptions::authorize_within`], in microseconds, as it is now.
+    authorize_within_us: AtomicI64,
+    /// [`PaymentOptions::at_once`], as it is now.
+    at_once: AtomicUsize,
     /// When it was last told of each provider that something is not settled, and how often that was since.
     told: Mutex<BTreeMap<ProviderName, (Instant, u64)>>,
 }
@@ -84,14 +88,27 @@ pub(crate) struct Payments {
 impl Payments {
     pub(crate) fn new(options: PaymentOptions) -> Self {
         Self {
+            authorize_within_us: AtomicI64::new(micros(options.authorize_within)),
+            at_once: AtomicUsize::new(options.at_once),
             options,
             told: Mutex::default(),
         }
     }
 
+    /// Goes by these from now on.
+    pub(crate) fn set_bounds(&self, authorize_within: Duration, at_once: usize) {
+        self.authorize_within_us.store(micros(authorize_within), Relaxed);
+        self.at_once.store(at_once, Relaxed);
+    }
+
+    /// The longest that an order may wait for its authorisation, in microseconds.
+    pub(crate) fn authorize_within_us(&self) -> i64 {
+        self.authorize_within_us.load(Relaxed)
+    }
+
     /// Until when what an order has reserved is held for it, as this node has it; `None` where nothing of it expires.
     pub(crate) fn held_until(&self, order: &Order) -> Option<Time> {
-        order.held_until(self.options.authorize_within_us())
+        order.held_until(self.authorize_within_us())
     }
 
     /// Whether it is to be told that something of a provider is not settled, and how often that was since it was told last. With a hundred thousand

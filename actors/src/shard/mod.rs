@@ -17,6 +17,7 @@ use std::{
     time::{Instant, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwapOption;
 use docket_cluster::{Group, ShardId, clock::wall_clock};
 use docket_engine::{Broken, FraudRules, OrderId, Quantity, Rejection, Request, Sku, Time};
 use parking_lot::Mutex;
@@ -69,7 +70,7 @@ pub(crate) struct Shard {
     supervisor: ActorCell,
     before_decision: Option<BeforeDecision>,
     /// What makes an order suspect; `None` where nothing does.
-    fraud: Option<Arc<FraudRules>>,
+    fraud: Arc<ArcSwapOption<FraudRules>>,
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
     /// The same: it is asked for every message, and to look into a watch is to take a lock.
@@ -102,7 +103,7 @@ pub(crate) struct ShardParts {
     pub(crate) supervisor: ActorCell,
     pub(crate) limits: ActorLimits,
     pub(crate) before_decision: Option<BeforeDecision>,
-    pub(crate) fraud: Option<Arc<FraudRules>>,
+    pub(crate) fraud: Arc<ArcSwapOption<FraudRules>>,
     /// A random number, so that the lives of this process are not those of the one before.
     pub(crate) decider: u32,
     /// Whether the node has peers.
@@ -158,8 +159,8 @@ impl Shard {
     }
 
     /// What makes an order suspect.
-    pub(crate) fn fraud(&self) -> Option<&FraudRules> {
-        self.fraud.as_deref()
+    pub(crate) fn fraud(&self) -> Option<Arc<FraudRules>> {
+        self.fraud.load_full()
     }
 
     pub(crate) fn id(&self) -> ShardId {

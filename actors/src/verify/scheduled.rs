@@ -230,29 +230,41 @@ pub(super) fn pause(worked: Duration, is_at_work: bool) -> Duration {
 }
 
 /// Verifies as often as is configured, until the node closes.
-pub(crate) async fn run(inner: Arc<Inner>, options: VerifyOptions) {
-    let Some(every) = options.every else { return };
+pub(crate) async fn run(inner: Arc<Inner>) {
     let docket = Docket { inner };
     let closing = docket.inner.closing.clone();
     let verifying = async {
-        let mut wait = every.min(FIRST_WITHIN);
+        let mut settings = docket.inner.verify.subscribe();
+        let (mut since, mut most) = (tokio::time::Instant::now(), FIRST_WITHIN);
         loop {
-            tokio::time::sleep(wait).await;
+            let options = settings.borrow_and_update().clone();
+            let due = async {
+                match options.every {
+                    Some(every) => tokio::time::sleep(every.min(most).saturating_sub(since.elapsed())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                // What has been waited counts.
+                Ok(()) = settings.changed() => continue,
+            }
             give_way(&docket, options.gives_way_for).await;
             docket
                 .inner
                 .verifications
                 .begun_by_itself
                 .fetch_add(1, Ordering::Relaxed);
-            wait = match docket.verify_at(options.pace, true).await {
+            most = match docket.verify_at(options.pace, true).await {
                 Ok(report) => {
                     tell(&report);
-                    every
+                    Duration::MAX
                 }
                 // Somebody has asked for it, or does now.
-                Err(VerifyError::Busy) => every.min(AGAIN),
+                Err(VerifyError::Busy) => AGAIN,
                 Err(VerifyError::Stopping) => return,
             };
+            since = tokio::time::Instant::now();
         }
     };
     tokio::select! {

@@ -241,3 +241,21 @@ async fn an_edit_that_waits_for_stock_is_held_against_the_rules_as_well() {
     shop.docket.validate().unwrap();
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_that_come_while_it_runs_hold_the_next_order_and_none_when_they_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let shop = shop(dir.path(), None).await;
+    shop.customer("ada", 1_000_000).await;
+    shop.item("pot", 25_000, 100).await;
+    let rules = FraudRules {
+        threshold: 60,
+        ..FraudRules::default()
+    };
+    for (id, rules, held) in [("one", None, 0), ("two", Some(rules), 1), ("three", None, 0)] {
+        shop.docket.set_fraud_rules(rules);
+        let order = placed(&shop, id, "ada", &[("pot", 2, 25_000)]).await;
+        assert_eq!(order.active_holds().count(), held, "{id}");
+    }
+    shop.close().await;
+}

@@ -4,7 +4,10 @@
 //! waits for it; turns are taken in the order of asking. A sender that gives up while it waits has used its turn up, which costs the
 //! others the time of one message.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
@@ -15,7 +18,7 @@ const BURST_MS: u64 = 100;
 /// The pace of one node.
 pub(crate) struct Pace {
     /// 0: no bound.
-    bytes_per_second: u64,
+    bytes_per_second: AtomicU64,
     /// When all that was let through so far is sent at this pace.
     sent_at: Mutex<Instant>,
 }
@@ -23,17 +26,23 @@ pub(crate) struct Pace {
 impl Pace {
     pub(crate) fn new(bytes_per_second: u64) -> Self {
         Self {
-            bytes_per_second,
+            bytes_per_second: AtomicU64::new(bytes_per_second),
             sent_at: Mutex::new(Instant::now()),
         }
     }
 
+    /// At this pace from now on; turns that were given stay.
+    pub(crate) fn set(&self, bytes_per_second: u64) {
+        self.bytes_per_second.store(bytes_per_second, Relaxed);
+    }
+
     /// Waits until so many bytes may be sent.
     pub(crate) async fn turn(&self, bytes: usize) {
-        if self.bytes_per_second == 0 {
+        let bytes_per_second = self.bytes_per_second.load(Relaxed);
+        if bytes_per_second == 0 {
             return;
         }
-        let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let takes = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
         let begins = {
             let mut sent_at = self.sent_at.lock();
             let now = Instant::now();

@@ -3,15 +3,19 @@
 use std::{net::IpAddr, sync::Arc};
 
 use docket_actors::access::{Access, AccessError};
+use docket_audit::{Audit, Denial, Entry, Outcome};
 use docket_engine::{
     Time,
     access::{
-        AccessCommand, AccessRejection, ApiKeyId, NewApiKey, Owner, Request as Ask, SigningKey, Username,
-        permit,
+        AccessCommand, AccessRejection, ApiKeyId, NewApiKey, Owner, Request as Ask, SessionId, SigningKey,
+        Username, permit,
     },
 };
 use docket_proto::{
-    api::{auth, show::timestamp},
+    api::{
+        auth::{self, account_name},
+        show::timestamp,
+    },
     v1::{self, auth_service_server::AuthService},
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -27,6 +31,7 @@ use super::{
 };
 use crate::{
     CallContext, Refusal,
+    audit::{self, Change},
     services::{accept, context},
 };
 
@@ -36,6 +41,7 @@ const US_PER_S: i64 = 1_000_000;
 #[derive(Clone)]
 pub struct AuthApi {
     inner: Arc<Inner>,
+    audit: Audit,
 }
 
 struct Inner {
@@ -75,7 +81,38 @@ impl AuthApi {
                 access,
                 clock,
             }),
+            audit: Audit::off(),
         })
+    }
+
+    /// The same, of which it is recorded who changes what, and who logs in.
+    pub fn audited(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// What came of somebody's try to log in. Whoever tries a name that there is not may have mistaken it for the password.
+    fn logged_in(&self, address: Option<IpAddr>, username: &str, outcome: Result<&v1::Session, &Refusal>) {
+        let is_known = self.inner.access.read(|state| state.account(username).is_some());
+        let target = match is_known {
+            true => format!("accounts/{username}"),
+            false => "accounts/(unknown)".to_owned(),
+        };
+        match outcome {
+            Ok(_) => {
+                let who = audit::nobody(address);
+                self.audit.note(Entry::new(who, "account.login", target));
+            }
+            Err(refusal) => self.audit.denied(Denial {
+                who: audit::nobody(address),
+                action: "account.login".to_owned(),
+                target,
+                reason: refusal.reason().to_owned(),
+                outcome: match audit::is_denial(refusal.code()) {
+                    true => Outcome::Denied,
+                    false => Outcome::Refused,
+                },
+            }),
+        }
     }
 }
 
@@ -279,6 +316,13 @@ impl Inner {
         })
     }
 
+    /// The session that a refresh token belongs to, and its account.
+    fn session_of(&self, text: &str) -> Option<(Username, SessionId)> {
+        let session = RefreshToken::parse(auth::refresh_token(text).ok()?)?.session();
+        self.access
+            .read(|state| Some((state.session(session)?.account.clone(), session)))
+    }
+
     fn refresh_token(&self, text: String) -> Result<RefreshToken, Refusal> {
         let text = SecretString::from(text);
         let text = accept(auth::refresh_token(text.expose_secret()))?;
@@ -329,12 +373,25 @@ impl Inner {
 impl AuthService for AuthApi {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::Account>, Status> {
         let (context, message) = with_context(request)?;
-        reply(self.inner.register(context, message).await)
+        let change = Change::of(
+            &context,
+            "account.register",
+            format!("accounts/{}", message.username),
+        );
+        reply(
+            change
+                .run(&self.audit, self.inner.register(context, message))
+                .await,
+        )
     }
 
     async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::Session>, Status> {
         let address = request.remote_addr().map(|address| address.ip());
-        reply(self.inner.login(address, request.into_inner()).await)
+        let message = request.into_inner();
+        let username = message.username.clone();
+        let session = self.inner.login(address, message).await;
+        self.logged_in(address, &username, session.as_ref());
+        reply(session)
     }
 
     async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Result<Response<v1::Session>, Status> {
@@ -345,7 +402,15 @@ impl AuthService for AuthApi {
         &self,
         request: Request<v1::LogoutRequest>,
     ) -> Result<Response<v1::LogoutResponse>, Status> {
-        reply(self.inner.logout(request.into_inner()).await)
+        let address = request.remote_addr().map(|address| address.ip());
+        let message = request.into_inner();
+        let session = self.inner.session_of(&message.refresh_token);
+        let ended = self.inner.logout(message).await;
+        if let Some((account, session)) = session.filter(|_| ended.is_ok()) {
+            let entry = Entry::new(audit::nobody(address), "account.logout", account_name(&account));
+            self.audit.note(entry.detail("session", session.to_string()));
+        }
+        reply(ended)
     }
 
     async fn create_api_key(
@@ -353,7 +418,17 @@ impl AuthService for AuthApi {
         request: Request<v1::CreateApiKeyRequest>,
     ) -> Result<Response<v1::CreateApiKeyResponse>, Status> {
         let (context, message) = with_context(request)?;
-        reply(self.inner.create_api_key(context, message).await)
+        let account = match message.account.is_empty() {
+            true => account_name(&context.principal.account),
+            false => message.account.clone(),
+        };
+        let change = Change::of(&context, "key.create", account);
+        let created = self.inner.create_api_key(context, message);
+        let created = change.run_and_tell(&self.audit, created, |created, entry| {
+            let key = created.api_key.as_ref();
+            entry.detail("key", key.map(|key| key.name.clone()).unwrap_or_default())
+        });
+        reply(created.await)
     }
 
     async fn revoke_api_key(
@@ -361,7 +436,12 @@ impl AuthService for AuthApi {
         request: Request<v1::RevokeApiKeyRequest>,
     ) -> Result<Response<v1::ApiKey>, Status> {
         let (context, message) = with_context(request)?;
-        reply(self.inner.revoke_api_key(context, message).await)
+        let change = Change::of(&context, "key.revoke", message.name.clone());
+        let revoked = self.inner.revoke_api_key(context, message);
+        let revoked = change.run_and_tell(&self.audit, revoked, |key, entry| {
+            entry.detail("account", key.account.clone())
+        });
+        reply(revoked.await)
     }
 
     async fn list_api_keys(
@@ -377,7 +457,12 @@ impl AuthService for AuthApi {
         request: Request<v1::AssignRoleRequest>,
     ) -> Result<Response<v1::Account>, Status> {
         let (context, message) = with_context(request)?;
-        reply(self.inner.assign_role(context, message).await)
+        let change = Change::of(&context, "role.assign", message.name.clone());
+        let assigned = self.inner.assign_role(context, message);
+        let assigned = change.run_and_tell(&self.audit, assigned, |account, entry| {
+            entry.detail("role", account.role().as_str_name())
+        });
+        reply(assigned.await)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{
-            AtomicBool, AtomicUsize,
+            AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -32,11 +32,11 @@ pub const SMALL_REPLY_BYTES: usize = 16 * 1_024;
 #[derive(Debug)]
 pub struct Admission {
     in_flight: [AtomicUsize; Bound::COUNT],
-    max: [usize; Bound::COUNT],
+    max: [AtomicUsize; Bound::COUNT],
     /// The bound of orders, which moves.
     pace: Pace,
     brakes: Arc<Brakes>,
-    retry: Duration,
+    retry_ms: AtomicU64,
     freed: Arc<Notify>,
     /// How many wait for `freed`.
     waiting: AtomicUsize,
@@ -151,39 +151,28 @@ impl Bound {
 impl Admission {
     /// Nothing is in flight.
     pub fn new(config: AdmissionConfig) -> Arc<Self> {
-        let AdmissionConfig {
-            max_calls,
-            max_open_calls,
-            max_probes,
-            max_streams,
-            max_open_streams,
-            max_bytes,
-            max_reply_bytes,
-            retry_ms,
-            order_ms,
-            max_refused: _,
-            max_refusals_per_second,
-        } = config;
         Arc::new(Self {
             in_flight: Default::default(),
-            // In the order of `Bound`.
-            max: [
-                max_calls,
-                max_calls,
-                max_open_calls,
-                max_probes,
-                max_streams,
-                max_open_streams,
-                max_bytes,
-                max_reply_bytes,
-            ],
-            pace: Pace::new(max_calls, (order_ms > 0).then(|| Duration::from_millis(order_ms))),
-            brakes: Brakes::new(max_refusals_per_second),
-            retry: Duration::from_millis(retry_ms),
+            max: bounds_of(&config).map(AtomicUsize::new),
+            pace: Pace::new(config.max_calls, meant(&config)),
+            brakes: Brakes::new(config.max_refusals_per_second),
+            retry_ms: AtomicU64::new(config.retry_ms),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
             bytes_reached: AtomicBool::new(false),
         })
+    }
+
+    /// Goes by this from now on (but for [`AdmissionConfig::max_refused`]). What is in flight stays so, however much less may be.
+    pub fn set(&self, config: &AdmissionConfig) {
+        for (max, bound) in self.max.iter().zip(bounds_of(config)) {
+            max.store(bound, SeqCst);
+        }
+        self.pace.set_bounds(config.max_calls, meant(config));
+        self.brakes.set_rate(config.max_refusals_per_second);
+        self.retry_ms.store(config.retry_ms, Relaxed);
+        // There may be room for those who wait.
+        self.freed.notify_waiters();
     }
 
     /// Whether somebody waits: then it is not the turn of who comes now.
@@ -242,7 +231,7 @@ impl Admission {
         )
         .with("limiter", bound.limiter())
         .quota(format!("node:{}", bound.limiter()))
-        .retry(self.retry)
+        .retry(Duration::from_millis(self.retry_ms.load(Relaxed)))
     }
 
     /// The brake of a new connection.
@@ -268,7 +257,7 @@ impl Admission {
     fn take(&self, bound: Bound, n: usize) -> Result<(), Bound> {
         let max = match bound {
             Bound::Orders => self.pace.bound(),
-            _ => self.max[bound as usize],
+            _ => self.max[bound as usize].load(Relaxed),
         };
         // What does not fit is not counted for a moment either: something that does might be refused, or not see the room
         // that it was told of.
@@ -304,6 +293,38 @@ impl Admission {
             self.freed.notify_one();
         }
     }
+}
+
+/// The bounds, in the order of [`Bound`].
+fn bounds_of(config: &AdmissionConfig) -> [usize; Bound::COUNT] {
+    let AdmissionConfig {
+        max_calls,
+        max_open_calls,
+        max_probes,
+        max_streams,
+        max_open_streams,
+        max_bytes,
+        max_reply_bytes,
+        retry_ms: _,
+        order_ms: _,
+        max_refused: _,
+        max_refusals_per_second: _,
+    } = *config;
+    [
+        max_calls,
+        max_calls,
+        max_open_calls,
+        max_probes,
+        max_streams,
+        max_open_streams,
+        max_bytes,
+        max_reply_bytes,
+    ]
+}
+
+/// What an order may take; none where it may take as long as it does.
+fn meant(config: &AdmissionConfig) -> Option<Duration> {
+    (config.order_ms > 0).then(|| Duration::from_millis(config.order_ms))
 }
 
 impl Permit {

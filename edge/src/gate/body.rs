@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use docket_engine::access::Principal;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ use super::{
     sleep_box,
     unread::{Held, ReplyData},
 };
-use crate::{errors::Refusal, telemetry::Telemetry};
+use crate::{audit::is_denial, errors::Refusal, telemetry::Telemetry};
 
 /// A reply goes out in pieces of at most this many bytes: the next one waits until there is a window for it, so that what
 /// is not taken stays in the call's hands.
@@ -225,6 +226,10 @@ pub(super) struct Ending {
     started: Instant,
     deadline: Option<Instant>,
     code: Option<Code>,
+    /// Who calls, where that is known and may matter.
+    caller: Option<Arc<Principal>>,
+    /// Why it was denied.
+    reason: String,
 }
 
 impl Ending {
@@ -239,6 +244,20 @@ impl Ending {
             started,
             deadline: None,
             code: None,
+            caller: None,
+            reason: String::new(),
+        }
+    }
+
+    /// Who calls: whoever is denied something is recorded.
+    pub(super) fn called_by(&mut self, principal: Arc<Principal>) {
+        self.caller = Some(principal);
+    }
+
+    /// Why it ends with this code; that is of interest only where somebody is denied.
+    pub(super) fn because(&mut self, code: Code, reason: impl FnOnce() -> String) {
+        if is_denial(code) {
+            self.reason = reason();
         }
     }
 
@@ -258,8 +277,15 @@ impl Drop for Ending {
         } else {
             Code::Cancelled
         };
-        self.telemetry
-            .call(self.row, self.code.unwrap_or(dropped), now - self.started);
+        let code = self.code.unwrap_or(dropped);
+        self.telemetry.call(self.row, code, now - self.started);
+        if is_denial(code) {
+            let address = self.peer.address.ip();
+            let caller = self.caller.as_deref().map(|caller| (caller, address));
+            let reason = std::mem::take(&mut self.reason);
+            self.telemetry
+                .denied_to(caller.ok_or(address), self.row, code, reason);
+        }
     }
 }
 

@@ -39,8 +39,8 @@ pub const PIECE_BYTES: usize = 4 * 1_024;
 #[derive(Debug)]
 pub struct Brakes {
     began: Instant,
-    /// None where there is no bound.
-    each: Option<Duration>,
+    /// In nanoseconds; 0 where there is no bound.
+    each_ns: AtomicU64,
     /// When all refusals so far are paid for, in nanoseconds since `began`.
     paid_ns: AtomicU64,
     /// There is room: whoever has paused longest is read.
@@ -72,11 +72,16 @@ impl Brakes {
     pub fn new(per_second: u32) -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
-            each: (per_second > 0).then(|| Duration::from_secs(1) / per_second),
+            each_ns: AtomicU64::new(each_ns(per_second)),
             paid_ns: AtomicU64::new(0),
             room: Arc::default(),
             pausing: AtomicUsize::new(0),
         })
+    }
+
+    /// For so many refusals a second from now on.
+    pub fn set_rate(&self, per_second: u32) {
+        self.each_ns.store(each_ns(per_second), Release);
     }
 
     /// For one more connection.
@@ -117,7 +122,10 @@ impl Brake {
     }
 
     fn refused_at(&self, now: Duration, bytes: usize) {
-        let Some(each) = self.all.each else { return };
+        let each = match self.all.each_ns.load(Acquire) {
+            0 => return,
+            each => Duration::from_nanos(each),
+        };
         let each = match bytes {
             0 => each,
             _ => each * u32::try_from(bytes / BYTES_OF_ONE).unwrap_or(u32::MAX),
@@ -188,6 +196,14 @@ impl Future for Pause {
 impl Drop for Pause {
     fn drop(&mut self) {
         self.all.pausing.fetch_sub(1, SeqCst);
+    }
+}
+
+/// What each refusal costs; 0 for nothing.
+fn each_ns(per_second: u32) -> u64 {
+    match per_second {
+        0 => 0,
+        per_second => (1_000_000_000 / u64::from(per_second)).max(1),
     }
 }
 

@@ -129,6 +129,7 @@ impl Gate {
             grant,
             deadline: Some(deadline),
             trace: None,
+            address: Some(address.ip()),
         });
         let answer = async {
             let response = match &self.forwarder {

@@ -33,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use docket_actors::Call;
 use docket_engine::{
@@ -51,6 +52,7 @@ use tokio::{
     time::{Sleep, sleep_until, timeout, timeout_at},
 };
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
+use tonic_types::StatusExt as _;
 use tracing::Instrument;
 
 use self::{
@@ -68,7 +70,11 @@ pub(crate) use self::{
     unread::{CallTasks, call_cutter},
 };
 use crate::{
-    auth::AuthError, authenticate::Authenticate, config::CallsConfig, errors::Refusal, telemetry::Telemetry,
+    auth::AuthError,
+    authenticate::Authenticate,
+    config::{AdmissionConfig, CallsConfig},
+    errors::Refusal,
+    telemetry::Telemetry,
 };
 
 const GRPC: &[u8] = b"application/grpc";
@@ -92,6 +98,8 @@ pub struct CallContext {
     pub deadline: Option<Instant>,
     /// The trace to which the call belongs, where its client says so.
     pub trace: Option<TraceId>,
+    /// Where the client calls from.
+    pub address: Option<IpAddr>,
 }
 
 impl CallContext {
@@ -146,7 +154,7 @@ pub(crate) struct Gate {
     limits: Arc<Limits>,
     admission: Arc<Admission>,
     /// The headers of the refusal for each bound.
-    full: [HeaderMap; Bound::COUNT],
+    full: ArcSwap<[HeaderMap; Bound::COUNT]>,
     /// Places for refused calls whose requests are read to their end.
     discards: Semaphore,
     telemetry: Arc<Telemetry>,
@@ -160,6 +168,8 @@ pub(crate) struct Gate {
 enum Refused {
     /// What the caller is told.
     Of(Refusal),
+    /// The same, where it is known who calls.
+    Denied(Refusal, Arc<Principal>),
     /// It is no gRPC.
     Plain(StatusCode),
     /// There is no room: what the caller is told is written already, since under overload nothing is said more often.
@@ -202,7 +212,7 @@ impl Gate {
             methods: Methods::new(routes)?,
             authenticator,
             limits,
-            full: Bound::ALL.map(|bound| headers_of(admission.refusal(bound))),
+            full: ArcSwap::from_pointee(full(&admission)),
             discards: Semaphore::new(discards_max.min(Semaphore::MAX_PERMITS)),
             admission,
             telemetry,
@@ -210,6 +220,12 @@ impl Gate {
             open_stream_max: Duration::from_millis(calls.open_stream_ms),
             forwarder,
         })
+    }
+
+    /// Lets in as this says from now on.
+    pub(crate) fn set_admission(&self, config: &AdmissionConfig) {
+        self.admission.set(config);
+        self.full.store(Arc::new(full(&self.admission)));
     }
 
     /// A new connection's other end.
@@ -226,7 +242,7 @@ impl Gate {
         let started = Instant::now();
         let found = self.methods.find(request.uri().path());
         let row = found.map_or(METHOD_TABLE.len(), |(row, _)| row);
-        let ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
+        let mut ending = Ending::begin(Arc::clone(&self.telemetry), Arc::clone(&peer), row, started);
         let method = found.map(|(_, method)| method);
         let mut left = None;
         let mut admitted = self.admit(&peer, method, &request, started, &mut left);
@@ -251,9 +267,13 @@ impl Gate {
                 }
                 return Ok(match refused {
                     Refused::Of(refusal) => self::refused(refusal, left, ending),
+                    Refused::Denied(refusal, principal) => {
+                        ending.called_by(principal);
+                        self::refused(refusal, left, ending)
+                    }
                     Refused::Plain(status) => plain(status, left, ending),
                     Refused::Full(bound) => {
-                        let headers = self.full[bound as usize].clone();
+                        let headers = self.full.load()[bound as usize].clone();
                         refused_with(headers, Code::ResourceExhausted, left, ending)
                     }
                 });
@@ -268,7 +288,13 @@ impl Gate {
         } = pass;
         let (needs_credentials, is_order) = (context.is_some(), permit.is_order());
         match context {
-            Some(context) => request.extensions_mut().insert(context).is_some(),
+            Some(context) => {
+                // Nobody who may call is denied an order: it is not there for who may not see it.
+                if !is_order {
+                    ending.called_by(Arc::clone(&context.principal));
+                }
+                request.extensions_mut().insert(context).is_some()
+            }
             // Who has no name is told apart by address: `Request::remote_addr` finds it here.
             None => {
                 let info = TcpConnectInfo {
@@ -384,28 +410,31 @@ impl Gate {
         grant: &'static Grant,
         deadline: Option<Instant>,
         left: &mut Option<Left>,
-    ) -> Result<CallContext, Refusal> {
+    ) -> Result<CallContext, Refused> {
         let principal = match self.limits.barred(address) {
             None => match self.authenticator.authenticate(headers) {
                 Ok(principal) => principal,
                 Err(error) => {
                     self.telemetry.unauthenticated(error.reason);
                     self.take(|limits| limits.take_failure(address), left)?;
-                    return Err(error.into());
+                    return Err(Refusal::from(error).into());
                 }
             },
             Some(barred) => match self.authenticator.known(headers) {
                 Some(principal) => principal,
-                None => return Err(self.empty(*barred, left)),
+                None => return Err(self.empty(*barred, left).into()),
             },
         };
         self.take(|limits| limits.take_principal(&principal), left)?;
-        permit(&principal, grant, Owner::Unread)?;
+        if let Err(denied) = permit(&principal, grant, Owner::Unread) {
+            return Err(Refused::Denied(denied.into(), principal));
+        }
         Ok(CallContext {
             principal,
             grant,
             deadline,
             trace: trace_of(headers),
+            address: Some(address),
         })
     }
 
@@ -491,9 +520,15 @@ fn plain(status: StatusCode, left: Option<Left>, ending: Ending) -> Response<Rep
     response
 }
 
-fn refused(refusal: Refusal, left: Option<Left>, ending: Ending) -> Response<ReplyBody> {
+fn refused(refusal: Refusal, left: Option<Left>, mut ending: Ending) -> Response<ReplyBody> {
     let code = refusal.code();
+    ending.because(code, || refusal.reason().to_owned());
     refused_with(headers_of(refusal), code, left, ending)
+}
+
+/// The refusals for want of room, as their headers.
+fn full(admission: &Admission) -> [HeaderMap; Bound::COUNT] {
+    Bound::ALL.map(|bound| headers_of(admission.refusal(bound)))
 }
 
 /// A refusal's headers, which are the whole answer.
@@ -517,7 +552,7 @@ fn refused_with(headers: HeaderMap, code: Code, left: Option<Left>, ending: Endi
 fn reply(
     response: Response<tonic::body::Body>,
     left: Option<Left>,
-    ending: Ending,
+    mut ending: Ending,
     body: impl FnOnce(tonic::body::Body, Ending) -> ReplyBody,
 ) -> Response<ReplyBody> {
     let (mut parts, inner) = response.into_parts();
@@ -534,10 +569,20 @@ fn reply(
         left.write(&mut parts.headers);
     }
     let body = match code {
-        Some(code) => ReplyBody::empty(code, ending),
+        Some(code) => {
+            ending.because(code, || reason_in(&parts.headers));
+            ReplyBody::empty(code, ending)
+        }
         None => body(inner, ending),
     };
     Response::from_parts(parts, body)
+}
+
+/// `ErrorInfo.reason` of a status in the headers.
+fn reason_in(headers: &HeaderMap) -> String {
+    let status = Status::from_header_map(headers);
+    let info = status.and_then(|status| status.get_details_error_info());
+    info.map(|info| info.reason).unwrap_or_default()
 }
 
 fn sleep_box(deadline: Instant) -> Pin<Box<Sleep>> {

@@ -23,13 +23,16 @@ pub const LEAST: usize = 256;
 /// slow is not a queue that is long.
 const SYNCS: u32 = 4;
 
+/// An order may take as long as it takes.
+const UNBOUNDED: u64 = u64::MAX;
+
 /// The bound of orders in flight.
 #[derive(Debug)]
 pub struct Pace {
     bound: AtomicUsize,
-    most: usize,
-    /// What an order may take beside the disk; none where the bound is always the most.
-    meant: Option<Duration>,
+    most: AtomicUsize,
+    /// What an order may take beside the disk, in µs; [`UNBOUNDED`] where the bound is always the most.
+    meant_us: AtomicU64,
     /// What an order may take, in µs.
     allowed_us: AtomicU64,
     began: Instant,
@@ -46,8 +49,8 @@ impl Pace {
     pub fn new(most: usize, meant: Option<Duration>) -> Self {
         Self {
             bound: AtomicUsize::new(most),
-            most,
-            meant,
+            most: AtomicUsize::new(most),
+            meant_us: AtomicU64::new(micros(meant)),
             allowed_us: AtomicU64::new(meant.unwrap_or_default().as_micros() as u64),
             began: Instant::now(),
             ends_us: AtomicU64::new(WINDOW.as_micros() as u64),
@@ -55,6 +58,16 @@ impl Pace {
             took_us: AtomicU64::new(0),
             reached: AtomicBool::new(false),
         }
+    }
+
+    /// Goes by these from now on, as one that was made with them.
+    pub fn set_bounds(&self, most: usize, meant: Option<Duration>) {
+        self.most.store(most, Relaxed);
+        self.meant_us.store(micros(meant), Relaxed);
+        // The disk adds to it when it is next looked at.
+        self.allowed_us
+            .store(meant.unwrap_or_default().as_micros() as u64, Relaxed);
+        self.bound.store(most, Relaxed);
     }
 
     /// How many may be in flight now.
@@ -69,13 +82,15 @@ impl Pace {
 
     /// The disk takes so long for a sync now.
     pub fn disk(&self, sync: Duration) {
-        let allowed = self.meant.unwrap_or_default() + SYNCS * sync;
-        self.allowed_us.store(allowed.as_micros() as u64, Relaxed);
+        let meant = self.meant_us.load(Relaxed);
+        let meant = if meant == UNBOUNDED { 0 } else { meant };
+        let sync = (SYNCS * sync).as_micros() as u64;
+        self.allowed_us.store(meant.saturating_add(sync), Relaxed);
     }
 
     /// An order that was let in at `since` is answered. Says whether more may be in flight from now on.
     pub fn done(&self, since: Instant) -> bool {
-        if self.meant.is_none() {
+        if self.meant_us.load(Relaxed) == UNBOUNDED {
             return false;
         }
         let now = Instant::now();
@@ -112,10 +127,14 @@ impl Pace {
         } else {
             return false;
         };
-        let next = next.max(LEAST).min(self.most);
+        let next = next.max(LEAST).min(self.most.load(Relaxed));
         self.bound.store(next, Relaxed);
         next > bound
     }
+}
+
+fn micros(meant: Option<Duration>) -> u64 {
+    meant.map_or(UNBOUNDED, |meant| meant.as_micros() as u64)
 }
 
 #[cfg(test)]
@@ -155,6 +174,20 @@ mod tests {
             window(&pace, 2_000, Duration::from_millis(10));
         }
         assert_eq!(pace.bound(), 2_048, "and never further than configured");
+    }
+
+    #[test]
+    fn other_bounds_are_those_of_one_that_was_made_with_them() {
+        let pace = Pace::new(2_048, Some(MEANT));
+        window(&pace, 1, Duration::from_secs(1));
+        assert_eq!(pace.bound(), LEAST);
+        pace.set_bounds(1_024, Some(2 * MEANT));
+        assert_eq!(pace.bound(), 1_024);
+        window(&pace, 2_000, MEANT + MEANT / 2);
+        assert_eq!(pace.bound(), 1_024, "within the new time");
+        pace.set_bounds(4_096, None);
+        pace.disk(Duration::from_secs(1));
+        assert!(pace.bound() == 4_096 && !pace.done(pace.began));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use docket_actors::Docket;
+use docket_audit::Audit;
 use docket_proto::{
     server::order_service_server::OrderServiceServer,
     v1::{
@@ -42,7 +43,7 @@ use self::{
 use crate::{
     auth::{AuthApi, AuthApiError, AuthOptions, Authenticator, Clock},
     authenticate::Authenticate,
-    config::{ConfigError, EdgeConfig, FeedConfig, LimitsConfig},
+    config::{AdmissionConfig, ConfigError, EdgeConfig, FeedConfig, LimitsConfig},
     gate::{
         Gate, Route,
         admission::Admission,
@@ -77,6 +78,8 @@ pub struct Parts {
     pub webhooks: Option<Deliverer>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Where it is recorded who changes what, and who is denied.
+    pub audit: Audit,
 }
 
 impl Parts {
@@ -97,6 +100,7 @@ impl Parts {
             auth: Some(api),
             webhooks: Some(webhooks),
             metrics,
+            audit: Audit::off(),
         })
     }
 }
@@ -158,6 +162,7 @@ pub struct Control {
     certificate: Option<Arc<Certificate>>,
     limits: Arc<Limits>,
     feed: Arc<ArcSwap<FeedConfig>>,
+    gate: Arc<Gate>,
 }
 
 impl Control {
@@ -172,6 +177,11 @@ impl Control {
             .map_or(Ok(()), |certificate| certificate.reload())
     }
 
+    /// Whether TLS is on.
+    pub fn has_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
     /// Has callers call as often as this says from now on (but for [`LimitsConfig::prune_ms`]). Buckets of a limit that is another than
     /// before are full.
     ///
@@ -180,6 +190,20 @@ impl Control {
     pub fn set_limits(&self, limits: &LimitsConfig) -> Result<(), ConfigError> {
         limits.validate()?;
         self.limits.replace(limits);
+        Ok(())
+    }
+
+    /// Lets calls in as this says from now on (but for [`AdmissionConfig::max_refused`]). What is in flight stays so.
+    ///
+    /// # Errors
+    /// A bound that cannot be; then all are as before.
+    pub fn set_admission(&self, admission: &AdmissionConfig) -> Result<(), ConfigError> {
+        let config = EdgeConfig {
+            admission: *admission,
+            ..EdgeConfig::default()
+        };
+        config.validate()?;
+        self.gate.set_admission(admission);
         Ok(())
     }
 
@@ -235,7 +259,7 @@ impl Server {
             );
         }
 
-        let telemetry = Arc::new(Telemetry::new());
+        let telemetry = Arc::new(Telemetry::new(parts.audit.clone()));
         let limits = Arc::new(Limits::new(&config.limits));
         let admission = Admission::new(config.admission);
         let docket = parts.docket.clone();
@@ -263,7 +287,13 @@ impl Server {
             authenticator: Arc::clone(&parts.authenticator),
         };
         let optional = (parts.auth, parts.webhooks);
-        let routes = routes(&config, parts.docket, optional, &readiness, (bounds, watch))?;
+        let routes = routes(
+            &config,
+            parts.docket,
+            optional,
+            (&readiness, &parts.audit),
+            (bounds, watch),
+        )?;
         let gate = Gate::new(
             routes,
             parts.authenticator,
@@ -323,6 +353,7 @@ impl Server {
             certificate: self.acceptor.certificate.clone(),
             limits: Arc::clone(&self.limits),
             feed: Arc::clone(&self.feed),
+            gate: Arc::clone(&self.acceptor.gate),
         }
     }
 
@@ -393,7 +424,7 @@ fn routes(
     config: &EdgeConfig,
     docket: Docket,
     (auth, webhooks): (Option<AuthApi>, Option<Deliverer>),
-    readiness: &Readiness,
+    (readiness, audit): (&Readiness, &Audit),
     (bounds, watch): (StreamBounds, WatchBounds),
 ) -> Result<Vec<(&'static str, Route)>, EdgeError> {
     /// Sets the bounds of messages on a generated service.
@@ -426,14 +457,15 @@ fn routes(
         route!(ItemServiceServer::new(ItemApi::new(docket.clone()))),
         route!(NodeServiceServer::new(NodeApi::new(
             docket.clone(),
-            readiness.clone()
+            readiness.clone(),
+            audit.clone()
         ))),
         route!(reflection().build_v1().map_err(contract)?, small),
         route!(reflection().build_v1alpha().map_err(contract)?, small),
     ];
-    routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth))));
+    routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth.audited(audit.clone())))));
     routes.extend(webhooks.map(|deliverer| {
-        let webhooks = WebhookApi::new(docket.clone(), deliverer);
+        let webhooks = WebhookApi::new(docket.clone(), deliverer, audit.clone());
         route!(WebhookServiceServer::new(webhooks))
     }));
     let mut services: Vec<&'static str> = routes.iter().map(|(name, _)| *name).collect();

@@ -1,20 +1,27 @@
 //! `NodeService`: how the node and its cluster are, and what changes the cluster.
 
 use docket_actors::{Docket, GroupId, ManageError, NodeId, VerifyPace};
+use docket_audit::Audit;
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
-use crate::{Refusal, books, overview, readiness::Readiness, status};
+use super::context;
+use crate::{Refusal, audit::Change, books, overview, readiness::Readiness, status};
 
 /// The service.
 pub(crate) struct NodeApi {
     docket: Docket,
     readiness: Readiness,
+    audit: Audit,
 }
 
 impl NodeApi {
-    pub(crate) fn new(docket: Docket, readiness: Readiness) -> Self {
-        Self { docket, readiness }
+    pub(crate) fn new(docket: Docket, readiness: Readiness, audit: Audit) -> Self {
+        Self {
+            docket,
+            readiness,
+            audit,
+        }
     }
 
     /// A member, after something was asked of it.
@@ -51,7 +58,9 @@ impl NodeService for NodeApi {
         request: Request<v1::DrainNodeRequest>,
     ) -> Result<Response<v1::ClusterMember>, Status> {
         let id = node_id(request.get_ref().node_id, "node_id")?;
-        self.docket.drain_node(id).await.map_err(refusal)?;
+        let drained = async { self.docket.drain_node(id).await.map_err(refusal) };
+        let change = Change::of(&context(&request)?, "node.drain", node_target(id));
+        change.run(&self.audit, drained).await?;
         self.member(id)
     }
 
@@ -60,7 +69,9 @@ impl NodeService for NodeApi {
         request: Request<v1::UndrainNodeRequest>,
     ) -> Result<Response<v1::ClusterMember>, Status> {
         let id = node_id(request.get_ref().node_id, "node_id")?;
-        self.docket.undrain_node(id).await.map_err(refusal)?;
+        let undrained = async { self.docket.undrain_node(id).await.map_err(refusal) };
+        let change = Change::of(&context(&request)?, "node.undrain", node_target(id));
+        change.run(&self.audit, undrained).await?;
         self.member(id)
     }
 
@@ -68,6 +79,7 @@ impl NodeService for NodeApi {
         &self,
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::ClusterMember>, Status> {
+        let context = context(&request)?;
         let request = request.into_inner();
         let id = node_id(request.node_id, "node_id")?;
         if !request.force && !request.reason.is_empty() {
@@ -81,7 +93,10 @@ impl NodeService for NodeApi {
             return Err(Refusal::invalid([("reason", too_long)]).into());
         }
         let force = request.force.then_some(request.reason.as_str());
-        self.docket.remove_node(id, force).await.map_err(refusal)?;
+        let removed = async { self.docket.remove_node(id, force).await.map_err(refusal) };
+        let change = Change::of(&context, "node.remove", node_target(id));
+        let change = change.detail("force", request.force.to_string());
+        change.run(&self.audit, removed).await?;
         self.member(id)
     }
 
@@ -89,6 +104,7 @@ impl NodeService for NodeApi {
         &self,
         request: Request<v1::MoveReplicaRequest>,
     ) -> Result<Response<v1::GroupPlacement>, Status> {
+        let context = context(&request)?;
         let request = request.into_inner();
         let groups = self.docket.status().cluster.groups;
         let group = groups
@@ -100,28 +116,41 @@ impl NodeService for NodeApi {
             })?;
         let from = node_id(request.from_node_id, "from_node_id")?;
         let to = node_id(request.to_node_id, "to_node_id")?;
-        self.docket.move_replica(group, from, to).await.map_err(refusal)?;
+        let moved = async { self.docket.move_replica(group, from, to).await.map_err(refusal) };
+        let change = Change::of(&context, "replica.move", group.to_string());
+        let change = change
+            .detail("from", node_target(from))
+            .detail("to", node_target(to));
+        change.run(&self.audit, moved).await?;
         Ok(Response::new(self.placement(group)))
     }
 
     async fn balance_leaders(
         &self,
-        _: Request<v1::BalanceLeadersRequest>,
+        request: Request<v1::BalanceLeadersRequest>,
     ) -> Result<Response<v1::BalanceLeadersResponse>, Status> {
-        self.docket.balance_leaders().await.map_err(refusal)?;
+        let balanced = async { self.docket.balance_leaders().await.map_err(refusal) };
+        let change = Change::of(&context(&request)?, "leaders.balance", "");
+        change.run(&self.audit, balanced).await?;
         Ok(Response::new(v1::BalanceLeadersResponse {}))
     }
 
     async fn verify_books(
         &self,
-        _: Request<v1::VerifyBooksRequest>,
+        request: Request<v1::VerifyBooksRequest>,
     ) -> Result<Response<v1::VerifyBooksResponse>, Status> {
-        let verified = tokio::select! {
-            verified = self.docket.verify(VerifyPace::default()) => verified,
-            () = self.readiness.stopping() => return Err(Refusal::stopping().into()),
-        };
-        let report = verified.map_err(books::refusal)?;
         let node = self.docket.status().cluster.identity.node_id;
+        let verified = async {
+            tokio::select! {
+                verified = self.docket.verify(VerifyPace::default()) => verified.map_err(books::refusal),
+                () = self.readiness.stopping() => Err(Refusal::stopping()),
+            }
+        };
+        let change = Change::of(&context(&request)?, "books.verify", node_target(node));
+        let told = change.run_and_tell(&self.audit, verified, |report, entry| {
+            entry.detail("discrepancies", report.discrepancies_total.to_string())
+        });
+        let report = told.await?;
         Ok(Response::new(books::response(node, &report)))
     }
 }
@@ -136,6 +165,11 @@ impl NodeApi {
 
 /// Bytes of a reason, which is kept for ever.
 const REASON_BYTES_MAX: usize = 256;
+
+/// What a record calls a node.
+fn node_target(id: NodeId) -> String {
+    format!("nodes/{id}")
+}
 
 fn node_id(id: u64, field: &'static str) -> Result<NodeId, Refusal> {
     match id {

@@ -6,6 +6,7 @@ use docket_actors::{
     CallError, Docket, WatchError,
     webhooks::{WebhookError, webhook_request},
 };
+use docket_audit::Audit;
 use docket_engine::{
     CustomerId,
     access::Owner,
@@ -28,7 +29,7 @@ use tokio::time::timeout_at;
 use tonic::{Code, Request, Response, Status};
 
 use super::{accept, allowed, context};
-use crate::{errors::Refusal, gate::CallContext};
+use crate::{audit::Change, errors::Refusal, gate::CallContext};
 
 /// When to try again where the meta group has no leader here, or the state changed under a command.
 const RETRY: Duration = Duration::from_millis(100);
@@ -41,11 +42,16 @@ const ANSWER: Duration = Duration::from_millis(250);
 pub(crate) struct WebhookApi {
     docket: Docket,
     deliverer: Deliverer,
+    audit: Audit,
 }
 
 impl WebhookApi {
-    pub(crate) fn new(docket: Docket, deliverer: Deliverer) -> Self {
-        Self { docket, deliverer }
+    pub(crate) fn new(docket: Docket, deliverer: Deliverer, audit: Audit) -> Self {
+        Self {
+            docket,
+            deliverer,
+            audit,
+        }
     }
 
     fn feed_of(&self) -> FeedOf {
@@ -256,10 +262,18 @@ impl WebhookService for WebhookApi {
         &self,
         request: Request<v1::CreateWebhookRequest>,
     ) -> Result<Response<v1::CreateWebhookResponse>, Status> {
-        permitted(&request)?;
+        let context = permitted(&request)?;
         let allow_http = self.deliverer.allows_http();
         let asked = accept(webhooks::create_webhook(request.get_ref(), allow_http))?;
-        reply(self.create(asked).await)
+        let change = Change::of(&context, "webhook.create", "").request_id(asked.request_id.as_deref());
+        let created = change.run_and_tell(&self.audit, self.create(asked), |created, entry| {
+            let webhook = created.webhook.as_ref();
+            entry.detail(
+                "webhook",
+                webhook.map(|webhook| webhook.name.clone()).unwrap_or_default(),
+            )
+        });
+        reply(created.await)
     }
 
     async fn get_webhook(
@@ -307,20 +321,24 @@ impl WebhookService for WebhookApi {
         let allow_http = self.deliverer.allows_http();
         let asked = accept(webhooks::update_webhook(request.get_ref(), allow_http))?;
         self.barrier(&context).await?;
-        reply(self.update(asked).await)
+        let change = about(&context, "webhook.update", asked.id).request_id(asked.request_id.as_deref());
+        reply(change.run(&self.audit, self.update(asked)).await)
     }
 
     async fn delete_webhook(
         &self,
         request: Request<v1::DeleteWebhookRequest>,
     ) -> Result<Response<v1::DeleteWebhookResponse>, Status> {
-        permitted(&request)?;
+        let context = permitted(&request)?;
         let asked = accept(webhooks::delete_webhook(request.get_ref()))?;
         let delete = WebhookRequest::Delete {
             webhook: asked.id,
             expected: asked.expected,
         };
-        self.execute(None, delete, Some(asked.id)).await?;
+        let deleted = self.execute(None, delete, Some(asked.id));
+        about(&context, "webhook.delete", asked.id)
+            .run(&self.audit, deleted)
+            .await?;
         Ok(Response::new(v1::DeleteWebhookResponse {}))
     }
 
@@ -328,7 +346,7 @@ impl WebhookService for WebhookApi {
         &self,
         request: Request<v1::RotateWebhookSecretRequest>,
     ) -> Result<Response<v1::RotateWebhookSecretResponse>, Status> {
-        permitted(&request)?;
+        let context = permitted(&request)?;
         let asked = accept(webhooks::rotate_secret(request.get_ref()))?;
         let rotate = WebhookRequest::RotateSecret {
             webhook: asked.id,
@@ -336,7 +354,10 @@ impl WebhookService for WebhookApi {
             secret: WebhookSecret(random()?),
             overlap_us: asked.overlap_us,
         };
-        self.execute(asked.request_id, rotate, Some(asked.id)).await?;
+        let change =
+            about(&context, "webhook.secret.rotate", asked.id).request_id(asked.request_id.as_deref());
+        let rotated = self.execute(asked.request_id, rotate, Some(asked.id));
+        change.run(&self.audit, rotated).await?;
         let (webhook, secret) = self.with_secret(asked.id)?;
         Ok(Response::new(v1::RotateWebhookSecretResponse {
             webhook: Some(webhook),
@@ -351,7 +372,8 @@ impl WebhookService for WebhookApi {
         let context = permitted(&request)?;
         let id = accept(webhooks::test_webhook(request.get_ref()))?;
         self.barrier(&context).await?;
-        reply(self.test(&context, id).await)
+        let tested = self.test(&context, id);
+        reply(about(&context, "webhook.test", id).run(&self.audit, tested).await)
     }
 
     async fn list_dead_letters(
@@ -389,7 +411,8 @@ impl WebhookService for WebhookApi {
         let context = permitted(&request)?;
         let asked = accept(webhooks::replay_webhook(request.get_ref()))?;
         self.barrier(&context).await?;
-        let webhook = Some(self.replay(asked).await?);
+        let change = about(&context, "webhook.replay", asked.id).request_id(asked.request_id.as_deref());
+        let webhook = Some(change.run(&self.audit, self.replay(asked)).await?);
         Ok(Response::new(v1::ReplayWebhookResponse { webhook }))
     }
 }
@@ -401,6 +424,11 @@ fn permitted<T>(request: &Request<T>) -> Result<CallContext, Refusal> {
         refusal(WebhookRejection::NotFound.into(), None)
     })?;
     Ok(context)
+}
+
+/// Something that is done to a webhook, as it is recorded.
+fn about(context: &CallContext, action: &'static str, webhook: WebhookId) -> Change {
+    Change::of(context, action, webhook_name(webhook))
 }
 
 fn reply<T>(answer: Result<T, Refusal>) -> Result<Response<T>, Status> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use docket_actors::Docket;
+use docket_audit::Audit;
 use docket_edge::{
     Parts, Server,
     auth::{ApiKeyText, AuthApi, AuthOptions, Authenticator, Clock, bootstrap},
@@ -85,6 +86,7 @@ impl Shop {
             auth: Some(AuthApi::new(access, &options, Clock::system()).unwrap()),
             webhooks: Some(deliverer(&docket)),
             metrics: metrics(),
+            audit: Audit::off(),
         };
         let server = Server::bind(config, parts).await.unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.local_addr())).unwrap();

@@ -7,6 +7,7 @@ use std::{
 };
 
 use docket_actors::{Docket, Options};
+use docket_audit::Audit;
 use docket_edge::{
     Authenticate, Control, EdgeConfig, EdgeError, Parts, Server, Unauthenticated,
     auth::{AuthOptions, Clock},
@@ -142,6 +143,7 @@ pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeErro
             webhooks,
             authenticator: Arc::new(keys()),
             metrics: metrics(),
+            audit: Audit::off(),
         },
     )
     .await

@@ -77,7 +77,7 @@ async fn attempt(shared: &Shared, webhook: WebhookId, due: Due, order: Option<Or
     })?;
     let begun = Instant::now();
     let sent = shared
-        .sender
+        .sender()
         .deliver(&url, &due.id.to_string(), body, secrets, now)
         .await;
     let seconds = begun.elapsed().as_secs_f64();

@@ -6,11 +6,11 @@ use docket_engine::{
     ChangeKind, CustomerId, OrderState,
     webhook::{WebhookFilter, WebhookRequest, WebhookSecret},
 };
-use docket_webhooks::sign;
+use docket_webhooks::{WebhookOptions, sign};
 
 use crate::{
     receiver::{Got, Receiver, Reply},
-    shop::{HOUR, Shop},
+    shop::{HOUR, Shop, lenient},
 };
 
 /// What came of each order, in the order in which it came: its versions.
@@ -319,5 +319,36 @@ async fn a_receiver_that_answers_nothing_holds_up_no_order() {
     let took = begun.elapsed();
     assert!(took.as_secs() < 60, "700 orders took {took:?}");
     shop.until(webhook, |webhook| !webhook.deferred.is_empty()).await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_options_are_gone_by_from_the_next_delivery_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let guarded = WebhookOptions {
+        allow_private: false,
+        ..lenient()
+    };
+    let shop = Shop::open_with(dir.path(), guarded, |_| {}).await;
+    shop.stock(&["ada"]).await;
+    let receiver = Receiver::start().await;
+    let webhook = shop.webhook(&receiver.url()).await;
+    shop.place("ada").await;
+    shop.until(webhook, |webhook| !webhook.deferred.is_empty()).await;
+    assert!(receiver.got().is_empty());
+    let deliverer = shop.deliverer.as_ref().unwrap();
+    deliverer.set_options(&lenient()).unwrap();
+    let order = shop.place("ada").await;
+    let is_of = |got: &Got| got.id.starts_with(&order.id.to_string());
+    receiver.until(|got| got.iter().any(is_of)).await;
+    // What cannot be used changes nothing.
+    let broken = WebhookOptions {
+        ca: Some("/gone.pem".into()),
+        ..lenient()
+    };
+    assert!(deliverer.set_options(&broken).is_err());
+    let order = shop.place("ada").await;
+    let is_of = |got: &Got| got.id.starts_with(&order.id.to_string());
+    receiver.until(|got| got.iter().any(is_of)).await;
     shop.close().await;
 }

@@ -45,6 +45,8 @@ pub struct Shop {
     pub docket: Docket,
     pub clock: TestClock,
     delivering: Option<AbortOnDropHandle<()>>,
+    /// What delivers, or did last.
+    pub deliverer: Option<Deliverer>,
     options: WebhookOptions,
 }
 
@@ -73,6 +75,7 @@ impl Shop {
             docket,
             clock: TestClock::default(),
             delivering: None,
+            deliverer: None,
             options,
         };
         shop.deliver();
@@ -84,6 +87,7 @@ impl Shop {
         let clock = self.clock.clone();
         let now = Arc::new(move || clock.now());
         let deliverer = Deliverer::new(self.docket.clone(), &self.options, now).unwrap();
+        self.deliverer = Some(deliverer.clone());
         let running = tokio::spawn(deliverer.run(CancellationToken::new()));
         self.delivering = Some(AbortOnDropHandle::new(running));
     }

@@ -56,7 +56,7 @@ fn suspicion(shard: &Arc<Shard>, order: &Order, since: Time) -> Option<OrderEven
     if router.node().oldest_version_spoken() < HOLDS_SINCE {
         return None;
     }
-    let suspect = rules.suspects(order.total, since, &past(shard, rules, order, since)?)?;
+    let suspect = rules.suspects(order.total, since, &past(shard, &rules, order, since)?)?;
     metrics::counter!("docket_fraud_holds_total").increment(1);
     Some(OrderEvent::Held {
         reason: HoldReason::FraudReview,

@@ -195,3 +195,30 @@ async fn by_itself_it_counts_what_an_index_lacks_and_who_asks_is_told_which() {
     );
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_setting_is_gone_by_at_once() {
+    let shop = Shop::open_with(|options| options.verify.every = None).await;
+    let mut options = Options::new("");
+    always(&mut options);
+    shop.docket.set_verify(options.verify.clone());
+    until(|| shop.begun_by_itself() > 0).await;
+    options.verify.every = None;
+    shop.docket.set_verify(options.verify);
+    // One may be going on.
+    let mut last = shop.begun_by_itself();
+    let quiet = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = shop.begun_by_itself();
+            if now == last {
+                return;
+            }
+            last = now;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), quiet)
+        .await
+        .unwrap();
+    shop.close().await;
+}

@@ -36,6 +36,33 @@ fn calls_are_bounded_and_come_back() {
     assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
 }
 
+#[test]
+fn other_bounds_are_in_force_at_once_and_what_is_in_flight_stays() {
+    let admission = admission();
+    let held: Vec<_> = (0..2).map(|_| admission.admit(Kind::Call, 0).unwrap()).collect();
+    let config = |max_calls| AdmissionConfig {
+        max_calls,
+        max_bytes: 10,
+        retry_ms: 7,
+        ..AdmissionConfig::default()
+    };
+    admission.set(&config(3));
+    let third = admission.admit(Kind::Call, 0).unwrap();
+    admission.set(&config(1));
+    drop(third);
+    assert_eq!(admission.admit(Kind::Call, 0).unwrap_err(), Bound::Calls);
+    assert_eq!(admission.in_flight(Bound::Calls), 2);
+    drop(held);
+    let one = admission.admit(Kind::Order, 10).unwrap();
+    assert_eq!(admission.admit(Kind::Order, 0).unwrap_err(), Bound::Orders);
+    assert_eq!(admission.orders_max(), 1);
+    drop(one);
+    assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+    let retry = tonic::Status::from(admission.refusal(Bound::Calls));
+    let retry = tonic_types::StatusExt::get_details_retry_info(&retry).unwrap();
+    assert_eq!(retry.retry_delay, Some(Duration::from_millis(7)));
+}
+
 #[tokio::test]
 async fn an_order_that_waits_outside_keeps_no_other_out_and_says_nothing_of_how_long_orders_take() {
     let admission = Admission::new(AdmissionConfig {

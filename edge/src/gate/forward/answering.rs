@@ -105,7 +105,8 @@ fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> A
             let placing = context(
                 method,
                 callers,
-                (call.principal.as_ref(), &call.traceparent),
+                // Of whoever places an order nothing is recorded here.
+                (call.principal.as_ref(), &call.traceparent, ""),
                 deadline,
             )
             .and_then(|context| {
@@ -200,7 +201,7 @@ async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant
 fn context(
     method: &Method,
     callers: &Callers,
-    (principal, traceparent): (Option<&ForwardedPrincipal>, &str),
+    (principal, traceparent, address): (Option<&ForwardedPrincipal>, &str, &str),
     deadline: Instant,
 ) -> Result<CallContext, Refusal> {
     match (&method.rule.grant, principal) {
@@ -216,6 +217,7 @@ fn context(
             grant,
             deadline: Some(deadline),
             trace: TraceId::of_traceparent(traceparent),
+            address: address.parse().ok(),
         }),
         _ => {
             let message = "this method needs credentials";
@@ -248,7 +250,7 @@ fn request(
         headers.insert(TRACEPARENT, trace);
     }
     if method.rule.grant.is_some() {
-        let who = (call.principal.as_ref(), &*call.traceparent);
+        let who = (call.principal.as_ref(), &*call.traceparent, &*call.address);
         let context = context(method, callers, who, deadline)?;
         request.extensions_mut().insert(context);
     } else {

@@ -1,0 +1,332 @@
+//! Where records are written: the newest file, and those before it.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    AuditError, AuditOptions, Entry, Outcome, Position, Record, Who, actions,
+    files::{self, HEAD, Lines, Segment},
+    record::Line,
+};
+
+/// Nobody else's business.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The files, and where the log is.
+pub(crate) struct Store {
+    folder: PathBuf,
+    node: u64,
+    options: AuditOptions,
+    /// Oldest first; the last one is written.
+    segments: VecDeque<Segment>,
+    file: File,
+    /// Bytes of it that are records.
+    bytes: u64,
+    at: Position,
+    head: File,
+    /// A sync failed, or what a write left could not be taken back.
+    poisoned: bool,
+}
+
+/// What the end of a log is when it is opened.
+struct Tail {
+    at: Position,
+    /// Bytes of the newest file that are whole lines.
+    bytes: u64,
+    /// Bytes behind them.
+    torn: u64,
+    /// What is wrong with it.
+    damage: Option<String>,
+}
+
+impl Store {
+    /// Opens the log in `folder`, which is made where it is not there. What a crash left of a line is cut; that, and what else is not as it was
+    /// left, is returned, to be recorded first of all.
+    pub(crate) fn open(
+        folder: &Path,
+        node: u64,
+        options: AuditOptions,
+    ) -> Result<(Self, Vec<Entry>), AuditError> {
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+        made.map_err(|source| AuditError::file("make the folder", folder, source))?;
+        let mut segments = VecDeque::from(files::segments(folder)?);
+        let head = files::head(folder)?;
+        let tail = tail(&segments, head)?;
+        let mut entries = Vec::new();
+        let newest = match segments.back() {
+            Some(newest) => newest.clone(),
+            None => {
+                let first = Segment::new(folder, tail.at.sequence + 1);
+                segments.push_back(first.clone());
+                first
+            }
+        };
+        let file = open(&newest.path)?;
+        if tail.torn > 0 {
+            let cut = file.set_len(tail.bytes).and_then(|()| file.sync_all());
+            cut.map_err(|source| AuditError::file("mend", &newest.path, source))?;
+            let mended = Entry::new(Who::node(), actions::MENDED, name(&newest.path));
+            entries.push(mended.detail("bytes_cut", tail.torn.to_string()));
+        }
+        if let Some(why) = tail.damage {
+            let damaged = Entry::new(Who::node(), actions::DAMAGED, name(&newest.path));
+            entries.push(damaged.detail("found", why));
+        }
+        let path = folder.join(HEAD);
+        let head = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(FILE_MODE)
+            .open(&path)
+            .map_err(|source| AuditError::file("open", path, source))?;
+        let store = Self {
+            folder: folder.to_owned(),
+            node,
+            options,
+            segments,
+            file,
+            bytes: tail.bytes,
+            at: tail.at,
+            head,
+            poisoned: false,
+        };
+        store.sync_folder()?;
+        Ok((store, entries))
+    }
+
+    /// The last record that is synced.
+    pub(crate) fn position(&self) -> &Position {
+        &self.at
+    }
+
+    pub(crate) fn set_options(&mut self, options: AuditOptions) {
+        self.options = options;
+    }
+
+    /// Records these, in their order, and syncs them; all of them, or none.
+    pub(crate) fn append(&mut self, entries: &[&Entry]) -> Result<(), AuditError> {
+        if self.poisoned {
+            return Err(AuditError::Poisoned);
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if self.bytes >= self.options.segment_bytes {
+            self.rotate()?;
+        }
+        let (mut lines, mut at) = (Vec::new(), self.at.clone());
+        let time = now();
+        for entry in entries {
+            let (line, next) = Record::new(entry, &at, time.clone(), self.node).line();
+            lines.extend_from_slice(&line);
+            at = next;
+        }
+        self.write(&lines)?;
+        self.at = at;
+        self.bytes += lines.len() as u64;
+        // Behind the sync: it never says more than there is. That it may say less after a crash of the machine is no harm.
+        if let Err(cause) = self.head.write_all_at(files::head_text(&self.at).as_bytes(), 0) {
+            tracing::warn!(%cause, "the head of the audit log was not written");
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, lines: &[u8]) -> Result<(), AuditError> {
+        if let Err(source) = self.file.write_all(lines) {
+            // Some of it may be there.
+            if let Err(cause) = self.file.set_len(self.bytes) {
+                tracing::error!(%cause, "what was begun to be written of the audit log cannot be taken back");
+                self.poisoned = true;
+            }
+            return Err(AuditError::file("write", self.path(), source));
+        }
+        if let Err(source) = self.file.sync_data() {
+            // What is on the disk is not known, and another sync would not tell.
+            self.poisoned = true;
+            return Err(AuditError::file("sync", self.path(), source));
+        }
+        Ok(())
+    }
+
+    /// Goes on in another file.
+    fn rotate(&mut self) -> Result<(), AuditError> {
+        let next = Segment::new(&self.folder, self.at.sequence + 1);
+        let file = open(&next.path)?;
+        // One that was made for this before, and nothing could be written into.
+        let emptied = file.set_len(0);
+        emptied.map_err(|source| AuditError::file("write", &next.path, source))?;
+        self.sync_folder()?;
+        self.file = file;
+        self.bytes = 0;
+        if self.segments.back() != Some(&next) {
+            self.segments.push_back(next);
+        }
+        Ok(())
+    }
+
+    /// Removes what is too much, or too old, each file behind a record that says so. How many.
+    pub(crate) fn prune(&mut self) -> Result<usize, AuditError> {
+        let mut removed = 0;
+        while let Some((oldest, upto)) = self.prunable()? {
+            let pruned = Entry::new(Who::node(), actions::PRUNED, name(&oldest.path))
+                .detail("up_to", upto.sequence.to_string())
+                .detail("hash", upto.hash);
+            self.append(&[&pruned])?;
+            fs::remove_file(&oldest.path)
+                .map_err(|source| AuditError::file("remove", &oldest.path, source))?;
+            self.segments.pop_front();
+            removed += 1;
+        }
+        if removed > 0 {
+            self.sync_folder()?;
+        }
+        Ok(removed)
+    }
+
+    /// The oldest file, where it is to go, and its last record.
+    fn prunable(&self) -> Result<Option<(Segment, Position)>, AuditError> {
+        let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) else {
+            return Ok(None);
+        };
+        let is_too_much = self.segments.len() > self.options.segments_max;
+        if !is_too_much && !self.is_too_old(oldest) {
+            return Ok(None);
+        }
+        let mut line = Vec::new();
+        Lines::open(&next.path)?.next(&mut line)?;
+        let first = line
+            .strip_suffix(b"\n")
+            .and_then(Line::of)
+            .and_then(|line| line.record());
+        // Where that cannot be read nothing is removed: it is to be looked at.
+        Ok(first.map(|first| {
+            let upto = Position {
+                sequence: first.sequence.saturating_sub(1),
+                hash: first.previous,
+            };
+            (oldest.clone(), upto)
+        }))
+    }
+
+    fn is_too_old(&self, segment: &Segment) -> bool {
+        let written = fs::metadata(&segment.path).and_then(|found| found.modified());
+        let age = written
+            .ok()
+            .and_then(|written| SystemTime::now().duration_since(written).ok());
+        self.options.age_max_days > 0 && age.is_some_and(|age| age > DAY * self.options.age_max_days)
+    }
+
+    fn path(&self) -> PathBuf {
+        let newest = self.segments.back();
+        newest.map_or_else(|| self.folder.clone(), |newest| newest.path.clone())
+    }
+
+    fn sync_folder(&self) -> Result<(), AuditError> {
+        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| AuditError::file("sync", &self.folder, source))
+    }
+}
+
+fn open(path: &Path) -> Result<File, AuditError> {
+    let opened = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(FILE_MODE)
+        .open(path);
+    opened.map_err(|source| AuditError::file("open", path, source))
+}
+
+fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// What time it is, as records say it.
+pub(crate) fn now() -> String {
+    format!("{:.6}", Timestamp::now())
+}
+
+/// Where the log ends. It goes on behind what its head says and what its last line says, whichever is further: what was cut off stays missing.
+fn tail(segments: &VecDeque<Segment>, head: Option<Position>) -> Result<Tail, AuditError> {
+    let mut found = Tail {
+        at: Position::origin(),
+        bytes: 0,
+        torn: 0,
+        damage: None,
+    };
+    let mut unreadable = 0_u64;
+    // The newest file may have been made and not written yet.
+    for (nth, segment) in segments.iter().rev().enumerate() {
+        let (mut lines, mut line, mut last) = (Lines::open(&segment.path)?, Vec::new(), None);
+        let (mut bytes, mut torn, mut lost) = (0, 0, 0);
+        loop {
+            let read = lines.next(&mut line)? as u64;
+            if read == 0 {
+                break;
+            }
+            let Some(whole) = line.strip_suffix(b"\n") else {
+                torn = read;
+                break;
+            };
+            bytes += read;
+            match Line::of(whole).and_then(|line| Some((line.record()?.sequence, line.hash.to_owned()))) {
+                Some((sequence, hash)) => (last, lost) = (Some(Position { sequence, hash }), 0),
+                None => lost += 1,
+            }
+        }
+        if nth == 0 {
+            (found.bytes, found.torn) = (bytes, torn);
+        }
+        unreadable += lost;
+        if let Some(last) = last {
+            found.at = last;
+            break;
+        }
+    }
+    if unreadable > 0 {
+        found.damage = Some(format!("{unreadable} lines at its end cannot be read"));
+        found.at.sequence += unreadable;
+    }
+    match head {
+        Some(head) if head.sequence > found.at.sequence => {
+            found.damage = Some(format!(
+                "it ends with record {}, and was written up to {}",
+                found.at.sequence, head.sequence
+            ));
+            found.at = head;
+        }
+        Some(head) if head.sequence == found.at.sequence && head.hash != found.at.hash => {
+            found.damage = Some(format!(
+                "record {} is not the one that was written",
+                head.sequence
+            ));
+            found.at = head;
+        }
+        None if found.at.sequence > 0 => {
+            found.damage.get_or_insert_with(|| "its head is gone".to_owned());
+        }
+        _ => {}
+    }
+    Ok(found)
+}
+
+impl Entry {
+    /// So many things could not be recorded.
+    pub(crate) fn missed(times: u64) -> Self {
+        Self {
+            times,
+            ..Self::new(Who::node(), actions::MISSED, "").outcome(Outcome::Unknown, "NOT_WRITTEN")
+        }
+    }
+}
