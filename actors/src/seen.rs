@@ -13,6 +13,7 @@ use crate::{
     host::Entity,
     residents::Residents,
     shard::{Shard, kind},
+    stuck,
     verify::VerifyStatus,
 };
 
@@ -131,6 +132,8 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
+    inner.node.measure();
+    stuck::measure(inner);
     let (mut due, mut declined, mut planned) = (0, 0, 0);
     for shard in inner.router.shards.iter().filter(|shard| shard.is_leading()) {
         let index = shard.committed().order_index.read();
@@ -274,10 +277,16 @@ pub fn describe_metrics() {
         "How long payment providers took to settle a question, by provider."
     );
     describe_counter!(
+        "docket_orders_rejected_total",
+        Unit::Count,
+        "Orders that this node settled as rejected, by the reason that their callers were told."
+    );
+    describe_counter!(
         "docket_orders_settled_total",
         Unit::Count,
         "Orders settled by this node, by outcome."
     );
+    stuck::describe_metrics();
     crate::verify::describe_metrics();
 }
 

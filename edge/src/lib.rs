@@ -21,6 +21,7 @@ pub mod config;
 pub mod errors;
 mod gate;
 mod overview;
+mod process;
 mod readiness;
 mod server;
 mod services;

@@ -8,7 +8,7 @@ use std::{ffi::OsString, fs::Metadata, os::unix::fs::MetadataExt as _, path::Pat
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Running;
+use super::{Running, measured};
 use crate::{
     config::{
         Config, ConfigError, Flags, Loaded,
@@ -192,7 +192,7 @@ impl Reloader {
         if now.is_empty() && restart.is_empty() {
             tracing::info!("the configuration was read again: nothing in it has changed");
         }
-        metrics::gauge!("docket_config_restart_needed_keys").set(restart.len() as f64);
+        metrics::gauge!(measured::RESTART_NEEDED).set(restart.len() as f64);
         count("valid");
         reload::apply(&mut self.loaded, &new);
     }
@@ -214,5 +214,5 @@ impl Reloader {
 
 /// A configuration was read again.
 fn count(result: &'static str) {
-    metrics::counter!("docket_config_reloads_total", "result" => result).increment(1);
+    metrics::counter!(measured::RELOADS, "result" => result).increment(1);
 }
