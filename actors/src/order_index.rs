@@ -249,15 +249,14 @@ impl OrderIndex {
     }
 
     /// How many orders of a state have ids below this one, counted up to so many, and which of the state is the oldest.
-    pub(crate) fn waiting(
-        &self,
-        state: OrderState,
-        below: OrderId,
-        most: usize,
-    ) -> (usize, Option<OrderId>) {
+    pub(crate) fn waiting(&self, state: OrderState, below: OrderId, most: usize) -> (usize, Option<OrderId>) {
         let mut ids = self.by_state[state as usize].iter().map(|(id, ())| id);
         let oldest = ids.next();
-        let older = oldest.into_iter().chain(ids).take_while(|id| *id < below).take(most);
+        let older = oldest
+            .into_iter()
+            .chain(ids)
+            .take_while(|id| *id < below)
+            .take(most);
         (older.count(), oldest)
     }
 

@@ -119,7 +119,8 @@ impl After {
             } => {
                 let counter = settled.and_then(|_| shard.settled().of(&reply));
                 if let (Some(_), Reply::Rejected(rejection)) = (settled, &reply) {
-                    metrics::counter!("docket_orders_rejected_total", "reason" => rejection.reason()).increment(1);
+                    metrics::counter!("docket_orders_rejected_total", "reason" => rejection.reason())
+                        .increment(1);
                 }
                 let mut callers = callers.into_iter();
                 if let Some(last) = callers.next_back() {

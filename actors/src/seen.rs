@@ -132,6 +132,7 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
+    metrics::counter!("docket_poison_commands_total").increment(0);
     inner.node.measure();
     stuck::measure(inner);
     let (mut due, mut declined, mut planned) = (0, 0, 0);
@@ -163,6 +164,8 @@ fn count<E: Entity>(inner: &Inner, of: impl Fn(&Shard) -> &Residents<E>) {
     metrics::gauge!("docket_actors", "kind" => kind::<E>()).set(active as f64);
     metrics::counter!("docket_actors_started_total", "kind" => kind::<E>()).increment(started);
     metrics::counter!("docket_actors_passivated_total", "kind" => kind::<E>()).increment(passivated);
+    // There from the start: of a counter that begins with 1 nobody sees that it grew.
+    metrics::counter!("docket_actor_panics_total", "kind" => kind::<E>()).increment(0);
 }
 
 /// Describes this crate's metrics.
@@ -275,6 +278,11 @@ pub fn describe_metrics() {
         "docket_payment_seconds",
         Unit::Seconds,
         "How long payment providers took to settle a question, by provider."
+    );
+    describe_counter!(
+        "docket_shipments_not_there_total",
+        Unit::Count,
+        "Shipments that were refused since items had less of what waits for stock than their orders knew."
     );
     describe_counter!(
         "docket_orders_rejected_total",

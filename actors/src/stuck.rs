@@ -30,7 +30,11 @@ pub(crate) fn measure(inner: &Inner) {
         let below = first_of(now.checked_sub(patience).unwrap_or(UNIX_EPOCH));
         let (mut stuck, mut oldest) = (0, None::<OrderId>);
         for shard in inner.router.shards.iter().filter(|shard| shard.is_leading()) {
-            let (older, first) = shard.committed().order_index.read().waiting(state, below, COUNTED_MAX);
+            let (older, first) = shard
+                .committed()
+                .order_index
+                .read()
+                .waiting(state, below, COUNTED_MAX);
             stuck += older;
             oldest = oldest.into_iter().chain(first).min();
         }

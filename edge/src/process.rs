@@ -129,7 +129,10 @@ mod tests {
         assert_eq!(work("7 (docket) S 1"), None);
         let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                 4096                 files\n";
         assert_eq!(max_fds(limits), Some(1_024.0));
-        assert_eq!(max_fds("Max open files  unlimited  unlimited  files"), Some(f64::INFINITY));
+        assert_eq!(
+            max_fds("Max open files  unlimited  unlimited  files"),
+            Some(f64::INFINITY)
+        );
         assert_eq!(max_fds("nothing"), None);
     }
 }

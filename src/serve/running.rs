@@ -304,5 +304,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     let installed = telemetry::install_recorder();
     let handle = installed.map_err(|cause| Failure::Other(format!("cannot measure: {cause}")))?;
     measured::describe();
+    measured::begin();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

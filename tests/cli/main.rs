@@ -16,6 +16,7 @@ mod dev;
 mod disk;
 mod help;
 mod journal;
+mod monitoring;
 mod reload;
 mod serve;
 mod server;

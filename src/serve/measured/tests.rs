@@ -30,7 +30,11 @@ impl Kept {
             unit,
             text: text.to_string(),
         };
-        let before = self.0.lock().unwrap().insert(name.as_str().to_owned(), described.clone());
+        let before = self
+            .0
+            .lock()
+            .unwrap()
+            .insert(name.as_str().to_owned(), described.clone());
         // The edge describes the node's, since a server that is only an edge has them too.
         assert!(
             before.is_none_or(|before| before == described),
@@ -117,10 +121,18 @@ fn names_and_units_are_as_prometheus_has_them() {
         let has = |ending: &str| name.ends_with(ending);
         assert_eq!(of.kind == "counter", has("_total"), "{name} is a {}", of.kind);
         let base = name.strip_suffix("_total").unwrap_or(&name);
-        assert_eq!(of.unit == Some(Unit::Seconds), base.ends_with("_seconds"), "{name}");
+        assert_eq!(
+            of.unit == Some(Unit::Seconds),
+            base.ends_with("_seconds"),
+            "{name}"
+        );
         let bytes = base.contains("_bytes");
         assert_eq!(of.unit == Some(Unit::Bytes), bytes, "{name}");
-        assert!(of.text.ends_with('.') && of.text.len() > 10, "{name}: {}", of.text);
+        assert!(
+            of.text.ends_with('.') && of.text.len() > 10,
+            "{name}: {}",
+            of.text
+        );
     }
 }
 
@@ -133,7 +145,8 @@ fn named_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).unwrap();
             let texts = text.split('"').filter(|text| text.starts_with("docket_"));
-            let names = texts.filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+            let names =
+                texts.filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
             found.extend(names.map(|name| (name.to_owned(), path.clone())));
         }
     }
@@ -142,7 +155,15 @@ fn named_in(folder: &Path, found: &mut BTreeMap<String, PathBuf>) {
 #[test]
 fn whatever_is_measured_is_described() {
     let mut named = BTreeMap::new();
-    for part in ["src", "edge", "actors", "cluster", "persistence", "payments", "webhooks"] {
+    for part in [
+        "src",
+        "edge",
+        "actors",
+        "cluster",
+        "persistence",
+        "payments",
+        "webhooks",
+    ] {
         let folder = root().join(part);
         let sources = if part == "src" { folder } else { folder.join("src") };
         named_in(&sources, &mut named);
@@ -150,9 +171,20 @@ fn whatever_is_measured_is_described() {
     assert!(named.len() > 100, "the sources are not read: {}", named.len());
     let described = described();
     // Crates by their names, of which logs are filtered.
-    named.retain(|name, _| !matches!(name.as_str(), "docket_engine" | "docket_edge" | "docket_cluster" | "docket_actors"));
-    let missing: Vec<_> = named.iter().filter(|(name, _)| !described.contains_key(*name)).collect();
+    named.retain(|name, _| {
+        !matches!(
+            name.as_str(),
+            "docket_engine" | "docket_edge" | "docket_cluster" | "docket_actors"
+        )
+    });
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|(name, _)| !described.contains_key(*name))
+        .collect();
     assert!(missing.is_empty(), "measured and not described: {missing:#?}");
-    let unused: Vec<_> = described.keys().filter(|name| !named.contains_key(*name)).collect();
+    let unused: Vec<_> = described
+        .keys()
+        .filter(|name| !named.contains_key(*name))
+        .collect();
     assert!(unused.is_empty(), "described and nowhere to be found: {unused:?}");
 }
