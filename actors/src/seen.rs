@@ -282,7 +282,7 @@ pub fn describe_metrics() {
     describe_counter!(
         "docket_shipments_not_there_total",
         Unit::Count,
-        "Shipments that were refused since items had less of what waits for stock than their orders knew."
+        "Shipments of which an item had less than its order knew: an invariant is broken, and a person is to look."
     );
     describe_counter!(
         "docket_orders_rejected_total",
