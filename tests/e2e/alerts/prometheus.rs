@@ -1,4 +1,4 @@
-//! A real Prometheus with the rules of this repository, which looks every half second.
+//! A real Prometheus with the rules of this repository, which looks every second.
 
 use std::{
     fs,
@@ -38,7 +38,7 @@ impl Prometheus {
         let folder = tempfile::tempdir().unwrap();
         copy_rules(folder.path());
         let mut config = String::from(
-            "global: { scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms }\nrule_files: [\"*.yml\"]\nscrape_configs:\n",
+            "global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }\nrule_files: [\"*.yml\"]\nscrape_configs:\n",
         );
         for (job, nodes) in jobs {
             let nodes: Vec<String> = nodes.iter().map(|node| format!("\"{node}\"")).collect();
@@ -104,11 +104,7 @@ impl Prometheus {
 
     /// Waits until there are recorded samples of every node and looks whether anything fires but these: their names.
     pub fn quiet(&self, but: &[&str]) {
-        let begun = Instant::now();
-        while self.value("min(count_over_time(docket_ready[1m]))") < 10.0 {
-            assert!(begun.elapsed() < PATIENCE, "nothing is scraped: {}", self.log());
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        self.reaches("min(count_over_time(docket_ready[1m]))", 10.0);
         let firing = self.firing();
         let names = firing
             .iter()
@@ -117,9 +113,25 @@ impl Prometheus {
         assert!(loud.is_empty(), "{loud:?} fire when all is well: {firing:#?}");
     }
 
+    /// Waits until an expression is so much at least.
+    #[track_caller]
+    pub fn reaches(&self, expression: &str, least: f64) {
+        let begun = Instant::now();
+        while self.value(expression) < least {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{expression} is {}: {}",
+                self.value(expression),
+                self.log()
+            );
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// What an expression of one sample is; 0 where there is none.
     fn value(&self, expression: &str) -> f64 {
-        let answer = self.get(&format!("/api/v1/query?query={expression}"));
+        let escaped: String = expression.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let answer = self.get(&format!("/api/v1/query?query={escaped}"));
         let answer: Value = answer
             .and_then(|body| serde_json::from_str(&body).ok())
             .unwrap_or_default();
