@@ -143,7 +143,7 @@ fn the_pages_name_commands_and_flags_that_there_are() {
         .skip(1)
         .filter_map(|section| section.split_once(" --help\n"))
         .collect();
-    let mut seen = 0;
+    let (mut seen, documented) = (0, documented());
     for path in files(RUNBOOKS, ".md") {
         let text = std::fs::read_to_string(&path).unwrap();
         let quoted = text.split('`').skip(1).step_by(2);
@@ -161,6 +161,12 @@ fn the_pages_name_commands_and_flags_that_there_are() {
             }
             seen += 1;
         }
+        let missing: Vec<_> = asked_for(&text).difference(&documented).cloned().collect();
+        assert!(
+            missing.is_empty(),
+            "{}: {missing:?} is not measured",
+            path.display()
+        );
         // And the other pages are there.
         for link in text.split("](").skip(1) {
             let page = link.split(')').next().unwrap();
