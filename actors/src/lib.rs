@@ -48,6 +48,7 @@ mod shard;
 #[cfg(test)]
 mod shop;
 mod snapshot;
+mod stuck;
 mod uneven;
 mod verify;
 pub mod webhooks;

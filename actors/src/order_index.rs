@@ -272,6 +272,18 @@ impl OrderIndex {
         self.by_state[OrderState::Pending as usize].len() + self.releasing.len()
     }
 
+    /// How many orders of a state have ids below this one, counted up to so many, and which of the state is the oldest.
+    pub(crate) fn waiting(&self, state: OrderState, below: OrderId, most: usize) -> (usize, Option<OrderId>) {
+        let mut ids = self.by_state[state as usize].iter().map(|(id, ())| id);
+        let oldest = ids.next();
+        let older = oldest
+            .into_iter()
+            .chain(ids)
+            .take_while(|id| *id < below)
+            .take(most);
+        (older.count(), oldest)
+    }
+
     /// Orders whose provider is to be asked something, oldest first.
     pub(crate) fn paying(&self) -> impl Iterator<Item = OrderId> {
         self.paying.iter().map(|(id, ())| id)

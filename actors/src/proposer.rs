@@ -118,6 +118,10 @@ impl After {
                 settled,
             } => {
                 let counter = settled.and_then(|_| shard.settled().of(&reply));
+                if let (Some(_), Reply::Rejected(rejection)) = (settled, &reply) {
+                    metrics::counter!("docket_orders_rejected_total", "reason" => rejection.reason())
+                        .increment(1);
+                }
                 let mut callers = callers.into_iter();
                 if let Some(last) = callers.next_back() {
                     callers.for_each(|caller| caller.answer(reply.clone()));

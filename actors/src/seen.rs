@@ -13,6 +13,7 @@ use crate::{
     host::Entity,
     residents::Residents,
     shard::{Shard, kind},
+    stuck,
     verify::VerifyStatus,
 };
 
@@ -131,6 +132,9 @@ pub(crate) fn round(inner: &Arc<Inner>) {
         .iter()
         .map(|shard| shard.committed().requests.len());
     metrics::gauge!("docket_requests").set(requests.sum::<usize>() as f64);
+    metrics::counter!("docket_poison_commands_total").increment(0);
+    inner.node.measure();
+    stuck::measure(inner);
     let (mut due, mut declined, mut planned) = (0, 0, 0);
     for shard in inner.router.shards.iter().filter(|shard| shard.is_leading()) {
         let index = shard.committed().order_index.read();
@@ -160,6 +164,8 @@ fn count<E: Entity>(inner: &Inner, of: impl Fn(&Shard) -> &Residents<E>) {
     metrics::gauge!("docket_actors", "kind" => kind::<E>()).set(active as f64);
     metrics::counter!("docket_actors_started_total", "kind" => kind::<E>()).increment(started);
     metrics::counter!("docket_actors_passivated_total", "kind" => kind::<E>()).increment(passivated);
+    // There from the start: of a counter that begins with 1 nobody sees that it grew.
+    metrics::counter!("docket_actor_panics_total", "kind" => kind::<E>()).increment(0);
 }
 
 /// Describes this crate's metrics.
@@ -274,10 +280,21 @@ pub fn describe_metrics() {
         "How long payment providers took to settle a question, by provider."
     );
     describe_counter!(
+        "docket_shipments_not_there_total",
+        Unit::Count,
+        "Shipments of which an item had less than its order knew: an invariant is broken, and a person is to look."
+    );
+    describe_counter!(
+        "docket_orders_rejected_total",
+        Unit::Count,
+        "Orders that this node settled as rejected, by the reason that their callers were told."
+    );
+    describe_counter!(
         "docket_orders_settled_total",
         Unit::Count,
         "Orders settled by this node, by outcome."
     );
+    stuck::describe_metrics();
     crate::verify::describe_metrics();
 }
 

@@ -139,6 +139,9 @@ pub const PULSE_MS: u64 = 1_000;
 /// How long a node may be silent and still count as alive, in milliseconds.
 pub const ALIVE_MS: u64 = 3_000;
 
+/// How long ago most of a group may have answered its leader and still count as led by it, in milliseconds.
+pub const LED_MS: u64 = 5_000;
+
 /// How often gauges of groups and peers are set, in milliseconds.
 pub const SAMPLE_EVERY_MS: u64 = 1_000;
 

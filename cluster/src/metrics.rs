@@ -12,10 +12,12 @@ use crate::{GroupId, NodeId};
 
 const TERM: &str = "docket_raft_term";
 const LEADER: &str = "docket_raft_leader";
+const HAS_LEADER: &str = "docket_raft_has_leader";
 const LEADER_CHANGES: &str = "docket_raft_leader_changes_total";
 const APPLIED_INDEX: &str = "docket_raft_applied_index";
 const APPLIED_ENTRIES: &str = "docket_raft_applied_entries_total";
 const IN_FLIGHT: &str = "docket_raft_proposals_in_flight";
+const SNAPSHOT_AGE: &str = "docket_raft_snapshot_age_seconds";
 const SNAPSHOT_SECONDS: &str = "docket_raft_snapshot_seconds";
 const REPLICA_MISMATCHES: &str = "docket_raft_replica_mismatches_total";
 const REPLICAS_EQUAL_INDEX: &str = "docket_raft_replicas_equal_index";
@@ -44,6 +46,10 @@ const DROPPED: &str = "docket_cluster_replicas_dropped_total";
 pub fn describe_metrics() {
     describe_gauge!(TERM, "Term of the newest leader that the group has seen.");
     describe_gauge!(LEADER, "1 where this node leads the group, else 0.");
+    describe_gauge!(
+        HAS_LEADER,
+        "1 where this node has a replica of the group and knows its leader, which, if it is this one, is heard by most of the others; else 0."
+    );
     describe_counter!(
         LEADER_CHANGES,
         Unit::Count,
@@ -64,6 +70,11 @@ pub fn describe_metrics() {
     describe_gauge!(
         REPLICAS_EQUAL_INDEX,
         "Index of the newest entry after which a follower's state was found equal, where this node leads the group."
+    );
+    describe_gauge!(
+        SNAPSHOT_AGE,
+        Unit::Seconds,
+        "Age of the state in the group's newest snapshot here, by the wall clock; 0 without one."
     );
     describe_histogram!(
         SNAPSHOT_SECONDS,
@@ -291,6 +302,8 @@ pub(crate) fn note_dropped(count: u64) {
 pub(crate) struct GroupMetrics {
     pub(crate) term: Gauge,
     pub(crate) leader: Gauge,
+    pub(crate) has_leader: Gauge,
+    pub(crate) snapshot_age: Gauge,
     pub(crate) leader_changes: Counter,
     pub(crate) elections: Counter,
     pub(crate) apply_lag: Gauge,
@@ -309,6 +322,8 @@ impl GroupMetrics {
         Self {
             term: gauge!(TERM, "group" => group.clone()),
             leader: gauge!(LEADER, "group" => group.clone()),
+            has_leader: gauge!(HAS_LEADER, "group" => group.clone()),
+            snapshot_age: gauge!(SNAPSHOT_AGE, "group" => group.clone()),
             leader_changes: counter!(LEADER_CHANGES, "group" => group.clone()),
             elections: counter!(ELECTIONS, "group" => group.clone()),
             apply_lag: gauge!(APPLY_LAG, "group" => group.clone()),
@@ -326,6 +341,8 @@ impl GroupMetrics {
     pub(crate) fn restart(&self) {
         for gauge in [
             &self.leader,
+            &self.has_leader,
+            &self.snapshot_age,
             &self.apply_lag,
             &self.applied_index,
             &self.replicas_equal_index,

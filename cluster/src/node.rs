@@ -459,6 +459,11 @@ impl Node {
         self.inner.journal.journal.last_sync()
     }
 
+    /// Sets the gauges of the disk.
+    pub(crate) fn measure_disk(&self) {
+        self.inner.journal.journal.measure_disk();
+    }
+
     /// What the node is and does now.
     pub fn status(&self) -> NodeStatus {
         let inner = &*self.inner;

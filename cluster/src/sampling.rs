@@ -4,15 +4,48 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::SAMPLE_EVERY_MS;
+use crate::limits::{LED_MS, SAMPLE_EVERY_MS};
 use crate::members::Members;
 use crate::metrics::{MoveMetrics, PeerGauges, Role, groups_as, replica_lag};
 use crate::peer::Peers;
-use crate::{Group, GroupId, Leadership, NodeId};
+use crate::{Group, GroupId, Leader, Leadership, Node, NodeId};
+
+impl Node {
+    /// Sets the gauges that every node has, also one that stands alone: of its disk, and whether its groups are led and how old their
+    /// snapshots are. To be called about once a second.
+    pub fn measure(&self) {
+        self.measure_disk();
+        for group in self.groups() {
+            let metrics = &group.progress().metrics;
+            let led = self.has_replica(group.id()) && group.is_led();
+            metrics.has_leader.set(if led { 1.0 } else { 0.0 });
+            let age = group.progress().snapshot_age().unwrap_or_default();
+            metrics.snapshot_age.set(age.as_secs_f64());
+        }
+    }
+}
+
+impl Group {
+    /// Whether it has a leader, as far as is known here. One that is cut off goes on taking itself for the leader: it is believed as long as
+    /// most of the group has answered it lately.
+    fn is_led(&self) -> bool {
+        match self.leader() {
+            Leader::Unknown => false,
+            Leader::Node { .. } => true,
+            Leader::Here => {
+                let metrics = self.raft().metrics();
+                let metrics = metrics.borrow_watched();
+                let acked = metrics.last_quorum_acked.map(|acked| acked.elapsed());
+                self.leads_alone() || acked.is_some_and(|acked| acked < Duration::from_millis(LED_MS))
+            }
+        }
+    }
+}
 
 /// Sets the gauges.
 pub(crate) struct Sampler {

@@ -36,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::AdminConfig,
     console::{Client, Console},
+    process,
     readiness::Readiness,
     status_json::{cluster_json, status_json},
 };
@@ -139,6 +140,7 @@ fn mark(good: bool) -> &'static str {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     // Prometheus' text format, version 0.0.4.
+    process::measure();
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, admin.metrics.render()).into_response()
 }

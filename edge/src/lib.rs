@@ -23,6 +23,7 @@ mod console;
 pub mod errors;
 mod gate;
 mod overview;
+mod process;
 mod readiness;
 mod server;
 mod services;

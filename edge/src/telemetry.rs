@@ -17,7 +17,7 @@ use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tonic::Code;
 
-use crate::{audit, gate::admission::Bound};
+use crate::{audit, gate::admission::Bound, process};
 
 /// Bounds of histograms of durations, in seconds: from a hundred microseconds to half a minute.
 const SECONDS_BUCKETS: [f64; 17] = [
@@ -204,6 +204,7 @@ pub fn describe() {
         Unit::Count,
         "Panics that were caught while a call was served."
     );
+    process::describe();
     gauge!("docket_ready", Unit::Count, "1 while the node serves, else 0.");
     gauge!(
         "docket_start_time_seconds",

@@ -141,6 +141,12 @@ pub(crate) fn tree_bytes(dir: &Path) -> u64 {
     sizes.sum()
 }
 
+/// Bytes of the file system of `path`, used or not.
+pub(crate) fn size_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 /// Bytes that the file system of `path` has left for us.
 pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(path).ok()?;

@@ -19,6 +19,7 @@ use crate::recovery::{Recovery, recover};
 use crate::sled_store::SledStore;
 use crate::stepper::Stepper;
 use crate::store::{Store, StoreSizes};
+use crate::telemetry;
 
 /// A handle on the journal; clones are the same journal.
 ///
@@ -351,6 +352,15 @@ impl Journal {
     pub fn disk(&self) -> Disk {
         let free_bytes = || self.free_bytes();
         self.handle.shared.space.current(free_bytes, Instant::now())
+    }
+
+    /// Sets the gauges of the disk, read now: a journal that has nothing to write would not hear of a disk that others fill.
+    pub fn measure_disk(&self) {
+        let read = match self.handle.store.read().as_ref() {
+            Some(store) => (store.free_bytes(), store.size_bytes()),
+            None => return,
+        };
+        telemetry::disk(read, self.handle.shared.options.disk_reserve_bytes);
     }
 
     /// Free bytes of the file system, read now; `None` where the store cannot tell, or is closed.

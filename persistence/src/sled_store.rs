@@ -354,6 +354,10 @@ impl Store for SledStore {
         files::free_bytes(&self.dir)
     }
 
+    fn size_bytes(&self) -> Option<u64> {
+        files::size_bytes(&self.dir)
+    }
+
     fn path_of(&self, sequence: u64) -> PathBuf {
         let starts = self.segment_starts();
         let holder = starts

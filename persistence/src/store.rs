@@ -60,6 +60,11 @@ pub trait Store: Send + Sync {
     /// Bytes that the disk has left for us; `None` when that cannot be told.
     fn free_bytes(&self) -> Option<u64>;
 
+    /// Bytes that the disk has, used ones among them; `None` when that cannot be told.
+    fn size_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// The file (or directory) that holds `sequence`, for messages.
     fn path_of(&self, sequence: u64) -> PathBuf;
 

@@ -3,6 +3,10 @@
 
 use metrics::{Counter, Gauge, Histogram, Unit};
 
+const DISK_FREE: &str = "docket_disk_free_bytes";
+const DISK_SIZE: &str = "docket_disk_size_bytes";
+const DISK_RESERVE: &str = "docket_disk_reserve_bytes";
+
 /// Describes every metric of this crate to the recorder that is installed.
 pub fn describe() {
     metrics::describe_histogram!(
@@ -57,15 +61,36 @@ pub fn describe() {
         "Bytes that the commit under way has taken; between two commits, those that wait for the next."
     );
     metrics::describe_gauge!(
-        "docket_disk_free_bytes",
+        DISK_FREE,
         Unit::Bytes,
         "Bytes that the data directory's disk has left."
+    );
+    metrics::describe_gauge!(
+        DISK_SIZE,
+        Unit::Bytes,
+        "Bytes that the data directory's disk has, used ones among them."
+    );
+    metrics::describe_gauge!(
+        DISK_RESERVE,
+        Unit::Bytes,
+        "Bytes of the disk that are kept for what was begun: with fewer left, writes are refused."
     );
     metrics::describe_gauge!(
         "docket_journal_failed",
         Unit::Count,
         "1 once the journal has failed for good."
     );
+}
+
+/// Shows how much the disk has left and has altogether, as far as that can be told, and how much of it is reserved.
+pub(crate) fn disk((free, size): (Option<u64>, Option<u64>), reserve_bytes: u64) {
+    for (name, bytes) in [(DISK_FREE, free), (DISK_SIZE, size)] {
+        let gauge = metrics::gauge!(name);
+        if let Some(bytes) = bytes {
+            gauge.set(bytes as f64);
+        }
+    }
+    metrics::gauge!(DISK_RESERVE).set(reserve_bytes as f64);
 }
 
 pub(crate) struct Telemetry {
@@ -98,7 +123,7 @@ impl Telemetry {
             segments: metrics::gauge!("docket_journal_segments"),
             queue_records: metrics::gauge!("docket_journal_queue_records"),
             queue_bytes: metrics::gauge!("docket_journal_queue_bytes"),
-            free_bytes: metrics::gauge!("docket_disk_free_bytes"),
+            free_bytes: metrics::gauge!(DISK_FREE),
             failed: metrics::gauge!("docket_journal_failed"),
         }
     }

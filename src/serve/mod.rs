@@ -8,6 +8,8 @@
 
 mod admin_key;
 mod announce;
+mod certificates;
+mod measured;
 mod peers;
 mod reloading;
 mod running;

@@ -9,7 +9,7 @@ use std::{ffi::OsString, fs::Metadata, os::unix::fs::MetadataExt as _, path::Pat
 use docket_audit::{Entry, Outcome, Who, actions};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Running;
+use super::{Running, measured};
 use crate::{
     config::{
         Config, ConfigError, Flags, Loaded, Setting,
@@ -226,7 +226,7 @@ impl Reloader {
             }
             server.audit().note(entry);
         }
-        metrics::gauge!("docket_config_restart_needed_keys").set(restart.len() as f64);
+        metrics::gauge!(measured::RESTART_NEEDED).set(restart.len() as f64);
         count("valid");
         reload::apply(&mut self.loaded, &new);
     }
@@ -270,5 +270,5 @@ impl Reloader {
 
 /// A configuration was read again.
 fn count(result: &'static str) {
-    metrics::counter!("docket_config_reloads_total", "result" => result).increment(1);
+    metrics::counter!(measured::RELOADS, "result" => result).increment(1);
 }

@@ -22,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{admin_key, peers};
+use super::{admin_key, certificates, measured, peers};
 use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
@@ -48,6 +48,7 @@ pub struct Running {
     drain: Duration,
     /// `None` on a node that stands alone.
     peer_files: Option<peers::Files>,
+    certificates: certificates::Files,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     delivering: (CancellationToken, AbortOnDropHandle<()>),
@@ -149,6 +150,9 @@ impl Running {
         let control = server.control();
         let stop_delivering = CancellationToken::new();
         let delivering = tokio::spawn(deliverer.clone().run(stop_delivering.clone()));
+        let certificates = certificates::Files::of(config);
+        certificates.measure_server();
+        certificates.measure_peer();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(server.run(async {
             // Dropped or sent, it is time to stop.
@@ -163,6 +167,7 @@ impl Running {
             key_file: admin_key::path(&config.server.data_dir),
             drain: Duration::from_millis(config.server.drain_ms),
             peer_files: peers::Files::of(config),
+            certificates,
             stop,
             serving,
             delivering: (stop_delivering, AbortOnDropHandle::new(delivering)),
@@ -228,6 +233,7 @@ impl Running {
         match self.control.reload_certificate() {
             Ok(()) => {
                 tracing::info!("the certificate was read again");
+                self.certificates.measure_server();
                 if self.control.has_certificate() {
                     reloaded("clients", true);
                 }
@@ -244,7 +250,10 @@ impl Running {
         });
         reloaded("peers", renewed.is_ok());
         match renewed {
-            Ok(()) => tracing::info!("the certificate for peers was read again"),
+            Ok(()) => {
+                tracing::info!("the certificate for peers was read again");
+                self.certificates.measure_peer();
+            }
             Err(error) => tracing::error!(%error, "the certificate for peers stays as it was"),
         }
     }
@@ -366,11 +375,7 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     }
     let installed = telemetry::install_recorder();
     let handle = installed.map_err(|cause| Failure::Other(format!("cannot measure: {cause}")))?;
-    docket_persistence::describe_metrics();
-    docket_cluster::describe_metrics();
-    docket_actors::describe_metrics();
-    docket_payments::http::describe_metrics();
-    docket_webhooks::describe_metrics();
-    docket_audit::describe_metrics();
+    measured::describe();
+    measured::begin();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

@@ -19,6 +19,7 @@ mod dev;
 mod disk;
 mod help;
 mod journal;
+mod monitoring;
 mod pages;
 mod reload;
 mod reload_all;

@@ -2,6 +2,7 @@
 //!
 //! | file | shows |
 //! |---|---|
+//! | `alerts.rs` | alerts fire in a real Prometheus when what they are about happens |
 //! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
 //! | `kill_points.rs` | nor at any of the journal's write and sync calls |
 //! | `history.rs` | what clients were told while faults were injected is what a right server can have answered |
@@ -26,6 +27,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod alerts;
 mod api;
 mod authorisation;
 mod changes;

@@ -109,6 +109,7 @@ fn status_and_metrics_count_what_was_made_durable() {
     for number in 0..3 {
         append_and_wait(&journal, vec![record(number, 5_000), record(number + 10, 3_000)]).unwrap();
     }
+    metrics::with_local_recorder(&kept, || journal.measure_disk());
     journal.close();
     let status = journal.status();
     assert_eq!(

@@ -101,6 +101,40 @@ impl Nodes {
         }
     }
 
+    /// Sets a variable of one node's environment that is no configuration.
+    pub fn variable(&mut self, node: usize, name: &str, value: &str) {
+        let home = &mut self.homes[node - 1];
+        *home = std::mem::replace(home, Home::new()).variable(name, value);
+    }
+
+    /// Gives a node a certificate that holds for so many days, once it has one.
+    pub fn renew_certificate(&mut self, node: usize, days: u32) {
+        let (ca, renewed) = (self.path("ca"), self.path("renewed"));
+        let [ca, out] = [&ca, &renewed].map(|path| path.to_str().unwrap());
+        let (number, days) = (node.to_string(), days.to_string());
+        self.docket(&[
+            "certs",
+            "node",
+            "--ca",
+            ca,
+            "--cluster",
+            CLUSTER,
+            "--node",
+            &number,
+            "--days",
+            &days,
+            "--out",
+            out,
+        ]);
+        let home = &mut self.homes[node - 1];
+        let mut configured = std::mem::replace(home, Home::new());
+        for (key, ending) in [("certificate", "pem"), ("key", "key")] {
+            let file = renewed.join(format!("node-{node}.{ending}"));
+            configured = configured.set(&format!("cluster.{key}"), file.to_str().unwrap());
+        }
+        *home = configured;
+    }
+
     /// Sets the section `[cluster]` of a home, which is to be this node.
     fn configure(&mut self, home: usize, node: usize, cluster: &str) {
         let certs = self.path("certs");
