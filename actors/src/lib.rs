@@ -47,6 +47,7 @@ mod shard;
 #[cfg(test)]
 mod shop;
 mod snapshot;
+mod traced;
 mod uneven;
 mod verify;
 pub mod webhooks;

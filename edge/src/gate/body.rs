@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use docket_traces::Span;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use tonic::{Code, Status};
 use super::{
     Peer,
     admission::Permit,
-    sleep_box,
+    sleep_box, traced,
     unread::{Held, ReplyData},
 };
 use crate::{errors::Refusal, telemetry::Telemetry};
@@ -225,6 +226,8 @@ pub(super) struct Ending {
     started: Instant,
     deadline: Option<Instant>,
     code: Option<Code>,
+    /// Where the call is sampled.
+    span: Option<Span>,
 }
 
 impl Ending {
@@ -239,7 +242,13 @@ impl Ending {
             started,
             deadline: None,
             code: None,
+            span: None,
         }
+    }
+
+    /// The call is sampled, where there is a span.
+    pub(super) fn traced(&mut self, span: Option<Span>) {
+        self.span = span;
     }
 
     /// It is known how the call ends. The first to know is right.
@@ -258,8 +267,11 @@ impl Drop for Ending {
         } else {
             Code::Cancelled
         };
-        self.telemetry
-            .call(self.row, self.code.unwrap_or(dropped), now - self.started);
+        let code = self.code.unwrap_or(dropped);
+        self.telemetry.call(self.row, code, now - self.started);
+        if let Some(span) = self.span.take() {
+            traced::end(span, code);
+        }
     }
 }
 

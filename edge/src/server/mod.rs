@@ -27,6 +27,7 @@ use docket_proto::{
         webhook_service_server::WebhookServiceServer,
     },
 };
+use docket_traces::Tracer;
 use docket_webhooks::{Deliverer, DelivererError, WebhookOptions};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, time::MissedTickBehavior};
@@ -77,6 +78,8 @@ pub struct Parts {
     pub webhooks: Option<Deliverer>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Says which calls are sampled.
+    pub tracer: Tracer,
 }
 
 impl Parts {
@@ -97,6 +100,7 @@ impl Parts {
             auth: Some(api),
             webhooks: Some(webhooks),
             metrics,
+            tracer: Tracer::off(),
         })
     }
 }
@@ -253,6 +257,7 @@ impl Server {
             telemetry: Arc::clone(&telemetry),
             draining: readiness.draining().clone(),
             authenticator: Arc::clone(&parts.authenticator),
+            tracer: parts.tracer.clone(),
         };
         let feed = Arc::new(ArcSwap::from_pointee(config.feed));
         let watch = WatchBounds {
@@ -273,6 +278,7 @@ impl Server {
             config.calls,
             config.admission.max_refused,
             forwarder,
+            parts.tracer,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let gate = Arc::new(gate);

@@ -85,6 +85,7 @@ impl Shop {
             auth: Some(AuthApi::new(access, &options, Clock::system()).unwrap()),
             webhooks: Some(deliverer(&docket)),
             metrics: metrics(),
+            tracer: docket_traces::Tracer::off(),
         };
         let server = Server::bind(config, parts).await.unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.local_addr())).unwrap();

@@ -142,6 +142,7 @@ pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeErro
             webhooks,
             authenticator: Arc::new(keys()),
             metrics: metrics(),
+            tracer: docket_traces::Tracer::off(),
         },
     )
     .await

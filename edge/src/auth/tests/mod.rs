@@ -215,6 +215,7 @@ impl World {
             grant: rule.grant.as_ref().unwrap(),
             deadline: None,
             trace: None,
+            scope: None,
         }
     }
 }
