@@ -7,7 +7,7 @@ use docket_edge::config::LimitsConfig;
 use super::{Loaded, Setting};
 
 /// The keys that do; those of a section end with a dot.
-const TAKES_EFFECT: [&str; 15] = [
+const TAKES_EFFECT: [&str; 17] = [
     "feed.buffer_bytes",
     "feed.gather_ms",
     "feed.heartbeat_ms",
@@ -22,7 +22,9 @@ const TAKES_EFFECT: [&str; 15] = [
     "limits.probe.",
     "limits.service.",
     "log.level",
+    "log.repeats_max",
     "orders.",
+    "tracing.ratio",
 ];
 
 /// Whether a change of a key takes effect while the server runs.
@@ -77,6 +79,8 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
         ..new.config.limits
     };
     loaded.config.log.level.clone_from(&new.config.log.level);
+    loaded.config.log.repeats_max = new.config.log.repeats_max;
+    loaded.config.tracing.ratio = new.config.tracing.ratio;
     loaded.config.orders.clone_from(&new.config.orders);
     let retained = (loaded.config.feed.retained_max, loaded.config.feed.retained_s);
     loaded.config.feed.clone_from(&new.config.feed);
@@ -116,7 +120,8 @@ mod tests {
             let (section, name) = key.key.rsplit_once('.').unwrap();
             // Another value of every key that has a number.
             let Some(default) = key.default.as_u64().filter(|_| !section.contains("NAME")) else {
-                assert!(!key.reloads || key.key == "log.level", "{}", key.key);
+                let others = ["log.level", "tracing.ratio"];
+                assert!(!key.reloads || others.contains(&&*key.key), "{}", key.key);
                 continue;
             };
             fs::write(&path, format!("[{section}]\n{name} = {}\n", default + 1)).unwrap();
@@ -139,7 +144,32 @@ mod tests {
             }
             assert_eq!(compare(&taken, &new).now, []);
         }
-        assert_eq!(tried, 7 * 2 + 6 + 2, "of limits, of the feed, of orders");
+        assert_eq!(
+            tried,
+            7 * 2 + 6 + 2 + 1,
+            "of limits, of the feed, of orders, of logs"
+        );
+    }
+
+    #[test]
+    fn another_share_of_the_calls_is_traced_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docket.toml");
+        fs::write(&path, "[tracing]\nratio = 0.25\n").unwrap();
+        let old = load(&path);
+        fs::write(
+            &path,
+            "[tracing]\nratio = 1\nendpoint = \"http://localhost:4317\"\n",
+        )
+        .unwrap();
+        let new = load(&path);
+        let Changes { now, restart } = compare(&old, &new);
+        assert_eq!((&*now[0].key, now.len()), ("tracing.ratio", 1));
+        assert_eq!((&*restart[0].key, restart.len()), ("tracing.endpoint", 1));
+        let mut taken = old.clone();
+        apply(&mut taken, &new);
+        assert_eq!(taken.config.tracing.ratio, 1.0);
+        assert_eq!(taken.config.tracing.endpoint, None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod peers;
 mod reloading;
 mod running;
 mod signals;
+mod traces;
 
 use std::{io, sync::Arc, thread, time::Duration};
 

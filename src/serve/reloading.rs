@@ -199,6 +199,8 @@ impl Reloader {
 
     fn put_in_force(&self, new: &Config, server: &Running) -> Result<(), String> {
         let old = &self.loaded.config;
+        self.level.set_repeats_max(new.log.repeats_max);
+        server.traces().tracer().set_ratio(new.tracing.ratio);
         if new.log.level != old.log.level {
             self.level
                 .set(&new.log.level)

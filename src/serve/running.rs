@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{admin_key, peers};
+use super::{admin_key, peers, traces::Traces};
 use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
@@ -47,6 +47,7 @@ pub struct Running {
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     delivering: (CancellationToken, AbortOnDropHandle<()>),
+    traces: Traces,
 }
 
 impl Running {
@@ -115,16 +116,19 @@ impl Running {
         let now = clock.clone();
         let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
             .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
+        let mut traces = Traces::new(config)?;
         let parts = Parts {
             docket: docket.clone(),
             authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
             auth: Some(auth),
             webhooks: Some(deliverer.clone()),
             metrics,
+            tracer: traces.tracer().clone(),
         };
         let server = Server::bind_with(config.edge(), parts, operators).await;
         let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
+        traces.export(config, &docket, grpc_address)?;
         let control = server.control();
         let stop_delivering = CancellationToken::new();
         let delivering = tokio::spawn(deliverer.run(stop_delivering.clone()));
@@ -145,6 +149,7 @@ impl Running {
             stop,
             serving,
             delivering: (stop_delivering, AbortOnDropHandle::new(delivering)),
+            traces,
         })
     }
 
@@ -181,6 +186,11 @@ impl Running {
     /// What can be changed of its edge.
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// What is traced.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
@@ -222,6 +232,8 @@ impl Running {
             .docket
             .close(self.drain.saturating_sub(started.elapsed()))
             .await;
+        // The last calls are in it.
+        self.traces.stop().await;
         closed.map_err(|cause| Failure::Other(format!("the node did not stop in order: {cause}")))?;
         tracing::info!("stopped: everything is synced");
         Ok(())
@@ -297,5 +309,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     docket_actors::describe_metrics();
     docket_payments::http::describe_metrics();
     docket_webhooks::describe_metrics();
+    docket_traces::describe_metrics();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }
