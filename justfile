@@ -24,6 +24,12 @@ simulate SEEDS="1000" FIRST="1":
 simulate-bugs SEEDS="1000":
     DOCKET_SIM_BUGS={{SEEDS}} cargo test --package docket-sim --features planted-bugs
 
+# What tracing costs at none, a tenth and all of the calls, against none configured: release builds in turn, so many rounds. `just bench-tracing 9 --mode stream`.
+bench-tracing ROUNDS="5" *ARGS:
+    cargo build --release --package docket --bin docket
+    cargo build --release --package docket-traces --features sink --bin docket-trace-sink
+    benches/tracing target/release/docket target/release/docket-trace-sink {{ROUNDS}} {{ARGS}}
+
 # Formats, and applies what clippy can mend by itself.
 fix:
     cargo fmt --all

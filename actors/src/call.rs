@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use docket_engine::{
     CustomerId, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, Rejection, TraceId, access::Username,
 };
+use docket_traces::Scope;
 
 /// What comes with every call.
 #[derive(Debug, Clone, Default)]
@@ -18,8 +19,10 @@ pub struct Call {
     pub owner: Option<CustomerId>,
     /// The account that calls; `None` where nobody in particular.
     pub by: Option<Username>,
-    /// The trace to which the call belongs, where its client says so.
+    /// The trace to which the call belongs, where its client says so or the node has begun one.
     pub trace: Option<TraceId>,
+    /// Where spans of what is done for it belong; `None` where it is not sampled.
+    pub scope: Option<Scope>,
 }
 
 impl Call {

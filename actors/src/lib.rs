@@ -49,6 +49,7 @@ mod shard;
 mod shop;
 mod snapshot;
 mod stuck;
+mod traced;
 mod uneven;
 mod verify;
 pub mod webhooks;

@@ -16,6 +16,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use bytes::Bytes;
 use docket_cluster::{Group, Pending, ProposeError};
 use docket_engine::{Decider, Order, OrderId, OrderState, Record, Rejection, Request, Version};
+use docket_traces::Scope;
 use futures::{StreamExt, stream::FuturesOrdered};
 use metrics::Counter;
 use tokio::{
@@ -29,6 +30,7 @@ use crate::{
     machine,
     reply::{Answered, Ask, Caller, Failure, Reply, StepError},
     shard::{Life, Shard},
+    traced::Logged,
 };
 
 /// Entries of one shard on their way to the disk. One is being synced while the next waits for the sync after it.
@@ -110,6 +112,20 @@ impl Submission {
 }
 
 impl After {
+    /// Where spans of what is done for it belong; `None` where nothing of it is sampled.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        match self {
+            // Of several that wait for the same the first.
+            Self::Answer { callers, .. } => callers.iter().find_map(Caller::scope),
+            Self::Changed { caller, .. } | Self::Retry { caller } | Self::Refuse { caller, .. } => {
+                caller.scope()
+            }
+            Self::Answered { ask, .. } => ask.scope(),
+            Self::Placed { tally, .. } => tally.scope(),
+            Self::Recorded | Self::Left { .. } => None,
+        }
+    }
+
     fn complete(self, shard: &Arc<Shard>, life: Life) {
         match self {
             Self::Answer {
@@ -252,6 +268,9 @@ type Gathered = Vec<Box<Submission>>;
 /// What follows an entry, in the order in which it was decided.
 type Batch = Vec<Following>;
 
+/// An entry on its way: what follows it, and what of it is sampled.
+type OnItsWay = (Batch, Option<Box<Logged>>);
+
 /// The proposer's side of the queue.
 pub(crate) type Queue = mpsc::UnboundedReceiver<Box<Submission>>;
 
@@ -259,7 +278,7 @@ pub(crate) type Queue = mpsc::UnboundedReceiver<Box<Submission>>;
 /// or follows one within [`UNAWAITED_MAX`].
 pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, mut queue: Queue) {
     let mut in_flight = FuturesOrdered::<Pending>::new();
-    let mut batches = VecDeque::<Batch>::new();
+    let mut batches = VecDeque::<OnItsWay>::new();
     let mut gathered = Gathered::new();
     let mut payload = Vec::new();
     // Whether something that was gathered must leave, and if not, when it must.
@@ -269,9 +288,12 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
         tokio::select! {
             biased;
             Some(result) = in_flight.next(), if !in_flight.is_empty() => {
-                let batch = batches.pop_front().unwrap_or_default();
+                let (batch, logged) = batches.pop_front().unwrap_or_default();
                 if result.is_err() {
                     decided.clear();
+                }
+                if let Some(logged) = logged {
+                    logged.done(&shard);
                 }
                 complete(&shard, batch, result);
             }
@@ -318,7 +340,7 @@ async fn propose(
     gathered: &mut Gathered,
     payload: &mut Vec<u8>,
     in_flight: &mut FuturesOrdered<Pending>,
-    batches: &mut VecDeque<Batch>,
+    batches: &mut VecDeque<OnItsWay>,
 ) {
     let mut rest = gathered.drain(..).peekable();
     while rest.peek().is_some() {
@@ -328,6 +350,7 @@ async fn propose(
         machine::begin(era.term, payload);
         let empty = payload.len();
         let (mut records, mut all_kept) = (Vec::with_capacity(rest.len()), true);
+        let (mut count, mut sampled) = (0, Vec::new());
         for submission in rest.by_ref() {
             let Submission { life, record, after } = *submission;
             if life.era != era {
@@ -337,6 +360,8 @@ async fn propose(
             let is_barrier = record.is_none();
             if let Some(record) = record {
                 machine::encode(&record, payload);
+                count += 1;
+                sampled.extend(after.scope().cloned());
                 all_kept &= may_be_kept(&record);
                 records.push(record);
             }
@@ -354,7 +379,7 @@ async fn propose(
         metrics::histogram!("docket_shard_batch_records").record(batch.len() as f64);
         if payload.len() == empty {
             match batches.back_mut() {
-                Some(last) => last.append(&mut batch),
+                Some((last, _)) => last.append(&mut batch),
                 None => release_all(shard, batch),
             }
             continue;
@@ -363,10 +388,12 @@ async fn propose(
         if all_kept {
             decided.keep(entry.clone(), records);
         }
-        match group.submit(entry).await {
+        let logged = Logged::propose(sampled, count, entry.len());
+        let moments = logged.as_ref().map(|logged| logged.moments.clone());
+        match group.submit_watched(entry, moments).await {
             Ok(pending) => {
                 in_flight.push_back(pending);
-                batches.push_back(batch);
+                batches.push_back((batch, logged));
             }
             Err(error) => {
                 decided.clear();

@@ -6,12 +6,14 @@
 use std::{sync::Arc, time::Instant};
 
 use docket_engine::{Customer, Decider, Item, Order, OrderId, PackedOrigin, Quantity, Rejection, Sku};
+use docket_traces::{Kind, Scope, Span};
 use tokio::sync::oneshot;
 
 use crate::{
     admission::Permit,
     entity::order::{Counted, OrderMessage, Tally},
     shard::Shard,
+    traced,
 };
 
 /// A committed answer.
@@ -51,6 +53,8 @@ pub(crate) struct Caller {
     deadline: Deadline,
     /// What is to be kept of where it comes from.
     origin: Option<PackedOrigin>,
+    /// Where the call is sampled: ends with the answer.
+    span: Option<Span>,
     _permit: Arc<Permit>,
 }
 
@@ -87,6 +91,7 @@ impl Caller {
                 reply: Some(sender),
                 deadline: Deadline(deadline),
                 origin: None,
+                span: None,
                 _permit: permit,
             },
             receiver,
@@ -99,6 +104,30 @@ impl Caller {
         let mut caller = self;
         caller.origin = origin.cloned();
         caller
+    }
+
+    /// The same, where what is done for it is under this.
+    #[must_use]
+    pub(crate) fn traced(self, scope: Option<&Scope>, shard: &Shard) -> Self {
+        let mut caller = self;
+        caller.span = scope.map(|scope| {
+            let mut span = scope.child(traced::ACTOR, Kind::Internal);
+            span.set(traced::SHARD, traced::shard_of(shard));
+            span
+        });
+        caller
+    }
+
+    /// Where spans of what is done for it belong.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.span.as_ref().map(Span::scope)
+    }
+
+    /// Says of which order it is, where it is sampled.
+    pub(crate) fn about(&mut self, order: OrderId) {
+        if let Some(span) = &mut self.span {
+            span.set(traced::ORDER, order.to_string());
+        }
     }
 
     pub(crate) fn origin(&self) -> Option<PackedOrigin> {
@@ -118,6 +147,11 @@ impl Caller {
     }
 
     fn send(&mut self, result: Result<Reply, Failure>) {
+        if let Some(mut span) = self.span.take()
+            && result.is_err()
+        {
+            span.fail();
+        }
         if let Some(reply) = self.reply.take() {
             // The caller may have gone: then nobody wants to know.
             let _ = reply.send(result);
@@ -180,6 +214,8 @@ pub(crate) struct Ask {
     edits: u32,
     /// `None` once it is answered, or needs no answer.
     from: Option<From>,
+    /// Where the order asks for a call that is sampled.
+    scope: Option<Scope>,
 }
 
 /// Who asks.
@@ -214,11 +250,24 @@ impl Ask {
             order,
             edits: 0,
             from: Some(from),
+            scope: None,
         }
+    }
+
+    /// The same, where what is done for it is under this.
+    pub(crate) fn traced(mut self, scope: Option<&Scope>) -> Self {
+        self.scope = scope.cloned();
+        self
+    }
+
+    /// Where spans of what is done for it belong.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
     }
 
     /// The same, with its good answer counted.
     pub(crate) fn counted(mut self, counted: Arc<Tally>) -> Self {
+        self.scope = counted.scope().cloned();
         if let Some(From::Life { tally, .. }) = &mut self.from {
             *tally = Some(counted);
         }
@@ -247,6 +296,7 @@ impl Ask {
             order,
             edits: 0,
             from,
+            scope: None,
         };
         (asks, answered)
     }

@@ -7,6 +7,7 @@
 //!   nothing was done; and, whatever became of it, one that can be done twice: a read, or a command with a `request_id`.
 //! - **It waits between two tries**, twice as long each time and by chance, and never less than a node asked for; unless that node is
 //!   stopping and there are others, of which one is asked next.
+//! - **It carries your trace on** ([`Client::traced`]), by W3C's headers.
 //! - **It spreads its connections** over the addresses that it was given, and leaves one that does not answer for the next.
 //!
 //! ```no_run
@@ -52,6 +53,9 @@ pub use watch::OrderWatch;
 
 /// Where the leader serves clients.
 const LEADER_ADDRESS: &str = "docket-leader-address";
+/// W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 /// The reason that a node gives which is about to stop.
 const STOPPING: &str = "NODE_STOPPING";
 /// An attempt is not begun with less time than this.
@@ -133,6 +137,9 @@ pub enum OptionsError {
     /// A credential that no header can carry.
     #[error("the credential has characters that cannot be sent")]
     Credential,
+    /// A trace's context that no header can carry.
+    #[error("the trace's context has characters that cannot be sent")]
+    Trace,
 }
 
 /// A client. Clones share its connections.
@@ -216,6 +223,24 @@ impl Client {
             tokio::time::sleep(wait).await;
         }
         Err(last.unwrap_or_else(|| Status::deadline_exceeded("the time of the call was over")))
+    }
+
+    /// The same client, whose calls belong to a span of yours: it is named to the nodes in W3C's headers, `traceparent` and, where it is not empty,
+    /// `tracestate`. Whether it is sampled is said in there, and decides what nodes record.
+    ///
+    /// # Errors
+    /// Texts that no header can carry.
+    pub fn traced(&self, traceparent: &str, tracestate: &str) -> Result<Self, OptionsError> {
+        let mut traced = self.clone();
+        for (name, value) in [(TRACEPARENT, traceparent), (TRACESTATE, tracestate)] {
+            if value.is_empty() {
+                traced.headers.remove(name);
+            } else {
+                let value = AsciiMetadataValue::try_from(value).map_err(|_| OptionsError::Trace)?;
+                traced.headers.insert(name, value);
+            }
+        }
+        Ok(traced)
     }
 
     /// A connection to a node, for the generated stubs: of streams, for instance. What is called through it is neither repeated nor given

@@ -18,6 +18,7 @@ use crate::apply::Applier;
 use crate::life::{Life, Starter};
 use crate::limits::{PAYLOAD_BYTES_MAX, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
 use crate::log::GroupLog;
+use crate::moments::Moments;
 use crate::progress::{Progress, Stop};
 use crate::raft::{LogId, Payload, Permits, TypeConfig, Waiter, WriteResult};
 use crate::{GroupId, NodeId, ProposeError, ReadError};
@@ -204,6 +205,18 @@ impl Group {
     /// [`ProposeError::TooLarge`] or [`ProposeError::Stopped`]; that this node does not lead is told by the
     /// [`Pending`].
     pub async fn submit(&self, payload: Bytes) -> Result<Pending, ProposeError> {
+        self.submit_watched(payload, None).await
+    }
+
+    /// The same, where somebody wants to know when the entry was where.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_watched(
+        &self,
+        payload: Bytes,
+        moments: Option<Moments>,
+    ) -> Result<Pending, ProposeError> {
         let inner = &*self.inner;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(ProposeError::TooLarge {
@@ -229,7 +242,8 @@ impl Group {
             self.progress().metrics.in_flight.clone(),
         ));
         let life = self.life();
-        match life.raft.client_write_ff(Payload(payload), Some(waiter)).await {
+        let payload = Payload(payload, moments);
+        match life.raft.client_write_ff(payload, Some(waiter)).await {
             Ok(()) => Ok(Pending {
                 answer,
                 stop: inner.starter.stop.clone(),

@@ -10,6 +10,8 @@ use openraft::{EmptyNode, OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::moments::Moments;
+
 /// One leader a term (`leader_id_std`), so that a term alone fences what an earlier leader still does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TypeConfig;
@@ -55,9 +57,12 @@ pub(crate) fn term_of(id: &LogId) -> u64 {
     id.leader_id.term
 }
 
-/// The opaque bytes of an entry.
+/// The opaque bytes of an entry; on the node that proposed it perhaps with somebody who wants to know when it was where.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Payload(#[serde(with = "raw")] pub(crate) Bytes);
+pub(crate) struct Payload(
+    #[serde(with = "raw")] pub(crate) Bytes,
+    #[serde(skip)] pub(crate) Option<Moments>,
+);
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -455,7 +455,7 @@ mod tests {
     }
 
     fn entry(term: u64, index: u64, committed_next: u64) -> Bytes {
-        let payload = EntryPayload::Normal(Payload(Bytes::from_static(b"x")));
+        let payload = EntryPayload::Normal(Payload(Bytes::from_static(b"x"), None));
         record::entry(
             GROUP,
             &LogEntry {

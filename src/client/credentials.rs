@@ -79,7 +79,12 @@ pub struct Credentials {
     header: Option<(&'static str, MetadataValue<Ascii>)>,
     source: Source,
     timeout: Option<Duration>,
+    /// W3C Trace Context: what is sent with every call, so that it belongs to the trace of who has started this program.
+    trace: Vec<(&'static str, MetadataValue<Ascii>)>,
 }
+
+/// Where who starts a program says in which trace, and the header of the same.
+const TRACE: [(&str, &str); 2] = [("TRACEPARENT", "traceparent"), ("TRACESTATE", "tracestate")];
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,6 +157,18 @@ impl Credentials {
         }
     }
 
+    /// The same in the trace that the environment names, where it does. What no header can carry names none.
+    pub fn with_trace(mut self) -> Self {
+        self.trace = TRACE
+            .into_iter()
+            .filter_map(|(variable, header)| {
+                let value = env::var(variable).ok().filter(|value| !value.is_empty())?;
+                Some((header, MetadataValue::try_from(value).ok()?))
+            })
+            .collect();
+        self
+    }
+
     /// The same without any.
     pub fn without_timeout(self) -> Self {
         Self {
@@ -189,6 +206,7 @@ impl Credentials {
                     header: Some((name, value)),
                     source,
                     timeout: None,
+                    trace: Vec::new(),
                 })
             }
             _ => Err(CredentialsError::Text { source_name: source }),
@@ -199,6 +217,9 @@ impl Credentials {
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some((name, value)) = &self.header {
+            request.metadata_mut().insert(*name, value.clone());
+        }
+        for (name, value) in &self.trace {
             request.metadata_mut().insert(*name, value.clone());
         }
         if let Some(timeout) = self.timeout {

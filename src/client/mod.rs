@@ -76,7 +76,7 @@ impl Client {
         let channel = connect(target).await?;
         Ok(Self {
             channel,
-            credentials: credentials.with_timeout(target.timeout),
+            credentials: credentials.with_timeout(target.timeout).with_trace(),
         })
     }
 

@@ -20,6 +20,7 @@ mod payments;
 pub mod reference;
 pub mod reload;
 mod sections;
+mod tracing;
 mod verify;
 
 use std::{

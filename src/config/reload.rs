@@ -7,7 +7,7 @@ use docket_edge::config::{AdmissionConfig, LimitsConfig};
 use super::{Loaded, Setting};
 
 /// The keys that do; those of a section end with a dot.
-const TAKES_EFFECT: [&str; 32] = [
+const TAKES_EFFECT: [&str; 34] = [
     "admission.max_bytes",
     "admission.max_calls",
     "admission.max_open_calls",
@@ -35,11 +35,13 @@ const TAKES_EFFECT: [&str; 32] = [
     "limits.probe.",
     "limits.service.",
     "log.level",
+    "log.repeats_max",
     "orders.",
     "payments.at_once",
     "payments.authorize_within_s",
     "verify.",
     "webhooks.",
+    "tracing.ratio",
 ];
 
 /// Why others do not; the first that fits a key says so.
@@ -158,6 +160,8 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
     loaded.config.verify.clone_from(&new.config.verify);
     loaded.config.webhooks.clone_from(&new.config.webhooks);
     loaded.config.log.level.clone_from(&new.config.log.level);
+    loaded.config.log.repeats_max = new.config.log.repeats_max;
+    loaded.config.tracing.ratio = new.config.tracing.ratio;
     loaded.config.orders.clone_from(&new.config.orders);
     let retained = (loaded.config.feed.retained_max, loaded.config.feed.retained_s);
     loaded.config.feed.clone_from(&new.config.feed);
@@ -200,10 +204,10 @@ mod tests {
             // Another value of every key that has a number, or is true or false.
             let other = match &key.default {
                 _ if section.contains("NAME") => continue,
-                Value::Number(default) => (default.as_u64().unwrap() + 1).to_string(),
+                Value::Number(default) if default.is_u64() => (default.as_u64().unwrap() + 1).to_string(),
                 Value::Bool(default) => (!default).to_string(),
                 _ => {
-                    let texts = ["log.level", "webhooks.ca"];
+                    let texts = ["log.level", "webhooks.ca", "tracing.ratio"];
                     assert!(!key.reloads || texts.contains(&&*key.key), "{}", key.key);
                     continue;
                 }
@@ -232,6 +236,27 @@ mod tests {
         let reloads = reloads.filter(|key| key.reloads).count();
         // One that is a level, one that is a file; and what may not be one more than it is.
         assert!(tried >= reloads - 4, "{tried} of {reloads}");
+    }
+
+    #[test]
+    fn another_share_of_the_calls_is_traced_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("docket.toml");
+        fs::write(&path, "[tracing]\nratio = 0.25\n").unwrap();
+        let old = load(&path);
+        fs::write(
+            &path,
+            "[tracing]\nratio = 1\nendpoint = \"http://localhost:4317\"\n",
+        )
+        .unwrap();
+        let new = load(&path);
+        let Changes { now, restart } = compare(&old, &new);
+        assert_eq!((&*now[0].key, now.len()), ("tracing.ratio", 1));
+        assert_eq!((&*restart[0].key, restart.len()), ("tracing.endpoint", 1));
+        let mut taken = old.clone();
+        apply(&mut taken, &new);
+        assert_eq!(taken.config.tracing.ratio, 1.0);
+        assert_eq!(taken.config.tracing.endpoint, None);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use docket_webhooks::WebhookOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, fraud, orders, payments, verify};
+use super::{cluster, fraud, orders, payments, tracing, verify};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct Config {
     pub journal: Journal,
     /// Logs.
     pub log: Log,
+    /// Traces of single calls.
+    pub tracing: tracing::Tracing,
 }
 
 /// The data directory and the address for gRPC.
@@ -298,6 +300,9 @@ pub struct Log {
     pub level: String,
     /// `text`, `json`, or `auto`: text on a terminal, else JSON. Default `auto`.
     pub format: LogFormat,
+    /// Lines of errors, warnings and information that one place of the program may log in a second; how many were left out is said in a line
+    /// of its own. 0 for no bound. Default 50.
+    pub repeats_max: u32,
 }
 
 impl Default for Log {
@@ -305,6 +310,7 @@ impl Default for Log {
         Self {
             level: "info".to_owned(),
             format: LogFormat::Auto,
+            repeats_max: 50,
         }
     }
 }
@@ -471,6 +477,7 @@ impl Config {
         found.extend(fraud::problems(&self.fraud));
         found.extend(orders::problems(&self.orders));
         found.extend(payments::problems(&self.payments));
+        found.extend(tracing::problems(&self.tracing));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self
             .cluster

@@ -126,7 +126,8 @@ fn variables_are_read_by_the_type_of_their_key() {
         config.log,
         Log {
             level: "debug".into(),
-            format: LogFormat::Json
+            format: LogFormat::Json,
+            ..Log::default()
         }
     );
     assert_eq!(config.tls.certificate, Some("42".into()));

@@ -15,6 +15,7 @@ mod reloading;
 mod running;
 mod signals;
 mod supervisor;
+mod traces;
 
 use std::{io, sync::Arc, thread, time::Duration};
 

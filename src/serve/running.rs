@@ -22,7 +22,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{admin_key, certificates, measured, peers};
+use super::{admin_key, certificates, measured, peers, traces::Traces};
 use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
@@ -54,6 +54,7 @@ pub struct Running {
     delivering: (CancellationToken, AbortOnDropHandle<()>),
     audit: Audit,
     deliverer: Deliverer,
+    traces: Traces,
 }
 
 impl Running {
@@ -136,6 +137,7 @@ impl Running {
         let now = clock.clone();
         let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
             .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
+        let mut traces = Traces::new(config)?;
         let parts = Parts {
             docket: docket.clone(),
             authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
@@ -143,10 +145,12 @@ impl Running {
             webhooks: Some(deliverer.clone()),
             metrics,
             audit: audit.clone(),
+            tracer: traces.tracer().clone(),
         };
         let server = Server::bind_with(config.edge(), parts, operators).await;
         let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
+        traces.export(config, &docket, grpc_address)?;
         let control = server.control();
         let stop_delivering = CancellationToken::new();
         let delivering = tokio::spawn(deliverer.clone().run(stop_delivering.clone()));
@@ -173,6 +177,7 @@ impl Running {
             delivering: (stop_delivering, AbortOnDropHandle::new(delivering)),
             audit,
             deliverer,
+            traces,
         })
     }
 
@@ -219,6 +224,11 @@ impl Running {
     /// Where it is recorded what is done to it.
     pub fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// What is traced.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
@@ -280,6 +290,8 @@ impl Running {
             .docket
             .close(self.drain.saturating_sub(started.elapsed()))
             .await;
+        // The last calls are in it.
+        self.traces.stop().await;
         self.audit
             .note(Entry::new(Who::node(), actions::SERVER_STOP, "").outcome(
                 match &closed {

@@ -72,6 +72,49 @@ fn limits_and_log_levels_are_changed_in_the_file_and_what_needs_a_restart_is_nam
     server.stop();
 }
 
+/// Places an order; the trace that its first event names.
+fn trace_of_an_order(shell: &Shell, server: &Server) -> String {
+    let flags = server.flags();
+    let placed = shell.run(&format!("order place --customer acme tea:1 -o json {flags}"));
+    let name = placed.ends(0).json()["name"].as_str().unwrap().to_owned();
+    let history = shell
+        .run(&format!("order history {name} -o json {flags}"))
+        .ends(0)
+        .json();
+    let first = &history["events"][0];
+    first["trace_id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{history}"))
+        .to_owned()
+}
+
+#[test]
+fn the_share_of_the_calls_that_is_traced_is_changed_in_the_file_and_a_trace_of_the_environments_counts() {
+    // Nobody is there; what is sampled is so all the same.
+    let section = |ratio| format!("\n[tracing]\nendpoint = \"http://127.0.0.1:9\"\nratio = {ratio}\n");
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let shell = Shell::new();
+    write(&shell, 1_000, &section("0.0"));
+    let server = Server::start_with(&shell, &["--config", FILE]);
+    let flags = server.flags();
+    for made in [
+        "customer create acme --currency eur --credit-limit 100",
+        "item create tea --currency EUR --price 4.50 --on-hand 100",
+    ] {
+        shell.run(&format!("{made} {flags}")).ends(0);
+    }
+    assert_eq!(trace_of_an_order(&shell, &server), "");
+
+    write(&shell, 1_000, &section("1.0"));
+    logs(&server, "configured anew");
+    let begun = trace_of_an_order(&shell, &server);
+    assert!(begun.len() == 32 && begun != trace, "{begun}");
+
+    let shell = shell.variable("TRACEPARENT", &format!("00-{trace}-00f067aa0ba902b7-00"));
+    assert_eq!(trace_of_an_order(&shell, &server), trace);
+    server.stop();
+}
+
 #[test]
 fn a_file_with_a_mistake_changes_nothing_and_says_which_line() {
     let shell = Shell::new();

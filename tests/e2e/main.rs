@@ -15,6 +15,8 @@
 //! | `payments.rs` | whoever is killed, the node or a payment provider, both say the same of the money in the end |
 //! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
 //! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
+//! | `traces.rs` | one trace from a client over two nodes to the log and back; who decides what is sampled; a collector that is away |
+//! | `logs.rs` | what a person wrote is in no line of the log, at its most detailed; lines of a traced call name its trace |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -38,6 +40,7 @@ mod history;
 mod input;
 mod kill;
 mod kill_points;
+mod logs;
 mod model;
 mod overload;
 mod payments;
@@ -45,4 +48,5 @@ mod provider;
 mod server;
 mod stopping;
 mod third_party;
+mod traces;
 mod webhooks;

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Instant};
 
 use docket_engine::Request;
+use docket_traces::Scope;
 
 use super::{Docket, NO_LEADER, RETRY_AFTER};
 use crate::{
@@ -60,7 +61,7 @@ impl Docket {
         loop {
             tries.begin(shard)?;
             let (caller, answer) = Caller::new(deadline, permit.clone());
-            send(caller);
+            send(caller.traced(tries.scope.as_ref(), shard));
             match within(deadline, answer).await?.unwrap_or(Err(Failure::Gone)) {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => tries.failed(failure)?,
@@ -87,6 +88,8 @@ pub(super) struct Tries {
     steps: Steps,
     begun: u32,
     panics: u32,
+    /// Where the call is sampled.
+    scope: Option<Scope>,
 }
 
 impl Tries {
@@ -96,7 +99,14 @@ impl Tries {
             steps,
             begun: 0,
             panics: 0,
+            scope: None,
         }
+    }
+
+    /// The same, where what is done is under this.
+    pub(super) fn traced(mut self, scope: Option<&Scope>) -> Self {
+        self.scope = scope.cloned();
+        self
     }
 
     /// The first, which was begun elsewhere.

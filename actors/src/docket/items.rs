@@ -114,8 +114,9 @@ impl Docket {
             .as_deref()
             .map(|request_id| content.about_item(&sku, request_id));
         self.has_room(shard, request)?;
+        let tries = Tries::new(Steps::One).traced(call.scope.as_ref());
         let reply = self
-            .run(shard, call.deadline, &permit, Tries::new(Steps::One), |caller| {
+            .run(shard, call.deadline, &permit, tries, |caller| {
                 let message = ItemMessage::Command {
                     command: command.clone(),
                     request,

@@ -481,13 +481,13 @@ impl Docket {
         let origin = self.origin(&call);
         let as_of = shard.committed().as_of();
         let send = |caller: Caller| {
-            let caller = caller.of(origin.as_ref());
+            let mut caller = caller.of(origin.as_ref());
+            caller.about(id);
             let message = message(call.owner.clone(), command.clone(), request, caller);
             shard.tell_order(id, message);
         };
-        let reply = self
-            .run(shard, call.deadline, &permit, Tries::new(steps), send)
-            .await?;
+        let tries = Tries::new(steps).traced(call.scope.as_ref());
+        let reply = self.run(shard, call.deadline, &permit, tries, send).await?;
         match order_in(reply) {
             Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {
                 self.ask_archived(&call, as_of, id, &command, request).await

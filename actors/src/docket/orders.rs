@@ -116,6 +116,7 @@ impl Docket {
             place: Arc::new(place),
             request,
             origin: self.origin(&call),
+            scope: call.scope,
         };
         Ok((asked, stored))
     }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use docket_engine::{Order, OrderId, OrderState, PackedOrigin, Rejection, Request};
+use docket_traces::Scope;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{sync::oneshot, time::Sleep};
 
@@ -59,6 +60,7 @@ pub(super) struct Asked {
     pub(super) place: Arc<PlaceOrder>,
     pub(super) request: Option<Request>,
     pub(super) origin: Option<PackedOrigin>,
+    pub(super) scope: Option<Scope>,
     pub(super) id: OrderId,
 }
 
@@ -81,6 +83,8 @@ impl Placing {
         }
         let (caller, answer) = Caller::new(asked.deadline, asked.permit.clone());
         let caller = caller.of(asked.origin.as_ref());
+        let mut caller = caller.traced(asked.scope.as_ref(), &asked.shard);
+        caller.about(asked.id);
         asked
             .shard
             .place_order(asked.id, asked.place.clone(), asked.request, caller);
@@ -198,7 +202,8 @@ impl Asked {
     }
 
     async fn tried(&self, first: Result<Reply, Failure>) -> Result<Arc<Order>, CallError> {
-        let mut tries = Tries::begun(Steps::Several);
+        let tried = |tries: Tries| tries.traced(self.scope.as_ref());
+        let mut tries = tried(Tries::begun(Steps::Several));
         let mut answer = Some(first);
         for _ in 0..TRIES_MAX {
             let reply = match answer.take() {
@@ -228,7 +233,7 @@ impl Asked {
                 Err(CallError::Rejected(Rejection::OrderNotFound { .. })) => {}
                 result => return result,
             }
-            tries = Tries::new(Steps::Several);
+            tries = tried(Tries::new(Steps::Several));
         }
         Err(CallError::OutcomeUnknown)
     }

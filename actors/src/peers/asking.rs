@@ -16,11 +16,13 @@ use docket_proto::{
         encode_wanted, kind,
     },
 };
+use docket_traces::Kind;
 use futures::future::join_all;
 
 use crate::{
     reply::{Answered, Ask, Failure, StepError},
     shard::{Router, Shard},
+    traced,
 };
 
 /// How long a step waits for its answer before its order asks again.
@@ -44,6 +46,12 @@ impl Router {
             action,
         };
         let (router, group) = (Arc::clone(self), shard.group().clone());
+        let span = ask.scope().map(|scope| {
+            let mut span = scope.child(traced::STEP, Kind::Client);
+            span.set(traced::SHARD, traced::shard_of(shard));
+            span.set(traced::PEER, node.0 as i64);
+            span
+        });
         tokio::spawn(async move {
             let answer = tokio::select! {
                 answer = router.step(node, step.encode()) => answer,
@@ -54,6 +62,7 @@ impl Router {
                 // What is done there later, if it is, may find no order that wants it.
                 router.needs_reconciling();
             }
+            drop(span);
             ask.answer(answer);
         });
     }

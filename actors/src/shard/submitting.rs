@@ -6,11 +6,15 @@ use super::{Life, Shard};
 use crate::{
     proposer::{After, Submission},
     reply::{Caller, Reply},
+    traced::note_decision,
 };
 
 impl Shard {
     /// Puts a record into the log's queue, decided in this life.
     pub(crate) fn submit(&self, life: Life, record: Record, after: After) {
+        if let Some(scope) = after.scope() {
+            note_decision(self, scope, &after, Some(&record));
+        }
         // The proposer only ends with the node; then dropping what was submitted tells whoever waits for it.
         let _ = self.queue.send(Box::new(Submission {
             life,
@@ -68,6 +72,9 @@ impl Shard {
 
     /// Does something when all that was submitted before is committed.
     pub(crate) fn barrier(&self, life: Life, after: After) {
+        if let Some(scope) = after.scope() {
+            note_decision(self, scope, &after, None);
+        }
         let _ = self.queue.send(Box::new(Submission {
             life,
             record: None,

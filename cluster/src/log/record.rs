@@ -196,7 +196,7 @@ impl EntryRecord<'_> {
     pub(crate) fn to_entry(self) -> Result<LogEntry, RecordError> {
         let payload = match self.kind {
             BLANK => EntryPayload::Blank,
-            NORMAL => EntryPayload::Normal(Payload(Bytes::copy_from_slice(self.payload))),
+            NORMAL => EntryPayload::Normal(Payload(Bytes::copy_from_slice(self.payload), None)),
             MEMBERSHIP => {
                 let members = serde_json::from_slice(self.payload);
                 EntryPayload::Membership(members.map_err(|error| RecordError::Membership(error.to_string()))?)
@@ -256,7 +256,7 @@ mod tests {
     fn normal(term: u64, index: u64, payload: &'static [u8]) -> LogEntry {
         LogEntry {
             log_id: log_id(term, index),
-            payload: EntryPayload::Normal(Payload(Bytes::from_static(payload))),
+            payload: EntryPayload::Normal(Payload(Bytes::from_static(payload), None)),
         }
     }
 

@@ -20,9 +20,10 @@ use super::index::{LogIndex, OnDisk, Place};
 use super::record::{self, EntryRecord, Record};
 use crate::GroupId;
 use crate::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
+use crate::moments::Moments;
 use crate::off_thread::off_thread;
 use crate::progress::Progress;
-use crate::raft::{EntryPayload, LogEntry, LogId, TypeConfig, Vote};
+use crate::raft::{EntryPayload, LogEntry, LogId, Payload, TypeConfig, Vote};
 
 /// The journal, as all groups of the node share it.
 pub(crate) struct NodeJournal {
@@ -306,6 +307,8 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
         let shared = &self.shared;
         let mut records = Vec::new();
         let mut bytes = 0;
+        // Of nearly all entries nobody wants to know.
+        let mut watched = Vec::new();
         let (write, first) = {
             let mut index = shared.index.lock();
             let write = index.begin_write();
@@ -313,8 +316,10 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
             let mut first = None;
             for entry in entries {
                 first.get_or_insert(entry.log_id.index);
-                if let EntryPayload::Membership(members) = &entry.payload {
-                    shared.progress.note_membership(members);
+                match &entry.payload {
+                    EntryPayload::Membership(members) => shared.progress.note_membership(members),
+                    EntryPayload::Normal(Payload(_, Some(moments))) => watched.push(moments.clone()),
+                    EntryPayload::Normal(_) | EntryPayload::Blank => {}
                 }
                 let record = record::entry(shared.group, &entry, committed_next).map_err(io::Error::other)?;
                 bytes += record.len() as u64;
@@ -346,13 +351,19 @@ impl RaftLogStorage<TypeConfig> for GroupLog {
         };
         shared.journal.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
         shared.progress.note_appended(bytes);
+        watched.iter().for_each(Moments::queue);
         // Taken by the attempt that the journal accepts.
         let callback = Arc::new(Mutex::new(Some(callback)));
         shared
             .journal
             .when_there_is_room(|| {
-                let (log, callback) = (self.clone(), Arc::clone(&callback));
+                let (log, callback, watched) = (self.clone(), Arc::clone(&callback), watched.clone());
                 let done = move |result: Result<&[Position], JournalError>| {
+                    if result.is_ok() && !watched.is_empty() {
+                        // The sync before whose end nobody is told.
+                        let took = log.shared.journal.journal.last_sync();
+                        watched.iter().for_each(|moments| moments.sync(took));
+                    }
                     log.entries_written(write, first, result, &callback);
                 };
                 shared.journal.journal.append(records.clone(), Box::new(done))

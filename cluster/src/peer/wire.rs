@@ -179,7 +179,7 @@ fn take_entry(entry: pb::Entry) -> Result<LogEntry, WireError> {
     let payload = match entry.payload.ok_or(WireError::Missing("an entry's payload"))? {
         P::Blank(pb::Blank {}) => EntryPayload::Blank,
         P::Normal(bytes) if bytes.len() > PAYLOAD_BYTES_MAX => return Err(WireError::TooLarge(bytes.len())),
-        P::Normal(bytes) => EntryPayload::Normal(Payload(bytes)),
+        P::Normal(bytes) => EntryPayload::Normal(Payload(bytes, None)),
         P::Membership(json) => EntryPayload::Membership(take_json(&json)?),
     };
     Ok(LogEntry {
@@ -363,7 +363,7 @@ mod tests {
         let members = Membership::new_with_defaults(vec![BTreeSet::from([1, 2])], [3]);
         let payloads = [
             EntryPayload::Blank,
-            EntryPayload::Normal(Payload(Bytes::from_static(b"payload"))),
+            EntryPayload::Normal(Payload(Bytes::from_static(b"payload"), None)),
             EntryPayload::Membership(members),
         ];
         let entries = payloads.into_iter().zip(5..).map(|(payload, index)| LogEntry {

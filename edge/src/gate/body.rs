@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use docket_engine::access::Principal;
+use docket_traces::Span;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use tonic::{Code, Status};
 use super::{
     Peer,
     admission::Permit,
-    sleep_box,
+    sleep_box, traced,
     unread::{Held, ReplyData},
 };
 use crate::{audit::is_denial, errors::Refusal, telemetry::Telemetry};
@@ -230,6 +231,8 @@ pub(super) struct Ending {
     caller: Option<Arc<Principal>>,
     /// Why it was denied.
     reason: String,
+    /// Where the call is sampled.
+    span: Option<Span>,
 }
 
 impl Ending {
@@ -246,6 +249,7 @@ impl Ending {
             code: None,
             caller: None,
             reason: String::new(),
+            span: None,
         }
     }
 
@@ -259,6 +263,11 @@ impl Ending {
         if is_denial(code) {
             self.reason = reason();
         }
+    }
+
+    /// The call is sampled, where there is a span.
+    pub(super) fn traced(&mut self, span: Option<Span>) {
+        self.span = span;
     }
 
     /// It is known how the call ends. The first to know is right.
@@ -285,6 +294,9 @@ impl Drop for Ending {
             let reason = std::mem::take(&mut self.reason);
             self.telemetry
                 .denied_to(caller.ok_or(address), self.row, code, reason);
+        }
+        if let Some(span) = self.span.take() {
+            traced::end(span, code);
         }
     }
 }

@@ -130,6 +130,7 @@ impl Gate {
             deadline: Some(deadline),
             trace: None,
             address: Some(address.ip()),
+            scope: None,
         });
         let answer = async {
             let response = match &self.forwarder {

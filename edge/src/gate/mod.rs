@@ -19,6 +19,7 @@ mod inside;
 pub(crate) mod limits;
 pub(crate) mod methods;
 mod pace;
+pub(crate) mod traced;
 mod unread;
 
 use std::{
@@ -40,6 +41,7 @@ use docket_engine::{
     TraceId,
     access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit},
 };
+use docket_traces::{Scope, Span, Tracer};
 use futures::{
     FutureExt,
     future::{BoxFuture, poll_fn},
@@ -59,7 +61,7 @@ use self::{
     admission::{Admission, Bound, Kind, Permit},
     body::{Ending, code_of, put_status},
     brake::Brake,
-    forward::{Forwarder, is_keyed, trace_of},
+    forward::{Forwarder, is_keyed},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
     unread::{Unread, cut_call_at},
@@ -96,10 +98,12 @@ pub struct CallContext {
     pub grant: &'static Grant,
     /// After this nobody waits any more. Of a stream: what its client set for all of it.
     pub deadline: Option<Instant>,
-    /// The trace to which the call belongs, where its client says so.
+    /// The trace to which the call belongs, where its client says so or the call is sampled.
     pub trace: Option<TraceId>,
     /// Where the client calls from.
     pub address: Option<IpAddr>,
+    /// Where spans of what is done for it belong; `None` where it is not sampled.
+    pub scope: Option<Scope>,
 }
 
 impl CallContext {
@@ -115,6 +119,7 @@ impl CallContext {
             owner,
             by: Some(self.principal.account.clone()),
             trace: self.trace,
+            scope: self.scope.clone(),
         }
     }
 }
@@ -162,6 +167,8 @@ pub(crate) struct Gate {
     open_stream_max: Duration,
     /// Has calls done where they are led; `None` on a node that stands alone.
     forwarder: Option<Arc<Forwarder>>,
+    /// Says which calls are sampled.
+    tracer: Tracer,
 }
 
 /// Why a call is not let in.
@@ -207,6 +214,7 @@ impl Gate {
         calls: CallsConfig,
         discards_max: usize,
         forwarder: Option<Arc<Forwarder>>,
+        tracer: Tracer,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
@@ -219,6 +227,7 @@ impl Gate {
             call_max: Duration::from_millis(calls.max_ms),
             open_stream_max: Duration::from_millis(calls.open_stream_ms),
             forwarder,
+            tracer,
         })
     }
 
@@ -282,10 +291,24 @@ impl Gate {
         let Pass {
             route,
             flow,
-            context,
+            mut context,
             permit,
             deadline,
         } = pass;
+        let given = traced::given(request.headers());
+        let span = traced::begin(&self.tracer, path_of(row), given.as_ref(), started);
+        let scope = span.as_ref().map(Span::scope).cloned();
+        let trace = scope.as_ref().map(Scope::context).or(given.as_ref());
+        let trace = trace.map(traced::id_of);
+        ending.traced(span);
+        if let Some(context) = &mut context {
+            context.trace = trace;
+            context.scope.clone_from(&scope);
+        }
+        if let Some(scope) = scope {
+            // Also where there is no context; who asks another node looks here.
+            request.extensions_mut().insert(scope);
+        }
         let (needs_credentials, is_order) = (context.is_some(), permit.is_order());
         match context {
             Some(context) => {
@@ -319,7 +342,12 @@ impl Gate {
             }
         });
 
-        let span = tracing::debug_span!("call", method = path_of(row), peer = %peer.address);
+        let span = match trace {
+            // So that whatever is logged of it names its trace.
+            Some(trace) => tracing::error_span!("call", method = path_of(row), trace_id = %trace),
+            None => tracing::debug_span!("call", method = path_of(row), peer = %peer.address),
+        };
+        let log = span.clone();
         // Boxed both, so that the way to other nodes costs a call that does not go it nothing.
         let future: BoxFuture<'_, Result<Response<tonic::body::Body>, Infallible>> =
             match (&self.forwarder, deadline) {
@@ -341,6 +369,10 @@ impl Gate {
             Ok(Err(_panic)) => return Ok(refused(panicked(&self.telemetry, path_of(row)), left, ending)),
             Err(_elapsed) => return Ok(refused(Refusal::deadline(), left, ending)),
         };
+        log.in_scope(|| {
+            // Of a stream, that it has begun; what a body ends with is not known here.
+            tracing::debug!(code = ?code_of(response.headers()), took = ?started.elapsed(), "answered");
+        });
         if let Some(deadline) = deadline {
             cut_call_at(deadline);
         }
@@ -433,7 +465,8 @@ impl Gate {
             principal,
             grant,
             deadline,
-            trace: trace_of(headers),
+            trace: None,
+            scope: None,
             address: Some(address),
         })
     }

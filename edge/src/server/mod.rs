@@ -28,6 +28,7 @@ use docket_proto::{
         webhook_service_server::WebhookServiceServer,
     },
 };
+use docket_traces::Tracer;
 use docket_webhooks::{Deliverer, DelivererError, WebhookOptions};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, time::MissedTickBehavior};
@@ -80,6 +81,8 @@ pub struct Parts {
     pub metrics: PrometheusHandle,
     /// Where it is recorded who changes what, and who is denied.
     pub audit: Audit,
+    /// Says which calls are sampled.
+    pub tracer: Tracer,
 }
 
 impl Parts {
@@ -101,6 +104,7 @@ impl Parts {
             webhooks: Some(webhooks),
             metrics,
             audit: Audit::off(),
+            tracer: Tracer::off(),
         })
     }
 }
@@ -277,6 +281,7 @@ impl Server {
             telemetry: Arc::clone(&telemetry),
             draining: readiness.draining().clone(),
             authenticator: Arc::clone(&parts.authenticator),
+            tracer: parts.tracer.clone(),
         };
         let feed = Arc::new(ArcSwap::from_pointee(config.feed));
         let watch = WatchBounds {
@@ -303,6 +308,7 @@ impl Server {
             config.calls,
             config.admission.max_refused,
             forwarder,
+            parts.tracer,
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let gate = Arc::new(gate);

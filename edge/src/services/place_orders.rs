@@ -20,6 +20,7 @@
 
 mod elsewhere;
 mod in_flight;
+mod traced;
 mod turn;
 mod window;
 
@@ -41,6 +42,7 @@ use docket_proto::{
     peer_call::ForwardedPrincipal,
     v1::{PlaceOrdersResponse, place_orders_response::Result as Answer},
 };
+use docket_traces::{Span, Tracer};
 use futures::{FutureExt as _, Stream, stream::FuturesUnordered};
 use http::HeaderMap;
 use tokio::{sync::mpsc, time::Sleep};
@@ -57,13 +59,15 @@ use crate::{
     gate::{
         self, CallContext,
         admission::{Admission, Bound, Permit},
-        forward::{self, Forwarder},
+        forward::Forwarder,
         limits::Limits,
+        traced::Carried,
     },
     telemetry::Telemetry,
 };
 use elsewhere::{Anywhere, Outcome, Way};
 use in_flight::{About, InFlight, Settled, timer};
+use traced::{Orders, trace_of};
 use turn::Turn;
 use window::{Place, Window};
 
@@ -83,6 +87,8 @@ pub(crate) struct StreamBounds {
     pub(crate) authenticator: Arc<dyn Authenticate>,
     /// Has orders placed where they are led; `None` on a node that stands alone.
     pub(crate) forwarder: Option<Arc<Forwarder>>,
+    /// Says which orders are sampled.
+    pub(crate) tracer: Tracer,
 }
 
 /// What an order of a stream, or its answer, may have on average, in bytes, so that the window is full only by number.
@@ -128,6 +134,8 @@ struct Driver {
     window: Arc<Window>,
     /// What the stream itself was admitted with.
     stream: Option<Arc<Permit>>,
+    /// How its orders are sampled.
+    traced: Orders,
 }
 
 /// An order that was read.
@@ -161,12 +169,14 @@ impl Answers {
         let window = Window::new(bounds.window, bounds.window.saturating_mul(ORDER_BYTES));
         let (answers, queue) = mpsc::unbounded_channel();
         let telemetry = Arc::clone(&bounds.telemetry);
+        let headers = metadata.into_headers();
         let driver = Driver {
+            traced: Orders::of(&headers, context.scope.as_ref()),
             draining: Box::pin(bounds.draining.clone().cancelled_owned()),
             docket,
             bounds,
             context,
-            headers: metadata.into_headers(),
+            headers,
             authenticated: Instant::now(),
             way: None,
             incoming,
@@ -352,7 +362,7 @@ impl Driver {
             docket: self.docket.clone(),
             forwarder: Arc::clone(forwarder),
             principal: ForwardedPrincipal::of(principal),
-            traceparent: forward::traceparent(&self.headers),
+            carried: Carried::of(&self.headers),
         });
         self.way = Some((Arc::clone(principal), Arc::clone(&way)));
         Some(way)
@@ -386,7 +396,10 @@ impl Driver {
             permit.wait_outside();
         }
         let (id, order) = taken(asked);
+        let span = self.traced.begin(&self.bounds.tracer, PLACE_ORDERS, started);
         let mut call = self.context.call(id);
+        call.trace = trace_of(span.as_ref(), call.trace);
+        call.scope = span.as_ref().map(Span::scope).cloned();
         let deadline = started.checked_add(self.bounds.order_max);
         call.deadline = call.deadline.into_iter().chain(deadline).min();
         // An older node would have the customer's account pay: here it is refused.
@@ -399,6 +412,7 @@ impl Driver {
                     started,
                     place,
                     permit,
+                    span,
                 }),
             },
             Some(way) => Anywhere {
@@ -410,6 +424,7 @@ impl Driver {
                 started,
                 place,
                 permit,
+                span,
             }
             .begin(),
         };
@@ -449,15 +464,28 @@ impl Driver {
             started,
             place,
             permit,
+            span,
         } = about;
         drop(permit);
+        // Before it is answered, so that a client that has its answers finds its spans.
+        let end = |code| {
+            if let Some(span) = span {
+                gate::traced::end(span, code);
+            }
+        };
         match outcome {
-            Outcome::Here(outcome) => self.answer(request_id, started, place, outcome.map_err(Refusal::from)),
+            Outcome::Here(outcome) => {
+                let outcome = outcome.map_err(Refusal::from);
+                end(outcome.as_ref().map_or_else(Refusal::code, |_| Code::Ok));
+                self.answer(request_id, started, place, outcome);
+            }
             Outcome::There(order) => {
+                end(Code::Ok);
                 let answer = PlaceOrdersAnswer::Elsewhere { request_id, order };
                 self.tell(answer, started, place, Code::Ok);
             }
             Outcome::Refused(status) => {
+                end(status.code());
                 let answer = message(request_id, Answer::Status(rpc_status(&status)));
                 self.tell(answer, started, place, status.code());
             }

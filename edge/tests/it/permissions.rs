@@ -87,6 +87,7 @@ impl Shop {
             webhooks: Some(deliverer(&docket)),
             metrics: metrics(),
             audit: Audit::off(),
+            tracer: docket_traces::Tracer::off(),
         };
         let server = Server::bind(config, parts).await.unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.local_addr())).unwrap();

@@ -144,6 +144,7 @@ pub async fn bind(config: EdgeConfig, docket: Docket) -> Result<Server, EdgeErro
             authenticator: Arc::new(keys()),
             metrics: metrics(),
             audit: Audit::off(),
+            tracer: docket_traces::Tracer::off(),
         },
     )
     .await

@@ -23,6 +23,8 @@ pub struct Forward {
     pub address: String,
     /// W3C trace context; empty where there is none.
     pub traceparent: String,
+    /// What belongs to it; empty where there is none.
+    pub tracestate: String,
 }
 
 /// A principal on its way to another node. Whoever makes many calls is written once, and read once by who remembers what the bytes were.
@@ -60,6 +62,7 @@ impl Forward {
             principal: self.principal.map(|principal| principal.0).unwrap_or_default(),
             address: self.address,
             traceparent: self.traceparent,
+            tracestate: self.tracestate,
         };
         request.encode_to_vec().into()
     }
@@ -69,17 +72,18 @@ impl Forward {
         method: &str,
         order: &ReceivedOrder,
         principal: &ForwardedPrincipal,
-        traceparent: &str,
+        (traceparent, tracestate): (&str, &str),
     ) -> Bytes {
         // Keys and lengths.
         const FRAMES: usize = 32;
-        let parts = method.len() + order.bytes() + principal.0.len() + traceparent.len();
+        let parts = method.len() + order.bytes() + principal.0.len() + traceparent.len() + tracestate.len();
         let mut out = Vec::with_capacity(parts + FRAMES);
         wire::number(&mut out, 1, VERSION.into());
         wire::text(&mut out, 2, method);
         wire::nested(&mut out, 3, |out| order.write(out));
         wire::data(&mut out, 4, &principal.0);
         wire::text(&mut out, 6, traceparent);
+        wire::text(&mut out, 7, tracestate);
         out.into()
     }
 
@@ -97,6 +101,7 @@ impl Forward {
                 .filter(|principal| !principal.0.is_empty()),
             address: request.address,
             traceparent: request.traceparent,
+            tracestate: request.tracestate,
         })
     }
 }

@@ -358,6 +358,7 @@ mod tests {
                 principal: Some(ForwardedPrincipal::of(&principal)),
                 address: "::1".into(),
                 traceparent: String::new(),
+                tracestate: String::new(),
             };
             let decoded = Forward::decode(forward.clone().encode()).unwrap();
             assert_eq!(decoded, forward);
@@ -386,7 +387,7 @@ mod tests {
             ..crate::v1::OrderLine::default()
         };
         let method = "/docket.v1.OrderService/PlaceOrder";
-        for (lines, traceparent) in [(1, ""), (2, "00-4bf9-00f0-01"), (500, "")] {
+        for (lines, traceparent, tracestate) in [(1, "", ""), (2, "00-4bf9-00f0-01", "a=1"), (500, "", "")] {
             let order = crate::ReceivedOrder::from(&crate::v1::PlaceOrderRequest {
                 request_id: "r-1".into(),
                 customer: "customers/ada".into(),
@@ -395,13 +396,14 @@ mod tests {
                 payment_method: String::new(),
             });
             let principal = ForwardedPrincipal::of(&principal);
-            let short = Forward::encode_order(method, &order, &principal, traceparent);
+            let short = Forward::encode_order(method, &order, &principal, (traceparent, tracestate));
             let forward = Forward {
                 method: method.into(),
                 message: order.encode().into(),
                 principal: Some(principal),
                 address: String::new(),
                 traceparent: traceparent.into(),
+                tracestate: tracestate.into(),
             };
             assert_eq!(short, forward.encode());
         }

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use docket_engine::{
     Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Return, Sku, Version, order,
 };
+use docket_traces::Scope;
 
 use super::{Birth, OrderEntity, Placing, Stage, Tally};
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         customer::{CustomerMessage, Hold},
         item::ItemMessage,
     },
-    reply::{Answered, Ask, Deadline, Failure, Step, StepError},
+    reply::{Answered, Ask, Caller, Deadline, Failure, Step, StepError},
     shard::Shard,
 };
 
@@ -100,6 +101,11 @@ impl OrderEntity {
     }
 
     /// The question for a hold.
+    /// Where spans of what is done for who waits belong.
+    fn scope(&self) -> Option<&Scope> {
+        self.callers.iter().find_map(Caller::scope)
+    }
+
     pub(super) fn hold(
         &mut self,
         shard: &Arc<Shard>,
@@ -117,7 +123,8 @@ impl OrderEntity {
         self.push_events(&mut record, Version::default(), decision.events);
         let effects = decision.effects;
         let is_item = |effect: &&Effect| matches!(effect, Effect::ReserveStock { .. });
-        let tally = Arc::new(Tally::new(effects.iter().filter(is_item).count()));
+        let items = effects.iter().filter(is_item).count();
+        let tally = Arc::new(Tally::new(items).traced(self.scope()));
         self.tally = Some(tally.clone());
         CustomerMessage::Hold(Hold {
             ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Hold),
@@ -142,6 +149,7 @@ impl OrderEntity {
 
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step).edited(self.edits());
+        let ask = ask.traced(self.scope());
         shard.tell_item(sku, Box::new(ItemMessage::Ask { ask, command }));
     }
 
@@ -185,7 +193,8 @@ impl OrderEntity {
                     return;
                 };
                 let message = CustomerMessage::Unhold {
-                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold),
+                    ask: Ask::new(shard.clone(), self.id, self.life.decider, Step::Unhold)
+                        .traced(self.scope()),
                     // A refused order, or edit, gives back what it holds, whoever waits.
                     deadline: match unholding.is_asked_for {
                         true => Deadline::latest(&self.callers),

@@ -6,10 +6,15 @@
 //! answer from then on by itself.
 
 use docket_engine::{Quantity, Rejection, Sku};
+use docket_traces::Scope;
 use parking_lot::Mutex;
 
 /// The count of one asking. (A hold is asked for again, with a count of its own, only where the customer had done nothing.)
-pub(crate) struct Tally(Mutex<Count>);
+pub(crate) struct Tally {
+    count: Mutex<Count>,
+    /// Where the order is placed by a call that is sampled.
+    scope: Option<Scope>,
+}
 
 struct Count {
     /// Items that have not answered.
@@ -36,17 +41,31 @@ pub(crate) enum Counted {
 impl Tally {
     /// Of an order that asks so many items.
     pub(crate) fn new(items: usize) -> Self {
-        Self(Mutex::new(Count {
-            open: items,
-            placed: false,
-            reserved: Vec::with_capacity(items),
-            broken_up: false,
-        }))
+        Self {
+            count: Mutex::new(Count {
+                open: items,
+                placed: false,
+                reserved: Vec::with_capacity(items),
+                broken_up: false,
+            }),
+            scope: None,
+        }
+    }
+
+    /// The same, where what is done for it is under this.
+    pub(crate) fn traced(mut self, scope: Option<&Scope>) -> Self {
+        self.scope = scope.cloned();
+        self
+    }
+
+    /// Where spans of what is done for it belong.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
     }
 
     /// The order's first event is committed.
     pub(crate) fn placed(&self) -> Counted {
-        let mut count = self.0.lock();
+        let mut count = self.count.lock();
         if count.broken_up {
             return Counted::BrokenUp;
         }
@@ -56,7 +75,7 @@ impl Tally {
 
     /// An item's reservation is committed, of which so much waits.
     pub(crate) fn reserved(&self, sku: &Sku, waiting: Quantity) -> Counted {
-        let mut count = self.0.lock();
+        let mut count = self.count.lock();
         if count.broken_up {
             return Counted::BrokenUp;
         }
@@ -67,13 +86,13 @@ impl Tally {
 
     /// Ends the count: what it had got to is the order's to take.
     pub(crate) fn break_up(&self) {
-        self.0.lock().broken_up = true;
+        self.count.lock().broken_up = true;
     }
 
     /// Ends the count, and takes what it had got to: whether the first event is committed, and the good answers of the items that have
     /// reserved.
     pub(crate) fn take(&self) -> (bool, Vec<ItemAnswer>) {
-        let mut count = self.0.lock();
+        let mut count = self.count.lock();
         count.broken_up = true;
         (count.placed, std::mem::take(&mut count.reserved))
     }

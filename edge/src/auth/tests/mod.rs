@@ -216,6 +216,7 @@ impl World {
             deadline: None,
             trace: None,
             address: None,
+            scope: None,
         }
     }
 }

@@ -7,12 +7,13 @@ use std::{
 };
 
 use docket_actors::{Answer, AnswerForwarded, CallError, Place};
-use docket_engine::{TraceId, access::Principal};
+use docket_engine::access::Principal;
 use docket_proto::{
     encode_forwarded_order,
     peer::forward_reply::Result as Forwarded,
     peer_call::{BadCall, Forward, ForwardedPrincipal, encode_forwarded},
 };
+use docket_traces::{Context, Span};
 use futures::FutureExt;
 use http::{HeaderValue, Method as HttpMethod, Request, Response, header};
 use http_body_util::BodyExt;
@@ -20,7 +21,7 @@ use parking_lot::Mutex;
 use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tracing::Instrument;
 
-use super::{FRAME_HEAD, Forwarder, RETRY, TRACEPARENT, frame, keys, put_status};
+use super::{FRAME_HEAD, Forwarder, RETRY, code_said, frame, keys, put_status};
 use crate::{
     errors::Refusal,
     gate::{
@@ -28,6 +29,7 @@ use crate::{
         admission::Permit,
         body::code_of,
         methods::{Flow, Method, PLACE_ORDER},
+        traced::{self, Carried, TRACEPARENT},
     },
     services::order::place_forwarded,
 };
@@ -80,36 +82,41 @@ impl AnswerForwarded for Answering {
         let Some(gate) = self.gate.upgrade() else {
             return answered(refused(Refusal::stopping()));
         };
-        let span = tracing::debug_span!("forwarded", method = call.method, trace = call.traceparent);
+        let carried = Carried {
+            traceparent: call.traceparent.clone(),
+            tracestate: call.tracestate.clone(),
+        };
+        let log = match carried.context() {
+            Some(given) => {
+                let trace = traced::id_of(&given);
+                tracing::error_span!("forwarded", method = call.method, trace_id = %trace)
+            }
+            None => tracing::debug_span!("forwarded", method = call.method),
+        };
         if call.method == PLACE_ORDER {
-            let _entered = span.enter();
-            return place(&gate, &self.callers, &call, deadline);
+            let _entered = log.enter();
+            let span = traced::follow(&gate.tracer, PLACE_ORDER, &carried);
+            return place(&gate, &self.callers, &call, deadline, span);
         }
         let callers = Arc::clone(&self.callers);
         let answer = async move {
             let forwarded = answer(&gate, &callers, call, deadline).await;
             Ok(encode_forwarded(forwarded))
         };
-        Answer::Works(answer.instrument(span).boxed())
+        Answer::Works(answer.instrument(log).boxed())
     }
 }
 
 /// Begins an order. Whoever asked knows its deadline.
-fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> Answer {
+fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant, span: Option<Span>) -> Answer {
     let begun = admit(gate, call).and_then(
         |Admitted {
              method,
              forwarder,
              permit,
          }| {
-            let placing = context(
-                method,
-                callers,
-                // Of whoever places an order nothing is recorded here.
-                (call.principal.as_ref(), &call.traceparent, ""),
-                deadline,
-            )
-            .and_then(|context| {
+            // Of whoever places an order nothing is recorded here: its address is not read.
+            let placing = context(method, callers, (call, None), deadline, span.as_ref()).and_then(|context| {
                 let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
                 if bytes > most {
                     let larger = format!("it has {bytes} bytes, and may have {most}");
@@ -122,13 +129,20 @@ fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant) -> A
     );
     let (placing, permit) = match begun {
         Ok(begun) => begun,
-        Err(not_begun) => return answered(not_begun),
+        Err(not_begun) => {
+            end(span, &not_begun);
+            return answered(not_begun);
+        }
     };
     let answer = placing.map(move |placed| {
         drop(permit);
-        Ok(match placed {
+        let forwarded = placed.map_err(|error| refused(error.into()));
+        if let Some(span) = span {
+            traced::end(span, forwarded.as_ref().map_or_else(code_said, |_| Code::Ok));
+        }
+        Ok(match forwarded {
             Ok(order) => encode_forwarded_order(&order),
-            Err(error) => encode_forwarded(refused(error.into())),
+            Err(refused) => encode_forwarded(refused),
         })
     });
     Answer::Waits(answer.boxed())
@@ -177,6 +191,13 @@ fn admit<'a>(gate: &'a Gate, call: &Forward) -> Result<Admitted<'a>, Forwarded> 
     })
 }
 
+/// Ends the span of a call that is answered so.
+fn end(span: Option<Span>, forwarded: &Forwarded) {
+    if let Some(span) = span {
+        traced::end(span, code_said(forwarded));
+    }
+}
+
 async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant) -> Forwarded {
     let (method, permit) = match admit(gate, &call) {
         Ok(Admitted { method, permit, .. }) => (method, Arc::new(permit)),
@@ -187,24 +208,31 @@ async fn answer(gate: &Gate, callers: &Callers, call: Forward, deadline: Instant
         Arc::clone(&permit),
         Arc::clone(&gate.telemetry),
     );
-    let request = match request(method, callers, call, body, deadline) {
-        Ok(request) => request,
-        Err(refusal) => return refused(refusal),
+    let carried = Carried {
+        traceparent: call.traceparent.clone(),
+        tracestate: call.tracestate.clone(),
     };
-    match method.route.call(request).await {
-        Ok(response) => taken(response).await,
-        Err(never) => match never {},
-    }
+    let span = traced::follow(&gate.tracer, method.rule.path, &carried);
+    let forwarded = match request(method, callers, call, body, deadline, span.as_ref()) {
+        Ok(request) => match method.route.call(request).await {
+            Ok(response) => taken(response).await,
+            Err(never) => match never {},
+        },
+        Err(refusal) => refused(refusal),
+    };
+    end(span, &forwarded);
+    forwarded
 }
 
 /// As whom a call is done that asks for credentials.
 fn context(
     method: &Method,
     callers: &Callers,
-    (principal, traceparent, address): (Option<&ForwardedPrincipal>, &str, &str),
+    (call, address): (&Forward, Option<IpAddr>),
     deadline: Instant,
+    span: Option<&Span>,
 ) -> Result<CallContext, Refusal> {
-    match (&method.rule.grant, principal) {
+    match (&method.rule.grant, &call.principal) {
         (Some(grant), Some(principal)) => Ok(CallContext {
             // A newer node says of it what this one does not know: nothing was done, and that is not the client's fault.
             principal: callers.read(principal).map_err(|error| {
@@ -216,8 +244,9 @@ fn context(
             })?,
             grant,
             deadline: Some(deadline),
-            trace: TraceId::of_traceparent(traceparent),
-            address: address.parse().ok(),
+            trace: Context::read(&call.traceparent, None).as_ref().map(traced::id_of),
+            scope: span.map(Span::scope).cloned(),
+            address,
         }),
         _ => {
             let message = "this method needs credentials";
@@ -237,6 +266,7 @@ fn request(
     call: Forward,
     body: RequestBody,
     deadline: Instant,
+    span: Option<&Span>,
 ) -> Result<Request<RequestBody>, Refusal> {
     let mut request = Request::new(body);
     *request.method_mut() = HttpMethod::POST;
@@ -250,8 +280,8 @@ fn request(
         headers.insert(TRACEPARENT, trace);
     }
     if method.rule.grant.is_some() {
-        let who = (call.principal.as_ref(), &*call.traceparent, &*call.address);
-        let context = context(method, callers, who, deadline)?;
+        let address = call.address.parse().ok();
+        let context = context(method, callers, (&call, address), deadline, span)?;
         request.extensions_mut().insert(context);
     } else {
         // Who has no name is told apart by address.

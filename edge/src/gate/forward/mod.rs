@@ -24,14 +24,14 @@ use std::{
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use docket_actors::{CallError, Docket, Key, Place};
-use docket_engine::TraceId;
+use docket_actors::{CallError, Docket, ForwardError, Key, Place};
 use docket_proto::{
     ReceivedOrder,
     peer::{ForwardStatus, forward_reply::Result as Forwarded},
     peer_call::{Forward, ForwardedPrincipal},
     v1,
 };
+use docket_traces::{Scope, Span};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use prost::Message as _;
@@ -46,6 +46,7 @@ use super::{
     admission::Permit,
     body::code_of,
     methods::{PLACE_ORDER, SHIP_ORDER},
+    traced::{self, Carried},
 };
 use crate::{errors::Refusal, telemetry};
 
@@ -53,10 +54,6 @@ use crate::{errors::Refusal, telemetry};
 const LEADER: HeaderName = HeaderName::from_static("docket-leader");
 /// And where that node serves clients, where it has said so.
 const LEADER_ADDRESS: HeaderName = HeaderName::from_static("docket-leader-address");
-/// W3C trace context.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// No trace context is longer.
-const TRACEPARENT_BYTES_MAX: usize = 128;
 /// How long a call waits for a leader: as long as an election takes. Then the client is told to come again.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(4);
 /// How long a credential that is not known here waits until more is.
@@ -84,7 +81,9 @@ pub(crate) struct Asked {
     pub(crate) message: Bytes,
     pub(crate) principal: Option<ForwardedPrincipal>,
     pub(crate) address: String,
-    pub(crate) traceparent: String,
+    pub(crate) carried: Carried,
+    /// Where it is sampled.
+    pub(crate) scope: Option<Scope>,
     pub(crate) deadline: Instant,
 }
 
@@ -136,11 +135,14 @@ impl Forwarder {
                 },
                 Place::Node(node) => {
                     leader = Some(node);
-                    match self
-                        .docket
-                        .forward(&asked.key, node, asked.forward(), asked.deadline)
-                        .await
-                    {
+                    let hop = asked.scope.as_ref();
+                    let hop = hop.map(|scope| traced::hop(scope, asked.method, node));
+                    let call = asked.forward(hop.as_ref());
+                    let forwarded = self.docket.forward(&asked.key, node, call, asked.deadline).await;
+                    if let Some(hop) = hop {
+                        traced::end_hop(hop, code_in(&forwarded));
+                    }
+                    match forwarded {
                         Ok(Forwarded::Message(message)) => {
                             return Routed::There {
                                 message,
@@ -205,7 +207,8 @@ impl Forwarder {
                 message,
                 principal: context.map(|context| ForwardedPrincipal::of(&context.principal)),
                 address: client.ip().to_string(),
-                traceparent: traceparent(&parts.headers),
+                carried: Carried::of(&parts.headers),
+                scope: parts.extensions.get().cloned(),
                 deadline,
             })
         });
@@ -274,27 +277,39 @@ impl Forwarder {
 }
 
 impl Asked {
-    fn forward(&self) -> Forward {
+    /// The call as the other node gets it, under this hop where it is sampled.
+    fn forward(&self, hop: Option<&Span>) -> Forward {
+        let carried = match hop {
+            Some(hop) => Carried::under(hop.scope()),
+            None => self.carried.clone(),
+        };
         Forward {
             method: self.method.to_owned(),
             message: self.message.clone(),
             principal: self.principal.clone(),
             address: self.address.clone(),
-            traceparent: self.traceparent.clone(),
+            traceparent: carried.traceparent,
+            tracestate: carried.tracestate,
         }
     }
 }
 
-/// The trace that a call belongs to, where its client says so.
-pub(crate) fn traceparent(headers: &HeaderMap) -> String {
-    let value = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-    let value = value.filter(|value| value.len() <= TRACEPARENT_BYTES_MAX);
-    value.unwrap_or_default().to_owned()
+/// The code with which a node says that a call ended.
+pub(crate) fn code_said(forwarded: &Forwarded) -> Code {
+    match forwarded {
+        Forwarded::Message(_) => Code::Ok,
+        Forwarded::Status(status) => Code::from(status.code),
+        Forwarded::NotLeader(_) => Code::FailedPrecondition,
+    }
 }
 
-/// The same as its id, where it is one.
-pub(in crate::gate) fn trace_of(headers: &HeaderMap) -> Option<TraceId> {
-    TraceId::of_traceparent(headers.get(TRACEPARENT)?.to_str().ok()?)
+/// The code with which a call to another node ended.
+pub(crate) fn code_in(forwarded: &Result<Forwarded, ForwardError>) -> Code {
+    match forwarded {
+        Ok(forwarded) => code_said(forwarded),
+        Err(error) if error.may_be_done => Code::Unknown,
+        Err(_) => Code::Unavailable,
+    }
 }
 
 fn no_leader() -> Refusal {

@@ -20,6 +20,7 @@ use docket_proto::{
     peer::forward_reply::Result as Forwarded,
     peer_call::{Forward, ForwardedPrincipal},
 };
+use docket_traces::Span;
 use futures::FutureExt as _;
 use tokio::task::unconstrained;
 use tonic::Status;
@@ -32,8 +33,9 @@ use crate::{
     errors::Refusal,
     gate::{
         admission::Permit,
-        forward::{Asked, Forwarder, Here, Routed, is_not_led, take_status},
+        forward::{Asked, Forwarder, Here, Routed, code_in, is_not_led, take_status},
         methods::PLACE_ORDER,
+        traced::{self, Carried},
     },
 };
 
@@ -53,7 +55,7 @@ pub(super) struct Way {
     pub(super) forwarder: Arc<Forwarder>,
     /// Whose orders these are.
     pub(super) principal: ForwardedPrincipal,
-    pub(super) traceparent: String,
+    pub(super) carried: Carried,
 }
 
 /// An order that is placed wherever it is led.
@@ -66,6 +68,8 @@ pub(super) struct Anywhere {
     pub(super) started: Instant,
     pub(super) place: window::Place,
     pub(super) permit: Permit,
+    /// Where it is sampled.
+    pub(super) span: Option<Span>,
 }
 
 /// An order that another node was asked to place.
@@ -76,6 +80,8 @@ pub(super) struct There {
     deadline: Instant,
     /// `None` when it is answered.
     order: Option<Anywhere>,
+    /// The asking, where the order is sampled.
+    hop: Option<Span>,
 }
 
 impl Anywhere {
@@ -84,17 +90,24 @@ impl Anywhere {
         let (docket, customer) = (&self.way.docket, &self.order.customer);
         if let Place::Node(node) = docket.place_of(&Key::Customer(customer.clone())) {
             let Way {
-                principal,
-                traceparent,
-                ..
+                principal, carried, ..
             } = &*self.way;
-            let body = Forward::encode_order(PLACE_ORDER, &self.request, principal, traceparent);
+            let hop = self.span.as_ref();
+            let hop = hop.map(|span| traced::hop(span.scope(), PLACE_ORDER, node));
+            let own = hop.as_ref().map(|hop| Carried::under(hop.scope()));
+            let Carried {
+                traceparent,
+                tracestate,
+            } = own.as_ref().unwrap_or(carried);
+            let carried = (&**traceparent, &**tracestate);
+            let body = Forward::encode_order(PLACE_ORDER, &self.request, principal, carried);
             if let Some(forwarding) = docket.begin_forward(customer, node, body, self.deadline) {
                 return InFlight::There(There {
                     forwarding,
                     left: None,
                     deadline: self.deadline,
                     order: Some(self),
+                    hop,
                 });
             }
         }
@@ -112,7 +125,7 @@ impl Anywhere {
             docket,
             forwarder,
             principal,
-            traceparent,
+            carried,
         } = &*self.way;
         let key = Key::Customer(self.order.customer.clone());
         let here = || async {
@@ -135,7 +148,8 @@ impl Anywhere {
             message: self.request.encode().into(),
             principal: Some(principal.clone()),
             address: String::new(),
-            traceparent: traceparent.clone(),
+            carried: carried.clone(),
+            scope: self.span.as_ref().map(Span::scope).cloned(),
             deadline: self.deadline,
         };
         match forwarder.route(&asked, here).await {
@@ -151,6 +165,7 @@ impl Anywhere {
             started: self.started,
             place: self.place,
             permit: self.permit,
+            span: self.span,
         };
         Settled { about, outcome }
     }
@@ -202,6 +217,9 @@ impl Future for There {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         let answer = ready!(self.forwarding.poll_unpin(cx));
         let leader = self.forwarding.node();
+        if let Some(hop) = self.hop.take() {
+            traced::end_hop(hop, code_in(&answer));
+        }
         let Some(order) = self.order.take() else {
             return Poll::Pending;
         };

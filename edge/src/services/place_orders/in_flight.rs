@@ -7,6 +7,7 @@ use std::{
 };
 
 use docket_actors::{CallError, Placing};
+use docket_traces::Span;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::{
     task::unconstrained,
@@ -25,6 +26,8 @@ pub(super) struct About {
     pub(super) started: Instant,
     pub(super) place: Place,
     pub(super) permit: Permit,
+    /// Where it is sampled.
+    pub(super) span: Option<Span>,
 }
 
 /// An order that the node has answered.
@@ -166,6 +169,7 @@ mod tests {
                 started: Instant::now(),
                 place: Window::new(1, 1).take(1),
                 permit: admission.admit(Kind::Order, 0).unwrap(),
+                span: None,
             }),
         };
         // Whoever comes later is answered later.

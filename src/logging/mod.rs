@@ -1,8 +1,14 @@
 //! Logs: on stderr, as text for people at a terminal and as JSON for everything else.
+//!
+//! A line of a call whose client names a trace, or that is sampled, has that trace's id (`trace_id`, of the span that JSON shows as `span`). No line has what a
+//! person wrote: `tests/e2e/logs.rs` looks through all of them for that.
+
+mod repeats;
 
 use std::{
     env,
     io::{self, IsTerminal as _},
+    sync::Arc,
 };
 
 use tracing_subscriber::{
@@ -15,8 +21,15 @@ use crate::{
     failure::Failure,
 };
 
+use repeats::{Bounded, Repeats};
+
 /// Changes what is logged from now on.
-pub struct Level(Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>);
+pub struct Level {
+    reload: Box<Reload>,
+    repeats: Arc<Repeats>,
+}
+
+type Reload = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
 
 impl Level {
     /// As `log.level` says it.
@@ -24,8 +37,13 @@ impl Level {
     /// # Errors
     /// Directives that are none; then all is logged as before.
     pub fn set(&self, level: &str) -> Result<(), Failure> {
-        let set = (self.0)(filter(level)?);
+        let set = (self.reload)(filter(level)?);
         set.map_err(|cause| Failure::Other(format!("log.level cannot be changed: {cause}")))
+    }
+
+    /// As `log.repeats_max` says it.
+    pub fn set_repeats_max(&self, lines_max: u32) {
+        self.repeats.set_lines_max(lines_max);
     }
 }
 
@@ -54,12 +72,18 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
         .with_writer(io::stderr)
         .log_internal_errors(false)
         .with_env_filter(filter);
-    let (started, level) = if text {
-        let lines = lines.with_ansi(colour).with_filter_reloading();
+    let repeats = Arc::new(Repeats::new(log.repeats_max));
+    let bounded = Arc::clone(&repeats);
+    let (started, reload): (_, Box<Reload>) = if text {
+        let lines = lines.with_ansi(colour).map_event_format(|format| Bounded {
+            format,
+            repeats: bounded,
+        });
+        let lines = lines.with_filter_reloading();
         let handle = lines.reload_handle();
         (
             lines.finish().try_init(),
-            Level(Box::new(move |filter| handle.reload(filter))),
+            Box::new(move |filter| handle.reload(filter)),
         )
     } else {
         let lines = lines
@@ -67,13 +91,19 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
+            .map_event_format(|format| Bounded {
+                format,
+                repeats: bounded,
+            })
             .with_filter_reloading();
         let handle = lines.reload_handle();
         (
             lines.finish().try_init(),
-            Level(Box::new(move |filter| handle.reload(filter))),
+            Box::new(move |filter| handle.reload(filter)),
         )
     };
     started.map_err(|cause: TryInitError| Failure::Other(format!("cannot start logging: {cause}")))?;
-    Ok(level)
+    let told = repeats.tell_every_second();
+    told.map_err(|cause| Failure::Other(format!("cannot start logging: {cause}")))?;
+    Ok(Level { reload, repeats })
 }

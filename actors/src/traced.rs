@@ -1,0 +1,99 @@
+//! What of a call that is sampled is done by actors and the log, as spans under the call's own.
+//!
+//! ```text
+//!   actor ───────────────────────────────────── from its being asked until it is answered
+//!     decide ───                                 until an entity has decided: its customer for an order, an item, or itself
+//!     log commit    ────────────────────         from the entry's being proposed until it is applied, and so answered
+//!       journal sync      ───────                the fdatasync that made it durable here
+//! ```
+//!
+//! Of a call that is not sampled there is an `Option` that is `None`, in its [`Caller`](crate::reply::Caller) and its order's tally.
+
+use std::time::Instant;
+
+use docket_cluster::Moments;
+use docket_engine::{Fact, Record};
+use docket_traces::{Scope, Value};
+
+use crate::{proposer::After, shard::Shard};
+
+/// A call among the actors.
+pub(crate) const ACTOR: &str = "actor";
+/// An item on another node is asked.
+pub(crate) const STEP: &str = "item step";
+const DECIDE: &str = "decide";
+const LOG_COMMIT: &str = "log commit";
+const JOURNAL_SYNC: &str = "journal sync";
+/// What spans of actors say.
+pub(crate) const SHARD: &str = "docket.shard";
+pub(crate) const ORDER: &str = "docket.order";
+/// The node that is asked.
+pub(crate) const PEER: &str = "docket.peer.node";
+const ENTITY: &str = "docket.entity";
+const RECORDS: &str = "docket.log.records";
+const BYTES: &str = "docket.log.bytes";
+
+pub(crate) fn shard_of(shard: &Shard) -> Value {
+    Value::Number(i64::from(shard.id().number()))
+}
+
+/// Notes that an entity has decided.
+pub(crate) fn note_decision(shard: &Shard, scope: &Scope, after: &After, record: Option<&Record>) {
+    let entity = match (after, record.and_then(|record| record.events.first())) {
+        // The record begins with the order's own event.
+        (After::Placed { .. }, _) => "customer",
+        (_, Some(event)) => match event.fact {
+            Fact::Customer(..) => "customer",
+            Fact::Item(..) => "item",
+            _ => "order",
+        },
+        (_, None) => "none",
+    };
+    let attributes = vec![(SHARD, shard_of(shard)), (ENTITY, entity.into())];
+    scope.note(DECIDE, (scope.began(), Instant::now()), attributes);
+}
+
+/// An entry with records of calls that are sampled.
+pub(crate) struct Logged {
+    proposed: Instant,
+    pub(crate) moments: Moments,
+    scopes: Vec<Scope>,
+    records: usize,
+    bytes: usize,
+}
+
+impl Logged {
+    /// It is proposed now. `None` where nothing of it is sampled.
+    pub(crate) fn propose(scopes: Vec<Scope>, records: usize, bytes: usize) -> Option<Box<Self>> {
+        if scopes.is_empty() {
+            return None;
+        }
+        Some(Box::new(Self {
+            proposed: Instant::now(),
+            moments: Moments::default(),
+            scopes,
+            records,
+            bytes,
+        }))
+    }
+
+    /// It is applied, or was not taken.
+    pub(crate) fn done(self, shard: &Shard) {
+        let now = Instant::now();
+        let synced = self.moments.synced();
+        for scope in &self.scopes {
+            let attributes = vec![
+                (SHARD, shard_of(shard)),
+                (RECORDS, Value::Number(self.records as i64)),
+                (BYTES, Value::Number(self.bytes as i64)),
+            ];
+            let committed = scope.note(LOG_COMMIT, (self.proposed, now), attributes);
+            if let Some(synced) = synced {
+                let began = synced.at.checked_sub(synced.took);
+                // One that was begun for others before this was proposed cannot have had it.
+                let began = began.unwrap_or(synced.at).max(self.proposed);
+                committed.note(JOURNAL_SYNC, (began, synced.at.max(began)), Vec::new());
+            }
+        }
+    }
+}
