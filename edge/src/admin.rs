@@ -30,6 +30,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::AdminConfig,
+    jwks,
     readiness::Readiness,
     status_json::{cluster_json, status_json},
 };
@@ -47,7 +48,8 @@ const INDEX: &str = "Docket, for operators:\n\n\
     /livez            200 while the process answers\n\
     /readyz           200 while the node serves, else 503; ?verbose says why\n\
     /metrics          what is measured, for Prometheus\n\
-    /status           how the node is, and its cluster, as JSON; ?local asks no other node\n";
+    /status           how the node is, and its cluster, as JSON; ?local asks no other node\n\
+    /.well-known/jwks.json   the public keys of access tokens\n";
 
 /// What the endpoints answer from.
 #[derive(Clone)]
@@ -87,6 +89,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/status", get(status))
+            .route("/.well-known/jwks.json", get(jwks))
             .fallback(async || (StatusCode::NOT_FOUND, INDEX))
             .with_state(self)
     }
@@ -142,6 +145,11 @@ async fn status(State(admin): State<Admin>, uri: Uri) -> Json<serde_json::Value>
         shown["cluster"] = cluster;
     }
     Json(shown)
+}
+
+/// The public keys of access tokens.
+async fn jwks(State(admin): State<Admin>) -> Response {
+    jwks::answer(admin.readiness.access())
 }
 
 fn asks_for(uri: &Uri, word: &str) -> bool {

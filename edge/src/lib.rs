@@ -20,6 +20,7 @@ mod books;
 pub mod config;
 pub mod errors;
 mod gate;
+mod jwks;
 mod overview;
 mod readiness;
 mod server;
