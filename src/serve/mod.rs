@@ -11,6 +11,7 @@ mod announce;
 mod peers;
 mod reloading;
 mod running;
+mod secrets;
 mod signals;
 
 use std::{io, sync::Arc, thread, time::Duration};

@@ -12,16 +12,21 @@ use std::{
 use docket_actors::{Docket, access::AccessError};
 use docket_edge::{
     Control, Operators, Parts, Server,
-    auth::{AuthApi, Authenticator, Clock, bootstrap},
+    auth::{ApiKeyText, AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
     telemetry,
 };
 use docket_persistence::Lull;
+use docket_secrets::Store;
 use docket_webhooks::Deliverer;
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::ExposeSecret as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{admin_key, peers};
+use super::{
+    admin_key, peers,
+    secrets::{self, Followers},
+};
 use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
@@ -37,6 +42,10 @@ const DATA_DIR_MODE: u32 = 0o700;
 pub struct Running {
     docket: Docket,
     control: Control,
+    auth: AuthApi,
+    authenticator: Arc<Authenticator>,
+    secrets: Option<Arc<Store>>,
+    following: Option<Followers>,
     grpc_address: SocketAddr,
     admin_address: SocketAddr,
     first_start: bool,
@@ -58,9 +67,11 @@ impl Running {
     pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
-        // A token that cannot be read is told before anything is opened.
-        let providers = payments::providers(config)?;
-        for name in providers.keys() {
+        // A secret that cannot be read is told before anything is opened.
+        let store = secrets::open(config).await?;
+        let payments::Providers { named, followers } = payments::providers(config, &store)?;
+        let given = Given::of(config, &store)?;
+        for name in named.keys() {
             tracing::info!(provider = %name, "payments can be asked for");
         }
         make_data_dir(&data_dir)?;
@@ -69,7 +80,7 @@ impl Running {
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
         let mut options = config.node();
         options.node.journal.lull = lull;
-        options.payments.providers = providers;
+        options.payments.providers = named;
         if let Some((peers, member)) = peers::options(config)? {
             options.node.peers = Some(peers);
             options.node.member = Some(member);
@@ -80,8 +91,12 @@ impl Running {
                 data_dir.display()
             ))
         })?;
-        match Self::serve(docket.clone(), config, operators, metrics).await {
-            Ok(running) => Ok(running),
+        match Self::serve(docket.clone(), config, operators, metrics, given).await {
+            Ok(mut running) => {
+                running.following = Some(Followers::start(&store, config, followers, &running.auth));
+                running.secrets = Some(store);
+                Ok(running)
+            }
             Err(failure) => {
                 // What cannot be closed either adds nothing to why it did not start.
                 let _ = docket.close(Duration::ZERO).await;
@@ -95,6 +110,7 @@ impl Running {
         config: &Config,
         operators: Operators,
         metrics: PrometheusHandle,
+        given: Given,
     ) -> Result<Self, Failure> {
         if !docket.access().read(|state| state.is_empty()) {
             docket.let_nodes_in();
@@ -105,20 +121,26 @@ impl Running {
             reason = docket.failed() => return Err(super::gone(reason)),
         }
         let first_start = tokio::select! {
-            introduced = introduce(&docket, &config.server.data_dir) => introduced?,
+            introduced = introduce(&docket, &config.server.data_dir, given.admin_key) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
         docket.let_nodes_in();
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
+        if let Some(key) = given.signing_key {
+            auth.sign_with(key);
+        }
+        let authenticator = Arc::new(Authenticator::new(access.clone(), &config.auth, clock.clone()));
+        let loaded = authenticator.load_external_keys();
+        loaded.map_err(|cause| Failure::Other(cause.to_string()))?;
         let now = clock.clone();
         let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
             .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
         let parts = Parts {
             docket: docket.clone(),
-            authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
-            auth: Some(auth),
+            authenticator: authenticator.clone(),
+            auth: Some(auth.clone()),
             webhooks: Some(deliverer.clone()),
             metrics,
         };
@@ -136,6 +158,10 @@ impl Running {
         Ok(Self {
             docket,
             control,
+            auth,
+            authenticator,
+            secrets: None,
+            following: None,
             grpc_address,
             admin_address,
             first_start,
@@ -183,11 +209,22 @@ impl Running {
         &self.control
     }
 
+    /// Reads all secrets again.
+    pub fn reread_secrets(&self) {
+        if let Some(secrets) = &self.secrets {
+            secrets.reread();
+        }
+    }
+
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
         match self.control.reload_certificate() {
             Ok(()) => tracing::info!("the certificate was read again"),
             Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+        }
+        match self.authenticator.load_external_keys() {
+            Ok(()) => tracing::debug!("the other issuer's keys were read again"),
+            Err(error) => tracing::error!(%error, "the other issuer's keys stay as they were"),
         }
         let Some(files) = &self.peer_files else { return };
         let renewed = files.read().and_then(|tls| {
@@ -206,6 +243,9 @@ impl Running {
     /// The node had failed, or its journal cannot be closed.
     pub async fn stop(self) -> Result<(), Failure> {
         let started = Instant::now();
+        if let Some(following) = self.following {
+            following.stop();
+        }
         // What is in flight comes again, from whoever leads next.
         let (stop_delivering, delivering) = self.delivering;
         stop_delivering.cancel();
@@ -245,15 +285,38 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Keys that the configuration refers to.
+struct Given {
+    signing_key: Option<SigningKeyText>,
+    admin_key: Option<ApiKeyText>,
+}
+
+impl Given {
+    fn of(config: &Config, store: &Store) -> Result<Self, Failure> {
+        let admin_key = secrets::get(store, config.auth.admin_key.as_ref());
+        let parsed = admin_key.map(|text| ApiKeyText::parse(text.expose_secret().trim()).ok_or(text));
+        let admin_key = parsed.transpose().map_err(|_| {
+            Failure::Other("auth.admin_key: it is no API key: `docket config admin-key` makes one".to_owned())
+        })?;
+        Ok(Self {
+            signing_key: secrets::signing_key(config, store)?,
+            admin_key,
+        })
+    }
+}
+
 /// Makes the first administrator, where there is nobody yet; whether that was so.
-async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
+async fn introduce(docket: &Docket, data_dir: &Path, given: Option<ApiKeyText>) -> Result<bool, Failure> {
     let access = docket.access();
     wait_for_accounts(docket).await;
     if !access.read(|state| state.is_empty()) {
         admin_key::guard(data_dir)?;
         return Ok(false);
     }
-    let key = admin_key::read_or_create(data_dir)?;
+    let key = match given {
+        Some(key) => key,
+        None => admin_key::read_or_create(data_dir)?,
+    };
     let mut told = Instant::now();
     loop {
         match bootstrap(access, &key, Clock::system().now()).await {
@@ -297,5 +360,6 @@ fn recorder() -> Result<PrometheusHandle, Failure> {
     docket_actors::describe_metrics();
     docket_payments::http::describe_metrics();
     docket_webhooks::describe_metrics();
+    docket_secrets::describe_metrics();
     Ok(RECORDER.get_or_init(|| handle).clone())
 }

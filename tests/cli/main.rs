@@ -17,6 +17,7 @@ mod disk;
 mod help;
 mod journal;
 mod reload;
+mod secrets;
 mod serve;
 mod server;
 mod shop;
