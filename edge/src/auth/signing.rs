@@ -134,19 +134,17 @@ pub(super) fn signs(
             .is_none_or(|retired| retired.0.saturating_add(RETIRED_SIGNING_KEY_KEPT_US) > outlives)
     });
     let is_published = |key: &SigningKey| key.created.0.saturating_add(published_us) <= now.0;
-    // The newest that is published; where none is, that which has been for longest.
-    let newest = |one: &&Arc<SigningKey>| {
-        (
-            is_published(one),
-            if is_published(one) {
-                one.created.0
-            } else {
-                -one.created.0
-            },
-            one.id,
-        )
+    // The newest that is published; where none is, that which has been for longest. Of two of one moment the one was made to follow the other.
+    let rank = |key: &&Arc<SigningKey>| match is_published(key) {
+        true => (true, key.created.0, key.retired.is_none(), key.id),
+        false => (
+            false,
+            key.created.0.saturating_neg(),
+            key.retired.is_some(),
+            key.id,
+        ),
     };
-    usable.max_by_key(newest).cloned()
+    usable.max_by_key(rank).cloned()
 }
 
 /// The public keys that verify now, as a JWKS document (RFC 7517).
