@@ -1,64 +1,106 @@
 //! The payment providers that the configuration names.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use docket_engine::ProviderName;
-use docket_payments::{PaymentProvider, http::HttpProvider};
-use secrecy::SecretString;
+use docket_payments::{
+    PaymentProvider,
+    http::{HttpConfigError, HttpProvider},
+};
+use docket_secrets::{Reference, Store};
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     config::{Config, Provider, ProviderKind, provider_key},
     failure::Failure,
 };
 
-/// The most bytes of a token's file: what is longer is another file.
-const TOKEN_BYTES_MAX: u64 = 16_384;
-
-/// Everybody who can be asked for money, by name. Reads the files that the configuration names; connects to nobody.
-///
-/// # Errors
-/// A file that cannot be read or used, with the key that names it.
-pub fn providers(config: &Config) -> Result<BTreeMap<ProviderName, Arc<dyn PaymentProvider>>, Failure> {
-    let providers = config.payments.providers.iter();
-    providers
-        .map(|(text, provider)| {
-            let name = ProviderName::new(text)
-                .map_err(|rule| Failure::Other(format!("payments.providers: the name `{text}` {rule}")))?;
-            let made = make(name.clone(), provider)?;
-            Ok((name, made))
-        })
-        .collect()
+/// Everybody who can be asked for money.
+#[derive(Default)]
+pub struct Providers {
+    /// By name.
+    pub named: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
+    /// Those that are sent another token when there is one, and where that is.
+    pub followers: Vec<Follower>,
 }
 
-fn make(name: ProviderName, provider: &Provider) -> Result<Arc<dyn PaymentProvider>, Failure> {
-    let key = |option: &str| provider_key(name.as_str(), option);
+/// A provider whose token may become another.
+pub struct Follower {
+    /// The key that says where the token is.
+    pub key: String,
+    /// Where it is.
+    pub token: Reference,
+    /// Who is sent it.
+    pub provider: Arc<HttpProvider>,
+}
+
+impl Follower {
+    /// From now on this token is sent.
+    ///
+    /// # Errors
+    /// A text that is no token.
+    pub fn take(&self, token: &SecretString) -> Result<(), HttpConfigError> {
+        self.provider.set_token(trimmed(token))
+    }
+}
+
+/// Everybody who can be asked for money. Reads the files of authorities that the configuration names; connects to nobody.
+///
+/// # Errors
+/// A file or a token that cannot be used, with the key that names it.
+pub fn providers(config: &Config, secrets: &Store) -> Result<Providers, Failure> {
+    let mut made = Providers::default();
+    for (text, provider) in &config.payments.providers {
+        let name = ProviderName::new(text)
+            .map_err(|rule| Failure::Other(format!("payments.providers: the name `{text}` {rule}")))?;
+        make(name, provider, secrets, &mut made)?;
+    }
+    Ok(made)
+}
+
+fn make(
+    name: ProviderName,
+    provider: &Provider,
+    secrets: &Store,
+    made: &mut Providers,
+) -> Result<(), Failure> {
+    let token_key = provider_key(name.as_str(), provider.token_option());
     match provider.kind {
         ProviderKind::Http => {
-            let token = provider.token_file.as_deref().map(|file| {
-                token(file).map_err(|why| {
-                    Failure::Other(format!("{}: cannot use {}: {why}", key("token"), file.display()))
-                })
-            });
-            let http = provider.http(token.transpose()?);
-            let made = HttpProvider::new(name.clone(), &http).map_err(|invalid| {
-                Failure::Other(format!("{}: {}", key(invalid.option), invalid.requirement))
+            let reference = provider.token();
+            let token = reference.as_ref().and_then(|it| secrets.get(it));
+            let http = provider.http(token.as_ref().map(trimmed));
+            let http = HttpProvider::new(name.clone(), &http).map_err(|invalid| {
+                let key = match invalid.option {
+                    "token" => token_key.clone(),
+                    option => provider_key(name.as_str(), option),
+                };
+                Failure::Other(format!("{key}: {}", invalid.requirement))
             })?;
-            Ok(Arc::new(made))
+            let http = Arc::new(http);
+            if let Some(token) = reference {
+                made.followers.push(Follower {
+                    key: token_key,
+                    token,
+                    provider: Arc::clone(&http),
+                });
+            }
+            made.named.insert(name, http);
+            Ok(())
         }
     }
 }
 
-fn token(file: &Path) -> Result<SecretString, String> {
-    let told = |error: std::io::Error| error.to_string();
-    if fs::metadata(file).map_err(told)?.len() > TOKEN_BYTES_MAX {
-        return Err(format!("it has more than {TOKEN_BYTES_MAX} bytes"));
-    }
-    let text = fs::read_to_string(file).map_err(told)?;
-    Ok(text.trim().into())
+/// White space at its ends is not part of a token.
+fn trimmed(token: &SecretString) -> SecretString {
+    token.expose_secret().trim().into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use docket_secrets::OpenError;
     use tempfile::TempDir;
 
     use super::*;
@@ -79,22 +121,45 @@ mod tests {
         config
     }
 
+    fn made(config: &Config) -> Result<Providers, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let opened = runtime.block_on(Store::open(
+            &config.secrets.options(),
+            crate::config::secrets::references(config),
+        ));
+        providers(
+            config,
+            &opened.map_err(|cause: OpenError| Failure::Other(cause.to_string()))?,
+        )
+    }
+
     #[test]
     fn each_is_made_under_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config(&folder, Some("hunter2\n"), |_| {});
         let second = config.payments.providers["cards"].clone();
         config.payments.providers.insert("vouchers".to_owned(), second);
-        let made = providers(&config).unwrap();
-        let names: Vec<_> = made.keys().map(ProviderName::as_str).collect();
+        let all = made(&config).unwrap();
+        let names: Vec<_> = all.named.keys().map(ProviderName::as_str).collect();
         assert_eq!(names, ["cards", "vouchers"]);
-        assert!(providers(&Config::default()).unwrap().is_empty());
+        let keys: Vec<_> = all.followers.iter().map(|follower| &*follower.key).collect();
+        assert_eq!(
+            keys,
+            [
+                "payments.providers.cards.token_file",
+                "payments.providers.vouchers.token_file"
+            ]
+        );
+        assert!(made(&Config::default()).unwrap().named.is_empty());
     }
 
     #[track_caller]
     fn refused(token: Option<&str>, change: fn(&mut Provider), expected: &[&str]) {
         let folder = tempfile::tempdir().unwrap();
-        let Err(failure) = providers(&config(&folder, token, change)) else {
+        let Err(failure) = made(&config(&folder, token, change)) else {
             panic!("was not refused");
         };
         let told = failure.to_string();
@@ -110,7 +175,7 @@ mod tests {
         refused(
             None,
             |provider| provider.token_file = Some("/gone/token".into()),
-            &[token_file, "cannot use /gone/token", "No such file"],
+            &[token_file, "cannot read file:/gone/token", "No such file"],
         );
         refused(
             Some("hunter2\nhunter2"),
@@ -118,6 +183,7 @@ mod tests {
             &[token_file, "must be one line"],
         );
         refused(Some(" \n"), |_| {}, &[token_file, "must be one line"]);
+        refused(Some("\n"), |_| {}, &[token_file, "there is nothing in it"]);
         refused(
             None,
             |provider| provider.ca_file = Some("/gone/ca.pem".into()),

@@ -36,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::AdminConfig,
     console::{Client, Console},
-    process,
+    jwks, process,
     readiness::Readiness,
     status_json::{cluster_json, status_json},
 };
@@ -55,7 +55,8 @@ const INDEX: &str = "Docket, for operators:\n\n\
     /readyz           200 while the node serves, else 503; ?verbose says why\n\
     /metrics          what is measured, for Prometheus\n\
     /status           how the node is, and its cluster, as JSON; ?local asks no other node\n\
-    /console          the same and the orders as pages, for administrators; unless it is off\n";
+    /console          the same and the orders as pages, for administrators; unless it is off\n\
+    /.well-known/jwks.json   the public keys of access tokens\n";
 
 /// What the endpoints answer from.
 #[derive(Clone)]
@@ -95,6 +96,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/status", get(status))
+            .route("/.well-known/jwks.json", get(jwks))
             .fallback(async || (StatusCode::NOT_FOUND, INDEX))
             .with_state(self);
         match console {
@@ -155,6 +157,11 @@ async fn status(State(admin): State<Admin>, uri: Uri) -> Json<serde_json::Value>
         shown["cluster"] = cluster;
     }
     Json(shown)
+}
+
+/// The public keys of access tokens.
+async fn jwks(State(admin): State<Admin>) -> Response {
+    jwks::answer(admin.readiness.access())
 }
 
 fn asks_for(uri: &Uri, word: &str) -> bool {

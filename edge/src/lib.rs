@@ -22,6 +22,7 @@ pub mod config;
 mod console;
 pub mod errors;
 mod gate;
+mod jwks;
 mod overview;
 mod process;
 mod readiness;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use docket_actors::Docket;
+use docket_actors::{Docket, access::Access};
 use docket_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,10 @@ pub(crate) trait NodeView: Send + Sync + 'static {
     fn status(&self) -> v1::NodeStatus;
     /// The node, where it is open and has others beside it.
     fn among_peers(&self) -> Option<&Docket>;
+    /// Its accounts and keys, where it is open.
+    fn access(&self) -> Option<&Access> {
+        None
+    }
 }
 
 impl NodeView for Docket {
@@ -30,6 +34,10 @@ impl NodeView for Docket {
 
     fn among_peers(&self) -> Option<&Docket> {
         self.has_peers().then_some(self)
+    }
+
+    fn access(&self) -> Option<&Access> {
+        Some(Docket::access(self))
     }
 }
 
@@ -65,6 +73,11 @@ impl Readiness {
     /// How the node is now.
     pub(crate) fn status(&self) -> v1::NodeStatus {
         status_of(&*self.node, &self.draining)
+    }
+
+    /// The node's accounts and keys; `None` where it is not open yet.
+    pub(crate) fn access(&self) -> Option<&Access> {
+        self.node.access()
     }
 
     /// Returns when the node is told to stop.

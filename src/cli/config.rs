@@ -3,6 +3,8 @@
 use std::env;
 
 use clap::Subcommand;
+use docket_edge::auth::ApiKeyText;
+use secrecy::ExposeSecret as _;
 use serde_json::{Map, json};
 
 use super::args::{OutputArgs, ServeArgs};
@@ -21,7 +23,8 @@ const REFERENCE_COLUMNS: usize = 80;
 Examples:
   docket config check --config docket.toml
   docket config show
-  docket config reference > docket.toml")]
+  docket config reference > docket.toml
+  docket config admin-key > /run/secrets/docket-admin-key")]
 pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
@@ -38,6 +41,8 @@ enum Command {
     Show(Show),
     /// Print every key with what it means: a file to begin from
     Reference(Reference),
+    /// Print a new API key, for auth.admin_key of a first start
+    AdminKey(AdminKey),
 }
 
 /// Check.
@@ -76,6 +81,17 @@ Examples:
   docket config reference -o json | jq '.[\"limits.customer.per_second\"]'")]
 struct Reference {}
 
+/// Admin key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The key is random, and kept nowhere: put it where auth.admin_key refers to, and
+the node that makes the cluster's first account makes it with this key.
+
+Examples:
+  docket config admin-key > /run/secrets/docket-admin-key
+  docket config admin-key | bao kv put secret/docket admin_key=-")]
+struct AdminKey {}
+
 impl Args {
     /// Does it, with the server's flags from in front of the command beneath its own.
     pub fn run(self, outer: ServeArgs, output: &Output) -> Result<(), Failure> {
@@ -86,6 +102,14 @@ impl Args {
                 Ok(())
             }
             Command::Show(args) => show(&load(args.serve.or(outer))?, output),
+            Command::AdminKey(AdminKey {}) => {
+                let key = ApiKeyText::generate().map_err(|cause| Failure::Other(cause.to_string()))?;
+                let text = key.text();
+                match output.format() {
+                    Format::Json => output.json(&json!({ "admin_key": text.expose_secret() })),
+                    Format::Table => output.text(&format!("{}\n", text.expose_secret())),
+                }
+            }
             Command::Reference(Reference {}) => match output.format() {
                 Format::Json => output.json(&reference::for_programs()),
                 Format::Table => output.text(&reference::file(REFERENCE_COLUMNS)),

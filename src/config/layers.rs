@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use serde_json::{Map, Value};
 
 use docket_engine::ProviderName;
+use docket_secrets::{NotAReference, Reference};
 
 use super::{
     error::{ConfigError, Problem},
@@ -55,7 +56,13 @@ impl Setting {
             let text = self.value.as_str();
             self.key.ends_with(".url") && text.is_some_and(|text| text.contains('@'))
         };
-        if (is_secret(&self.key) && !self.value.is_null()) || has_user() {
+        // Where it is may be shown.
+        let is_reference = || {
+            self.value
+                .as_str()
+                .is_some_and(|text| text.parse::<Reference>().is_ok())
+        };
+        if (is_secret(&self.key) && !self.value.is_null() && !is_reference()) || has_user() {
             REDACTED.into()
         } else {
             self.value.clone()
@@ -76,7 +83,7 @@ impl Setting {
 const REDACTED: &str = "(redacted)";
 
 /// Endings of the names of keys whose values are never shown.
-const SECRET_ENDINGS: [&str; 4] = ["secret", "password", "token", "signing_key"];
+const SECRET_ENDINGS: [&str; 5] = ["secret", "password", "token", "signing_key", "admin_key"];
 
 /// The section whose sections have names of their owner's choice.
 const NAMED: &str = "payments.providers";
@@ -182,7 +189,7 @@ impl Layers {
         }
         // What serde says repeats the value, which must not be shown where it is a secret.
         let why = if is_secret(key) {
-            "a value of another type is expected".to_owned()
+            NotAReference.to_string()
         } else {
             refusal
         };
@@ -314,6 +321,8 @@ mod tests {
             Value::from(REDACTED)
         );
         assert_eq!(setting("auth.signing_key", Value::Null).shown(), Value::Null);
+        let place = Value::from("vault:secret/docket#key");
+        assert_eq!(setting("auth.signing_key", place.clone()).shown(), place);
         let address = "payments.providers.cards.url";
         assert_eq!(
             setting(address, "https://ada:hunter2@pay.example.org".into()).shown(),

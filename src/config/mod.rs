@@ -19,6 +19,7 @@ mod orders;
 mod payments;
 pub mod reference;
 pub mod reload;
+pub mod secrets;
 mod sections;
 mod tracing;
 mod verify;

@@ -3,13 +3,14 @@
 //! ```text
 //! [payments.providers.cards]
 //! url = "https://pay.example.org/docket"
-//! token_file = "cards.token"
+//! token = "file:cards.token"
 //! ```
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use docket_actors::PaymentOptions;
 use docket_payments::http::{BreakerConfig, HttpConfig};
+use docket_secrets::Reference;
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -69,8 +70,10 @@ pub struct Provider {
     pub url: Option<String>,
     /// Whether `http` is allowed to others: then everybody on the way reads the token. Default false.
     pub allow_http: bool,
-    /// A file with the token that is sent as `authorization: Bearer …`; white space at its ends is not part of it. Read when the
-    /// server starts. Default none: none is sent.
+    /// Where the token is that is sent as `authorization: Bearer …`: `file:PATH`, `env:VARIABLE` or `vault:MOUNT/PATH#FIELD`. White space at
+    /// its ends is not part of it. Another one is sent as soon as it is there. Default none: none is sent.
+    pub token: Option<Reference>,
+    /// A file with the same, as it was said before there was `token`. It is looked at as that is. Default none.
     pub token_file: Option<PathBuf>,
     /// A PEM file with authorities that are trusted beside the system's. Default none.
     pub ca_file: Option<PathBuf>,
@@ -113,6 +116,7 @@ impl Default for Provider {
             kind: ProviderKind::Http,
             url: None,
             allow_http: defaults.allow_http,
+            token: None,
             token_file: None,
             ca_file: None,
             connect_timeout_ms: ms(defaults.connect_timeout),
@@ -129,6 +133,21 @@ impl Default for Provider {
 }
 
 impl Provider {
+    /// Where its token is, whichever key says so.
+    pub fn token(&self) -> Option<Reference> {
+        let file = || self.token_file.clone().map(Reference::File);
+        self.token.clone().or_else(file)
+    }
+
+    /// The key that says it.
+    pub fn token_option(&self) -> &'static str {
+        if self.token.is_some() {
+            "token"
+        } else {
+            "token_file"
+        }
+    }
+
     /// What it is asked with, where it is asked over HTTP.
     pub fn http(&self, token: Option<SecretString>) -> HttpConfig {
         let ms = Duration::from_millis;
@@ -155,7 +174,6 @@ impl Provider {
 /// What an option of [`HttpConfig`] is called here.
 pub fn key(name: &str, option: &str) -> String {
     let field = match option {
-        "token" => "token_file",
         "connect_timeout" => "connect_timeout_ms",
         "timeout" => "timeout_ms",
         "backoff_min" => "backoff_min_ms",

@@ -18,7 +18,7 @@ use docket_webhooks::WebhookOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, fraud, orders, payments, tracing, verify};
+use super::{cluster, fraud, orders, payments, secrets, tracing, verify};
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct Config {
     pub orders: orders::Orders,
     /// Who is asked for money.
     pub payments: payments::Payments,
+    /// How secrets are read that other keys only refer to.
+    pub secrets: secrets::Secrets,
     /// When the books are verified.
     pub verify: verify::Verify,
     /// The journal.
@@ -478,6 +480,7 @@ impl Config {
         found.extend(orders::problems(&self.orders));
         found.extend(payments::problems(&self.payments));
         found.extend(tracing::problems(&self.tracing));
+        found.extend(secrets::problems(self));
         let mut refuse = |key: String, requirement: String| found.push(Invalid { key, requirement });
         if self
             .cluster

@@ -280,6 +280,32 @@ fn what_is_wrong_with_a_provider_is_told_with_its_line() {
 }
 
 #[test]
+fn a_secret_in_the_configuration_is_refused_and_not_repeated() {
+    const WHY: &str =
+        "a secret is not written here, only where it is: file:PATH, env:VARIABLE or vault:MOUNT/PATH#FIELD";
+    Given::file(
+        "[auth]\nsigning_key = \"hunter2\"\nadmin_key = 5\n[payments.providers.a]\nurl = \"https://a.example.org\"\ntoken = \"hunter2\"\n",
+    )
+    .refused(
+        &[("DOCKET__SECRETS__VAULT__TOKEN", "hunter2")],
+        &[
+            &format!("2: auth.signing_key: {WHY}"),
+            &format!("3: auth.admin_key: {WHY}"),
+            &format!("6: payments.providers.a.token: {WHY}"),
+            &format!("DOCKET__SECRETS__VAULT__TOKEN: secrets.vault.token: {WHY}"),
+        ],
+    );
+    let given = Given::file("[auth]\nsigning_key = \"file:signing.pem\"\n");
+    let loaded = given.load(&[], &Flags::default()).unwrap();
+    let setting = loaded
+        .settings
+        .iter()
+        .find(|it| it.key == "auth.signing_key")
+        .unwrap();
+    assert_eq!(setting.text(), "file:signing.pem");
+}
+
+#[test]
 fn what_cannot_be_of_payments_is_named_with_its_range() {
     let numbers = |[within, at_once, timeout, failures, open, idle]: [u64; 6]| {
         Given::file(&format!(

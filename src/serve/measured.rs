@@ -17,6 +17,7 @@ pub fn describe() {
     docket_payments::http::describe_metrics();
     docket_webhooks::describe_metrics();
     docket_audit::describe_metrics();
+    docket_secrets::describe_metrics();
     docket_traces::describe_metrics();
     describe_counter!(
         RELOADS,

@@ -13,6 +13,7 @@ mod measured;
 mod peers;
 mod reloading;
 mod running;
+mod secrets;
 mod signals;
 mod supervisor;
 mod traces;

@@ -106,6 +106,7 @@ impl Reloader {
             &config.cluster.ca,
             &config.cluster.certificate,
             &config.cluster.key,
+            &config.auth.external.jwks_file,
         ];
         let certificates = certificates.into_iter().flatten().map(|path| (path, true));
         let files = source.file.iter().map(|path| (path, false)).chain(certificates);
@@ -164,6 +165,9 @@ impl Reloader {
         }
         if changed.certificates {
             server.reload_certificate();
+        }
+        if *changed == Changed::ALL {
+            server.reread_secrets();
         }
     }
 

@@ -13,16 +13,22 @@ use docket_actors::{Docket, access::AccessError};
 use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
     Control, Operators, Parts, Server,
-    auth::{AuthApi, Authenticator, Clock, bootstrap},
+    auth::{ApiKeyText, AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
     telemetry,
 };
 use docket_persistence::Lull;
+use docket_secrets::Store;
 use docket_webhooks::Deliverer;
 use metrics_exporter_prometheus::PrometheusHandle;
+use secrecy::ExposeSecret as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{admin_key, certificates, measured, peers, traces::Traces};
+use super::{
+    admin_key, certificates, measured, peers,
+    secrets::{self, Followers},
+    traces::Traces,
+};
 use crate::{config::Config, failure::Failure, payments};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
@@ -41,6 +47,10 @@ const DATA_DIR_MODE: u32 = 0o700;
 pub struct Running {
     docket: Docket,
     control: Control,
+    auth: AuthApi,
+    authenticator: Arc<Authenticator>,
+    secrets: Option<Arc<Store>>,
+    following: Option<Followers>,
     grpc_address: SocketAddr,
     admin_address: SocketAddr,
     first_start: bool,
@@ -66,9 +76,11 @@ impl Running {
     pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
-        // A token that cannot be read is told before anything is opened.
-        let providers = payments::providers(config)?;
-        for name in providers.keys() {
+        // A secret that cannot be read is told before anything is opened.
+        let store = secrets::open(config).await?;
+        let payments::Providers { named, followers } = payments::providers(config, &store)?;
+        let given = Given::of(config, &store)?;
+        for name in named.keys() {
             tracing::info!(provider = %name, "payments can be asked for");
         }
         make_data_dir(&data_dir)?;
@@ -77,7 +89,7 @@ impl Running {
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
         let mut options = config.node();
         options.node.journal.lull = lull;
-        options.payments.providers = providers;
+        options.payments.providers = named;
         if let Some((peers, member)) = peers::options(config)? {
             options.node.peers = Some(peers);
             options.node.member = Some(member);
@@ -96,8 +108,12 @@ impl Running {
                 return Err(failure);
             }
         };
-        match Self::serve(docket.clone(), config, operators, metrics, audit.clone()).await {
-            Ok(running) => Ok(running),
+        match Self::serve(docket.clone(), config, operators, metrics, (given, audit.clone())).await {
+            Ok(mut running) => {
+                running.following = Some(Followers::start(&store, config, followers, &running.auth));
+                running.secrets = Some(store);
+                Ok(running)
+            }
             Err(failure) => {
                 audit.close().await;
                 // What cannot be closed either adds nothing to why it did not start.
@@ -112,7 +128,7 @@ impl Running {
         config: &Config,
         operators: Operators,
         metrics: PrometheusHandle,
-        audit: Audit,
+        (given, audit): (Given, Audit),
     ) -> Result<Self, Failure> {
         if !docket.access().read(|state| state.is_empty()) {
             docket.let_nodes_in();
@@ -123,7 +139,7 @@ impl Running {
             reason = docket.failed() => return Err(super::gone(reason)),
         }
         let first_start = tokio::select! {
-            introduced = introduce(&docket, &config.server.data_dir) => introduced?,
+            introduced = introduce(&docket, &config.server.data_dir, given.admin_key) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
         if first_start {
@@ -134,14 +150,20 @@ impl Running {
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
+        if let Some(key) = given.signing_key {
+            auth.sign_with(key);
+        }
+        let authenticator = Arc::new(Authenticator::new(access.clone(), &config.auth, clock.clone()));
+        let loaded = authenticator.load_external_keys();
+        loaded.map_err(|cause| Failure::Other(cause.to_string()))?;
         let now = clock.clone();
         let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
             .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
         let mut traces = Traces::new(config)?;
         let parts = Parts {
             docket: docket.clone(),
-            authenticator: Arc::new(Authenticator::new(access.clone(), &config.auth, clock)),
-            auth: Some(auth),
+            authenticator: authenticator.clone(),
+            auth: Some(auth.clone()),
             webhooks: Some(deliverer.clone()),
             metrics,
             audit: audit.clone(),
@@ -165,6 +187,10 @@ impl Running {
         Ok(Self {
             docket,
             control,
+            auth,
+            authenticator,
+            secrets: None,
+            following: None,
             grpc_address,
             admin_address,
             first_start,
@@ -231,6 +257,13 @@ impl Running {
         &self.traces
     }
 
+    /// Reads all secrets again.
+    pub fn reread_secrets(&self) {
+        if let Some(secrets) = &self.secrets {
+            secrets.reread();
+        }
+    }
+
     /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
         let reloaded = |target: &str, is_new: bool| {
@@ -253,6 +286,10 @@ impl Running {
                 reloaded("clients", false);
             }
         }
+        match self.authenticator.load_external_keys() {
+            Ok(()) => tracing::debug!("the other issuer's keys were read again"),
+            Err(error) => tracing::error!(%error, "the other issuer's keys stay as they were"),
+        }
         let Some(files) = &self.peer_files else { return };
         let renewed = files.read().and_then(|tls| {
             let renewed = self.docket.renew_peer_certificate(&tls);
@@ -274,6 +311,9 @@ impl Running {
     /// The node had failed, or its journal cannot be closed.
     pub async fn stop(self) -> Result<(), Failure> {
         let started = Instant::now();
+        if let Some(following) = self.following {
+            following.stop();
+        }
         // What is in flight comes again, from whoever leads next.
         let (stop_delivering, delivering) = self.delivering;
         stop_delivering.cancel();
@@ -340,15 +380,38 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
     })
 }
 
+/// Keys that the configuration refers to.
+struct Given {
+    signing_key: Option<SigningKeyText>,
+    admin_key: Option<ApiKeyText>,
+}
+
+impl Given {
+    fn of(config: &Config, store: &Store) -> Result<Self, Failure> {
+        let admin_key = secrets::get(store, config.auth.admin_key.as_ref());
+        let parsed = admin_key.map(|text| ApiKeyText::parse(text.expose_secret().trim()).ok_or(text));
+        let admin_key = parsed.transpose().map_err(|_| {
+            Failure::Other("auth.admin_key: it is no API key: `docket config admin-key` makes one".to_owned())
+        })?;
+        Ok(Self {
+            signing_key: secrets::signing_key(config, store)?,
+            admin_key,
+        })
+    }
+}
+
 /// Makes the first administrator, where there is nobody yet; whether that was so.
-async fn introduce(docket: &Docket, data_dir: &Path) -> Result<bool, Failure> {
+async fn introduce(docket: &Docket, data_dir: &Path, given: Option<ApiKeyText>) -> Result<bool, Failure> {
     let access = docket.access();
     wait_for_accounts(docket).await;
     if !access.read(|state| state.is_empty()) {
         admin_key::guard(data_dir)?;
         return Ok(false);
     }
-    let key = admin_key::read_or_create(data_dir)?;
+    let key = match given {
+        Some(key) => key,
+        None => admin_key::read_or_create(data_dir)?,
+    };
     let mut told = Instant::now();
     loop {
         match bootstrap(access, &key, Clock::system().now()).await {

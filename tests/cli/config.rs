@@ -107,6 +107,6 @@ fn a_payment_provider_is_shown_with_every_key_and_its_token_is_read_at_the_start
     shell
         .run("serve --config docket.toml --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0")
         .ends(1)
-        .says("payments.providers.cards.token_file: cannot use gone.token")
+        .says("payments.providers.cards.token_file: cannot read file:gone.token")
         .prints_nothing();
 }

@@ -23,6 +23,7 @@ mod monitoring;
 mod pages;
 mod reload;
 mod reload_all;
+mod secrets;
 mod serve;
 mod server;
 mod shop;

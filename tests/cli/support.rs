@@ -15,7 +15,7 @@ pub struct Shell {
 }
 
 /// What a run printed and returned.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Run {
     pub code: i32,
     pub stdout: String,

@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    ApiKeyText, AuthError, AuthOptions, Clock, api_key,
+    ApiKeyText, AuthError, AuthOptions, Clock, ExternalKeysError, api_key,
+    external::{self, External, Stranger},
     token::{TOKEN_BYTES_MAX, Tokens},
 };
 use crate::authenticate::{Authenticate, Unauthenticated};
@@ -33,6 +34,7 @@ const BEARER: &str = "bearer ";
 pub struct Authenticator {
     access: Access,
     tokens: Tokens,
+    external: External,
     clock: Clock,
     verified: Cache<[u8; 32], Arc<Known>>,
 }
@@ -54,6 +56,8 @@ enum Proof {
     },
     /// This key. Its secret was right, and cannot change.
     ApiKey(ApiKeyId),
+    /// A token of another issuer, which says itself whom it stands for.
+    Stranger(Stranger),
 }
 
 /// A proof, and the time in which the credential itself says that it holds.
@@ -82,9 +86,19 @@ impl Authenticator {
         Self {
             access,
             tokens,
+            external: External::new(&options.external),
             clock,
             verified,
         }
+    }
+
+    /// Reads the keys of the other issuer whose tokens are let in, where there is one: none of its tokens is before. What is verified by them
+    /// from then on is verified by those that are in the file now.
+    ///
+    /// # Errors
+    /// The file cannot be used; then the keys stay as they were.
+    pub fn load_external_keys(&self) -> Result<(), ExternalKeysError> {
+        self.external.load()
     }
 
     /// Who calls at this time, by the credential in these headers. It waits for nothing.
@@ -102,9 +116,16 @@ impl Authenticator {
         now: Time,
         verify: impl FnOnce(&Sent<'_>) -> Result<Proven, AuthError>,
     ) -> Result<Arc<Principal>, AuthError> {
-        let sent = sent_in(headers)?;
+        let sent = sent_in(headers, self.token_bytes_max())?;
         let digest = sent.digest();
-        let known = self.verified.get(&digest);
+        let known = self
+            .verified
+            .get(&digest)
+            .filter(|known| match &known.proven.proof {
+                // The key that it was verified by may be gone.
+                Proof::Stranger(stranger) => stranger.generation == self.external.generation(),
+                _ => true,
+            });
         let proven = match known.filter(|known| known.proven.from <= now && now < known.proven.until) {
             Some(known) if known.seen == self.access.version() && now < known.ends => {
                 return Ok(Arc::clone(&known.principal));
@@ -129,9 +150,25 @@ impl Authenticator {
         Ok(principal)
     }
 
+    /// No token is longer.
+    fn token_bytes_max(&self) -> usize {
+        match self.external.is_configured() {
+            true => external::TOKEN_BYTES_MAX,
+            false => TOKEN_BYTES_MAX,
+        }
+    }
+
     /// Signature or secret.
     fn verify(&self, sent: &Sent<'_>, now: Time) -> Result<Proven, AuthError> {
         match sent {
+            Sent::Token(token) if self.external.claims(token) => {
+                let stranger = self.external.verify(token, now)?;
+                Ok(Proven {
+                    from: stranger.from,
+                    until: stranger.until,
+                    proof: Proof::Stranger(stranger),
+                })
+            }
             Sent::Token(token) => {
                 let verified = self.tokens.verify(token, now)?;
                 let (id, account, version) = (verified.session, verified.account.into(), verified.version);
@@ -172,6 +209,11 @@ impl Authenticator {
                 let principal = state.api_key_principal(*id, now)?;
                 Some((principal, state.api_key(*id)?.end().unwrap_or(Time(i64::MAX))))
             }
+            // Nobody passes for somebody who has an account here.
+            Proof::Stranger(stranger) => state
+                .account(stranger.principal.account.as_str())
+                .is_none()
+                .then(|| (stranger.principal.clone(), stranger.until)),
         })
     }
 }
@@ -202,7 +244,7 @@ impl Sent<'_> {
 }
 
 /// The one credential in the headers.
-fn sent_in(headers: &HeaderMap) -> Result<Sent<'_>, AuthError> {
+fn sent_in(headers: &HeaderMap, token_bytes_max: usize) -> Result<Sent<'_>, AuthError> {
     let tokens = headers
         .get_all(header::AUTHORIZATION)
         .iter()
@@ -214,7 +256,7 @@ fn sent_in(headers: &HeaderMap) -> Result<Sent<'_>, AuthError> {
         return Err(AuthError::Ambiguous);
     }
     let longest = if is_token {
-        BEARER.len() + TOKEN_BYTES_MAX
+        BEARER.len() + token_bytes_max
     } else {
         api_key::TEXT_BYTES_MAX
     };

@@ -1,8 +1,11 @@
 //! The settings of authentication.
 
 use docket_engine::access::limits::{ACCESS_TOKEN_LIFETIME_MAX_US, SESSION_LIFETIME_MAX_US};
+use docket_secrets::Reference;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{external::ExternalIssuer, signing::PUBLISHED_S_MAX};
 
 const US_PER_S: u64 = 1_000_000;
 
@@ -19,8 +22,20 @@ pub struct AuthOptions {
     /// How long a refresh token lasts, in seconds. 60 to 90 days; default 14 days. A session that is refreshed again and
     /// again ends after 90 days all the same.
     pub refresh_token_s: u64,
-    /// After how long another key signs access tokens, in seconds. At least 7,200; default 30 days.
+    /// After how long another key signs access tokens, in seconds; not where `signing_key` says which. At least 7,200; default 30 days.
     pub signing_key_s: u64,
+    /// For how long a key is published (`/.well-known/jwks.json` of the admin endpoints) before it signs, in seconds; the one before signs
+    /// until then. 0 to 3,300; default 300.
+    pub signing_key_published_s: u64,
+    /// Where the key is that signs access tokens, an Ed25519 key as PEM or 32 bytes in base64: `file:PATH`, `env:VARIABLE` or
+    /// `vault:MOUNT/PATH#FIELD`, the same on every node. Another one signs when it was published for long enough. Default none: the cluster
+    /// makes its own.
+    pub signing_key: Option<Reference>,
+    /// Where the first administrator's API key is, likewise, as `docket config admin-key` makes one. Read by the start that makes the first
+    /// account, and of no use after it. Default none: one is made, and written to `admin.key` in the data directory.
+    pub admin_key: Option<Reference>,
+    /// Whose access tokens are let in beside the cluster's own.
+    pub external: ExternalIssuer,
     /// Passwords that are hashed at the same time, each in 19 MiB of memory and on a thread of its own. 1 to 64; default:
     /// half the processors, so that orders go on while people log in.
     pub password_hashes_max: usize,
@@ -46,6 +61,10 @@ impl Default for AuthOptions {
             access_token_s: 600,
             refresh_token_s: 14 * 24 * 3_600,
             signing_key_s: 30 * 24 * 3_600,
+            signing_key_published_s: 300,
+            signing_key: None,
+            admin_key: None,
+            external: ExternalIssuer::default(),
             password_hashes_max: (processors / 2).clamp(1, 64),
             password_waiting_max: 32,
             login_burst: 10,
@@ -107,6 +126,12 @@ impl AuthOptions {
             "signing_key_s",
             "must be at least 7200",
         )?;
+        check(
+            self.signing_key_published_s <= PUBLISHED_S_MAX,
+            "signing_key_published_s",
+            "must be 0 to 3300",
+        )?;
+        self.external.validate(&self.issuer)?;
         check(
             (1..=64).contains(&self.password_hashes_max),
             "password_hashes_max",

@@ -1,6 +1,6 @@
 //! `AuthService`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use docket_actors::access::{Access, AccessError};
 use docket_audit::{Audit, Denial, Entry, Outcome};
@@ -26,8 +26,9 @@ use super::{
     password::{PasswordError, Passwords},
     refresh_token::RefreshToken,
     refusal::{Subject, login_failed, refresh_token_invalid, refusal_of, too_many_logins},
+    signing::SigningKeyText,
     throttle::Throttle,
-    token::Tokens,
+    token::{MintError, Tokens},
 };
 use crate::{
     CallContext, Refusal,
@@ -112,6 +113,37 @@ impl AuthApi {
                     false => Outcome::Refused,
                 },
             }),
+        }
+    }
+}
+
+/// How often it is looked whether another key is to sign.
+const KEEP_SIGNING_KEY: Duration = Duration::from_secs(1);
+
+impl AuthApi {
+    /// From now on this key is to sign: it is published at once, and signs when it was published for long enough.
+    pub fn sign_with(&self, key: SigningKeyText) {
+        self.inner.tokens.sign_with(key);
+    }
+
+    /// Makes the next key in time, so that it is published before anybody logs in. Never ends. Only the leader of the accounts can; the
+    /// others look.
+    pub async fn keep_signing_key(&self) {
+        let Inner { tokens, clock, .. } = &*self.inner;
+        let mut told = None;
+        loop {
+            tokio::time::sleep(KEEP_SIGNING_KEY).await;
+            if !tokens.has_key() {
+                continue;
+            }
+            let failed = match tokens.make_due_key(clock.now()).await {
+                Ok(()) | Err(MintError::Access(AccessError::NotLeader)) => None,
+                Err(problem) => Some(problem),
+            };
+            if let Some(problem) = failed.as_ref().filter(|_| failed != told) {
+                tracing::warn!(%problem, "the next key for access tokens cannot be made yet; it is tried again");
+            }
+            told = failed;
         }
     }
 }

@@ -21,20 +21,17 @@ use serde::{Deserialize, Serialize};
 use super::{
     AuthError, AuthOptions,
     secret_text::{self, NoRandomness},
+    signing::{self, SigningKeyText},
 };
 
 /// What access tokens are signed with, and nothing else.
-const ALGORITHM: Algorithm = Algorithm::EdDSA;
+pub(super) const ALGORITHM: Algorithm = Algorithm::EdDSA;
 /// The `typ` of access tokens (RFC 9068), so that no other JWT of ours is ever taken for one.
 const TYPE: &str = "at+jwt";
 /// No access token is longer, in bytes; what is longer is not looked at.
 pub(super) const TOKEN_BYTES_MAX: usize = 1_024;
 /// How far the clocks of two nodes may be apart, in microseconds: 5 seconds.
-const LEEWAY_US: i64 = 5_000_000;
-/// PKCS #8 of an Ed25519 key (RFC 8410), before its seed.
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+pub(super) const LEEWAY_US: i64 = 5_000_000;
 
 const US_PER_S: i64 = 1_000_000;
 
@@ -104,6 +101,9 @@ pub(super) struct Tokens {
     audience: String,
     lifetime_s: i64,
     rotate_after_us: i64,
+    published_us: i64,
+    /// The key that is given from outside, where one is: then none is made here.
+    given: RwLock<Option<SigningKeyText>>,
     validation: Validation,
     /// Derived from the seeds in the state, by and by.
     pairs: RwLock<BTreeMap<SigningKeyId, Arc<KeyPair>>>,
@@ -128,30 +128,70 @@ impl Tokens {
             rotate_after_us: i64::try_from(options.signing_key_s)
                 .unwrap_or(i64::MAX)
                 .saturating_mul(US_PER_S),
+            published_us: i64::try_from(options.signing_key_published_s)
+                .unwrap_or(i64::MAX)
+                .saturating_mul(US_PER_S),
+            given: RwLock::default(),
             validation,
             pairs: RwLock::default(),
         }
     }
 
-    /// The key that signs now. Where there is none, or it has signed for long enough, a new one is made.
+    /// From now on this key is to sign.
+    pub(super) fn sign_with(&self, key: SigningKeyText) {
+        *self.given.write() = Some(key);
+    }
+
+    /// Whether there is a key to be kept: one that is given, or one that was made before.
+    pub(super) fn has_key(&self) -> bool {
+        self.given.read().is_some() || self.access.read(|state| state.active_signing_key().is_some())
+    }
+
+    /// The key that signs now. Where there is none, or it is time for another, that is made before.
     pub(super) async fn signing_key(&self, now: Time) -> Result<Arc<SigningKey>, MintError> {
-        let active = || self.access.read(|state| state.active_signing_key().cloned());
-        let replaces = match active() {
-            Some(key) if now.0.saturating_sub(key.created.0) < self.rotate_after_us => return Ok(key),
-            old => old,
+        let made = self.make_due_key(now).await;
+        let lifetime_us = self.lifetime_s.saturating_mul(US_PER_S);
+        let signs = self
+            .access
+            .read(|state| signing::signs(state, now, self.published_us, lifetime_us));
+        match (signs, made) {
+            // The old key will do for a while, where there is one.
+            (Some(key), _) => Ok(key),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(AccessError::OutcomeUnknown.into()),
+        }
+    }
+
+    /// Makes another key, where the one that was made last has signed for long enough, or where another is given. Does nothing else.
+    pub(super) async fn make_due_key(&self, now: Time) -> Result<(), MintError> {
+        let given = self.given.read().clone();
+        let (active, is_known) = self.access.read(|state| {
+            let is_known = given
+                .as_ref()
+                .is_some_and(|key| state.signing_key(key.id()).is_some());
+            (state.active_signing_key().cloned(), is_known)
+        });
+        let is_young = |key: &SigningKey| now.0.saturating_sub(key.created.0) < self.rotate_after_us;
+        let (key, seed) = match (given, &active) {
+            // It is the one already. Or it was, and another node has been given the next: it is not taken back.
+            (Some(_), _) if is_known => return Ok(()),
+            (Some(given), _) => (given.id(), given.seed()),
+            (None, Some(active)) if is_young(active) => return Ok(()),
+            (None, _) => (
+                SigningKeyId(secret_text::random()?),
+                SigningSeed(secret_text::random()?),
+            ),
         };
-        let request = Request::CreateSigningKey {
-            key: SigningKeyId(secret_text::random()?),
-            seed: SigningSeed(secret_text::random()?),
-            replaces: replaces.as_ref().map(|key| key.id),
-        };
-        let made = self.access.execute(&AccessCommand { time: now, request }).await;
-        match (made, active()) {
-            // Somebody else was quicker, or the old key will do for a while.
-            (Ok(()) | Err(AccessError::Rejected(AccessRejection::SigningKeyChanged)), Some(key)) => Ok(key),
-            (Err(_), Some(key)) => Ok(key),
-            (Err(error), None) => Err(error.into()),
-            (Ok(()), None) => Err(AccessError::OutcomeUnknown.into()),
+        let replaces = active.as_ref().map(|key| key.id);
+        let request = Request::CreateSigningKey { key, seed, replaces };
+        match self.access.execute(&AccessCommand { time: now, request }).await {
+            Ok(()) => {
+                tracing::info!(%key, "there is another key for access tokens: it is published, and signs after a while");
+                Ok(())
+            }
+            // Somebody else was quicker.
+            Err(AccessError::Rejected(AccessRejection::SigningKeyChanged)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -235,7 +275,7 @@ impl Tokens {
         if let Some(pair) = self.pairs.read().get(&key.id) {
             return Ok(Arc::clone(pair));
         }
-        let private = EncodingKey::from_ed_der(&[&PKCS8_PREFIX[..], &key.seed.0].concat());
+        let private = signing::private_key(&key.seed);
         let public = DecodingKey::from_jwk(&Jwk::from_encoding_key(&private, ALGORITHM)?)?;
         let pair = Arc::new(KeyPair { private, public });
         let mut pairs = self.pairs.write();

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use docket_actors::Docket;
+use docket_actors::{Docket, access::Access};
 use docket_proto::v1;
 use metrics_exporter_prometheus::PrometheusHandle;
 use prost_types::Timestamp;
@@ -137,5 +137,9 @@ impl NodeView for Opening {
 
     fn among_peers(&self) -> Option<&Docket> {
         self.docket.get().and_then(NodeView::among_peers)
+    }
+
+    fn access(&self) -> Option<&Access> {
+        self.docket.get().map(Docket::access)
     }
 }

@@ -71,7 +71,7 @@ impl HttpConfig {
     /// Names the first option that cannot.
     pub fn validate(&self) -> Result<(), HttpConfigError> {
         self.base()?;
-        self.authorization()?;
+        authorization(self.token.as_ref())?;
         let times = [
             ("connect_timeout", self.connect_timeout),
             ("timeout", self.timeout),
@@ -133,19 +133,19 @@ impl HttpConfig {
         }
         Ok((self.url.trim_end_matches('/').to_owned(), scheme == "https"))
     }
+}
 
-    /// The header that the token makes.
-    pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, HttpConfigError> {
-        let Some(token) = &self.token else { return Ok(None) };
-        let token = token.expose_secret();
-        let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let header = fits.then(|| HeaderValue::from_str(&format!("Bearer {token}")).ok());
-        let Some(mut header) = header.flatten() else {
-            return Err(refused("token", "must be one line of visible ASCII characters"));
-        };
-        header.set_sensitive(true);
-        Ok(Some(header))
-    }
+/// The header that a token makes.
+pub(super) fn authorization(token: Option<&SecretString>) -> Result<Option<HeaderValue>, HttpConfigError> {
+    let Some(token) = token else { return Ok(None) };
+    let token = token.expose_secret();
+    let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = fits.then(|| HeaderValue::from_str(&format!("Bearer {token}")).ok());
+    let Some(mut header) = header.flatten() else {
+        return Err(refused("token", "must be one line of visible ASCII characters"));
+    };
+    header.set_sensitive(true);
+    Ok(Some(header))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -212,7 +212,7 @@ mod tests {
         config.token = Some("hunter2".into());
         assert_eq!(config.validate(), Ok(()));
         assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
-        let header = config.authorization().unwrap().unwrap();
+        let header = authorization(config.token.as_ref()).unwrap().unwrap();
         assert!(!format!("{header:?}").contains("hunter2"), "{header:?}");
         for bad in ["", "hunter2\n", "hunter 2", "hünter2"] {
             config.token = Some(bad.into());

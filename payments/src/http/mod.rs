@@ -22,7 +22,7 @@ mod config;
 mod seen;
 mod transport;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::Bytes;
@@ -30,6 +30,7 @@ use docket_engine::{PaymentOutcome, PaymentRequest, ProviderName};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Method, Request, header};
 use hyper_util::client::legacy::connect::Connect;
+use parking_lot::RwLock;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
@@ -49,13 +50,19 @@ use transport::Transport;
 pub struct HttpProvider {
     name: ProviderName,
     base: String,
-    authorization: Option<HeaderValue>,
-    token: Option<SecretString>,
+    /// Exchanged as a whole, so that what is hidden in a reply is what was sent with its request.
+    credentials: RwLock<Arc<Credentials>>,
     transport: Transport,
     breaker: Breaker,
     attempts: u32,
     backoff: ExponentialBuilder,
     backoff_max: Duration,
+}
+
+/// By what the provider knows whoever asks.
+struct Credentials {
+    authorization: Option<HeaderValue>,
+    token: Option<SecretString>,
 }
 
 impl fmt::Debug for HttpProvider {
@@ -101,8 +108,10 @@ impl HttpProvider {
         let provider = Self {
             name,
             base,
-            authorization: config.authorization()?,
-            token: config.token.clone(),
+            credentials: RwLock::new(Arc::new(Credentials {
+                authorization: config::authorization(config.token.as_ref())?,
+                token: config.token.clone(),
+            })),
             transport,
             breaker: Breaker::new(config.breaker),
             attempts: config.attempts,
@@ -114,6 +123,19 @@ impl HttpProvider {
         };
         seen::breaker(&provider.name, true);
         Ok(provider)
+    }
+
+    /// From the next request on another token is sent. What is on its way goes on with the one before, and is asked again with this one.
+    ///
+    /// # Errors
+    /// A token that cannot be; then the one before stays.
+    pub fn set_token(&self, token: SecretString) -> Result<(), HttpConfigError> {
+        let credentials = Credentials {
+            authorization: config::authorization(Some(&token))?,
+            token: Some(token),
+        };
+        *self.credentials.write() = Arc::new(credentials);
+        Ok(())
     }
 
     /// Asks by the rule, so often.
@@ -171,10 +193,11 @@ impl HttpProvider {
             retry_after: Some(left),
         })?;
         let began = Instant::now();
-        let answer = match self.request(question, request, key) {
+        let credentials = Arc::clone(&self.credentials.read());
+        let answer = match self.request(question, request, key, credentials.authorization.as_ref()) {
             Ok(http) => match self.transport.exchange(http).await {
                 Ok(reply) => {
-                    let secret = self.token.as_ref().map(|token| token.expose_secret());
+                    let secret = credentials.token.as_ref().map(|token| token.expose_secret());
                     answer::read(question, key, &reply, secret)
                 }
                 Err(why) => Answer::Unknown {
@@ -200,6 +223,7 @@ impl HttpProvider {
         question: Question,
         request: &PaymentRequest,
         key: &str,
+        authorization: Option<&HeaderValue>,
     ) -> Result<Request<http_body_util::Full<Bytes>>, String> {
         let payment = request.payment_name();
         let (method, path, body) = match question {
@@ -220,7 +244,7 @@ impl HttpProvider {
                 .header(header::CONTENT_TYPE, "application/json")
                 .header(wire::KEY_HEADER, key);
         }
-        if let Some(authorization) = &self.authorization {
+        if let Some(authorization) = authorization {
             http = http.header(header::AUTHORIZATION, authorization);
         }
         http.body(Bytes::from(body).into())

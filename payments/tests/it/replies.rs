@@ -110,6 +110,31 @@ async fn a_wrong_token_is_told_without_it_and_a_right_one_works() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_token_is_sent_from_the_next_request_on_and_one_that_cannot_be_is_not() {
+    let stub = Stub::open(StubOptions {
+        token: Some("hunter2".into()),
+        data: None,
+    })
+    .unwrap();
+    let config = HttpConfig {
+        token: Some("hunter1".into()),
+        ..config()
+    };
+    let scene = Scene {
+        provider: HttpProvider::over(name(), &config, stub.connector()).unwrap(),
+        stub,
+        order: order(1),
+    };
+    let authorize = scene.request(Authorize, 1, 100);
+    assert!(scene.settle(&authorize).await.is_err());
+    scene.provider.set_token("hunter2".into()).unwrap();
+    assert!(scene.settle(&authorize).await.is_ok());
+    let refused = scene.provider.set_token("hunter\n3".into()).unwrap_err();
+    assert_eq!(refused.option, "token");
+    assert!(scene.settle(&scene.request(Authorize, 2, 100)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_asked_with_something_else_is_refused_and_not_declined() {
     let scene = Scene::new();
     scene.settle(&scene.request(Authorize, 1, 100)).await.unwrap();

@@ -345,6 +345,12 @@ async fn a_retired_key_verifies_what_it_signed_and_no_longer() {
     let session = world.open_session("ada", 8).await;
     let token = world.token("ada", session).await;
     world.pass(60 * S);
+    assert_eq!(
+        world.signing_key().await.id,
+        attack.key.id,
+        "another is made, and published first"
+    );
+    world.pass(300 * S);
     let next = world.signing_key().await;
     assert_ne!(next.id, attack.key.id, "after 30 days another key signs");
     assert_eq!(world.signing_key().await.id, next.id);

@@ -3,7 +3,9 @@
 mod api;
 mod cost;
 mod credentials;
+mod external;
 mod jwt_attacks;
+mod signing;
 mod table;
 
 use std::sync::{

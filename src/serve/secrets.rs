@@ -1,0 +1,107 @@
+//! The secrets of a node that runs: read before it is opened, and put in force anew whenever they are others.
+
+use std::sync::Arc;
+
+use docket_edge::auth::{AuthApi, SigningKeyText};
+use docket_secrets::{Reference, Store, is_open_to_others};
+use secrecy::SecretString;
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    config::{Config, secrets},
+    failure::Failure,
+    payments::Follower,
+};
+
+/// Reads everything that the configuration refers to.
+///
+/// # Errors
+/// The first that cannot be read, with its key; where a server does not answer, after the time that is configured.
+pub async fn open(config: &Config) -> Result<Arc<Store>, Failure> {
+    for (key, path) in secrets::private_keys(config) {
+        if is_open_to_others(path) {
+            tracing::warn!(key, file = %path.display(), "everybody on this machine may read this private key; do: chmod o-r");
+        }
+    }
+    let opened = Store::open(&config.secrets.options(), secrets::references(config)).await;
+    let store = opened.map_err(|cause| Failure::Other(format!("a secret cannot be had: {cause}")))?;
+    Ok(Arc::new(store))
+}
+
+/// A secret that the configuration refers to under this key.
+pub fn get(store: &Store, reference: Option<&Reference>) -> Option<SecretString> {
+    store.get(reference?)
+}
+
+/// What signs access tokens, where the configuration says it.
+///
+/// # Errors
+/// What it refers to is no key.
+pub fn signing_key(config: &Config, store: &Store) -> Result<Option<SigningKeyText>, Failure> {
+    let secret = get(store, config.auth.signing_key.as_ref());
+    let parsed = secret.as_ref().map(SigningKeyText::parse).transpose();
+    parsed.map_err(|why| Failure::Other(format!("auth.signing_key: {why}")))
+}
+
+/// Keeps secrets up to date, and gives each to who uses it, until it is dropped.
+pub struct Followers {
+    stop: CancellationToken,
+    tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Followers {
+    /// Begins.
+    pub fn start(store: &Arc<Store>, config: &Config, providers: Vec<Follower>, auth: &AuthApi) -> Self {
+        let stop = CancellationToken::new();
+        let mut tasks = Vec::new();
+        for follower in providers {
+            let Some(tokens) = store.watch(&follower.token) else {
+                continue;
+            };
+            tasks.push(each(tokens, move |token| match follower.take(token) {
+                Ok(()) => tracing::info!(key = follower.key, "the provider is sent another token"),
+                Err(problem) => tracing::error!(key = follower.key, %problem, "the token stays as it was"),
+            }));
+        }
+        if let Some(keys) = config.auth.signing_key.as_ref().and_then(|it| store.watch(it)) {
+            let auth = auth.clone();
+            tasks.push(each(keys, move |secret| match SigningKeyText::parse(secret) {
+                Ok(key) => auth.sign_with(key),
+                Err(problem) => {
+                    tracing::error!(key = "auth.signing_key", %problem, "the key that signs stays as it was");
+                }
+            }));
+        }
+        let auth = auth.clone();
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(async move {
+            auth.keep_signing_key().await;
+        })));
+        // At last: whoever has been told of nothing by then has what is in force.
+        tasks.push(AbortOnDropHandle::new(keep(Arc::clone(store), stop.clone())));
+        Self { stop, tasks }
+    }
+
+    /// Reads nothing any more.
+    pub fn stop(self) {
+        self.stop.cancel();
+        drop(self.tasks);
+    }
+}
+
+fn keep(store: Arc<Store>, stop: CancellationToken) -> JoinHandle<()> {
+    tokio::spawn(async move { store.run(stop).await })
+}
+
+/// Calls `take` with every secret that comes after the one that there is.
+fn each(
+    mut secrets: watch::Receiver<SecretString>,
+    take: impl Fn(&SecretString) + Send + 'static,
+) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        while secrets.changed().await.is_ok() {
+            let secret = secrets.borrow_and_update().clone();
+            take(&secret);
+        }
+    }))
+}

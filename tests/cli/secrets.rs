@@ -1,0 +1,6 @@
+//! Secrets: from a real OpenBao server, rotated while the node serves; and nowhere to be found.
+
+mod bao;
+mod canary;
+mod http;
+mod rotation;
