@@ -47,6 +47,7 @@ mod shard;
 #[cfg(test)]
 mod shop;
 mod snapshot;
+pub mod steering;
 mod uneven;
 mod verify;
 pub mod webhooks;
@@ -68,8 +69,8 @@ pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPag
 pub use machine::{KnownIds, shard_state_machine};
 pub use payments::PaymentOptions;
 pub use peers::{
-    ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, PeerAnswer, Place,
-    TellStatus,
+    ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, HearConsumption, Key,
+    PeerAnswer, Place, TellStatus, Told,
 };
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

@@ -40,6 +40,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    steering::Steering,
     verify::Verifications,
     webhooks::Webhooks,
 };
@@ -67,6 +68,7 @@ pub struct Docket {
 pub(crate) struct Inner {
     access: Access,
     webhooks: Webhooks,
+    steering: Steering,
     pub(crate) node: Node,
     ids: KnownIds,
     pub(crate) router: Arc<Router>,
@@ -98,6 +100,11 @@ impl Docket {
     /// Who is told of changes of orders on HTTP.
     pub fn webhooks(&self) -> &Webhooks {
         &self.inner.webhooks
+    }
+
+    /// Feature flags, and limits of single callers.
+    pub fn steering(&self) -> &Steering {
+        &self.inner.steering
     }
 
     /// Who leads the meta group, now and from now on: that node delivers to webhooks.
