@@ -4,17 +4,23 @@ use docket_actors::{Docket, GroupId, ManageError, NodeId, VerifyPace};
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
+use super::steering::SteeringApi;
 use crate::{Refusal, books, overview, readiness::Readiness, status};
 
 /// The service.
 pub(crate) struct NodeApi {
     docket: Docket,
     readiness: Readiness,
+    steering: SteeringApi,
 }
 
 impl NodeApi {
     pub(crate) fn new(docket: Docket, readiness: Readiness) -> Self {
-        Self { docket, readiness }
+        Self {
+            steering: SteeringApi::new(docket.clone()),
+            docket,
+            readiness,
+        }
     }
 
     /// A member, after something was asked of it.
@@ -123,6 +129,62 @@ impl NodeService for NodeApi {
         let report = verified.map_err(books::refusal)?;
         let node = self.docket.status().cluster.identity.node_id;
         Ok(Response::new(books::response(node, &report)))
+    }
+
+    async fn set_flag(
+        &self,
+        request: Request<v1::SetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.set_flag(request).await?))
+    }
+
+    async fn unset_flag(
+        &self,
+        request: Request<v1::UnsetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.unset_flag(request).await?))
+    }
+
+    async fn get_flag(
+        &self,
+        request: Request<v1::GetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.get_flag(&request)?))
+    }
+
+    async fn list_flags(
+        &self,
+        request: Request<v1::ListFlagsRequest>,
+    ) -> Result<Response<v1::ListFlagsResponse>, Status> {
+        Ok(Response::new(self.steering.list_flags(&request)?))
+    }
+
+    async fn set_limit(
+        &self,
+        request: Request<v1::SetLimitRequest>,
+    ) -> Result<Response<v1::CallerLimit>, Status> {
+        Ok(Response::new(self.steering.set_limit(request).await?))
+    }
+
+    async fn unset_limit(
+        &self,
+        request: Request<v1::UnsetLimitRequest>,
+    ) -> Result<Response<v1::UnsetLimitResponse>, Status> {
+        Ok(Response::new(self.steering.unset_limit(request).await?))
+    }
+
+    async fn get_limit(
+        &self,
+        request: Request<v1::GetLimitRequest>,
+    ) -> Result<Response<v1::CallerLimit>, Status> {
+        Ok(Response::new(self.steering.get_limit(&request)?))
+    }
+
+    async fn list_limits(
+        &self,
+        request: Request<v1::ListLimitsRequest>,
+    ) -> Result<Response<v1::ListLimitsResponse>, Status> {
+        Ok(Response::new(self.steering.list_limits(&request)?))
     }
 }
 

@@ -21,6 +21,7 @@ mod permissions;
 mod reasons;
 mod refused;
 mod standard;
+mod steering;
 mod stopping;
 mod stream;
 mod support;

@@ -230,10 +230,10 @@ pub fn bucket(flag: &str, subject: &str) -> u16 {
         .chain([0])
         .chain(subject.bytes());
     let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325, step);
-    hash = (hash ^ hash >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ hash >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^= hash >> 33;
-    (u128::from(hash) * u128::from(BUCKETS) >> 64) as u16
+    ((u128::from(hash) * u128::from(BUCKETS)) >> 64) as u16
 }
 
 /// What the program goes by, as it is looked at: made anew whenever a flag changes.
