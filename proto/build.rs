@@ -5,17 +5,19 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const ORDERS: &str = "docket/v1/order.proto";
-const PUBLIC: [&str; 6] = [
+const PUBLIC: [&str; 7] = [
     ORDERS,
     "docket/v1/customer.proto",
     "docket/v1/item.proto",
     "docket/v1/auth.proto",
     "docket/v1/node.proto",
     "docket/v1/webhook.proto",
+    "docket/v1/steering.proto",
 ];
-const JOURNAL: [&str; 4] = [
+const JOURNAL: [&str; 5] = [
     "docket/journal/v1/record.proto",
     "docket/journal/v1/access.proto",
+    "docket/journal/v1/steering.proto",
     "docket/journal/v1/webhook.proto",
     "docket/journal/v1/registry.proto",
 ];

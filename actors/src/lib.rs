@@ -48,6 +48,7 @@ mod shard;
 #[cfg(test)]
 mod shop;
 mod snapshot;
+pub mod steering;
 mod stuck;
 mod traced;
 mod uneven;
@@ -72,8 +73,8 @@ pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPag
 pub use machine::{KnownIds, shard_state_machine};
 pub use payments::PaymentOptions;
 pub use peers::{
-    ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, PeerAnswer, Place,
-    TellStatus,
+    ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, HearConsumption, Key,
+    PeerAnswer, Place, TellStatus, Told,
 };
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
 pub use shard::ActorLimits;

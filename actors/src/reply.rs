@@ -212,6 +212,8 @@ pub(crate) struct Ask {
     order: OrderId,
     /// How often the order was edited when it asked.
     edits: u32,
+    /// Nothing that it asks for is to wait.
+    only_there: bool,
     /// `None` once it is answered, or needs no answer.
     from: Option<From>,
     /// Where the order asks for a call that is sampled.
@@ -249,6 +251,7 @@ impl Ask {
         Self {
             order,
             edits: 0,
+            only_there: false,
             from: Some(from),
             scope: None,
         }
@@ -280,6 +283,12 @@ impl Ask {
         self
     }
 
+    /// The same; where `only_there`, nothing that it asks for is to wait.
+    pub(crate) fn only_there(mut self, only_there: bool) -> Self {
+        self.only_there = only_there;
+        self
+    }
+
     /// A question of an order whose shard is led elsewhere, and its answer.
     pub(crate) fn of_node(
         order: OrderId,
@@ -295,6 +304,7 @@ impl Ask {
         let asks = Self {
             order,
             edits: 0,
+            only_there: false,
             from,
             scope: None,
         };
@@ -315,6 +325,11 @@ impl Ask {
 
     pub(crate) fn edits(&self) -> u32 {
         self.edits
+    }
+
+    /// Whether nothing more is to be promised for it than there is.
+    pub(crate) fn is_only_there(&self) -> bool {
+        self.only_there
     }
 
     /// Whether it is meant for who leads in this term: one that was on its way for long may have come to a later one.

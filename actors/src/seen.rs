@@ -176,6 +176,11 @@ pub fn describe_metrics() {
         Unit::Count,
         "Changes of accounts, sessions or keys that were decided again after a change of leader."
     );
+    describe_counter!(
+        "docket_steering_conflicts_total",
+        Unit::Count,
+        "Changes of flags or limits that were decided again after a change of leader."
+    );
     describe_gauge!("docket_orders", Unit::Count, "Committed orders in memory.");
     describe_gauge!(
         "docket_orders_open",

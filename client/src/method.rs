@@ -127,5 +127,16 @@ methods! {
     GET_NODE_STATUS: "NodeService/GetNodeStatus", GetNodeStatusRequest => NodeStatus, |_| None, |_| true;
     GET_CLUSTER_STATUS: "NodeService/GetClusterStatus", GetClusterStatusRequest => ClusterStatus,
         |_| None, |_| true;
+    SET_FLAG: "NodeService/SetFlag", SetFlagRequest => FeatureFlag, |_| Some(ACCOUNTS), |r| r.etag.is_empty();
+    UNSET_FLAG: "NodeService/UnsetFlag", UnsetFlagRequest => FeatureFlag,
+        |_| Some(ACCOUNTS), |r| r.etag.is_empty();
+    GET_FLAG: "NodeService/GetFlag", GetFlagRequest => FeatureFlag, |_| None, |_| true;
+    LIST_FLAGS: "NodeService/ListFlags", ListFlagsRequest => ListFlagsResponse, |_| None, |_| true;
+    SET_LIMIT: "NodeService/SetLimit", SetLimitRequest => CallerLimit,
+        |_| Some(ACCOUNTS), |r| r.limit.as_ref().is_none_or(|limit| limit.etag.is_empty());
+    UNSET_LIMIT: "NodeService/UnsetLimit", UnsetLimitRequest => UnsetLimitResponse,
+        |_| Some(ACCOUNTS), |r| r.etag.is_empty();
+    GET_LIMIT: "NodeService/GetLimit", GetLimitRequest => CallerLimit, |_| None, |_| true;
+    LIST_LIMITS: "NodeService/ListLimits", ListLimitsRequest => ListLimitsResponse, |_| None, |_| true;
     VERIFY_BOOKS: "NodeService/VerifyBooks", VerifyBooksRequest => VerifyBooksResponse, |_| None, |_| true;
 }

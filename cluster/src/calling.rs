@@ -123,6 +123,12 @@ impl Node {
         spoken.min().unwrap_or(PROTOCOL_VERSION)
     }
 
+    /// The version of the peer protocol that is spoken with another node, or was when this one was last connected to it; `None` where it never
+    /// was since this node's start.
+    pub fn version_spoken(&self, node: NodeId) -> Option<u32> {
+        self.peering()?.peers.links(node).ok()?.version()
+    }
+
     /// Whether this version of the peer protocol, or a newer one, is spoken with every other node of the cluster, or was when this one was last
     /// connected to it. Not, as long as there is one to which it never was.
     pub fn is_spoken_by_all(&self, version: u32) -> bool {

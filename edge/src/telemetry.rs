@@ -109,6 +109,26 @@ pub fn describe() {
         "How long calls took, by method and status code."
     );
     gauge!(
+        "docket_limit_share",
+        Unit::Count,
+        "The part of their limits that callers get here: 1, or less where this node does not hear most of the others."
+    );
+    counter!(
+        "docket_limit_messages_total",
+        Unit::Count,
+        "How often another node was told what callers have taken here."
+    );
+    counter!(
+        "docket_limit_messages_dropped_total",
+        Unit::Count,
+        "What another node was to be told of callers and never heard: it was away too long."
+    );
+    counter!(
+        "docket_limit_callers_told_late_total",
+        Unit::Count,
+        "Callers of whom the other nodes were told a turn later, since too many others took more."
+    );
+    gauge!(
         "docket_requests_in_flight",
         Unit::Count,
         "Calls and orders of streams that are admitted now."

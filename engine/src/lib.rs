@@ -48,6 +48,7 @@ pub mod record;
 pub mod rejection;
 pub mod reservation;
 pub mod returns;
+pub mod steering;
 pub mod story;
 pub mod trail;
 pub mod wanted;

@@ -6,18 +6,24 @@ use docket_engine::access::{
     AccessEvent, AccessRecord, AccessState, Account, ApiKey, ApiKeyId, End, NewApiKey, PasswordHash, Role,
     Scope, Scopes, SecretHash, Session, SessionId, SigningKey, SigningKeyId, SigningSeed, Username,
 };
+use docket_engine::steering::Steering;
 use docket_engine::webhook::WebhookState;
 use docket_engine::{CustomerId, Time, Version};
 use prost::Message;
 
 use crate::journal as wire;
+use crate::steering::{SteeringEntry, steering_entry, steering_pieces};
 use crate::webhook::{WebhookEntry, webhook_entry, webhook_pieces};
 use wire::access_event::Fact;
 use wire::access_snapshot_record::Entry;
 
-/// The newest format of snapshots that this program reads and writes. Since 2 there are webhooks behind the accounts; a state that never had
-/// any is written in format 1.
-pub const ACCESS_SNAPSHOT_FORMAT: u32 = 2;
+/// The newest format of snapshots that this program reads and writes. Since 2 there are webhooks behind the accounts, and since 3 flags and limits
+/// behind those; a state that never had any is written in the format before.
+pub const ACCESS_SNAPSHOT_FORMAT: u32 = 3;
+/// In which there is nothing that is steered.
+const FORMAT_WITHOUT_STEERING: u32 = 2;
+/// In which there are no webhooks either.
+const FORMAT_WITHOUT_WEBHOOKS: u32 = 1;
 
 /// Bytes that are no record or snapshot piece of the access state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +72,8 @@ pub enum AccessEntry {
     SigningKey(SigningKey),
     /// A piece of the webhooks.
     Webhook(WebhookEntry),
+    /// A piece of what is steered.
+    Steering(SteeringEntry),
 }
 
 /// The bytes of a record.
@@ -106,8 +114,9 @@ pub fn decode_access_record(bytes: &[u8]) -> Result<AccessRecord, AccessDecodeEr
 pub fn encode_access_snapshot<'a>(
     state: &'a AccessState,
     webhooks: &WebhookState,
+    steering: &Steering,
 ) -> impl Iterator<Item = Vec<u8>> + use<'a> {
-    let webhooks = webhook_pieces(webhooks);
+    let (webhooks, steering) = (webhook_pieces(webhooks), steering_pieces(steering));
     let accounts = state
         .accounts()
         .map(|account| Entry::Account(account_to_wire(account)));
@@ -125,12 +134,13 @@ pub fn encode_access_snapshot<'a>(
         + state.sessions().len()
         + key_count
         + state.signing_keys().len()
-        + webhooks.len();
+        + webhooks.len()
+        + steering.len();
     let head = Entry::Head(wire::AccessSnapshotHead {
-        format: if webhooks.is_empty() {
-            1
-        } else {
-            ACCESS_SNAPSHOT_FORMAT
+        format: match (steering.is_empty(), webhooks.is_empty()) {
+            (false, _) => ACCESS_SNAPSHOT_FORMAT,
+            (true, false) => FORMAT_WITHOUT_STEERING,
+            (true, true) => FORMAT_WITHOUT_WEBHOOKS,
         },
         version: state.version().0,
         last_time: state.last_time().0,
@@ -142,7 +152,8 @@ pub fn encode_access_snapshot<'a>(
         .chain(sessions)
         .chain(api_keys)
         .chain(signing_keys)
-        .chain(webhooks.into_iter().map(Entry::Webhook));
+        .chain(webhooks.into_iter().map(Entry::Webhook))
+        .chain(steering.into_iter().map(Entry::Steering));
     pieces.map(|entry| wire::AccessSnapshotRecord { entry: Some(entry) }.encode_length_delimited_to_vec())
 }
 
@@ -168,6 +179,7 @@ pub fn decode_access_entry(bytes: &[u8]) -> Result<AccessEntry, AccessDecodeErro
         Entry::ApiKey(key) => AccessEntry::ApiKey(api_key_of(key)?),
         Entry::SigningKey(key) => AccessEntry::SigningKey(signing_key_of(key)?),
         Entry::Webhook(piece) => AccessEntry::Webhook(webhook_entry(piece)?),
+        Entry::Steering(piece) => AccessEntry::Steering(steering_entry(piece)?),
     })
 }
 
@@ -404,7 +416,7 @@ fn signing_key_of(key: wire::AccessSigningKey) -> Result<SigningKey, AccessDecod
     })
 }
 
-fn role_number(role: Role) -> u32 {
+pub(crate) fn role_number(role: Role) -> u32 {
     match role {
         Role::Customer => 1,
         Role::Service => 2,
@@ -412,7 +424,7 @@ fn role_number(role: Role) -> u32 {
     }
 }
 
-fn role(number: u32) -> Result<Role, AccessDecodeError> {
+pub(crate) fn role(number: u32) -> Result<Role, AccessDecodeError> {
     Role::ALL
         .into_iter()
         .find(|role| role_number(*role) == number)
@@ -493,11 +505,11 @@ fn customer(text: &str) -> Result<Option<CustomerId>, AccessDecodeError> {
     }
 }
 
-fn username(text: &str) -> Result<Username, AccessDecodeError> {
+pub(crate) fn username(text: &str) -> Result<Username, AccessDecodeError> {
     Username::new(text).map_err(|_| unknown("username"))
 }
 
-fn api_key_id(bytes: &[u8]) -> Result<ApiKeyId, AccessDecodeError> {
+pub(crate) fn api_key_id(bytes: &[u8]) -> Result<ApiKeyId, AccessDecodeError> {
     array(bytes, "key").map(ApiKeyId)
 }
 
@@ -509,6 +521,6 @@ fn array<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], A
     bytes.try_into().map_err(|_| unknown(field))
 }
 
-fn unknown(field: &'static str) -> AccessDecodeError {
+pub(crate) fn unknown(field: &'static str) -> AccessDecodeError {
     AccessDecodeError::Field { field }
 }

@@ -18,6 +18,7 @@ mod received;
 pub mod record;
 mod refusal;
 pub mod snapshot;
+pub mod steering;
 pub mod webhook;
 mod wire;
 

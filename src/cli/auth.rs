@@ -332,7 +332,7 @@ impl AssignRole {
 }
 
 /// Reads a role in small or capital letters, for clap.
-fn role(text: &str) -> Result<Role, String> {
+pub(super) fn role(text: &str) -> Result<Role, String> {
     match Role::from_str_name(&text.to_ascii_uppercase()) {
         Some(role) if role != Role::Unspecified => Ok(role),
         _ => Err("write customer, service or admin".to_owned()),

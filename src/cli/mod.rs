@@ -11,10 +11,12 @@ mod config;
 mod customer;
 mod dev;
 mod edit;
+mod flag;
 mod fulfil;
 mod history;
 mod item;
 mod journal;
+mod limit;
 mod listing;
 mod man;
 mod node;
@@ -84,6 +86,10 @@ enum Command {
     Auth(auth::Args),
     /// Tell receivers on HTTP of changes of orders
     Webhook(webhook::Args),
+    /// Switch features on and off, for all or for some
+    Flag(flag::Args),
+    /// Say how often single callers may call
+    Limit(limit::Args),
     /// Show how a server is (exit code 10 when it is not ready)
     Status(node::StatusArgs),
     /// Ask whether a server serves, without credentials (exit code 10 if not)
@@ -173,6 +179,8 @@ impl Command {
             Self::Item(args) => Some(args.client.output),
             Self::Auth(args) => Some(args.client.output),
             Self::Webhook(args) => Some(args.client.output),
+            Self::Flag(args) => Some(args.client.output),
+            Self::Limit(args) => Some(args.client.output),
             Self::Status(args) => Some(args.client.output),
             Self::Health(args) => Some(args.client.output),
             Self::Verify(args) => Some(args.client.output),
@@ -200,6 +208,8 @@ impl Command {
             Self::Item(_) => ("item", Takes::Client),
             Self::Auth(_) => ("auth", Takes::Client),
             Self::Webhook(_) => ("webhook", Takes::Client),
+            Self::Flag(_) => ("flag", Takes::Client),
+            Self::Limit(_) => ("limit", Takes::Client),
             Self::Status(_) => ("status", Takes::Client),
             Self::Health(_) => ("health", Takes::Client),
             Self::Verify(_) => ("verify", Takes::Client),
@@ -265,6 +275,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Webhook(args) => {
             wait(async { args.command.run(&args.client.or(client).link(output)?).await })
         }
+        Command::Flag(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
+        Command::Limit(args) => wait(async { args.command.run(&args.client.or(client).link(output)?).await }),
         Command::Status(args) => wait(args.run(client, output)),
         Command::Health(args) => wait(args.run(client, output)),
         Command::Verify(args) => wait(args.run(client, output)),

@@ -11,6 +11,7 @@ mod events;
 mod node;
 mod overview;
 mod record;
+mod steering;
 mod verify;
 mod webhook;
 

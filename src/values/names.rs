@@ -15,6 +15,8 @@ pub enum Collection {
     ApiKeys,
     /// `webhooks/{webhook}`
     Webhooks,
+    /// `flags/{flag}`
+    Flags,
 }
 
 impl Collection {
@@ -27,6 +29,7 @@ impl Collection {
             Self::Accounts => "accounts",
             Self::ApiKeys => "apiKeys",
             Self::Webhooks => "webhooks",
+            Self::Flags => "flags",
         }
     }
 
@@ -80,6 +83,11 @@ pub fn api_key(text: &str) -> Result<String, String> {
 /// Reads a webhook's name, for clap.
 pub fn webhook(text: &str) -> Result<String, String> {
     Collection::Webhooks.name(text)
+}
+
+/// Reads a flag's name, for clap.
+pub fn flag(text: &str) -> Result<String, String> {
+    Collection::Flags.name(text)
 }
 
 /// The id in a name; all of it where there is no collection in front.

@@ -28,6 +28,7 @@ mod serve;
 mod server;
 mod shop;
 mod soak;
+mod steering;
 mod support;
 mod usage;
 mod verify;

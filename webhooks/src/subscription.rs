@@ -21,6 +21,7 @@ use std::{
 use docket_actors::{OrderChange, OrderWatch, WatchError, webhooks::WebhookError};
 use docket_engine::{
     Order, Time,
+    steering::{Flag, Subject},
     webhook::{
         Attempt, DeliveryFailure, DeliveryId, FeedPositions, Outcome, Progress, Webhook, WebhookCommand,
         WebhookFilter, WebhookId, WebhookRejection, WebhookRequest, limits::OUTCOMES_MAX,
@@ -138,7 +139,7 @@ impl Subscription {
             if !self.record_if_due(&webhook).await {
                 return;
             }
-            let is_active = webhook.paused.is_none() && !self.is_gone;
+            let is_active = webhook.paused.is_none() && !self.is_gone && self.is_switched_on(&webhook);
             if self.reading.is_some() && !(is_active && self.is_reading(&webhook)) {
                 if !self.give_up_reading().await {
                     return;
@@ -158,6 +159,20 @@ impl Subscription {
             self.measure(&webhook);
             self.wait(&webhook).await;
         }
+    }
+
+    /// Whether webhooks are on for this one. What it is told of waits meanwhile, as while it is paused.
+    fn is_switched_on(&self, webhook: &Webhook) -> bool {
+        let flags = self.shared.docket.steering().in_force();
+        flags.is_on_for_all(Flag::Webhooks).unwrap_or_else(|| {
+            let (customer, id) = (webhook.filter.customer.as_ref(), webhook.id.to_string());
+            let subject = Subject {
+                id: customer.map_or(id.as_str(), |customer| customer.as_str()),
+                customer,
+                role: None,
+            };
+            flags.is_on(Flag::Webhooks, &subject)
+        })
     }
 
     fn webhook(&self) -> Option<Arc<Webhook>> {

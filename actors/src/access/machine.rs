@@ -1,6 +1,6 @@
 //! The state machine of the meta group: applies access records, writes and reads snapshots.
 //!
-//! An entry is one `docket.journal.v1.AccessRecord`, or one record of the webhooks, which are kept beside; its answer is one byte,
+//! An entry is one `docket.journal.v1.AccessRecord`, or one record of the webhooks or of what is steered, which are kept beside; its answer is one byte,
 //! [`DONE`] or [`CONFLICT`]. A snapshot is a sequence of length-delimited `AccessSnapshotRecord`s, the first of which says how many follow.
 
 use std::{
@@ -16,14 +16,18 @@ use docket_cluster::{
     Capture, CaptureError, Entry, PROTOCOL_VERSION_OLDEST, SnapshotSink, StateError, StateMachine,
 };
 use docket_engine::webhook::WebhookState;
-use docket_engine::{Version, access::AccessState};
+use docket_engine::{Version, access::AccessState, steering::Steering};
 use docket_proto::{
     access::{AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot},
+    steering::{SteeringRestore, decode_steering_record, is_steering_record},
     webhook::{WebhookRestore, decode_webhook_record, is_webhook_record},
 };
 use parking_lot::RwLock;
 
-use crate::webhooks::{SharedWebhooks, WEBHOOKS_SINCE};
+use crate::{
+    steering::{InForce, STEERING_SINCE, SharedSteering},
+    webhooks::{SharedWebhooks, WEBHOOKS_SINCE},
+};
 
 /// The record was applied.
 pub(crate) const DONE: u8 = 0;
@@ -67,12 +71,18 @@ impl Shared {
 pub struct AccessMachine {
     pub(super) shared: Arc<Shared>,
     pub(crate) webhooks: Arc<SharedWebhooks>,
+    pub(crate) steering: Arc<SharedSteering>,
 }
 
 impl AccessMachine {
     /// A machine with an empty state.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The flags that whoever goes by this machine goes by.
+    pub(crate) fn flags(&self) -> InForce {
+        self.steering.in_force()
     }
 }
 
@@ -82,6 +92,23 @@ impl StateMachine for AccessMachine {
         reason = "an entry that was committed and cannot be applied must stop the group"
     )]
     fn apply(&self, entry: Entry<'_>) -> Bytes {
+        self.webhooks.skip();
+        self.steering.skip();
+        if is_steering_record(entry.payload) {
+            let record = match decode_steering_record(entry.payload) {
+                Ok(record) => record,
+                Err(error) => panic!("entry {} of what is steered cannot be read: {error}", entry.index),
+            };
+            let outcome = match self.steering.apply(&record) {
+                Ok(true) => DONE,
+                Ok(false) => CONFLICT,
+                Err(broken) => panic!(
+                    "entry {} of what is steered cannot be applied: {broken}",
+                    entry.index
+                ),
+            };
+            return Bytes::copy_from_slice(&[outcome]);
+        }
         if is_webhook_record(entry.payload) {
             let record = match decode_webhook_record(entry.payload) {
                 Ok(record) => record,
@@ -97,7 +124,6 @@ impl StateMachine for AccessMachine {
             };
             return Bytes::copy_from_slice(&[outcome]);
         }
-        self.webhooks.skip();
         let record = match decode_access_record(entry.payload) {
             Ok(record) => record,
             Err(error) => panic!("entry {} of the meta group cannot be read: {error}", entry.index),
@@ -121,21 +147,28 @@ impl StateMachine for AccessMachine {
         Box::new(View {
             access: self.shared.read(Clone::clone),
             webhooks: self.webhooks.read(Clone::clone),
+            steering: self.steering.read(Clone::clone),
         })
     }
 
     fn effects(&self) -> u64 {
-        self.webhooks.effects()
+        // An entry is of one of them, and the other has none.
+        self.webhooks.effects() ^ self.steering.effects()
     }
 
     fn skip(&self, _index: u64) {
         self.webhooks.skip();
+        self.steering.skip();
     }
 
     fn snapshots_since(&self) -> u32 {
-        match self.webhooks.read(WebhookState::version) {
-            Version(0) => PROTOCOL_VERSION_OLDEST,
-            _ => WEBHOOKS_SINCE,
+        match (
+            self.steering.read(Steering::version),
+            self.webhooks.read(WebhookState::version),
+        ) {
+            (Version(0), Version(0)) => PROTOCOL_VERSION_OLDEST,
+            (Version(0), _) => WEBHOOKS_SINCE,
+            _ => STEERING_SINCE,
         }
     }
 
@@ -146,7 +179,7 @@ impl StateMachine for AccessMachine {
                 + state.api_key_count()
                 + state.signing_keys().len()
         });
-        entries as u64 * ENTRY_BYTES + self.webhooks.bytes()
+        entries as u64 * ENTRY_BYTES + self.webhooks.bytes() + self.steering.bytes()
     }
 
     fn restore(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), StateError> {
@@ -167,6 +200,7 @@ impl StateMachine for AccessMachine {
         };
         let mut state = AccessState::restored(version, last_time);
         let mut webhooks = WebhookRestore::default();
+        let mut steering = SteeringRestore::default();
         let mut found = 0u64;
         while let Some(piece) = pieces.next_piece()? {
             let inserted = match entry_of(&piece)? {
@@ -176,6 +210,7 @@ impl StateMachine for AccessMachine {
                 AccessEntry::ApiKey(key) => state.insert_api_key(key),
                 AccessEntry::SigningKey(key) => state.insert_signing_key(key),
                 AccessEntry::Webhook(entry) => webhooks.take(entry),
+                AccessEntry::Steering(entry) => steering.take(entry),
             };
             inserted.map_err(StateError::new)?;
             found += 1;
@@ -187,14 +222,17 @@ impl StateMachine for AccessMachine {
         }
         state.validate().map_err(StateError::new)?;
         let webhooks = webhooks.done().map_err(StateError::new)?;
+        let steering = steering.done().map_err(StateError::new)?;
         self.shared.write(|current| *current = state);
         self.webhooks.put(webhooks);
+        self.steering.put(steering);
         Ok(())
     }
 
     fn clear(&self) {
         self.shared.write(|current| *current = AccessState::default());
         self.webhooks.put(WebhookState::default());
+        self.steering.put(Steering::default());
     }
 }
 
@@ -206,12 +244,13 @@ fn entry_of(piece: &[u8]) -> Result<AccessEntry, StateError> {
 struct View {
     access: AccessState,
     webhooks: WebhookState,
+    steering: Steering,
 }
 
 impl Capture for View {
     fn write(self: Box<Self>, sink: &mut SnapshotSink<'_>) -> Result<(), CaptureError> {
         let mut chunk = Vec::with_capacity(2 * CHUNK_BYTES);
-        for piece in encode_access_snapshot(&self.access, &self.webhooks) {
+        for piece in encode_access_snapshot(&self.access, &self.webhooks, &self.steering) {
             chunk.extend_from_slice(&piece);
             if chunk.len() >= CHUNK_BYTES {
                 sink(&chunk)?;

@@ -41,6 +41,7 @@ use crate::{
     payments::Payments,
     peers::{Answering, ClientAddresses},
     shard::{ActorLimits, Router, Shard},
+    steering::Steering,
     verify::{Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
@@ -68,6 +69,7 @@ pub struct Docket {
 pub(crate) struct Inner {
     access: Access,
     webhooks: Webhooks,
+    steering: Steering,
     pub(crate) node: Node,
     ids: KnownIds,
     pub(crate) router: Arc<Router>,
@@ -102,6 +104,11 @@ impl Docket {
     /// Who is told of changes of orders on HTTP.
     pub fn webhooks(&self) -> &Webhooks {
         &self.inner.webhooks
+    }
+
+    /// Feature flags, and limits of single callers.
+    pub fn steering(&self) -> &Steering {
+        &self.inner.steering
     }
 
     /// Who leads the meta group, now and from now on: that node delivers to webhooks.

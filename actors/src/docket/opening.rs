@@ -36,6 +36,7 @@ use crate::{
     peers::Answering,
     proposer,
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
+    steering::Steering,
     verify::{self, Verifications, VerifyOptions},
     webhooks::Webhooks,
 };
@@ -198,6 +199,7 @@ impl Docket {
                 limits: options.actors,
                 before_decision: options.before_decision.clone(),
                 fraud: fraud.clone(),
+                flags: meta.flags(),
                 decider: random_u64() as u32,
                 among_peers: node.has_peers(),
             });
@@ -221,6 +223,7 @@ impl Docket {
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
             webhooks: Webhooks::new(&meta, node.clone()),
+            steering: Steering::new(&meta, node.clone()),
             node,
             ids: KnownIds(ids),
             router,

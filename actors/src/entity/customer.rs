@@ -8,7 +8,7 @@ use std::{
 
 use docket_engine::{
     Customer, CustomerCommand, CustomerEvent, CustomerId, Effect, EntityId, Event, Fact, ItemCommand,
-    OrderId, Record, Rejection, Request, Time, Unchanged, Version, customer, order,
+    OrderId, Record, Rejection, Request, Time, Unchanged, Version, customer, order, steering::Flag,
 };
 use rapidhash::fast::RandomState;
 
@@ -206,6 +206,7 @@ impl CustomerEntity {
             Ok(decision) => {
                 let version = Version(self.version().0 + decision.events.len() as u64);
                 self.requests.begun_order(shard, &record, order, Some(version));
+                let only_there = !shard.flags().is_on_for(Flag::Backorders, &self.id);
                 // All questions are there before the record is on its way: one that is dropped says so to the order.
                 let mut asks = Vec::with_capacity(effects.len());
                 for effect in effects {
@@ -213,7 +214,7 @@ impl CustomerEntity {
                         continue;
                     };
                     let ask = Ask::new(shard.clone(), order, decider, Step::Reserve(sku.clone()));
-                    let ask = ask.counted(tally.clone());
+                    let ask = ask.counted(tally.clone()).only_there(only_there);
                     let command = ItemCommand::Reserve {
                         order,
                         currency,

@@ -165,9 +165,9 @@ impl ItemEntity {
         if reserves || raises {
             shard.watched().note_asked(ask.order(), &self.sku);
         }
-        let mut decision = match ask.knows_waiting() {
+        let mut decision = match ask.knows_waiting() && !ask.is_only_there() {
             true => self.decide(shard, command, ask.order()),
-            false => self.decide_for_older(shard, command, ask.order()),
+            false => self.decide_on_what_is_there(shard, command, ask.order()),
         };
         if let Some(refused) = shard.refused().filter(|_| reserves) {
             decision = refused.once_and_for_all((ask.order(), &self.sku), decision);
@@ -251,8 +251,9 @@ impl ItemEntity {
         Ok(decision.events.into_iter().next())
     }
 
-    /// The same for an order that is led by an older program: it would believe all to be there that it is promised.
-    fn decide_for_older(
+    /// The same for an order that is led by an older program, which would believe all to be there that it is promised, and for one whose
+    /// customer may have nothing wait now. What waits already goes on to.
+    fn decide_on_what_is_there(
         &mut self,
         shard: &Arc<Shard>,
         command: &ItemCommand,

@@ -11,13 +11,13 @@ use docket_engine::{ItemCommand, Quantity, Rejection};
 use docket_proto::{
     peer::StepFailure,
     peer_call::{
-        ChangesAsk, Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look,
+        ChangesAsk, Consumption, Forward, PageAsk, Reservation, Step, StepAction, StepAnswer, decode_look,
         decode_status_ask, decode_wanted, encode_orphaned, encode_status, kind,
     },
 };
 use futures::{FutureExt, future::join_all};
 
-use super::{forwarding::AnswerForwarded, telling::TellStatus};
+use super::{consuming::HearConsumption, forwarding::AnswerForwarded, telling::TellStatus};
 use crate::{
     chores,
     entity::item::ItemMessage,
@@ -32,6 +32,7 @@ pub(crate) struct Answering {
     router: Weak<Router>,
     forwarded: OnceLock<Arc<dyn AnswerForwarded>>,
     status: OnceLock<Arc<TellStatus>>,
+    consumption: OnceLock<Arc<HearConsumption>>,
 }
 
 impl Answering {
@@ -40,6 +41,7 @@ impl Answering {
             router: Arc::downgrade(router),
             forwarded: OnceLock::new(),
             status: OnceLock::new(),
+            consumption: OnceLock::new(),
         }
     }
 
@@ -51,6 +53,13 @@ impl Answering {
     /// Who tells other nodes how this one is. True if nobody did before.
     pub(crate) fn set_status(&self, tell: Arc<TellStatus>) -> bool {
         self.status.set(tell).is_ok()
+    }
+}
+
+impl Answering {
+    /// Who hears what callers have taken at other nodes. True if nobody did before.
+    pub(crate) fn set_consumption(&self, hear: Arc<HearConsumption>) -> bool {
+        self.consumption.set(hear).is_ok()
     }
 }
 
@@ -96,6 +105,14 @@ impl AnswerCalls for Answering {
                 (None, _) => Answer::declined("it is not told here yet how the node is"),
                 (_, Err(error)) => Answer::declined(error),
             },
+            kind::CONSUMPTION => match (self.consumption.get(), Consumption::decode(call.body)) {
+                (Some(hear), Ok(consumption)) => {
+                    hear(call.from.0, consumption);
+                    Answer::ready(Ok(Bytes::new()))
+                }
+                (None, _) => Answer::declined("clients are not served here yet"),
+                (_, Err(error)) => Answer::declined(error),
+            },
             other => Answer::declined(format_args!("calls of kind {other} are not known here")),
         }
     }
@@ -119,6 +136,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         sku,
         edits,
         knows_waiting,
+        only_there,
         action,
     } = step;
     let shard = Arc::clone(router.of_key(sku.as_str()));
@@ -131,7 +149,7 @@ fn step(router: &Arc<Router>, body: Bytes) -> Answer {
         ));
     }
     let (ask, answered) = Ask::of_node(order, term, knows_waiting);
-    let ask = ask.edited(edits);
+    let ask = ask.edited(edits).only_there(only_there);
     let gives_up = matches!(action, StepAction::GiveUp { .. });
     match action {
         StepAction::Reserve { currency, lines } => {

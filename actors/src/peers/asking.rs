@@ -43,6 +43,7 @@ impl Router {
             sku,
             edits: ask.edits(),
             knows_waiting: true,
+            only_there: ask.is_only_there(),
             action,
         };
         let (router, group) = (Arc::clone(self), shard.group().clone());

@@ -15,10 +15,12 @@
 
 mod answering;
 mod asking;
+mod consuming;
 mod forwarding;
 mod telling;
 
 pub(crate) use answering::Answering;
 pub use asking::ANSWER_GRACE;
+pub use consuming::{HearConsumption, Told};
 pub use forwarding::{AnswerForwarded, ClientAddresses, ForwardError, Forwarding, Key, Place};
 pub use telling::{PeerAnswer, TellStatus};

@@ -34,6 +34,7 @@ use crate::{
     reply::Reply,
     residents::Residents,
     setbacks::Setbacks,
+    steering::InForce,
 };
 
 pub(crate) use leadership::{Era, Life};
@@ -71,6 +72,8 @@ pub(crate) struct Shard {
     before_decision: Option<BeforeDecision>,
     /// What makes an order suspect; `None` where nothing does.
     fraud: Arc<ArcSwapOption<FraudRules>>,
+    /// What is switched off, and for whom.
+    flags: InForce,
     router: OnceLock<Weak<Router>>,
     leading: watch::Sender<bool>,
     /// The same: it is asked for every message, and to look into a watch is to take a lock.
@@ -104,6 +107,7 @@ pub(crate) struct ShardParts {
     pub(crate) limits: ActorLimits,
     pub(crate) before_decision: Option<BeforeDecision>,
     pub(crate) fraud: Arc<ArcSwapOption<FraudRules>>,
+    pub(crate) flags: InForce,
     /// A random number, so that the lives of this process are not those of the one before.
     pub(crate) decider: u32,
     /// Whether the node has peers.
@@ -124,6 +128,7 @@ impl Shard {
             supervisor: parts.supervisor,
             before_decision: parts.before_decision,
             fraud: parts.fraud,
+            flags: parts.flags,
             router: OnceLock::new(),
             leading: watch::Sender::new(false),
             leads: AtomicBool::new(false),
@@ -161,6 +166,11 @@ impl Shard {
     /// What makes an order suspect.
     pub(crate) fn fraud(&self) -> Option<Arc<FraudRules>> {
         self.fraud.load_full()
+    }
+
+    /// The flags that this node goes by.
+    pub(crate) fn flags(&self) -> &InForce {
+        &self.flags
     }
 
     pub(crate) fn id(&self) -> ShardId {

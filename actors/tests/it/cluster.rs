@@ -688,6 +688,7 @@ async fn a_step_is_done_once_in_its_leader_s_term_and_what_no_order_wants_is_rel
         let (sku, deadline) = (item.clone(), Instant::now() + Duration::from_secs(5));
         let step = Step {
             knows_waiting: true,
+            only_there: false,
             term,
             order,
             sku,

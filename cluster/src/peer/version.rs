@@ -19,6 +19,8 @@
 //! | 7 | logs have items that promise more than there is, and what orders wait for, and say that a provider is to authorise what an edit has its order cost more,
 //!       and snapshots of shards may be of format 7: while a node speaks 6, no item may begin to, and no such edit is begun; an item promises nothing that is not
 //!       there to an order that is led by a node which speaks 6 |
+//! | 8 | the log of the meta group may have flags and limits of callers, and its snapshots be of format 3: while a node speaks 7, none is set;
+//!       nodes tell one another what callers have taken: who speaks 7 is told nothing |
 
 use std::fmt;
 
@@ -27,7 +29,7 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;

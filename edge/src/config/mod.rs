@@ -239,11 +239,11 @@ pub struct LimitsConfig {
     /// One address's calls whose credentials are missing or do not hold; no others take its tokens. While there are none,
     /// only callers are let in whose credentials have been verified lately. Default 50 a second, bursts of 200.
     pub failure: Limit,
-    /// One account of role customer. Default 50 a second, bursts of 100.
+    /// One account of role customer, at all nodes together (docs/limits.md), unless it has a limit of its own (`docket limit`). Default 50 a second, bursts of 100.
     pub customer: Limit,
-    /// One account of role service. Default 200,000 a second, bursts of 200,000.
+    /// One account of role service, likewise. Default 200,000 a second, bursts of 200,000.
     pub service: Limit,
-    /// One account of role admin. Default 200,000 a second, bursts of 200,000.
+    /// One account of role admin, likewise. Default 200,000 a second, bursts of 200,000.
     pub admin: Limit,
     /// How often buckets that are full again are forgotten, in milliseconds. Default 10,000.
     pub prune_ms: u64,

@@ -4,8 +4,14 @@
 //! credentials do not hold: only those take its tokens. While it is empty nothing is verified for that address any more,
 //! since a signature costs more than all of the rest; callers that are known already go on.
 //!
-//! The buckets are governor's keyed stores. Those never forget by themselves: [`Limits::prune`] drops buckets that are
+//! The buckets of addresses are governor's keyed stores, and a node's own: an address calls the node that it is connected to. Those of
+//! accounts are what all nodes have together (`principals`, `sharing`). None forgets by itself: [`Limits::prune`] drops buckets that are
 //! full again, which changes nothing for their callers.
+
+mod principals;
+mod sharing;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -21,7 +27,7 @@ use std::{
 
 use arc_swap::{ArcSwapOption, Guard};
 use bytes::{BufMut, Bytes, BytesMut};
-use docket_engine::access::{Principal, Role, Username};
+use docket_engine::access::Principal;
 use governor::{
     Quota, RateLimiter,
     clock::{Clock, DefaultClock, Reference},
@@ -36,6 +42,10 @@ use crate::{
     config::{Limit, LimitsConfig},
     errors::Refusal,
 };
+pub(crate) use principals::Own;
+use principals::Principals;
+use sharing::Heard;
+pub(crate) use sharing::Sharing;
 
 /// What the bucket is (draft-ietf-httpapi-ratelimit-headers).
 pub const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -49,9 +59,9 @@ pub struct Limits<C: Clock = DefaultClock> {
     probe: Policy<IpAddr, C>,
     failure: Policy<IpAddr, C>,
     barred: Barred<C::Instant>,
-    customer: Policy<Username, C>,
-    service: Policy<Username, C>,
-    admin: Policy<Username, C>,
+    principals: Principals<C>,
+    /// What other nodes have told.
+    heard: Heard,
     clock: C,
 }
 
@@ -120,9 +130,8 @@ impl<C: Clock + Clone> Limits<C> {
                 until: Mutex::default(),
                 count: AtomicUsize::new(0),
             },
-            customer: Policy::new("customer", config.customer, clock),
-            service: Policy::new("service", config.service, clock),
-            admin: Policy::new("admin", config.admin, clock),
+            principals: Principals::new(config, clock),
+            heard: Heard::default(),
             clock: clock.clone(),
         }
     }
@@ -136,9 +145,12 @@ impl<C: Clock + Clone> Limits<C> {
         if self.failure.replace(config.failure, clock) {
             self.barred.clear();
         }
-        self.customer.replace(config.customer, clock);
-        self.service.replace(config.service, clock);
-        self.admin.replace(config.admin, clock);
+        self.principals.set_roles(config);
+    }
+
+    /// Has these callers, and no others, have limits of their own from now on. A bucket whose limit is another than before is full.
+    pub(crate) fn set_own(&self, own: Own) {
+        self.principals.set_own(own);
     }
 
     /// Takes a token of an address.
@@ -198,21 +210,18 @@ impl<C: Clock + Clone> Limits<C> {
         (now < until).then(|| Box::new(buckets.empty(&network, "failure", until.duration_since(now).into())))
     }
 
-    /// Takes a token of an account.
+    /// Takes a token of an account, or of an API key that has a limit of its own.
     ///
     /// # Errors
     /// Where its bucket has none.
     pub fn take_principal(&self, principal: &Principal) -> Result<Option<Left>, Box<Empty>> {
-        let buckets = match principal.role {
-            Role::Customer => &self.customer,
-            Role::Service => &self.service,
-            Role::Admin => &self.admin,
-        };
-        let buckets = buckets.load();
-        buckets
-            .as_ref()
-            .map(|buckets| buckets.take(&principal.account, "principal"))
-            .transpose()
+        self.principals.take(principal)
+    }
+
+    /// Which part of their limits callers get here, as a fraction.
+    #[cfg(test)]
+    fn part(&self) -> (u32, u32) {
+        self.principals.part()
     }
 
     /// Forgets the buckets that are full again.
@@ -221,16 +230,13 @@ impl<C: Clock + Clone> Limits<C> {
             policy.prune();
         }
         self.barred.prune(self.clock.now());
-        for policy in [&self.customer, &self.service, &self.admin] {
-            policy.prune();
-        }
+        self.principals.prune();
     }
 
     /// How many buckets there are.
     pub fn buckets(&self) -> usize {
         let addresses = [&self.address, &self.open, &self.probe, &self.failure].map(Policy::count);
-        let accounts = [&self.customer, &self.service, &self.admin].map(Policy::count);
-        addresses.iter().chain(&accounts).sum()
+        addresses.iter().sum::<usize>() + self.principals.count()
     }
 }
 
@@ -336,13 +342,7 @@ impl<K: Hash + Eq + Clone + ToString, C: Clock + Clone> Buckets<K, C> {
     }
 
     fn left(&self, remaining: u32) -> Left {
-        let missing = u64::from(self.limit.burst.saturating_sub(remaining));
-        Left {
-            policy: self.policy.clone(),
-            name: self.name,
-            remaining,
-            full_in_s: missing.div_ceil(self.limit.per_second.into()),
-        }
+        Left::new(self.policy.clone(), self.name, self.limit, remaining)
     }
 
     fn prune(&self) {
@@ -352,6 +352,17 @@ impl<K: Hash + Eq + Clone + ToString, C: Clock + Clone> Buckets<K, C> {
 }
 
 impl Left {
+    /// So many of what this limit's bucket holds.
+    fn new(policy: HeaderValue, name: &'static str, limit: Limit, remaining: u32) -> Self {
+        let missing = u64::from(limit.burst.saturating_sub(remaining));
+        Self {
+            policy,
+            name,
+            remaining,
+            full_in_s: missing.div_ceil(limit.per_second.max(1).into()),
+        }
+    }
+
     /// Adds `ratelimit-policy` and `ratelimit`.
     pub fn write(self, headers: &mut HeaderMap) {
         let mut text = BytesMut::with_capacity(64);
@@ -410,224 +421,4 @@ fn put_number(text: &mut BytesMut, mut number: u64) {
         }
     }
     text.put_slice(&digits[at..]);
-}
-
-#[cfg(test)]
-mod tests {
-    use docket_engine::access::{Credential, Scopes, SessionId};
-    use governor::clock::FakeRelativeClock;
-
-    use super::*;
-
-    fn principal(account: &str, role: Role) -> Principal {
-        Principal {
-            account: Username::new(account).unwrap(),
-            role,
-            customer: None,
-            scopes: Scopes::NONE,
-            credential: Credential::Session(SessionId([0; 16])),
-        }
-    }
-
-    fn config(customer: Limit, address: Limit) -> LimitsConfig {
-        LimitsConfig {
-            customer,
-            address,
-            open: Limit::OFF,
-            probe: Limit::OFF,
-            failure: Limit::OFF,
-            service: Limit::OFF,
-            admin: Limit::OFF,
-            ..LimitsConfig::default()
-        }
-    }
-
-    const TWO_OF_ONE: Limit = Limit {
-        per_second: 1,
-        burst: 2,
-    };
-
-    fn headers(left: Left) -> (String, String) {
-        let mut headers = HeaderMap::new();
-        left.write(&mut headers);
-        let text = |name: HeaderName| headers[name].to_str().unwrap().to_owned();
-        (text(POLICY_HEADER), text(LIMIT_HEADER))
-    }
-
-    #[test]
-    fn a_bucket_empties_says_when_to_come_back_and_fills_again() {
-        let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(&config(TWO_OF_ONE, Limit::OFF), &clock);
-        let ann = principal("ann", Role::Customer);
-
-        let first = limits.take_principal(&ann).unwrap().unwrap();
-        assert_eq!(
-            headers(first),
-            ("\"customer\";q=2;w=2".into(), "\"customer\";r=1;t=1".into())
-        );
-        let second = limits.take_principal(&ann).unwrap().unwrap();
-        assert_eq!(headers(second).1, "\"customer\";r=0;t=2");
-
-        let empty = limits.take_principal(&ann).unwrap_err();
-        assert_eq!(empty.retry_after, Duration::from_secs(1));
-        assert_eq!(empty.subject, "principal:ann");
-        assert_eq!(headers(empty.left).1, "\"customer\";r=0;t=2");
-
-        clock.advance(Duration::from_millis(999));
-        assert!(limits.take_principal(&ann).is_err());
-        clock.advance(Duration::from_millis(1));
-        assert!(limits.take_principal(&ann).is_ok());
-        assert!(limits.take_principal(&ann).is_err());
-    }
-
-    #[test]
-    fn accounts_and_roles_do_not_share_buckets() {
-        let limits = Limits::with_clock(&config(TWO_OF_ONE, Limit::OFF), &FakeRelativeClock::default());
-        let (ann, bob) = (principal("ann", Role::Customer), principal("bob", Role::Customer));
-        for _ in 0..2 {
-            assert!(limits.take_principal(&ann).is_ok());
-        }
-        assert!(limits.take_principal(&ann).is_err());
-        assert!(limits.take_principal(&bob).is_ok());
-        for _ in 0..1_000 {
-            assert!(
-                limits
-                    .take_principal(&principal("ann", Role::Admin))
-                    .unwrap()
-                    .is_none(),
-                "admins have no limit"
-            );
-        }
-    }
-
-    #[test]
-    fn another_limit_holds_at_once_and_those_that_are_as_before_keep_their_buckets() {
-        let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(&config(TWO_OF_ONE, TWO_OF_ONE), &clock);
-        let (ann, address) = (principal("ann", Role::Customer), "192.0.2.1".parse().unwrap());
-        let takes = || (0..9).filter(|_| limits.take_principal(&ann).is_ok()).count();
-        assert_eq!(takes(), 2);
-        assert!(limits.take_address(address).is_ok());
-        let five = Limit {
-            per_second: 1,
-            burst: 5,
-        };
-        limits.replace(&config(five, TWO_OF_ONE));
-        assert_eq!(takes(), 5);
-        assert!(limits.take_address(address).is_ok());
-        assert!(
-            limits.take_address(address).is_err(),
-            "its bucket had one token left"
-        );
-        // Once more the same changes nothing; off is off, and on again begins full.
-        limits.replace(&config(five, TWO_OF_ONE));
-        assert_eq!(takes(), 0);
-        limits.replace(&config(Limit::OFF, TWO_OF_ONE));
-        assert_eq!((takes(), limits.buckets()), (9, 1));
-        limits.replace(&config(TWO_OF_ONE, TWO_OF_ONE));
-        assert_eq!(takes(), 2);
-    }
-
-    #[test]
-    fn who_was_barred_is_heard_again_where_the_limit_of_failures_is_another() {
-        let failing = |burst| LimitsConfig {
-            failure: Limit { per_second: 1, burst },
-            ..config(Limit::OFF, Limit::OFF)
-        };
-        let limits = Limits::with_clock(&failing(1), &FakeRelativeClock::default());
-        let address = "192.0.2.1".parse().unwrap();
-        assert!(limits.take_failure(address).is_ok());
-        assert!(limits.take_failure(address).is_err());
-        assert!(limits.barred(address).is_some());
-        limits.replace(&failing(1));
-        assert!(limits.barred(address).is_some());
-        limits.replace(&failing(2));
-        assert!(limits.barred(address).is_none() && limits.take_failure(address).is_ok());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_is_itself() {
-        let limits = Limits::with_clock(&config(Limit::OFF, TWO_OF_ONE), &FakeRelativeClock::default());
-        let take = |text: &str| limits.take_address(text.parse().unwrap()).is_ok();
-        assert!(take("2001:db8::1"));
-        assert!(take("2001:db8::2"));
-        assert!(!take("2001:db8::3"));
-        assert!(take("2001:db8:0:1::1"));
-        assert!(take("192.0.2.1"));
-        assert!(take("::ffff:192.0.2.1"));
-        assert!(!take("192.0.2.1"));
-        assert!(take("192.0.2.2"));
-    }
-
-    #[test]
-    fn methods_without_credentials_have_buckets_of_their_own() {
-        let config = LimitsConfig {
-            open: TWO_OF_ONE,
-            probe: TWO_OF_ONE,
-            ..config(Limit::OFF, Limit::OFF)
-        };
-        let limits = Limits::with_clock(&config, &FakeRelativeClock::default());
-        let address = "192.0.2.1".parse().unwrap();
-        for (access, limiter) in [(Access::Open, "open"), (Access::Probe, "probe")] {
-            assert!(limits.take_access(address, access).unwrap().is_some());
-            assert!(limits.take_access(address, access).is_ok());
-            assert_eq!(limits.take_access(address, access).unwrap_err().limiter, limiter);
-        }
-        assert!(
-            limits
-                .take_access(address, Access::Credentials)
-                .unwrap()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn an_address_that_fails_too_often_is_barred_until_it_has_a_token_again() {
-        let config = LimitsConfig {
-            failure: TWO_OF_ONE,
-            ..config(Limit::OFF, Limit::OFF)
-        };
-        let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(&config, &clock);
-        let (first, second) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        assert!(limits.take_failure(first).is_ok());
-        assert!(limits.take_failure(first).is_ok());
-        assert!(
-            limits.barred(first).is_none(),
-            "who fails no more is not asked for a token"
-        );
-        assert_eq!(limits.take_failure(first).unwrap_err().limiter, "failure");
-        let barred = limits.barred(first).unwrap();
-        assert_eq!(
-            (barred.subject.as_str(), barred.retry_after),
-            ("failure:192.0.2.1", Duration::from_secs(1))
-        );
-        assert!(limits.barred(second).is_none());
-        clock.advance(Duration::from_millis(999));
-        limits.prune();
-        assert!(limits.barred(first).is_some());
-        clock.advance(Duration::from_millis(1));
-        assert!(limits.barred(first).is_none());
-        limits.prune();
-        assert_eq!(limits.barred.count.load(Relaxed), 0);
-        assert!(limits.take_failure(first).is_ok());
-    }
-
-    #[test]
-    fn full_buckets_are_forgotten() {
-        let clock = FakeRelativeClock::default();
-        let limits = Limits::with_clock(&config(TWO_OF_ONE, TWO_OF_ONE), &clock);
-        for i in 0..1_000u32 {
-            limits.take_address(IpAddr::V4(i.into())).unwrap();
-            limits
-                .take_principal(&principal(&i.to_string(), Role::Customer))
-                .unwrap();
-        }
-        assert_eq!(limits.buckets(), 2_000);
-        limits.prune();
-        assert_eq!(limits.buckets(), 2_000, "none is full yet");
-        clock.advance(Duration::from_secs(3));
-        limits.prune();
-        assert_eq!(limits.buckets(), 0);
-    }
 }

@@ -49,7 +49,7 @@ use crate::{
         Gate, Route,
         admission::Admission,
         forward::{Answering, Forwarder},
-        limits::Limits,
+        limits::{Limits, Sharing},
     },
     readiness::Readiness,
     services::{
@@ -371,6 +371,7 @@ impl Server {
         self.readiness.refresh();
 
         let over = self.operators.over().clone();
+        let sharing = Sharing::new(self.docket.clone(), Arc::clone(&self.limits), random_run());
         let accepting = tokio::spawn(Arc::clone(&self.acceptor).run(self.listener));
         let chores = Chores {
             docket: self.docket,
@@ -382,6 +383,7 @@ impl Server {
             prune_every: Duration::from_millis(self.config.limits.prune_ms),
         };
         let chores = tokio::spawn(chores.run(over.clone()));
+        let sharing = tokio::spawn(sharing.run(over.clone()));
 
         stop.await;
         tracing::info!("stopping: no new calls, what is in flight is finished");
@@ -398,7 +400,16 @@ impl Server {
         }
         self.operators.end().await;
         ended("the edge's chores", chores.await);
+        ended("telling what callers take", sharing.await);
     }
+}
+
+/// Tells one run of this program from the next, for other nodes. Where the system has no randomness to give it is the time, which differs too.
+fn random_run() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        since.as_nanos() as u64
+    })
 }
 
 fn ended(what: &'static str, result: Result<(), tokio::task::JoinError>) {
@@ -496,6 +507,9 @@ impl Chores {
     async fn run(self, over: CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let steering = self.docket.steering().clone();
+        let mut steered = steering.watch();
+        steered.mark_changed();
         let mut prune = tokio::time::interval(self.prune_every);
         prune.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -509,6 +523,12 @@ impl Chores {
                     }
                     self.admission.disk(self.docket.last_sync());
                     self.telemetry.orders_max.set(self.admission.orders_max() as f64);
+                }
+                Ok(()) = steered.changed() => {
+                    let own = steering.read(|state| {
+                        state.limits(None).map(|(of, entry)| (of.clone(), entry.limit)).collect()
+                    });
+                    self.limits.set_own(own);
                 }
                 _ = prune.tick() => {
                     self.limits.prune();

@@ -7,6 +7,7 @@ pub(crate) mod item;
 pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod place_orders;
+pub(crate) mod steering;
 pub(crate) mod watch_orders;
 pub(crate) mod webhook;
 

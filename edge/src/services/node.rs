@@ -5,7 +5,7 @@ use docket_audit::Audit;
 use docket_proto::v1::{self, node_service_server::NodeService};
 use tonic::{Code, Request, Response, Status};
 
-use super::context;
+use super::{context, steering::SteeringApi};
 use crate::{Refusal, audit::Change, books, overview, readiness::Readiness, status};
 
 /// The service.
@@ -13,11 +13,13 @@ pub(crate) struct NodeApi {
     docket: Docket,
     readiness: Readiness,
     audit: Audit,
+    steering: SteeringApi,
 }
 
 impl NodeApi {
     pub(crate) fn new(docket: Docket, readiness: Readiness, audit: Audit) -> Self {
         Self {
+            steering: SteeringApi::new(docket.clone(), audit.clone()),
             docket,
             readiness,
             audit,
@@ -152,6 +154,62 @@ impl NodeService for NodeApi {
         });
         let report = told.await?;
         Ok(Response::new(books::response(node, &report)))
+    }
+
+    async fn set_flag(
+        &self,
+        request: Request<v1::SetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.set_flag(request).await?))
+    }
+
+    async fn unset_flag(
+        &self,
+        request: Request<v1::UnsetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.unset_flag(request).await?))
+    }
+
+    async fn get_flag(
+        &self,
+        request: Request<v1::GetFlagRequest>,
+    ) -> Result<Response<v1::FeatureFlag>, Status> {
+        Ok(Response::new(self.steering.get_flag(&request)?))
+    }
+
+    async fn list_flags(
+        &self,
+        request: Request<v1::ListFlagsRequest>,
+    ) -> Result<Response<v1::ListFlagsResponse>, Status> {
+        Ok(Response::new(self.steering.list_flags(&request)?))
+    }
+
+    async fn set_limit(
+        &self,
+        request: Request<v1::SetLimitRequest>,
+    ) -> Result<Response<v1::CallerLimit>, Status> {
+        Ok(Response::new(self.steering.set_limit(request).await?))
+    }
+
+    async fn unset_limit(
+        &self,
+        request: Request<v1::UnsetLimitRequest>,
+    ) -> Result<Response<v1::UnsetLimitResponse>, Status> {
+        Ok(Response::new(self.steering.unset_limit(request).await?))
+    }
+
+    async fn get_limit(
+        &self,
+        request: Request<v1::GetLimitRequest>,
+    ) -> Result<Response<v1::CallerLimit>, Status> {
+        Ok(Response::new(self.steering.get_limit(&request)?))
+    }
+
+    async fn list_limits(
+        &self,
+        request: Request<v1::ListLimitsRequest>,
+    ) -> Result<Response<v1::ListLimitsResponse>, Status> {
+        Ok(Response::new(self.steering.list_limits(&request)?))
     }
 }
 

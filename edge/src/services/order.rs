@@ -34,6 +34,7 @@ use super::{
     accept, allowed, context,
     customer::own,
     place_orders::{Answers, StreamBounds},
+    steering::may_stream,
     watch_orders::{WatchBounds, Watching},
 };
 use crate::{
@@ -220,6 +221,7 @@ impl OrderService for OrderApi {
         request: Request<Streaming<ReceivedOrder>>,
     ) -> Result<Response<Answers>, Status> {
         let context = context(&request)?;
+        may_stream(&self.docket, &context.principal)?;
         let answers = Answers::new(self.docket.clone(), self.bounds.clone(), context, request);
         Ok(Response::new(answers))
     }

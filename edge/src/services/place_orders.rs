@@ -16,7 +16,7 @@
 //!
 //! An order that is refused, by its own shape, by a limit or by the node, is answered and does not end the stream. What
 //! ends it: the client has said all (OK), its message does not decode, its deadline, the end of its session or key
-//! (UNAUTHENTICATED), or the node stops (UNAVAILABLE). Whatever was not answered by then was not done.
+//! (UNAUTHENTICATED), that streams are switched off for its sender (FAILED_PRECONDITION), or the node stops (UNAVAILABLE). Whatever was not answered by then was not done.
 
 mod elsewhere;
 mod in_flight;
@@ -52,7 +52,7 @@ use tokio_util::{
 };
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{accept, customer::own, order::taken};
+use super::{accept, customer::own, order::taken, steering::may_stream};
 use crate::{
     authenticate::Authenticate,
     errors::{Refusal, rpc_status},
@@ -344,6 +344,7 @@ impl Driver {
                 Refusal::from(error)
             })?;
         permit(&principal, self.context.grant, Owner::Unread)?;
+        may_stream(&self.docket, &principal)?;
         self.context.principal = principal;
         self.authenticated = now;
         Ok(())

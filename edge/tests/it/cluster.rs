@@ -38,14 +38,14 @@ const CUSTOMERS: [&str; 3] = ["ada", "bob", "eve"];
 const ITEMS: [&str; 6] = ["nut", "tea", "pot", "cup", "jug", "pan"];
 
 /// A node's edge, and a connection to it.
-struct Edge {
-    channel: Channel,
+pub struct Edge {
+    pub channel: Channel,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Edge {
-    async fn run(server: Server) -> Self {
+    pub async fn run(server: Server) -> Self {
         let address = format!("http://{}", server.local_addr());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move {
@@ -59,7 +59,7 @@ impl Edge {
         Self::run(bind(config(), docket.clone()).await.unwrap()).await
     }
 
-    async fn end(self) {
+    pub async fn end(self) {
         let _ = self.stop.send(());
         self.task.await.unwrap();
     }
@@ -208,7 +208,7 @@ async fn books_balance(edges: &[Edge]) {
     }
 }
 
-async fn end(three: Three, edges: Vec<Edge>) {
+pub async fn end(three: Three, edges: Vec<Edge>) {
     join_all(edges.into_iter().map(Edge::end)).await;
     three.end().await;
 }

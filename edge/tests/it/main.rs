@@ -22,6 +22,7 @@ mod permissions;
 mod reasons;
 mod refused;
 mod standard;
+mod steering;
 mod stopping;
 mod stream;
 mod support;

@@ -64,6 +64,9 @@ struct Answer {
     text: String,
 }
 
+/// Whose limit is set.
+const LIMITED: &str = "limits/accounts/bot";
+
 impl Shop {
     async fn open() -> Self {
         let (docket, dir) = node().await;
@@ -311,6 +314,44 @@ impl Shop {
             ),
             // One goes on at a time.
             "VerifyBooks" => ask!(NodeServiceClient.verify_books(v1::VerifyBooksRequest {})),
+            "SetFlag" => ask!(NodeServiceClient.set_flag(v1::SetFlagRequest {
+                name: "flags/custom.nuts".into(),
+                rule: Some(v1::FlagRule::default()),
+                ..Default::default()
+            })),
+            "UnsetFlag" => ask!(NodeServiceClient.unset_flag(v1::UnsetFlagRequest {
+                name: "flags/custom.nuts".into(),
+                ..Default::default()
+            })),
+            "GetFlag" => ask!(NodeServiceClient.get_flag(v1::GetFlagRequest {
+                name: "flags/webhooks".into(),
+                ..Default::default()
+            })),
+            "ListFlags" => ask!(NodeServiceClient.list_flags(v1::ListFlagsRequest {})),
+            "SetLimit" => ask!(NodeServiceClient.set_limit(v1::SetLimitRequest {
+                limit: Some(v1::CallerLimit {
+                    name: LIMITED.into(),
+                    per_second: 1_000_000,
+                    burst: 1_000_000,
+                    ..Default::default()
+                }),
+            })),
+            "UnsetLimit" => ask!(NodeServiceClient.unset_limit(v1::UnsetLimitRequest {
+                name: LIMITED.into(),
+                ..Default::default()
+            })),
+            "GetLimit" => {
+                let request = v1::GetLimitRequest { name: LIMITED.into() };
+                // It may have none.
+                match NodeServiceClient::new(self.channel.clone())
+                    .get_limit(with(key, request))
+                    .await
+                {
+                    Err(status) if status.code() == Code::NotFound => Ok(None),
+                    asked => asked.map(|_| None),
+                }
+            }
+            "ListLimits" => ask!(NodeServiceClient.list_limits(v1::ListLimitsRequest::default())),
             "GetClusterStatus" => ask!(NodeServiceClient.get_cluster_status(v1::GetClusterStatusRequest {})),
             "PlaceOrder" => {
                 let request = with(key, nuts(&request_id, id, 1));
@@ -843,7 +884,7 @@ async fn every_method_answers_every_role_as_the_table_says() {
             rule.path
         );
     }
-    assert_eq!(cells, 54 * 3 * 2);
+    assert_eq!(cells, 62 * 3 * 2);
     shop.close().await;
 }
 

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 61] = {
+pub static METHOD_TABLE: [MethodRule; 69] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -108,10 +108,18 @@ pub static METHOD_TABLE: [MethodRule; 61] = {
         row("/docket.v1.NodeService/BalanceLeaders",          Operations, No,       No,      All),
         row("/docket.v1.NodeService/DrainNode",               Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetClusterStatus",        Operations, No,       No,      All),
+        row("/docket.v1.NodeService/GetFlag",                 Operations, No,       No,      All),
+        row("/docket.v1.NodeService/GetLimit",                Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetNodeStatus",           Operations, No,       No,      All),
+        row("/docket.v1.NodeService/ListFlags",               Operations, No,       No,      All),
+        row("/docket.v1.NodeService/ListLimits",              Operations, No,       No,      All),
         row("/docket.v1.NodeService/MoveReplica",             Operations, No,       No,      All),
         row("/docket.v1.NodeService/RemoveNode",              Operations, No,       No,      All),
+        row("/docket.v1.NodeService/SetFlag",                 Operations, No,       No,      All),
+        row("/docket.v1.NodeService/SetLimit",                Operations, No,       No,      All),
         row("/docket.v1.NodeService/UndrainNode",             Operations, No,       No,      All),
+        row("/docket.v1.NodeService/UnsetFlag",               Operations, No,       No,      All),
+        row("/docket.v1.NodeService/UnsetLimit",              Operations, No,       No,      All),
         row("/docket.v1.NodeService/VerifyBooks",             Operations, No,       No,      All),
         row("/docket.v1.OrderService/BatchGetOrders",         Read,       Own,      All,     All),
         row("/docket.v1.OrderService/CancelFulfilment",       Orders,     No,       All,     All),

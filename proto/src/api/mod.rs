@@ -17,6 +17,7 @@ pub mod names;
 pub mod orders;
 pub mod page_token;
 pub mod show;
+pub mod steering;
 pub mod webhooks;
 
 pub use check::{Checked, FieldViolation};

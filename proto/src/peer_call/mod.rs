@@ -3,6 +3,7 @@
 //! A question that is not understood is declined: nothing of it was done. So a node of another version is told, and never half obeyed.
 
 mod changes;
+mod consumption;
 mod forward;
 mod page;
 mod step;
@@ -14,6 +15,7 @@ use prost::Message;
 use crate::peer as pb;
 
 pub use changes::{Changes, ChangesAsk, NoChanges, ShardChanges};
+pub use consumption::{CONSUMERS_MAX, Consumption, Taken, TakenBy};
 pub use forward::{Forward, ForwardedPrincipal, decode_forwarded, encode_forwarded};
 pub use page::{Page, PageAsk, PageOf};
 pub use step::{Step, StepAction, StepAnswer};
@@ -37,6 +39,8 @@ pub mod kind {
     pub const FORWARD: u32 = 16;
     /// How the node is: see [`encode_status`](super::encode_status).
     pub const STATUS: u32 = 17;
+    /// What callers have taken at a node: [`Consumption`](super::Consumption).
+    pub const CONSUMPTION: u32 = 18;
 }
 
 /// Reservations in one question at most.
@@ -244,6 +248,7 @@ mod tests {
             let step = Step {
                 edits: 3,
                 knows_waiting: matches!(action, StepAction::Waiting | StepAction::Reserve { .. }),
+                only_there: matches!(action, StepAction::Reserve { .. }),
                 term: 9,
                 order: OrderId(1 << 127),
                 sku: sku("tea"),

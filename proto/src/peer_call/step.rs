@@ -20,6 +20,8 @@ pub struct Step {
     pub edits: u32,
     /// Who asks knows that what is reserved may have to wait.
     pub knows_waiting: bool,
+    /// Nothing that is asked for is to wait.
+    pub only_there: bool,
     /// What is asked.
     pub action: StepAction,
 }
@@ -123,6 +125,7 @@ impl Step {
             sku: self.sku.as_str().to_owned(),
             edits: self.edits,
             knows_waiting: self.knows_waiting,
+            only_there: self.only_there,
             action: Some(action),
         };
         request.encode_to_vec().into()
@@ -184,6 +187,7 @@ impl Step {
             sku: take_sku(&request.sku)?,
             edits: request.edits,
             knows_waiting: request.knows_waiting,
+            only_there: request.only_there,
             action,
         })
     }

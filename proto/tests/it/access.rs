@@ -4,6 +4,7 @@ use docket_engine::access::{
     AccessCommand, AccessEvent, AccessRecord, AccessState, ApiKeyId, Caller, End, NewApiKey, PasswordHash,
     Request, Role, Scope, Scopes, SecretHash, SessionId, SigningKeyId, SigningSeed, Username,
 };
+use docket_engine::steering::Steering;
 use docket_engine::webhook::WebhookState;
 use docket_engine::{CustomerId, Time, Version};
 use docket_proto::access::{
@@ -215,6 +216,7 @@ fn restore(pieces: impl Iterator<Item = Vec<u8>>) -> AccessState {
             AccessEntry::ApiKey(key) => state.insert_api_key(key).unwrap(),
             AccessEntry::SigningKey(key) => state.insert_signing_key(key).unwrap(),
             AccessEntry::Webhook(_) => panic!("there are no webhooks"),
+            AccessEntry::Steering(_) => panic!("nothing is steered"),
         }
     }
     state.validate().unwrap();
@@ -225,11 +227,16 @@ fn restore(pieces: impl Iterator<Item = Vec<u8>>) -> AccessState {
 fn a_snapshot_restores_the_whole_state() {
     let state = state();
     assert_eq!(
-        restore(encode_access_snapshot(&state, &WebhookState::default())),
+        restore(encode_access_snapshot(
+            &state,
+            &WebhookState::default(),
+            &Steering::default()
+        )),
         state
     );
-    let pieces = encode_access_snapshot(&state, &WebhookState::default()).count() as u64;
-    let head = encode_access_snapshot(&state, &WebhookState::default())
+    let pieces =
+        encode_access_snapshot(&state, &WebhookState::default(), &Steering::default()).count() as u64;
+    let head = encode_access_snapshot(&state, &WebhookState::default(), &Steering::default())
         .next()
         .unwrap();
     let head = decode_access_entry(&head[1..]).unwrap();
@@ -333,7 +340,7 @@ fn what_a_newer_program_wrote_is_refused_by_name() {
     later.extend([0x98, 0x06, 0x01]);
     assert_eq!(decode_access_record(&later), Err(AccessDecodeError::Unknown));
     let head = wire::AccessSnapshotHead {
-        format: 3,
+        format: 4,
         version: 1,
         last_time: 1,
         entries: 0,
@@ -343,6 +350,6 @@ fn what_a_newer_program_wrote_is_refused_by_name() {
     };
     assert_eq!(
         decode_access_entry(&head.encode_to_vec()),
-        Err(AccessDecodeError::Format { found: 3 })
+        Err(AccessDecodeError::Format { found: 4 })
     );
 }

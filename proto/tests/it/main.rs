@@ -13,4 +13,5 @@ mod fixtures_of_more_payments;
 mod fixtures_of_payments;
 mod fixtures_of_plans;
 mod journal;
+mod steering;
 mod webhooks;

@@ -7,6 +7,7 @@ use docket_engine::webhook::{
 };
 use docket_engine::{
     ChangeKind, CustomerId, OrderId, OrderState, Request, Time, Version, access::AccessState,
+    steering::Steering,
 };
 use docket_proto::access::{
     AccessDecodeError, AccessEntry, decode_access_entry, decode_access_record, encode_access_snapshot,
@@ -188,7 +189,7 @@ fn first_records() -> (Vec<WebhookRecord>, WebhookState) {
 }
 
 fn snapshot(state: &WebhookState) -> Vec<Vec<u8>> {
-    encode_access_snapshot(&AccessState::default(), state).collect()
+    encode_access_snapshot(&AccessState::default(), state, &Steering::default()).collect()
 }
 
 fn restore(pieces: &[Vec<u8>]) -> WebhookState {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use docket_engine::{
     Decision, Effect, ItemCommand, OrderEvent, Quantity, Record, Rejection, Return, Sku, Version, order,
+    steering::Flag,
 };
 use docket_traces::Scope;
 
@@ -150,6 +151,13 @@ impl OrderEntity {
     fn ask_item(&self, shard: &Arc<Shard>, step: Step, sku: Sku, command: ItemCommand) {
         let ask = Ask::new(shard.clone(), self.id, self.life.decider, step).edited(self.edits());
         let ask = ask.traced(self.scope());
+        let wants_more = matches!(command, ItemCommand::Reserve { .. } | ItemCommand::Raise { .. });
+        let ask = match &self.order {
+            Some(order) if wants_more => {
+                ask.only_there(!shard.flags().is_on_for(Flag::Backorders, &order.customer))
+            }
+            _ => ask,
+        };
         shard.tell_item(sku, Box::new(ItemMessage::Ask { ask, command }));
     }
 

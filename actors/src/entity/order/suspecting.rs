@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use docket_engine::{
     Amount, CustomerPast, FRAUD_ORDERS_MAX, FraudRules, HELD_BY_ITSELF, HOLDS_MAX, HoldReason, Order,
-    OrderEvent, OrderId, OrderState, Time, access::Username,
+    OrderEvent, OrderId, OrderState, Time, access::Username, steering::Flag,
 };
 
 use super::OrderEntity;
@@ -52,6 +52,9 @@ impl OrderEntity {
 /// What holds an order that is as it is since this time, if it is suspect.
 fn suspicion(shard: &Arc<Shard>, order: &Order, since: Time) -> Option<OrderEvent> {
     let rules = shard.fraud()?;
+    if !shard.flags().is_on_for(Flag::FraudScoring, &order.customer) {
+        return None;
+    }
     let router = shard.router().and_then(Weak::upgrade)?;
     if router.node().oldest_version_spoken() < HOLDS_SINCE {
         return None;

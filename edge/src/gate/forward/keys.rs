@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 43] = [
+static KEYED: [(&str, Find); 47] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -50,6 +50,10 @@ static KEYED: [(&str, Find); 43] = [
     ("/docket.v1.ItemService/UpdateItem", |message| {
         item(&decode::<v1::UpdateItemRequest>(message)?.item?.name)
     }),
+    ("/docket.v1.NodeService/SetFlag", accounts),
+    ("/docket.v1.NodeService/SetLimit", accounts),
+    ("/docket.v1.NodeService/UnsetFlag", accounts),
+    ("/docket.v1.NodeService/UnsetLimit", accounts),
     ("/docket.v1.OrderService/CancelFulfilment", |message| {
         order(&decode::<v1::CancelFulfilmentRequest>(message)?.name)
     }),
@@ -136,7 +140,7 @@ fn find(method: &str) -> Option<Find> {
     KEYED.get(at).map(|(_, find)| *find)
 }
 
-/// Webhooks are led by who leads accounts.
+/// Webhooks, flags and limits are led by who leads accounts.
 fn accounts(_message: &[u8]) -> Option<Key> {
     Some(Key::Accounts)
 }
@@ -180,7 +184,12 @@ mod tests {
                 "/docket.v1.NodeService/BalanceLeaders",
                 "/docket.v1.NodeService/DrainNode",
                 "/docket.v1.NodeService/GetClusterStatus",
+                // What a node goes by, it says itself.
+                "/docket.v1.NodeService/GetFlag",
+                "/docket.v1.NodeService/GetLimit",
                 "/docket.v1.NodeService/GetNodeStatus",
+                "/docket.v1.NodeService/ListFlags",
+                "/docket.v1.NodeService/ListLimits",
                 "/docket.v1.NodeService/MoveReplica",
                 "/docket.v1.NodeService/RemoveNode",
                 "/docket.v1.NodeService/UndrainNode",
