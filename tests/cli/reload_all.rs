@@ -254,10 +254,7 @@ fn whatever_mistake_a_file_has_it_changes_nothing_and_the_line_is_named() {
             write(&shell, &format!("[orders]\nclose_after_s = 2000000\n{mistake}"));
             until(mistake, || invalid(n + 1).then_some(()), || server.log());
             let log = server.log();
-            let last = log
-                .lines()
-                .filter(|line| line.contains("stays as it was"))
-                .next_back();
+            let last = log.lines().rfind(|line| line.contains("stays as it was"));
             assert!(
                 last.is_some_and(|line| line.contains(said)),
                 "{mistake}: {last:?}"

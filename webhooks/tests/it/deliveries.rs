@@ -282,7 +282,7 @@ async fn a_replay_from_a_time_passes_over_nothing_that_was_not_delivered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_kept_any_more_is_a_gap_that_is_shown_and_the_rest_comes() {
     let dir = tempfile::tempdir().unwrap();
-    let shop = Shop::open_with(dir.path(), crate::shop::lenient(), |options| {
+    let shop = Shop::open_with(dir.path(), lenient(), |options| {
         options.feed.retained_max = 4;
     })
     .await;

@@ -116,14 +116,15 @@ fn place(gate: &Gate, callers: &Callers, call: &Forward, deadline: Instant, span
              permit,
          }| {
             // Of whoever places an order nothing is recorded here: its address is not read.
-            let placing = context(method, callers, (call, None), deadline, span.as_ref()).and_then(|context| {
-                let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
-                if bytes > most {
-                    let larger = format!("it has {bytes} bytes, and may have {most}");
-                    return Err(Refusal::unreadable(&Status::out_of_range(larger)));
-                }
-                place_forwarded(&forwarder.docket, &context, &call.message, &permit)
-            });
+            let placing =
+                context(method, callers, (call, None), deadline, span.as_ref()).and_then(|context| {
+                    let (bytes, most) = (call.message.len(), forwarder.request_bytes_max);
+                    if bytes > most {
+                        let larger = format!("it has {bytes} bytes, and may have {most}");
+                        return Err(Refusal::unreadable(&Status::out_of_range(larger)));
+                    }
+                    place_forwarded(&forwarder.docket, &context, &call.message, &permit)
+                });
             Ok((placing.map_err(refused)?.untimed(), permit))
         },
     );
