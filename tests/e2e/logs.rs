@@ -61,7 +61,6 @@ async fn live(api: &Api, password: &str) {
         name: name.clone(),
         return_number: 1,
         approve: true,
-        note: canary("resolve-note"),
         ..Default::default()
     };
     orders.resolve_return(resolved).await.unwrap();
