@@ -61,7 +61,6 @@ async fn live(api: &Api, password: &str) {
         name: name.clone(),
         return_number: 1,
         approve: true,
-        note: canary("resolve-note"),
         ..Default::default()
     };
     orders.resolve_return(resolved).await.unwrap();
@@ -99,7 +98,7 @@ async fn live(api: &Api, password: &str) {
         username: account.clone(),
         password: password.to_owned(),
         role: v1::Role::Customer.into(),
-        customer: ada.clone(),
+        customer: format!("customers/{ada}"),
     };
     api.auth().register(registered).await.unwrap();
     let login = |password: &str| v1::LoginRequest {
