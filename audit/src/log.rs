@@ -43,7 +43,7 @@ struct Shared {
 }
 
 enum Ask {
-    Record(Entry, Option<oneshot::Sender<Result<(), AuditError>>>),
+    Record(Box<Entry>, Option<oneshot::Sender<Result<(), AuditError>>>),
     Options(AuditOptions),
     Close,
 }
@@ -102,7 +102,7 @@ impl Audit {
     pub async fn record(&self, entry: Entry) -> Result<(), AuditError> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let (done, recorded) = oneshot::channel();
-        let asked = shared.queue.try_send(Ask::Record(entry, Some(done)));
+        let asked = shared.queue.try_send(Ask::Record(Box::new(entry), Some(done)));
         asked.map_err(|error| match error {
             TrySendError::Full(_) => AuditError::Full,
             TrySendError::Disconnected(_) => AuditError::Closed,
@@ -124,7 +124,7 @@ impl Audit {
     /// Records this soon. What cannot be is counted, and the number recorded.
     pub fn note(&self, entry: Entry) {
         let Some(shared) = &self.shared else { return };
-        if shared.queue.try_send(Ask::Record(entry, None)).is_err() {
+        if shared.queue.try_send(Ask::Record(Box::new(entry), None)).is_err() {
             shared.missed.fetch_add(1, Relaxed);
         }
     }
@@ -197,7 +197,7 @@ impl Writer {
             };
             while let Some(ask) = next {
                 match ask {
-                    Ask::Record(entry, waits) => batch.push((entry, waits)),
+                    Ask::Record(entry, waits) => batch.push((*entry, waits)),
                     Ask::Options(options) => {
                         self.options = options;
                         self.store.set_options(options);
