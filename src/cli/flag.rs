@@ -58,8 +58,10 @@ in at every larger one. With --off or --percent a flag is on for those beside
 that --customer and --role name.
 
 A name that the server does not know is refused, since it would switch nothing;
-one that begins with custom. is yours.")]
-#[group(id = "share", required = true, multiple = false, args = ["on", "off", "percent"])]
+one that begins with custom. is yours.",
+    override_usage = "docket flag set [OPTIONS] <--on|--off|--percent <PERCENT>> <FLAG>",
+    group = clap::ArgGroup::new("share").required(true).args(["on", "off", "percent"]))]
+#[group(skip)]
 pub struct Set {
     /// The flag: NAME or flags/NAME
     #[arg(value_name = "FLAG", value_parser = names::flag)]

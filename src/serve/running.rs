@@ -330,8 +330,6 @@ impl Running {
             .docket
             .close(self.drain.saturating_sub(started.elapsed()))
             .await;
-        // The last calls are in it.
-        self.traces.stop().await;
         self.audit
             .note(Entry::new(Who::node(), actions::SERVER_STOP, "").outcome(
                 match &closed {
@@ -341,6 +339,8 @@ impl Running {
                 "",
             ));
         self.audit.close().await;
+        // The last calls are in it; whoever takes them may not answer, so it comes last.
+        self.traces.stop().await;
         closed.map_err(|cause| Failure::Other(format!("the node did not stop in order: {cause}")))?;
         tracing::info!("stopped: everything is synced");
         Ok(())

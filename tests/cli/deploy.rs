@@ -140,3 +140,24 @@ fn what_the_compose_file_configures_is_valid_for_each_node() {
         shell.run("config check").ends(0);
     }
 }
+
+#[test]
+fn the_image_is_built_from_all_that_the_program_is_made_of() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(top.join(name)).unwrap();
+    let (manifest, ignored) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix("members = ["))
+        .unwrap();
+    let members = members.split('"').skip(1).step_by(2);
+    let mut found = 0;
+    for member in members.chain(["src", "benches", "tests", "Cargo.toml", "Cargo.lock"]) {
+        assert!(
+            ignored.lines().any(|line| line == format!("!{member}")),
+            "{member}"
+        );
+        found += 1;
+    }
+    assert!(found > 15, "{found}");
+}

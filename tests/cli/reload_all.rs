@@ -19,7 +19,7 @@ use crate::{
 const FILE: &str = "docket.toml";
 
 /// Another value than the default of each key that takes effect: a key of the reference that is not here fails the test.
-const OTHERS: [(&str, &str); 59] = [
+const OTHERS: [(&str, &str); 61] = [
     ("admission.max_bytes", "67108865"),
     ("admission.max_calls", "2049"),
     ("admission.max_open_calls", "257"),
@@ -67,6 +67,8 @@ const OTHERS: [(&str, &str); 59] = [
     ("limits.service.burst", "200001"),
     ("limits.service.per_second", "200001"),
     ("log.level", "\"info,docket_cluster=warn\""),
+    ("log.repeats_max", "51"),
+    ("tracing.ratio", "0.2"),
     ("orders.archive_after_s", "604801"),
     ("orders.close_after_s", "2592001"),
     ("payments.at_once", "17"),

@@ -251,24 +251,21 @@ impl Steering {
     }
 }
 
-/// A change was made, and is durable: once for each, on the node that leads the meta group. Here it is told who did what.
+/// A change was made, and is durable: once for each, on the node that leads the meta group. Who did it is the audit log's to tell.
 fn changed(record: &SteeringRecord) {
     for event in &record.events {
-        let by = &record.by;
         match event {
             SteeringEvent::FlagSet { flag, rule } => {
                 let share = rule.share.hundredths();
                 let (customers, roles) = (rule.customers.len(), rule.roles.len());
-                tracing::info!(%flag, share, customers, roles, %by, "a flag was set");
+                tracing::info!(%flag, share, customers, roles, "a flag was set");
             }
-            SteeringEvent::FlagUnset { flag } => tracing::info!(%flag, %by, "a flag was unset"),
-            SteeringEvent::LimitSet { of, limit } => {
+            SteeringEvent::FlagUnset { flag } => tracing::info!(%flag, "a flag was unset"),
+            SteeringEvent::LimitSet { limit, .. } => {
                 let (per_second, burst) = (limit.per_second, limit.burst);
-                tracing::info!(%of, per_second, burst, %by, "a caller got a limit of its own");
+                tracing::info!(per_second, burst, "a caller got a limit of its own");
             }
-            SteeringEvent::LimitUnset { of } => {
-                tracing::info!(%of, %by, "a caller has its role's limit again");
-            }
+            SteeringEvent::LimitUnset { .. } => tracing::info!("a caller has its role's limit again"),
         }
     }
 }

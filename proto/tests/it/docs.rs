@@ -20,7 +20,7 @@ fn the_pages_about_the_api_say_what_the_contracts_do() {
         .iter()
         .filter(|file| file.package() == "docket.v1")
         .collect();
-    assert_eq!(files.len(), 6);
+    assert!(files.len() >= 6, "{} contracts", files.len());
     let mut pages: BTreeMap<String, String> = files
         .iter()
         .map(|file| (page_of(file), Page::of(file).text))
@@ -128,7 +128,9 @@ impl<'a> Page<'a> {
             file,
             text: String::new(),
         };
-        let title = file.service.first().map_or(file.name(), |service| service.name());
+        let stem = page_of(file);
+        let stem = stem.trim_end_matches(".md");
+        let title = file.service.first().map_or(stem, |service| service.name());
         writeln!(page.text, "# {title}\n\n{HEAD}").unwrap();
         for (s, service) in file.service.iter().enumerate() {
             page.told(&[6, s as i32]);
