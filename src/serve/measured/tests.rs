@@ -180,7 +180,6 @@ fn whatever_is_measured_is_described() {
             "docket_engine"
                 | "docket_edge"
                 | "docket_cluster"
-                | "docket_actors"
                 | "docket_console_"
                 | "docket_customer"
                 | "docket_role"

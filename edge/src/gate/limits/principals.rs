@@ -61,9 +61,13 @@ pub(super) struct Principals<C: Clock> {
 /// Limits of single callers.
 pub(crate) type Own = Vec<(Limited, RateLimit)>;
 
+/// Whose bucket it is; of no role where the account has a limit of its own.
+type Slot = (Username, Option<Role>);
+
 #[derive(Default)]
 struct Map {
-    accounts: HashMap<Username, Bucket, RandomState>,
+    /// A bucket for each role that an account has called with: who has tokens of another issuer may have several.
+    accounts: HashMap<Slot, Bucket, RandomState>,
     keys: HashMap<ApiKeyId, Bucket, RandomState>,
     /// Whose buckets have something untold.
     untold: Vec<TakenBy>,
@@ -139,8 +143,10 @@ impl<C: Clock + Clone> Principals<C> {
                     .any(|rate| rate.limit == bucket.limit),
             };
             let mut map = map.lock();
-            map.accounts
-                .retain(|account, bucket| is_used(bucket, rates.accounts.get(account)));
+            map.accounts.retain(|(account, role), bucket| {
+                let own = rates.accounts.get(account);
+                own.is_some() == role.is_none() && is_used(bucket, own)
+            });
             map.keys
                 .retain(|key, bucket| rates.keys.contains_key(key) && is_used(bucket, rates.keys.get(key)));
         }
@@ -167,13 +173,8 @@ impl<C: Clock + Clone> Principals<C> {
             return Ok(None);
         };
         let map = &mut *self.map_of(account.as_str().as_bytes()).lock();
-        // A key is copied once a bucket.
-        if !map.accounts.contains_key(account) {
-            map.accounts.insert(account.clone(), Bucket::of(rate.limit));
-        }
-        let Some(bucket) = map.accounts.get_mut(account) else {
-            return Ok(None);
-        };
+        let slot = rates.slot(account, principal.role);
+        let bucket = map.accounts.entry(slot).or_insert_with(|| Bucket::of(rate.limit));
         let left = self.take_of(bucket, rate, || format!("principal:{account}"))?;
         if self.note(bucket) {
             map.untold.push(TakenBy::Account(account.clone(), principal.role));
@@ -247,11 +248,12 @@ impl<C: Clock + Clone> Principals<C> {
     /// What was taken since it was told last: of those who took most, so many, and how many others there are.
     pub(super) fn untold(&self, most: usize) -> (Vec<Taken>, usize) {
         let mut all = Vec::new();
+        let rates = self.rates.load();
         for map in &self.maps {
             let map = &mut *map.lock();
             for by in std::mem::take(&mut map.untold) {
                 let bucket = match &by {
-                    TakenBy::Account(account, _) => map.accounts.get_mut(account),
+                    TakenBy::Account(account, role) => map.accounts.get_mut(&rates.slot(account, *role)),
                     TakenBy::ApiKey(key) => map.keys.get_mut(key),
                 };
                 let tokens = bucket.map_or(0, |bucket| std::mem::take(&mut bucket.untold));
@@ -273,9 +275,10 @@ impl<C: Clock + Clone> Principals<C> {
     }
 
     fn tell_later(&self, Taken { by, tokens }: Taken) {
+        let rates = self.rates.load();
         let map = &mut *self.map_of(bytes_of(&by)).lock();
         let bucket = match &by {
-            TakenBy::Account(account, _) => map.accounts.get_mut(account),
+            TakenBy::Account(account, role) => map.accounts.get_mut(&rates.slot(account, *role)),
             TakenBy::ApiKey(key) => map.keys.get_mut(key),
         };
         // One that is gone has nothing to tell: it was full.
@@ -299,9 +302,9 @@ impl<C: Clock + Clone> Principals<C> {
         let now = self.now();
         let map = &mut *self.map_of(bytes_of(by)).lock();
         let bucket = match by {
-            TakenBy::Account(account, _) => map
+            TakenBy::Account(account, role) => map
                 .accounts
-                .entry(account.clone())
+                .entry(rates.slot(account, *role))
                 .or_insert_with(|| Bucket::of(rate.limit)),
             TakenBy::ApiKey(key) => map.keys.entry(*key).or_insert_with(|| Bucket::of(rate.limit)),
         };
@@ -390,6 +393,12 @@ impl Rates {
             }
         }
         rates
+    }
+
+    /// Whose bucket an account's calls in this role are taken of.
+    fn slot(&self, account: &Username, role: Role) -> Slot {
+        let has_own = !self.accounts.is_empty() && self.accounts.contains_key(account);
+        (account.clone(), (!has_own).then_some(role))
     }
 
     /// What holds for an account of this role.

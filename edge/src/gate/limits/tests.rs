@@ -94,6 +94,22 @@ fn accounts_and_roles_do_not_share_buckets() {
     }
 }
 
+/// Another issuer's tokens say the role themselves.
+#[test]
+fn who_comes_in_two_roles_by_turns_is_held_to_the_limit_of_each() {
+    let mut both = config(TWO_OF_ONE, Limit::OFF);
+    both.service = Limit {
+        per_second: 1,
+        burst: 3,
+    };
+    let limits = Limits::with_clock(&both, &FakeRelativeClock::default());
+    let (customer, service) = (principal("ann", Role::Customer), principal("ann", Role::Service));
+    let let_in = |who: &Principal| limits.take_principal(who).is_ok();
+    let turns: Vec<_> = (0..9).map(|_| (let_in(&customer), let_in(&service))).collect();
+    let count = |of: fn(&(bool, bool)) -> bool| turns.iter().filter(|turn| of(turn)).count();
+    assert_eq!((count(|turn| turn.0), count(|turn| turn.1)), (2, 3));
+}
+
 #[test]
 fn another_limit_holds_at_once_and_those_that_are_as_before_keep_their_buckets() {
     let clock = FakeRelativeClock::default();
