@@ -25,8 +25,9 @@ const CLOCK: &str = "DOCKET_TEST_CLOCK";
 const MINUTE_MS: i64 = 60_000;
 
 /// What a machine with much to do, and its disk, may be the cause of.
-const OF_THE_MACHINE: [&str; 6] = [
+const OF_THE_MACHINE: [&str; 7] = [
     "DocketDiskLow",
+    "DocketDiskFullPredicted",
     "DocketDiskReserveReached",
     "DocketJournalSyncSlow",
     "DocketOrderLatencyBudgetBurn",
