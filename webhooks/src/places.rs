@@ -226,7 +226,7 @@ mod tests {
         let limit = Arc::new(AtomicUsize::new(limit));
         let now = Arc::clone(&limit);
         (
-            Places::new(Arc::new(move |_| now.load(Ordering::Relaxed)), MOST),
+            Places::new(Arc::new(move |_| now.load(Relaxed)), MOST),
             limit,
         )
     }
@@ -323,7 +323,7 @@ mod tests {
             places.note(id, false);
         }
         // The node is at work.
-        limit.store(6, Ordering::Relaxed);
+        limit.store(6, Relaxed);
         let mut well = Wanting::new(&places, &[(WELL, 9)]);
         assert_eq!(well.count(WELL), 3);
         let more = Wanting::new(&places, &[(DEAD, 9)]);
@@ -378,7 +378,7 @@ mod tests {
         all.end(WELL);
         assert_eq!((all.count(DEAD), all.count(WELL), all.count(THIRD)), (1, 0, 1));
         // There is less to do: there are more.
-        limit.store(6, Ordering::Relaxed);
+        limit.store(6, Relaxed);
         places.give();
         all.look();
         assert_eq!((all.count(DEAD), all.count(WELL), all.count(THIRD)), (2, 2, 2));
