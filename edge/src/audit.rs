@@ -22,20 +22,18 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Why a change is refused then.
 const UNAVAILABLE: &str = "AUDIT_UNAVAILABLE";
 
+/// Why whoever asked is not told whether it was done.
+const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
+
 /// Who calls.
 pub(crate) fn who(principal: &Principal, address: Option<IpAddr>) -> Who {
-    let role = match principal.role {
-        Role::Customer => "customer",
-        Role::Service => "service",
-        Role::Admin => "admin",
-    };
     Who {
         account: principal.account.to_string(),
         credential: match principal.credential {
             Credential::Session(session) => format!("sessions/{session}"),
             Credential::ApiKey(key) => api_key_name(key),
         },
-        role: role.to_owned(),
+        role: principal.role.to_string(),
         ..nobody(address)
     }
 }
@@ -53,6 +51,15 @@ pub(crate) fn nobody(address: Option<IpAddr>) -> Who {
 /// Whether somebody is told so that may not.
 pub(crate) fn is_denial(code: Code) -> bool {
     matches!(code, Code::PermissionDenied | Code::Unauthenticated)
+}
+
+/// What came of what was answered so: of what may have been done the log does not say that it was not.
+pub(crate) fn outcome_of(refusal: &Refusal) -> Outcome {
+    match refusal.reason() {
+        OUTCOME_UNKNOWN => Outcome::Unknown,
+        _ if is_denial(refusal.code()) => Outcome::Denied,
+        _ => Outcome::Refused,
+    }
 }
 
 /// A change that somebody asks for: what is recorded of it.
@@ -143,6 +150,10 @@ impl Change {
                     return Err(not_recorded(&error));
                 }
             }
+            // It may have been done.
+            Err(refusal) if outcome_of(refusal) == Outcome::Unknown => {
+                audit.note(entry.outcome(Outcome::Unknown, refusal.reason()));
+            }
             // What is refused costs nothing: whoever is no administrator has it counted, as denials are.
             Err(refusal) if is_admin => audit.note(entry.outcome(Outcome::Refused, refusal.reason())),
             // The node that was called records those.
@@ -189,4 +200,57 @@ fn not_recorded(error: &AuditError) -> Refusal {
         error.told()
     );
     Refusal::new(Code::Unavailable, UNAVAILABLE, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use docket_audit::{AuditOptions, Record, verify};
+    use docket_engine::access::{ApiKeyId, METHOD_TABLE, Scope, Scopes, Username};
+
+    use super::*;
+
+    /// A change by somebody of this role.
+    fn change(role: Role) -> Change {
+        let context = CallContext {
+            principal: Arc::new(Principal {
+                account: Username::new("bob").unwrap(),
+                role,
+                scopes: Scopes::of(&Scope::ALL),
+                customer: None,
+                credential: Credential::ApiKey(ApiKeyId([7; 12])),
+            }),
+            grant: METHOD_TABLE.iter().find_map(|rule| rule.grant.as_ref()).unwrap(),
+            deadline: None,
+            trace: None,
+            address: None,
+            scope: None,
+        };
+        Change::of(&context, "key.revoke", "apiKeys/7")
+    }
+
+    fn records(folder: &Path) -> Vec<Record> {
+        let mut records = Vec::new();
+        verify::read(folder, &[], |record, _| records.push(record.clone())).unwrap();
+        records
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_done_is_not_said_to_be_refused() {
+        for role in [Role::Admin, Role::Customer] {
+            for (reason, outcome) in [
+                ("OUTCOME_UNKNOWN", Outcome::Unknown),
+                ("API_KEY_NOT_FOUND", Outcome::Refused),
+            ] {
+                let folder = tempfile::tempdir().unwrap();
+                let audit = Audit::open(folder.path(), 1, AuditOptions::default()).unwrap();
+                let done = async { Err::<(), _>(Refusal::new(Code::Unavailable, reason, "of a test")) };
+                change(role).run(&audit, done).await.unwrap_err();
+                audit.close().await;
+                let last = records(folder.path()).pop().unwrap();
+                assert_eq!((last.outcome, &*last.reason), (outcome, reason), "{role:?}");
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use docket_actors::access::{Access, AccessError};
-use docket_audit::{Audit, Denial, Entry, Outcome};
+use docket_audit::{Audit, Denial, Entry};
 use docket_engine::{
     Time,
     access::{
@@ -13,7 +13,7 @@ use docket_engine::{
 };
 use docket_proto::{
     api::{
-        auth::{self, account_name},
+        auth::{self, account_name, api_key_name},
         show::timestamp,
     },
     v1::{self, auth_service_server::AuthService},
@@ -108,10 +108,7 @@ impl AuthApi {
                 action: "account.login".to_owned(),
                 target,
                 reason: refusal.reason().to_owned(),
-                outcome: match audit::is_denial(refusal.code()) {
-                    true => Outcome::Denied,
-                    false => Outcome::Refused,
-                },
+                outcome: audit::outcome_of(refusal),
             }),
         }
     }
@@ -152,14 +149,15 @@ impl Inner {
     async fn register(
         &self,
         context: CallContext,
-        request: v1::RegisterRequest,
+        wanted: auth::Register,
+        password: SecretString,
     ) -> Result<v1::Account, Refusal> {
         let auth::Register {
             username,
             role,
             customer,
-        } = accept(auth::register(&request))?;
-        let password = self.passwords.hash(request.password.into()).await?;
+        } = wanted;
+        let password = self.passwords.hash(password).await?;
         let by = context.principal.caller();
         let ask = Ask::Register {
             by,
@@ -239,12 +237,9 @@ impl Inner {
     async fn create_api_key(
         &self,
         context: CallContext,
-        request: v1::CreateApiKeyRequest,
+        account: Username,
+        wanted: auth::CreateApiKey,
     ) -> Result<v1::CreateApiKeyResponse, Refusal> {
-        let wanted = accept(auth::create_api_key(&request))?;
-        let account = wanted
-            .account
-            .unwrap_or_else(|| context.principal.account.clone());
         let subject = Subject::Account(&account);
         // Another's account is not there for who may not see it.
         permit(
@@ -275,12 +270,7 @@ impl Inner {
         })
     }
 
-    async fn revoke_api_key(
-        &self,
-        context: CallContext,
-        request: v1::RevokeApiKeyRequest,
-    ) -> Result<v1::ApiKey, Refusal> {
-        let id = accept(auth::revoke_api_key(&request))?;
+    async fn revoke_api_key(&self, context: CallContext, id: ApiKeyId) -> Result<v1::ApiKey, Refusal> {
         let ask = Ask::RevokeApiKey {
             by: context.principal.caller(),
             key: id,
@@ -321,13 +311,13 @@ impl Inner {
     async fn assign_role(
         &self,
         context: CallContext,
-        request: v1::AssignRoleRequest,
+        wanted: auth::AssignRole,
     ) -> Result<v1::Account, Refusal> {
         let auth::AssignRole {
             account,
             role,
             customer,
-        } = accept(auth::assign_role(&request))?;
+        } = wanted;
         let by = context.principal.caller();
         let ask = Ask::AssignRole {
             by,
@@ -405,16 +395,10 @@ impl Inner {
 impl AuthService for AuthApi {
     async fn register(&self, request: Request<v1::RegisterRequest>) -> Result<Response<v1::Account>, Status> {
         let (context, message) = with_context(request)?;
-        let change = Change::of(
-            &context,
-            "account.register",
-            format!("accounts/{}", message.username),
-        );
-        reply(
-            change
-                .run(&self.audit, self.inner.register(context, message))
-                .await,
-        )
+        let wanted = accept(auth::register(&message))?;
+        let change = Change::of(&context, "account.register", account_name(&wanted.username));
+        let registered = self.inner.register(context, wanted, message.password.into());
+        reply(change.run(&self.audit, registered).await)
     }
 
     async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::Session>, Status> {
@@ -450,12 +434,11 @@ impl AuthService for AuthApi {
         request: Request<v1::CreateApiKeyRequest>,
     ) -> Result<Response<v1::CreateApiKeyResponse>, Status> {
         let (context, message) = with_context(request)?;
-        let account = match message.account.is_empty() {
-            true => account_name(&context.principal.account),
-            false => message.account.clone(),
-        };
-        let change = Change::of(&context, "key.create", account);
-        let created = self.inner.create_api_key(context, message);
+        let mut wanted = accept(auth::create_api_key(&message))?;
+        let account = wanted.account.take();
+        let account = account.unwrap_or_else(|| context.principal.account.clone());
+        let change = Change::of(&context, "key.create", account_name(&account));
+        let created = self.inner.create_api_key(context, account, wanted);
         let created = change.run_and_tell(&self.audit, created, |created, entry| {
             let key = created.api_key.as_ref();
             entry.detail("key", key.map(|key| key.name.clone()).unwrap_or_default())
@@ -468,8 +451,9 @@ impl AuthService for AuthApi {
         request: Request<v1::RevokeApiKeyRequest>,
     ) -> Result<Response<v1::ApiKey>, Status> {
         let (context, message) = with_context(request)?;
-        let change = Change::of(&context, "key.revoke", message.name.clone());
-        let revoked = self.inner.revoke_api_key(context, message);
+        let id = accept(auth::revoke_api_key(&message))?;
+        let change = Change::of(&context, "key.revoke", api_key_name(id));
+        let revoked = self.inner.revoke_api_key(context, id);
         let revoked = change.run_and_tell(&self.audit, revoked, |key, entry| {
             entry.detail("account", key.account.clone())
         });
@@ -489,8 +473,9 @@ impl AuthService for AuthApi {
         request: Request<v1::AssignRoleRequest>,
     ) -> Result<Response<v1::Account>, Status> {
         let (context, message) = with_context(request)?;
-        let change = Change::of(&context, "role.assign", message.name.clone());
-        let assigned = self.inner.assign_role(context, message);
+        let wanted = accept(auth::assign_role(&message))?;
+        let change = Change::of(&context, "role.assign", account_name(&wanted.account));
+        let assigned = self.inner.assign_role(context, wanted);
         let assigned = change.run_and_tell(&self.audit, assigned, |account, entry| {
             entry.detail("role", account.role().as_str_name())
         });

@@ -40,8 +40,12 @@ use axum::{
     routing::get,
 };
 use docket_actors::{Docket, wall_clock};
-use docket_engine::access::{Credential, Principal, Role};
-use docket_proto::{code_name, v1};
+use docket_audit::{Audit, Denial, Entry};
+use docket_engine::access::{ApiKeyId, Credential, Principal, Role};
+use docket_proto::{
+    api::auth::{account_name, api_key_name},
+    code_name, v1,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use prost::Message;
 use serde::Deserialize;
@@ -53,7 +57,7 @@ use tonic_types::StatusExt;
 
 use self::{pages::Pages, session::Sessions, traffic::Traffic};
 use crate::{
-    auth::Clock, config::AdminConfig, errors::Refusal, gate::Gate, overview, readiness::Readiness,
+    audit, auth::Clock, config::AdminConfig, errors::Refusal, gate::Gate, overview, readiness::Readiness,
     status_json::cluster_json,
 };
 
@@ -94,6 +98,8 @@ struct Opened {
     docket: Docket,
     gate: Arc<Gate>,
     readiness: Readiness,
+    /// Where it is recorded who logs in, and who may not.
+    audit: Audit,
     /// What the cluster was like lately, and when. Whoever asks meanwhile waits for the same answer.
     seen: Mutex<Option<(Instant, Value)>>,
 }
@@ -116,12 +122,13 @@ impl Console {
     }
 
     /// From here on it asks this node.
-    pub(crate) fn opened(&self, docket: Docket, gate: Arc<Gate>, readiness: Readiness) {
+    pub(crate) fn opened(&self, docket: Docket, gate: Arc<Gate>, readiness: Readiness, audit: Audit) {
         // One server is bound with one console.
         let _ = self.inner.opened.set(Opened {
             docket,
             gate,
             readiness,
+            audit,
             seen: Mutex::default(),
         });
     }
@@ -333,12 +340,31 @@ struct LogIn {
     api_key: String,
 }
 
-async fn log_in(
-    State(console): State<Console>,
-    Extension(Client(address)): Extension<Client>,
-    Json(asked): Json<LogIn>,
-) -> Result<Response, Refused> {
-    let opened = console.parts()?;
+/// What is recorded of whoever logs in, and out.
+const LOG_IN: &str = "console.login";
+const LOG_OUT: &str = "console.logout";
+
+/// Why somebody is not let in, and who that is, where the key is somebody's.
+struct NotLetIn {
+    refusal: Refusal,
+    principal: Option<Arc<Principal>>,
+}
+
+impl From<Refusal> for NotLetIn {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            principal: None,
+        }
+    }
+}
+
+/// The administrator whose key this is.
+async fn let_in(
+    opened: &Opened,
+    address: SocketAddr,
+    key: &str,
+) -> Result<(Arc<Principal>, ApiKeyId), NotLetIn> {
     let invalid = || {
         Refusal::new(
             Code::Unauthenticated,
@@ -346,7 +372,7 @@ async fn log_in(
             "the API key is not valid",
         )
     };
-    let key = HeaderValue::try_from(asked.api_key.trim()).map_err(|_| invalid())?;
+    let key = HeaderValue::try_from(key.trim()).map_err(|_| invalid())?;
     let principal = opened.gate.log_in(key, address).await?;
     let Credential::ApiKey(id) = principal.credential else {
         return Err(invalid().into());
@@ -354,23 +380,69 @@ async fn log_in(
     if principal.role != Role::Admin {
         tracing::warn!(account = principal.account.as_str(), %address, "refused at the console: no administrator");
         let message = "the console is for administrators: this key is of an account with another role";
-        return Err(Refusal::new(Code::PermissionDenied, "ROLE_NOT_ALLOWED", message).into());
+        return Err(NotLetIn {
+            refusal: Refusal::new(Code::PermissionDenied, "ROLE_NOT_ALLOWED", message),
+            principal: Some(principal),
+        });
     }
+    Ok((principal, id))
+}
+
+async fn log_in(
+    State(console): State<Console>,
+    Extension(Client(address)): Extension<Client>,
+    Json(asked): Json<LogIn>,
+) -> Result<Response, Refused> {
+    let opened = console.parts()?;
+    let let_in = let_in(opened, address, &asked.api_key).await;
+    let (principal, id) = let_in.map_err(|NotLetIn { refusal, principal }| {
+        let address = Some(address.ip());
+        opened.audit.denied(Denial {
+            who: match &principal {
+                Some(principal) => audit::who(principal, address),
+                None => audit::nobody(address),
+            },
+            action: LOG_IN.to_owned(),
+            target: String::new(),
+            reason: refusal.reason().to_owned(),
+            outcome: audit::outcome_of(&refusal),
+        });
+        refusal
+    })?;
     let begun = console.inner.sessions.begin(id, Instant::now());
     let token = begun.map_err(|error| {
         tracing::error!(%error, "there is no randomness for a session");
         Refusal::internal("console-session")
     })?;
     tracing::info!(account = principal.account.as_str(), %address, "logged in at the console");
+    let who = audit::who(&principal, Some(address.ip()));
+    let entry = Entry::new(who, LOG_IN, account_name(&principal.account));
+    opened.audit.note(entry);
     let shown = session_json(opened, &principal, session::AGE_MAX);
     let cookie = console.cookie(&token, session::AGE_MAX)?;
     Ok(([(header::SET_COOKIE, cookie)], Json(shown)).into_response())
 }
 
 /// Always done: whoever has no session has none afterwards either.
-async fn log_out(State(console): State<Console>, headers: HeaderMap) -> Result<Response, Refused> {
+async fn log_out(
+    State(console): State<Console>,
+    Extension(Client(address)): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
     if let Some(token) = console.token(&headers) {
+        let found = console.inner.sessions.find(token, Instant::now());
         console.inner.sessions.end(token);
+        if let (Some((key, _)), Some(opened)) = (found, console.inner.opened.get()) {
+            let state = opened.docket.access();
+            let principal = state.read(|state| state.api_key_principal(key, console.inner.clock.now()));
+            let (address, key) = (Some(address.ip()), api_key_name(key));
+            // Of a key that was revoked meanwhile it is not known whose it was.
+            let (who, target) = match &principal {
+                Some(principal) => (audit::who(principal, address), account_name(&principal.account)),
+                None => (audit::nobody(address), key),
+            };
+            opened.audit.note(Entry::new(who, LOG_OUT, target));
+        }
     }
     let cookie = console.cookie("", Duration::ZERO)?;
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, he
 use prost::Message;
 use tokio::time::timeout_at;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use super::{
     CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
@@ -20,7 +21,7 @@ use super::{
     methods::{Flow, Method},
     panicked,
 };
-use crate::{auth::AuthError, errors::Refusal, telemetry};
+use crate::{audit::is_denial, auth::AuthError, errors::Refusal, telemetry};
 
 /// The header of API keys.
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -69,10 +70,10 @@ impl Gate {
         Q: Message,
         A: Message + Default,
     {
-        let found = self.methods.find(path).map(|(_, method)| method);
-        let found = found.filter(|method| method.flow == Flow::Unary);
+        let found = self.methods.find(path);
+        let found = found.filter(|(_, method)| method.flow == Flow::Unary);
         let answer = match found {
-            Some(method) => {
+            Some((_, method)) => {
                 self.do_inside((principal, address), method, message.encode_to_vec(), deadline)
                     .await
             }
@@ -85,6 +86,13 @@ impl Gate {
             A::decode(&*bytes)
                 .map_err(|error| Refusal::unreadable(&Status::internal(error.to_string())).into())
         });
+        if let (Some((row, _)), Err(status)) = (found, &answer)
+            && is_denial(status.code())
+        {
+            let reason = status.get_details_error_info().map(|info| info.reason);
+            let (caller, reason) = ((&**principal, address.ip()), reason.unwrap_or_default());
+            self.telemetry.denied_to(Ok(caller), row, status.code(), reason);
+        }
         telemetry::console_call(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer
     }

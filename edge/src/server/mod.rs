@@ -312,7 +312,7 @@ impl Server {
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let gate = Arc::new(gate);
-        operators.console_opened(&docket, &gate);
+        operators.console_opened(&docket, &gate, &parts.audit);
         docket.answer_forwarded(Arc::new(Answering::new(&gate)));
         docket.answer_status(Arc::new(readiness.teller()));
         let acceptor = Arc::new(Acceptor {

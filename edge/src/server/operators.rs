@@ -7,6 +7,7 @@ use std::{
 };
 
 use docket_actors::{Docket, access::Access};
+use docket_audit::Audit;
 use docket_proto::v1;
 use metrics_exporter_prometheus::PrometheusHandle;
 use prost_types::Timestamp;
@@ -75,9 +76,10 @@ impl Operators {
     }
 
     /// From here on the console asks what is behind this gate.
-    pub(super) fn console_opened(&self, docket: &Docket, gate: &Arc<Gate>) {
+    pub(super) fn console_opened(&self, docket: &Docket, gate: &Arc<Gate>, audit: &Audit) {
         if let Some(console) = &self.console {
-            console.opened(docket.clone(), Arc::clone(gate), self.readiness.clone());
+            let (gate, readiness) = (Arc::clone(gate), self.readiness.clone());
+            console.opened(docket.clone(), gate, readiness, audit.clone());
         }
     }
 

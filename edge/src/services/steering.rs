@@ -218,7 +218,7 @@ impl SteeringApi {
             About::Flag(flag) => flag_name(flag.as_str()),
             About::Limit(of) => limit_name(of),
         };
-        let change = Change::of(context, action, target);
+        let change = with_details(Change::of(context, action, target), &request);
         let command = SteeringCommand {
             time: self.clock.now(),
             by: context.principal.account.clone(),
@@ -229,6 +229,29 @@ impl SteeringApi {
             done.map_err(|error| refusal(error, Some(&about)))
         };
         change.run(&self.audit, steered).await
+    }
+}
+
+/// What is set, as it is recorded: of customers only how many, since they may be people.
+fn with_details(change: Change, request: &SteeringRequest) -> Change {
+    match request {
+        SteeringRequest::SetFlag { rule, force, .. } => {
+            let set = match rule.share {
+                Share::NOBODY => "off".to_owned(),
+                Share::ALL => "on".to_owned(),
+                share => format!("{}.{:02} %", share.hundredths() / 100, share.hundredths() % 100),
+            };
+            let roles: Vec<_> = rule.roles.iter().map(|role| role.as_str()).collect();
+            change
+                .detail("share", set)
+                .detail("customers", rule.customers.len().to_string())
+                .detail("roles", roles.join(","))
+                .detail("force", force.to_string())
+        }
+        SteeringRequest::SetLimit { limit, .. } => change
+            .detail("per_second", limit.per_second.to_string())
+            .detail("burst", limit.burst.to_string()),
+        SteeringRequest::UnsetFlag { .. } | SteeringRequest::UnsetLimit { .. } => change,
     }
 }
 

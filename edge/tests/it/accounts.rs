@@ -1,9 +1,12 @@
 //! From the first key to a customer's order, with the node's own accounts.
 
+use std::fs;
+
+use docket_audit::Outcome;
 use docket_edge::auth::{Clock, create_admin_key};
 use docket_proto::v1::{
-    CreateApiKeyRequest, LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest, RevokeApiKeyRequest,
-    Role, Scope, WatchOrdersRequest, auth_service_client::AuthServiceClient,
+    AssignRoleRequest, CreateApiKeyRequest, LoginRequest, LogoutRequest, RefreshRequest, RegisterRequest,
+    RevokeApiKeyRequest, Role, Scope, WatchOrdersRequest, auth_service_client::AuthServiceClient,
     order_service_client::OrderServiceClient,
 };
 use secrecy::ExposeSecret;
@@ -11,7 +14,61 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::support::{nuts, reason, seed, start_with_accounts, with};
+use crate::support::{nuts, reason, recorded, seed, start_audited, start_with_accounts, with};
+
+#[tokio::test]
+async fn what_is_no_name_is_not_in_the_audit_log_of_changes() {
+    let (server, folder) = start_audited().await;
+    let admin = create_admin_key(server.docket.access(), Clock::system().now()).await;
+    let admin = admin.unwrap().unwrap();
+    let admin = admin.expose_secret();
+    let mut auth = AuthServiceClient::new(server.connect().await);
+    let mut codes = Vec::new();
+    // A whole key where its name belongs, in each place that takes a name.
+    for name in [admin.to_owned(), format!("apiKeys/{admin}")] {
+        let revoke = RevokeApiKeyRequest { name: name.clone() };
+        let revoked = auth.revoke_api_key(with("x-api-key", admin, revoke)).await;
+        codes.push(revoked.unwrap_err().code());
+        let key = CreateApiKeyRequest {
+            account: name.clone(),
+            scopes: vec![Scope::Read.into()],
+            ..Default::default()
+        };
+        let made = auth.create_api_key(with("x-api-key", admin, key)).await;
+        codes.push(made.unwrap_err().code());
+        let role = AssignRoleRequest {
+            name: name.clone(),
+            role: Role::Service.into(),
+            ..Default::default()
+        };
+        let assigned = auth.assign_role(with("x-api-key", admin, role)).await;
+        codes.push(assigned.unwrap_err().code());
+        let account = RegisterRequest {
+            username: format!("{name} "),
+            password: "correct horse battery".into(),
+            role: Role::Service.into(),
+            ..Default::default()
+        };
+        let registered = auth.register(with("x-api-key", admin, account)).await;
+        codes.push(registered.unwrap_err().code());
+    }
+    assert_eq!(codes, [Code::InvalidArgument; 8]);
+    // What is one is there as it is called.
+    let bob = RegisterRequest {
+        username: "bob".into(),
+        password: "correct horse battery".into(),
+        role: Role::Service.into(),
+        ..Default::default()
+    };
+    auth.register(with("x-api-key", admin, bob)).await.unwrap();
+    let registered = recorded(&folder, "account.register", Outcome::Done).await;
+    assert_eq!(registered.target, "accounts/bob");
+    for entry in fs::read_dir(&folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        assert!(!text.contains(admin), "{text}");
+    }
+    server.stop().await;
+}
 
 #[tokio::test]
 async fn a_customer_logs_in_orders_and_logs_out() {

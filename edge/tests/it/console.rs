@@ -4,6 +4,7 @@ mod shown;
 
 use std::net::SocketAddr;
 
+use docket_audit::Outcome;
 use docket_edge::{
     EdgeConfig, Operators,
     auth::{Clock, create_admin_key},
@@ -21,7 +22,9 @@ use tokio::{
 };
 use tonic::transport::Channel;
 
-use crate::support::{Running, config, metrics, start_with_accounts_on, with};
+use crate::support::{
+    Running, config, metrics, recorded, recorded_for, start_audited, start_with_accounts_on, with,
+};
 
 /// Everything that shows something of the node.
 const QUESTIONS: [&str; 7] = [
@@ -124,16 +127,21 @@ impl Browser {
 
 async fn start(change: impl FnOnce(&mut EdgeConfig)) -> (Running, Browser) {
     let server = start_with_accounts_on(change).await;
+    let browser = browser(&server).await;
+    (server, browser)
+}
+
+/// One with the key of the first administrator.
+async fn browser(server: &Running) -> Browser {
     let key = create_admin_key(server.docket.access(), Clock::system().now())
         .await
         .unwrap()
         .unwrap();
-    let browser = Browser {
+    Browser {
         admin: server.admin,
         cookie: None,
         key: key.expose_secret().to_owned(),
-    };
-    (server, browser)
+    }
 }
 
 /// A key of another account, or a narrower one of the administrator's.
@@ -258,6 +266,45 @@ async fn only_administrators_are_let_in_and_only_while_their_key_holds() {
     for question in QUESTIONS {
         assert_eq!(browser.question(question).await.code, 401, "{question}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_logs_in_and_out_and_who_may_not_is_in_the_audit_log() {
+    let (server, folder) = start_audited().await;
+    let mut browser = browser(&server).await;
+    let channel = server.connect().await;
+    browser.log_in().await;
+    let entered = recorded(&folder, "console.login", Outcome::Done).await;
+    let who = &entered.who;
+    assert_eq!((&*entered.target, &*who.account), ("accounts/admin", "admin"));
+    assert_eq!((&*who.role, &*who.peer), ("admin", "127.0.0.1"));
+    assert!(who.credential.starts_with("apiKeys/"), "{who:?}");
+    browser.ask("DELETE", "/console/api/session", "", "").await;
+    let left = recorded(&folder, "console.logout", Outcome::Done).await;
+    assert_eq!((&left.target, &left.who), (&entered.target, who));
+
+    let (_, shop) = key_of(channel.clone(), &browser.key, Some(Role::Service), &[Scope::Read]).await;
+    assert_eq!(browser.log_in_with(&shop).await.code, 403);
+    let denied = recorded(&folder, "console.login", Outcome::Denied).await;
+    assert_eq!(
+        (&*denied.reason, &*denied.who.account),
+        ("ROLE_NOT_ALLOWED", "shop")
+    );
+    assert_eq!(browser.log_in_with("dk_of_nobody").await.code, 401);
+    let invalid = recorded_for(&folder, "console.login", Outcome::Denied, "CREDENTIALS_INVALID").await;
+    assert_eq!((&*invalid.who.account, &*invalid.who.peer), ("", "127.0.0.1"));
+
+    // Whoever may be there, and may not see that.
+    let (_, reader) = key_of(channel, &browser.key, None, &[Scope::Read]).await;
+    browser.key = reader;
+    browser.log_in().await;
+    assert_eq!(browser.question("access").await.code, 403);
+    let path = "/docket.v1.AuthService/ListApiKeys";
+    assert_eq!(
+        recorded(&folder, path, Outcome::Denied).await.who.account,
+        "admin"
+    );
     server.stop().await;
 }
 

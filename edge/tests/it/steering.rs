@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use docket_actors::{Docket, Key, OpenError};
+use docket_audit::{Outcome, Record};
 use docket_edge::{
     Parts, Server,
     auth::{AuthOptions, Clock, create_admin_key},
@@ -20,7 +21,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use crate::{
     cluster::{Edge, end},
-    support::{Running, by, config, metrics, nuts, reason, start, start_on, with},
+    support::{Running, by, config, metrics, nuts, reason, recorded, start, start_audited, start_on, with},
     three::Three,
 };
 
@@ -85,6 +86,40 @@ async fn until(began: Instant, what: &str, mut is_so: impl AsyncFnMut() -> bool)
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     began.elapsed()
+}
+
+#[tokio::test]
+async fn what_was_set_is_in_the_audit_log() {
+    let (server, folder) = start_audited().await;
+    let admin = create_admin_key(server.docket.access(), Clock::system().now()).await;
+    let admin = admin.unwrap().unwrap().expose_secret().to_owned();
+    let mut node = node(&server.connect().await);
+    let mut request = set("streaming_placement", 2_505);
+    if let Some(rule) = &mut request.rule {
+        rule.customers = vec!["customers/ada".into(), "customers/bob".into()];
+        rule.roles = vec![v1::Role::Service.into(), v1::Role::Admin.into()];
+    }
+    node.set_flag(with("x-api-key", &admin, request)).await.unwrap();
+    let details = |record: &Record| {
+        let details = record.details.iter();
+        details
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+    };
+    let flag = recorded(&folder, "flag.set", Outcome::Done).await;
+    assert_eq!(flag.target, "flags/streaming_placement");
+    let set = [
+        "customers=2",
+        "force=false",
+        "roles=service,admin",
+        "share=25.05 %",
+    ];
+    assert_eq!(details(&flag), set);
+    let request = set_limit("accounts/admin", 50, 100);
+    node.set_limit(with("x-api-key", &admin, request)).await.unwrap();
+    let limit = recorded(&folder, "limit.set", Outcome::Done).await;
+    assert_eq!(details(&limit), ["burst=100", "per_second=50"]);
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use docket_actors::{Docket, Options};
-use docket_audit::Audit;
+use docket_audit::{AUDIT_DIR, Audit, AuditOptions, Outcome, Record, verify};
 use docket_edge::{
     Authenticate, Control, EdgeConfig, EdgeError, Parts, Server, Unauthenticated,
     auth::{AuthOptions, Clock},
@@ -167,6 +169,45 @@ pub async fn start_on(options: impl FnOnce(&mut Options), change: impl FnOnce(&m
 /// Starts a server over a node of its own, with the node's own accounts.
 pub async fn start_with_accounts() -> Running {
     start_with_accounts_on(|_| {}).await
+}
+
+/// The same with an audit log, and the folder that it is in.
+pub async fn start_audited() -> (Running, PathBuf) {
+    let (docket, dir) = node().await;
+    let folder = dir.path().join(AUDIT_DIR);
+    let parts = Parts {
+        audit: Audit::open(&folder, 1, AuditOptions::default()).unwrap(),
+        ..Parts::of(docket.clone(), &AuthOptions::default(), metrics()).unwrap()
+    };
+    let server = Server::bind(config(), parts).await.unwrap();
+    (run(server, docket, dir), folder)
+}
+
+/// Waits for a record of this action that came to this: what nobody waits for is recorded within a second.
+pub async fn recorded(folder: &Path, action: &str, outcome: Outcome) -> Record {
+    recorded_for(folder, action, outcome, "").await
+}
+
+/// The same, for this reason.
+pub async fn recorded_for(folder: &Path, action: &str, outcome: Outcome, reason: &str) -> Record {
+    let began = Instant::now();
+    loop {
+        let mut found = None;
+        let report = verify::read(folder, &[], |record, _| {
+            if record.action == action && record.outcome == outcome && record.reason.contains(reason) {
+                found = Some(record.clone());
+            }
+        });
+        report.unwrap();
+        if let Some(found) = found {
+            return found;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{action} {outcome:?} is not recorded"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The same with another configuration.
