@@ -210,7 +210,6 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::{FutureExt as _, future::BoxFuture};
 
@@ -225,10 +224,7 @@ mod tests {
     fn places(limit: usize) -> (Places, Arc<AtomicUsize>) {
         let limit = Arc::new(AtomicUsize::new(limit));
         let now = Arc::clone(&limit);
-        (
-            Places::new(Arc::new(move |_| now.load(Relaxed)), MOST),
-            limit,
-        )
+        (Places::new(Arc::new(move |_| now.load(Relaxed)), MOST), limit)
     }
 
     /// Deliveries that want a place, and those that have one.
