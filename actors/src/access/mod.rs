@@ -53,6 +53,12 @@ pub trait AccessLog: Send + Sync + 'static {
     fn oldest_version_spoken(&self) -> u32 {
         PROTOCOL_VERSION
     }
+
+    /// Whether every other node speaks this version of the peer protocol, or a newer one; not, as long as there is one that was not heard of since
+    /// this node's start.
+    fn is_spoken_by_all(&self, version: u32) -> bool {
+        self.oldest_version_spoken() >= version
+    }
 }
 
 /// The node's meta group.
@@ -75,6 +81,10 @@ impl AccessLog for Node {
 
     fn oldest_version_spoken(&self) -> u32 {
         Self::oldest_version_spoken(self)
+    }
+
+    fn is_spoken_by_all(&self, version: u32) -> bool {
+        Self::is_spoken_by_all(self, version)
     }
 }
 

@@ -152,9 +152,10 @@ pub enum SteeringError {
         /// What is free.
         free_bytes: u64,
     },
-    /// A node of the cluster has a program that does not know flags and limits, and would stop at one. Nothing was done.
+    /// A node of the cluster has a program that does not know flags and limits, or it is not known whether it has, and would stop at one. Nothing was done.
     #[error(
-        "a node of the cluster has an older program, which knows no flags and no limits of callers: upgrade it first"
+        "a node of the cluster has an older program, which knows no flags and no limits of callers, or was not heard of since this one was started: \
+         upgrade it, or have it come back, first"
     )]
     OlderNodes,
     /// The leadership was lost, or the node stops, while the command was on its way: it may have been done or not.
@@ -210,7 +211,14 @@ impl Steering {
     pub async fn execute(&self, command: &SteeringCommand) -> Result<(), SteeringError> {
         let inner = &*self.inner;
         let _turn = inner.deciding.lock().await;
-        if inner.log.oldest_version_spoken() < STEERING_SINCE {
+        // The first record is what an older node would stop at, also one that is away now. Behind it, whoever is in the cluster knows such records, and
+        // something has to be switched off while a node is down.
+        let is_first = inner.shared.read(|state| state.version().0 == 0);
+        let is_known = match is_first {
+            true => inner.log.is_spoken_by_all(STEERING_SINCE),
+            false => inner.log.oldest_version_spoken() >= STEERING_SINCE,
+        };
+        if !is_known {
             return Err(SteeringError::OlderNodes);
         }
         for _ in 0..ATTEMPTS_MAX {

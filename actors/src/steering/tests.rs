@@ -13,6 +13,8 @@ use crate::access::BoxFuture;
 struct Alone {
     machine: AccessMachine,
     speaks: u32,
+    /// Another node was not heard of.
+    is_missing: bool,
     is_low: bool,
 }
 
@@ -32,6 +34,10 @@ impl AccessLog for Alone {
     fn oldest_version_spoken(&self) -> u32 {
         self.speaks
     }
+
+    fn is_spoken_by_all(&self, version: u32) -> bool {
+        self.speaks >= version && !self.is_missing
+    }
 }
 
 fn apply(machine: &AccessMachine, payload: &Bytes) -> Bytes {
@@ -46,6 +52,7 @@ fn handle(machine: &AccessMachine, speaks: u32, is_low: bool) -> Steering {
     let log = Alone {
         machine: machine.clone(),
         speaks,
+        is_missing: false,
         is_low,
     };
     Steering::new(machine, log)
@@ -168,4 +175,23 @@ async fn a_record_that_was_decided_on_another_state_changes_nothing_and_leaves_n
     let twin = AccessMachine::new();
     apply(&twin, &payload);
     assert_eq!(twin.effects(), effects, "every replica finds the same");
+}
+
+#[tokio::test]
+async fn the_first_flag_waits_for_nodes_that_were_not_heard_of_and_the_next_ones_do_not() {
+    let machine = AccessMachine::new();
+    let missing = Steering::new(
+        &machine,
+        Alone {
+            machine: machine.clone(),
+            speaks: STEERING_SINCE,
+            is_missing: true,
+            is_low: false,
+        },
+    );
+    let first = missing.execute(&set_flag("webhooks", Share::NOBODY)).await;
+    assert_eq!(first, Err(SteeringError::OlderNodes));
+    let all_here = handle(&machine, STEERING_SINCE, false);
+    all_here.execute(&set_flag("webhooks", Share::ALL)).await.unwrap();
+    missing.execute(&set_flag("webhooks", Share::NOBODY)).await.unwrap();
 }
