@@ -88,8 +88,8 @@ impl Lines {
         })
     }
 
-    /// The next one, into `line`, with its end where it has one; how many bytes it is, 0 at the end. Of a line that is longer than one may be only
-    /// as much is there.
+    /// The next one, into `line`, with its end where it has one; how many bytes it is, 0 at the end. Of a line that is longer than one may be
+    /// nothing but the end is there.
     pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> Result<usize, AuditError> {
         line.clear();
         let told = |source| AuditError::file("read", &self.path, source);
@@ -114,6 +114,11 @@ impl Lines {
                 break;
             }
             read += more;
+        }
+        // It is no record, whatever it begins with, and it is not torn.
+        if rest.ends_with(b"\n") {
+            line.clear();
+            line.push(b'\n');
         }
         Ok(read)
     }

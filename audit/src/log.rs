@@ -59,15 +59,32 @@ impl Audit {
     /// # Errors
     /// It cannot be read or written.
     pub fn open(folder: &Path, node: u64, options: AuditOptions) -> Result<Self, AuditError> {
-        let (mut store, entries) = Store::open(folder, node, options)?;
+        let (store, entries) = Store::open(folder, node, options)?;
         for entry in &entries {
             tracing::warn!(action = entry.action, file = entry.target, details = ?entry.details, "the audit log was not as it was left");
         }
-        store.append(&entries.iter().collect::<Vec<_>>())?;
+        Self::start(folder, store, entries, options)
+    }
+
+    /// Begins to write, these first of all. Where that cannot be done now the node starts all the same: orders go on, and they wait.
+    fn start(
+        folder: &Path,
+        mut store: Store,
+        entries: Vec<Entry>,
+        options: AuditOptions,
+    ) -> Result<Self, AuditError> {
+        let written = store.append(&entries.iter().collect::<Vec<_>>());
+        let kept = match &written {
+            Ok(()) => VecDeque::new(),
+            Err(error) => {
+                cannot_be_written(error);
+                entries.into()
+            }
+        };
         let (queue, asks) = sync_channel(QUEUE_MAX);
         let (denials, missed) = (Arc::<Denials>::default(), Arc::<AtomicU64>::default());
         let at = Arc::new(Mutex::new(store.position().clone()));
-        let is_failing = Arc::<AtomicBool>::default();
+        let is_failing = Arc::new(AtomicBool::new(written.is_err()));
         let writer = Writer {
             store,
             asks,
@@ -75,7 +92,7 @@ impl Audit {
             denials: Arc::clone(&denials),
             missed: Arc::clone(&missed),
             at: Arc::clone(&at),
-            kept: VecDeque::new(),
+            kept,
             is_failing: Arc::clone(&is_failing),
             ticked: None,
         };
@@ -222,7 +239,7 @@ impl Writer {
             self.write(batch, denied);
             if is_time {
                 self.ticked = Some(now);
-                self.prune();
+                self.prune(now);
             }
         }
     }
@@ -257,7 +274,7 @@ impl Writer {
             }
             Err(error) => {
                 if !self.is_failing.swap(true, Relaxed) {
-                    tracing::error!(%error, "the audit log cannot be written: what administrators ask for is refused meanwhile");
+                    cannot_be_written(&error);
                 }
                 self.denials.give_back(denied);
                 for (entry, waits) in batch.drain(..) {
@@ -274,19 +291,25 @@ impl Writer {
         self.show();
     }
 
-    fn prune(&mut self) {
+    fn prune(&mut self, now: Instant) {
         // While nothing can be written nothing is removed.
         if self.is_failing.load(Relaxed) {
             return;
         }
-        match self.store.prune() {
+        let before = self.store.position().sequence;
+        match self.store.prune(now) {
             Ok(0) => {}
-            Ok(files) => {
-                *self.at.lock() = self.store.position().clone();
+            Ok(files) => tracing::info!(files, "the oldest of the audit log was removed"),
+            Err(error) => {
+                self.is_failing.store(true, Relaxed);
+                cannot_be_written(&error);
                 self.show();
-                tracing::info!(files, "the oldest of the audit log was removed");
             }
-            Err(error) => tracing::warn!(%error, "the oldest of the audit log was not removed"),
+        }
+        // A file that did not go has its record, too.
+        if self.store.position().sequence != before {
+            *self.at.lock() = self.store.position().clone();
+            self.show();
         }
     }
 
@@ -294,6 +317,10 @@ impl Writer {
         metrics::gauge!("docket_audit_sequence").set(self.store.position().sequence as f64);
         metrics::gauge!("docket_audit_failing").set(if self.is_failing.load(Relaxed) { 1.0 } else { 0.0 });
     }
+}
+
+fn cannot_be_written(error: &AuditError) {
+    tracing::error!(%error, "the audit log cannot be written: what administrators ask for is refused meanwhile");
 }
 
 fn answer(waits: Option<oneshot::Sender<Result<(), AuditError>>>, result: Result<(), AuditError>) {
@@ -317,4 +344,98 @@ pub fn describe_metrics() {
         "docket_audit_failing",
         "1 while the audit log cannot be written, and what administrators ask for is refused."
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        Who,
+        files::{self, Segment},
+        verify,
+    };
+
+    /// Each batch has a file of its own.
+    const TINY: AuditOptions = AuditOptions {
+        segment_bytes: 1,
+        segments_max: 1_000,
+        age_max_days: 0,
+        denials_per_minute: 60,
+    };
+
+    fn wait<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(work)
+    }
+
+    /// Records so many, each in a file of its own.
+    fn write(folder: &Path, records: usize) {
+        let audit = Audit::open(folder, 1, TINY).unwrap();
+        wait(async {
+            for _ in 0..records {
+                audit.record(Entry::new(Who::node(), "a.test", "")).await.unwrap();
+            }
+            audit.close().await;
+        });
+    }
+
+    /// Where the next file of this one is to be there is a folder: nothing can be recorded until it goes.
+    fn blocked(folder: &Path, store: &Store) -> Segment {
+        let next = Segment::new(folder, store.position().sequence + 1);
+        fs::create_dir(&next.path).unwrap();
+        next
+    }
+
+    #[track_caller]
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_say_what_it_mended_starts_and_says_so_later() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 2);
+        let newest = files::segments(folder.path()).unwrap().pop().unwrap();
+        let text = fs::read_to_string(&newest.path).unwrap();
+        fs::write(&newest.path, text + "{\"sequence\":3").unwrap();
+        let (store, entries) = Store::open(folder.path(), 1, TINY).unwrap();
+        let next = blocked(folder.path(), &store);
+        let audit = Audit::start(folder.path(), store, entries, TINY).unwrap();
+        assert!(matches!(audit.check(), Err(AuditError::Failing)));
+        fs::remove_dir(&next.path).unwrap();
+        until("it is written again", || audit.check().is_ok());
+        wait(audit.close());
+        let mut actions = Vec::new();
+        let report = verify::read(folder.path(), &[], |record, _| {
+            actions.push(record.action.clone())
+        });
+        assert!(report.unwrap().is_whole());
+        assert_eq!(actions, ["a.test", "a.test", "audit.mended"]);
+    }
+
+    #[test]
+    fn where_it_cannot_be_recorded_what_is_removed_nothing_is_changed_either() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 3);
+        let options = AuditOptions {
+            segments_max: 1,
+            ..TINY
+        };
+        let (store, entries) = Store::open(folder.path(), 1, options).unwrap();
+        let next = blocked(folder.path(), &store);
+        let audit = Audit::start(folder.path(), store, entries, options).unwrap();
+        until("it is failing", || audit.check().is_err());
+        // Else what is said of a file that goes has another file, which is one too many again.
+        audit.set_options(AuditOptions::default());
+        fs::remove_dir(&next.path).unwrap();
+        wait(audit.record(Entry::new(Who::node(), "a.test", ""))).unwrap();
+        assert!(audit.check().is_ok());
+        wait(audit.close());
+    }
 }

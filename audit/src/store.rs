@@ -3,10 +3,10 @@
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File, OpenOptions},
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use jiff::Timestamp;
@@ -20,6 +20,8 @@ use crate::{
 /// Nobody else's business.
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// When it is tried again to remove a file that did not go.
+const REMOVE_AGAIN: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The files, and where the log is.
@@ -36,6 +38,18 @@ pub(crate) struct Store {
     head: File,
     /// A sync failed, or what a write left could not be taken back.
     poisoned: bool,
+    /// The oldest file, where it was to go and did not.
+    stuck: Option<Stuck>,
+}
+
+/// A file that is not removed.
+struct Stuck {
+    /// The sequence of its first record.
+    first: u64,
+    /// When that was tried.
+    tried: Instant,
+    /// A record says that it was removed: it is not said again.
+    is_recorded: bool,
 }
 
 /// What the end of a log is when it is opened.
@@ -100,6 +114,7 @@ impl Store {
             at: tail.at,
             head,
             poisoned: false,
+            stuck: None,
         };
         store.sync_folder()?;
         Ok((store, entries))
@@ -175,48 +190,84 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what is too much, or too old, each file behind a record that says so. How many.
-    pub(crate) fn prune(&mut self) -> Result<usize, AuditError> {
+    /// Removes what is too much, or too old, each file behind a record that says so. How many. A file that does not go is told of, and tried again
+    /// later; so is one of which it cannot be read where the next one goes on.
+    ///
+    /// # Errors
+    /// That cannot be recorded.
+    pub(crate) fn prune(&mut self, now: Instant) -> Result<usize, AuditError> {
         let mut removed = 0;
-        while let Some((oldest, upto)) = self.prunable()? {
-            let pruned = Entry::new(Who::node(), actions::PRUNED, name(&oldest.path))
-                .detail("up_to", upto.sequence.to_string())
-                .detail("hash", upto.hash);
-            self.append(&[&pruned])?;
-            fs::remove_file(&oldest.path)
-                .map_err(|source| AuditError::file("remove", &oldest.path, source))?;
+        while let Some((oldest, next)) = self.prunable() {
+            let stuck = self.stuck.as_ref().filter(|stuck| stuck.first == oldest.first);
+            if stuck.is_some_and(|stuck| now.saturating_duration_since(stuck.tried) < REMOVE_AGAIN) {
+                break;
+            }
+            let mut is_recorded = stuck.is_some_and(|stuck| stuck.is_recorded);
+            let gone = self.remove(&oldest, &next, &mut is_recorded)?;
+            if !gone {
+                self.stuck = Some(Stuck {
+                    first: oldest.first,
+                    tried: now,
+                    is_recorded,
+                });
+                break;
+            }
+            self.stuck = None;
             self.segments.pop_front();
             removed += 1;
         }
-        if removed > 0 {
-            self.sync_folder()?;
+        if removed > 0
+            && let Err(error) = self.sync_folder()
+        {
+            // They may be there again behind a crash of the machine, and go then.
+            tracing::warn!(%error, "that the oldest of the audit log was removed is not synced");
         }
         Ok(removed)
     }
 
-    /// The oldest file, where it is to go, and its last record.
-    fn prunable(&self) -> Result<Option<(Segment, Position)>, AuditError> {
-        let (Some(oldest), Some(next)) = (self.segments.front(), self.segments.get(1)) else {
-            return Ok(None);
-        };
-        let is_too_much = self.segments.len() > self.options.segments_max;
-        if !is_too_much && !self.is_too_old(oldest) {
-            return Ok(None);
-        }
-        let mut line = Vec::new();
-        Lines::open(&next.path)?.next(&mut line)?;
-        let first = line
-            .strip_suffix(b"\n")
-            .and_then(Line::of)
-            .and_then(|line| line.record());
-        // Where that cannot be read nothing is removed: it is to be looked at.
-        Ok(first.map(|first| {
-            let upto = Position {
-                sequence: first.sequence.saturating_sub(1),
-                hash: first.previous,
+    /// Removes a file behind a record that says so. Whether it is gone.
+    fn remove(
+        &mut self,
+        oldest: &Segment,
+        next: &Segment,
+        is_recorded: &mut bool,
+    ) -> Result<bool, AuditError> {
+        if !*is_recorded {
+            let upto = match before(next) {
+                Ok(Some(upto)) => upto,
+                // It is to be looked at.
+                Ok(None) => {
+                    tracing::warn!(file = %next.path.display(), "the first line of a file of the audit log is no record: the file before is not removed");
+                    return Ok(false);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the oldest of the audit log is not removed");
+                    return Ok(false);
+                }
             };
-            (oldest.clone(), upto)
-        }))
+            let pruned = Entry::new(Who::node(), actions::PRUNED, name(&oldest.path))
+                .detail("up_to", upto.sequence.to_string())
+                .detail("hash", upto.hash);
+            self.append(&[&pruned])?;
+            *is_recorded = true;
+        }
+        match fs::remove_file(&oldest.path) {
+            Ok(()) => Ok(true),
+            // Somebody else was faster.
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(true),
+            Err(source) => {
+                let error = AuditError::file("remove", &oldest.path, source);
+                tracing::warn!(%error, "the oldest of the audit log is not removed");
+                Ok(false)
+            }
+        }
+    }
+
+    /// The oldest file, where it is to go, and the next one.
+    fn prunable(&self) -> Option<(Segment, Segment)> {
+        let (oldest, next) = (self.segments.front()?, self.segments.get(1)?);
+        let is_too_much = self.segments.len() > self.options.segments_max;
+        (is_too_much || self.is_too_old(oldest)).then(|| (oldest.clone(), next.clone()))
     }
 
     fn is_too_old(&self, segment: &Segment) -> bool {
@@ -236,6 +287,20 @@ impl Store {
         let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
         synced.map_err(|source| AuditError::file("sync", &self.folder, source))
     }
+}
+
+/// The last record before a file, as its first one says; `None` where that is no record.
+fn before(segment: &Segment) -> Result<Option<Position>, AuditError> {
+    let mut line = Vec::new();
+    Lines::open(&segment.path)?.next(&mut line)?;
+    let first = line
+        .strip_suffix(b"\n")
+        .and_then(Line::of)
+        .and_then(|line| line.record());
+    Ok(first.map(|first| Position {
+        sequence: first.sequence.saturating_sub(1),
+        hash: first.previous,
+    }))
 }
 
 fn open(path: &Path) -> Result<File, AuditError> {
@@ -328,5 +393,107 @@ impl Entry {
             times,
             ..Self::new(Who::node(), actions::MISSED, "").outcome(Outcome::Unknown, "NOT_WRITTEN")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const FEW: AuditOptions = AuditOptions {
+        segment_bytes: 4_096,
+        segments_max: 2,
+        age_max_days: 0,
+        denials_per_minute: 60,
+    };
+
+    fn opened(folder: &Path) -> Store {
+        Store::open(folder, 1, FEW).unwrap().0
+    }
+
+    /// One with more files than are to be kept, which nobody pruned.
+    fn too_many() -> (Store, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = opened(folder.path());
+        while store.segments.len() < 4 {
+            store.append(&[&Entry::new(Who::node(), "a.test", "")]).unwrap();
+        }
+        (store, folder)
+    }
+
+    /// How many records say that a file was removed.
+    fn said(folder: &Path) -> usize {
+        let files = files::segments(folder).unwrap();
+        let texts = files
+            .iter()
+            .filter_map(|file| fs::read_to_string(&file.path).ok());
+        texts.map(|text| text.matches(actions::PRUNED).count()).sum()
+    }
+
+    #[test]
+    fn a_file_that_does_not_go_is_recorded_once_and_tried_again_in_a_minute() {
+        let (mut store, folder) = too_many();
+        // A folder cannot be removed as a file is, whoever tries.
+        let path = store.segments[0].path.clone();
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let began = Instant::now();
+        for second in 0..150 {
+            assert_eq!(store.prune(began + Duration::from_secs(second)).unwrap(), 0);
+        }
+        assert_eq!(said(folder.path()), 1);
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(
+            store.prune(began + Duration::from_secs(151)).unwrap(),
+            0,
+            "not yet"
+        );
+        assert_eq!(store.prune(began + Duration::from_secs(180)).unwrap(), 2);
+        assert_eq!(said(folder.path()), 2);
+    }
+
+    #[test]
+    fn a_file_stays_while_the_next_one_cannot_be_read_and_it_is_not_tried_all_the_time() {
+        let (mut store, folder) = too_many();
+        let next = store.segments[1].path.clone();
+        let text = fs::read_to_string(&next).unwrap();
+        fs::write(&next, "nothing\n").unwrap();
+        let began = Instant::now();
+        assert_eq!(store.prune(began).unwrap(), 0);
+        fs::write(&next, text).unwrap();
+        assert_eq!(store.prune(began + Duration::from_secs(59)).unwrap(), 0);
+        assert_eq!(said(folder.path()), 0);
+        assert_eq!(store.prune(began + Duration::from_secs(60)).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_cuts_off_nothing_behind_it() {
+        use crate::record::LINE_BYTES_MAX;
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = opened(folder.path());
+        let append = |store: &mut Store| store.append(&[&Entry::new(Who::node(), "a.test", "")]);
+        append(&mut store).unwrap();
+        let path = store.path();
+        let put = |bytes: &[u8]| {
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            file.write_all(bytes).unwrap();
+        };
+        for more in [0, 1, LINE_BYTES_MAX] {
+            put(&[&vec![b'x'; LINE_BYTES_MAX + more][..], b"\n"].concat());
+            append(&mut store).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        let (store, entries) = Store::open(folder.path(), 1, FEW).unwrap();
+        assert!(entries.is_empty(), "{entries:?}");
+        assert_eq!(store.at.sequence, 4);
+        assert_eq!(fs::read(&path).unwrap(), before);
+        // One that nothing is behind was torn, however long it is.
+        put(&vec![b'x'; 2 * LINE_BYTES_MAX]);
+        let (_, entries) = Store::open(folder.path(), 1, FEW).unwrap();
+        assert_eq!(entries[0].action, actions::MENDED);
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 }
