@@ -179,7 +179,8 @@ impl Verify {
     fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
         let folder = self.place.find(outer)?;
         let report = read(&folder, &self.head, |_, _| {})?;
-        if report.segments == 0 {
+        // Where a head tells of records that there were, the files were taken away.
+        if report.segments == 0 && report.is_whole() && self.head.is_empty() {
             return Err(Failure::Usage(format!(
                 "there is no audit log in {}",
                 folder.display()
@@ -369,6 +370,26 @@ fn head(text: &str) -> Result<Expected, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_there_are_no_files_is_wrong_usage_only_where_nothing_tells_of_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let position = format!("{:020}:{}", 7, "0123456789abcdef".repeat(4));
+        let run = |head: &[&str]| {
+            let verify = Verify {
+                place: Place {
+                    folder: Some(folder.path().to_owned()),
+                    data_dir: None,
+                },
+                head: head.iter().map(|text| super::head(text).unwrap()).collect(),
+            };
+            verify.run(None, &Output::new(Format::Json))
+        };
+        assert!(matches!(run(&[]), Err(Failure::Usage(_))));
+        assert!(matches!(run(&[position.as_str()]), Err(Failure::Unhealthy(_))));
+        std::fs::write(folder.path().join("head"), position + "\n").unwrap();
+        assert!(matches!(run(&[]), Err(Failure::Unhealthy(_))));
+    }
 
     #[test]
     fn a_head_is_what_was_printed_or_its_hash() {

@@ -189,6 +189,17 @@ fn who_did_what_is_there_and_can_be_proven_and_a_line_that_is_changed_is_named()
         table.stdout
     );
 
+    // Or anything at all: what is beside the files, or was kept, tells of them.
+    fs::remove_file(&path).unwrap();
+    shell.run("audit verify").ends(10).says("is not whole");
+    let beside = shell.path().join("docket-data/audit/head");
+    let kept = fs::read(&beside).unwrap();
+    fs::remove_file(&beside).unwrap();
+    let expected = format!("audit verify --head {}", head.trim());
+    shell.run(&expected).ends(10).says("is not whole");
+    shell.run("audit verify").ends(2).says("there is no audit log in");
+    fs::write(&beside, kept).unwrap();
+
     // Or nobody to see how it ended.
     let lines: Vec<&str> = text.lines().collect();
     fs::write(&path, lines[..lines.len() - 1].join("\n") + "\n").unwrap();

@@ -193,5 +193,8 @@ async fn the_first_flag_waits_for_nodes_that_were_not_heard_of_and_the_next_ones
     assert_eq!(first, Err(SteeringError::OlderNodes));
     let all_here = handle(&machine, STEERING_SINCE, false);
     all_here.execute(&set_flag("webhooks", Share::ALL)).await.unwrap();
-    missing.execute(&set_flag("webhooks", Share::NOBODY)).await.unwrap();
+    missing
+        .execute(&set_flag("webhooks", Share::NOBODY))
+        .await
+        .unwrap();
 }
