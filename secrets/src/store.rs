@@ -214,7 +214,12 @@ impl Store {
             };
             for file in &mut files {
                 if file.is_due().await || all {
-                    self.take(file.reference, read_here(file.reference));
+                    let read = read_here(file.reference);
+                    if read.is_err() {
+                        // Whoever may read it is no part of the stamp: it can be read some day, and look the same.
+                        file.read = None;
+                    }
+                    self.take(file.reference, read);
                 }
             }
         }
@@ -227,16 +232,10 @@ impl Store {
         let mut asked = self.reread.subscribe();
         let mut pauses: Option<ExponentialBackoff> = None;
         loop {
-            let due = match pauses
+            let pause = pauses
                 .as_mut()
-                .map(|pauses| pauses.next().unwrap_or(BACK_OFF_MAX))
-            {
-                Some(pause) => Instant::now() + pause,
-                None => session
-                    .vault
-                    .renew_at()
-                    .map_or(session.read_at, |at| at.min(session.read_at)),
-            };
+                .map(|pauses| pauses.next().unwrap_or(BACK_OFF_MAX));
+            let due = due(pause, session.read_at, session.vault.renew_at(), Instant::now());
             let is_asked = tokio::select! {
                 () = sleep_until(due) => false,
                 Ok(()) = asked.changed() => true,
@@ -322,6 +321,8 @@ impl File<'_> {
             self.looks_without.saturating_add(1)
         };
         if now.is_none() {
+            // It is read once it is back, also where it is the same.
+            self.read = None;
             return self.looks_without == LOOKS_WITHOUT;
         }
         let is_due = stays && now != self.read;
@@ -358,8 +359,9 @@ async fn read_remote(vault: &mut Vault, references: &[Reference]) -> (Found, Opt
         }
     }
     let (mut found, mut lease) = (BTreeMap::new(), None::<Duration>);
+    let begun = Instant::now();
     for ((mount, path), fields) in paths {
-        let read = vault.read(mount, path).await;
+        let read = vault.read(mount, path, begun).await;
         seen::read("vault", read.is_ok());
         if let Ok(read) = &read {
             lease = read.lease.into_iter().chain(lease).min();
@@ -429,6 +431,17 @@ async fn open_vault(
     }
 }
 
+/// When there is something to do: to read again, after a pause where that failed; or to renew the token, whatever else fails meanwhile.
+fn due(pause: Option<Duration>, read_at: Instant, renew_at: Option<Instant>, now: Instant) -> Instant {
+    match pause {
+        // A renewal that is overdue has failed as well: it comes with the next try.
+        Some(pause) => renew_at
+            .filter(|at| *at > now)
+            .map_or(now + pause, |at| at.min(now + pause)),
+        None => renew_at.map_or(read_at, |at| at.min(read_at)),
+    }
+}
+
 /// When to read again what the server gives for so long.
 fn next_read(refresh: Duration, lease: Option<Duration>) -> Duration {
     lease.map_or(refresh, |lease| (lease * 2 / 3).max(LOOK).min(refresh))
@@ -441,4 +454,89 @@ fn back_off() -> ExponentialBackoff {
         .without_max_times()
         .with_jitter();
     pauses.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, OpenOptions},
+        io::Write as _,
+        sync::Arc,
+    };
+
+    use tokio_util::task::AbortOnDropHandle;
+
+    use super::*;
+
+    /// How often a test looks whether what it waits for has come, and how often at most.
+    const GLANCE: Duration = Duration::from_millis(10);
+    const GLANCES: u32 = 3_000;
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        for _ in 0..GLANCES {
+            if holds() {
+                return;
+            }
+            sleep(GLANCE).await;
+        }
+        panic!("{what}");
+    }
+
+    /// Writes over what a file holds, and has it look as before.
+    fn write_over(path: &Path, bytes: &[u8]) {
+        let before = fs::metadata(path).unwrap();
+        assert_eq!(before.len(), bytes.len() as u64);
+        let mut file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all(bytes).unwrap();
+        file.set_modified(before.modified().unwrap()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_failed_is_read_again_though_it_looks_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("token"), folder.path().join("away"));
+        fs::write(&path, "hunter2").unwrap();
+        let reference: Reference = format!("file:{}", path.display()).parse().unwrap();
+        let options = Options {
+            refresh: LOOK,
+            open_within: LOOK,
+            vault: None,
+        };
+        let keyed = [("test.key".to_owned(), reference.clone())];
+        let store = Arc::new(Store::open(&options, keyed).await.unwrap());
+        let running = Arc::clone(&store);
+        let running = tokio::spawn(async move { running.run(CancellationToken::new()).await });
+        let _running = AbortOnDropHandle::new(running);
+        let is_failing = || !store.failing.lock().is_empty();
+
+        fs::write(&path, b"hunter\xff3").unwrap();
+        until("it to fail", is_failing).await;
+        write_over(&path, b"hunter 3");
+        until("it to be read", || !is_failing()).await;
+        assert_eq!(store.get(&reference).unwrap().expose_secret(), "hunter 3");
+
+        fs::rename(&path, &away).unwrap();
+        until("it to be missed", is_failing).await;
+        fs::rename(&away, &path).unwrap();
+        until("it to be found", || !is_failing()).await;
+    }
+
+    #[test]
+    fn a_token_is_renewed_in_time_also_while_a_secret_fails() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let pause = Some(Duration::from_secs(30));
+        for (pause, renew_at, expected) in [
+            (None, None, 60),
+            (None, Some(after(90)), 60),
+            (None, Some(after(40)), 40),
+            (pause, None, 30),
+            (pause, Some(after(40)), 30),
+            (pause, Some(after(20)), 20),
+            // It cannot be renewed either.
+            (pause, Some(now), 30),
+        ] {
+            assert_eq!(due(pause, after(60), renew_at, now), after(expected));
+        }
+    }
 }

@@ -52,10 +52,8 @@ impl Setting {
     /// The value as it may be shown: secrets are not.
     pub fn shown(&self) -> Value {
         // No address may have a user, but who has written one has written the password beside it.
-        let has_user = || {
-            let text = self.value.as_str();
-            self.key.ends_with(".url") && text.is_some_and(|text| text.contains('@'))
-        };
+        let is_address = ADDRESS_ENDINGS.iter().any(|ending| self.key.ends_with(ending));
+        let has_user = || has_user(&self.value, is_address);
         // Where it is may be shown.
         let is_reference = || {
             self.value
@@ -84,6 +82,9 @@ const REDACTED: &str = "(redacted)";
 
 /// Endings of the names of keys whose values are never shown.
 const SECRET_ENDINGS: [&str; 5] = ["secret", "password", "token", "signing_key", "admin_key"];
+
+/// Endings of keys whose values are addresses, also where somebody left out the `://`.
+const ADDRESS_ENDINGS: [&str; 3] = [".url", ".address", ".endpoint"];
 
 /// The section whose sections have names of their owner's choice.
 const NAMED: &str = "payments.providers";
@@ -262,6 +263,15 @@ fn is_secret(key: &str) -> bool {
     SECRET_ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
 
+/// Whether an address with a user is in it.
+fn has_user(value: &Value, is_address: bool) -> bool {
+    match value {
+        Value::String(text) => text.contains('@') && (is_address || text.contains("://")),
+        Value::Array(values) => values.iter().any(|value| has_user(value, is_address)),
+        _ => false,
+    }
+}
+
 fn defaults() -> Value {
     // A struct of plain values always serialises; were it not so, the first test to load anything would say so.
     serde_json::to_value(Config::default()).unwrap_or_default()
@@ -323,15 +333,22 @@ mod tests {
         assert_eq!(setting("auth.signing_key", Value::Null).shown(), Value::Null);
         let place = Value::from("vault:secret/docket#key");
         assert_eq!(setting("auth.signing_key", place.clone()).shown(), place);
-        let address = "payments.providers.cards.url";
-        assert_eq!(
-            setting(address, "https://ada:hunter2@pay.example.org".into()).shown(),
-            Value::from(REDACTED)
-        );
-        assert_eq!(
-            setting(address, "https://b".into()).shown(),
-            Value::from("https://b")
-        );
+        for (address, text) in [
+            (
+                "payments.providers.cards.url",
+                "https://ada:hunter2@pay.example.org",
+            ),
+            ("secrets.vault.address", "https://ada:hunter2@bao"),
+            ("secrets.vault.address", "ada:hunter2@bao"),
+            ("tracing.endpoint", "http://ada:hunter2@collector:4317"),
+            ("auth.external.issuer", "https://ada:hunter2@id.example.org"),
+        ] {
+            assert_eq!(setting(address, text.into()).shown(), Value::from(REDACTED));
+            let plain = Value::from("https://b");
+            assert_eq!(setting(address, plain.clone()).shown(), plain);
+        }
+        let several = Value::from(vec!["a:1", "https://ada:hunter2@b"]);
+        assert_eq!(setting("cluster.seeds", several).shown(), Value::from(REDACTED));
         assert_eq!(
             setting("tls.key_file", "key.pem".into()).shown(),
             Value::from("key.pem")

@@ -295,6 +295,17 @@ fn a_secret_in_the_configuration_is_refused_and_not_repeated() {
             &format!("DOCKET__SECRETS__VAULT__TOKEN: secrets.vault.token: {WHY}"),
         ],
     );
+    // Nor a password in an address, which has no place there.
+    Given::file(
+        "[tracing]\nendpoint = \"https://ada:hunter2@c:4317\"\n[secrets.vault]\naddress = \"https://ada:hunter2@bao\"\ntoken = \"env:BAO\"\n",
+    )
+    .refused(
+        &[],
+        &[
+            "2: tracing.endpoint = \"(redacted)\": must be http://HOST:PORT or https://HOST:PORT",
+            "4: secrets.vault.address = \"(redacted)\": must be https://HOST[:PORT], without a user, a path or a query",
+        ],
+    );
     let given = Given::file("[auth]\nsigning_key = \"file:signing.pem\"\n");
     let loaded = given.load(&[], &Flags::default()).unwrap();
     let setting = loaded

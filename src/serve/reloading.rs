@@ -238,8 +238,6 @@ impl Reloader {
     /// What may fail comes first: then nothing is another than before. Which key it is about, and why.
     fn put_in_force(&self, new: &Config, server: &Running) -> Result<(), (&'static str, String)> {
         let old = &self.loaded.config;
-        self.level.set_repeats_max(new.log.repeats_max);
-        server.traces().tracer().set_ratio(new.tracing.ratio);
         let (control, docket) = (server.control(), server.docket());
         if new.webhooks != old.webhooks {
             // It reads the authorities' file, and connects anew.
@@ -259,6 +257,8 @@ impl Reloader {
             let set = control.set_admission(&new.admission);
             set.map_err(|cause| ("admission", cause.to_string()))?;
         }
+        self.level.set_repeats_max(new.log.repeats_max);
+        server.traces().tracer().set_ratio(new.tracing.ratio);
         docket.set_aging(new.orders.options());
         docket.set_fraud_rules(new.fraud.rules());
         let payments = new.payments.options();

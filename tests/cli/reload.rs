@@ -105,6 +105,12 @@ fn the_share_of_the_calls_that_is_traced_is_changed_in_the_file_and_a_trace_of_t
     }
     assert_eq!(trace_of_an_order(&shell, &server), "");
 
+    // What is found out only where it is put in force keeps the rest of the file from it.
+    let broken = format!("{}[webhooks]\nca = \"gone.pem\"\n", section("1.0"));
+    write(&shell, 1_000, &broken);
+    logs(&server, "the configuration stays as it was");
+    assert_eq!(trace_of_an_order(&shell, &server), "");
+
     write(&shell, 1_000, &section("1.0"));
     logs(&server, "configured anew");
     let begun = trace_of_an_order(&shell, &server);

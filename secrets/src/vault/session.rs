@@ -26,6 +26,8 @@ pub struct Vault {
 /// A token, and how long it is one.
 struct Token {
     text: SecretString,
+    /// When it was logged in for.
+    made: Instant,
     /// How long it lasted when it was made, or renewed for as long as that; none for ever.
     whole: Option<Duration>,
     /// When it was made or renewed, and for how long then.
@@ -98,14 +100,15 @@ impl Vault {
         }
     }
 
-    /// The fields of a secret. Logs in where there is no session, or where the one that there was does not open this any more.
-    pub async fn read(&mut self, mount: &str, path: &str) -> Result<Fields, ReadError> {
-        let is_new = self.token.is_none();
-        if is_new {
+    /// The fields of a secret. Logs in where there is no session, or where the one that there was when the round of reads began does not open
+    /// this any more: a second login of the same round would open no more, and leave one more token at the server for its whole time.
+    pub async fn read(&mut self, mount: &str, path: &str, begun: Instant) -> Result<Fields, ReadError> {
+        if self.token.is_none() {
             self.log_in().await?;
         }
+        let is_older = self.token.as_ref().is_some_and(|token| token.made < begun);
         match self.get(mount, path).await {
-            Err(Failed::Denied(_)) if !is_new => {
+            Err(Failed::Denied(_)) if is_older => {
                 self.log_in().await?;
                 self.get(mount, path).await.map_err(Failed::finally)
             }
@@ -179,6 +182,7 @@ impl Vault {
         let lasts = seconds(&data["ttl"]);
         Ok(Token {
             text,
+            made: Instant::now(),
             // What it was made with: of the one that is read it may be near its end already.
             whole: seconds(&data["creation_ttl"]).or(lasts),
             since: Instant::now(),
@@ -204,6 +208,7 @@ impl Vault {
         let lasts = seconds(&auth["lease_duration"]);
         Ok(Token {
             text: text.into(),
+            made: Instant::now(),
             whole: lasts,
             since: Instant::now(),
             lasts,

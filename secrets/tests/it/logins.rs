@@ -133,6 +133,42 @@ async fn a_token_that_is_given_is_looked_up_and_read_again_where_it_was_ended() 
 }
 
 #[tokio::test]
+async fn what_no_token_opens_any_more_costs_one_login_for_each_round_of_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let jwt = folder.path().join("jwt");
+    fs::write(&jwt, "jwt-1").unwrap();
+    let mut first = state();
+    let closed = ["cards", "keys", "mail"].map(|name| format!("secret/docket/{name}"));
+    for path in &closed {
+        first.secrets.insert(path.clone(), json!({ "token": "hunter2" }));
+    }
+    let server = Server::start(first, None).await;
+    let mut options = options();
+    options.vault = Some(server.options(service_account(&jwt)));
+    let keys = closed
+        .iter()
+        .flat_map(|path| keyed(&format!("vault:{path}#token")));
+    let (_store, _running) = run(Store::open(&options, keys.collect::<Vec<_>>()).await.unwrap());
+    let before = {
+        let mut state = server.state();
+        state.closed = closed.to_vec();
+        state.asked.len()
+    };
+    // Of each round the first path is asked for with the session that there was, and with the new one; the others with that.
+    let since = |asked: &str| {
+        let state = server.state();
+        let since = state.asked.iter().skip(before);
+        since.filter(|(it, _)| it == asked).count()
+    };
+    until("three rounds", || since(READ) >= 6).await;
+    let (logins, reads) = (since(LOGIN), since(READ));
+    assert!(
+        logins >= 2 && logins <= reads / 2 + 1,
+        "{logins} logins, {reads} reads"
+    );
+}
+
+#[tokio::test]
 async fn a_login_that_is_refused_is_told_at_once_and_without_what_was_shown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shown");

@@ -24,6 +24,8 @@ pub struct State {
     pub secrets: BTreeMap<String, Value>,
     /// Tokens that it accepts.
     pub tokens: Vec<String>,
+    /// Secrets that no token opens.
+    pub closed: Vec<String>,
     /// How long tokens last that it gives or renews, in seconds; 0 for ever.
     pub ttl: u64,
     /// Whether they can be renewed.
@@ -181,6 +183,9 @@ fn reply(state: &mut State, asked: &str, token: &str, body: &Value) -> (u16, Val
                 .strip_prefix("GET /v1/")
                 .unwrap_or_default()
                 .replacen("/data/", "/", 1);
+            if state.closed.contains(&path) {
+                return denied;
+            }
             match state.secrets.get(&path) {
                 Some(fields) => (
                     200,
