@@ -16,15 +16,6 @@
 //! - From then on it never has less than it had: what cannot be read again stays as it was, is told, and is tried again.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    test,
-    expect(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        reason = "a test fails by panicking"
-    )
-)]
 
 mod here;
 mod reference;

@@ -47,7 +47,7 @@ pub struct Whose {
     /// This API key instead, ID or apiKeys/ID: its calls do not count as its
     /// account's
     #[arg(long, value_name = "KEY", value_parser = names::api_key)]
-    api_key: Option<String>,
+    key: Option<String>,
 }
 
 /// Give an account or an API key a limit of its own.
@@ -56,7 +56,7 @@ pub struct Whose {
 Examples:
   docket limit set shop --rate 500
   docket limit set shop --rate 500 --burst 1000
-  docket limit set --api-key 5f0c2a7d9b3e4c1a8d6f7e21 --rate 5
+  docket limit set --key 5f0c2a7d9b3e4c1a8d6f7e21 --rate 5
   docket limit set importer --unlimited")]
 pub struct Set {
     #[command(flatten)]
@@ -82,7 +82,7 @@ pub struct Set {
 #[command(after_help = "\
 Examples:
   docket limit get shop
-  docket limit get --api-key 5f0c2a7d9b3e4c1a8d6f7e21")]
+  docket limit get --key 5f0c2a7d9b3e4c1a8d6f7e21")]
 pub struct Get {
     #[command(flatten)]
     whose: Whose,
@@ -104,7 +104,7 @@ pub struct List {
 #[command(after_help = "\
 Examples:
   docket limit unset shop
-  docket limit unset --api-key 5f0c2a7d9b3e4c1a8d6f7e21")]
+  docket limit unset --key 5f0c2a7d9b3e4c1a8d6f7e21")]
 pub struct Unset {
     #[command(flatten)]
     whose: Whose,
@@ -128,7 +128,7 @@ impl Command {
 impl Whose {
     fn name(self) -> String {
         // The grammar has one of them.
-        format!("limits/{}", self.account.or(self.api_key).unwrap_or_default())
+        format!("limits/{}", self.account.or(self.key).unwrap_or_default())
     }
 }
 

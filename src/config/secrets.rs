@@ -124,25 +124,21 @@ impl Vault {
     }
 }
 
-/// Every key that refers to a secret, and to which.
+/// Every key that refers to a secret that a node needs whenever it serves, and to which. The first administrator's is none of them: whoever
+/// made it may take it away once it was used.
 pub fn references(config: &Config) -> Vec<(String, Reference)> {
-    let AuthOptions {
-        signing_key,
-        admin_key,
-        ..
-    } = &config.auth;
-    let own = [
-        ("auth.signing_key".to_owned(), signing_key),
-        ("auth.admin_key".to_owned(), admin_key),
-    ];
-    let own = own
-        .into_iter()
-        .filter_map(|(key, reference)| Some((key, reference.clone()?)));
+    let AuthOptions { signing_key, .. } = &config.auth;
+    let own = signing_key.clone().map(|it| ("auth.signing_key".to_owned(), it));
     let providers = config.payments.providers.iter();
     let of_providers = providers.filter_map(|(name, provider)| {
         Some((payments::key(name, provider.token_option()), provider.token()?))
     });
-    own.chain(of_providers).collect()
+    own.into_iter().chain(of_providers).collect()
+}
+
+/// The first administrator's key, which only the start that makes it reads.
+pub fn admin_key(config: &Config) -> Option<(String, Reference)> {
+    Some(("auth.admin_key".to_owned(), config.auth.admin_key.clone()?))
 }
 
 /// Files with private keys, and the keys that name them.
@@ -198,9 +194,9 @@ pub fn problems(config: &Config) -> Vec<Invalid> {
         refuse(&format!("secrets.vault.{}", invalid.option), &invalid.requirement);
     }
     if vault.address.is_none() {
-        let remote = references(config);
-        for (key, _) in remote.iter().filter(|(_, it)| matches!(it, Reference::Vault(_))) {
-            refuse(key, "needs secrets.vault.address: it is at that server");
+        let all = admin_key(config).into_iter().chain(references(config));
+        for (key, _) in all.filter(|(_, it)| matches!(it, Reference::Vault(_))) {
+            refuse(&key, "needs secrets.vault.address: it is at that server");
         }
     }
     for (name, provider) in &config.payments.providers {
@@ -225,6 +221,7 @@ mod tests {
         config.secrets.vault.address = Some("https://bao.example.org".to_owned());
         config.secrets.vault.token = Some("env:BAO_TOKEN".parse().unwrap());
         config.auth.signing_key = Some("vault:secret/docket#signing_key".parse().unwrap());
+        config.auth.admin_key = Some("vault:secret/docket#admin_key".parse().unwrap());
         let provider = Provider {
             url: Some("https://pay.example.org".to_owned()),
             token_file: Some("cards.token".into()),
@@ -273,7 +270,7 @@ mod tests {
         );
         check(
             |config| config.secrets.vault.address = None,
-            &["secrets.vault.address", "auth.signing_key"],
+            &["secrets.vault.address", "auth.admin_key", "auth.signing_key"],
         );
         check(
             |config| {

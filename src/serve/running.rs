@@ -13,14 +13,13 @@ use docket_actors::{Docket, access::AccessError};
 use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
     Control, Operators, Parts, Server,
-    auth::{ApiKeyText, AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
+    auth::{AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
     telemetry,
 };
 use docket_persistence::Lull;
 use docket_secrets::Store;
 use docket_webhooks::Deliverer;
 use metrics_exporter_prometheus::PrometheusHandle;
-use secrecy::ExposeSecret as _;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -79,7 +78,7 @@ impl Running {
         // A secret that cannot be read is told before anything is opened.
         let store = secrets::open(config).await?;
         let payments::Providers { named, followers } = payments::providers(config, &store)?;
-        let given = Given::of(config, &store)?;
+        let signing_key = secrets::signing_key(config, &store)?;
         for name in named.keys() {
             tracing::info!(provider = %name, "payments can be asked for");
         }
@@ -108,7 +107,8 @@ impl Running {
                 return Err(failure);
             }
         };
-        match Self::serve(docket.clone(), config, operators, metrics, (given, audit.clone())).await {
+        let given = (signing_key, audit.clone());
+        match Self::serve(docket.clone(), config, operators, metrics, given).await {
             Ok(mut running) => {
                 running.following = Some(Followers::start(&store, config, followers, &running.auth));
                 running.secrets = Some(store);
@@ -128,7 +128,7 @@ impl Running {
         config: &Config,
         operators: Operators,
         metrics: PrometheusHandle,
-        (given, audit): (Given, Audit),
+        (signing_key, audit): (Option<SigningKeyText>, Audit),
     ) -> Result<Self, Failure> {
         if !docket.access().read(|state| state.is_empty()) {
             docket.let_nodes_in();
@@ -139,7 +139,7 @@ impl Running {
             reason = docket.failed() => return Err(super::gone(reason)),
         }
         let first_start = tokio::select! {
-            introduced = introduce(&docket, &config.server.data_dir, given.admin_key) => introduced?,
+            introduced = introduce(&docket, config) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
         if first_start {
@@ -150,7 +150,7 @@ impl Running {
         let (access, clock) = (docket.access(), Clock::system());
         let auth = AuthApi::new(access.clone(), &config.auth, clock.clone())
             .map_err(|cause| Failure::Other(format!("cannot serve accounts: {cause}")))?;
-        if let Some(key) = given.signing_key {
+        if let Some(key) = signing_key {
             auth.sign_with(key);
         }
         let authenticator = Arc::new(Authenticator::new(access.clone(), &config.auth, clock.clone()));
@@ -380,35 +380,15 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Keys that the configuration refers to.
-struct Given {
-    signing_key: Option<SigningKeyText>,
-    admin_key: Option<ApiKeyText>,
-}
-
-impl Given {
-    fn of(config: &Config, store: &Store) -> Result<Self, Failure> {
-        let admin_key = secrets::get(store, config.auth.admin_key.as_ref());
-        let parsed = admin_key.map(|text| ApiKeyText::parse(text.expose_secret().trim()).ok_or(text));
-        let admin_key = parsed.transpose().map_err(|_| {
-            Failure::Other("auth.admin_key: it is no API key: `docket config admin-key` makes one".to_owned())
-        })?;
-        Ok(Self {
-            signing_key: secrets::signing_key(config, store)?,
-            admin_key,
-        })
-    }
-}
-
 /// Makes the first administrator, where there is nobody yet; whether that was so.
-async fn introduce(docket: &Docket, data_dir: &Path, given: Option<ApiKeyText>) -> Result<bool, Failure> {
-    let access = docket.access();
+async fn introduce(docket: &Docket, config: &Config) -> Result<bool, Failure> {
+    let (access, data_dir) = (docket.access(), &config.server.data_dir);
     wait_for_accounts(docket).await;
     if !access.read(|state| state.is_empty()) {
         admin_key::guard(data_dir)?;
         return Ok(false);
     }
-    let key = match given {
+    let key = match secrets::admin_key(config).await? {
         Some(key) => key,
         None => admin_key::read_or_create(data_dir)?,
     };

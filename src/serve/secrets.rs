@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use docket_edge::auth::{AuthApi, SigningKeyText};
+use docket_edge::auth::{ApiKeyText, AuthApi, SigningKeyText};
 use docket_secrets::{Reference, Store, is_open_to_others};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -24,14 +24,32 @@ pub async fn open(config: &Config) -> Result<Arc<Store>, Failure> {
             tracing::warn!(key, file = %path.display(), "everybody on this machine may read this private key; do: chmod o-r");
         }
     }
-    let opened = Store::open(&config.secrets.options(), secrets::references(config)).await;
-    let store = opened.map_err(|cause| Failure::Other(format!("a secret cannot be had: {cause}")))?;
-    Ok(Arc::new(store))
+    Ok(Arc::new(read(config, secrets::references(config)).await?))
 }
 
-/// A secret that the configuration refers to under this key.
-pub fn get(store: &Store, reference: Option<&Reference>) -> Option<SecretString> {
-    store.get(reference?)
+async fn read(
+    config: &Config,
+    references: impl IntoIterator<Item = (String, Reference)>,
+) -> Result<Store, Failure> {
+    let opened = Store::open(&config.secrets.options(), references).await;
+    opened.map_err(|cause| Failure::Other(format!("a secret cannot be had: {cause}")))
+}
+
+/// The first administrator's key, where the configuration says where it is. Only who is about to make that account asks for it.
+///
+/// # Errors
+/// It cannot be read, or is no key.
+pub async fn admin_key(config: &Config) -> Result<Option<ApiKeyText>, Failure> {
+    let Some((key, reference)) = secrets::admin_key(config) else {
+        return Ok(None);
+    };
+    let store = read(config, [(key, reference.clone())]).await?;
+    let parsed = store
+        .get(&reference)
+        .map(|text| ApiKeyText::parse(text.expose_secret().trim()).ok_or(()));
+    parsed.transpose().map_err(|()| {
+        Failure::Other("auth.admin_key: it is no API key: `docket config admin-key` makes one".to_owned())
+    })
 }
 
 /// What signs access tokens, where the configuration says it.
@@ -39,7 +57,8 @@ pub fn get(store: &Store, reference: Option<&Reference>) -> Option<SecretString>
 /// # Errors
 /// What it refers to is no key.
 pub fn signing_key(config: &Config, store: &Store) -> Result<Option<SigningKeyText>, Failure> {
-    let secret = get(store, config.auth.signing_key.as_ref());
+    let reference = config.auth.signing_key.as_ref();
+    let secret = reference.and_then(|it| store.get(it));
     let parsed = secret.as_ref().map(SigningKeyText::parse).transpose();
     parsed.map_err(|why| Failure::Other(format!("auth.signing_key: {why}")))
 }

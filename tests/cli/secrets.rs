@@ -2,5 +2,6 @@
 
 mod bao;
 mod canary;
+mod first_key;
 mod http;
 mod rotation;

@@ -62,7 +62,7 @@ fn a_limit_is_set_for_an_account_or_a_key_and_unset() {
     let set = run("limit set shop --rate 500 -o json").ends(0).json();
     assert_eq!((&set["per_second"], &set["burst"]), (&500.into(), &500.into()));
     assert_eq!(set["name"], "limits/accounts/shop");
-    run(&format!("limit set --api-key {key} --rate 5 --burst 10")).ends(0);
+    run(&format!("limit set --key {key} --rate 5 --burst 10")).ends(0);
     let unlimited = run("limit set accounts/shop --unlimited -o json").ends(0).json();
     assert_eq!(unlimited["per_second"], 0);
     let listed = run("limit list -o json").ends(0).json();
@@ -78,6 +78,6 @@ fn a_limit_is_set_for_an_account_or_a_key_and_unset() {
     }
     run("limit unset shop").ends(0).prints_nothing();
     run("limit get shop").ends(1).says("LIMIT_NOT_FOUND");
-    run(&format!("limit get --api-key {key}")).ends(0);
+    run(&format!("limit get --key {key}")).ends(0);
     server.stop();
 }

@@ -251,7 +251,7 @@ fn a_limit_has_room_for_one_or_is_none() {
         .limits(Some(&account("ada")))
         .map(|(of, _)| of.clone())
         .collect();
-    assert_eq!(rest, [key.clone()]);
+    assert_eq!(rest, std::slice::from_ref(&key));
     let asked = command(SteeringRequest::UnsetLimit {
         of: key.clone(),
         expected: None,

@@ -138,6 +138,9 @@ fn secrets_of_a_real_server_are_renewed_and_rotated_while_orders_are_placed() {
         "the key is the one that was given"
     );
     assert!(kubernetes.reviewed() >= 1);
+    let logins = "docket_vault_logins_total{result=\"ok\"}";
+    // The first administrator's key is read by itself: only this start needs it.
+    assert_eq!(metric(&server, logins), 2.0);
     let flags = server.flags();
     for command in [
         "customer create acme --currency eur --credit-limit 1000000",
@@ -225,17 +228,13 @@ fn secrets_of_a_real_server_are_renewed_and_rotated_while_orders_are_placed() {
             read_with(token);
         }
         assert!(metric(&server, "docket_secret_changes_total") >= 2.0);
-        assert_eq!(
-            metric(&server, "docket_vault_logins_total{result=\"ok\"}"),
-            1.0,
-            "it was renewed, not made anew"
-        );
+        assert_eq!(metric(&server, logins), 2.0, "it was renewed, not made anew");
 
         // The server goes: what was read is in force.
         bao.kill();
         until(
             "it to be told that the server is gone",
-            || (metric(&server, "docket_secrets_failing") == 3.0).then_some(()),
+            || (metric(&server, "docket_secrets_failing") == 2.0).then_some(()),
             tell,
         );
         let before = placed.load(Ordering::Relaxed);
@@ -311,6 +310,6 @@ fn a_token_from_a_file_opens_a_real_server_and_one_that_ends_is_exchanged() {
         tell,
     );
     assert_eq!(metric(&server, "docket_secrets_failing"), 0.0);
-    assert!(metric(&server, "docket_vault_logins_total{result=\"ok\"}") >= 2.0);
+    assert!(metric(&server, "docket_vault_logins_total{result=\"ok\"}") >= 3.0);
     server.stop();
 }
