@@ -46,7 +46,10 @@ impl Context {
             trace_id,
             span_id,
             sampled: flags & SAMPLED != 0,
-            state: tracestate.map(str::trim).filter(is_state).map(Arc::from),
+            state: tracestate
+                .map(|state| state.trim_matches([' ', '\t']))
+                .filter(is_state)
+                .map(Arc::from),
         })
     }
 

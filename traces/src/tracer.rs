@@ -74,10 +74,13 @@ impl Tracer {
     /// Samples this share from now on.
     pub fn set_ratio(&self, ratio: f64) {
         if let Some(inner) = &self.0 {
-            // NaN and less are none.
-            inner
-                .threshold
-                .store((ratio.min(1.0) * ALL as f64) as u64, Relaxed);
+            // What is no number is no share, and would be all of them: the least of it and 1 is 1.
+            let ratio = if ratio.is_nan() {
+                0.0
+            } else {
+                ratio.clamp(0.0, 1.0)
+            };
+            inner.threshold.store((ratio * ALL as f64) as u64, Relaxed);
         }
     }
 
