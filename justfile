@@ -12,6 +12,11 @@ soak *ARGS:
     cargo build --release --package docket-payments --features stub --bin docket-payment-stub
     target/release/docket-soak run --out target/soak {{ARGS}}
 
+# Every attack of the hostile clients, beside an honest one, on a release build; `just hostile --attack login-storm` is one of them.
+hostile *ARGS:
+    cargo build --release --package docket --bin docket --package docket-soak --bin docket-soak
+    target/release/docket-soak hostile {{ARGS}}
+
 # An hour of histories of one, three and five nodes under faults, checked; `just history 86400` is a day. DOCKET_SEED repeats one.
 history SECONDS="3600":
     DOCKET_HISTORY_SECONDS={{SECONDS}} cargo test --test e2e history -- --nocapture
@@ -24,8 +29,8 @@ simulate SEEDS="1000" FIRST="1":
 simulate-bugs SEEDS="1000":
     DOCKET_SIM_BUGS={{SEEDS}} cargo test --package docket-sim --features planted-bugs
 
-# What tracing costs at none, a tenth and all of the calls, against none configured: release builds in turn, so many rounds. `just bench-tracing 9 --mode stream`.
-bench-tracing ROUNDS="5" *ARGS:
+# What tracing costs at a tenth and at all of the calls, in one server by turns: release builds, so many turns. `just bench-tracing 9 --mode stream`.
+bench-tracing ROUNDS="10" *ARGS:
     cargo build --release --package docket --bin docket
     cargo build --release --package docket-traces --features sink --bin docket-trace-sink
     benches/tracing target/release/docket target/release/docket-trace-sink {{ROUNDS}} {{ARGS}}

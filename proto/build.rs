@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const ORDERS: &str = "docket/v1/order.proto";
-const PUBLIC: [&str; 7] = [
+const PUBLIC: [&str; 9] = [
     ORDERS,
     "docket/v1/customer.proto",
     "docket/v1/item.proto",
@@ -13,6 +13,8 @@ const PUBLIC: [&str; 7] = [
     "docket/v1/node.proto",
     "docket/v1/webhook.proto",
     "docket/v1/steering.proto",
+    "docket/v1/backup.proto",
+    "docket/v1/standby.proto",
 ];
 const JOURNAL: [&str; 5] = [
     "docket/journal/v1/record.proto",
@@ -24,7 +26,7 @@ const JOURNAL: [&str; 5] = [
 /// What nodes say to one another. Apart from the public contract, so that reflection does not show it.
 const PEER: [&str; 2] = ["docket/peer/v1/peer.proto", "docket/peer/v1/call.proto"];
 /// Messages with a secret in them: what prints them is written by hand.
-const SECRET: [&str; 8] = [
+const SECRET: [&str; 12] = [
     "docket.v1.RegisterRequest",
     "docket.v1.LoginRequest",
     "docket.v1.Session",
@@ -33,6 +35,10 @@ const SECRET: [&str; 8] = [
     "docket.v1.CreateApiKeyResponse",
     "docket.v1.CreateWebhookResponse",
     "docket.v1.RotateWebhookSecretResponse",
+    "docket.v1.ReadBackupResponse",
+    "docket.v1.RegisterStandbyResponse",
+    "docket.v1.ExchangeEpochsRequest",
+    "docket.v1.FollowEntries",
 ];
 
 /// How messages are read and written.

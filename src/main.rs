@@ -1,6 +1,7 @@
 //! Docket, the order engine: the server and its clients in one program.
 
 mod allocator;
+mod backup;
 mod bench;
 mod certs;
 mod cli;
@@ -8,11 +9,14 @@ mod client;
 mod config;
 mod demo;
 mod dev;
+mod drill;
 mod failure;
 mod logging;
 mod output;
 mod payments;
 mod serve;
+mod standby;
+mod upgrade;
 mod values;
 
 use std::process::ExitCode;

@@ -22,7 +22,8 @@ pub(crate) mod tests;
 
 use std::{
     fmt,
-    ops::Range,
+    ops::{ControlFlow, Range},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -34,6 +35,7 @@ use docket_persistence::{
     StoreError,
     archive::{Archive, ArchiveError, Found, Key, Put, Shelf},
     mem::MemKeyed,
+    scrub::{Scrub, Shelved},
 };
 use docket_proto::{
     Intern,
@@ -94,6 +96,8 @@ pub(crate) struct OrderArchive {
     /// The number of the first that needs the newest format; above all numbers where none is known to. The shelf has it, too, and it may be of a future
     /// as all there may.
     newest_since: AtomicU64,
+    /// How often it was begun anew, or became another's.
+    replaced: AtomicU64,
 }
 
 impl Default for OrderArchive {
@@ -117,6 +121,7 @@ impl OrderArchive {
             count: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             newest_since: AtomicU64::new(u64::MAX),
+            replaced: AtomicU64::new(0),
         }
     }
 
@@ -310,15 +315,29 @@ impl OrderArchive {
             }
         }
         self.read_newest_since()?;
+        self.replaced.fetch_add(1, Ordering::AcqRel);
         // What came with the snapshot may be on its way to the disk still.
         self.synced.store(0, Ordering::Release);
         self.count.store(count, Ordering::Release);
         Ok(())
     }
 
+    /// Reads every order that is in it once more, without looking at what it is, and tells which are not what was put. Blocks.
+    pub(crate) fn scrub(&self, shard: u16, path: &Path, scrub: &mut dyn Scrub) -> ControlFlow<()> {
+        let replaced = self.replaced.load(Ordering::Acquire);
+        let shelved = Shelved {
+            shelf: shard,
+            count: self.count(),
+            path,
+        };
+        let is_still = || self.replaced.load(Ordering::Acquire) == replaced;
+        self.shelf.scrub(shelved, &is_still, scrub)
+    }
+
     /// None is in it: the state is to be built anew. What is on the shelf stays, and is put there again, as it is: also of an earlier life of
     /// the replica it was committed.
     pub(crate) fn reset(&self) {
+        self.replaced.fetch_add(1, Ordering::AcqRel);
         self.synced.store(0, Ordering::Release);
         self.count.store(0, Ordering::Release);
     }

@@ -1,7 +1,11 @@
 //! What a call brings along, and how it can fail.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use docket_cluster::Posture;
 use docket_engine::{
     CustomerId, PackedOrigin, REQUEST_ID_KEPT_BYTES_MAX, Rejection, TraceId, access::Username,
 };
@@ -62,6 +66,9 @@ pub enum CallError {
         /// When a retry is sensible.
         retry_after: Duration,
     },
+    /// This node leads nothing: it is a standby, fenced, or finds that out. Nothing was done.
+    #[error("{}", told(.0))]
+    LeadsNothing(Arc<Posture>),
     /// A node of the cluster has a program that does not know this command, and would stop at it. Nothing was done.
     #[error("a node of the cluster has an older program, which does not know this: upgrade it first")]
     OlderNodes,
@@ -79,4 +86,22 @@ pub enum CallError {
     /// An invariant is broken; the shard has stopped.
     #[error("an internal invariant does not hold; it was recorded for the operators")]
     Broken,
+}
+
+/// Why a node that leads nothing takes no writes.
+fn told(posture: &Posture) -> String {
+    match posture {
+        Posture::Open => "this node leads again: repeat the request".to_owned(),
+        Posture::Standby { of } => format!(
+            "this is a standby of the cluster at {of}, and takes no writes before it is promoted: send them there"
+        ),
+        Posture::Asking { standby } => {
+            format!(
+                "this node asks its standby at {standby} whether that has taken its place, and takes no writes before"
+            )
+        }
+        Posture::Fenced { epoch, by } => format!(
+            "this cluster was fenced: its standby at {by} has taken its place, in epoch {epoch}: send writes there"
+        ),
+    }
 }

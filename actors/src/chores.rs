@@ -29,12 +29,16 @@ use crate::{
 
 /// The time between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// How often the reservations are looked at after an incident.
+/// How often the reservations are looked at after an incident: at once, when whatever was on its way then has come or never will, and once
+/// more for what took longer than anything should.
 const LOOKS: u32 = 3;
 /// An order that was placed so long after an incident was noticed has nothing to do with it, also where its node's clock goes before ours.
 const PLACED_AFTER: Duration = Duration::from_secs(5);
-/// The time between two looks that found nothing.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How long after a first look that found nothing the second one is: longer than an item may take over a question of an order that is gone
+/// (`peers::asking::STEP_MAX`), so that a machine with much to do does not keep stock for an order that never was until the third.
+const LOOK_AGAIN_SOON: Duration = Duration::from_secs(6);
+/// The same of the third.
+const LOOK_AGAIN_LATE: Duration = Duration::from_secs(30);
 /// The most orders that one round takes up, per shard.
 const RESUMED_MAX: usize = 1_000;
 
@@ -150,8 +154,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             looks_left = LOOKS;
             noticed = wall_clock();
         }
-        let due =
-            looks_left > 0 && (asked || !suspects.is_empty() || last_look.elapsed() >= LOOK_AGAIN_AFTER);
+        let due = looks_left > 0
+            && (asked || !suspects.is_empty() || last_look.elapsed() >= look_again(looks_left));
         if !due {
             continue;
         }
@@ -169,6 +173,14 @@ pub(crate) async fn run(inner: Arc<Inner>) {
             looks_left = LOOKS;
         }
         suspects = found;
+    }
+}
+
+/// How long a look that found nothing stays the last one, where so many are left.
+fn look_again(looks_left: u32) -> Duration {
+    match looks_left + 1 {
+        LOOKS => LOOK_AGAIN_SOON,
+        _ => LOOK_AGAIN_LATE,
     }
 }
 

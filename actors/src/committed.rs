@@ -23,7 +23,11 @@ use std::{
 };
 
 use dashmap::DashMap;
-use docket_cluster::planted;
+use docket_cluster::{
+    clock::CausalClock,
+    faults::{self, Fault},
+    planted,
+};
 use docket_engine::{
     Broken, Customer, CustomerEvent, CustomerId, Decider, EntityId, Event, Fact, Item, ItemEvent, Order,
     OrderEvent, OrderId, OrderState, Record, Request, Sku, Time, Unchanged, Version,
@@ -72,6 +76,8 @@ pub struct Committed {
     /// Lives of actors of which no event is taken any more, since an earlier one of theirs did not fit.
     pub(crate) fences: Fences,
     last_time: AtomicI64,
+    /// The node's, which is never behind what is applied here.
+    clock: CausalClock,
     /// The request of the record that is applied now ([`mark`]), or 0: what it changes is seen a moment before it is remembered.
     remembering: AtomicU64,
     /// What the entry that is applied now, or was last, has made of the state.
@@ -157,6 +163,7 @@ impl Committed {
             skus: RwLock::default(),
             fences: Fences::default(),
             last_time: AtomicI64::new(0),
+            clock: CausalClock::default(),
             remembering: AtomicU64::new(0),
             effects: Effects::default(),
             life_bytes: AtomicU64::new(0),
@@ -175,6 +182,17 @@ impl Committed {
             captures: Captures::default(),
             entry: Mutex::default(),
         }
+    }
+
+    /// The same, on this node's clock.
+    pub(crate) fn on_clock(mut self, clock: CausalClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// What the node stamps records with.
+    pub(crate) fn clock(&self) -> &CausalClock {
+        &self.clock
     }
 
     /// Waits until no entry is being applied, and has none applied while the guard lives. Whoever takes it holds no other lock of the state.
@@ -218,7 +236,9 @@ impl Committed {
             self.remember(request, record);
         }
         self.begin_remembering(None);
-        self.last_time.fetch_max(record.time.0, Ordering::Relaxed);
+        // Before anybody is told of it. Nothing of the state depends on it, and where it is too far ahead only this shard goes on behind it.
+        let _ = self.clock.observe(record.time.0);
+        self.last_time.fetch_max(record.time.0, Ordering::Release);
         self.forget_requests();
         Ok(Applied::Done)
     }
@@ -514,7 +534,7 @@ impl Committed {
         if row_bytes < row_before {
             less(&self.backorder_bytes, row_before - row_bytes);
         }
-        if planted!(ReserveTwice)
+        if (planted!(ReserveTwice) || faults::is(Fault::StockIsWrong))
             && let ItemEvent::Reserved { quantity, .. } = fact
         {
             changed.reserved =
@@ -531,13 +551,14 @@ impl Committed {
         self.items.insert(item.sku.clone(), item);
     }
 
-    /// The time of the newest record.
+    /// The time of the newest record. This node's clock has followed it by now, if it does.
     pub fn last_time(&self) -> Time {
-        Time(self.last_time.load(Ordering::Relaxed))
+        Time(self.last_time.load(Ordering::Acquire))
     }
 
     pub(crate) fn set_last_time(&self, time: Time) {
-        self.last_time.store(time.0, Ordering::Relaxed);
+        let _ = self.clock.observe(time.0);
+        self.last_time.store(time.0, Ordering::Release);
     }
 
     /// Index after that of the last entry that was applied: everything before it is in the state.

@@ -17,7 +17,9 @@ mod admission;
 mod aging;
 mod archive;
 mod backorders;
+pub mod backup;
 mod call;
+pub mod chaos;
 mod chores;
 mod committed;
 mod counts;
@@ -28,6 +30,7 @@ mod entity;
 mod feed;
 mod fences;
 mod first_settled;
+mod formats;
 mod host;
 mod id_map;
 mod listing;
@@ -42,12 +45,15 @@ mod reply;
 mod request;
 mod reservations;
 mod residents;
+mod scrub;
 mod seen;
 mod setbacks;
+mod shadow;
 mod shard;
 #[cfg(test)]
 mod shop;
 mod snapshot;
+pub mod standby;
 pub mod steering;
 mod stuck;
 mod traced;
@@ -65,10 +71,12 @@ pub use docket::{
     Placing, Shipment,
 };
 pub use docket_cluster::{
-    Answer, GroupId, Leadership, ManageError, NodeId, NodeState, Placement, RegisteredNode, Registry,
-    ReplicaStatus, clock::wall_clock,
+    Answer, ClusterVersion, Format, GroupId, Leadership, ManageError, NodeId, NodeState, Placement,
+    RegisteredNode, Registry, ReplicaStatus, ShadowError, ShadowGroup, ShadowReport, Shadowed,
+    clock::wall_clock, program::version,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
+pub use formats::formats;
 pub use listing::{LEFT_OUT_ONLY, LIST_ROWS_MAX, ListOrders, OrderBatch, OrderPage};
 pub use machine::{KnownIds, shard_state_machine};
 pub use payments::PaymentOptions;
@@ -76,7 +84,9 @@ pub use peers::{
     ANSWER_GRACE, AnswerForwarded, ClientAddresses, ForwardError, Forwarding, HearConsumption, Key,
     PeerAnswer, Place, TellStatus, Told,
 };
+pub use scrub::{DAMAGES_MAX, Damaged, ScrubError, ScrubOptions, ScrubReport, ScrubStatus, Scrubbing};
 pub use seen::{EntityStatus, NodeStatus, describe_metrics};
+pub use shadow::{ShadowOpenError, shadow, shadow_with};
 pub use shard::ActorLimits;
 pub use verify::{
     Discrepancy, DiscrepancyKind, NotLookedAt, ShardBooks, Verification, VerifyError, VerifyOptions,

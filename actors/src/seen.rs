@@ -5,13 +5,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus, clock::wall_clock};
+use docket_cluster::{GroupId, Leader, NodeStatus as ClusterStatus, Posture, clock::wall_clock};
 
 use crate::{
     Docket,
     docket::Inner,
     host::Entity,
     residents::Residents,
+    scrub::ScrubStatus,
     shard::{Shard, kind},
     stuck,
     verify::VerifyStatus,
@@ -34,6 +35,8 @@ pub struct NodeStatus {
     pub entities: EntityStatus,
     /// Whether its books agree.
     pub books: VerifyStatus,
+    /// Whether what it has stored is what was written.
+    pub scrub: ScrubStatus,
 }
 
 /// What a node holds in memory.
@@ -67,6 +70,7 @@ impl Docket {
             memory_bytes: memory_bytes(),
             entities: entities(inner),
             books: self.verified(),
+            scrub: self.scrubbed(),
         }
     }
 
@@ -77,17 +81,33 @@ impl Docket {
         if inner.closing.is_cancelled() {
             reasons.push("the node is stopping".to_owned());
         }
-        // Among peers it is enough to know who leads.
+        if let Some(posture) = inner.node.leads_nothing_by() {
+            reasons.push(match &*posture {
+                Posture::Standby { of } => format!("standby: it follows the cluster at {of}"),
+                Posture::Asking { standby } => {
+                    format!("asking: its standby at {standby} may have taken its place")
+                }
+                Posture::Fenced { epoch, by } => {
+                    format!("fenced: {by} has taken its place, in epoch {epoch}")
+                }
+                Posture::Open => "about to lead".to_owned(),
+            });
+            return reasons;
+        }
+        // Among peers it is enough to hear who leads.
         let alone = !self.has_peers();
-        let leader = inner.node.leader_of(GroupId::META);
-        if leader == Leader::Unknown && (alone || inner.node.has_replica(GroupId::META)) {
+        let led = inner.node.led_groups();
+        if !led.contains(&GroupId::META) && (alone || inner.node.has_replica(GroupId::META)) {
             reasons.push("the meta group has no leader here".to_owned());
         }
         for shard in &inner.router.shards {
             let id = shard.group().id();
-            let led = matches!(inner.node.leader_of(id), Leader::Node { .. });
-            let elsewhere = !alone && (led || !inner.node.has_replica(id));
-            if !shard.is_leading() && !elsewhere {
+            let serves = match inner.node.leader_of(id) {
+                Leader::Node { .. } => !alone,
+                Leader::Here | Leader::Unknown => shard.is_leading(),
+            };
+            let is_here = alone || inner.node.has_replica(id);
+            if is_here && !(serves && led.contains(&id)) {
                 reasons.push(format!("shard {} has no leader here", shard.id()));
             }
         }
@@ -300,6 +320,8 @@ pub fn describe_metrics() {
         "Orders settled by this node, by outcome."
     );
     stuck::describe_metrics();
+    crate::chaos::describe_metrics();
+    crate::scrub::describe_metrics();
     crate::verify::describe_metrics();
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //!   actor ───────────────────────────────────── from its being asked until it is answered
 //!     decide ───                                 until an entity has decided: its customer for an order, an item, or itself
-//!     log commit    ────────────────────         from the entry's being proposed until it is applied, and so answered
-//!       journal sync      ───────                the fdatasync that made it durable here
+//!     log commit    ──────┼─────┼───────         from the entry's being proposed until it is applied, and so answered; with the begin and the
+//!                                                end of the fdatasync that made it durable here
 //! ```
 //!
 //! Of a call that is not sampled there is an `Option` that is `None`, in its [`Caller`](crate::reply::Caller) and its order's tally.
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use docket_cluster::Moments;
 use docket_engine::{Fact, Record};
-use docket_traces::{Scope, Value};
+use docket_traces::{Part, Scope, Value};
 
 use crate::{proposer::After, shard::Shard};
 
@@ -23,7 +23,9 @@ pub(crate) const ACTOR: &str = "actor";
 pub(crate) const STEP: &str = "item step";
 const DECIDE: &str = "decide";
 const LOG_COMMIT: &str = "log commit";
-const JOURNAL_SYNC: &str = "journal sync";
+/// What happens during a log commit.
+const SYNC_BEGUN: &str = "journal sync begun";
+const SYNCED: &str = "journal synced";
 /// What spans of actors say.
 pub(crate) const SHARD: &str = "docket.shard";
 pub(crate) const ORDER: &str = "docket.order";
@@ -79,21 +81,24 @@ impl Logged {
 
     /// It is applied, or was not taken.
     pub(crate) fn done(self, shard: &Shard) {
-        let now = Instant::now();
-        let synced = self.moments.synced();
-        for scope in &self.scopes {
-            let attributes = vec![
+        let mut events = Vec::new();
+        if let Some(synced) = self.moments.synced() {
+            let began = synced.at.checked_sub(synced.took);
+            // One that was begun for others before this was proposed cannot have had it.
+            let began = began.unwrap_or(synced.at).max(self.proposed);
+            events = vec![(SYNC_BEGUN, began), (SYNCED, synced.at.max(began))];
+        }
+        let part = Part {
+            name: LOG_COMMIT,
+            started: self.proposed,
+            ended: Instant::now(),
+            attributes: vec![
                 (SHARD, shard_of(shard)),
                 (RECORDS, Value::Number(self.records as i64)),
                 (BYTES, Value::Number(self.bytes as i64)),
-            ];
-            let committed = scope.note(LOG_COMMIT, (self.proposed, now), attributes);
-            if let Some(synced) = synced {
-                let began = synced.at.checked_sub(synced.took);
-                // One that was begun for others before this was proposed cannot have had it.
-                let began = began.unwrap_or(synced.at).max(self.proposed);
-                committed.note(JOURNAL_SYNC, (began, synced.at.max(began)), Vec::new());
-            }
-        }
+            ],
+            events,
+        };
+        part.note(&self.scopes);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use docket_sealing::SealError;
+
 /// Why.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AuditError {
@@ -14,6 +16,14 @@ pub enum AuditError {
         path: PathBuf,
         /// What the system says.
         source: Arc<io::Error>,
+    },
+    /// A line needs a key that is not there.
+    #[error("{} {why}", path.display())]
+    Sealed {
+        /// In which file.
+        path: PathBuf,
+        /// Which key.
+        why: SealError,
     },
     /// A sync failed before: what the disk has is not known, so that nothing is written until the next start.
     #[error("the audit log was not synced once, and takes nothing until the node is started again")]
@@ -42,6 +52,7 @@ impl AuditError {
     pub fn told(&self) -> String {
         match self {
             Self::File { source, .. } => source.kind().to_string(),
+            Self::Sealed { why, .. } => why.to_string(),
             other => other.to_string(),
         }
     }

@@ -6,7 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{AuditError, Position, record::LINE_BYTES_MAX};
+use docket_sealing::{KeyId, Keyring};
+
+use crate::{
+    AuditError, Position,
+    record::LINE_BYTES_MAX,
+    sealed::{self, STORED_LINE_BYTES_MAX},
+};
 
 /// The folder of the log in a data directory.
 pub const AUDIT_DIR: &str = "audit";
@@ -76,24 +82,57 @@ pub(crate) fn head_text(position: &Position) -> String {
 /// The lines of a file, each with its end, and what is behind the last end.
 pub(crate) struct Lines {
     path: PathBuf,
+    keys: Keyring,
+    /// With which key the last line was sealed.
+    key: Option<KeyId>,
     reader: BufReader<File>,
 }
 
 impl Lines {
-    pub(crate) fn open(path: &Path) -> Result<Self, AuditError> {
+    pub(crate) fn open(path: &Path, keys: &Keyring) -> Result<Self, AuditError> {
         let file = File::open(path).map_err(|source| AuditError::file("open", path, source))?;
         Ok(Self {
             path: path.to_owned(),
+            keys: keys.clone(),
+            key: None,
             reader: BufReader::with_capacity(256 * 1_024, file),
         })
     }
 
-    /// The next one, into `line`, with its end where it has one; how many bytes it is, 0 at the end. Of a line that is longer than one may be
-    /// nothing but the end is there.
+    /// The next one, into `line`, with its end where it has one, opened where it is sealed; how many bytes it has in the file, 0 at the end. Of a line
+    /// that is longer than one may be nothing but the end is there.
     pub(crate) fn next(&mut self, line: &mut Vec<u8>) -> Result<usize, AuditError> {
+        let read = self.next_stored(line)?;
+        self.open_line(line)?;
+        Ok(read)
+    }
+
+    /// Opens a line that is sealed, once all of it is there.
+    pub(crate) fn open_line(&mut self, line: &mut Vec<u8>) -> Result<(), AuditError> {
+        let opened = sealed::open(&self.keys, line).map_err(|why| AuditError::Sealed {
+            path: self.path.clone(),
+            why,
+        })?;
+        if line.ends_with(b"\n") {
+            self.key = opened;
+            if line.len() > LINE_BYTES_MAX {
+                line.clear();
+                line.push(b'\n');
+            }
+        }
+        Ok(())
+    }
+
+    /// With which key the last line that ended was sealed.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// The next one as it is in the file.
+    pub(crate) fn next_stored(&mut self, line: &mut Vec<u8>) -> Result<usize, AuditError> {
         line.clear();
         let told = |source| AuditError::file("read", &self.path, source);
-        let most = LINE_BYTES_MAX as u64;
+        let most = STORED_LINE_BYTES_MAX as u64;
         let mut read = self
             .reader
             .by_ref()
@@ -102,7 +141,7 @@ impl Lines {
             .map_err(told)?;
         // The rest of one that is too long.
         let mut rest = Vec::new();
-        while read >= LINE_BYTES_MAX && !line.ends_with(b"\n") && !rest.ends_with(b"\n") {
+        while read >= STORED_LINE_BYTES_MAX && !line.ends_with(b"\n") && !rest.ends_with(b"\n") {
             rest.clear();
             let more = self
                 .reader

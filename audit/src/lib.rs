@@ -13,6 +13,8 @@
 //!   records a minute and no more, so that nobody fills the disk, or drives out what others did, by being refused.
 //! - What is too old or too much is removed a file at a time, behind a record that says up to where, with the last hash: the rest can still be proven.
 //!
+//! Where a key is configured each line is sealed (see `sealed`): who takes the files reads none of them.
+//!
 //! What nobody can prove from the files alone: that somebody who may write them did not write all of them anew. A head that is kept elsewhere
 //! ([`verify::Expected`]) proves what was there then.
 
@@ -24,12 +26,15 @@ mod files;
 mod log;
 mod options;
 mod record;
+mod sealed;
 mod store;
 pub mod verify;
 
 pub use denials::Denial;
+pub use docket_sealing::{KeyId, Keyring};
 pub use error::AuditError;
 pub use files::AUDIT_DIR;
 pub use log::{Audit, QUEUE_MAX, describe_metrics};
 pub use options::{AuditOptions, InvalidOption};
 pub use record::{Entry, Outcome, Position, Record, Who, actions};
+pub use sealed::usage;

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docket_sealing::Keyring;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -59,7 +60,20 @@ impl Audit {
     /// # Errors
     /// It cannot be read or written.
     pub fn open(folder: &Path, node: u64, options: AuditOptions) -> Result<Self, AuditError> {
-        let (store, entries) = Store::open(folder, node, options)?;
+        Self::open_with(folder, node, options, Keyring::default())
+    }
+
+    /// The same, with lines that are sealed, if there is a key to seal with.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or the key of what is there is missing.
+    pub fn open_with(
+        folder: &Path,
+        node: u64,
+        options: AuditOptions,
+        keys: Keyring,
+    ) -> Result<Self, AuditError> {
+        let (store, entries) = Store::open(folder, node, options, keys)?;
         for entry in &entries {
             tracing::warn!(action = entry.action, file = entry.target, details = ?entry.details, "the audit log was not as it was left");
         }
@@ -169,17 +183,20 @@ impl Audit {
 
     /// Writes what waits, and ends. Nothing is recorded behind it.
     pub async fn close(&self) {
+        let audit = self.clone();
+        // Where it panics the log has said so.
+        let _ = tokio::task::spawn_blocking(move || audit.close_blocking()).await;
+    }
+
+    /// The same where nobody can wait otherwise.
+    pub fn close_blocking(&self) {
         let Some(shared) = &self.shared else { return };
         let Some(writer) = shared.writer.lock().take() else {
             return;
         };
-        let queue = shared.queue.clone();
-        let ended = tokio::task::spawn_blocking(move || {
-            // It waits until there is room.
-            let _ = queue.send(Ask::Close);
-            writer.join()
-        });
-        if !matches!(ended.await, Ok(Ok(()))) {
+        // It waits until there is room.
+        let _ = shared.queue.send(Ask::Close);
+        if writer.join().is_err() {
             tracing::error!("the audit log ended badly");
         }
     }
@@ -404,7 +421,7 @@ mod tests {
         let newest = files::segments(folder.path()).unwrap().pop().unwrap();
         let text = fs::read_to_string(&newest.path).unwrap();
         fs::write(&newest.path, text + "{\"sequence\":3").unwrap();
-        let (store, entries) = Store::open(folder.path(), 1, TINY).unwrap();
+        let (store, entries) = Store::open(folder.path(), 1, TINY, Keyring::default()).unwrap();
         let next = blocked(folder.path(), &store);
         let audit = Audit::start(folder.path(), store, entries, TINY).unwrap();
         assert!(matches!(audit.check(), Err(AuditError::Failing)));
@@ -427,7 +444,7 @@ mod tests {
             segments_max: 1,
             ..TINY
         };
-        let (store, entries) = Store::open(folder.path(), 1, options).unwrap();
+        let (store, entries) = Store::open(folder.path(), 1, options, Keyring::default()).unwrap();
         let next = blocked(folder.path(), &store);
         let audit = Audit::start(folder.path(), store, entries, options).unwrap();
         until("it is failing", || audit.check().is_err());

@@ -21,6 +21,8 @@ const HASH_DIGITS: usize = 64;
 const TEXT_BYTES_MAX: usize = 512;
 /// No line is longer, in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 192 * 1_024;
+/// No log comes so far: a record that says more is none, and whatever is counted from one that is has room.
+const SEQUENCE_MAX: u64 = 1 << 62;
 /// So many details has a record at most.
 const DETAILS_MAX: usize = 16;
 
@@ -32,12 +34,18 @@ pub mod actions {
     pub const SERVER_STOP: &str = "server.stop";
     /// A data directory was made a cluster's first.
     pub const CLUSTER_INIT: &str = "cluster.init";
+    /// The cluster made a backup by itself.
+    pub const BACKUP_CREATE: &str = "backup.create";
+    /// A data directory was made of a backup.
+    pub const BACKUP_RESTORE: &str = "backup.restore";
     /// A node is in a cluster for the first time.
     pub const CLUSTER_JOIN: &str = "cluster.join";
     /// The configuration was read again.
     pub const CONFIGURATION_RELOAD: &str = "configuration.reload";
     /// The certificates were read again.
     pub const CERTIFICATES_RELOAD: &str = "certificates.reload";
+    /// The keys of another issuer were read again.
+    pub const ISSUER_KEYS_RELOAD: &str = "issuer_keys.reload";
     /// The first administrator was made.
     pub const FIRST_ADMINISTRATOR: &str = "account.bootstrap";
     /// A line that a crash cut off was taken away.
@@ -86,7 +94,7 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, NoPosition> {
         let (sequence, hash) = text.trim().split_once(':').ok_or(NoPosition)?;
         let sequence = sequence.parse().map_err(|_| NoPosition)?;
-        match is_hash(hash) {
+        match is_hash(hash) && sequence <= SEQUENCE_MAX {
             true => Ok(Self {
                 sequence,
                 hash: hash.to_owned(),
@@ -341,7 +349,8 @@ impl<'a> Line<'a> {
     pub(crate) fn record(&self) -> Option<Record> {
         let mut object = self.covered.to_vec();
         object.push(b'}');
-        serde_json::from_slice(&object).ok()
+        let record: Option<Record> = serde_json::from_slice(&object).ok();
+        record.filter(|record| record.sequence <= SEQUENCE_MAX)
     }
 }
 
@@ -381,6 +390,27 @@ mod tests {
         assert_eq!((line.hash, position.sequence), (&*position.hash, 1));
         assert_eq!(line.record().unwrap(), record);
         assert_eq!(position.to_string().parse(), Ok(position));
+    }
+
+    #[test]
+    fn a_number_that_no_log_reaches_is_no_records() {
+        let of = |sequence: u64| {
+            let entry = Entry::new(Who::node(), "role.assign", "shop");
+            let record = Record {
+                sequence,
+                ..Record::new(&entry, &Position::origin(), String::new(), 1)
+            };
+            let (bytes, _) = record.line();
+            let line = Line::of(bytes.strip_suffix(b"\n").unwrap()).unwrap();
+            assert!(line.is_whole());
+            line.record().map(|record| record.sequence)
+        };
+        assert_eq!(
+            [of(SEQUENCE_MAX), of(SEQUENCE_MAX + 1), of(u64::MAX)],
+            [Some(SEQUENCE_MAX), None, None]
+        );
+        let position = |sequence: u64| format!("{sequence}:{}", "0".repeat(HASH_DIGITS)).parse::<Position>();
+        assert!(position(7).is_ok() && position(u64::MAX).is_err());
     }
 
     #[test]

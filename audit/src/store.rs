@@ -9,12 +9,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use docket_sealing::{KeyId, Keyring};
 use jiff::Timestamp;
 
 use crate::{
     AuditError, AuditOptions, Entry, Outcome, Position, Record, Who, actions,
     files::{self, HEAD, Lines, Segment},
     record::Line,
+    sealed,
 };
 
 /// Nobody else's business.
@@ -36,6 +38,10 @@ pub(crate) struct Store {
     bytes: u64,
     at: Position,
     head: File,
+    /// What lines are sealed with, and those before opened.
+    keys: Keyring,
+    /// With which key the lines of the file are sealed; it tells nothing while there are none.
+    file_key: Option<KeyId>,
     /// A sync failed, or what a write left could not be taken back.
     poisoned: bool,
     /// The oldest file, where it was to go and did not.
@@ -61,6 +67,8 @@ struct Tail {
     torn: u64,
     /// What is wrong with it.
     damage: Option<String>,
+    /// With which key the newest file's last line is sealed.
+    key: Option<KeyId>,
 }
 
 impl Store {
@@ -70,12 +78,15 @@ impl Store {
         folder: &Path,
         node: u64,
         options: AuditOptions,
+        keys: Keyring,
     ) -> Result<(Self, Vec<Entry>), AuditError> {
         let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
         made.map_err(|source| AuditError::file("make the folder", folder, source))?;
         let mut segments = VecDeque::from(files::segments(folder)?);
         let head = files::head(folder)?;
-        let tail = tail(&segments, head)?;
+        // It may be longer than what is written over it.
+        let said = head.as_ref().map(files::head_text);
+        let tail = tail(&segments, head, &keys)?;
         let mut entries = Vec::new();
         let newest = match segments.back() {
             Some(newest) => newest.clone(),
@@ -99,11 +110,22 @@ impl Store {
         let path = folder.join(HEAD);
         let head = OpenOptions::new()
             .create(true)
-            .truncate(false)
+            .truncate(said.is_none())
             .write(true)
             .mode(FILE_MODE)
             .open(&path)
-            .map_err(|source| AuditError::file("open", path, source))?;
+            .map_err(|source| AuditError::file("open", &path, source))?;
+        if let Some(said) = said {
+            let cut = head
+                .metadata()
+                .and_then(|found| match found.len() > said.len() as u64 {
+                    true => head
+                        .write_all_at(said.as_bytes(), 0)
+                        .and_then(|()| head.set_len(said.len() as u64)),
+                    false => Ok(()),
+                });
+            cut.map_err(|source| AuditError::file("mend", path, source))?;
+        }
         let store = Self {
             folder: folder.to_owned(),
             node,
@@ -113,6 +135,8 @@ impl Store {
             bytes: tail.bytes,
             at: tail.at,
             head,
+            keys,
+            file_key: tail.key,
             poisoned: false,
             stuck: None,
         };
@@ -137,13 +161,19 @@ impl Store {
         if entries.is_empty() {
             return Ok(());
         }
-        if self.bytes >= self.options.segment_bytes {
+        let is_of_key = self.bytes == 0 || self.file_key == self.keys.current();
+        if self.bytes >= self.options.segment_bytes || !is_of_key {
             self.rotate()?;
         }
+        self.file_key = self.keys.current();
         let (mut lines, mut at) = (Vec::new(), self.at.clone());
         let time = now();
         for entry in entries {
             let (line, next) = Record::new(entry, &at, time.clone(), self.node).line();
+            let line = sealed::stored(&self.keys, line).map_err(|why| AuditError::Sealed {
+                path: self.path(),
+                why,
+            })?;
             lines.extend_from_slice(&line);
             at = next;
         }
@@ -233,7 +263,7 @@ impl Store {
         is_recorded: &mut bool,
     ) -> Result<bool, AuditError> {
         if !*is_recorded {
-            let upto = match before(next) {
+            let upto = match before(next, &self.keys) {
                 Ok(Some(upto)) => upto,
                 // It is to be looked at.
                 Ok(None) => {
@@ -290,9 +320,9 @@ impl Store {
 }
 
 /// The last record before a file, as its first one says; `None` where that is no record.
-fn before(segment: &Segment) -> Result<Option<Position>, AuditError> {
+fn before(segment: &Segment, keys: &Keyring) -> Result<Option<Position>, AuditError> {
     let mut line = Vec::new();
-    Lines::open(&segment.path)?.next(&mut line)?;
+    Lines::open(&segment.path, keys)?.next(&mut line)?;
     let first = line
         .strip_suffix(b"\n")
         .and_then(Line::of)
@@ -323,17 +353,18 @@ pub(crate) fn now() -> String {
 }
 
 /// Where the log ends. It goes on behind what its head says and what its last line says, whichever is further: what was cut off stays missing.
-fn tail(segments: &VecDeque<Segment>, head: Option<Position>) -> Result<Tail, AuditError> {
+fn tail(segments: &VecDeque<Segment>, head: Option<Position>, keys: &Keyring) -> Result<Tail, AuditError> {
     let mut found = Tail {
         at: Position::origin(),
         bytes: 0,
         torn: 0,
         damage: None,
+        key: None,
     };
     let mut unreadable = 0_u64;
     // The newest file may have been made and not written yet.
     for (nth, segment) in segments.iter().rev().enumerate() {
-        let (mut lines, mut line, mut last) = (Lines::open(&segment.path)?, Vec::new(), None);
+        let (mut lines, mut line, mut last) = (Lines::open(&segment.path, keys)?, Vec::new(), None);
         let (mut bytes, mut torn, mut lost) = (0, 0, 0);
         loop {
             let read = lines.next(&mut line)? as u64;
@@ -351,7 +382,7 @@ fn tail(segments: &VecDeque<Segment>, head: Option<Position>) -> Result<Tail, Au
             }
         }
         if nth == 0 {
-            (found.bytes, found.torn) = (bytes, torn);
+            (found.bytes, found.torn, found.key) = (bytes, torn, lines.key());
         }
         unreadable += lost;
         if let Some(last) = last {
@@ -410,7 +441,20 @@ mod tests {
     };
 
     fn opened(folder: &Path) -> Store {
-        Store::open(folder, 1, FEW).unwrap().0
+        Store::open(folder, 1, FEW, Keyring::default()).unwrap().0
+    }
+
+    #[test]
+    fn a_head_that_says_nothing_is_written_over_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        // Longer than one is.
+        fs::write(folder.path().join(HEAD), "x".repeat(120)).unwrap();
+        let mut store = opened(folder.path());
+        store.append(&[&Entry::new(Who::node(), "a.test", "")]).unwrap();
+        assert_eq!(
+            files::head(folder.path()).unwrap().as_ref(),
+            Some(store.position())
+        );
     }
 
     /// One with more files than are to be kept, which nobody pruned.
@@ -486,13 +530,13 @@ mod tests {
             append(&mut store).unwrap();
         }
         let before = fs::read(&path).unwrap();
-        let (store, entries) = Store::open(folder.path(), 1, FEW).unwrap();
+        let (store, entries) = Store::open(folder.path(), 1, FEW, Keyring::default()).unwrap();
         assert!(entries.is_empty(), "{entries:?}");
         assert_eq!(store.at.sequence, 4);
         assert_eq!(fs::read(&path).unwrap(), before);
         // One that nothing is behind was torn, however long it is.
         put(&vec![b'x'; 2 * LINE_BYTES_MAX]);
-        let (_, entries) = Store::open(folder.path(), 1, FEW).unwrap();
+        let (_, entries) = Store::open(folder.path(), 1, FEW, Keyring::default()).unwrap();
         assert_eq!(entries[0].action, actions::MENDED);
         assert_eq!(fs::read(&path).unwrap(), before);
     }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use docket_sealing::Keyring;
+
 use crate::{
     AuditError, Position, Record, actions,
     files::{self, Lines, Segment},
@@ -86,6 +88,19 @@ impl Report {
 pub fn read(
     folder: &Path,
     expected: &[Expected],
+    each: impl FnMut(&Record, &str),
+) -> Result<Report, AuditError> {
+    read_with(folder, &Keyring::default(), expected, each)
+}
+
+/// The same of a log that is sealed with one of these keys.
+///
+/// # Errors
+/// As [`read`], or a key is missing.
+pub fn read_with(
+    folder: &Path,
+    keys: &Keyring,
+    expected: &[Expected],
     mut each: impl FnMut(&Record, &str),
 ) -> Result<Report, AuditError> {
     // The head first: what is written meanwhile is behind it.
@@ -102,7 +117,7 @@ pub fn read(
     let newest = segments.last().cloned();
     for segment in &segments {
         let is_newest = Some(segment) == newest.as_ref();
-        walk.segment(segment, is_newest, &mut each)?;
+        walk.segment(segment, keys, is_newest, &mut each)?;
     }
     walk.begin(folder);
     let Walk {
@@ -146,11 +161,12 @@ impl Walk {
     fn segment(
         &mut self,
         segment: &Segment,
+        keys: &Keyring,
         is_newest: bool,
         each: &mut impl FnMut(&Record, &str),
     ) -> Result<(), AuditError> {
         let path = &segment.path;
-        let (mut lines, mut bytes, mut number) = (Lines::open(path)?, Vec::new(), 0);
+        let (mut lines, mut bytes, mut number) = (Lines::open(path, keys)?, Vec::new(), 0);
         let mut is_first = true;
         loop {
             if lines.next(&mut bytes)? == 0 {
@@ -207,13 +223,13 @@ impl Walk {
         let mut more = Vec::new();
         for _ in 0..LOOKS_MAX {
             thread::sleep(LOOK);
-            lines.next(&mut more)?;
+            lines.next_stored(&mut more)?;
             bytes.append(&mut more);
             if bytes.ends_with(b"\n") {
                 break;
             }
         }
-        Ok(())
+        lines.open_line(bytes)
     }
 
     /// A line that cannot be read was a record.

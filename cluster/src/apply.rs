@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -12,7 +13,8 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
 
 use crate::GroupId;
-use crate::digest::{Digest, Mark};
+use crate::digest::{Digest, Mark, Noted};
+use crate::faults::{self, Fault};
 use crate::log::LogIndex;
 use crate::machine::{Capture, Entry, StateMachine};
 use crate::off_thread::off_thread;
@@ -22,6 +24,9 @@ use crate::raft::{
     EntryPayload, LogEntry, LogId, Membership, Reply, SnapshotMeta, StoredMembership, TypeConfig, term_of,
 };
 use crate::snapshots::{Snapshots, StoredMeta, StoredSnapshot, Taken};
+
+/// How often it is looked whether entries are to be applied again, where a test has them wait.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A snapshot as openraft passes it around: its chunks in order. Reading blocks.
 pub(crate) enum SnapshotData {
@@ -69,6 +74,8 @@ pub(crate) struct Applier {
     membership: StoredMembership,
     /// Of all that was applied.
     digest: Digest,
+    /// What another program has noted of the same log, where a replay is held against that.
+    noted: Option<Box<Noted>>,
     /// Index after the last entry inside the snapshot that was restored.
     snapshot_next: u64,
     progress: Arc<Progress>,
@@ -92,12 +99,23 @@ impl Applier {
             applied: None,
             membership,
             digest: Digest::default(),
+            noted: None,
             snapshot_next: 0,
             progress,
             snapshots,
             stop,
             _alive: alive,
         }
+    }
+
+    /// Has what it applies held against what another program has noted.
+    pub(crate) fn hold_against(&mut self, noted: Noted) {
+        self.noted = Some(Box::new(noted));
+    }
+
+    /// What came of that.
+    pub(crate) fn noted(&self) -> Option<&Noted> {
+        self.noted.as_deref()
     }
 
     /// Forgets the state, and what Raft must know of it. Blocks where the state is large.
@@ -196,6 +214,9 @@ impl Applier {
         };
         self.digest.add(index, payload, &reply, effects);
         self.progress.marks.note(index, self.digest);
+        if let Some(noted) = &mut self.noted {
+            noted.hold(index, self.digest);
+        }
         if let EntryPayload::Membership(members) = &entry.payload {
             self.membership = StoredMembership::new(Some(entry.log_id), members.clone());
         }
@@ -281,6 +302,9 @@ impl RaftStateMachine<TypeConfig> for Applier {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            while faults::is(Fault::ApplyWaits) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
             let reply = self.apply_entry(&entry)?;
             // Before the answer: who is answered must see his entry applied.
             self.publish_applied();

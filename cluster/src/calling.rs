@@ -14,11 +14,12 @@ use parking_lot::Mutex;
 use tokio::time::timeout_at;
 
 use crate::call::{AnswerCalls, Lane, Leader, PeerCallError};
+use crate::following::PRIMARY;
 use crate::limits::{ALIVE_MS, CALL_WAIT_MAX_MS};
 use crate::node::Node;
 use crate::peer::{Called, READ, StreamError, put_read, put_who_leads, take_leader, take_read};
 use crate::sampling::others;
-use crate::{Group, GroupId, Leadership, NodeId, PROTOCOL_VERSION, ReadError};
+use crate::{Group, GroupId, Leadership, NodeId, ReadError};
 
 /// How often a call is begun anew on another connection, because the one at hand was over before the call was in it.
 const CONNECTIONS_MAX: usize = 2;
@@ -110,17 +111,18 @@ impl Node {
         others.into_iter().map(status).collect()
     }
 
-    /// The oldest version of the peer protocol that is spoken with another node, or was when this one was last connected to it; the newest
-    /// that this program speaks where there is none. Of who was never connected to since this node's start nothing is known. What another node could not read in its log is not to be put into one.
+    /// The oldest version of the peer protocol that is spoken with another node, or was when this one was last connected to it, and the one at
+    /// which the cluster is finalised where that is older; that alone where there is no other node. Of who was never connected to since this node's start nothing is known. What another node could not read in its log is not to be put into one.
     pub fn oldest_version_spoken(&self) -> u32 {
+        let finalised = self.finalised();
         let Some(peering) = self.peering() else {
-            return PROTOCOL_VERSION;
+            return finalised;
         };
         let others = others(&peering.peers, self.members().map(|members| &**members));
         let spoken = others
             .into_iter()
             .filter_map(|node| peering.peers.links(node).ok()?.version());
-        spoken.min().unwrap_or(PROTOCOL_VERSION)
+        spoken.min().unwrap_or(finalised).min(finalised)
     }
 
     /// The version of the peer protocol that is spoken with another node, or was when this one was last connected to it; `None` where it never
@@ -129,11 +131,14 @@ impl Node {
         self.peering()?.peers.links(node).ok()?.version()
     }
 
-    /// Whether this version of the peer protocol, or a newer one, is spoken with every other node of the cluster, or was when this one was last
-    /// connected to it. Not, as long as there is one to which it never was.
+    /// Whether the cluster is finalised at this version of the peer protocol, or a newer one, and such a one is spoken with every other node,
+    /// or was when this one was last connected to it. Not, as long as there is one to which it never was.
     pub fn is_spoken_by_all(&self, version: u32) -> bool {
+        if version > self.finalised() {
+            return false;
+        }
         let Some(peering) = self.peering() else {
-            return version <= PROTOCOL_VERSION;
+            return true;
         };
         let others = others(&peering.peers, self.members().map(|members| &**members));
         let spoken = |node| peering.peers.links(node).ok()?.version();
@@ -305,6 +310,27 @@ impl Node {
         groups: impl IntoIterator<Item = GroupId>,
         deadline: Instant,
     ) -> Result<(), ReadError> {
+        let led = self.led(groups)?;
+        self.pass_barriers(led, deadline).await?;
+        Ok(())
+    }
+
+    /// The same, and what time it is then where these groups are led, but for here: the earliest, in microseconds since 1970. 0 where one of
+    /// the leaders does not say; [`i64::MAX`] where all are led here.
+    ///
+    /// # Errors
+    /// As [`Node::read_barrier`]'s.
+    pub async fn read_barrier_by_clock(
+        &self,
+        groups: impl IntoIterator<Item = GroupId>,
+        deadline: Instant,
+    ) -> Result<i64, ReadError> {
+        let led = self.led(groups)?;
+        self.pass_barriers(led, deadline).await
+    }
+
+    /// Where groups are led.
+    fn led(&self, groups: impl IntoIterator<Item = GroupId>) -> Result<Led, ReadError> {
         let mut here = Vec::new();
         let mut elsewhere = BTreeMap::<NodeId, Vec<Group>>::new();
         for id in groups {
@@ -321,14 +347,21 @@ impl Node {
                 _ => here.push(group),
             }
         }
+        Ok(Led { here, elsewhere })
+    }
+
+    async fn pass_barriers(&self, led: Led, deadline: Instant) -> Result<i64, ReadError> {
+        let Led { here, elsewhere } = led;
         let here = try_join_all(here.iter().map(Group::read_barrier));
         if elsewhere.is_empty() || docket_persistence::planted!(ReadBehind) {
-            return here.await.map(drop);
+            here.await?;
+            return Ok(i64::MAX);
         }
         let elsewhere = elsewhere
             .into_iter()
             .map(|(node, groups)| self.read_behind(node, groups, deadline));
-        try_join(here, try_join_all(elsewhere)).await.map(drop)
+        let (_, clocks) = try_join(here, try_join_all(elsewhere)).await?;
+        Ok(clocks.into_iter().min().unwrap_or(i64::MAX))
     }
 
     /// The same for groups that this node leads.
@@ -337,7 +370,7 @@ impl Node {
         node: NodeId,
         groups: Vec<Group>,
         deadline: Instant,
-    ) -> Result<(), ReadError> {
+    ) -> Result<i64, ReadError> {
         let not_led = ReadError::NotLeader { leader: Some(node) };
         let asked = put_read(groups.iter().map(|group| group.id().0).collect());
         let answer = self.call(node, (Lane::Step, READ), asked, deadline).await;
@@ -345,10 +378,10 @@ impl Node {
             tracing::debug!(%error, "a leader was not asked what is committed");
             not_led.clone()
         })?;
-        let indexes = take_read(answer, groups.len()).ok_or_else(|| not_led.clone())?;
+        let read = take_read(answer, groups.len()).ok_or_else(|| not_led.clone())?;
         let latest = Instant::now() + Duration::from_millis(CATCH_UP_MS);
         let deadline = deadline.min(latest);
-        let waits = groups.iter().zip(indexes).map(|(group, next)| {
+        let waits = groups.iter().zip(read.indexes).map(|(group, next)| {
             let not_led = not_led.clone();
             async move {
                 let applied = group.wait_applied(next?);
@@ -357,8 +390,16 @@ impl Node {
                     .map_err(|_elapsed| not_led)?
             }
         });
-        try_join_all(waits).await.map(drop)
+        try_join_all(waits).await?;
+        Ok(read.clock_us)
     }
+}
+
+/// Groups by where they are led, as far as this node knows.
+struct Led {
+    /// Here, or where it is not known: the check itself says so.
+    here: Vec<Group>,
+    elsewhere: BTreeMap<NodeId, Vec<Group>>,
 }
 
 /// Who leads the groups that this node has no replica of, as others have said lately.
@@ -400,6 +441,7 @@ impl Group {
         let metrics = self.raft().server_metrics();
         let metrics = metrics.borrow_watched();
         match metrics.current_leader {
+            Some(PRIMARY) => Leader::Unknown,
             Some(node) if node != metrics.id => Leader::Node {
                 node: NodeId(node),
                 term: metrics.vote.leader_id.term,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use docket_persistence::mem::MemDisk;
+use docket_persistence::sealing::Keyring;
 use docket_persistence::{Journal, JournalOptions};
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -83,7 +84,7 @@ impl StoreBuilder<TypeConfig, GroupLog, Applier, tempfile::TempDir> for Builder 
             // As if everything had been applied: only such entries leave the cache.
             progress.note_applied(&log_id(0, u64::MAX - 1));
         }
-        let snapshots = Snapshots::open(&dir.path().join("snapshots")).unwrap();
+        let snapshots = Snapshots::open(&dir.path().join("snapshots"), &Keyring::default()).unwrap();
         let stop = Stop::new(watch::Sender::new(None));
         let applier = Applier::new(Arc::new(Nothing), Arc::clone(&progress), snapshots, stop);
         let index = LogIndex::new(self.cache_bytes_max);

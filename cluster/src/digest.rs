@@ -12,7 +12,7 @@
 //! restart. So does one whose digest is of an older kind ([`VALUES`]): what is hashed is part of what is compared, and two versions of the
 //! program must not take one another for wrong.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
@@ -113,6 +113,58 @@ impl Marks {
     }
 }
 
+/// Digests that another program has noted of the same log, which a replay is held against.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    marks: BTreeMap<u64, Digest>,
+    outcome: NotedOutcome,
+}
+
+/// What a replay was found to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NotedOutcome {
+    /// Digests that were equal.
+    pub(crate) equal: u64,
+    /// Digests that say nothing of those of the replay: they were begun elsewhere, or are of another kind.
+    pub(crate) unlike: u64,
+    /// The newest entry after which both were equal, before the first difference.
+    pub(crate) equal_at: Option<u64>,
+    /// The first entry after which they differed.
+    pub(crate) different_at: Option<u64>,
+}
+
+impl Noted {
+    pub(crate) fn new(marks: impl IntoIterator<Item = Mark>) -> Self {
+        let marks = marks.into_iter().map(|mark| (mark.index, mark.digest));
+        Self {
+            marks: marks.collect(),
+            outcome: NotedOutcome::default(),
+        }
+    }
+
+    /// Holds the digest after an entry against what was noted of it, if anything was.
+    pub(crate) fn hold(&mut self, index: u64, digest: Digest) {
+        let Some(noted) = self.marks.get(&index) else {
+            return;
+        };
+        let outcome = &mut self.outcome;
+        if noted.since != digest.since {
+            outcome.unlike += 1;
+        } else if *noted != digest {
+            outcome.different_at.get_or_insert(index);
+        } else {
+            outcome.equal += 1;
+            if outcome.different_at.is_none() {
+                outcome.equal_at = Some(index);
+            }
+        }
+    }
+
+    pub(crate) fn outcome(&self) -> NotedOutcome {
+        self.outcome
+    }
+}
+
 /// What two replicas' digests say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compared {
@@ -203,6 +255,46 @@ mod tests {
         let (mut old, mut new) = (older, Digest::default());
         let (ours, theirs) = (marks(&mut new, 0..500, 7), marks(&mut old, 1..500, 0));
         assert_eq!(compare(&ours.all(), &theirs.all()), Compared::Nothing);
+    }
+
+    #[test]
+    fn a_replay_is_held_against_what_was_noted_and_the_first_difference_is_named() {
+        let mut noted_by = Digest::default();
+        let mut all = Vec::new();
+        for index in 0..300 {
+            noted_by.add(index, b"entry", b"reply", 7);
+            all.push(Mark {
+                index,
+                digest: noted_by,
+            });
+        }
+        let some = || all.iter().copied().filter(|mark| mark.index % 100 == 99);
+        let replayed = |differs_at: u64| {
+            let (mut noted, mut digest) = (Noted::new(some()), Digest::default());
+            for index in 0..300 {
+                digest.add(index, b"entry", b"reply", 7 + u64::from(index == differs_at));
+                noted.hold(index, digest);
+            }
+            noted.outcome()
+        };
+        let outcome = replayed(u64::MAX);
+        assert_eq!((outcome.equal, outcome.equal_at), (3, Some(299)));
+        assert_eq!(outcome.different_at, None);
+        let outcome = replayed(150);
+        assert_eq!((outcome.equal, outcome.equal_at), (1, Some(99)));
+        assert_eq!(outcome.different_at, Some(199));
+
+        // Begun elsewhere, it says nothing.
+        let (mut noted, mut digest) = (Noted::new(some()), Digest::begin(50));
+        for index in 50..300 {
+            digest.add(index, b"entry", b"reply", 7);
+            noted.hold(index, digest);
+        }
+        let expected = NotedOutcome {
+            unlike: 3,
+            ..NotedOutcome::default()
+        };
+        assert_eq!(noted.outcome(), expected);
     }
 
     #[test]

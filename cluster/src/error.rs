@@ -104,6 +104,15 @@ pub enum ClusterError {
         /// Its node.
         node: NodeId,
     },
+    /// A backup is half restored to the data directory.
+    #[error(
+        "a backup is half restored to {}: run docket backup restore again, which goes on, before a server is started on it",
+        path.display()
+    )]
+    HalfRestored {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A member of a cluster was to stand alone.
     #[error(
         "{} is node {node} of cluster {cluster}, and cannot stand alone: say where its peers connect \
@@ -154,6 +163,19 @@ pub enum ClusterError {
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
+    },
+    /// The cluster was founded by a newer program.
+    #[error(
+        "the cluster of {} was founded at version {founded_at} of the peer protocol; this program speaks up to {known}. Use a newer program",
+        path.display()
+    )]
+    FoundedNewer {
+        /// The data directory.
+        path: PathBuf,
+        /// At which version it was founded.
+        founded_at: u32,
+        /// The newest that this program speaks.
+        known: u32,
     },
     /// The data directory was written by a newer program.
     #[error("{} has format version {found}; this program reads up to version {known}. Use a newer program", path.display())]

@@ -1,6 +1,7 @@
 //! The handle of a Raft group: propose, check a read, watch who leads.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,15 @@ use parking_lot::RwLock;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::apply::Applier;
+use crate::following::PRIMARY;
 use crate::life::{Life, Starter};
 use crate::limits::{PAYLOAD_BYTES_MAX, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX};
 use crate::log::GroupLog;
 use crate::moments::Moments;
+use crate::posture::Hush;
 use crate::progress::{Progress, Stop};
 use crate::raft::{LogId, Payload, Permits, TypeConfig, Waiter, WriteResult};
+use crate::registry::is_record;
 use crate::{GroupId, NodeId, ProposeError, ReadError};
 
 /// A Raft group of this node. Cloning it is cheap, and every clone is the same group.
@@ -190,6 +194,32 @@ impl Group {
         &self.inner.starter.progress
     }
 
+    /// Who leads it to Raft, whatever the node's posture.
+    pub(crate) fn leads_beneath(&self) -> Option<NodeId> {
+        let metrics = self.raft().server_metrics();
+        let leader = metrics.borrow_watched().current_leader;
+        leader.filter(|leader| *leader != PRIMARY).map(NodeId)
+    }
+
+    pub(crate) fn hush(&self) -> &Hush {
+        &self.inner.starter.hush
+    }
+
+    /// Waits until none of the proposals that were let in before is on its way: whoever leads nothing any more lets in no further ones.
+    pub(crate) async fn drained(&self) {
+        // Closed means that there will be none.
+        let _ = self
+            .inner
+            .proposals
+            .acquire_many(PROPOSALS_IN_FLIGHT_MAX as u32)
+            .await;
+    }
+
+    /// The first and the last entry that have bytes in these frames of the journal, if any has.
+    pub(crate) fn entries_in(&self, frames: RangeInclusive<u64>) -> Option<(u64, u64)> {
+        self.inner.log.entries_in(frames)
+    }
+
     /// Which group this is.
     pub fn id(&self) -> GroupId {
         self.inner.starter.progress.group
@@ -236,6 +266,10 @@ impl Group {
             .acquire_owned()
             .await
             .map_err(|_| stopped())?;
+        // Behind the place, so that whoever has all places knows that nothing is on its way.
+        if inner.starter.hush.is_closed() && !is_record(&payload) {
+            return Err(ProposeError::NotLeader { leader: None });
+        }
         let (waiter, answer) = Waiter::new(Permits::new(
             proposal,
             bytes,
@@ -272,6 +306,10 @@ impl Group {
             return Err(ReadError::Stopped { reason });
         }
         if self.progress().leads_alone() || docket_persistence::planted!(ReadWithoutCheck) {
+            return Ok(());
+        }
+        // What a standby has is all that it can know.
+        if self.hush().is_standby() {
             return Ok(());
         }
         let life = self.life();
@@ -327,7 +365,10 @@ impl Group {
         GroupStatus {
             id: self.id(),
             leadership: *inner.starter.leadership.borrow(),
-            leader: raft.current_leader.map(NodeId),
+            leader: raft
+                .current_leader
+                .filter(|leader| *leader != PRIMARY)
+                .map(NodeId),
             term: raft.current_term,
             last_log_index,
             committed_index: raft.local_committed.map(|id| id.index),

@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::SHARDS_MAX;
 use crate::options::SHARDS_DEFAULT;
-use crate::{ClusterError, NodeId};
+use crate::{ClusterError, FINALISED_IMPLIED, NodeId};
 
 const FILE: &str = "identity.json";
 
 /// Version of the data directory's layout, this file's format included. Version 2 says that the directory is a member of a cluster that
-/// keeps a registry of its nodes; the directory of a node that stands alone has version 1.
-const FORMAT_VERSION: u32 = 2;
+/// keeps a registry of its nodes; the directory of a node that stands alone has version 1. Version 3 says with which version of the peer
+/// protocol it was founded.
+pub(crate) const FORMAT_VERSION: u32 = 3;
+const FORMAT_VERSION_MEMBER: u32 = 2;
 const FORMAT_VERSION_ALONE: u32 = 1;
 
 /// What a node that asks to join has before it has an identity.
@@ -41,6 +43,9 @@ pub struct Identity {
     pub shards: u16,
     /// What makes it a member of a cluster of many; `None` where it stands alone.
     pub membership: Option<Membership>,
+    /// The version of the peer protocol at which its cluster was finalised when it was founded here; `None` where it was not founded here,
+    /// or is as old as that this was not said.
+    pub founded_at: Option<u32>,
 }
 
 /// What a member's data directory is.
@@ -63,6 +68,8 @@ struct Stored {
     instance: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     founder: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    founded_at: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,12 +89,13 @@ struct StoredVersion {
 
 impl Identity {
     /// Reads the directory's identity, or creates it with these shards (or the default, if none are given) and as this node of this
-    /// cluster (or the first of a new one, if none is given).
+    /// cluster (or the first of a new one, if none is given). A new one is finalised at `founded_at`, if that is given.
     pub(crate) fn open(
         dir: &Path,
         shards: Option<u16>,
         shards_default: u16,
         member: Option<(&str, NodeId)>,
+        founded_at: Option<u32>,
     ) -> Result<Self, ClusterError> {
         if let Some(shards) = shards.filter(|shards| !(1..=SHARDS_MAX).contains(shards)) {
             return Err(ClusterError::Option {
@@ -124,6 +132,7 @@ impl Identity {
                     node_id,
                     shards: shards.unwrap_or(shards_default),
                     membership: None,
+                    founded_at: founded_at.filter(is_said),
                 };
                 identity.write(dir)?;
                 Ok(identity)
@@ -172,6 +181,7 @@ impl Identity {
             node_id: NodeId(stored.node_id),
             shards: stored.shards,
             membership: stored.instance.map(|instance| Membership { instance, founder }),
+            founded_at: stored.founded_at,
         }))
     }
 
@@ -213,12 +223,13 @@ impl Identity {
         };
         let mut identity = match &stands {
             // A node's id is in the log that it wrote, and the cluster's in whatever was told of it.
-            Some(_) => Self::open(dir, shards, SHARDS_DEFAULT, Some(member))?,
+            Some(_) => Self::open(dir, shards, SHARDS_DEFAULT, Some(member), None)?,
             None => Self {
                 cluster_id: member.0.to_owned(),
                 node_id: member.1,
                 shards: shards.unwrap_or(SHARDS_DEFAULT),
                 membership: None,
+                founded_at: Some(crate::program::speaks().newest).filter(is_said),
             },
         };
         if !(1..=SHARDS_MAX).contains(&identity.shards) {
@@ -268,7 +279,7 @@ impl Identity {
             return Ok(found.instance);
         }
         let joining = StoredJoining {
-            format_version: FORMAT_VERSION,
+            format_version: FORMAT_VERSION_MEMBER,
             cluster_id: cluster.to_owned(),
             node_id: node.0,
             instance: new_instance(),
@@ -294,6 +305,7 @@ impl Identity {
                 instance,
                 founder: false,
             }),
+            founded_at: None,
         };
         identity.write(dir)?;
         // It has done its service; left behind, it is looked at by nobody.
@@ -304,16 +316,17 @@ impl Identity {
     fn write(&self, dir: &Path) -> Result<(), ClusterError> {
         let member = self.membership.as_ref();
         let stored = Stored {
-            format_version: if member.is_some() {
-                FORMAT_VERSION
-            } else {
-                FORMAT_VERSION_ALONE
+            format_version: match (self.founded_at, member) {
+                (Some(_), _) => FORMAT_VERSION,
+                (None, Some(_)) => FORMAT_VERSION_MEMBER,
+                (None, None) => FORMAT_VERSION_ALONE,
             },
             cluster_id: self.cluster_id.clone(),
             node_id: self.node_id.0,
             shards: self.shards,
             instance: member.map(|member| member.instance.clone()),
             founder: member.is_some_and(|member| member.founder),
+            founded_at: self.founded_at,
         };
         let json = serde_json::to_vec_pretty(&stored).map_err(|error| ClusterError::Identity {
             path: dir.join(FILE),
@@ -321,6 +334,11 @@ impl Identity {
         })?;
         write_whole(dir, FILE, &json)
     }
+}
+
+/// What a cluster is without saying so need not be said.
+fn is_said(founded_at: &u32) -> bool {
+    *founded_at > FINALISED_IMPLIED
 }
 
 fn new_instance() -> String {
@@ -347,3 +365,54 @@ pub(crate) fn write_whole(dir: &Path, name: &str, content: &[u8]) -> Result<(), 
 
 /// The node that founds a cluster.
 const FIRST_NODE: NodeId = NodeId(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What programs have written, which must be read for ever: a node alone; a member; and since version 3, what says at which version of the
+    /// peer protocol its cluster was founded.
+    const WRITTEN: [(&str, Option<bool>, Option<u32>); 4] = [
+        (
+            r#"{"format_version":1,"cluster_id":"shop","node_id":1,"shards":4}"#,
+            None,
+            None,
+        ),
+        (
+            r#"{"format_version":2,"cluster_id":"shop","node_id":1,"shards":4,"instance":"i","founder":true}"#,
+            Some(true),
+            None,
+        ),
+        (
+            r#"{"format_version":3,"cluster_id":"shop","node_id":1,"shards":4,"founded_at":9}"#,
+            None,
+            Some(9),
+        ),
+        (
+            r#"{"format_version":3,"cluster_id":"shop","node_id":1,"shards":4,"instance":"i","founder":true,"founded_at":9}"#,
+            Some(true),
+            Some(9),
+        ),
+    ];
+
+    #[test]
+    fn every_version_of_an_identity_is_read_and_written_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        for (written, founder, founded_at) in WRITTEN {
+            fs::write(dir.path().join(FILE), written).unwrap();
+            let identity = Identity::read(dir.path()).unwrap().unwrap();
+            assert_eq!(identity.membership.as_ref().map(|one| one.founder), founder);
+            assert_eq!(identity.founded_at, founded_at);
+            identity.write(dir.path()).unwrap();
+            let again: serde_json::Value =
+                serde_json::from_slice(&fs::read(dir.path().join(FILE)).unwrap()).unwrap();
+            assert_eq!(again, serde_json::from_str::<serde_json::Value>(written).unwrap());
+        }
+        let newer = WRITTEN[0]
+            .0
+            .replace("\"format_version\":1", "\"format_version\":4");
+        fs::write(dir.path().join(FILE), newer).unwrap();
+        let refused = Identity::read(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("Use a newer program"), "{refused}");
+    }
+}

@@ -10,21 +10,24 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::apply::Applier;
+use crate::following::PRIMARY;
+use crate::posture::Hush;
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::{Leadership, NodeId};
 
 /// Follows the Raft core until it ends. If it ends unasked, and not because its replica has `left`, the group has failed, and this is
-/// where that is noticed.
+/// where that is noticed. While the node leads nothing by its posture nobody does, as far as it tells.
 pub(crate) fn follow(
     raft: &Raft<TypeConfig, Applier>,
     progress: Arc<Progress>,
     publish: watch::Sender<Leadership>,
-    left: Arc<AtomicBool>,
+    (left, hush): (Arc<AtomicBool>, Hush),
     stop: Stop,
 ) -> JoinHandle<()> {
     let mut server = raft.server_metrics();
     let mut applied_term = progress.applied_term();
+    let mut hushed = hush.watch();
     let core = raft.metrics();
     tokio::spawn(async move {
         let mut led_term = 0;
@@ -39,12 +42,13 @@ pub(crate) fn follow(
                     progress.metrics.elections.increment(1);
                 }
                 match server.state {
+                    _ if *hushed.borrow_and_update() => Leadership::Follower { leader: None },
                     ServerState::Leader if applied == term => Leadership::Leader { term },
                     // Another node, or nobody yet that may be named.
                     _ => Leadership::Follower {
                         leader: server
                             .current_leader
-                            .filter(|leader| *leader != server.id)
+                            .filter(|leader| *leader != server.id && *leader != PRIMARY)
                             .map(NodeId),
                     },
                 }
@@ -70,6 +74,7 @@ pub(crate) fn follow(
                 changed = server.changed() => changed.is_ok(),
                 // The sender is the progress itself, which this task keeps alive.
                 changed = applied_term.changed() => changed.is_ok(),
+                changed = hushed.changed() => changed.is_ok(),
             };
             if !core_lives {
                 break;

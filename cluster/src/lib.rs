@@ -30,12 +30,20 @@
 mod apply;
 mod call;
 mod calling;
+mod chaos;
 mod chores;
 pub mod clock;
 #[cfg(test)]
 mod conformance;
 mod digest;
 mod error;
+mod export;
+pub mod faults;
+mod finalizing;
+#[cfg(debug_assertions)]
+mod followed;
+mod following;
+mod formats;
 mod group;
 mod identity;
 mod introduction;
@@ -51,10 +59,13 @@ mod metrics;
 mod moments;
 mod network;
 mod node;
+mod noted;
 mod off_thread;
 mod options;
 mod peer;
 mod placement;
+mod posture;
+pub mod program;
 mod progress;
 mod raft;
 mod readiness;
@@ -62,17 +73,25 @@ mod reads;
 mod recovery;
 mod registry;
 mod replicas;
+mod restore;
 mod ring;
 mod sampling;
+mod scrub;
+mod shadow;
 mod snapshot_pace;
 mod snapshots;
+mod standby;
 mod verify;
 
-pub use docket_persistence::planted;
+pub use docket_persistence::{Format, planted};
 
 pub use call::{Answer, AnswerCalls, Answered, Declined, Lane, Leader, PeerCall, PeerCallError};
 pub use calling::{Calling, PeerStatus};
 pub use error::{ClusterError, ProposeError, ReadError};
+pub use export::{ExportError, LoggedEntry, NoEntry, SavedState};
+pub use finalizing::ClusterVersion;
+pub use following::LastEntry;
+pub use formats::formats;
 pub use group::{Group, GroupStatus, Leadership, Pending, ReplicaStatus};
 pub use identity::{CLUSTER_ID_RULE, Identity, Membership, is_cluster_id};
 pub use machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
@@ -84,13 +103,21 @@ pub use off_thread::off_thread;
 pub use options::{NodeOptions, SHARDS_DEFAULT};
 pub use peer::net;
 pub use peer::{
-    NoCommonVersion, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, PeerError, PeerOptions, PeerTls, Versions,
-    certificate_name,
+    FINALISED_IMPLIED, NoCommonVersion, PROTOCOL_VERSION, PROTOCOL_VERSION_OLDEST, PeerError, PeerOptions,
+    PeerTls, Versions, certificate_name,
 };
+pub use posture::Posture;
 pub use recovery::OpenJournal;
-pub use registry::{MOVES_MAX, NodeState, Placement, REPLICAS, RegisteredNode, Registry};
+pub use registry::{
+    FIRST_EPOCH, Fence, MOVES_MAX, NodeState, Placement, REPLICAS, RegisteredNode, RegisteredStandby,
+    Registry,
+};
 pub use replicas::{ReplicaCheck, ReplicaOutcome};
+pub use restore::{RestoreError, Restored, Restoring, replay};
 pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
+pub use scrub::EntriesOf;
+pub use shadow::{ShadowError, ShadowGroup, ShadowReport, Shadowed, shadow};
+pub use standby::StandbyError;
 pub use verify::verify;
 
 /// Names a node of the cluster; never used again for another node.

@@ -23,6 +23,7 @@ use crate::log::GroupLog;
 use crate::machine::StateMachine;
 use crate::network::Network;
 use crate::peer::Peers;
+use crate::posture::Hush;
 use crate::progress::{Progress, Stop};
 use crate::raft::TypeConfig;
 use crate::reads::ReadChecks;
@@ -71,6 +72,7 @@ pub(crate) struct Starter {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) stop: Stop,
     pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) hush: Hush,
 }
 
 impl Starter {
@@ -95,8 +97,9 @@ impl Starter {
             cause: error.to_string(),
         };
         let below_floor = log.floor().is_some();
+        let follows = self.hush.is_standby();
         let config = Config {
-            enable_elect: !below_floor,
+            enable_elect: !below_floor && !follows,
             ..self.config.clone()
         };
         let config = config.validate().map_err(|error| failed(&error))?;
@@ -115,17 +118,19 @@ impl Starter {
             &raft,
             Arc::clone(progress),
             self.leadership.clone(),
-            Arc::clone(&ended),
+            (Arc::clone(&ended), self.hush.clone()),
             self.stop.clone(),
         );
         // Who has left a group that he founded does not found it again.
-        let waits = pristine && (self.founders.is_empty() || log.was_dropped());
+        let waits = pristine && (self.founders.is_empty() || log.was_dropped() || follows);
         if pristine && !waits {
             raft.initialize(self.founders.clone())
                 .await
                 .map_err(|error| failed(&error))?;
         }
-        if below_floor {
+        if follows {
+            // It is told to stand once it is promoted.
+        } else if below_floor {
             tokio::spawn(elect_above_floor(raft.clone(), log.clone()));
         } else if !waits {
             // Alone there is nobody to wait for; among others the vote decides.

@@ -56,6 +56,9 @@ pub const PEER_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Connections from all peers at a time.
 pub const PEER_CONNECTIONS_MAX: usize = 256;
 
+/// Beside them, connections that have not shown a certificate: with more the oldest of them goes, so that whoever only connects keeps no peer out.
+pub const PEER_HANDSHAKES_MAX: usize = 128;
+
 /// Calls on one connection at a time.
 pub const PEER_CALLS_MAX: u32 = 4_096;
 

@@ -48,7 +48,7 @@ pub fn describe_metrics() {
     describe_gauge!(LEADER, "1 where this node leads the group, else 0.");
     describe_gauge!(
         HAS_LEADER,
-        "1 where this node has a replica of the group and knows its leader, which, if it is this one, is heard by most of the others; else 0."
+        "1 where this node has a replica of the group and knows its leader, which was heard of lately, or, if it is this one, is heard by most of the others; else 0."
     );
     describe_counter!(
         LEADER_CHANGES,

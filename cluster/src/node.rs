@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Applier;
 use crate::calling::Found;
 use crate::chores::{Chores, Space, Ward, bytes_min_of};
+use crate::finalizing::{Agreed, ClusterVersion};
 use crate::identity::Identity;
 use crate::introduction::{advertised, founders, introduce};
 use crate::life::Starter;
@@ -29,15 +31,17 @@ use crate::off_thread::off_thread;
 use crate::peer::net::Net;
 use crate::peer::{Answering, Peers, Served, Spools, pulse};
 use crate::placement::{self, Controller};
+use crate::posture::Hush;
 use crate::progress::{Progress, Stop};
 use crate::recovery::{OpenJournal, recover};
 use crate::registry::{MetaMachine, SharedRegistry};
 use crate::replicas::{ReplicaCheck, Replicas};
 use crate::sampling::{Sampler, others};
 use crate::snapshots::Snapshots;
+use crate::standby::{self, Fencing};
 use crate::{
     ClusterError, Group, GroupId, GroupStatus, Leadership, NodeId, NodeOptions, Ring, ShardId, StateMachine,
-    leftovers,
+    finalizing, leftovers, noted,
 };
 
 /// A running node. Clones are the same node.
@@ -49,6 +53,7 @@ pub struct Node {
 }
 
 struct Inner {
+    data_dir: PathBuf,
     identity: Identity,
     ring: Ring,
     groups: Vec<Group>,
@@ -64,6 +69,10 @@ struct Inner {
     peering: Option<Peering>,
     /// `None` where the cluster keeps no registry of its nodes.
     members: Option<Arc<Members>>,
+    /// At which version the cluster is finalised.
+    agreed: Agreed,
+    /// What it may lead.
+    fence: Fencing,
     /// How recently a follower must have answered to count as alive.
     alive: Duration,
 }
@@ -116,6 +125,8 @@ pub struct NodeStatus {
     pub recovery: Recovery,
     /// Bytes free on the disk, if they are so few that writes are refused.
     pub disk_low: Option<u64>,
+    /// At which version its cluster is finalised.
+    pub version: ClusterVersion,
     /// Why the node must stop, if it must.
     pub failed: Option<Arc<str>>,
 }
@@ -173,10 +184,12 @@ impl Node {
             value: identity.shards.to_string(),
             requirement: "it must be from 1 to 4096",
         })?;
-        let snapshots = Snapshots::open(&options.data_dir.join(SNAPSHOTS_DIR))?;
+        let snapshots = Snapshots::open(&options.data_dir.join(SNAPSHOTS_DIR), &options.journal.keys)?;
         let (failed_tx, failed) = watch::channel(None);
         let call = Arc::new(Notify::new());
         let registry = SharedRegistry::new();
+        let agreed = Agreed::new(&options, &identity, &registry);
+        let registry_of = registry.clone();
         let mut parts = Vec::new();
         let mut appliers = Vec::new();
         for id in group_ids(ring) {
@@ -188,7 +201,11 @@ impl Node {
             ));
             let above = machine(id);
             let machine: Arc<dyn StateMachine> = match id {
-                GroupId::META => Arc::new(MetaMachine::new(registry.clone(), above)),
+                GroupId::META => Arc::new(MetaMachine::new(
+                    registry.clone(),
+                    above,
+                    options.peer_versions.newest,
+                )),
                 _ => above,
             };
             let stop = Stop::new(failed_tx.clone());
@@ -203,11 +220,12 @@ impl Node {
 
         let cache_bytes_max = LOG_CACHE_BYTES / parts.len();
         let stored = Arc::clone(&snapshots);
-        let recovering = off_thread(move || recover(appliers, cache_bytes_max, &stored, open_journal));
+        let recovering = off_thread(move || recover(appliers, cache_bytes_max, &stored, open_journal, &[]));
         let (journal, recovery, recovered) = recovering.await.map_err(|error| ClusterError::Group {
             group: GroupId::META,
             cause: format!("recovery panicked: {error}"),
         })??;
+        let hush = Hush::new(standby::at_start(&options, &registry.now()));
         let journal = Arc::new(NodeJournal::new(journal));
         let node_stop = Stop::new(failed_tx);
         let tell = node_stop.clone();
@@ -215,10 +233,12 @@ impl Node {
             tell.fail(failure.to_string().into())
         }));
 
+        let of_groups = hush.clone();
         let starts = parts
             .into_iter()
             .zip(recovered)
             .map(|((progress, machine, stop), recovered)| {
+                let hush = of_groups.clone();
                 let log = GroupLog::new(Arc::clone(&journal), Arc::clone(&progress), recovered.index);
                 let applier = recovered.applier;
                 let newest_snapshot = applier.snapshot_next().checked_sub(1);
@@ -231,6 +251,7 @@ impl Node {
                     snapshots: Arc::clone(&snapshots),
                     stop,
                     leadership: watch::Sender::new(Leadership::Follower { leader: None }),
+                    hush,
                 };
                 async move {
                     let id = starter.progress.group;
@@ -257,7 +278,7 @@ impl Node {
         if let (Some(member), Some((peers, listener))) = (&options.member, &peering) {
             let address = advertised(member, listener);
             let (own, meta) = (peers.own(), groups[0].clone());
-            let (peers, shards) = (Arc::clone(peers), identity.shards);
+            let (peers, shards) = (Arc::clone(peers), (identity.shards, identity.founded_at));
             let stop = node_stop.clone();
             members = Some(Members::new(
                 &options, member, own, peers, registry, meta, shards, address, stop,
@@ -267,7 +288,7 @@ impl Node {
             let (address, closing) = (listener.address(), CancellationToken::new());
             let answering = Answering::default();
             let found = Found::default();
-            let spools = Arc::new(Spools::new(&options.data_dir));
+            let spools = Arc::new(Spools::new(&options.data_dir, options.journal.keys.clone()));
             let served = Served::new(
                 peers.own(),
                 &groups,
@@ -304,6 +325,7 @@ impl Node {
                 tasks: Mutex::new(tasks),
             }
         });
+        let fence = Fencing::new(hush.clone(), registry_of.clone(), groups.clone());
         let (closing, closing_rx) = watch::channel(false);
         let (leave, leaves) = leftovers::queue();
         let chores = Chores {
@@ -317,6 +339,7 @@ impl Node {
         };
         let chores = Mutex::new(Some(tokio::spawn(chores.run())));
         let inner = Inner {
+            data_dir: options.data_dir.clone(),
             identity,
             ring,
             groups,
@@ -330,16 +353,26 @@ impl Node {
             chores,
             peering,
             members,
+            agreed,
+            fence,
             alive: Duration::from_millis(options.election_timeout_min_ms),
         };
         let node = Self {
             inner: Arc::new(inner),
         };
+        if options.auto_finalize {
+            tokio::spawn(finalizing::by_itself(node.downgrade()));
+        }
         if let Some(peering) = node.peering().filter(|_| node.members().is_some()) {
             let dropping = leftovers::run(node.downgrade(), leave, peering.closing.clone());
             peering.tasks.lock().push(tokio::spawn(dropping));
         }
         Ok(node)
+    }
+
+    /// What it keeps, and where.
+    pub(crate) fn storage(&self) -> (&NodeJournal, &Snapshots, &std::path::Path) {
+        (&self.inner.journal, &self.inner.snapshots, &self.inner.data_dir)
     }
 
     fn downgrade(&self) -> WeakNode {
@@ -407,6 +440,20 @@ impl Node {
         self.inner.members.as_ref()
     }
 
+    /// Leaves behind, for whoever replays the journal, what was made of it here.
+    async fn note_digests(&self) {
+        let groups = self.inner.groups.iter();
+        let marks: Vec<_> = groups
+            .map(|group| (group.id(), group.progress().marks.all()))
+            .collect();
+        let dir = self.inner.data_dir.clone();
+        // Nothing is lost without it but what a replay could be held against.
+        match off_thread(move || noted::write(&dir, &marks)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) | Err(error) => tracing::warn!(%error, "the digests of the states were not noted"),
+        }
+    }
+
     /// Gives the leads of this node to others that are ready for them, for at most `limit`. What nobody can take stays.
     async fn hand_over(&self, limit: Duration) {
         let me = self.inner.identity.node_id;
@@ -464,6 +511,20 @@ impl Node {
         self.inner.journal.journal.measure_disk();
     }
 
+    /// What it may lead.
+    pub(crate) fn fencing(&self) -> &Fencing {
+        &self.inner.fence
+    }
+
+    pub(crate) fn hush(&self) -> &Hush {
+        self.inner.fence.hush()
+    }
+
+    /// At which version the cluster is finalised.
+    pub(crate) fn agreed(&self) -> &Agreed {
+        &self.inner.agreed
+    }
+
     /// What the node is and does now.
     pub fn status(&self) -> NodeStatus {
         let inner = &*self.inner;
@@ -474,6 +535,7 @@ impl Node {
             snapshots: inner.snapshots.sizes(),
             recovery: inner.recovery.clone(),
             disk_low: inner.journal.disk_low(),
+            version: self.cluster_version(),
             failed: inner.failed.borrow().clone(),
         }
     }
@@ -511,6 +573,9 @@ impl Node {
         if let Some(peering) = &inner.peering {
             peering.peers.close();
         }
+        if runs {
+            self.note_digests().await;
+        }
         inner.snapshots.close();
         let journal = inner.journal.journal.clone();
         let closed = off_thread(move || journal.close()).await;
@@ -535,7 +600,7 @@ impl fmt::Debug for Node {
 }
 
 /// The groups of a node, by their numbers from 0.
-fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
+pub(crate) fn group_ids(ring: Ring) -> impl Iterator<Item = GroupId> {
     std::iter::once(GroupId::META).chain(ring.shard_ids().map(ShardId::group))
 }
 

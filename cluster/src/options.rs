@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use docket_persistence::{JOURNAL_DIR, JournalOptions};
 
+use crate::clock::CausalClock;
 use crate::limits::{
     LEADS_REST_MS, PROPOSAL_BYTES_IN_FLIGHT_MAX, PROPOSALS_IN_FLIGHT_MAX, SNAPSHOT_BYTES_PER_SECOND_MIN,
 };
-use crate::{ClusterError, MemberOptions, PeerOptions, Versions};
+use crate::{ClusterError, MemberOptions, PeerOptions, Posture, Versions};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -45,9 +46,18 @@ pub struct NodeOptions {
     /// Which versions of the peer protocol it says that it speaks. Default: those that this program speaks. For tests, which have it
     /// claim others.
     pub peer_versions: Versions,
+    /// Whether the cluster is finalised at a newer version of the peer protocol as soon as all of its nodes speak it, by who leads the meta group.
+    /// Default: no, so that each node can go back to the program before.
+    pub auto_finalize: bool,
     /// How it takes part in a cluster that keeps a registry of its nodes, which forms and changes while it runs. Default: it does not;
     /// with `peers` it is then one of voters that are given for ever.
     pub member: Option<MemberOptions>,
+    /// What the layer above stamps records with. Default: a clock of its own.
+    pub clock: CausalClock,
+    /// What it may lead at first. Default [`Posture::Open`]. Where its cluster is fenced that wins.
+    pub posture: Posture,
+    /// Whether a node whose cluster has a standby leads nothing before [`Node::open_up`](crate::Node::open_up) was called. Default: no.
+    pub asks_standby: bool,
 }
 
 impl NodeOptions {
@@ -66,7 +76,11 @@ impl NodeOptions {
             election_timeout_max_ms: 2_000,
             peers: None,
             peer_versions: Versions::default(),
+            auto_finalize: false,
             member: None,
+            clock: CausalClock::default(),
+            posture: Posture::Open,
+            asks_standby: false,
         }
     }
 

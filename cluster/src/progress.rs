@@ -179,6 +179,11 @@ impl Progress {
         index < self.applied_next.load(Ordering::Acquire)
     }
 
+    /// The term of the last applied entry.
+    pub(crate) fn last_applied_term(&self) -> u64 {
+        *self.applied_term.borrow()
+    }
+
     /// The term of the last applied entry, now and from now on.
     pub(crate) fn applied_term(&self) -> watch::Receiver<u64> {
         self.applied_term.subscribe()

@@ -12,8 +12,16 @@ impl Node {
     pub async fn ready(&self) {
         tokio::select! {
             () = self.groups_led() => {}
+            () = self.leads_nothing() => {}
             _ = self.failed() => {}
         }
+    }
+
+    /// Who leads nothing by his posture is as ready as he can be.
+    async fn leads_nothing(&self) {
+        let mut closed = self.hush().watch();
+        // The sender is the node's own.
+        let _ = closed.wait_for(|closed| *closed).await;
     }
 
     async fn groups_led(&self) {

@@ -39,12 +39,14 @@ pub type OpenJournal =
     Box<dyn FnOnce(&mut dyn FnMut(Position, &[u8])) -> Result<(Journal, Recovery), JournalError> + Send>;
 
 /// Restores snapshots, then reads the journal and applies what is committed. Blocks. Groups come back in the order of `appliers`, which
-/// is that of their ids from 0.
+/// is that of their ids from 0; so are `known_committed`, of each group the index before which its entries are known to be committed by
+/// somebody beside the journal: by nobody where there is none.
 pub(crate) fn recover(
     appliers: Vec<Applier>,
     cache_bytes_max: usize,
     snapshots: &Snapshots,
     open_journal: OpenJournal,
+    known_committed: &[u64],
 ) -> Result<(Journal, Recovery, Vec<Recovered>), ClusterError> {
     let lanes = Lane::deal(appliers);
     let lanes = in_parallel(lanes, Lane::restore)?;
@@ -70,6 +72,9 @@ pub(crate) fn recover(
             error: None,
         };
         let opened = open_journal(&mut |position, record| replay.take(position, record));
+        for (number, committed_next) in known_committed.iter().enumerate() {
+            replay.commit_to(number, *committed_next);
+        }
         let Replay {
             groups,
             queues,
@@ -190,6 +195,20 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// Behind the whole journal: the group's entries before this index were committed, too.
+    fn commit_to(&mut self, number: usize, committed_next: u64) {
+        let queue = &self.queues[number % self.queues.len()];
+        let Some(replay) = self.groups.get_mut(number) else {
+            return;
+        };
+        replay.committed_next = replay.committed_next.max(committed_next);
+        while let Some(entry) = replay.next_committed() {
+            if queue.send((number, Told::Entry(entry))).is_err() {
+                break;
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is sampled of groups, peers and moves, on a node that has peers: their gauges are set once a second, away from all work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,37 @@ use crate::limits::{LED_MS, SAMPLE_EVERY_MS};
 use crate::members::Members;
 use crate::metrics::{MoveMetrics, PeerGauges, Role, groups_as, replica_lag};
 use crate::peer::Peers;
-use crate::{Group, GroupId, Leader, Leadership, Node, NodeId};
+use crate::{Group, GroupId, Leader, Leadership, Node, NodeId, PeerStatus};
 
 impl Node {
     /// Sets the gauges that every node has, also one that stands alone: of its disk, and whether its groups are led and how old their
     /// snapshots are. To be called about once a second.
     pub fn measure(&self) {
         self.measure_disk();
+        let led = self.led_groups();
         for group in self.groups() {
             let metrics = &group.progress().metrics;
-            let led = self.has_replica(group.id()) && group.is_led();
+            let led = led.contains(&group.id());
             metrics.has_leader.set(if led { 1.0 } else { 0.0 });
             let age = group.progress().snapshot_age().unwrap_or_default();
             metrics.snapshot_age.set(age.as_secs_f64());
         }
+    }
+
+    /// The groups that have a replica here and a leader: one that was heard of lately, or, where that is this node, that most of the group has
+    /// answered lately.
+    pub fn led_groups(&self) -> BTreeSet<GroupId> {
+        let peers = self.peers().into_iter().filter(PeerStatus::is_alive);
+        let alive: HashSet<NodeId> = peers.map(|peer| peer.node).collect();
+        let led = self.groups().iter().filter(|group| {
+            // Where there is no majority nobody stands for election, and the leader that is gone is the last that was heard of.
+            let is_there = match group.leader() {
+                Leader::Node { node, .. } => alive.contains(&node),
+                Leader::Here | Leader::Unknown => true,
+            };
+            self.has_replica(group.id()) && group.is_led() && is_there
+        });
+        led.map(Group::id).collect()
     }
 }
 

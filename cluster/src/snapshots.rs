@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes};
+use docket_persistence::sealing::Keyring;
 use docket_persistence::{SnapshotError, SnapshotReader, SnapshotSizes, SnapshotStore, SnapshotWriter};
 use parking_lot::{Mutex, RwLock};
 
@@ -28,7 +29,7 @@ use crate::machine::{Capture, CaptureError};
 use crate::raft::{SnapshotMeta, log_id, term_of};
 use crate::{ClusterError, GroupId};
 
-const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 3;
 /// Bytes of version 1 in front of the membership.
 const HEAD_BYTES: usize = 18;
 const TAKEN_BYTES: usize = 8;
@@ -82,6 +83,8 @@ pub(crate) struct Snapshots {
     store: RwLock<Option<SnapshotStore>>,
     /// What the newest good snapshot of each group stands for, as far as it is known without reading it again.
     newest: Mutex<HashMap<GroupId, StoredMeta>>,
+    /// Which snapshot of each group is read, where that is not to be the newest; `None`: none of them.
+    chosen: HashMap<GroupId, Option<u64>>,
     /// Held while one is made the newest. How often the snapshots of a group were removed: one that was begun before is not finished after.
     removals: Mutex<HashMap<GroupId, u64>>,
 }
@@ -93,17 +96,33 @@ struct Begun {
 }
 
 impl Snapshots {
-    pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, ClusterError> {
+    pub(crate) fn open(dir: &Path, keys: &Keyring) -> Result<Arc<Self>, ClusterError> {
+        Self::open_chosen(dir, keys, HashMap::new())
+    }
+
+    /// The same for a replay that does not begin with the newest: of each group in `chosen` this snapshot is read, or none.
+    pub(crate) fn open_chosen(
+        dir: &Path,
+        keys: &Keyring,
+        chosen: HashMap<GroupId, Option<u64>>,
+    ) -> Result<Arc<Self>, ClusterError> {
         Ok(Arc::new(Self {
-            store: RwLock::new(Some(SnapshotStore::open(dir)?)),
+            store: RwLock::new(Some(SnapshotStore::open_with(dir, keys.clone())?)),
             newest: Mutex::default(),
+            chosen,
             removals: Mutex::default(),
         }))
     }
 
-    /// Reads the group's newest good snapshot, checked from end to end. Blocks.
+    /// Reads the group's newest good snapshot, or the one that was chosen, checked from end to end. Blocks.
     pub(crate) fn load(self: &Arc<Self>, group: GroupId) -> Result<Option<StoredSnapshot>, io::Error> {
-        let Some(reader) = self.store()?.latest(group.0).map_err(io::Error::other)? else {
+        let store = self.store()?;
+        let read = match self.chosen.get(&group) {
+            None => store.latest(group.0),
+            Some(None) => Ok(None),
+            Some(Some(id)) => store.read(group.0, *id).map(Some),
+        };
+        let Some(reader) = read.map_err(io::Error::other)? else {
             return Ok(None);
         };
         let meta = decode(reader.meta())?;
@@ -206,6 +225,11 @@ impl Snapshots {
             .as_ref()
             .map(SnapshotStore::sizes)
             .unwrap_or_default()
+    }
+
+    /// The snapshots as they are on the disk; `None` once closed.
+    pub(crate) fn stored(&self) -> Option<SnapshotStore> {
+        self.store.read().clone()
     }
 
     /// Lets go of the directory, once a snapshot that is being written is finished.

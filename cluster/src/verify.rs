@@ -4,32 +4,42 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use docket_persistence::sealing::Keyring;
 use docket_persistence::{
     Inspect, JOURNAL_DIR, JournalError, Position, SNAPSHOTS_DIR, SnapshotInfo, VerifyReport, verify_with,
 };
 
 use crate::GroupId;
 use crate::log::{Record, decode};
-use crate::snapshots;
+use crate::snapshots::{self, StoredMeta};
 
-/// Verifies the journal and the snapshots of `data_dir`, which no node may be using, and that each group has a good snapshot of all that
-/// its log was purged of. Changes nothing.
+/// Verifies the journal and the snapshots of `data_dir`, which no node may be using, and that each group has a good snapshot of all that its log
+/// was purged of. What is sealed is opened with `keys`. Changes nothing.
 ///
 /// # Errors
 /// The directory is in use or cannot be read at all. What is wrong inside is in the report.
-pub fn verify(data_dir: &Path) -> Result<VerifyReport, JournalError> {
+pub fn verify(data_dir: &Path, keys: &Keyring) -> Result<VerifyReport, JournalError> {
+    look(data_dir, keys).map(|(report, _)| report)
+}
+
+/// The same, with what is there of each group.
+pub(crate) fn look(
+    data_dir: &Path,
+    keys: &Keyring,
+) -> Result<(VerifyReport, BTreeMap<u32, OfGroup>), JournalError> {
     let mut found = Found::default();
-    let mut report = verify_with(data_dir, &mut found)?;
+    let mut report = verify_with(data_dir, keys, &mut found)?;
     let snapshots_dir = data_dir.join(SNAPSHOTS_DIR);
     if let Some(why) = found.unreadable {
         report.problem(data_dir.join(JOURNAL_DIR), why);
     }
-    for (group, of_group) in found.groups {
-        if let Some(why) = of_group.unreadable {
+    for (group, of_group) in &found.groups {
+        if let Some(why) = of_group.unreadable.clone() {
             report.problem(snapshots_dir.join(group.to_string()), why);
         }
         let (begins_at, held) = (of_group.log_begins_at, of_group.snapshot_next);
         if begins_at > held {
+            let group = *group;
             let holds = match held {
                 0 => "there is no good snapshot of it".to_owned(),
                 _ => format!("the newest good snapshot of it ends before entry {held}"),
@@ -44,7 +54,7 @@ pub fn verify(data_dir: &Path) -> Result<VerifyReport, JournalError> {
             );
         }
     }
-    Ok(report)
+    Ok((report, found.groups))
 }
 
 /// What is there of each group.
@@ -55,15 +65,25 @@ struct Found {
     unreadable: Option<String>,
 }
 
+/// What is there of one group.
 #[derive(Default)]
-struct OfGroup {
+pub(crate) struct OfGroup {
     /// Whether an entry or a purge was seen.
     seen: bool,
     /// The first index of its log that the journal still has.
-    log_begins_at: u64,
+    pub(crate) log_begins_at: u64,
     /// The index after the last one that a good snapshot holds; 0 without one.
     snapshot_next: u64,
+    /// Its good snapshots: their ids, and what each stands for.
+    pub(crate) snapshots: Vec<(u64, StoredMeta)>,
     unreadable: Option<String>,
+}
+
+impl OfGroup {
+    /// Whether the journal has anything of its log.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.seen
+    }
 }
 
 impl Inspect for Found {
@@ -93,6 +113,7 @@ impl Inspect for Found {
             Ok(meta) => {
                 let next = meta.raft.last_log_id.map_or(0, |id| id.index + 1);
                 of_group.snapshot_next = of_group.snapshot_next.max(next);
+                of_group.snapshots.push((info.id, meta));
             }
             Err(error) => of_group.unreadable = Some(error.to_string()),
         }

@@ -1,7 +1,8 @@
 //! The endpoints for operators, over plain HTTP: is it alive, is it ready and why not, what is measured, how is it.
 //!
 //! They ask for no credentials, and are therefore on a loopback address unless configured. Nothing here changes the
-//! node. The console beside them (`console/`) asks for an administrator's.
+//! node. The console beside them (`console/`) asks for an administrator's, and so does what is taken off the node to find a
+//! fault (`debug/`), or asked of it (`operated/`).
 
 use std::{
     sync::Arc,
@@ -36,7 +37,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::AdminConfig,
     console::{Client, Console},
-    jwks, process,
+    debug::Diagnosis,
+    jwks,
+    operated::Operated,
+    patient::Patient,
+    process,
     readiness::Readiness,
     status_json::{cluster_json, status_json},
 };
@@ -56,7 +61,14 @@ const INDEX: &str = "Docket, for operators:\n\n\
     /metrics          what is measured, for Prometheus\n\
     /status           how the node is, and its cluster, as JSON; ?local asks no other node\n\
     /console          the same and the orders as pages, for administrators; unless it is off\n\
+    /debug/bundle     all of it with the log and a profile, as one archive, for administrators: docket debug bundle\n\
+    /debug/profile    what the processor is busy with, for administrators: docket debug profile\n\
+    /scrub            whether what is stored is what was written, for administrators: docket scrub; POST reads all of it once more\n\
+    /chaos            what goes wrong on demand, where the node was started for that, for administrators: docket chaos\n\
     /.well-known/jwks.json   the public keys of access tokens\n";
+
+/// What of them is for administrators alone: the console, where there is one, what is taken off the node, and what it is asked to do.
+pub(crate) type Asked = (Option<Console>, Diagnosis, Operated);
 
 /// What the endpoints answer from.
 #[derive(Clone)]
@@ -89,7 +101,7 @@ impl Admin {
         Some(cluster)
     }
 
-    fn router(self, console: Option<Console>) -> Router {
+    fn router(self, (console, diagnosis, operated): Asked) -> Router {
         let endpoints = Router::new()
             .route("/", get(async || INDEX))
             .route("/livez", get(async || "ok\n"))
@@ -98,7 +110,9 @@ impl Admin {
             .route("/status", get(status))
             .route("/.well-known/jwks.json", get(jwks))
             .fallback(async || (StatusCode::NOT_FOUND, INDEX))
-            .with_state(self);
+            .with_state(self)
+            .merge(diagnosis.router())
+            .merge(operated.router());
         match console {
             Some(console) => endpoints.merge(console.router()),
             None => endpoints,
@@ -173,17 +187,17 @@ fn asks_for(uri: &Uri, word: &str) -> bool {
 /// bounded.
 pub(crate) async fn run(
     config: AdminConfig,
-    (admin, console): (Admin, Option<Console>),
+    (admin, asked): (Admin, Asked),
     listener: TcpListener,
     over: CancellationToken,
 ) {
     let request_max = Duration::from_millis(config.request_ms);
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let tasks = TaskTracker::new();
-    if let Some(console) = &console {
+    if let Some(console) = &asked.0 {
         tasks.spawn(console.clone().watch(admin.metrics.clone(), over.clone()));
     }
-    let service = TowerToHyperService::new(admin.router(console));
+    let service = TowerToHyperService::new(admin.router(asked));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -214,7 +228,7 @@ pub(crate) async fn run(
                     .header_read_timeout(request_max)
                     .max_buf_size(HEAD_BYTES_MAX)
                     .keep_alive(true)
-                    .serve_connection(TokioIo::new(tcp), service)
+                    .serve_connection(TokioIo::new(Patient::new(tcp, request_max)), service)
             );
             // A connection that broke has nobody left to tell.
             tokio::select! {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use docket_actors::{
-    Discrepancy, DiscrepancyKind, NodeId, NotLookedAt, ShardBooks, VerifyError, VerifyReport, VerifyStatus,
+    Discrepancy, DiscrepancyKind, GroupId, NodeId, NotLookedAt, ShardBooks, VerifyError, VerifyReport,
+    VerifyStatus,
 };
 use docket_proto::v1;
 use tonic::Code;
@@ -58,6 +59,10 @@ pub(crate) fn status(books: &VerifyStatus) -> v1::BooksStatus {
         kind: kind.as_str().to_owned(),
         count: *count,
     };
+    let group = |(group, count): (&GroupId, &u64)| v1::GroupDiscrepancies {
+        group: group.to_string(),
+        discrepancy_count: *count,
+    };
     v1::BooksStatus {
         start_time: Some(last.begun.into()),
         duration: prost_types::Duration::try_from(whole_ms(last.took)).ok(),
@@ -71,6 +76,7 @@ pub(crate) fn status(books: &VerifyStatus) -> v1::BooksStatus {
         undecided: report.undecided,
         discrepancy_count: books.standing.values().sum(),
         discrepancies: books.standing.iter().map(kind).collect(),
+        groups: books.by_group.iter().map(group).collect(),
         ..shown
     }
 }

@@ -5,9 +5,9 @@
 //!
 //! Details travel in a header, and some clients take no more than 8 KiB of headers: their number and length are bounded.
 
-use std::{borrow::Cow, collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Duration};
 
-use docket_actors::CallError;
+use docket_actors::{CallError, standby::Posture};
 use docket_engine::{Rejection, access::Denied};
 use prost::Message;
 use tonic::{Code, Status};
@@ -23,6 +23,8 @@ pub const VIOLATIONS_MAX: usize = 16;
 pub const TEXT_BYTES_MAX: usize = 256;
 /// When to come back while space is low: somebody has to free it.
 const LOW_SPACE_RETRY: Duration = Duration::from_secs(30);
+/// When to come back while a standby is asked.
+const ASKED_RETRY: Duration = Duration::from_secs(1);
 /// When to come back while an order is being placed.
 const PENDING_RETRY: Duration = Duration::from_millis(50);
 
@@ -137,12 +139,38 @@ impl Refusal {
         CallError::DeadlineExceeded.into()
     }
 
+    /// FAILED_PRECONDITION, because another cluster is to be written to: this is its standby, or it has taken this one's place. Nothing was done.
+    pub(crate) fn leads_nothing(posture: &Arc<Posture>) -> Self {
+        let message = CallError::LeadsNothing(Arc::clone(posture)).to_string();
+        let (reason, address) = match &**posture {
+            Posture::Open | Posture::Asking { .. } => {
+                let refusal = Self::new(Code::Unavailable, "STANDBY_ASKED", message);
+                return refusal.retry(ASKED_RETRY);
+            }
+            Posture::Standby { of } => ("STANDBY", of),
+            Posture::Fenced { by, .. } => ("FENCED", by),
+        };
+        Self::new(Code::FailedPrecondition, reason, message)
+            .with("primary", address.clone())
+            .precondition("cluster")
+    }
+
     /// UNAVAILABLE, because the node stops. Nothing was done.
     pub fn stopping() -> Self {
         Self::new(
             Code::Unavailable,
             "NODE_STOPPING",
             "the node is stopping: send the request to another, or again later",
+        )
+        .retry(Duration::from_secs(1))
+    }
+
+    /// UNAVAILABLE, because another connection has taken the place of this one. Nothing was done.
+    pub(crate) fn displaced() -> Self {
+        Self::new(
+            Code::Unavailable,
+            "CONNECTION_DISPLACED",
+            "there are too many connections, and another has this one's place: connect again",
         )
         .retry(Duration::from_secs(1))
     }
@@ -264,6 +292,7 @@ impl From<CallError> for Refusal {
             CallError::Unavailable { retry_after, .. } => {
                 Self::new(Code::Unavailable, "SHARD_UNAVAILABLE", message).retry(retry_after)
             }
+            CallError::LeadsNothing(posture) => Self::leads_nothing(&posture),
             CallError::OlderNodes => {
                 Self::new(Code::FailedPrecondition, "OLDER_NODES", message).precondition("cluster".to_owned())
             }

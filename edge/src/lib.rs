@@ -1,4 +1,4 @@
-//! Docket's gRPC edge: authentication, limits, admission, services, admin endpoints.
+//! Docket's edge, gRPC and REST: authentication, limits, admission, services, admin endpoints.
 //!
 //! A [`Server`] is bound from an [`EdgeConfig`] and the [`Parts`] that it serves, and then runs until it is told to
 //! stop. What it guarantees:
@@ -11,7 +11,7 @@
 //!
 //! It knows nothing of Raft or of storage: it asks [`docket_actors::Docket`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod admin;
 mod audit;
@@ -20,12 +20,18 @@ pub mod authenticate;
 mod books;
 pub mod config;
 mod console;
+mod debug;
+mod door;
 pub mod errors;
 mod gate;
+mod gently;
 mod jwks;
+mod operated;
 mod overview;
+mod patient;
 mod process;
 mod readiness;
+mod rest;
 mod server;
 mod services;
 mod status;
@@ -34,6 +40,7 @@ pub mod telemetry;
 
 pub use authenticate::{Authenticate, Unauthenticated};
 pub use config::{ConfigError, EdgeConfig};
+pub use debug::Sources;
 pub use errors::Refusal;
 pub use gate::CallContext;
 pub use server::{Control, EdgeError, Operators, Parts, Server};

@@ -262,6 +262,12 @@ fn reasons(
                 node.node_id, books.discrepancy_count
             ));
         }
+        if let Some(scrub) = node.scrub.as_ref().filter(|scrub| scrub.damaged_count > 0) {
+            reasons.push(format!(
+                "node {}: what it has stored is damaged in {} places: docket scrub --last",
+                node.node_id, scrub.damaged_count
+            ));
+        }
         if !node.ready {
             reasons.push(format!(
                 "node {} is not ready: {}",

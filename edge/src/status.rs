@@ -6,7 +6,10 @@ use std::{
 };
 
 use docket_actors::{
-    Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode, Registry, ReplicaStatus,
+    ClusterVersion, Damaged, Docket, GroupId, NodeId, NodeState, NodeStatus, Placement, RegisteredNode,
+    Registry, ReplicaStatus, ScrubStatus,
+    chaos::{ActiveFault, Chaos, Fault},
+    standby::{Followed, Posture},
     wall_clock,
 };
 use docket_proto::v1;
@@ -16,7 +19,39 @@ use crate::books;
 
 /// How the node is.
 pub(crate) fn node_status(docket: &Docket) -> v1::NodeStatus {
-    shown(&docket.status(), wall_clock())
+    v1::NodeStatus {
+        standing: Some(standing(docket)),
+        chaos: chaos(docket.chaos()),
+        ..shown(&docket.status(), wall_clock())
+    }
+}
+
+/// What it may lead, and how far it is behind whom it follows.
+fn standing(docket: &Docket) -> v1::NodeStanding {
+    let posture = docket.posture();
+    let followed = docket
+        .standby()
+        .map(|control| control.followed())
+        .unwrap_or_default();
+    v1::NodeStanding {
+        role: posture.name().to_owned(),
+        epoch: docket.epoch(),
+        drained: docket.is_drained(),
+        lag: lag(&posture, &followed),
+        lag_orders: match *posture {
+            Posture::Standby { .. } => followed.orders_behind,
+            _ => 0,
+        },
+    }
+}
+
+/// How long ago that is which a standby has of its primary.
+pub(crate) fn lag(posture: &Posture, followed: &Followed) -> Option<prost_types::Duration> {
+    let applied = followed
+        .applied
+        .filter(|_| matches!(posture, Posture::Standby { .. }))?;
+    let since = wall_clock().duration_since(applied).unwrap_or_default();
+    prost_types::Duration::try_from(whole_ms(since)).ok()
 }
 
 fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
@@ -45,7 +80,7 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
     let entities = &status.entities;
     v1::NodeStatus {
         node_id: node_id.0,
-        version: env!("CARGO_PKG_VERSION").into(),
+        version: docket_actors::version().into(),
         start_time: Some(Timestamp::from(status.started)),
         uptime: prost_types::Duration::try_from(whole_ms(status.uptime)).ok(),
         ready: status.reasons.is_empty(),
@@ -70,6 +105,87 @@ fn shown(status: &NodeStatus, now: SystemTime) -> v1::NodeStatus {
             archived_orders: entities.archived_orders,
         }),
         books: Some(books::status(&status.books)),
+        versions: Some(versions(&cluster.version)),
+        standing: None,
+        scrub: Some(scrub(&status.scrub)),
+        chaos: None,
+    }
+}
+
+/// Nothing where the node was not started for it.
+fn chaos(chaos: &Chaos) -> Option<v1::ChaosStatus> {
+    let duration = |time| prost_types::Duration::try_from(whole_ms(time)).ok();
+    let shown = |active: ActiveFault| v1::ChaosFault {
+        fault: active.fault.name().to_owned(),
+        left: duration(active.left),
+        by: match active.fault {
+            Fault::SlowDisk { by } => duration(by),
+            _ => None,
+        },
+        peer_id: match active.fault {
+            Fault::DropPeer { node } => node.0,
+            _ => 0,
+        },
+    };
+    chaos.is_enabled().then(|| v1::ChaosStatus {
+        active: chaos.active().into_iter().map(shown).collect(),
+    })
+}
+
+/// How many damaged places a status names: whoever wants all of them asks for that.
+const DAMAGED_SHOWN: usize = 20;
+
+fn scrub(status: &ScrubStatus) -> v1::ScrubStatus {
+    let running = v1::ScrubStatus {
+        running: status.now.is_some(),
+        running_bytes: status.now.as_ref().map_or(0, |now| now.report.bytes),
+        ..Default::default()
+    };
+    // What is found is told at once, also where it is found for the first time.
+    let worst = [&status.last, &status.now].into_iter().flatten();
+    let worst = worst
+        .max_by_key(|one| one.report.damaged())
+        .map(|one| &one.report);
+    let damaged = worst.map_or(&[][..], |report| &report.damages);
+    let told = v1::ScrubStatus {
+        damaged_count: worst.map_or(0, |report| report.damaged()),
+        damaged: damaged.iter().take(DAMAGED_SHOWN).map(damaged_place).collect(),
+        ..running
+    };
+    let Some(last) = &status.last else { return told };
+    v1::ScrubStatus {
+        start_time: Some(last.begun.into()),
+        duration: prost_types::Duration::try_from(whole_ms(last.took)).ok(),
+        by_itself: last.by_itself,
+        bytes: last.report.bytes,
+        ..told
+    }
+}
+
+fn damaged_place(damaged: &Damaged) -> v1::DamagedPlace {
+    v1::DamagedPlace {
+        kind: damaged.kind.to_owned(),
+        file: damaged.file.display().to_string(),
+        place: damaged.place.clone(),
+        of: damaged.of.clone(),
+        reason: damaged.why.clone(),
+    }
+}
+
+fn versions(version: &ClusterVersion) -> v1::NodeVersions {
+    let formats = docket_actors::formats()
+        .into_iter()
+        .map(|format| v1::FormatVersions {
+            name: format.name.to_owned(),
+            oldest: format.oldest,
+            newest: format.newest,
+        });
+    v1::NodeVersions {
+        oldest_protocol: version.oldest,
+        newest_protocol: version.newest,
+        finalised_protocol: version.finalised,
+        blockers: version.blockers.clone(),
+        formats: formats.collect(),
     }
 }
 

@@ -46,6 +46,7 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
     };
     let books = |books: &v1::BooksStatus| {
         let of_kind = |found: &v1::DiscrepancyCount| (found.kind.clone(), Value::from(found.count));
+        let of_group = |of: &v1::GroupDiscrepancies| (of.group.clone(), Value::from(of.discrepancy_count));
         json!({
             "running": books.running,
             "giving_way": books.giving_way,
@@ -61,6 +62,27 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
             "undecided": books.undecided,
             "discrepancy_count": books.discrepancy_count,
             "discrepancies": books.discrepancies.iter().map(of_kind).collect::<serde_json::Map<_, _>>(),
+            "groups": books.groups.iter().map(of_group).collect::<serde_json::Map<_, _>>(),
+        })
+    };
+    let standing = |standing: &v1::NodeStanding| {
+        json!({
+            "role": standing.role,
+            "epoch": standing.epoch,
+            "drained": standing.drained,
+            "lag_seconds": standing.lag.as_ref().map(seconds),
+            "lag_orders": standing.lag_orders,
+        })
+    };
+    let versions = |versions: &v1::NodeVersions| {
+        let format =
+            |one: &v1::FormatVersions| json!({"name": one.name, "oldest": one.oldest, "newest": one.newest});
+        json!({
+            "oldest_protocol": versions.oldest_protocol,
+            "newest_protocol": versions.newest_protocol,
+            "finalised_protocol": versions.finalised_protocol,
+            "blockers": versions.blockers,
+            "formats": versions.formats.iter().map(format).collect::<Vec<_>>(),
         })
     };
     json!({
@@ -75,6 +97,38 @@ pub fn status_json(status: &v1::NodeStatus) -> Value {
         "memory_bytes": status.memory_bytes,
         "entities": status.entities.as_ref().map(entities),
         "books": status.books.as_ref().map(books),
+        "versions": status.versions.as_ref().map(versions),
+        "standing": status.standing.as_ref().map(standing),
+        "scrub": status.scrub.as_ref().map(scrub_json),
+        "chaos": status.chaos.as_ref().map(chaos_json),
+    })
+}
+
+/// What goes wrong on a node since somebody asked for it.
+pub fn chaos_json(chaos: &v1::ChaosStatus) -> Value {
+    let fault = |one: &v1::ChaosFault| {
+        json!({
+            "fault": one.fault,
+            "left_seconds": one.left.as_ref().map(seconds),
+            "by_seconds": one.by.as_ref().map(seconds),
+            "peer_id": one.peer_id,
+        })
+    };
+    json!({"active": chaos.active.iter().map(fault).collect::<Vec<_>>()})
+}
+
+/// Whether what a node has stored is what was written.
+pub fn scrub_json(scrub: &v1::ScrubStatus) -> Value {
+    let damaged = |one: &v1::DamagedPlace| json!({"kind": one.kind, "file": one.file, "place": one.place, "of": one.of, "reason": one.reason});
+    json!({
+        "running": scrub.running,
+        "running_bytes": scrub.running_bytes,
+        "start_time": scrub.start_time.as_ref().map(ToString::to_string),
+        "duration_seconds": scrub.duration.as_ref().map(seconds),
+        "by_itself": scrub.by_itself,
+        "bytes": scrub.bytes,
+        "damaged_count": scrub.damaged_count,
+        "damaged": scrub.damaged.iter().map(damaged).collect::<Vec<_>>(),
     })
 }
 

@@ -47,7 +47,7 @@ const LOGIN: &str = "/docket.v1.AuthService/Login";
 /// gRPC has status codes 0 to 16.
 const CODES: usize = 17;
 /// What refuses for want of room or tokens.
-const LIMITERS: [&str; 17] = [
+const LIMITERS: [&str; 19] = [
     "address",
     "open",
     "probe",
@@ -61,6 +61,8 @@ const LIMITERS: [&str; 17] = [
     "open_streams",
     "bytes_in_flight",
     "reply_bytes_in_flight",
+    "customer_in_flight",
+    "address_in_flight",
     "watches",
     "account_watches",
     ACTORS_IN_FLIGHT,
@@ -212,12 +214,12 @@ pub fn describe() {
     counter!(
         "docket_connections_total",
         Unit::Count,
-        "Connections to the gRPC port, by outcome."
+        "Connections to the ports of gRPC and REST, by outcome."
     );
     gauge!(
         "docket_connections_open",
         Unit::Count,
-        "Connections to the gRPC port that are open."
+        "Connections to the ports of gRPC and REST that are open."
     );
     counter!(
         "docket_panics_total",
@@ -274,7 +276,7 @@ impl Telemetry {
     /// Takes the handles from the recorder that is installed.
     pub(crate) fn new(audit: Audit) -> Self {
         describe();
-        gauge!("docket_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        gauge!("docket_build_info", "version" => docket_actors::version()).set(1.0);
         Self {
             methods: (0..=METHOD_TABLE.len()).map(|_| Default::default()).collect(),
             stream_orders: Default::default(),

@@ -1,18 +1,4 @@
 //! A chunk of a snapshot: what is read is written as the same again.
 #![no_main]
 
-use docket_proto::{
-    NoIntern,
-    snapshot::{SnapshotRecord, records},
-};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(found) = records(bytes, &NoIntern).collect::<Result<Vec<SnapshotRecord>, _>>() else { return };
-    let mut again = Vec::new();
-    for record in &found {
-        record.put(&mut again);
-    }
-    let read: Result<Vec<_>, _> = records(&again, &NoIntern).collect();
-    assert_eq!(read.as_ref(), Ok(&found));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| docket_fuzzed::snapshot::run(bytes));

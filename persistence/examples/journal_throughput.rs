@@ -1,4 +1,4 @@
-//! Measures the journal and the snapshots on a disk: `cargo run --release -p docket-persistence --example journal_throughput [DIR]`.
+//! Measures the journal and the snapshots on a disk, without a key and with one: `cargo run --release -p docket-persistence --example journal_throughput [DIR]`.
 //! Without a directory a temporary one is used, and removed.
 #![expect(clippy::unwrap_used, reason = "a measurement ends at the first error")]
 
@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_persistence::frame::{FRAGMENT_HEADER_BYTES, PAYLOAD_BYTES_MAX};
+use docket_persistence::sealing::Keyring;
 use docket_persistence::{Journal, JournalOptions, SnapshotStore};
+use secrecy::SecretString;
 
 const RECORD_BYTES: usize = 128;
 const SNAPSHOT_RECORDS: u64 = 1_000_000;
@@ -19,14 +21,29 @@ fn main() {
     let dir = std::env::args()
         .nth(1)
         .map_or_else(|| temporary.path().to_owned(), Into::into);
-    for (frames, commits) in [(1, 2_000), (16, 2_000), (64, 500)] {
-        journal(&dir.join(format!("journal-{frames}")), frames, commits);
+    let secret = SecretString::from("5a".repeat(32));
+    let id = "measured".parse().unwrap();
+    let key = Keyring::new(Some(id), [(id, &secret)]).unwrap();
+    for (name, keys) in [("plain", Keyring::default()), ("sealed", key)] {
+        println!("{name}:");
+        for (frames, commits) in [(1, 2_000), (16, 2_000), (64, 500)] {
+            journal(
+                &dir.join(format!("journal-{name}-{frames}")),
+                &keys,
+                frames,
+                commits,
+            );
+        }
+        snapshot(&dir.join(format!("snapshots-{name}")), keys);
     }
-    snapshot(&dir.join("snapshots"));
 }
 
-fn journal(dir: &Path, frames: usize, commits: u32) {
-    let (journal, _) = Journal::open(JournalOptions::new(dir), &mut |_, _| {}).unwrap();
+fn journal(dir: &Path, keys: &Keyring, frames: usize, commits: u32) {
+    let options = || JournalOptions {
+        keys: keys.clone(),
+        ..JournalOptions::new(dir)
+    };
+    let (journal, _) = Journal::open(options(), &mut |_, _| {}).unwrap();
     let per_frame = PAYLOAD_BYTES_MAX / (RECORD_BYTES + FRAGMENT_HEADER_BYTES);
     let batch = vec![Bytes::from(vec![7; RECORD_BYTES]); per_frame * frames];
     let mut latencies = Vec::new();
@@ -57,7 +74,7 @@ fn journal(dir: &Path, frames: usize, commits: u32) {
     journal.close();
     drop(journal);
     let mut records = 0_u64;
-    let (_journal, recovery) = Journal::open(JournalOptions::new(dir), &mut |_, _| records += 1).unwrap();
+    let (_journal, recovery) = Journal::open(options(), &mut |_, _| records += 1).unwrap();
     println!(
         "    reopened with {records} records ({} MB) in {:?}",
         recovery.payload_bytes / 1_000_000,
@@ -65,8 +82,8 @@ fn journal(dir: &Path, frames: usize, commits: u32) {
     );
 }
 
-fn snapshot(dir: &Path) {
-    let store = SnapshotStore::open(dir).unwrap();
+fn snapshot(dir: &Path, keys: Keyring) {
+    let store = SnapshotStore::open_with(dir, keys).unwrap();
     let record = vec![9; SNAPSHOT_RECORD_BYTES];
     let began = Instant::now();
     let mut writer = store.begin(1, b"meta").unwrap();

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use docket_sealing::Cipher;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::Space;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Condvar,
     pub(crate) space: Space,
     pub(crate) counters: Counters,
+    /// By so many nanoseconds each sync is held up: for whoever tries what a slow disk does.
+    pub(crate) slowed_nanos: AtomicU64,
 }
 
 /// What waits for the committer, and what it must know.
@@ -104,13 +107,14 @@ impl Committer {
         store: Arc<dyn Store>,
         mark: Box<dyn Mark>,
         water: HighWater,
+        seal: Option<Cipher>,
     ) -> Self {
         let next = water.last.max(water.first - 1) + 1;
         Self {
             shared,
             store,
             mark,
-            packer: Packer::new(next, water.last_hash),
+            packer: Packer::sealed(next, water.last_hash, seal),
             water,
             commits_since_mark_sync: 0,
             batch: Vec::new(),
@@ -216,6 +220,13 @@ impl Committer {
             self.positions.push(self.packer.push(record, &mut emit)?);
         }
         self.packer.end_commit(&mut emit)?;
+        if let Some(error) = self.packer.unsealed() {
+            return Err(StoreError::other(
+                "seal a frame of",
+                &self.shared.options.dir,
+                error,
+            ));
+        }
         if crate::planted!(AckBeforeSync) {
             self.complete();
         }
@@ -244,6 +255,10 @@ impl Committer {
         let started = Instant::now();
         if !crate::planted!(SkipSync) {
             self.store.sync()?;
+        }
+        let slowed = self.shared.slowed_nanos.load(Ordering::Relaxed);
+        if slowed > 0 {
+            thread::sleep(Duration::from_nanos(slowed));
         }
         let ended = Instant::now();
         self.water.last = self.packer.sequence() - 1;

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::at_rest;
 use crate::committer::panic_text;
 use crate::error::StoreError;
 use crate::files;
@@ -40,12 +41,16 @@ pub(crate) struct DurableDb {
 }
 
 impl DurableDb {
-    /// Makes an empty database at `dir`, durably: after a crash it is there whole or not at all.
-    pub(crate) fn create(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    /// Makes an empty database at `dir`, durably: after a crash it is there whole or not at all. With it goes the head of what is sealed in it,
+    /// if that is.
+    pub(crate) fn create(dir: &Path, cache_bytes: u64, head: Option<&str>) -> Result<Self, StoreError> {
         let staged = with_suffix(dir, NEW_SUFFIX);
         files::remove_tree(&staged)?;
         // Synced while its own descriptors are open: an error that closing swallowed would be lost to those that come later.
         Self::make(&staged, cache_bytes)?.sync()?;
+        if let Some(head) = head {
+            at_rest::write_head(&staged, head)?;
+        }
         files::sync_tree(&staged)?;
         files::rename_durably(&staged, dir)?;
         Self::open(dir, cache_bytes)

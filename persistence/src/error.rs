@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use docket_sealing::SealError;
+
 /// An operation on the storage failed: which one, on which file, and why.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{operation} {}: {cause}", path.display())]
@@ -74,12 +76,7 @@ impl From<StoreError> for Failure {
 
 /// Why a journal refuses to open: what is on disk is not what was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{}: frame {sequence} {reason}. Acknowledged data is lost or damaged, so the journal does not open. Restore this \
-     directory from a backup, or move it away and let the node fetch its state from its peers; \
-     `docket journal verify` lists every problem",
-    path.display()
-)]
+#[error("{}: frame {sequence} {reason}. {}", path.display(), reason.what_to_do())]
 pub struct Refusal {
     /// The file or directory that holds (or should hold) the frame.
     pub path: PathBuf,
@@ -128,11 +125,31 @@ pub enum RefusalReason {
         /// The version found.
         version: u8,
     },
+    /// The frame is whole, and does not open.
+    #[error("{why}")]
+    Sealed {
+        /// Why.
+        why: SealError,
+    },
     /// There are frames, but no readable mark that says how many were acknowledged.
     #[error(
         "was found, but the mark that records how far the journal was acknowledged is missing or unreadable"
     )]
     NoMark,
+}
+
+impl RefusalReason {
+    fn what_to_do(&self) -> &'static str {
+        match self {
+            Self::Sealed { why } if why.is_of_keys() => {
+                "Nothing is lost, and nothing was changed: the journal opens with that key"
+            }
+            _ => {
+                "Acknowledged data is lost or damaged, so the journal does not open. Restore this directory from a backup, or \
+                 move it away and let the node fetch its state from its peers; `docket journal verify` lists every problem"
+            }
+        }
+    }
 }
 
 /// What proves that a frame had been acknowledged.

@@ -64,6 +64,20 @@ impl DirLock {
     }
 }
 
+/// Keeps everybody else out of a directory of this crate's, as long as it lives.
+#[derive(Debug)]
+pub struct Held {
+    _lock: Option<DirLock>,
+}
+
+/// Keeps everybody else out of a directory of this crate's, and changes nothing in it.
+///
+/// # Errors
+/// [`JournalError::Locked`] when somebody uses it.
+pub fn hold(dir: &Path) -> Result<Held, JournalError> {
+    DirLock::borrow(dir).map(|lock| Held { _lock: lock })
+}
+
 /// Makes the entries of `dir` durable.
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
@@ -127,6 +141,19 @@ pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>, StoreError> {
         Ok(paths)
     };
     read().map_err(|error| StoreError::io("list", dir, &error))
+}
+
+/// Asks the kernel to keep nothing in memory of the files in a directory, so that they are next read from the disk. It may do otherwise.
+pub(crate) fn forget(dir: &Path) {
+    #[cfg(target_os = "linux")]
+    for path in entries(dir).unwrap_or_default() {
+        if let Ok(file) = File::open(&path) {
+            // To the end of the file. That it does not is no reason not to read.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = dir;
 }
 
 /// Bytes of all files in a directory; what cannot be read counts as nothing.

@@ -1,7 +1,7 @@
 //! The journal: records in, durable records out, one sequence for the whole node.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::committer::{Append, Committer, Counters, Done, OnFailure, Queue, Shar
 use crate::disk::{Disk, Space};
 use crate::error::{Failure, JournalError, StoreError};
 use crate::files;
-use crate::frame::{FragmentKind, Frame, FrameError, Position};
+use crate::frame::{FragmentKind, Fragments, Frame, FrameError, HEADER_BYTES, Opener, Position, SEAL_LABEL};
 use crate::mark::{FileMark, Mark};
 use crate::options::JournalOptions;
 use crate::recovery::{Recovery, recover};
@@ -194,6 +194,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Opens this journal's frames where they are sealed.
+    pub(crate) fn opener(&self) -> Opener {
+        Opener::new(self.handle.shared.options.keys.clone())
+    }
+
     /// Reads whole records back: those from `from` on, at most `count`, and no further once `bytes_max` bytes are exceeded (the
     /// first record is returned whatever its length). Fewer come back only at the durable end. The bytes share the frames they
     /// were read from (6 KiB each), so copy what is kept for long. Blocks on the disk, for long where an old segment must be opened.
@@ -219,6 +224,7 @@ impl Journal {
         let mut bytes = 0;
         let mut partial: Option<BytesMut> = None;
         let mut offset = from.offset();
+        let mut opener = self.opener();
         for sequence in from.seq()..=last {
             let unreadable = |damage| JournalError::Unreadable { sequence, damage };
             let Some(frame_bytes) = store.read(sequence)? else {
@@ -235,17 +241,21 @@ impl Journal {
                     unreadable(FrameError::Missing)
                 });
             };
-            let frame = Frame::decode(sequence, &frame_bytes).map_err(unreadable)?;
-            if offset > 0 && !frame.fragments().any(|fragment| fragment.offset == offset) {
+            let frame = Frame::decode_with(sequence, &frame_bytes, &mut opener).map_err(unreadable)?;
+            let payload = match frame.is_sealed() {
+                true => Bytes::copy_from_slice(frame.payload()),
+                false => frame_bytes.slice(HEADER_BYTES..),
+            };
+            if offset > 0 && !Fragments::of(&payload, 0).any(|fragment| fragment.offset == offset) {
                 return Err(JournalError::NoRecord {
                     position: from,
                     first,
                     last,
                 });
             }
-            for fragment in frame.fragments_from(offset) {
+            for fragment in Fragments::of(&payload, offset) {
                 let record = match (fragment.kind, &mut partial) {
-                    (FragmentKind::Whole, None) => frame_bytes.slice_ref(fragment.bytes),
+                    (FragmentKind::Whole, None) => payload.slice_ref(fragment.bytes),
                     (FragmentKind::First, None) => {
                         partial = Some(BytesMut::from(fragment.bytes));
                         continue;
@@ -280,6 +290,14 @@ impl Journal {
             offset = 0;
         }
         Ok(records)
+    }
+
+    /// The store, the first sequence that is needed, and the last that is durable: for who reads all of it once more.
+    pub(crate) fn stored(&self) -> Result<(Arc<dyn Store>, u64, u64), JournalError> {
+        let store = self.handle.store.read().clone().ok_or(JournalError::Closed)?;
+        let counters = &self.handle.shared.counters;
+        let last = counters.durable_seq.load(Ordering::Acquire);
+        Ok((store, counters.first_seq.load(Ordering::Acquire), last))
     }
 
     /// Says that nothing before `position` is needed any more. Whole old segments are dropped, soon and in the background; after a
@@ -323,6 +341,12 @@ impl Journal {
             queue_records,
             queue_bytes,
         }
+    }
+
+    /// From now on each sync takes so much longer, as on a slow disk. Zero for no longer than it takes.
+    pub fn slow_syncs(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.handle.shared.slowed_nanos.store(nanos, Ordering::Relaxed);
     }
 
     /// How long the last sync took.
@@ -393,7 +417,9 @@ impl Parts {
     ) -> Result<Self, JournalError> {
         options.validate()?;
         let store: Arc<dyn Store> = Arc::from(store);
-        let recovered = recover(&*store, &*mark, replay).inspect_err(|error| {
+        let seal = options.keys.sealer(SEAL_LABEL);
+        let seal = seal.map_err(|error| StoreError::other("open", &options.dir, error))?;
+        let recovered = recover(&*store, &*mark, &options.keys, replay).inspect_err(|error| {
             // After a failed sync nothing is synced again, not by closing either. A refusal wrote nothing.
             if matches!(error, JournalError::Store(_)) {
                 store.abandon();
@@ -405,6 +431,7 @@ impl Parts {
             queue: Mutex::new(Queue::default()),
             wake: parking_lot::Condvar::new(),
             counters: Counters::default(),
+            slowed_nanos: AtomicU64::new(0),
         });
         shared
             .counters
@@ -414,7 +441,7 @@ impl Parts {
             .counters
             .durable_seq
             .store(recovered.recovery.next_seq - 1, Ordering::Relaxed);
-        let committer = Committer::new(shared.clone(), store.clone(), mark, recovered.mark);
+        let committer = Committer::new(shared.clone(), store.clone(), mark, recovered.mark, seal);
         Ok(Self {
             shared,
             store,

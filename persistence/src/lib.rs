@@ -7,7 +7,8 @@
 //! - [`store`]: the engine under it, small enough to have two: sled, and [`mem`], which loses, tears and reorders on command.
 //! - [`SnapshotStore`]: whole states of groups, written as checked chunks, visible all at once.
 //! - [`archive`]: values that never change any more, on disk and out of memory.
-//! - [`verify`]: everything that is wrong with a data directory, found offline.
+//! - [`at_rest`]: with which keys all of it is sealed, where it is.
+//! - [`verify`]: everything that is wrong with a data directory, found offline. [`scrub`]: what the disk has spoilt, found while it is used.
 //!
 //! Guarantees: what is acknowledged is on the platter; what is recovered was submitted, in order, without holes; what is
 //! acknowledged is recovered, or the journal refuses to open and says which frame is wrong.
@@ -15,11 +16,13 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod at_rest;
 mod committer;
 mod disk;
 mod durable_db;
 mod error;
 mod files;
+mod formats;
 pub mod frame;
 mod journal;
 mod lull;
@@ -30,6 +33,7 @@ mod pack;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 pub mod recovery;
+pub mod scrub;
 mod sled_store;
 pub mod snapshot;
 mod stepper;
@@ -56,7 +60,10 @@ macro_rules! planted {
 
 pub use committer::{Done, OnFailure};
 pub use disk::Disk;
+pub use docket_sealing as sealing;
 pub use error::{Failure, JournalError, Proof, Refusal, RefusalReason, StoreError};
+pub use files::{Held, hold};
+pub use formats::{FORMATS, Format};
 pub use frame::Position;
 pub use journal::{Journal, JournalStatus};
 pub use lull::Lull;

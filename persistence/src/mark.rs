@@ -32,7 +32,7 @@ use crate::error::StoreError;
 const SLOT_STRIDE: u64 = 4096;
 /// Bytes of one slot.
 pub const SLOT_BYTES: usize = 40;
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// How far the journal had been acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use docket_sealing::Keyring;
+
 use crate::error::JournalError;
 use crate::lull::Lull;
 
@@ -41,6 +43,8 @@ pub struct JournalOptions {
     pub gather_us: u64,
     /// Says when nothing more is to come. Default none.
     pub lull: Option<Lull>,
+    /// What frames are sealed with, and opened. Default none: they are not sealed.
+    pub keys: Keyring,
 }
 
 impl JournalOptions {
@@ -55,6 +59,7 @@ impl JournalOptions {
             queue_records_max: 262_144,
             gather_us: 1_000,
             lull: None,
+            keys: Keyring::default(),
         }
     }
 

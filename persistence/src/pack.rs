@@ -1,10 +1,11 @@
 //! From records to frames and back: packing one commit into the fewest frames, and putting fragments together again.
 
+use docket_sealing::{Cipher, SealError, TAG_BYTES};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::frame::{
     FLAG_COMMIT_END, FORMAT_VERSION, FRAGMENT_HEADER_BYTES, FRAME_BYTES_MAX, Fragment, FragmentKind,
-    HEADER_BYTES, PAYLOAD_BYTES_MAX, Position,
+    HEADER_BYTES, Position, SEALED_FROM, SEALED_VERSION, nonce_of,
 };
 
 /// A record is not split to use less room than this at a frame's end, in bytes: the rest of it needs another frame anyway.
@@ -23,20 +24,43 @@ pub struct Packer {
     sequence: u64,
     previous_hash: u64,
     commit_index: u32,
+    /// Where fragments begin in a frame, and where they have to end.
+    room: (usize, usize),
+    seal: Option<Cipher>,
+    /// Why nothing is emitted any more.
+    unsealed: Option<SealError>,
 }
 
 impl Packer {
     /// Goes on with frame `sequence` behind a frame of hash `previous_hash` (0 for the journal's first).
     pub fn new(sequence: u64, previous_hash: u64) -> Self {
+        Self::sealed(sequence, previous_hash, None)
+    }
+
+    /// The same, with frames that are sealed by this, if by anything. It must never have sealed a frame before.
+    pub fn sealed(sequence: u64, previous_hash: u64, seal: Option<Cipher>) -> Self {
         let mut buffer = Vec::with_capacity(FRAME_BYTES_MAX);
         buffer.resize(HEADER_BYTES, 0);
+        let mut end = FRAME_BYTES_MAX;
+        if let Some(seal) = &seal {
+            seal.head().put(&mut buffer);
+            end -= TAG_BYTES;
+        }
         Self {
+            room: (buffer.len(), end),
             buffer,
             fragments: 0,
             sequence,
             previous_hash,
             commit_index: 0,
+            seal,
+            unsealed: None,
         }
+    }
+
+    /// Why a frame could not be sealed: it and those behind it were not emitted.
+    pub fn unsealed(&self) -> Option<SealError> {
+        self.unsealed
     }
 
     /// The sequence of the frame that is being filled.
@@ -62,7 +86,7 @@ impl Packer {
         if whole > self.room() && self.room() < SPLIT_ROOM_MIN {
             self.emit(false, emit)?;
         }
-        let offset = self.buffer.len() - HEADER_BYTES;
+        let offset = self.buffer.len() - self.room.0;
         let position = Position::new(self.sequence, offset as u16);
         if whole <= self.room() {
             self.fragment(FragmentKind::Whole, record);
@@ -70,9 +94,10 @@ impl Packer {
         }
         let (mut part, mut rest) = record.split_at(self.room() - FRAGMENT_HEADER_BYTES);
         self.fragment(FragmentKind::First, part);
-        while rest.len() > PAYLOAD_BYTES_MAX - FRAGMENT_HEADER_BYTES {
+        let part_bytes_max = self.room.1 - self.room.0 - FRAGMENT_HEADER_BYTES;
+        while rest.len() > part_bytes_max {
             self.emit(false, emit)?;
-            (part, rest) = rest.split_at(PAYLOAD_BYTES_MAX - FRAGMENT_HEADER_BYTES);
+            (part, rest) = rest.split_at(part_bytes_max);
             self.fragment(FragmentKind::Middle, part);
         }
         self.emit(false, emit)?;
@@ -93,7 +118,7 @@ impl Packer {
     }
 
     fn room(&self) -> usize {
-        FRAME_BYTES_MAX - self.buffer.len()
+        self.room.1 - self.buffer.len()
     }
 
     fn fragment(&mut self, kind: FragmentKind, bytes: &[u8]) {
@@ -113,12 +138,24 @@ impl Packer {
         emit: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let frame = &mut self.buffer;
-        frame[4] = FORMAT_VERSION;
+        frame[4] = match self.seal {
+            None => FORMAT_VERSION,
+            Some(_) => SEALED_VERSION,
+        };
         frame[5] = if ends_commit { FLAG_COMMIT_END } else { 0 };
         frame[6..8].copy_from_slice(&self.fragments.to_le_bytes());
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         frame[16..24].copy_from_slice(&self.previous_hash.to_le_bytes());
         frame[24..28].copy_from_slice(&self.commit_index.to_le_bytes());
+        if let Some(seal) = &self.seal {
+            let sealed = seal.seal_behind(nonce_of(self.sequence), frame, SEALED_FROM, self.room.0);
+            self.unsealed = self.unsealed.or(sealed.err());
+            if self.unsealed.is_some() {
+                self.fragments = 0;
+                self.buffer.truncate(self.room.0);
+                return Ok(());
+            }
+        }
         let crc = crc32c::crc32c(&frame[4..]);
         frame[..4].copy_from_slice(&crc.to_le_bytes());
         emit(self.sequence, frame)?;
@@ -126,7 +163,7 @@ impl Packer {
         self.sequence += 1;
         self.commit_index += 1;
         self.fragments = 0;
-        self.buffer.truncate(HEADER_BYTES);
+        self.buffer.truncate(self.room.0);
         Ok(())
     }
 }

@@ -3,12 +3,16 @@
 //! A commit is taken whole or not at all. Where the chain of frames ends or breaks at frame `b`, it is a *torn tail*, cut and
 //! reported, if nothing proves that `b` had been acknowledged, and *lost data*, refused, if anything does:
 //! a whole frame behind `b` that was written after `b` was synced, the mark, or the name of a later segment.
+//!
+//! A sealed frame that does not open is neither: it was written whole, and what it needs is its key. Nothing is cut then.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::error::{JournalError, Proof, Refusal, RefusalReason};
-use crate::frame::{Assembled, Assembler, FragmentKind, Frame, FrameError, Position};
+use docket_sealing::Keyring;
+
+use crate::frame::{Assembled, Assembler, FragmentKind, Fragments, Frame, FrameError, Opener, Position};
 use crate::mark::{HighWater, Mark, MarkFound};
 use crate::store::Store;
 
@@ -52,11 +56,12 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     store: &dyn Store,
     mark: &dyn Mark,
+    keys: &Keyring,
     replay: &mut dyn FnMut(Position, &[u8]),
 ) -> Result<Recovered, JournalError> {
     let started = Instant::now();
     let found = mark.load()?;
-    let mut walk = Walk::new(found, replay);
+    let mut walk = Walk::new(found, keys, replay);
     store.replay(walk.expected, &mut |sequence, bytes| walk.visit(sequence, bytes))?;
     let end = walk
         .finish(store.newest_segment_start())
@@ -121,8 +126,9 @@ pub(crate) struct Walk<'a> {
     pub(crate) expected: u64,
     /// The hash that frame must carry; `None` for the first one after a truncation, whose predecessor is gone.
     expected_hash: Option<u64>,
-    /// Frames of a commit whose end has not been seen yet.
-    commit: Vec<(u64, Vec<u8>)>,
+    /// Frames of a commit whose end has not been seen yet: the place of the first in its commit, and the fragments of each.
+    commit: (u32, Vec<(u64, Vec<u8>)>),
+    opener: Option<Opener>,
     /// End of the last whole commit, and its last frame's hash.
     last: u64,
     last_hash: u64,
@@ -161,7 +167,7 @@ impl How {
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(found: MarkFound, replay: &'a mut dyn FnMut(Position, &[u8])) -> Self {
+    pub(crate) fn new(found: MarkFound, keys: &Keyring, replay: &'a mut dyn FnMut(Position, &[u8])) -> Self {
         let start = found.newest.unwrap_or(HighWater::NEW);
         Self {
             mark: found.newest,
@@ -172,7 +178,8 @@ impl<'a> Walk<'a> {
             } else {
                 None
             },
-            commit: Vec::new(),
+            commit: (0, Vec::new()),
+            opener: Some(Opener::new(keys.clone())),
             last: start.first - 1,
             last_hash: 0,
             broken: None,
@@ -218,7 +225,7 @@ impl<'a> Walk<'a> {
                 reason: broken.how.reason(proof),
             });
         }
-        let behind = self.frames_behind + self.commit.len() as u64;
+        let behind = self.frames_behind + self.commit.1.len() as u64;
         Ok(End {
             frames: self.frames,
             records: self.records,
@@ -242,12 +249,29 @@ impl<'a> Walk<'a> {
                 reason: RefusalReason::NoMark,
             });
         }
-        let frame = Frame::decode(sequence, bytes);
-        if let Err(FrameError::Version { version }) = frame {
-            return Err(Unsound {
-                sequence,
-                reason: RefusalReason::UnknownVersion { version },
-            });
+        // Out of the walk as long as the frame is looked at, which may be in it.
+        let mut opener = self.opener.take().unwrap_or_default();
+        let judged = self.judge_frame(sequence, Frame::decode_with(sequence, bytes, &mut opener));
+        self.opener = Some(opener);
+        judged
+    }
+
+    fn judge_frame(&mut self, sequence: u64, frame: Result<Frame<'_>, FrameError>) -> Result<(), Unsound> {
+        match frame {
+            Err(FrameError::Version { version }) => {
+                return Err(Unsound {
+                    sequence,
+                    reason: RefusalReason::UnknownVersion { version },
+                });
+            }
+            // It was written whole: no torn tail, whatever is behind it.
+            Err(FrameError::Sealed(why)) => {
+                return Err(Unsound {
+                    sequence,
+                    reason: RefusalReason::Sealed { why },
+                });
+            }
+            _ => {}
         }
         if self.broken.is_none() {
             let how = match &frame {
@@ -262,7 +286,7 @@ impl<'a> Walk<'a> {
             });
         }
         match (self.broken, frame) {
-            (None, Ok(frame)) => self.take(&frame, bytes),
+            (None, Ok(frame)) => self.take(&frame),
             (Some(broken), Ok(frame)) => {
                 self.frames_behind += 1;
                 let heads_commit = broken.sequence == sequence && frame.commit_index() == 0;
@@ -298,14 +322,14 @@ impl<'a> Walk<'a> {
     }
 
     fn commit_index_expected(&self) -> u32 {
-        let first = self
-            .commit
-            .first()
-            .and_then(|(sequence, bytes)| Frame::decode(*sequence, bytes).ok());
-        first.map_or(0, |first| first.commit_index() + self.commit.len() as u32)
+        let (first, frames) = &self.commit;
+        match frames.len() {
+            0 => 0,
+            held => first + held as u32,
+        }
     }
 
-    fn take(&mut self, frame: &Frame<'_>, bytes: &[u8]) -> Result<(), Unsound> {
+    fn take(&mut self, frame: &Frame<'_>) -> Result<(), Unsound> {
         self.expected = frame.sequence() + 1;
         let hash = frame.hash();
         self.expected_hash = Some(hash);
@@ -319,15 +343,16 @@ impl<'a> Walk<'a> {
             });
         }
         if !frame.ends_commit() {
-            self.commit.push((frame.sequence(), bytes.to_vec()));
+            if self.commit.1.is_empty() {
+                self.commit.0 = frame.commit_index();
+            }
+            self.commit.1.push((frame.sequence(), frame.payload().to_vec()));
             return Ok(());
         }
-        for (sequence, bytes) in std::mem::take(&mut self.commit) {
-            if let Ok(frame) = Frame::decode(sequence, &bytes) {
-                self.deliver(&frame)?;
-            }
+        for (sequence, payload) in std::mem::take(&mut self.commit.1) {
+            self.deliver(sequence, &payload)?;
         }
-        self.deliver(frame)?;
+        self.deliver(frame.sequence(), frame.payload())?;
         if self.assembler.is_partial() {
             return Err(Unsound {
                 sequence: frame.sequence(),
@@ -339,15 +364,15 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn deliver(&mut self, frame: &Frame<'_>) -> Result<(), Unsound> {
+    fn deliver(&mut self, sequence: u64, payload: &[u8]) -> Result<(), Unsound> {
         self.frames += 1;
-        for fragment in frame.fragments() {
+        for fragment in Fragments::of(payload, 0) {
             let continues = matches!(fragment.kind, FragmentKind::Middle | FragmentKind::Last);
             if self.at_front && continues {
                 continue;
             }
             self.at_front = false;
-            match self.assembler.push(frame.sequence(), fragment) {
+            match self.assembler.push(sequence, fragment) {
                 Assembled::Record(position, record) => {
                     self.records += 1;
                     self.payload_bytes += record.len() as u64;
@@ -356,7 +381,7 @@ impl<'a> Walk<'a> {
                 Assembled::Partial => {}
                 Assembled::Misfit => {
                     return Err(Unsound {
-                        sequence: frame.sequence(),
+                        sequence,
                         reason: RefusalReason::BrokenRecord,
                     });
                 }

@@ -6,14 +6,15 @@
 //!   lock                             held by the process that has the journal open; holds its number
 //!   mark                             the high-water mark (see `mark`)
 //!   00000000000000000001/            a segment: a sled database, named after its first frame
+//!     sealed                         with which key its frames are sealed, where they are (see `frame`)
 //!   00000000000000043712/            the newest, which alone is written
 //!   00000000000000087423.new/        being made when the process stopped: removed at the next start
 //!   00000000000000000001.dropped/    let go of, being removed
 //! ```
 //!
 //! A new segment is begun between two commits, so that its name proves that every frame before it had been synced. It is made
-//! under another name and renamed, with every file and directory synced, before the first frame goes into it. Old segments go by
-//! rename, oldest first, and are removed by a thread of their own, so that no commit waits for it.
+//! under another name and renamed, with every file and directory synced, before the first frame goes into it. All frames of a segment are
+//! sealed with one key, or none is: with another key another one is begun. Old segments go by rename, oldest first, and are removed by a thread of their own, so that no commit waits for it.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
+use docket_sealing::KeyId;
 use parking_lot::Mutex;
 
+use crate::at_rest;
 use crate::durable_db::{DurableDb, NEW_SUFFIX, with_suffix};
 use crate::error::{JournalError, StoreError};
 use crate::files::{self, DirLock};
+use crate::frame;
 use crate::options::JournalOptions;
 use crate::store::{Store, StoreSizes};
 
@@ -53,6 +57,8 @@ struct Segments {
     /// Those that are no longer written, oldest first.
     older: Vec<Older>,
     newest: Option<Arc<Segment>>,
+    /// With which key the frames of the newest are sealed.
+    newest_key: Option<KeyId>,
     /// Bytes of frames in the newest, as far as they were seen.
     newest_frame_bytes: u64,
     /// Whether anything was written since the last sync.
@@ -91,9 +97,12 @@ impl SledStore {
         let mut older = list_segments(&options.dir)?;
         // Every open segment has a cache of its own: the option bounds their sum.
         let cache_bytes = options.cache_bytes / (1 + READ_SEGMENTS_MAX as u64);
+        let mut newest_key = None;
         let newest = match older.pop() {
             Some(Older { first, .. }) => {
-                let db = DurableDb::open(&segment_path(&options.dir, first), cache_bytes)?;
+                let path = segment_path(&options.dir, first);
+                newest_key = at_rest::read_head(&path)?.map(|(head, _)| head.key());
+                let db = DurableDb::open(&path, cache_bytes)?;
                 Some(Arc::new(Segment { first, db }))
             }
             None => None,
@@ -105,6 +114,7 @@ impl SledStore {
             segments: Mutex::new(Segments {
                 older,
                 newest,
+                newest_key,
                 newest_frame_bytes: 0,
                 unsynced: false,
             }),
@@ -144,27 +154,44 @@ impl SledStore {
         }
     }
 
-    /// The segment to append to: a new one behind one that is full, between two commits.
-    fn writable(&self, sequence: u64, frame_bytes: u64) -> Result<Arc<Segment>, StoreError> {
-        let full = {
+    /// The segment to append to: a new one behind one that is full, or of another key, between two commits.
+    fn writable(&self, sequence: u64, frame: &[u8]) -> Result<Arc<Segment>, StoreError> {
+        let key = frame::key_of(frame);
+        let is_over = {
             let segments = self.segments.lock();
-            segments.newest.is_none()
-                || (!segments.unsynced && segments.newest_frame_bytes >= self.segment_bytes)
+            let is_full = segments.newest_frame_bytes >= self.segment_bytes;
+            let is_of_key = segments.newest_key == key;
+            segments.newest.is_none() || (!segments.unsynced && (is_full || !is_of_key))
         };
-        if full {
-            self.begin_segment(sequence)?;
+        if is_over {
+            self.begin_segment(sequence, key, frame)?;
         }
         let mut segments = self.segments.lock();
         segments.unsynced = true;
-        segments.newest_frame_bytes += frame_bytes;
+        segments.newest_frame_bytes += frame.len() as u64;
         self.newest_of(&segments)
     }
 
-    fn begin_segment(&self, first: u64) -> Result<(), StoreError> {
-        let db = DurableDb::create(&segment_path(&self.dir, first), self.cache_bytes)?;
+    fn begin_segment(&self, first: u64, key: Option<KeyId>, frame: &[u8]) -> Result<(), StoreError> {
+        let head = frame::head_of(frame).map(|head| head.text());
+        let path = segment_path(&self.dir, first);
+        // The one that is there has no frame: what was in it was cut.
+        let is_there = self
+            .segments
+            .lock()
+            .newest
+            .as_ref()
+            .is_some_and(|newest| newest.first == first);
+        if is_there {
+            at_rest::replace_head(&path, head.as_deref())?;
+            self.segments.lock().newest_key = key;
+            return Ok(());
+        }
+        let db = DurableDb::create(&path, self.cache_bytes, head.as_deref())?;
         let mut readers = self.readers.lock();
         let mut segments = self.segments.lock();
         segments.newest_frame_bytes = 0;
+        segments.newest_key = key;
         if let Some(old) = segments.newest.replace(Arc::new(Segment { first, db })) {
             segments.older.push(Older {
                 first: old.first,
@@ -228,9 +255,7 @@ impl SledStore {
 
 impl Store for SledStore {
     fn append(&self, sequence: u64, frame: &[u8]) -> Result<(), StoreError> {
-        self.writable(sequence, frame.len() as u64)?
-            .db
-            .insert(sequence, frame)
+        self.writable(sequence, frame)?.db.insert(sequence, frame)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -373,6 +398,19 @@ impl Store for SledStore {
 
     fn newest_segment_start(&self) -> Option<u64> {
         self.segments.lock().newest.as_ref().map(|newest| newest.first)
+    }
+
+    fn segment_starts(&self) -> Vec<u64> {
+        Self::segment_starts(self)
+    }
+
+    fn forget_segment(&self, start: u64) {
+        let mut readers = self.readers.lock();
+        if self.newest_segment_start() != Some(start) {
+            // Closed before the kernel is asked: what is open and was not written back stays.
+            readers.retain(|reader| reader.first != start);
+            files::forget(&segment_path(&self.dir, start));
+        }
     }
 
     fn abandon(&self) {

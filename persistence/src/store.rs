@@ -71,6 +71,15 @@ pub trait Store: Send + Sync {
     /// The sequence at which the newest segment begins, if the engine has segments: everything before it had been synced.
     fn newest_segment_start(&self) -> Option<u64>;
 
+    /// Where its segments begin, oldest first; empty where the engine has none.
+    fn segment_starts(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    /// Lets go of what is kept in memory of the segment that begins there, so that its next read comes from the disk; not of the one that is
+    /// written.
+    fn forget_segment(&self, _start: u64) {}
+
     /// Stops for good after a failure: nothing is flushed or synced any more, not even when dropped.
     fn abandon(&self);
 }

@@ -7,8 +7,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use docket_sealing::Keyring;
+
 use crate::error::{JournalError, Refusal, StoreError};
-use crate::frame::{FragmentKind, Frame, Position};
+use crate::frame::{FragmentKind, Frame, FrameError, Opener, Position};
 use crate::journal::MARK_FILE;
 use crate::mark::{FileMark, HighWater, MarkFound};
 use crate::recovery::{Cut, Walk};
@@ -96,7 +98,7 @@ impl VerifyReport {
 /// # Errors
 /// The directory is in use or cannot be read at all. What is wrong inside is in the report.
 pub fn verify(data_dir: &Path) -> Result<VerifyReport, JournalError> {
-    verify_with(data_dir, &mut Nobody)
+    verify_with(data_dir, &Keyring::default(), &mut Nobody)
 }
 
 /// Is shown what a data directory holds.
@@ -116,26 +118,31 @@ impl Inspect for Nobody {
     fn snapshot(&mut self, _info: &SnapshotInfo, _meta: &[u8]) {}
 }
 
-/// As [`verify`], and shows `inspect` what is there.
+/// As [`verify`], of what is sealed with these keys as well, and shows `inspect` what is there.
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_with(data_dir: &Path, inspect: &mut dyn Inspect) -> Result<VerifyReport, JournalError> {
+pub fn verify_with(
+    data_dir: &Path,
+    keys: &Keyring,
+    inspect: &mut dyn Inspect,
+) -> Result<VerifyReport, JournalError> {
     let mut report = VerifyReport::default();
     let (journal, snapshots) = (data_dir.join(JOURNAL_DIR), data_dir.join(SNAPSHOTS_DIR));
     if journal.is_dir() {
-        verify_journal(&journal, &mut report, inspect)?;
+        verify_journal(&journal, keys, &mut report, inspect)?;
     } else {
         report.problem(journal, "there is no journal".to_owned());
     }
     if snapshots.is_dir() {
-        verify_snapshots(&snapshots, &mut report, inspect)?;
+        verify_snapshots(&snapshots, keys, &mut report, inspect)?;
     }
     Ok(report)
 }
 
 fn verify_journal(
     dir: &Path,
+    keys: &Keyring,
     report: &mut VerifyReport,
     inspect: &mut dyn Inspect,
 ) -> Result<(), JournalError> {
@@ -162,9 +169,9 @@ fn verify_journal(
             });
         }
     }
-    let refused = judge(&store, found, report, inspect)?;
+    let refused = judge(&store, found, keys, report, inspect)?;
     let before = report.problems.len();
-    tally(&store, found, report);
+    tally(&store, found, keys, report);
     // What recovery will refuse comes first, unless the tally has said the same already.
     if let Some(refusal) = refused {
         report.problems.insert(
@@ -182,11 +189,12 @@ fn verify_journal(
 fn judge(
     store: &SledStore,
     found: MarkFound,
+    keys: &Keyring,
     report: &mut VerifyReport,
     inspect: &mut dyn Inspect,
 ) -> Result<Option<Refusal>, StoreError> {
     let mut replay = |position, record: &[u8]| inspect.record(position, record);
-    let mut walk = Walk::new(found, &mut replay);
+    let mut walk = Walk::new(found, keys, &mut replay);
     if let Err(error) = store.replay(walk.expected, &mut |sequence, bytes| walk.visit(sequence, bytes)) {
         // The tally names the segment that cannot be read.
         tracing::debug!(%error, "recovery's walk ended early");
@@ -202,7 +210,8 @@ fn judge(
 }
 
 /// Every frame of every segment, whatever the others look like.
-fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
+fn tally(store: &SledStore, found: MarkFound, keys: &Keyring, report: &mut VerifyReport) {
+    let mut opener = Opener::new(keys.clone());
     let torn_behind = report.torn_tail.as_ref().map_or(u64::MAX, |cut| cut.after);
     // Frames before what is needed may be gone in part, as segments are dropped.
     let needed = found.newest.map_or(0, |mark| mark.first);
@@ -211,6 +220,7 @@ fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
     for (index, start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).copied().unwrap_or(u64::MAX);
         let path = store.path_of(*start);
+        let mut keyless = false;
         let mut segment = SegmentReport {
             path: path.clone(),
             first_seq: 0,
@@ -241,7 +251,7 @@ fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
                     format!("frame {sequence} does not belong into this segment"),
                 );
             }
-            match Frame::decode(sequence, bytes) {
+            match Frame::decode_with(sequence, bytes, &mut opener) {
                 Ok(frame) => {
                     segment.frames += 1;
                     let chained = previous.is_none_or(|(last, hash)| {
@@ -259,6 +269,13 @@ fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
                         report.payload_bytes += fragment.bytes.len() as u64;
                     }
                     previous = Some((sequence, frame.hash()));
+                }
+                // Each of them says the same: once is enough.
+                Err(FrameError::Sealed(why)) if why.is_of_keys() => {
+                    if !keyless {
+                        report.problem(path.clone(), format!("frame {sequence} {why}"));
+                    }
+                    (keyless, previous) = (true, Some((sequence, 0)));
                 }
                 Err(damage) => {
                     if !torn {
@@ -280,10 +297,11 @@ fn tally(store: &SledStore, found: MarkFound, report: &mut VerifyReport) {
 
 fn verify_snapshots(
     dir: &Path,
+    keys: &Keyring,
     report: &mut VerifyReport,
     inspect: &mut dyn Inspect,
 ) -> Result<(), JournalError> {
-    let store = SnapshotStore::inspect(dir)?;
+    let store = SnapshotStore::inspect(dir, keys.clone())?;
     for group in store.groups() {
         for id in store.ids(group) {
             match store.read(group, id) {

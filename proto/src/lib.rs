@@ -8,6 +8,7 @@
 pub mod access;
 mod answer;
 pub mod api;
+mod backup;
 mod code;
 mod codec;
 mod fact;
@@ -18,6 +19,7 @@ mod received;
 pub mod record;
 mod refusal;
 pub mod snapshot;
+mod standby;
 pub mod steering;
 pub mod webhook;
 mod wire;

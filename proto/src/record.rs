@@ -4,7 +4,7 @@
 //! decided; [`decode_batch`] and [`records`] read it back. Nothing about these bytes may change: nodes read what older
 //! versions wrote.
 
-use docket_engine::{Decider, EntityId, Event, Record, Unchanged, Version};
+use docket_engine::{Decider, EntityId, Event, Record, Time, Unchanged, Version};
 
 use crate::{
     fact,
@@ -62,6 +62,27 @@ pub fn decode_term(batch: &[u8]) -> Result<u64, DecodeError> {
     }
 }
 
+/// The newest time of a batch's records, without reading what else they say; `None` where there is no record.
+///
+/// # Errors
+/// Where the bytes are no batch.
+pub fn decode_newest_time(batch: &[u8]) -> Result<Option<Time>, DecodeError> {
+    let mut newest = None;
+    for field in fields("Batch", batch) {
+        let field = field?;
+        if field.number != 1 {
+            continue;
+        }
+        // Written first, unless it is 0.
+        let time = match fields("Record", field.bytes()?).next().transpose()? {
+            Some(field) if field.number == 1 => parts::time(field)?,
+            _ => Time(0),
+        };
+        newest = newest.max(Some(time));
+    }
+    Ok(newest)
+}
+
 /// The records of a batch.
 ///
 /// # Errors
@@ -95,7 +116,7 @@ pub fn records<'a>(
 
 fn record(field: Field<'_>, ids: &dyn Intern) -> Result<Record, DecodeError> {
     let mut record = Record {
-        time: docket_engine::Time(0),
+        time: Time(0),
         events: Vec::new(),
         request: None,
         unchanged: None,

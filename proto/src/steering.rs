@@ -27,7 +27,7 @@ use crate::journal::{
 /// What a record begins with.
 const MAGIC: [u8; 8] = *b"\0steered";
 /// The format that this program writes, and the newest that it reads.
-const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 1;
 
 /// One piece of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,7 +34,7 @@ use crate::{
 /// What a record begins with.
 const MAGIC: [u8; 8] = *b"\0webhook";
 /// The format that this program writes, and the newest that it reads.
-const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 1;
 /// Deliveries in one piece of a snapshot: some 80 bytes each.
 const PIECE_MAX: usize = 256;
 

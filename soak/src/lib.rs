@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`suite`] is the soak suite: scenarios one after the other on one server, and then on three that are a cluster, watched for leaks and drift, in rounds that each
-//! end with a check of the books; and `docket-soak`, its command line.
+//! end with a check of the books; [`hostile`] has clients who mean no good attack it beside an honest one; `docket-soak` is their command line.
 //!
 //! The load generator usually shares its cores with what it measures. So it is lean: a thread or two, every connection
 //! with many calls in flight, one allocation less where it was easy; and the echo is driven by the same code, so that the ratio
@@ -26,6 +26,7 @@ mod drive;
 pub mod echo;
 mod error;
 pub mod history;
+pub mod hostile;
 mod process;
 pub mod report;
 mod server;

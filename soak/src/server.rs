@@ -34,6 +34,8 @@ pub struct Announced {
     pub grpc: String,
     /// `IP:PORT` of the operators' endpoints.
     pub admin: String,
+    /// `http://IP:PORT` of REST, where it is configured.
+    pub rest: Option<String>,
 }
 
 /// A running server process, killed when dropped, and stopping by itself when this process is killed.
@@ -63,13 +65,23 @@ impl Server {
         sections: &str,
         credential: Option<Credential>,
     ) -> Result<Self, Error> {
+        let configuration = format!("{CONFIGURATION}{sections}");
+        Self::start_configured(program, folder, &configuration, credential).await
+    }
+
+    /// The same with this configuration and no other.
+    pub(crate) async fn start_configured(
+        program: &Path,
+        folder: &Path,
+        configuration: &str,
+        credential: Option<Credential>,
+    ) -> Result<Self, Error> {
         let (config, data, log) = (
             folder.join("docket.toml"),
             Self::data_dir(folder),
             folder.join("server.log"),
         );
-        fs::write(&config, format!("{CONFIGURATION}{sections}"))
-            .map_err(Error::system(format!("write {}", config.display())))?;
+        fs::write(&config, configuration).map_err(Error::system(format!("write {}", config.display())))?;
         let stderr = File::options().create(true).append(true).open(&log);
         let stderr = stderr.map_err(Error::system(format!("write {}", log.display())))?;
         let mut command = Command::new(program);
@@ -238,6 +250,7 @@ fn read_announcement(stdout: ChildStdout) -> Option<Announced> {
     Some(Announced {
         grpc: told["grpc"].as_str()?.to_owned(),
         admin,
+        rest: told["rest"].as_str().map(str::to_owned),
     })
 }
 

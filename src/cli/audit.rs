@@ -7,13 +7,13 @@ use std::{
 
 use clap::{Subcommand, ValueEnum};
 use docket_audit::{
-    AUDIT_DIR, Outcome, Position, Record,
+    AUDIT_DIR, Keyring, Outcome, Position, Record,
     verify::{self, Expected, Report},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::args::OutputArgs;
+use super::{args::OutputArgs, keys::KeysArgs};
 use crate::{
     failure::Failure,
     output::{Field, Format, Output, Records, Tone},
@@ -124,6 +124,8 @@ struct Place {
     /// The server's folder [default: ./docket-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysArgs,
 }
 
 /// What came of something, as it is asked for.
@@ -160,13 +162,15 @@ impl Args {
 }
 
 impl Place {
-    fn find(self, outer: Option<PathBuf>) -> Result<PathBuf, Failure> {
-        let given = self.folder.or(self.data_dir).or(outer);
+    /// The folder, and the keys that it may be sealed with.
+    fn find(self, outer: Option<PathBuf>) -> Result<(PathBuf, Keyring), Failure> {
+        let (keys, configured) = self.keys.open_now()?;
+        let given = self.folder.or(self.data_dir).or(outer).or(configured);
         let given = given.unwrap_or_else(|| crate::config::Config::default().server.data_dir);
         let within = given.join(AUDIT_DIR);
         match (within.is_dir(), given.is_dir()) {
-            (true, _) => Ok(within),
-            (false, true) => Ok(given),
+            (true, _) => Ok((within, keys)),
+            (false, true) => Ok((given, keys)),
             (false, false) => Err(Failure::Usage(format!(
                 "there is no folder {}: name it, or the server's with --data-dir",
                 given.display()
@@ -177,8 +181,9 @@ impl Place {
 
 impl Verify {
     fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
-        let folder = self.place.find(outer)?;
-        let report = read(&folder, &self.head, |_, _| {})?;
+        let place = self.place.find(outer)?;
+        let report = read(&place, &self.head, |_, _| {})?;
+        let (folder, _) = place;
         // Where a head tells of records that there were, the files were taken away.
         if report.segments == 0 && report.is_whole() && self.head.is_empty() {
             return Err(Failure::Usage(format!(
@@ -251,10 +256,10 @@ fn show(report: &Report, folder: &Path, output: &Output) -> Result<(), Failure> 
 impl Show {
     fn run(mut self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
         let place = std::mem::take(&mut self.place);
-        let folder = place.find(outer)?;
+        let place = place.find(outer)?;
         let mut found: VecDeque<Record> = VecDeque::new();
         let limit = self.limit as usize;
-        let report = read(&folder, &[], |record, _| {
+        let report = read(&place, &[], |record, _| {
             if self.wants(record) {
                 if found.len() == limit {
                     found.pop_front();
@@ -352,8 +357,12 @@ fn called(record: &Record) -> String {
     }
 }
 
-fn read(folder: &Path, expected: &[Expected], each: impl FnMut(&Record, &str)) -> Result<Report, Failure> {
-    verify::read(folder, expected, each).map_err(|cause| Failure::Other(cause.to_string()))
+fn read(
+    (folder, keys): &(PathBuf, Keyring),
+    expected: &[Expected],
+    each: impl FnMut(&Record, &str),
+) -> Result<Report, Failure> {
+    verify::read_with(folder, keys, expected, each).map_err(|cause| Failure::Other(cause.to_string()))
 }
 
 /// A head as it was printed, or its hash alone.
@@ -379,7 +388,7 @@ mod tests {
             let verify = Verify {
                 place: Place {
                     folder: Some(folder.path().to_owned()),
-                    data_dir: None,
+                    ..Place::default()
                 },
                 head: head.iter().map(|text| super::head(text).unwrap()).collect(),
             };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use docket_audit::{AUDIT_DIR, Audit, AuditError, AuditOptions, Entry, Who, actions};
+use docket_audit::{AUDIT_DIR, Audit, AuditError, AuditOptions, Entry, Keyring, Who, actions};
 use docket_cluster::{ClusterError, Identity, NodeId};
 use docket_proto::v1::{
     BalanceLeadersRequest, DrainNodeRequest, GetClusterStatusRequest, MoveReplicaRequest, RemoveNodeRequest,
@@ -15,6 +15,7 @@ use docket_proto::v1::{
 
 use super::{
     args::{ClientArgs, Context},
+    keys::KeysArgs,
     node::cluster_status,
 };
 use crate::{
@@ -102,6 +103,8 @@ struct Init {
     /// leave it as it is, and call that done
     #[arg(long)]
     if_absent: bool,
+    #[command(flatten)]
+    keys: KeysArgs,
 }
 
 /// Status.
@@ -203,9 +206,11 @@ impl Args {
         let Command::Init(args) = self.command else {
             return Err(Failure::Usage("this command needs a server".to_owned()));
         };
+        let (keys, configured) = args.keys.open_now()?;
         let data_dir = args
             .data_dir
             .or(outer)
+            .or(configured)
             .unwrap_or_else(|| crate::config::Config::default().server.data_dir);
         serve::make_data_dir(&data_dir)?;
         let node = args.node.map(NodeId);
@@ -224,7 +229,7 @@ impl Args {
             }
             founded => founded.map_err(|cause| Failure::Other(cause.to_string()))?,
         };
-        record(&data_dir, &founded)?;
+        record(&data_dir, &founded, keys)?;
         output.fields(&[
             Field::text("cluster_id", &founded.cluster_id),
             Field::number("node_id", founded.node_id.0),
@@ -282,10 +287,11 @@ impl Args {
 }
 
 /// The first record of the node's audit log: that it was made.
-fn record(data_dir: &Path, founded: &Identity) -> Result<(), Failure> {
+fn record(data_dir: &Path, founded: &Identity, keys: Keyring) -> Result<(), Failure> {
     let failed = |cause: AuditError| Failure::Other(format!("cannot write the audit log: {cause}"));
     let node = founded.node_id.0;
-    let audit = Audit::open(&data_dir.join(AUDIT_DIR), node, AuditOptions::default()).map_err(failed)?;
+    let audit = Audit::open_with(&data_dir.join(AUDIT_DIR), node, AuditOptions::default(), keys);
+    let audit = audit.map_err(failed)?;
     let cluster = format!("clusters/{}", founded.cluster_id);
     let made = Entry::new(Who::operator(), actions::CLUSTER_INIT, cluster);
     let made = made.detail("node", format!("nodes/{node}"));

@@ -5,7 +5,7 @@ use std::env;
 use clap::Subcommand;
 use docket_edge::auth::ApiKeyText;
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::args::{OutputArgs, ServeArgs};
 use crate::{
@@ -126,14 +126,7 @@ pub fn load(serve: ServeArgs) -> Result<Loaded, Failure> {
 
 fn show(loaded: &Loaded, output: &Output) -> Result<(), Failure> {
     if output.format() == Format::Json {
-        let settings = loaded.settings.iter();
-        let members = settings.map(|one| {
-            (
-                one.key.clone(),
-                json!({ "value": one.shown(), "origin": one.origin.to_string() }),
-            )
-        });
-        return output.json(&members.collect::<Map<_, _>>().into());
+        return output.json(&loaded.shown());
     }
     let row = |setting: &Setting| {
         vec![

@@ -83,19 +83,17 @@ pub struct Get {
 #[command(after_help = "\
 Examples:
   docket customer update acme --credit-limit 800.00
-  docket customer update acme --display-name \"Acme Ltd\" --etag v3")]
+  docket customer update acme --display-name \"Acme Ltd\" --etag v3",
+    override_usage = "docket customer update [OPTIONS] <CUSTOMER>",
+    group = clap::ArgGroup::new("change").required(true).multiple(true)
+        .args(["credit_limit", "display_name"]))]
 #[group(skip)]
 pub struct Update {
     /// The customer: ID or customers/ID
     #[arg(value_name = "CUSTOMER", value_parser = names::customer)]
     name: String,
     /// The new credit limit, in the main unit of the customer's currency
-    #[arg(
-        long,
-        value_name = "AMOUNT",
-        allow_negative_numbers = true,
-        required_unless_present = "display_name"
-    )]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     credit_limit: Option<Amount>,
     /// The new name for people
     #[arg(long, value_name = "TEXT")]

@@ -92,18 +92,17 @@ pub struct Get {
 Examples:
   docket item update tea --price 4.80
   docket item update tea --display-name \"Green tea\" --etag v3
-  docket item update tea --backorder-limit 100")]
+  docket item update tea --backorder-limit 100",
+    override_usage = "docket item update [OPTIONS] <ITEM>",
+    group = clap::ArgGroup::new("change").required(true).multiple(true)
+        .args(["price", "display_name", "backorder_limit"]))]
+#[group(skip)]
 pub struct Update {
     /// The item: SKU or items/SKU
     #[arg(value_name = "ITEM", value_parser = names::item)]
     name: String,
     /// The new price of one, in the main unit of the item's currency
-    #[arg(
-        long,
-        value_name = "AMOUNT",
-        allow_negative_numbers = true,
-        required_unless_present_any = ["display_name", "backorder_limit"]
-    )]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true)]
     price: Option<Amount>,
     /// The new name for people
     #[arg(long, value_name = "TEXT")]

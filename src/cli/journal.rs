@@ -7,10 +7,11 @@ use docket_cluster::verify;
 use docket_persistence::{Problem, VerifyReport};
 use serde_json::json;
 
-use super::args::OutputArgs;
+use super::{args::OutputArgs, keys::KeysArgs};
 use crate::{
     failure::Failure,
     output::{Field, Format, Output, Records, Tone, bytes},
+    serve,
 };
 
 /// `docket journal`
@@ -18,7 +19,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   docket journal verify
-  docket journal verify --data-dir /var/lib/docket -o json")]
+  docket journal verify --data-dir /var/lib/docket -o json
+  docket journal keys --data-dir /var/lib/docket")]
 pub struct Args {
     #[command(flatten)]
     pub output: OutputArgs,
@@ -31,6 +33,8 @@ pub struct Args {
 enum Command {
     /// Walk frames, chain and snapshots, and name everything that is wrong
     Verify(Verify),
+    /// Show with which keys the files are sealed, also while the server runs
+    Keys(Keys),
 }
 
 /// Verify.
@@ -39,6 +43,7 @@ enum Command {
 Examples:
   docket journal verify
   docket journal verify --data-dir /var/lib/docket -o json
+  docket journal verify --config /etc/docket.toml
 
 The server must not be running. Nothing is repaired, made or removed; only the
 storage engine renews its own bookkeeping in the files that it opens. A warning
@@ -48,23 +53,89 @@ struct Verify {
     /// The server's folder [default: ./docket-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysArgs,
+}
+
+/// Keys.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  docket journal keys
+  docket journal keys --data-dir /var/lib/docket -o json
+
+Each segment of the journal, each snapshot, the archive and each file of the
+audit log is sealed with one key of encryption.keys, or plain. A key that has no
+line here is not needed any more. No key is read for this.")]
+struct Keys {
+    /// The server's folder [default: ./docket-data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 impl Args {
     /// Does it, with the data directory from in front of the command beneath its own.
     pub fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
-        let Command::Verify(args) = self.command;
-        let data_dir = args
-            .data_dir
-            .or(outer)
-            .unwrap_or_else(|| crate::config::Config::default().server.data_dir);
-        if !data_dir.is_dir() {
-            return Err(Failure::Usage(format!(
-                "there is no folder {}: name it with --data-dir",
-                data_dir.display()
-            )));
+        match self.command {
+            Command::Verify(args) => args.run(outer, output),
+            Command::Keys(args) => args.run(outer, output),
         }
-        let report = verify(&data_dir).map_err(|cause| Failure::Other(cause.to_string()))?;
+    }
+}
+
+/// The folder that was named, or the default one; it is there.
+fn folder(named: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let data_dir = named.unwrap_or_else(|| crate::config::Config::default().server.data_dir);
+    match data_dir.is_dir() {
+        true => Ok(data_dir),
+        false => Err(Failure::Usage(format!(
+            "there is no folder {}: name it with --data-dir",
+            data_dir.display()
+        ))),
+    }
+}
+
+impl Keys {
+    fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
+        let data_dir = folder(self.data_dir.or(outer))?;
+        let serve::InUse {
+            sealed,
+            plain,
+            unreadable,
+        } = serve::in_use(&data_dir);
+        let mut rows: Vec<_> = sealed
+            .iter()
+            .map(|(key, files)| vec![Field::text("key", key.as_str()), Field::number("files", *files)])
+            .collect();
+        if plain > 0 || rows.is_empty() {
+            rows.push(vec![
+                Field::shown("key", json!(null), "plain"),
+                Field::number("files", plain),
+            ]);
+        }
+        output.records(
+            "keys",
+            &Records {
+                columns: &["key", "files"],
+                rows,
+            },
+        )?;
+        match unreadable.first() {
+            None => Ok(()),
+            Some(first) => Err(Failure::Other(format!(
+                "{} of these files do not say with which key they are sealed, {} first",
+                unreadable.len(),
+                first.display()
+            ))),
+        }
+    }
+}
+
+impl Verify {
+    fn run(self, outer: Option<PathBuf>, output: &Output) -> Result<(), Failure> {
+        let (keys, configured) = self.keys.open_now()?;
+        let data_dir = folder(self.data_dir.or(outer).or(configured))?;
+        let report = verify(&data_dir, &keys).map_err(|cause| Failure::Other(cause.to_string()))?;
         show(&report, &data_dir, output)?;
         if report.is_sound() {
             return Ok(());

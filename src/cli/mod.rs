@@ -3,19 +3,24 @@
 mod args;
 mod audit;
 mod auth;
+mod backup;
 mod bench;
 mod certs;
+mod chaos;
 mod cluster;
 mod completions;
 mod config;
 mod customer;
+mod debug;
 mod dev;
+mod drill;
 mod edit;
 mod flag;
 mod fulfil;
 mod history;
 mod item;
 mod journal;
+mod keys;
 mod limit;
 mod listing;
 mod man;
@@ -23,9 +28,13 @@ mod node;
 mod order;
 mod payment;
 mod returns;
+mod scrub;
 mod secret;
 mod serve;
+mod standby;
+mod upgrade;
 mod verify;
+mod version;
 mod watch;
 mod webhook;
 
@@ -96,18 +105,34 @@ enum Command {
     Health(node::HealthArgs),
     /// Verify the books of a running server (exit code 10 if they do not agree)
     Verify(verify::Args),
+    /// Read what a running server has stored once more (exit code 10 if damaged)
+    Scrub(scrub::Args),
     /// Verify the journal and snapshots of a server that is not running
     Journal(journal::Args),
+    /// Take off running nodes what tells what is wrong with them
+    Debug(debug::Args),
+    /// Have a node go wrong for a while, where it was started for that
+    Chaos(chaos::Args),
+    /// Make backups, list and verify them, and restore one to a new folder
+    Backup(backup::Args),
+    /// Show, promote or forget a second cluster that follows a first one
+    Standby(standby::Args),
+    /// Lose a primary under load, promote its standby, and measure what is lost
+    Drill(drill::Args),
     /// Show who changed what, and prove that the log of it is whole
     Audit(audit::Args),
     /// Check and show the server's configuration
     Config(config::Args),
     /// Make a cluster of several nodes, show it, and change it
     Cluster(cluster::Args),
+    /// Go from one version of the program to the next, and back
+    Upgrade(upgrade::Args),
     /// Run a cluster on this machine, leaving nothing behind
     Dev(dev::Args),
     /// Make the authority and the certificates of a cluster's nodes
     Certs(certs::Args),
+    /// Show which program this is, and which formats it reads
+    Version(version::Args),
     /// Print a script that completes commands in a shell
     Completions(completions::Args),
     /// Print a manual page, or write those of all commands
@@ -164,9 +189,17 @@ fn command() -> clap::Command {
             arg
         }
     });
-    command.mut_subcommand("cluster", |cluster| {
-        cluster.mut_subcommand("init", |init| init.args(refused))
-    })
+    let of_check = refused.clone();
+    let of_run = refused.clone();
+    command
+        .mut_subcommand("cluster", |cluster| {
+            cluster.mut_subcommand("init", |init| init.args(refused))
+        })
+        .mut_subcommand("upgrade", |upgrade| {
+            upgrade
+                .mut_subcommand("check", |check| check.args(of_check))
+                .mut_subcommand("run", |run| run.args(of_run))
+        })
 }
 
 impl Command {
@@ -184,14 +217,22 @@ impl Command {
             Self::Status(args) => Some(args.client.output),
             Self::Health(args) => Some(args.client.output),
             Self::Verify(args) => Some(args.client.output),
+            Self::Scrub(args) => Some(args.client.output),
+            Self::Debug(args) => Some(args.client.output),
+            Self::Chaos(args) => Some(args.client.output),
             Self::Serve(args) => Some(args.output),
             Self::Demo(args) => Some(args.output),
             Self::Journal(args) => Some(args.output),
             Self::Audit(args) => Some(args.output),
+            Self::Backup(args) => Some(args.client.output),
+            Self::Standby(args) => Some(args.client.output),
+            Self::Drill(args) => Some(args.output),
             Self::Config(args) => Some(args.output),
             Self::Certs(args) => Some(args.output),
             Self::Dev(args) => Some(args.output),
             Self::Cluster(args) => Some(args.client.output),
+            Self::Upgrade(args) => Some(args.client.output),
+            Self::Version(args) => Some(args.output),
             Self::BenchEcho | Self::Completions(_) | Self::Man(_) => None,
         }
     }
@@ -213,13 +254,24 @@ impl Command {
             Self::Status(_) => ("status", Takes::Client),
             Self::Health(_) => ("health", Takes::Client),
             Self::Verify(_) => ("verify", Takes::Client),
+            Self::Scrub(_) => ("scrub", Takes::Client),
+            Self::Debug(_) => ("debug", Takes::Client),
+            Self::Chaos(_) => ("chaos", Takes::Client),
             Self::Journal(_) => ("journal", Takes::DataDir),
             Self::Audit(_) => ("audit", Takes::DataDir),
+            Self::Backup(args) if args.asks_a_server() => ("backup create", Takes::Client),
+            Self::Backup(_) => ("backup", Takes::DataDir),
+            Self::Standby(_) => ("standby", Takes::Client),
+            Self::Drill(_) => ("drill", Takes::Nothing),
             Self::Config(_) => ("config", Takes::Server),
             Self::Certs(_) => ("certs", Takes::Nothing),
             Self::Dev(_) => ("dev", Takes::Nothing),
             Self::Cluster(args) if args.is_offline() => ("cluster init", Takes::DataDir),
             Self::Cluster(_) => ("cluster", Takes::Client),
+            Self::Upgrade(args) if args.is_offline() => ("upgrade check", Takes::DataDir),
+            Self::Upgrade(args) if args.is_operators() => ("upgrade run", Takes::Nothing),
+            Self::Upgrade(_) => ("upgrade", Takes::Client),
+            Self::Version(_) => ("version", Takes::Nothing),
             Self::Completions(_) => ("completions", Takes::Nothing),
             Self::Man(_) => ("man", Takes::Nothing),
         }
@@ -245,6 +297,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         client,
         command,
     } = cli;
+    docket_cluster::program::follow_variable().map_err(Failure::Other)?;
     let (name, takes) = command.as_ref().map_or(("serve", Takes::Server), Command::takes);
     if takes != Takes::Client {
         client.refuse(name)?;
@@ -280,20 +333,29 @@ fn dispatch(cli: Cli, output: Output) -> Result<(), Failure> {
         Command::Status(args) => wait(args.run(client, output)),
         Command::Health(args) => wait(args.run(client, output)),
         Command::Verify(args) => wait(args.run(client, output)),
+        Command::Scrub(args) => wait(args.run(client, output)),
+        Command::Debug(args) => wait(args.run(client, output)),
+        Command::Chaos(args) => wait(args.run(client, output)),
         Command::Journal(args) => args.run(serve.data_dir, &output),
         Command::Audit(args) => args.run(serve.data_dir, &output),
+        Command::Backup(args) => wait(args.run(client, serve.data_dir, output)),
+        Command::Standby(args) => wait(args.run(client, output)),
+        Command::Drill(args) => wait(args.run(output)),
         Command::Config(args) => args.run(serve, &output),
         Command::Certs(args) => args.run(&output),
         Command::Dev(args) => wait(args.run(output)),
         Command::Cluster(args) if args.is_offline() => args.init(serve.data_dir, &output),
         Command::Cluster(args) => wait(args.run(client, output)),
+        Command::Upgrade(args) if args.is_offline() => args.check(serve.data_dir, &output),
+        Command::Upgrade(args) => wait(args.run(client, output)),
+        Command::Version(args) => args.run(&output),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }
 }
 
 /// Runs a client command: one thread is enough for one call at a time.
-fn wait(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn wait<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime
         .map_err(|cause| Failure::Other(format!("cannot start the runtime: {cause}")))?

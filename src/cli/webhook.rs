@@ -217,7 +217,7 @@ Examples:
 
 Changes are there as far back as the feed keeps them (feed.retained_max)."
 )]
-#[group(id = "what", required = true, multiple = false, args = ["event", "dead_letters", "since", "token"])]
+#[group(id = "what", required = true, multiple = false, args = ["event", "dead_letters", "since", "resume"])]
 pub struct Replay {
     /// The webhook: ID or webhooks/ID
     #[arg(value_name = "WEBHOOK", value_parser = names::webhook)]
@@ -235,7 +235,7 @@ pub struct Replay {
     since: Option<Timestamp>,
     /// All changes behind a resume_token that `show` has shown
     #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    resume: Option<String>,
     #[command(flatten)]
     request: RequestArgs,
 }
@@ -440,7 +440,7 @@ impl Replay {
             dead_letters: self.event.iter().map(whole).collect(),
             all_dead_letters: self.dead_letters,
             start_time: self.since.map(time::to_proto),
-            resume_token: self.token.unwrap_or_default(),
+            resume_token: self.resume.unwrap_or_default(),
             request_id: request_id.clone(),
             name: self.name,
         };

@@ -2,14 +2,16 @@
 
 mod credentials;
 mod error;
+mod operators;
 mod refusal;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use docket_proto::v1::{
-    auth_service_client::AuthServiceClient, customer_service_client::CustomerServiceClient,
-    item_service_client::ItemServiceClient, node_service_client::NodeServiceClient,
-    order_service_client::OrderServiceClient, webhook_service_client::WebhookServiceClient,
+    auth_service_client::AuthServiceClient, backup_service_client::BackupServiceClient,
+    customer_service_client::CustomerServiceClient, item_service_client::ItemServiceClient,
+    node_service_client::NodeServiceClient, order_service_client::OrderServiceClient,
+    standby_service_client::StandbyServiceClient, webhook_service_client::WebhookServiceClient,
 };
 use tonic::{
     Response, Status,
@@ -20,12 +22,16 @@ use tonic_health::pb::health_client::HealthClient;
 
 pub use credentials::{Asked, Credentials, CredentialsError, DEFAULT_KEY_FILE, Source};
 pub use error::ConnectError;
+pub use operators::{DEFAULT_OPERATORS, NoAnswer, Operators};
 pub use refusal::Refusal;
 
 /// Where a server is looked for when nobody says otherwise.
 pub const DEFAULT_ADDRESS: &str = "http://127.0.0.1:7070";
 /// How long connecting, and each call, may take when nobody says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest piece of a backup.
+const BACKUP_MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 /// How often an idle connection is tried: a server that vanished is noticed although nothing is sent.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -116,6 +122,18 @@ impl Client {
     /// The node.
     pub fn node(&self) -> NodeServiceClient<Authenticated> {
         NodeServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone())
+    }
+
+    /// Backups, whose pieces are larger than other messages.
+    pub fn backup(&self) -> BackupServiceClient<Authenticated> {
+        let client = BackupServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone());
+        client.max_decoding_message_size(BACKUP_MESSAGE_BYTES_MAX)
+    }
+
+    /// A second cluster, and what it reads, whose pieces are larger than other messages.
+    pub fn standby(&self) -> StandbyServiceClient<Authenticated> {
+        let client = StandbyServiceClient::with_interceptor(self.channel.clone(), self.credentials.clone());
+        client.max_decoding_message_size(BACKUP_MESSAGE_BYTES_MAX)
     }
 
     /// The standard health service, which asks for no credentials.

@@ -9,7 +9,10 @@
 //! environment       DOCKET__JOURNAL__SEGMENT_BYTES=268435456
 //! ```
 
+mod backup;
+mod chaos;
 mod cluster;
+pub mod encryption;
 mod environment;
 mod error;
 mod file;
@@ -19,9 +22,12 @@ mod orders;
 mod payments;
 pub mod reference;
 pub mod reload;
+mod scrub;
 pub mod secrets;
 mod sections;
+mod standby;
 mod tracing;
+mod upgrade;
 mod verify;
 
 use std::{
@@ -30,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 pub use error::ConfigError;
 pub use layers::{Origin, Setting};
@@ -102,6 +108,18 @@ impl Loaded {
         }
         let (config, settings) = layers.finish()?;
         Ok(Self { config, settings })
+    }
+
+    /// Every key, with its value and where that came from, as it may be shown: secrets are not.
+    pub fn shown(&self) -> Value {
+        let settings = self.settings.iter();
+        let members = settings.map(|one| {
+            (
+                one.key.clone(),
+                json!({ "value": one.shown(), "origin": one.origin.to_string() }),
+            )
+        });
+        members.collect::<Map<_, _>>().into()
     }
 }
 

@@ -39,7 +39,11 @@ pub struct Key {
 const NAME: &str = "NAME";
 
 /// By what the name of a key ends in.
-const UNITS: [(&str, &str); 7] = [
+const UNITS: [(&str, &str); 11] = [
+    ("_days", "days"),
+    ("per_minute", "a minute"),
+    ("_s_max", "seconds"),
+    ("bytes_min", "bytes"),
     ("_us", "microseconds"),
     ("_ms", "milliseconds"),
     ("bytes_per_second", "bytes a second"),
@@ -270,6 +274,10 @@ mod tests {
         assert_eq!(of("calls.max_ms").unit, Some("milliseconds"));
         assert_eq!(of("limits.customer.per_second").unit, Some("a second"));
         assert_eq!(of("journal.segment_bytes").unit, Some("bytes"));
+        assert_eq!(of("audit.age_max_days").unit, Some("days"));
+        assert_eq!(of("audit.denials_per_minute").unit, Some("a minute"));
+        assert_eq!(of("auth.external.token_s_max").unit, Some("seconds"));
+        assert_eq!(of("cluster.snapshot_bytes_min").unit, Some("bytes"));
         assert_eq!(of("feed.watches_max").unit, None);
         assert_eq!(of("log.format").kind, "auto, text, json");
         assert_eq!(of("tls.key").kind, "text");

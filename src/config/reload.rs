@@ -7,11 +7,13 @@ use docket_edge::config::{AdmissionConfig, LimitsConfig};
 use super::{Loaded, Setting};
 
 /// The keys that do; those of a section end with a dot.
-const TAKES_EFFECT: [&str; 34] = [
+const TAKES_EFFECT: [&str; 38] = [
     "admission.max_bytes",
     "admission.max_calls",
     "admission.max_open_calls",
+    "admission.max_open_per_address",
     "admission.max_open_streams",
+    "admission.max_per_customer",
     "admission.max_probes",
     "admission.max_refusals_per_second",
     "admission.max_reply_bytes",
@@ -34,18 +36,20 @@ const TAKES_EFFECT: [&str; 34] = [
     "limits.open.",
     "limits.probe.",
     "limits.service.",
+    "log.kept_lines",
     "log.level",
     "log.repeats_max",
     "orders.",
     "payments.at_once",
     "payments.authorize_within_s",
+    "scrub.",
     "verify.",
     "webhooks.",
     "tracing.ratio",
 ];
 
 /// Why others do not; the first that fits a key says so.
-const NEEDS_RESTART: [(&str, &str); 16] = [
+const NEEDS_RESTART: [(&str, &str); 19] = [
     ("actors.", "the shards are opened with it"),
     (
         "admin.",
@@ -54,6 +58,7 @@ const NEEDS_RESTART: [(&str, &str); 16] = [
     ("admission.max_refused", "the places are made at the start"),
     ("auth.", "what signs and looks at credentials is made with it"),
     ("calls.", "the gate is made with it"),
+    ("chaos.", "the node is opened with it, or without"),
     (
         "cluster.ca",
         "which file; what is in it is read again when it changes",
@@ -68,6 +73,10 @@ const NEEDS_RESTART: [(&str, &str); 16] = [
     ),
     ("cluster.", "the node is opened, and its groups made, with it"),
     ("connections.", "the listener is made with it"),
+    (
+        "encryption.",
+        "the files are opened with them, and what is new is sealed from the start on",
+    ),
     ("feed.", "what is kept is laid out with it"),
     ("http2.", "connections are made with it"),
     ("journal.", "the journal is opened with it"),
@@ -76,6 +85,7 @@ const NEEDS_RESTART: [(&str, &str); 16] = [
         "payments.providers.",
         "a provider's connections are made with it, and orders keep its name",
     ),
+    ("rest.", "the address is taken at the start"),
     ("tls.", "which file; what is in it is read again when it changes"),
 ];
 
@@ -157,10 +167,12 @@ pub fn apply(loaded: &mut Loaded, new: &Loaded) {
     loaded.config.fraud.clone_from(&new.config.fraud);
     loaded.config.payments.at_once = new.config.payments.at_once;
     loaded.config.payments.authorize_within_s = new.config.payments.authorize_within_s;
+    loaded.config.scrub.clone_from(&new.config.scrub);
     loaded.config.verify.clone_from(&new.config.verify);
     loaded.config.webhooks.clone_from(&new.config.webhooks);
     loaded.config.log.level.clone_from(&new.config.log.level);
     loaded.config.log.repeats_max = new.config.log.repeats_max;
+    loaded.config.log.kept_lines = new.config.log.kept_lines;
     loaded.config.tracing.ratio = new.config.tracing.ratio;
     loaded.config.orders.clone_from(&new.config.orders);
     let retained = (loaded.config.feed.retained_max, loaded.config.feed.retained_s);

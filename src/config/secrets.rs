@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    payments,
+    encryption, payments,
     sections::{Config, Invalid},
 };
 
@@ -133,7 +133,25 @@ pub fn references(config: &Config) -> Vec<(String, Reference)> {
     let of_providers = providers.filter_map(|(name, provider)| {
         Some((payments::key(name, provider.token_option()), provider.token()?))
     });
-    own.into_iter().chain(of_providers).collect()
+    let backup = config.backup.key.clone().map(|it| ("backup.key".to_owned(), it));
+    let standby = config
+        .standby
+        .api_key
+        .clone()
+        .map(|it| ("standby.api_key".to_owned(), it));
+    own.into_iter()
+        .chain(of_providers)
+        .chain(backup)
+        .chain(standby)
+        .chain(keys_at_rest(config))
+        .collect()
+}
+
+/// Those of encryption at rest, which are read also where no node is started.
+pub fn keys_at_rest(config: &Config) -> Vec<(String, Reference)> {
+    let keys = config.encryption.keys.iter();
+    keys.map(|key| (encryption::KEYS.to_owned(), key.at.clone()))
+        .collect()
 }
 
 /// The first administrator's key, which only the start that makes it reads.

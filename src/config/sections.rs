@@ -10,15 +10,22 @@ use docket_edge::{
     auth::AuthOptions,
     config::{
         AdminConfig, AdmissionConfig, CallsConfig, ConnectionsConfig, FeedConfig, Http2Config, LimitsConfig,
-        TlsConfig,
+        RestConfig, TlsConfig,
     },
 };
 use docket_persistence::{JOURNAL_DIR, JournalError, JournalOptions};
+use docket_sealing::Keyring;
 use docket_webhooks::WebhookOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{cluster, fraud, orders, payments, secrets, tracing, verify};
+use super::{
+    backup, chaos, cluster, encryption, fraud, orders, payments, scrub, secrets, standby, tracing, upgrade,
+    verify,
+};
+
+/// Lines of the log that are kept in memory, at most: 40 MiB where each is as long as it may be.
+const KEPT_LINES_MAX: u32 = 10_000;
 
 /// A value that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +44,8 @@ pub struct Config {
     pub server: Server,
     /// TLS of the address for gRPC.
     pub tls: Tls,
+    /// REST and JSON, for those without gRPC: the same methods, behind the same permissions and limits.
+    pub rest: RestConfig,
     /// The endpoints for operators.
     pub admin: AdminConfig,
     /// Bounds of connections.
@@ -69,14 +78,26 @@ pub struct Config {
     pub payments: payments::Payments,
     /// How secrets are read that other keys only refer to.
     pub secrets: secrets::Secrets,
+    /// With which keys what is on the disk is sealed.
+    pub encryption: encryption::Encryption,
     /// When the books are verified.
     pub verify: verify::Verify,
+    /// When what is stored is read once more.
+    pub scrub: scrub::Scrub,
+    /// Where the cluster backs itself up.
+    pub backup: backup::Backup,
+    /// Whom this node follows.
+    pub standby: standby::Standby,
+    /// Whether the node may be asked to go wrong.
+    pub chaos: chaos::Chaos,
     /// The journal.
     pub journal: Journal,
     /// Logs.
     pub log: Log,
     /// Traces of single calls.
     pub tracing: tracing::Tracing,
+    /// What becomes of a cluster whose nodes have a newer program.
+    pub upgrade: upgrade::Upgrade,
 }
 
 /// The data directory and the address for gRPC.
@@ -89,6 +110,10 @@ pub struct Server {
     pub listen: SocketAddr,
     /// How long what is in flight may take to end when the server stops, in milliseconds. Default 15,000.
     pub drain_ms: u64,
+    /// How long a node that cannot go on, since its journal has failed say, tells why on its admin port before it ends, in milliseconds:
+    /// longer than it takes until its metrics are looked at again, so that the failure is seen also where the node is started again at once.
+    /// It serves nobody meanwhile. 0 for not at all. Default 20,000.
+    pub failed_ms: u64,
 }
 
 impl Default for Server {
@@ -98,6 +123,7 @@ impl Default for Server {
             data_dir: PathBuf::from("./docket-data"),
             listen: edge.listen,
             drain_ms: edge.drain_ms,
+            failed_ms: 20_000,
         }
     }
 }
@@ -305,6 +331,9 @@ pub struct Log {
     /// Lines of errors, warnings and information that one place of the program may log in a second; how many were left out is said in a line
     /// of its own. 0 for no bound. Default 50.
     pub repeats_max: u32,
+    /// The last lines that are kept in memory, for `docket debug bundle`, 0 to 10,000; most have some 250 bytes, none more than 4 KiB.
+    /// Default 1,000.
+    pub kept_lines: u32,
 }
 
 impl Default for Log {
@@ -313,6 +342,7 @@ impl Default for Log {
             level: "info".to_owned(),
             format: LogFormat::Auto,
             repeats_max: 50,
+            kept_lines: 1_000,
         }
     }
 }
@@ -352,6 +382,8 @@ impl Config {
             aging: self.orders.options(),
             archive: None,
             verify: self.verify.options(),
+            scrub: self.scrub.options(),
+            chaos: self.chaos.enabled,
             before_decision: None,
         }
     }
@@ -361,6 +393,7 @@ impl Config {
             server,
             journal,
             cluster,
+            upgrade,
             ..
         } = self;
         let defaults = NodeOptions::new(&server.data_dir);
@@ -376,6 +409,8 @@ impl Config {
                 queue_records_max: journal.queue_records_max,
                 gather_us: journal.gather_us,
                 lull: None,
+                // They are read before the node is opened.
+                keys: Keyring::default(),
             },
             snapshot_bytes_min: cluster.snapshot_bytes_min,
             snapshot_bytes_per_second: cluster.snapshot_bytes_per_second,
@@ -383,6 +418,8 @@ impl Config {
             heartbeat_ms: cluster.heartbeat_ms,
             election_timeout_min_ms: cluster.election_timeout_min_ms,
             election_timeout_max_ms: cluster.election_timeout_max_ms,
+            peer_versions: docket_cluster::program::speaks(),
+            auto_finalize: upgrade.auto_finalize,
             ..defaults
         }
     }
@@ -398,6 +435,7 @@ impl Config {
         };
         EdgeConfig {
             listen: self.server.listen,
+            rest: self.rest,
             tls,
             connections: self.connections,
             http2: self.http2,
@@ -439,6 +477,9 @@ impl Config {
             Err(cause @ (EdgeConfigError::AdminRemote { .. } | EdgeConfigError::SameAddress { .. })) => {
                 refuse("admin.listen".into(), cause.to_string());
             }
+            Err(cause @ EdgeConfigError::RestAddress { .. }) => {
+                refuse("rest.listen".into(), cause.to_string())
+            }
             Ok(()) => {}
         }
         if let Err(invalid) = self.auth.validate() {
@@ -475,7 +516,11 @@ impl Config {
             Err(other) => refuse("cluster".into(), other.to_string()),
             Ok(()) => {}
         }
+        found.extend(backup::problems(&self.backup));
+        found.extend(chaos::problems(self));
+        found.extend(standby::problems(&self.standby));
         found.extend(cluster::problems(self));
+        found.extend(encryption::problems(self));
         found.extend(fraud::problems(&self.fraud));
         found.extend(orders::problems(&self.orders));
         found.extend(payments::problems(&self.payments));
@@ -488,6 +533,12 @@ impl Config {
             .is_some_and(|shards| !(1..=SHARDS_MAX).contains(&shards))
         {
             refuse("cluster.shards".into(), format!("must be from 1 to {SHARDS_MAX}"));
+        }
+        if self.log.kept_lines > KEPT_LINES_MAX {
+            refuse(
+                "log.kept_lines".into(),
+                format!("must be at most {KEPT_LINES_MAX}"),
+            );
         }
         if let Err(cause) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             refuse(

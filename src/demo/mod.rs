@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docket_edge::Sources;
 use docket_proto::v1::Order;
 use futures::future::try_join_all;
 use serde_json::json;
@@ -45,7 +46,7 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
         ..config.log.clone()
     })?;
 
-    let server = Running::start(&config, None).await?;
+    let server = Running::start(&config, None, Sources::default()).await?;
     say(
         output,
         &format!(
@@ -63,7 +64,7 @@ pub async fn run(output: &Output) -> Result<(), Failure> {
         output,
         "\nthe server is stopped and started again: everything comes back from its journal",
     );
-    let server = Running::start(&config, None).await?;
+    let server = Running::start(&config, None, Sources::default()).await?;
     let read = read(&server, &diaries, &story).await;
     let stopped = server.stop().await;
     let (second, told) = read?;

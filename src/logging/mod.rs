@@ -3,6 +3,7 @@
 //! A line of a call whose client names a trace, or that is sampled, has that trace's id (`trace_id`, of the span that JSON shows as `span`). No line has what a
 //! person wrote: `tests/e2e/logs.rs` looks through all of them for that.
 
+mod kept;
 mod repeats;
 
 use std::{
@@ -21,12 +22,16 @@ use crate::{
     failure::Failure,
 };
 
+use kept::Both;
+pub use kept::Kept;
+pub use repeats::MISTAKES;
 use repeats::{Bounded, Repeats};
 
 /// Changes what is logged from now on.
 pub struct Level {
     reload: Box<Reload>,
     repeats: Arc<Repeats>,
+    kept: Arc<Kept>,
 }
 
 type Reload = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
@@ -44,6 +49,16 @@ impl Level {
     /// As `log.repeats_max` says it.
     pub fn set_repeats_max(&self, lines_max: u32) {
         self.repeats.set_lines_max(lines_max);
+    }
+
+    /// As `log.kept_lines` says it.
+    pub fn set_kept_lines(&self, lines_max: u32) {
+        self.kept.set_lines_max(lines_max);
+    }
+
+    /// The last lines.
+    pub fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 }
 
@@ -68,8 +83,9 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
     let colour = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // What cannot be written, on a full disk, is lost. The default is to say so on stderr, which is the same place, and to panic where
     // that fails: whoever logs is then gone, before it has told anybody what it logged.
+    let kept = Arc::new(Kept::new(log.kept_lines));
     let lines = fmt()
-        .with_writer(io::stderr)
+        .with_writer(Both(Arc::clone(&kept)))
         .log_internal_errors(false)
         .with_env_filter(filter);
     let repeats = Arc::new(Repeats::new(log.repeats_max));
@@ -105,5 +121,9 @@ pub fn start(log: &Log) -> Result<Level, Failure> {
     started.map_err(|cause: TryInitError| Failure::Other(format!("cannot start logging: {cause}")))?;
     let told = repeats.tell_every_second();
     told.map_err(|cause| Failure::Other(format!("cannot start logging: {cause}")))?;
-    Ok(Level { reload, repeats })
+    Ok(Level {
+        reload,
+        repeats,
+        kept,
+    })
 }

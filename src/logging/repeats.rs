@@ -27,6 +27,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const PLACES_MAX: usize = 1_024;
 /// What says how many were left out, which is not left out itself.
 const TARGET: &str = "docket::repeats";
+/// What says what is wrong with a file, a line each: there are as many as somebody made mistakes, and each is needed to mend it.
+pub const MISTAKES: &str = "docket::mistakes";
 
 /// Counts lines by the place that logs them.
 pub struct Repeats {
@@ -66,7 +68,8 @@ impl Repeats {
     /// Whether a line of this place is written.
     fn admits(&self, metadata: &'static Metadata<'static>) -> bool {
         let lines_max = self.lines_max.load(Relaxed);
-        if lines_max == 0 || *metadata.level() > Level::INFO || metadata.target() == TARGET {
+        let is_bounded = ![TARGET, MISTAKES].contains(&metadata.target());
+        if lines_max == 0 || *metadata.level() > Level::INFO || !is_bounded {
             return true;
         }
         let now = (self.now)();
@@ -272,6 +275,10 @@ mod tests {
             assert!(lines.take()[0].contains("lines=2"));
             repeats.tell();
             assert_eq!(lines.take(), [""; 0]);
+
+            // Each is another.
+            (0..5).for_each(|n| tracing::error!(target: MISTAKES, n, "it is not so"));
+            assert_eq!(lines.take().len(), 5);
 
             // What was asked for in detail, and where there is no bound.
             (0..50).for_each(|n| tracing::debug!(n, "detail"));

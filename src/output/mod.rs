@@ -8,6 +8,7 @@ mod changes;
 mod cluster;
 mod entities;
 mod events;
+mod narrow;
 mod node;
 mod overview;
 mod record;
@@ -27,8 +28,12 @@ use docket_proto::v1::ClusterStatus;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use narrow::Layout;
 pub use node::bytes;
 pub use record::{Field, Records, Resource, Tone};
+
+/// Between a fact's name and itself.
+const FACTS_GAP: usize = 2;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -226,28 +231,62 @@ impl Output {
                 self.cell(field).set_alignment(CellAlignment::Left),
             ]);
         }
-        finish(&mut table)
+        finish(&mut table, FACTS_GAP)
     }
 
     fn table(&self, columns: &[&str], rows: &[Vec<Field>]) -> String {
         let mut table = self.empty();
+        let text = |row: &[Field], name: &str| {
+            let field = row.iter().find(|field| field.name == name);
+            field
+                .map(|field| record::visible(&field.text))
+                .unwrap_or_default()
+        };
+        let widths: Vec<usize> = columns
+            .iter()
+            .map(|name| {
+                let cells = rows.iter().map(|row| narrow::width(&text(row, name)));
+                cells
+                    .chain([narrow::width(&record::title(name))])
+                    .max()
+                    .unwrap_or_default()
+            })
+            .collect();
+        let terminal = table.width().map(usize::from).filter(|width| *width > 0);
+        let layout = Layout::of(&widths, terminal);
+        let (beside, below) = columns.split_at(layout.beside.min(columns.len()));
         table.set_header(
-            columns
+            beside
                 .iter()
                 .map(|name| self.dim(Cell::new(record::title(name).to_uppercase()))),
         );
         for row in rows {
             let field = |name: &&str| row.iter().find(|field| field.name == *name);
             table.add_row(
-                columns
+                beside
                     .iter()
                     .map(|name| field(name).map_or_else(|| Cell::new(""), |one| self.cell(one))),
             );
         }
-        finish(&mut table)
+        let drawn = finish(&mut table, layout.gap);
+        if below.is_empty() {
+            return drawn;
+        }
+        let mut lines = drawn.lines();
+        let mut told: Vec<String> = lines.next().map(str::to_owned).into_iter().collect();
+        for (line, row) in lines.zip(rows) {
+            told.push(line.to_owned());
+            let fields: Vec<_> = below
+                .iter()
+                .map(|name| (record::title(name), text(row, name)))
+                .collect();
+            told.extend(narrow::below(&fields, terminal.unwrap_or(usize::MAX)));
+        }
+        told.push(String::new());
+        told.join("\n")
     }
 
-    /// A table without borders that never breaks a cell: what is copied from it must be whole, and terminals wrap themselves.
+    /// A table without borders that never breaks a cell: what is copied from it must be whole.
     fn empty(&self) -> Table {
         let mut table = Table::new();
         table
@@ -276,13 +315,13 @@ impl Output {
 }
 
 /// Draws the table flush left, without trailing blanks.
-fn finish(table: &mut Table) -> String {
+fn finish(table: &mut Table, gap: usize) -> String {
     for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+        column.set_padding((0, gap as u16));
     }
     let mut text = String::new();
     for line in table.lines() {
-        text.push_str(line.trim_end());
+        text.push_str(&narrow::without_blanks(&line));
         text.push('\n');
     }
     text

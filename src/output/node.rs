@@ -1,6 +1,10 @@
 //! How a node is.
 
-use docket_proto::v1::{BooksStatus, DiscrepancyCount, EntityStatus, GroupStatus, JournalStatus, NodeStatus};
+use docket_edge::status_json::{chaos_json, scrub_json};
+use docket_proto::v1::{
+    BooksStatus, ChaosStatus, DiscrepancyCount, EntityStatus, GroupDiscrepancies, GroupStatus, JournalStatus,
+    NodeStanding, NodeStatus, ScrubStatus,
+};
 use serde_json::{Value, json};
 
 use super::record::{self, Field, Records, Resource, Tone};
@@ -41,6 +45,9 @@ impl Resource for NodeStatus {
                 journal_text(&journal),
             ),
             books_field(self.books.as_ref()),
+            standing_field(self.standing.as_ref()),
+            scrub_field(self.scrub.as_ref()),
+            chaos_field(self.chaos.as_ref()),
             Field::shown("groups", json!(groups), ""),
         ]
     }
@@ -59,6 +66,27 @@ impl Resource for NodeStatus {
             rows,
         }]
     }
+}
+
+/// What it may lead, and how far it is behind.
+fn standing_field(standing: Option<&NodeStanding>) -> Field {
+    let standing = standing.cloned().unwrap_or_default();
+    let lag = standing
+        .lag
+        .and_then(|lag| std::time::Duration::try_from(lag).ok());
+    let lag = lag.map(|lag| lag.as_secs_f64());
+    let behind = lag.map_or_else(String::new, |lag| {
+        format!(", {lag:.1} s and {} orders behind", standing.lag_orders)
+    });
+    let text = format!("{} in epoch {}{behind}", standing.role, standing.epoch);
+    let json = json!({
+        "role": standing.role,
+        "epoch": standing.epoch,
+        "drained": standing.drained,
+        "lag_seconds": lag,
+        "lag_orders": standing.lag_orders,
+    });
+    Field::shown("standing", json, text)
 }
 
 fn group_fields(group: &GroupStatus) -> Vec<Field> {
@@ -145,6 +173,8 @@ fn books_field(books: Option<&BooksStatus>) -> Field {
 fn books_fields(books: &BooksStatus) -> Vec<Field> {
     let seconds = books.duration.as_ref().map(seconds);
     let of_kind = |found: &DiscrepancyCount| (found.kind.clone(), Value::from(found.count));
+    let of_group = |of: &GroupDiscrepancies| (of.group.clone(), Value::from(of.discrepancy_count));
+    let by_group: serde_json::Map<_, _> = books.groups.iter().map(of_group).collect();
     let by_kind: serde_json::Map<_, _> = books.discrepancies.iter().map(of_kind).collect();
     vec![
         Field::flag("running", books.running),
@@ -161,6 +191,7 @@ fn books_fields(books: &BooksStatus) -> Vec<Field> {
         Field::number("undecided", books.undecided),
         Field::number("discrepancy_count", books.discrepancy_count),
         Field::shown("discrepancies", Value::Object(by_kind), ""),
+        Field::shown("groups", Value::Object(by_group), ""),
     ]
 }
 
@@ -188,6 +219,51 @@ fn books_text(books: &BooksStatus) -> String {
         books.orders,
         books.shards,
     )
+}
+
+fn scrub_field(scrub: Option<&ScrubStatus>) -> Field {
+    let Some(scrub) = scrub else {
+        return Field::shown("scrub", Value::Null, "not known");
+    };
+    let tone = if scrub.damaged_count == 0 {
+        Tone::Plain
+    } else {
+        Tone::Bad
+    };
+    Field::shown("scrub", scrub_json(scrub), scrub_text(scrub)).tone(tone)
+}
+
+fn chaos_field(chaos: Option<&ChaosStatus>) -> Field {
+    let Some(chaos) = chaos else {
+        return Field::shown("chaos", Value::Null, "off");
+    };
+    let faults: Vec<&str> = chaos.active.iter().map(|one| &*one.fault).collect();
+    let text = match &faults[..] {
+        [] => "ON: it may be asked to go wrong".to_owned(),
+        faults => format!("ON: {}", faults.join(", ")),
+    };
+    Field::shown("chaos", chaos_json(chaos), text).tone(Tone::Bad)
+}
+
+fn scrub_text(scrub: &ScrubStatus) -> String {
+    let now = match scrub.running {
+        true => format!("; being read again, {} so far", bytes(scrub.running_bytes)),
+        false => String::new(),
+    };
+    let found = match scrub.damaged_count {
+        0 => "nothing is damaged".to_owned(),
+        1 => "1 PLACE IS DAMAGED".to_owned(),
+        count => format!("{count} PLACES ARE DAMAGED"),
+    };
+    match &scrub.start_time {
+        None if scrub.damaged_count > 0 => format!("{found}{now}"),
+        None => format!("not read again since the start{now}"),
+        Some(began) => format!(
+            "{} read again at {began} in {:.1} s: {found}{now}",
+            bytes(scrub.bytes),
+            scrub.duration.as_ref().map_or(0.0, seconds),
+        ),
+    }
 }
 
 fn seconds(time: &prost_types::Duration) -> f64 {
@@ -251,5 +327,27 @@ mod tests {
         }];
         let wrong = format!("{verified}3 DISCREPANCIES (3 HELD_SUM)");
         assert_eq!(books_text(&books), wrong);
+    }
+
+    #[test]
+    fn what_is_stored_is_told_in_a_line() {
+        let mut scrub = ScrubStatus::default();
+        assert_eq!(scrub_text(&scrub), "not read again since the start");
+        scrub.running = true;
+        scrub.running_bytes = 2048;
+        scrub.damaged_count = 1;
+        assert_eq!(
+            scrub_text(&scrub),
+            "1 PLACE IS DAMAGED; being read again, 2.0 KiB so far"
+        );
+        let scrub = ScrubStatus {
+            start_time: Some(prost_types::Timestamp::default()),
+            bytes: 1024,
+            ..ScrubStatus::default()
+        };
+        assert_eq!(
+            scrub_text(&scrub),
+            "1.0 KiB read again at 1970-01-01T00:00:00Z in 0.0 s: nothing is damaged"
+        );
     }
 }

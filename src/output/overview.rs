@@ -8,7 +8,7 @@ use docket_proto::v1::{ClusterGroup, ClusterStatus, NodeStatus, ReplicaRole};
 use serde_json::json;
 
 use super::{
-    Format, Output, finish,
+    FACTS_GAP, Format, Output, finish,
     node::bytes,
     record::{self, Field, Resource, Tone},
     write,
@@ -81,7 +81,7 @@ impl Output {
             row.push(right(lag(group)));
             table.add_row(row);
         }
-        finish(&mut table)
+        finish(&mut table, FACTS_GAP)
     }
 }
 

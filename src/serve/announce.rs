@@ -31,8 +31,13 @@ pub fn announce(server: &Running, config: &Config, output: &Output) -> Result<()
     if output.format() == Format::Table {
         output.line(&format!("Docket {} is ready.\n", env!("CARGO_PKG_VERSION")))?;
     }
-    output.fields(&[
-        Field::text("grpc", &address),
+    let rest = server.rest_address().map(|rest| format!("{scheme}://{rest}"));
+    let mut fields = vec![Field::text("grpc", &address)];
+    fields.extend(rest.map(|rest| {
+        let shown = format!("{rest} (/v1, openapi.json)");
+        Field::shown("rest", rest.into(), shown)
+    }));
+    fields.extend([
         Field::shown(
             "admin",
             admin.clone().into(),
@@ -45,7 +50,8 @@ pub fn announce(server: &Running, config: &Config, output: &Output) -> Result<()
             key_file.clone().unwrap_or_default(),
         ),
         Field::flag("first_start", server.is_first_start()).hidden(),
-    ])?;
+    ]);
+    output.fields(&fields)?;
     if server.is_first_start() {
         let address = format!("{scheme}://{}", reachable(server.grpc_address()));
         let flags = flags(&address, config, key_file.as_deref());

@@ -3,23 +3,29 @@
 //! ```text
 //!  open ──▶ serve, not ready ──▶ every shard has a leader ──▶ ready ──SIGTERM, SIGINT──▶ drain ──▶ sync ──▶ exit 0
 //!   │                                                           │                          └─ a second signal ──▶ exit now
-//!   └─ cannot ──▶ exit 1                                        └─ a write or sync failed ──▶ exit 1
+//!   └─ cannot ──▶ exit 1                                        └─ a write or sync failed ──▶ tell why for a while ──▶ exit 1
 //! ```
 
 mod admin_key;
 mod announce;
+mod at_rest;
+mod backups;
 mod certificates;
+mod failed;
+mod files;
 mod measured;
 mod peers;
 mod reloading;
 mod running;
 mod secrets;
 mod signals;
+mod sources;
 mod supervisor;
 mod traces;
 
 use std::{io, sync::Arc, thread, time::Duration};
 
+use docket_edge::config::AdminConfig;
 use docket_persistence::Lull;
 use tokio::runtime::Runtime;
 
@@ -32,11 +38,13 @@ use crate::{
 use reloading::{Changed, Reloader};
 use signals::Signal;
 
+pub use at_rest::{InUse, in_use};
 pub use reloading::Source;
 pub use running::{Running, make_data_dir};
+pub use secrets::keys_at_rest;
 pub use signals::Signals;
 
-/// How long a node that cannot write any more gives its callers to hear of it.
+/// How long a node that cannot write any more gives its callers to hear of it, and then as long for each step of what is left.
 const FAILED_GRACE: Duration = Duration::from_secs(2);
 
 /// What ends a server beside a signal.
@@ -55,6 +63,8 @@ pub enum Lifetime {
 pub fn run(loaded: Loaded, source: Source, lifetime: Lifetime, output: &Output) -> Result<(), Failure> {
     let level = logging::start(&loaded.config.log)?;
     docket_cluster::clock::follow_variable().map_err(Failure::Other)?;
+    docket_cluster::program::follow_variable().map_err(Failure::Other)?;
+    docket_cluster::faults::follow_variable().map_err(Failure::Other)?;
     for setting in loaded
         .settings
         .iter()
@@ -92,11 +102,12 @@ async fn serve(
     output: &Output,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
+    let sources = reloader.sources();
     if lifetime == Lifetime::Stdin {
         signals::terminate_with_stdin();
     }
     let server = tokio::select! {
-        started = supervisor::while_starting(Running::start(reloader.config(), Some(lull))) => started?,
+        started = supervisor::while_starting(Running::start(reloader.config(), Some(lull), sources)) => started?,
         signal = signals.stop() => {
             tracing::info!(%signal, "stopped before it was ready");
             return Ok(());
@@ -104,6 +115,11 @@ async fn serve(
     };
     announce::announce(&server, reloader.config(), output)?;
     supervisor::ready(server.grpc_address());
+    let admin = AdminConfig {
+        listen: server.admin_address(),
+        console: false,
+        ..reloader.config().admin.clone()
+    };
     let failed = server.failed();
     let alive = supervisor::keep_alive();
     tokio::pin!(failed, alive);
@@ -126,7 +142,15 @@ async fn serve(
     tracing::error!(%reason, "the node cannot go on");
     supervisor::stopping();
     // Nothing is acknowledged any more; what is refused now is refused for that reason.
-    let _ = tokio::time::timeout(FAILED_GRACE, server.stop()).await;
+    tokio::select! {
+        () = server.give_up(FAILED_GRACE) => {}
+        () = &mut alive => {}
+    }
+    let tell_for = Duration::from_millis(reloader.config().server.failed_ms);
+    tokio::select! {
+        () = failed::tell(&admin, running::recorder()?, &reason, (tell_for, &mut signals)) => {}
+        () = &mut alive => {}
+    }
     Err(gone(reason))
 }
 

@@ -4,18 +4,30 @@
 //! some file systems tell nothing. A file that was changed is read once it stays as it is from one look to the next, and is not empty. Whoever changes it
 //! should write another beside it, and exchange them: what is cut off where it can be read as a whole is taken for one.
 
-use std::{ffi::OsString, fs::Metadata, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    fs::{self, Metadata},
+    hash::{DefaultHasher, Hasher as _},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use docket_audit::{Entry, Outcome, Who, actions};
+use docket_edge::Sources;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::{Running, measured};
+use super::{
+    Running, measured,
+    sources::{self, Shown},
+};
 use crate::{
     config::{
         Config, ConfigError, Flags, Loaded, Setting,
         reload::{self, Changes},
     },
-    logging::Level,
+    logging::{Level, MISTAKES},
 };
 
 /// The time between two looks: what was changed is in force within twice that.
@@ -41,14 +53,21 @@ impl Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
     configuration: bool,
-    certificates: bool,
+    /// The certificate for clients, or its key.
+    certificate: bool,
+    /// The certificate for peers, its key, or the authority.
+    peer_certificate: bool,
+    /// The keys of the other issuer.
+    issuer_keys: bool,
 }
 
 impl Changed {
     /// All of it.
     pub const ALL: Self = Self {
         configuration: true,
-        certificates: true,
+        certificate: true,
+        peer_certificate: true,
+        issuer_keys: true,
     };
 }
 
@@ -59,12 +78,30 @@ fn stamp(found: &Metadata) -> (u64, u64, i64, i64) {
     (found.ino(), found.len(), found.mtime(), found.mtime_nsec())
 }
 
+/// What is in a file that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Configuration,
+    Certificate,
+    PeerCertificate,
+    IssuerKeys,
+}
+
 /// A file, as it was when it was read last and as it was at the last look.
 struct Watched {
     path: PathBuf,
-    is_certificate: bool,
+    holds: Holds,
     read: Stamp,
     seen: Stamp,
+    /// What was in it, in short: one that is only touched is not another. Of the configuration it is looked at each key.
+    content: Option<u64>,
+}
+
+/// What is in a file, in short; `None` where it cannot be read.
+fn content(read: io::Result<Vec<u8>>) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&read.ok()?);
+    Some(hasher.finish())
 }
 
 impl Watched {
@@ -77,10 +114,17 @@ impl Watched {
         self.seen = now;
         // A file that is gone for a moment is about to be exchanged.
         let is_changed = stays && now.is_some() && now != self.read;
-        if is_changed {
-            self.read = now;
+        if !is_changed {
+            return false;
         }
-        is_changed
+        self.read = now;
+        if self.holds == Holds::Configuration {
+            return true;
+        }
+        let content = content(tokio::fs::read(&self.path).await);
+        let is_other = content.is_none() || content != self.content;
+        self.content = content;
+        is_other
     }
 }
 
@@ -89,6 +133,8 @@ pub struct Reloader {
     source: Source,
     /// What is in force.
     loaded: Loaded,
+    /// The same, as it may be shown.
+    shown: Shown,
     level: Level,
     watched: Vec<Watched>,
     /// What a look has found that nobody was told of yet.
@@ -100,25 +146,29 @@ impl Reloader {
     /// Of a server that starts with this.
     pub fn new(source: Source, loaded: Loaded, level: Level) -> Self {
         let config = &loaded.config;
-        let certificates = [
-            &config.tls.certificate,
-            &config.tls.key,
-            &config.cluster.ca,
-            &config.cluster.certificate,
-            &config.cluster.key,
-            &config.auth.external.jwks_file,
+        let named = [
+            (Holds::Configuration, &source.file),
+            (Holds::Certificate, &config.tls.certificate),
+            (Holds::Certificate, &config.tls.key),
+            (Holds::PeerCertificate, &config.cluster.ca),
+            (Holds::PeerCertificate, &config.cluster.certificate),
+            (Holds::PeerCertificate, &config.cluster.key),
+            (Holds::IssuerKeys, &config.auth.external.jwks_file),
         ];
-        let certificates = certificates.into_iter().flatten().map(|path| (path, true));
-        let files = source.file.iter().map(|path| (path, false)).chain(certificates);
-        let watched = files.map(|(path, is_certificate)| Watched {
-            path: path.clone(),
-            is_certificate,
-            // They were read a moment ago, and may have been changed since: the first looks read them once more.
+        let files = named
+            .into_iter()
+            .filter_map(|(holds, path)| Some((holds, path.as_deref()?)));
+        let watched = files.map(|(holds, path): (Holds, &Path)| Watched {
+            path: path.to_owned(),
+            holds,
+            // The configuration was read a moment ago, others are about to be, and may be changed meanwhile: the first looks find that.
             read: None,
             seen: None,
+            content: content(fs::read(path)),
         });
         Self {
             watched: watched.collect(),
+            shown: Shown::of(&loaded),
             source,
             loaded,
             level,
@@ -132,6 +182,12 @@ impl Reloader {
         &self.loaded.config
     }
 
+    /// What is told of it, and of the log, to whoever takes a debug bundle.
+    pub fn sources(&self) -> Sources {
+        let data_dir = &self.loaded.config.server.data_dir;
+        sources::sources(self.shown.clone(), self.level.kept().clone(), data_dir)
+    }
+
     /// Waits until something has to be read again. Cancelling it loses nothing.
     pub async fn changed(&mut self) -> Changed {
         loop {
@@ -143,9 +199,11 @@ impl Reloader {
             looks.tick().await;
             for file in &mut self.watched {
                 if file.is_changed().await {
-                    match file.is_certificate {
-                        true => self.found.certificates = true,
-                        false => self.found.configuration = true,
+                    match file.holds {
+                        Holds::Configuration => self.found.configuration = true,
+                        Holds::Certificate => self.found.certificate = true,
+                        Holds::PeerCertificate => self.found.peer_certificate = true,
+                        Holds::IssuerKeys => self.found.issuer_keys = true,
                     }
                 }
             }
@@ -163,8 +221,14 @@ impl Reloader {
                 Err(problem) => self.refuse(&problem, server),
             }
         }
-        if changed.certificates {
+        if changed.certificate {
             server.reload_certificate();
+        }
+        if changed.peer_certificate {
+            server.reload_peer_certificate();
+        }
+        if changed.issuer_keys {
+            server.reload_issuer_keys();
         }
         if *changed == Changed::ALL {
             server.reread_secrets();
@@ -176,7 +240,7 @@ impl Reloader {
         match problem {
             ConfigError::Problems(problems) => {
                 for problem in problems {
-                    tracing::error!(%problem, "the configuration stays as it was");
+                    tracing::error!(target: MISTAKES, %problem, "the configuration stays as it was");
                 }
             }
             problem => tracing::error!(%problem, "the configuration stays as it was"),
@@ -233,6 +297,7 @@ impl Reloader {
         metrics::gauge!(measured::RESTART_NEEDED).set(restart.len() as f64);
         count("valid");
         reload::apply(&mut self.loaded, &new);
+        self.shown.set(&self.loaded);
     }
 
     /// What may fail comes first: then nothing is another than before. Which key it is about, and why.
@@ -258,6 +323,7 @@ impl Reloader {
             set.map_err(|cause| ("admission", cause.to_string()))?;
         }
         self.level.set_repeats_max(new.log.repeats_max);
+        self.level.set_kept_lines(new.log.kept_lines);
         server.traces().tracer().set_ratio(new.tracing.ratio);
         docket.set_aging(new.orders.options());
         docket.set_fraud_rules(new.fraud.rules());
@@ -266,6 +332,9 @@ impl Reloader {
         docket.set_snapshot_pace(new.cluster.snapshot_bytes_per_second);
         if new.verify != old.verify {
             docket.set_verify(new.verify.options());
+        }
+        if new.scrub != old.scrub {
+            docket.set_scrub(new.scrub.options());
         }
         if new.audit != old.audit {
             server.audit().set_options(new.audit);

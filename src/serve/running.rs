@@ -12,23 +12,31 @@ use std::{
 use docket_actors::{Docket, access::AccessError};
 use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
-    Control, Operators, Parts, Server,
+    Control, EdgeConfig, Operators, Parts, Server, Sources,
     auth::{AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
     telemetry,
 };
 use docket_persistence::Lull;
+use docket_sealing::Keyring;
 use docket_secrets::Store;
 use docket_webhooks::Deliverer;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    admin_key, certificates, measured, peers,
+    admin_key, at_rest,
+    backups::Backups,
+    certificates, files, measured, peers,
     secrets::{self, Followers},
     traces::Traces,
 };
-use crate::{config::Config, failure::Failure, payments};
+use crate::{
+    config::Config,
+    failure::Failure,
+    payments,
+    standby::{self, Beside},
+};
 
 /// How often a node that joined looks for the accounts that its cluster has, and the founder tries to make the first.
 const ACCOUNTS_POLL: Duration = Duration::from_millis(50);
@@ -48,10 +56,18 @@ pub struct Running {
     control: Control,
     auth: AuthApi,
     authenticator: Arc<Authenticator>,
+    /// The other issuer whose tokens are let in.
+    issuer: Option<String>,
     secrets: Option<Arc<Store>>,
     following: Option<Followers>,
+    backups: Option<Backups>,
+    /// What follows another cluster, or asks who follows.
+    beside: Option<Beside>,
+    /// Looks with which keys the files are sealed.
+    at_rest: Option<AbortOnDropHandle<()>>,
     grpc_address: SocketAddr,
     admin_address: SocketAddr,
+    rest_address: Option<SocketAddr>,
     first_start: bool,
     key_file: Option<PathBuf>,
     drain: Duration,
@@ -68,26 +84,31 @@ pub struct Running {
 
 impl Running {
     /// Opens the node, waits until every shard has a leader, and serves it. At the first start the first administrator's
-    /// key is made before. `lull` knows when the runtime has nothing to do.
+    /// key is made before. `lull` knows when the runtime has nothing to do; `sources` tell whoever takes a debug bundle what is not the node's to tell.
     ///
     /// # Errors
     /// The data directory, an address or a certificate cannot be used; the message names it.
-    pub async fn start(config: &Config, lull: Option<Lull>) -> Result<Self, Failure> {
+    pub async fn start(config: &Config, lull: Option<Lull>, sources: Sources) -> Result<Self, Failure> {
         let data_dir = config.server.data_dir.clone();
         let metrics = recorder()?;
         // A secret that cannot be read is told before anything is opened.
         let store = secrets::open(config).await?;
         let payments::Providers { named, followers } = payments::providers(config, &store)?;
         let signing_key = secrets::signing_key(config, &store)?;
+        let keys = secrets::keyring(config, &store)?;
         for name in named.keys() {
             tracing::info!(provider = %name, "payments can be asked for");
         }
         make_data_dir(&data_dir)?;
         // Whoever watches a long start asks there.
-        let operators = Operators::serve(&config.admin, metrics.clone()).await;
+        let operators = Operators::serve_with(&config.admin, metrics.clone(), sources).await;
         let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
+        let begun = standby::begin(config, &data_dir, &store, &keys).await?;
         let mut options = config.node();
+        options.node.posture = begun.posture();
+        options.node.asks_standby = config.standby.ask_within_s > 0;
         options.node.journal.lull = lull;
+        options.node.journal.keys = keys.clone();
         options.payments.providers = named;
         if let Some((peers, member)) = peers::options(config)? {
             options.node.peers = Some(peers);
@@ -99,7 +120,7 @@ impl Running {
                 data_dir.display()
             ))
         })?;
-        let audit = match audit(config, &docket) {
+        let audit = match audit(config, &docket, keys.clone()) {
             Ok(audit) => audit,
             Err(failure) => {
                 // As below.
@@ -107,15 +128,35 @@ impl Running {
                 return Err(failure);
             }
         };
+        let beside = match begun.run(config, &docket).await {
+            Ok(beside) => beside,
+            Err(failure) => {
+                // As below.
+                let _ = docket.close(Duration::ZERO).await;
+                return Err(failure);
+            }
+        };
+        let starting = Starting(Some(audit.clone()));
         let given = (signing_key, audit.clone());
         match Self::serve(docket.clone(), config, operators, metrics, given).await {
             Ok(mut running) => {
+                starting.ready();
+                running.beside = Some(beside);
+                running.backups = match Backups::start(config, &store, &docket, &audit) {
+                    Ok(backups) => backups,
+                    Err(failure) => {
+                        // What cannot be stopped in order either adds nothing to why it did not start.
+                        let _ = running.stop().await;
+                        return Err(failure);
+                    }
+                };
                 running.following = Some(Followers::start(&store, config, followers, &running.auth));
                 running.secrets = Some(store);
+                running.at_rest = Some(at_rest::watch(&data_dir, &keys));
                 Ok(running)
             }
             Err(failure) => {
-                audit.close().await;
+                drop(starting);
                 // What cannot be closed either adds nothing to why it did not start.
                 let _ = docket.close(Duration::ZERO).await;
                 Err(failure)
@@ -153,11 +194,12 @@ impl Running {
         if let Some(key) = signing_key {
             auth.sign_with(key);
         }
-        let authenticator = Arc::new(Authenticator::new(access.clone(), &config.auth, clock.clone()));
+        let authenticator = Arc::new(Authenticator::new(access.clone(), &config.auth, clock));
         let loaded = authenticator.load_external_keys();
         loaded.map_err(|cause| Failure::Other(cause.to_string()))?;
-        let now = clock.clone();
-        let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || now.now()))
+        // How far a webhook is rests on what the shards have stamped.
+        let times = docket.clone();
+        let deliverer = Deliverer::new(docket.clone(), &config.webhooks, Arc::new(move || times.now()))
             .map_err(|cause| Failure::Other(format!("cannot deliver to webhooks: {cause}")))?;
         let mut traces = Traces::new(config)?;
         let parts = Parts {
@@ -169,9 +211,15 @@ impl Running {
             audit: audit.clone(),
             tracer: traces.tracer().clone(),
         };
-        let server = Server::bind_with(config.edge(), parts, operators).await;
+        let edge = config.edge();
+        let edge = EdgeConfig {
+            connections: files::bound(edge.connections),
+            ..edge
+        };
+        let server = Server::bind_with(edge, parts, operators).await;
         let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
+        let rest_address = server.rest_addr();
         traces.export(config, &docket, grpc_address)?;
         let control = server.control();
         let stop_delivering = CancellationToken::new();
@@ -189,10 +237,15 @@ impl Running {
             control,
             auth,
             authenticator,
+            issuer: config.auth.external.issuer.clone(),
             secrets: None,
             following: None,
+            backups: None,
+            beside: None,
+            at_rest: None,
             grpc_address,
             admin_address,
+            rest_address,
             first_start,
             key_file: admin_key::path(&config.server.data_dir),
             drain: Duration::from_millis(config.server.drain_ms),
@@ -215,6 +268,11 @@ impl Running {
     /// Where operators are served.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where REST is served, if it is.
+    pub fn rest_address(&self) -> Option<SocketAddr> {
+        self.rest_address
     }
 
     /// Whether the first administrator was made by this start.
@@ -264,38 +322,50 @@ impl Running {
         }
     }
 
-    /// Reads the certificates again, that for clients and that for peers; one that cannot be used changes nothing.
+    /// Reads the certificate for clients again; one that cannot be used changes nothing.
     pub fn reload_certificate(&self) {
-        let reloaded = |target: &str, is_new: bool| {
-            let entry = Entry::new(Who::operator(), actions::CERTIFICATES_RELOAD, target);
-            self.audit.note(match is_new {
-                true => entry,
-                false => entry.outcome(Outcome::Refused, "INVALID"),
-            });
-        };
-        match self.control.reload_certificate() {
+        if !self.control.has_certificate() {
+            return;
+        }
+        let reloaded = self.control.reload_certificate();
+        self.reloaded(actions::CERTIFICATES_RELOAD, "clients", reloaded.is_ok());
+        match reloaded {
             Ok(()) => {
                 tracing::info!("the certificate was read again");
                 self.certificates.measure_server();
-                if self.control.has_certificate() {
-                    reloaded("clients", true);
-                }
             }
-            Err(error) => {
-                tracing::error!(%error, "the certificate stays as it was");
-                reloaded("clients", false);
-            }
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }
-        match self.authenticator.load_external_keys() {
-            Ok(()) => tracing::debug!("the other issuer's keys were read again"),
+    }
+
+    /// Reads the keys of the other issuer again, where there is one; what cannot be used changes nothing.
+    pub fn reload_issuer_keys(&self) {
+        let Some(issuer) = &self.issuer else { return };
+        let loaded = self.authenticator.load_external_keys();
+        self.reloaded(actions::ISSUER_KEYS_RELOAD, issuer, loaded.is_ok());
+        match loaded {
+            Ok(()) => tracing::info!("the other issuer's keys were read again"),
             Err(error) => tracing::error!(%error, "the other issuer's keys stay as they were"),
         }
+    }
+
+    /// Records that a file was read again, which somebody else has changed.
+    fn reloaded(&self, action: &'static str, target: &str, is_usable: bool) {
+        let entry = Entry::new(Who::operator(), action, target);
+        self.audit.note(match is_usable {
+            true => entry,
+            false => entry.outcome(Outcome::Refused, "INVALID"),
+        });
+    }
+
+    /// Reads the certificate for peers again; one that cannot be used changes nothing.
+    pub fn reload_peer_certificate(&self) {
         let Some(files) = &self.peer_files else { return };
         let renewed = files.read().and_then(|tls| {
             let renewed = self.docket.renew_peer_certificate(&tls);
             renewed.map_err(|cause| Failure::Other(cause.to_string()))
         });
-        reloaded("peers", renewed.is_ok());
+        self.reloaded(actions::CERTIFICATES_RELOAD, "peers", renewed.is_ok());
         match renewed {
             Ok(()) => {
                 tracing::info!("the certificate for peers was read again");
@@ -313,6 +383,11 @@ impl Running {
         let started = Instant::now();
         if let Some(following) = self.following {
             following.stop();
+        }
+        // What was spooled is appended by the next start.
+        drop(self.beside);
+        if let Some(backups) = self.backups {
+            backups.stop().await;
         }
         // What is in flight comes again, from whoever leads next.
         let (stop_delivering, delivering) = self.delivering;
@@ -345,13 +420,59 @@ impl Running {
         tracing::info!("stopped: everything is synced");
         Ok(())
     }
+
+    /// The same of a node that has failed. Where that takes longer than `within`, as where something hangs, it is cut: nobody is served any more, and
+    /// the others in its cluster take it for one that is gone. That takes at most twice as long again.
+    pub async fn give_up(self, within: Duration) {
+        let (docket, audit, edge) = (
+            self.docket.clone(),
+            self.audit.clone(),
+            self.serving.abort_handle(),
+        );
+        // That the node had failed is said already.
+        if timeout(within, self.stop()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(after = ?within, "what is in flight is cut");
+        edge.abort();
+        // Its groups and its peers are let go of first; the journal, which may hang, comes last.
+        if timeout(within, docket.close(Duration::ZERO)).await.is_err() {
+            tracing::warn!(after = ?within, "the journal does not close");
+        }
+        let stop = Entry::new(Who::node(), actions::SERVER_STOP, "").outcome(Outcome::Refused, "");
+        audit.note(stop);
+        if timeout(within, audit.close()).await.is_err() {
+            tracing::warn!(after = ?within, "the audit log does not close");
+        }
+    }
+}
+
+/// A node that is not ready yet. Where it stops before it is, or is stopped, its audit log says so, and is closed.
+struct Starting(Option<Audit>);
+
+impl Starting {
+    /// It is ready: from here on it is stopped in order.
+    fn ready(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let Some(audit) = self.0.take() else { return };
+        let stop = Entry::new(Who::node(), actions::SERVER_STOP, "").detail("ready", "false");
+        audit.note(stop);
+        // Whoever stops it waits no longer than it takes to write what is there; nothing else goes on in this process then.
+        audit.close_blocking();
+    }
 }
 
 /// The node's audit log, with what there is to be said of the start.
-fn audit(config: &Config, docket: &Docket) -> Result<Audit, Failure> {
+fn audit(config: &Config, docket: &Docket, keys: Keyring) -> Result<Audit, Failure> {
     let identity = docket.status().cluster.identity;
     let node = identity.node_id.0;
-    let opened = Audit::open(&config.server.data_dir.join(AUDIT_DIR), node, config.audit);
+    let folder = config.server.data_dir.join(AUDIT_DIR);
+    let opened = Audit::open_with(&folder, node, config.audit, keys);
     let audit = opened.map_err(|cause| Failure::Other(format!("cannot use the audit log: {cause}")))?;
     let is_new = audit.position() == Some(Position::origin());
     if is_new && identity.membership.is_some_and(|membership| !membership.founder) {
@@ -359,7 +480,7 @@ fn audit(config: &Config, docket: &Docket) -> Result<Audit, Failure> {
         audit.note(Entry::new(Who::node(), actions::CLUSTER_JOIN, cluster));
     }
     let start = Entry::new(Who::node(), actions::SERVER_START, format!("nodes/{node}"));
-    audit.note(start.detail("version", env!("CARGO_PKG_VERSION")));
+    audit.note(start.detail("version", docket_actors::version()));
     Ok(audit)
 }
 
@@ -423,7 +544,7 @@ async fn wait_for_accounts(docket: &Docket) {
 }
 
 /// The recorder behind `/metrics`. There is one in a process, whatever the number of nodes that run in it.
-fn recorder() -> Result<PrometheusHandle, Failure> {
+pub(super) fn recorder() -> Result<PrometheusHandle, Failure> {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
     if let Some(handle) = RECORDER.get() {
         return Ok(handle.clone());

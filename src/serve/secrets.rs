@@ -1,15 +1,18 @@
 //! The secrets of a node that runs: read before it is opened, and put in force anew whenever they are others.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use docket_edge::auth::{ApiKeyText, AuthApi, SigningKeyText};
+use docket_sealing::Keyring;
 use docket_secrets::{Reference, Store, is_open_to_others};
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
+use super::measured::SECRETS_UNUSABLE;
 use crate::{
-    config::{Config, secrets},
+    config::{Config, encryption, secrets},
     failure::Failure,
     payments::Follower,
 };
@@ -63,6 +66,32 @@ pub fn signing_key(config: &Config, store: &Store) -> Result<Option<SigningKeyTe
     parsed.map_err(|why| Failure::Other(format!("auth.signing_key: {why}")))
 }
 
+/// The keys that the data directory is sealed with, of a store that has what [`secrets::keys_at_rest`] names.
+///
+/// # Errors
+/// What one refers to is no key.
+pub fn keyring(config: &Config, store: &Store) -> Result<Keyring, Failure> {
+    let keys = config.encryption.keys.iter();
+    let keys: Vec<_> = keys
+        .filter_map(|key| Some((key.id, store.get(&key.at)?)))
+        .collect();
+    let keys = keys.iter().map(|(id, secret)| (*id, secret));
+    Keyring::new(config.encryption.current(), keys)
+        .map_err(|why| Failure::Other(format!("{}: {why}", encryption::KEYS)))
+}
+
+/// The same where no node is started: reads them, and nothing else that the configuration refers to.
+///
+/// # Errors
+/// One cannot be read, or is no key.
+pub async fn keys_at_rest(config: &Config) -> Result<Keyring, Failure> {
+    if config.encryption.keys.is_empty() {
+        return Ok(Keyring::default());
+    }
+    let store = read(config, secrets::keys_at_rest(config)).await?;
+    keyring(config, &store)
+}
+
 /// Keeps secrets up to date, and gives each to who uses it, until it is dropped.
 pub struct Followers {
     stop: CancellationToken,
@@ -73,22 +102,33 @@ impl Followers {
     /// Begins.
     pub fn start(store: &Arc<Store>, config: &Config, providers: Vec<Follower>, auth: &AuthApi) -> Self {
         let stop = CancellationToken::new();
-        let mut tasks = Vec::new();
+        let (mut tasks, unusable) = (Vec::new(), Unusable::default());
         for follower in providers {
             let Some(tokens) = store.watch(&follower.token) else {
                 continue;
             };
-            tasks.push(each(tokens, move |token| match follower.take(token) {
-                Ok(()) => tracing::info!(key = follower.key, "the provider is sent another token"),
-                Err(problem) => tracing::error!(key = follower.key, %problem, "the token stays as it was"),
+            let unusable = unusable.clone();
+            tasks.push(each(tokens, move |token| {
+                let taken = follower.take(token);
+                unusable.note(&follower.key, taken.is_ok());
+                match taken {
+                    Ok(()) => tracing::info!(key = follower.key, "the provider is sent another token"),
+                    Err(problem) => {
+                        tracing::error!(key = follower.key, %problem, "the token stays as it was")
+                    }
+                }
             }));
         }
         if let Some(keys) = config.auth.signing_key.as_ref().and_then(|it| store.watch(it)) {
             let auth = auth.clone();
-            tasks.push(each(keys, move |secret| match SigningKeyText::parse(secret) {
-                Ok(key) => auth.sign_with(key),
-                Err(problem) => {
-                    tracing::error!(key = "auth.signing_key", %problem, "the key that signs stays as it was");
+            tasks.push(each(keys, move |secret| {
+                let parsed = SigningKeyText::parse(secret);
+                unusable.note("auth.signing_key", parsed.is_ok());
+                match parsed {
+                    Ok(key) => auth.sign_with(key),
+                    Err(problem) => {
+                        tracing::error!(key = "auth.signing_key", %problem, "the key that signs stays as it was");
+                    }
                 }
             }));
         }
@@ -105,6 +145,21 @@ impl Followers {
     pub fn stop(self) {
         self.stop.cancel();
         drop(self.tasks);
+    }
+}
+
+/// The keys of secrets that were exchanged for what cannot be used, counted for whoever watches.
+#[derive(Clone, Default)]
+struct Unusable(Arc<Mutex<BTreeSet<String>>>);
+
+impl Unusable {
+    fn note(&self, key: &str, is_usable: bool) {
+        let mut keys = self.0.lock();
+        match is_usable {
+            true => keys.remove(key),
+            false => keys.insert(key.to_owned()),
+        };
+        metrics::gauge!(SECRETS_UNUSABLE).set(keys.len() as f64);
     }
 }
 

@@ -1,9 +1,10 @@
 //! The audit log of a real node: who did what is there, it can be proven, and what is done to it is found.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::Write as _,
     path::PathBuf,
+    process::Stdio,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,12 +12,12 @@ use std::{
     thread,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
     disk::Disk,
-    server::{Server, until},
+    server::{Server, serve_args, until},
     support::Shell,
 };
 
@@ -320,5 +321,79 @@ fn where_nothing_can_be_recorded_nothing_is_changed_and_orders_go_on() {
     assert_eq!(keys(), before + 1);
     shell.run("audit verify").ends(0);
     server.stop();
+    shell.run("audit verify").ends(0);
+}
+
+/// Exchanges a file as a careful program does: nobody sees half of it.
+fn exchange(shell: &Shell, name: &str, text: &str) {
+    fs::write(shell.path().join("new"), text).unwrap();
+    fs::rename(shell.path().join("new"), shell.path().join(name)).unwrap();
+}
+
+#[test]
+fn files_that_are_read_again_are_recorded_as_what_they_are_and_where_they_have_changed() {
+    fn certificate() -> (String, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    }
+    let ((first, first_key), (second, second_key)) = (certificate(), certificate());
+    let config = "[tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n[auth.external]\nissuer = \"https://id.example.org\"\n\
+                  audience = \"docket\"\njwks_file = \"keys.json\"\n";
+    let shell = Shell::new()
+        .file("docket.toml", config)
+        .file("cert.pem", &first)
+        .file("key.pem", &first_key)
+        .file("keys.json", "{\"keys\": []}");
+    let server = Server::start_with(&shell, &["--config", "docket.toml"]);
+    // Soon after the start all files are looked at once more.
+    until(
+        "the first looks",
+        || server.log().contains("nothing in it has changed").then_some(()),
+        || server.log(),
+    );
+    exchange(&shell, "cert.pem", &first);
+    exchange(&shell, "keys.json", "{\"keys\": [ ]}");
+    let loaded = recorded(&shell, "--action issuer_keys.reload --outcome done");
+    assert_eq!(loaded["target"], "https://id.example.org");
+    assert_eq!(loaded["who"]["role"], "operator");
+    let all = |action: &str| show(&shell, &format!("--action {action}"));
+    assert_eq!(all("issuer_keys.reload").len(), 1);
+    assert_eq!(all("certificates.reload"), Vec::<Value>::new());
+
+    exchange(&shell, "key.pem", &second_key);
+    exchange(&shell, "cert.pem", &second);
+    let renewed = recorded(&shell, "--action certificates.reload --outcome done");
+    assert_eq!(renewed["target"], "clients");
+    assert_eq!(all("issuer_keys.reload").len(), 1);
+    exchange(&shell, "keys.json", "nonsense");
+    let refused = recorded(&shell, "--action issuer_keys.reload --outcome refused");
+    assert_eq!(refused["reason"], "INVALID");
+    server.stop();
+}
+
+#[test]
+fn a_node_that_is_stopped_before_it_is_ready_has_its_start_and_its_end_recorded() {
+    // The first administrator's key is at a server that does not answer, and there is time to wait for it.
+    let config = "[secrets]\nopen_within_s = 600\n[secrets.vault]\naddress = \"http://127.0.0.1:1\"\ntoken = \"env:BAO\"\n\
+                  [auth]\nadmin_key = \"vault:secret/docket#admin_key\"\n";
+    let shell = Shell::new().variable("BAO", "token").file("docket.toml", config);
+    let log = shell.path().join("server.log");
+    let mut command = shell.command(serve_args(&["--config", "docket.toml"]));
+    command.stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+    let mut child = command.spawn().unwrap();
+    let told = || fs::read_to_string(&log).unwrap();
+    let audit = shell.path().join("docket-data/audit");
+    until(
+        "the audit log",
+        || audit.join("head").exists().then_some(()),
+        told,
+    );
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = until("the node to end", || child.try_wait().unwrap(), told);
+    assert_eq!(status.code(), Some(0), "{}", told());
+    let records = show(&shell, "--action server");
+    let actions: Vec<&str> = records.iter().map(|it| it["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["server.start", "server.stop"], "{}", told());
+    assert_eq!(records[1]["details"]["ready"], "false");
     shell.run("audit verify").ends(0);
 }

@@ -10,7 +10,7 @@ use std::{
 use docket_proto::v1::{CreateCustomerRequest, Customer, customer_service_client::CustomerServiceClient};
 
 use crate::{
-    server::{Server, serve_args},
+    server::{Server, serve_args, until},
     support::Shell,
 };
 
@@ -57,6 +57,7 @@ fn a_journal_that_cannot_be_written_ends_the_server_and_names_the_file() {
         .args(args)
         .current_dir(shell.path())
         .env_clear()
+        .env("DOCKET__SERVER__FAILED_MS", "60000")
         .stdin(Stdio::null());
     let mut server = Server::spawn(&shell, limited);
     let key = fs::read_to_string(shell.path().join("docket-data/admin.key")).unwrap();
@@ -65,6 +66,33 @@ fn a_journal_that_cannot_be_written_ends_the_server_and_names_the_file() {
         .build()
         .unwrap();
     let acknowledged = runtime.block_on(create_until_refused(server.grpc().to_owned(), key.trim()));
+    // It tells why to whoever looks, and ends sooner where it is told to.
+    until(
+        "the failure to be told",
+        || {
+            let (code, why) = server.admin("/readyz?verbose")?;
+            (code == 503 && why.contains("the node has failed: ")).then_some(())
+        },
+        || server.log(),
+    );
+    until(
+        "the failure to be measured",
+        || {
+            let (_, metrics) = server.admin("/metrics")?;
+            let lines = ["docket_journal_failed 1", "docket_ready 0"];
+            lines
+                .iter()
+                .all(|line| metrics.lines().any(|one| one == *line))
+                .then_some(())
+        },
+        || server.log(),
+    );
+    until(
+        "the rest of it to have ended",
+        || server.log().contains("the admin port tells why").then_some(()),
+        || server.log(),
+    );
+    server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.ended().code(), Some(1), "{}", server.log());
     let log = server.log();
     assert!(log.contains("cannot go on"), "{log}");
@@ -91,6 +119,8 @@ fn a_journal_that_cannot_be_synced_ends_the_server_and_names_the_file() {
         .args(server.get_args())
         .current_dir(shell.path())
         .env_clear()
+        // As soon as may be.
+        .env("DOCKET__SERVER__FAILED_MS", "0")
         .stdin(Stdio::null());
     if let Err(why) = can_trace() {
         // Written as it is: what is printed by a test that passes is not shown.

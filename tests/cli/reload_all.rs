@@ -19,11 +19,13 @@ use crate::{
 const FILE: &str = "docket.toml";
 
 /// Another value than the default of each key that takes effect: a key of the reference that is not here fails the test.
-const OTHERS: [(&str, &str); 61] = [
+const OTHERS: [(&str, &str); 66] = [
     ("admission.max_bytes", "67108865"),
     ("admission.max_calls", "2049"),
     ("admission.max_open_calls", "257"),
+    ("admission.max_open_per_address", "65"),
     ("admission.max_open_streams", "513"),
+    ("admission.max_per_customer", "129"),
     ("admission.max_probes", "1025"),
     ("admission.max_refusals_per_second", "12001"),
     ("admission.max_reply_bytes", "134217729"),
@@ -66,6 +68,7 @@ const OTHERS: [(&str, &str); 61] = [
     ("limits.probe.per_second", "101"),
     ("limits.service.burst", "200001"),
     ("limits.service.per_second", "200001"),
+    ("log.kept_lines", "1001"),
     ("log.level", "\"info,docket_cluster=warn\""),
     ("log.repeats_max", "51"),
     ("tracing.ratio", "0.2"),
@@ -73,6 +76,8 @@ const OTHERS: [(&str, &str); 61] = [
     ("orders.close_after_s", "2592001"),
     ("payments.at_once", "17"),
     ("payments.authorize_within_s", "901"),
+    ("scrub.bytes_per_second", "8388609"),
+    ("scrub.every_s", "86401"),
     ("verify.every_s", "86401"),
     ("verify.gives_way_s", "3601"),
     ("webhooks.allow_http", "true"),

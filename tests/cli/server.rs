@@ -94,6 +94,18 @@ impl Server {
 
     /// Asks an admin endpoint: the status code and the body; none where nobody listens any more.
     pub fn admin(&self, path: &str) -> Option<(u16, String)> {
+        let (code, _, body) = self.ask_admin("GET", path, "", "")?;
+        Some((code, body))
+    }
+
+    /// The same with lines of headers and a body: the status code, the answer's headers and its body.
+    pub fn ask_admin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Option<(u16, String, String)> {
         let address = self.announced["admin"]
             .as_str()
             .unwrap()
@@ -103,13 +115,18 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
         )
         .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+        Some((
+            head.split(' ').nth(1)?.parse().ok()?,
+            head.to_owned(),
+            body.to_owned(),
+        ))
     }
 
     /// Waits until it has ended.

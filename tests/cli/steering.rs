@@ -68,6 +68,13 @@ fn a_limit_is_set_for_an_account_or_a_key_and_unset() {
     let listed = run("limit list -o json").ends(0).json();
     assert_eq!(listed["limits"].as_array().unwrap().len(), 2);
     run("limit set nobody --rate 5").ends(1).says("ACCOUNT_NOT_FOUND");
+    // Who comes with a token of another issuer has no account, and may have a limit.
+    run("limit set external@ada --rate 5").ends(0);
+    run("limit get external@ada").ends(0);
+    run("limit unset external@ada").ends(0);
+    run("limit set external@ --rate 5")
+        .ends(1)
+        .says("ACCOUNT_NOT_FOUND");
     for wrong in [
         "limit set shop",
         "limit set --rate 5",

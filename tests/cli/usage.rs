@@ -15,6 +15,9 @@ fn wrong_words_are_refused_with_what_was_meant() {
     refused("order get", "ORDER");
     refused("order place --customer acme", "LINE");
     refused("customer update acme", "--credit-limit");
+    // All that would do are named.
+    refused("customer update acme --etag v3", "--display-name");
+    refused("item update tea", "--backorder-limit");
 }
 
 #[test]

@@ -13,11 +13,11 @@
 //! the check takes does not grow.
 
 mod clock;
-mod members;
+pub mod members;
 mod membership;
 mod single;
 mod staff;
-mod stage;
+pub mod stage;
 mod together;
 mod unwritable;
 

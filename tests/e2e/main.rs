@@ -3,6 +3,7 @@
 //! | file | shows |
 //! |---|---|
 //! | `alerts.rs` | alerts fire in a real Prometheus when what they are about happens |
+//! | `modes.rs` | each mode of `docs/failure-modes.md` shows itself as that page says, and is mended as it says |
 //! | `kill.rs` | nothing acknowledged is lost, nothing is done twice, whenever the process is killed |
 //! | `kill_points.rs` | nor at any of the journal's write and sync calls |
 //! | `history.rs` | what clients were told while faults were injected is what a right server can have answered |
@@ -10,13 +11,17 @@
 //! | `third_party.rs` | a client with no code of ours works |
 //! | `input.rs` | bad input is refused precisely, and moves nothing |
 //! | `authorisation.rs` | method × role × owner, for every method of the contract |
+//! | `backup.rs` | a backup under load is restored as it was at its point, or at a time before; one with a flipped bit is refused |
 //! | `cluster.rs` | one node becomes three under load, and a follower may be killed |
 //! | `changes.rs` | nodes restart, join and leave, and replicas move under load, each with a kill in the middle: nothing is lost or stuck |
+//! | `upgrade.rs` | one node after another gets a new program under load; a bad one is taken back by itself; until it is final each can go back |
 //! | `payments.rs` | whoever is killed, the node or a payment provider, both say the same of the money in the end |
+//! | `standby.rs` | a second cluster follows a first one and takes its place with nothing lost; a drill measures what a loss costs |
 //! | `feed.rs` | watches over kills and restarts see every change once, as orders and acknowledgements have it |
 //! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
 //! | `traces.rs` | one trace from a client over two nodes to the log and back; who decides what is sampled; a collector that is away |
 //! | `logs.rs` | what a person wrote is in no line of the log, at its most detailed; lines of a traced call name its trace |
+//! | `steering.rs` | a caller's limit holds over three nodes, and a flag flips on all of them within a second |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
 //!
@@ -32,6 +37,7 @@
 mod alerts;
 mod api;
 mod authorisation;
+mod backup;
 mod changes;
 mod cluster;
 mod environment;
@@ -42,11 +48,15 @@ mod kill;
 mod kill_points;
 mod logs;
 mod model;
+mod modes;
 mod overload;
 mod payments;
 mod provider;
 mod server;
+mod standby;
+mod steering;
 mod stopping;
 mod third_party;
 mod traces;
+mod upgrade;
 mod webhooks;

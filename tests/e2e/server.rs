@@ -18,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often other ports are tried where somebody took ours between reserving and binding them.
 const PORT_TRIES: usize = 5;
+/// The configuration file of a home that has one.
+const CONFIG: &str = "docket.toml";
 /// As much of the server's log as a failing test shows, in bytes.
 const LOG_TAIL_BYTES: usize = 4_096;
 
@@ -33,7 +35,11 @@ impl Home {
         Self {
             folder: tempfile::tempdir().unwrap(),
             // Small groups: a test has few entities and two processors.
-            variables: vec![("DOCKET__CLUSTER__SHARDS".into(), "3".into())],
+            // And nobody looks at a node that has failed, where that is not what is tried.
+            variables: vec![
+                ("DOCKET__CLUSTER__SHARDS".into(), "3".into()),
+                ("DOCKET__SERVER__FAILED_MS".into(), "0".into()),
+            ],
         }
     }
 
@@ -56,6 +62,23 @@ impl Home {
         let name = format!("DOCKET__{}", key.to_uppercase().replace('.', "__"));
         self.variables.push((name, value.to_owned()));
         self
+    }
+
+    /// What its environment is.
+    pub fn variables(&self) -> &[(String, String)] {
+        &self.variables
+    }
+
+    /// Writes its configuration file, whole at any moment. A server that is started here reads it from then on.
+    pub fn configure(&self, text: &str) {
+        let next = self.folder.path().join("next.toml");
+        fs::write(&next, text).unwrap();
+        fs::rename(next, self.folder.path().join(CONFIG)).unwrap();
+    }
+
+    /// A file beside the data directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The data directory.
@@ -91,6 +114,13 @@ impl Home {
         command
     }
 
+    /// Runs the program here, which must do what it is asked.
+    pub fn run(&self, args: &[&str]) {
+        let run = self.command(args).output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{args:?}: {said}");
+    }
+
     /// The end of the server's log.
     pub fn log(&self) -> String {
         let log = fs::read(self.folder.path().join("stderr")).unwrap_or_default();
@@ -116,7 +146,8 @@ impl Home {
 
 /// A server that runs.
 pub struct Server {
-    child: Child,
+    /// `None` where somebody else has started it, and stops it.
+    child: Option<Child>,
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -156,31 +187,47 @@ impl Server {
 
     fn launch_with(home: &Home, starter: &[String], grpc: SocketAddr, admin: SocketAddr) -> Self {
         let data = home.data();
+        let (listen, admin_listen) = (grpc.to_string(), admin.to_string());
+        let mut args = vec![
+            "serve",
+            "--data-dir",
+            data.to_str().unwrap(),
+            "--listen",
+            &listen,
+            "--admin-listen",
+            &admin_listen,
+        ];
+        if home.file(CONFIG).exists() {
+            args.extend(["--config", CONFIG]);
+        }
         let child = home
-            .command_under(
-                starter,
-                &[
-                    "serve",
-                    "--data-dir",
-                    data.to_str().unwrap(),
-                    "--listen",
-                    &grpc.to_string(),
-                    "--admin-listen",
-                    &admin.to_string(),
-                ],
-            )
+            .command_under(starter, &args)
             .stdout(home.output("stdout"))
             .stderr(home.output("stderr"))
             .spawn()
             .unwrap();
+        Self {
+            child: Some(child),
+            grpc,
+            admin,
+        }
+    }
+
+    /// One that somebody else has started, and will stop.
+    pub fn elsewhere(grpc: SocketAddr, admin: SocketAddr) -> Self {
+        let child = None;
         Self { child, grpc, admin }
+    }
+
+    fn child(&mut self) -> &mut Child {
+        self.child.as_mut().expect("it is started and stopped elsewhere")
     }
 
     /// Waits until it is ready; false where it ended instead.
     pub fn ready(&mut self, home: &Home) -> bool {
         let begun = Instant::now();
         loop {
-            if self.child.try_wait().unwrap().is_some() {
+            if self.has_ended() {
                 return false;
             }
             if self.get("/readyz").is_some_and(|(code, _)| code == 200) {
@@ -235,36 +282,46 @@ impl Server {
 
     /// SIGKILL: no last words.
     pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child().kill().unwrap();
+        self.child().wait().unwrap();
     }
 
     /// The number of its process.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        let child = self.child.as_ref();
+        child.expect("it is started and stopped elsewhere").id()
     }
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().unwrap().is_some())
     }
 
     /// The code that it has ended with; none while it runs.
     pub fn code(&mut self) -> Option<i32> {
-        self.child.try_wait().unwrap().and_then(|status| status.code())
+        self.child().try_wait().unwrap().and_then(|status| status.code())
     }
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.id().try_into().unwrap()).unwrap()
     }
 
     /// Waits until it has ended.
     pub fn ended(mut self) -> ExitStatus {
         let begun = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.child().try_wait().unwrap() {
                 return status;
             }
             assert!(begun.elapsed() < PATIENCE, "it does not end");
@@ -283,8 +340,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // A failing test must leave no process behind; one that has ended is no loss.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -210,8 +210,7 @@ async fn a_trace_from_a_client_through_a_forwarding_node_to_the_log_and_back_is_
     let count =
         |spans: &[(String, Span)], name: &str| spans.iter().filter(|(_, span)| span.name == name).count();
     // The order with its hold, and two reservations; they may share entries, and each has its own span of that.
-    let whole =
-        |spans: &[(String, Span)]| count(spans, "journal sync") == 3 && count(spans, PLACE_ORDER) == 3;
+    let whole = |spans: &[(String, Span)]| count(spans, "log commit") == 3 && count(spans, PLACE_ORDER) == 3;
     let trace = collector.trace(&id(7), whole).await;
     trace.is_a_tree_under(&CLIENT);
     for (_, span) in &trace.0 {
@@ -258,13 +257,20 @@ async fn a_trace_from_a_client_through_a_forwarding_node_to_the_log_and_back_is_
     assert_eq!(commits.len(), 3);
     for (node, commit) in commits {
         assert_eq!(node, "1");
-        let sync = trace.one(&commit.span_id, "journal sync", "1");
-        assert!(commit.start_time_unix_nano <= sync.start_time_unix_nano);
-        assert!(sync.end_time_unix_nano <= commit.end_time_unix_nano);
+        let [begun, synced] = &commit.events[..] else {
+            panic!("what made it durable: {commit:#?}");
+        };
+        assert_eq!(
+            (&*begun.name, &*synced.name),
+            ("journal sync begun", "journal synced")
+        );
+        assert!(commit.start_time_unix_nano <= begun.time_unix_nano);
+        assert!(begun.time_unix_nano <= synced.time_unix_nano);
+        assert!(synced.time_unix_nano <= commit.end_time_unix_nano);
         assert!(commit.end_time_unix_nano <= leader.end_time_unix_nano);
         assert!(number(&commit.attributes, "docket.log.records") >= 1);
     }
-    assert_eq!(trace.0.len(), 3 + 1 + 3 + 3 + 3, "nothing else: {:#?}", trace.0);
+    assert_eq!(trace.0.len(), 3 + 1 + 3 + 3, "nothing else: {:#?}", trace.0);
 
     // A refusal is told as what it is, and is nobody's fault.
     let request = traced(order("none", "nobody", &[("nut", 1, 5)]), &traceparent(8, "01"));
@@ -318,7 +324,7 @@ async fn a_trace_from_a_client_through_a_forwarding_node_to_the_log_and_back_is_
         "docket.v1.OrderService/PlaceOrders order",
     );
     let whole = |spans: &[(String, Span)]| {
-        count(spans, stream) == 1 && count(spans, of_stream) == 3 && count(spans, "journal sync") == 9
+        count(spans, stream) == 1 && count(spans, of_stream) == 3 && count(spans, "log commit") == 9
     };
     let trace = collector.trace(&id(11), whole).await;
     trace.is_a_tree_under(&CLIENT);

@@ -9,27 +9,31 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use http::uri::PathAndQuery;
 use metrics::{Counter, Gauge, Unit, counter, gauge};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, trace_service_client::TraceServiceClient,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use tokio::{
     sync::oneshot,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Response, Status,
+    client::Grpc,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint},
 };
 
 use crate::{
     Tracer,
+    encoded::EncodedCodec,
     otlp::{self, Clocks, Resource},
     queue::BATCH_SPANS,
     tracer::Inner,
 };
 
+/// Where a collector takes spans.
+const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 /// How long a span waits for company at most.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 /// How long what was not taken is sent again, and the wait between two tries, at first and at most.
@@ -191,7 +195,7 @@ async fn run(inner: &Inner, mut sending: Sending, stop: &CancellationToken) {
 
 /// The collector, and what it has taken.
 struct Sending {
-    client: TraceServiceClient<Channel>,
+    client: Grpc<Channel>,
     options: ExportOptions,
     clocks: Clocks,
     /// Whether it has taken the last.
@@ -209,7 +213,7 @@ impl Sending {
         up.set(1.0);
         let dropped = |reason: &'static str| counter!("docket_trace_spans_dropped_total", "reason" => reason);
         Self {
-            client: TraceServiceClient::new(channel),
+            client: Grpc::new(channel),
             options,
             clocks: Clocks::now(),
             is_up: true,
@@ -221,10 +225,10 @@ impl Sending {
     }
 
     /// Sends so many spans, again for a while where the collector is away; once where the node stops.
-    async fn send(&mut self, request: ExportTraceServiceRequest, spans: usize, stop: &CancellationToken) {
+    async fn send(&mut self, request: Bytes, spans: usize, stop: &CancellationToken) {
         let (since, mut pause) = (Instant::now(), PAUSE_MIN);
         loop {
-            let exported = self.client.export(Request::new(request.clone())).await;
+            let exported = self.export(request.clone()).await;
             let status = match exported {
                 Ok(reply) => {
                     let partial = reply.into_inner().partial_success;
@@ -251,6 +255,15 @@ impl Sending {
             }
             pause = (2 * pause).min(PAUSE_MAX);
         }
+    }
+
+    async fn export(&mut self, request: Bytes) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.client
+            .ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let path = PathAndQuery::from_static(METHOD);
+        self.client.unary(Request::new(request), path, EncodedCodec).await
     }
 
     /// Says once that it is away, and once that it is there again.

@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod encoded;
 mod export;
 mod otlp;
 mod queue;
@@ -27,5 +28,5 @@ mod tracer;
 pub use context::{Context, TRACEPARENT_BYTES_MAX, TRACESTATE_BYTES_MAX};
 pub use export::{Endpoint, ExportError, ExportOptions, Exporter, describe_metrics};
 pub use otlp::Resource;
-pub use span::{Kind, Scope, Span, Value};
+pub use span::{Kind, Part, Scope, Span, Value};
 pub use tracer::{Tracer, TracerOptions};

@@ -55,8 +55,45 @@ pub(crate) struct Ended {
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
     pub(crate) attributes: Vec<Attribute>,
+    /// What it has in common with others.
+    pub(crate) part: Option<Arc<Part>>,
     pub(crate) link: Option<Context>,
     pub(crate) failed: bool,
+}
+
+/// Something that is over, and that was a part of several calls at once.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// What it is called.
+    pub name: &'static str,
+    /// When it began.
+    pub started: Instant,
+    /// When it was over.
+    pub ended: Instant,
+    /// What is to be said of it.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// What happened meanwhile, and when.
+    pub events: Vec<(&'static str, Instant)>,
+}
+
+impl Part {
+    /// Notes it under each of these, as a span of that one's trace.
+    pub fn note(self, under: &[Scope]) {
+        let Some(Scope(first)) = under.first() else { return };
+        let (part, queue) = (Arc::new(self), &first.tracer.queue);
+        queue.put_all(under.iter().map(|Scope(under)| Ended {
+            context: under.tracer.under(&under.context),
+            parent: Some(under.context.span_id),
+            name: part.name,
+            kind: Kind::Internal,
+            started: part.started,
+            ended: part.ended,
+            attributes: Vec::new(),
+            part: Some(Arc::clone(&part)),
+            link: None,
+            failed: false,
+        }));
+    }
 }
 
 /// A span that runs. It ends when it is dropped, and is exported then.
@@ -147,6 +184,7 @@ impl Drop for Span {
             started: under.began,
             ended: Instant::now(),
             attributes: std::mem::take(attributes),
+            part: None,
             link: link.take(),
             failed: *failed,
         });
@@ -182,31 +220,26 @@ impl Scope {
         Span::begin(Arc::clone(tracer), context, Some(above), (name, kind), began)
     }
 
-    /// Notes a part of it that is over. Gives where what is under that part belongs.
+    /// Notes a part of it that is over.
     pub fn note(
         &self,
         name: &'static str,
         (started, ended): (Instant, Instant),
         attributes: Vec<(&'static str, Value)>,
-    ) -> Self {
+    ) {
         let Under { tracer, context, .. } = &*self.0;
-        let part = tracer.under(context);
         tracer.queue.put(Ended {
-            context: part.clone(),
+            context: tracer.under(context),
             parent: Some(context.span_id),
             name,
             kind: Kind::Internal,
             started,
             ended,
             attributes,
+            part: None,
             link: None,
             failed: false,
         });
-        Self(Arc::new(Under {
-            tracer: Arc::clone(tracer),
-            context: part,
-            began: started,
-        }))
     }
 }
 

@@ -22,6 +22,12 @@ pub(crate) struct Aside {
 impl Aside {
     pub(crate) fn new(committed: Arc<Committed>, from: u64) -> Self {
         let until = committed.archive.count();
+        Self::until(committed, from, until)
+    }
+
+    /// Only before this number.
+    pub(crate) fn until(committed: Arc<Committed>, from: u64, until: u64) -> Self {
+        let until = until.min(committed.archive.count());
         Self {
             committed,
             next: from,

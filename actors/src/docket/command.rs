@@ -30,6 +30,9 @@ impl Docket {
                 retry_after: RETRY_AFTER,
             });
         }
+        if let Some(posture) = self.inner.node.leads_nothing_by() {
+            return Err(CallError::LeadsNothing(posture));
+        }
         if !shard.is_leading() {
             return Err(NO_LEADER);
         }

@@ -53,6 +53,14 @@ impl Docket {
         self.inner.node.move_replica(group, from, to).await
     }
 
+    /// See [`Node::finalize`](docket_cluster::Node::finalize).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn finalize(&self) -> Result<u32, ManageError> {
+        self.inner.node.finalize().await
+    }
+
     /// See [`Node::balance`](docket_cluster::Node::balance).
     ///
     /// # Errors

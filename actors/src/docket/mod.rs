@@ -21,8 +21,8 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use docket_cluster::{Leadership, Node};
-use docket_engine::{CustomerId, FraudRules, OrderId, PackedOrigin, Rejection};
+use docket_cluster::{Leadership, Node, clock::CausalClock};
+use docket_engine::{CustomerId, FraudRules, OrderId, PackedOrigin, Rejection, Time};
 use docket_persistence::archive::Archive;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
@@ -35,12 +35,15 @@ use crate::{
     AgingOptions, Call, CallError,
     access::Access,
     admission::Admission,
+    chaos::Chaos,
     chores,
     feed::FeedLimits,
     machine::KnownIds,
     payments::Payments,
     peers::{Answering, ClientAddresses},
+    scrub::{ScrubOptions, Scrubs},
     shard::{ActorLimits, Router, Shard},
+    standby::StandbyControl,
     steering::Steering,
     verify::{Verifications, VerifyOptions},
     webhooks::Webhooks,
@@ -72,6 +75,8 @@ pub(crate) struct Inner {
     steering: Steering,
     pub(crate) node: Node,
     ids: KnownIds,
+    /// What records are stamped with.
+    pub(crate) clock: CausalClock,
     pub(crate) router: Arc<Router>,
     pub(crate) answering: Arc<Answering>,
     pub(crate) client_addresses: OnceLock<Arc<ClientAddresses>>,
@@ -89,9 +94,13 @@ pub(crate) struct Inner {
     pub(crate) verifications: Verifications,
     /// How it verifies by itself.
     pub(crate) verify: watch::Sender<VerifyOptions>,
+    pub(crate) scrubs: Scrubs,
+    pub(crate) chaos: Arc<Chaos>,
     /// Makes order ids unique: random bits of this process above a counter.
     unique: AtomicU64,
     unique_prefix: u64,
+    /// Who follows another cluster, where this one does.
+    pub(crate) standby: OnceLock<Arc<dyn StandbyControl>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -109,6 +118,11 @@ impl Docket {
     /// Feature flags, and limits of single callers.
     pub fn steering(&self) -> &Steering {
         &self.inner.steering
+    }
+
+    /// What time it is: never before anything that this node has stamped, applied or heard of.
+    pub fn now(&self) -> Time {
+        Time(self.inner.clock.now_us())
     }
 
     /// Who leads the meta group, now and from now on: that node delivers to webhooks.
@@ -139,6 +153,11 @@ impl Docket {
     /// Verifies by itself as this says from now on. What is going on goes on.
     pub fn set_verify(&self, options: VerifyOptions) {
         self.inner.verify.send_replace(options);
+    }
+
+    /// Reads what it has stored by itself as this says from now on.
+    pub fn set_scrub(&self, options: ScrubOptions) {
+        self.inner.scrubs.set(options);
     }
 
     /// Whether so many commands are in flight that what can wait should.

@@ -10,7 +10,7 @@ use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::w
 use docket_engine::FraudRules;
 use docket_persistence::{
     StoreError,
-    archive::{ARCHIVE_DIR, Archive, Keyed, SledKeyed},
+    archive::{ARCHIVE_DIR, Archive, Keyed},
 };
 use parking_lot::{Mutex, RwLock};
 use ractor::Actor;
@@ -27,7 +27,9 @@ use crate::{
     admission::Admission,
     aging,
     archive::OrderArchive,
-    backorders, chores,
+    backorders,
+    chaos::Chaos,
+    chores,
     committed::Committed,
     decided::Decided,
     feed::{Feed, FeedLimits},
@@ -35,6 +37,7 @@ use crate::{
     payments::{self, PaymentOptions, Payments},
     peers::Answering,
     proposer,
+    scrub::{self, ScrubOptions, Scrubs},
     shard::{ActorLimits, Router, Shard, ShardParts, Supervisor},
     steering::Steering,
     verify::{self, Verifications, VerifyOptions},
@@ -43,6 +46,8 @@ use crate::{
 
 /// How long a stopping node waits for what is recorded behind the last answers.
 const RECORDED_WITHIN: Duration = Duration::from_millis(250);
+/// How long a stopping node waits for who reads what is stored to let go of it.
+const SCRUBBED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a stopping node looks between two looks at what is in flight.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 
@@ -67,6 +72,10 @@ pub struct Options {
     pub archive: Option<ArchiveEngine>,
     /// How its books are verified by itself.
     pub verify: VerifyOptions,
+    /// How it reads by itself what it has stored.
+    pub scrub: ScrubOptions,
+    /// Whether it may be asked to go wrong: for whoever tries a cluster. Default false.
+    pub chaos: bool,
     /// Called before an actor decides: for tests of supervision, which make it panic. `None` in every real node.
     pub before_decision: Option<BeforeDecision>,
 }
@@ -84,6 +93,8 @@ impl Options {
             aging: AgingOptions::default(),
             archive: None,
             verify: VerifyOptions::default(),
+            scrub: ScrubOptions::default(),
+            chaos: false,
             before_decision: None,
         }
     }
@@ -153,11 +164,13 @@ impl Docket {
     {
         let ids = Arc::new(Ids::default());
         let meta = AccessMachine::new();
+        let clock = options.node.clock.clone();
         let archive = match &options.archive {
             Some(engine) => Archive::new(engine.0.clone()),
             None => {
                 let dir = options.node.data_dir.join(ARCHIVE_DIR);
-                let opened = docket_cluster::off_thread(move || SledKeyed::open(&dir)).await;
+                let keys = options.node.journal.keys.clone();
+                let opened = docket_cluster::off_thread(move || Archive::open(&dir, &keys)).await;
                 let opened = opened.unwrap_or_else(|error| {
                     Err(StoreError::other(
                         "open",
@@ -165,7 +178,7 @@ impl Docket {
                         error,
                     ))
                 });
-                Archive::new(Arc::new(opened?))
+                opened?
             }
         };
         let states = Mutex::new(Vec::<(ShardId, Arc<Committed>, Arc<Decided>)>::new());
@@ -173,7 +186,8 @@ impl Docket {
             match group.shard() {
                 Some(shard) => {
                     let archive = OrderArchive::of(&archive, shard.number(), &ids);
-                    let committed = Arc::new(Committed::new(options.feed, archive));
+                    let committed = Committed::new(options.feed, archive).on_clock(clock.clone());
+                    let committed = Arc::new(committed);
                     let decided = Arc::new(Decided::default());
                     states.lock().push((shard, committed.clone(), decided.clone()));
                     Arc::new(ShardMachine::new(committed, ids.clone(), decided))
@@ -223,9 +237,11 @@ impl Docket {
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
             webhooks: Webhooks::new(&meta, node.clone()),
+            chaos: Arc::new(Chaos::new(node.clone(), options.chaos)),
             steering: Steering::new(&meta, node.clone()),
             node,
             ids: KnownIds(ids),
+            clock,
             router,
             answering,
             client_addresses: OnceLock::new(),
@@ -241,15 +257,19 @@ impl Docket {
             verifying: Arc::new(Semaphore::new(1)),
             verifications: Verifications::default(),
             verify: watch::Sender::new(options.verify),
+            scrubs: Scrubs::new(options.scrub),
             unique: AtomicU64::new(0),
             unique_prefix: random_u64(),
+            standby: OnceLock::new(),
             tasks: Mutex::new(tasks),
         });
         let chores = tokio::spawn(chores::run(inner.clone()));
         let aging = tokio::spawn(aging::run(inner.clone()));
         let backorders = tokio::spawn(backorders::run(inner.clone()));
         let verifying = tokio::spawn(verify::run(inner.clone()));
-        inner.tasks.lock().extend([chores, aging, backorders, verifying]);
+        let scrubbing = tokio::spawn(scrub::run(inner.clone()));
+        let tasks = [chores, aging, backorders, verifying, scrubbing];
+        inner.tasks.lock().extend(tasks);
         Ok(Self { inner })
     }
 
@@ -261,7 +281,7 @@ impl Docket {
     /// Waits until every shard has a leader and takes commands.
     pub async fn ready(&self) {
         self.inner.node.ready().await;
-        if self.inner.node.has_peers() {
+        if self.inner.node.has_peers() || self.inner.node.leads_nothing_by().is_some() {
             // Led, here or elsewhere.
             return;
         }
@@ -282,6 +302,7 @@ impl Docket {
     pub async fn close(&self, grace: Duration) -> Result<(), OpenError> {
         let inner = &self.inner;
         inner.closing.cancel();
+        inner.chaos.undo();
         let end = Instant::now() + grace;
         while inner.admission.calls() > 0 && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;
@@ -291,6 +312,8 @@ impl Docket {
         while inner.router.has_open() && Instant::now() < end {
             tokio::time::sleep(DRAIN_POLL).await;
         }
+        // It holds files for as long as a piece of them takes.
+        inner.scrubs.ended(SCRUBBED_WITHIN).await;
         let closed = inner.node.shutdown().await;
         for shard in &inner.router.shards {
             shard.close();

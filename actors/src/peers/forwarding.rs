@@ -115,6 +115,10 @@ impl Docket {
 
     /// Where something is led.
     pub fn place_of(&self, key: &Key) -> Place {
+        // To be read here; what is to be changed is refused.
+        if self.inner.node.leads_nothing_by().is_some() {
+            return Place::Here;
+        }
         let Some(shard) = self.shard_of(key) else {
             return match key {
                 Key::Accounts => place(self.inner.node.leader_of(GroupId::META)),

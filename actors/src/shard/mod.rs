@@ -14,11 +14,14 @@ use std::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
-    time::{Instant, UNIX_EPOCH},
+    time::Instant,
 };
 
 use arc_swap::ArcSwapOption;
-use docket_cluster::{Group, ShardId, clock::wall_clock};
+use docket_cluster::{
+    Group, ShardId,
+    faults::{self, Fault},
+};
 use docket_engine::{Broken, FraudRules, OrderId, Quantity, Rejection, Request, Sku, Time};
 use parking_lot::Mutex;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -148,6 +151,8 @@ impl Shard {
 
     /// Lets a test interfere.
     pub(crate) fn before_decision(&self, kind: &str, key: &dyn std::fmt::Display) {
+        let panics = kind == ItemEntity::KIND && faults::is(Fault::ItemsPanic);
+        assert!(!panics, "a test made the {kind} {key} panic");
         if let Some(before) = &self.before_decision {
             (before.0)(kind, &key.to_string());
         }
@@ -217,14 +222,12 @@ impl Shard {
         uptime_s
     }
 
-    /// The time, never before one that was given out earlier or is in the log.
+    /// The time, never before one that was given out earlier, on whatever shard of this node, or is in the log.
     pub(crate) fn now(&self) -> Time {
-        let wall = wall_clock()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros() as i64;
-        let wall = wall.max(self.committed.last_time().0);
-        Time(self.clock.fetch_max(wall, Ordering::Relaxed).max(wall))
+        let now = self.committed.clock().now_us();
+        // Behind what is in the log also where that was stamped by a clock that is not followed.
+        let now = now.max(self.committed.last_time().0);
+        Time(self.clock.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
     /// What a request that was done before is answered.

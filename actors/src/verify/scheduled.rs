@@ -84,6 +84,8 @@ pub struct VerifyStatus {
     pub last: Option<Verification>,
     /// How much is wrong of each kind: of each shard as of the last time that it was looked at.
     pub standing: BTreeMap<DiscrepancyKind, u64>,
+    /// The same of each shard that was looked at.
+    pub by_group: BTreeMap<GroupId, u64>,
 }
 
 /// What is wrong of each shard that is here, as of the last time that it was looked at.
@@ -108,6 +110,12 @@ impl Standing {
                 *stands = (*stands).max(*count);
             }
         }
+    }
+
+    /// How much is wrong of each shard.
+    fn by_group(&self) -> BTreeMap<GroupId, u64> {
+        let sum = |kinds: &BTreeMap<DiscrepancyKind, u64>| kinds.values().sum();
+        self.0.iter().map(|(group, kinds)| (*group, sum(kinds))).collect()
     }
 
     fn by_kind(&self) -> BTreeMap<DiscrepancyKind, u64> {
@@ -156,6 +164,16 @@ impl Verifications {
         if let Some(done) = done {
             let mut standing = self.standing.lock();
             standing.take(&done.report);
+            let gone = status
+                .by_group
+                .keys()
+                .filter(|group| !standing.0.contains_key(group));
+            gone.for_each(|group| show_group(*group, 0));
+            status.by_group = standing.by_group();
+            status
+                .by_group
+                .iter()
+                .for_each(|(group, count)| show_group(*group, *count));
             status.standing = standing.by_kind();
             show(&done, &status.standing);
             status.last = Some(done);
@@ -238,6 +256,8 @@ pub(crate) async fn run(inner: Arc<Inner>) {
         let (mut since, mut most) = (tokio::time::Instant::now(), FIRST_WITHIN);
         loop {
             let options = settings.borrow_and_update().clone();
+            metrics::gauge!("docket_verify_every_seconds")
+                .set(options.every.unwrap_or_default().as_secs_f64());
             let due = async {
                 match options.every {
                     Some(every) => tokio::time::sleep(every.min(most).saturating_sub(since.elapsed())).await,
@@ -296,6 +316,10 @@ fn tell(report: &VerifyReport) {
     }
 }
 
+fn show_group(group: GroupId, count: u64) {
+    metrics::gauge!("docket_verify_group_discrepancies", "group" => group.to_string()).set(count as f64);
+}
+
 /// Sets the gauges.
 fn show(done: &Verification, standing: &BTreeMap<DiscrepancyKind, u64>) {
     let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -322,6 +346,16 @@ pub(crate) fn describe_metrics() {
         "docket_verify_end_timestamp_seconds",
         Unit::Seconds,
         "When the books were last verified, in seconds since 1970."
+    );
+    describe_gauge!(
+        "docket_verify_every_seconds",
+        Unit::Seconds,
+        "How often the node verifies its books by itself (`verify.every_s`); 0 for never."
+    );
+    describe_gauge!(
+        "docket_verify_group_discrepancies",
+        Unit::Count,
+        "What is wrong with the books of a shard, as of the last time that it was looked at."
     );
     describe_gauge!(
         "docket_verify_seconds",

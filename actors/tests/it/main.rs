@@ -10,6 +10,8 @@
 mod access;
 mod archive;
 mod backorders;
+mod backup;
+mod chaos;
 mod cluster;
 mod counted;
 mod edits;
@@ -26,6 +28,8 @@ mod repeats;
 mod residents;
 mod returns;
 mod sagas;
+mod scrub;
+mod shadow;
 mod shipments;
 mod shop;
 mod three;

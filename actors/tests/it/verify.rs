@@ -13,7 +13,7 @@ use crate::three::{PATIENCE, Three, call, until_done, until_read};
 
 const ITEMS: [&str; 6] = ["i0", "i1", "i2", "i3", "i4", "i5"];
 const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "dan"];
-const PACE: VerifyPace = VerifyPace {
+pub(crate) const PACE: VerifyPace = VerifyPace {
     look_every: Duration::from_millis(100),
     grace: Duration::from_secs(5),
     give_up: Duration::from_secs(30),

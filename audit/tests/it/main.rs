@@ -4,6 +4,7 @@
 mod chain;
 mod crash;
 mod rotation;
+mod sealed;
 mod writing;
 
 use std::{

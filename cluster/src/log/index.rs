@@ -5,6 +5,8 @@
 //!          │   ├── on disk only ──────┼── on disk, or on the way, and cached ──┤
 //! ```
 
+mod stretch;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 

@@ -30,7 +30,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::GroupId;
 use crate::raft::{EntryPayload, LogEntry, LogId, Payload, Vote, log_id, term_of};
 
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 6;
 const ENTRY_HEAD_BYTES: usize = HEAD_BYTES + 25;
 

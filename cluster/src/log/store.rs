@@ -118,6 +118,11 @@ impl GroupLog {
         &self.shared.journal
     }
 
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.shared.index.lock().last()
+    }
+
     /// Whether no entry was ever written here, or what was is dropped.
     pub(crate) fn is_pristine(&self) -> bool {
         self.shared.index.lock().last().is_none()
@@ -128,9 +133,20 @@ impl GroupLog {
         self.shared.index.lock().oldest_entry()?.durable()
     }
 
+    /// The first and the last entry that have bytes in these frames of the journal, if any has.
+    pub(crate) fn entries_in(&self, frames: RangeInclusive<u64>) -> Option<(u64, u64)> {
+        self.shared.index.lock().entries_in(&frames)
+    }
+
     /// How far the log has been purged.
     pub(crate) fn purged_index(&self) -> Option<u64> {
         self.shared.index.lock().purged().map(|id| id.index)
+    }
+
+    /// Entries from this one on, and before that one, as many as are read at once.
+    pub(crate) async fn page(&self, from: u64, before: u64) -> Result<Vec<LogEntry>, io::Error> {
+        let range = self.shared.index.lock().clip_bytes(from..before, READ_BYTES_MAX);
+        self.entries(range).await
     }
 
     /// The entries of the range, from memory as far as they are there.

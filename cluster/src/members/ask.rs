@@ -7,6 +7,7 @@ use tokio::time::{Duration, timeout};
 use tonic::transport::Channel;
 
 use super::Members;
+use crate::finalizing::{behind, refused};
 use crate::limits::PEER_STALL_MS;
 use crate::peer::{self, EXPELLED, put_ask};
 use crate::registry::{Applied, Ask, Record, encode_record};
@@ -87,6 +88,14 @@ impl Members {
         match *self.meta.leadership().borrow() {
             Leadership::Leader { .. } => Lead::Here,
             Leadership::Follower { leader: Some(node) } => Lead::At(node),
+            // Who leads nothing by his posture keeps the registry all the same.
+            Leadership::Follower { leader: None } if self.meta.hush().is_closed() => {
+                match self.meta.leads_beneath() {
+                    Some(node) if node == self.me() => Lead::Here,
+                    Some(node) => Lead::At(node),
+                    None => Lead::Unknown,
+                }
+            }
             Leadership::Follower { leader: None } => Lead::Unknown,
         }
     }
@@ -140,6 +149,13 @@ impl Members {
             })?;
             if changes.is_empty() {
                 return Ok(());
+            }
+            if let Ask::Finalize { version } = ask {
+                // Who was asked has looked before it was known who the nodes are now.
+                let blockers = behind(&self.peers, Some(self), *version);
+                if !blockers.is_empty() {
+                    return Err(refused(*version, &blockers));
+                }
             }
             for change in &changes {
                 tracing::info!(?change, "the cluster changes");

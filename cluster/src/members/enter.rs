@@ -43,7 +43,7 @@ impl Standing {
             }
             Some(_) => {
                 let asked = Some((peers.cluster_id.as_str(), peers.node_id));
-                Identity::open(dir, shards, crate::SHARDS_DEFAULT, asked).map(Self::Member)
+                Identity::open(dir, shards, crate::SHARDS_DEFAULT, asked, None).map(Self::Member)
             }
             None if member.seeds.is_empty() => Err(ClusterError::NobodyToJoin { path: dir.to_owned() }),
             None => {

@@ -77,6 +77,7 @@ pub(crate) struct Members {
     /// Whether nodes that are not known have to wait.
     closed: AtomicBool,
     shards: u16,
+    founded_at: Option<u32>,
     peer_address: String,
     options: MemberOptions,
     remembered: Remembered,
@@ -95,7 +96,7 @@ impl Members {
         peers: Arc<Peers>,
         registry: SharedRegistry,
         meta: Group,
-        shards: u16,
+        (shards, founded_at): (u16, Option<u32>),
         peer_address: String,
         stop: Stop,
     ) -> Result<Arc<Self>, ClusterError> {
@@ -107,6 +108,7 @@ impl Members {
             deciding: Mutex::new(()),
             closed: AtomicBool::new(member.closed),
             shards,
+            founded_at,
             peer_address,
             options: member.clone(),
             remembered: Remembered::new(&options.data_dir),
@@ -175,6 +177,7 @@ impl Members {
             instance: self.own.instance.clone(),
             peer_address: self.peer_address.clone(),
             client_address: self.options.client_address.clone(),
+            founded_at: self.founded_at,
         };
         let mut told = String::new();
         loop {

@@ -20,6 +20,7 @@ use tonic::{Status, Streaming};
 
 use crate::NodeId;
 use crate::call::Lane;
+use crate::clock::CausalClock;
 use crate::limits::{
     CALL_BYTES_IN_FLIGHT_MAX, CALL_BYTES_MAX, CALL_BYTES_MIN, CALL_QUEUE_MAX, CALLS_IN_FLIGHT_MAX,
 };
@@ -28,6 +29,7 @@ use crate::metrics::Calls;
 /// The stream. It ends with its connection.
 pub(crate) struct CallStream {
     frames: mpsc::Sender<CallFrame>,
+    clock: CausalClock,
     counted: Calls,
     waiting: Arc<Mutex<Waiting>>,
 }
@@ -105,13 +107,18 @@ pub(crate) enum StreamError {
 }
 
 impl CallStream {
-    pub(super) async fn open(mut client: PeerClient<Channel>, node: NodeId) -> Result<Self, Status> {
+    pub(super) async fn open(
+        mut client: PeerClient<Channel>,
+        node: NodeId,
+        clock: CausalClock,
+    ) -> Result<Self, Status> {
         let (frames, queue) = mpsc::channel(CALL_QUEUE_MAX);
         let replies = client.call(ReceiverStream::new(queue)).await?.into_inner();
         let waiting = Arc::<Mutex<Waiting>>::default();
-        tokio::spawn(hand_out(replies, Arc::clone(&waiting)));
+        tokio::spawn(hand_out(replies, clock.clone(), Arc::clone(&waiting)));
         Ok(Self {
             frames,
+            clock,
             counted: Calls::to(node),
             waiting,
         })
@@ -193,6 +200,7 @@ impl CallStream {
             kind,
             body,
             wait_us: u64::try_from(left.as_micros()).unwrap_or(u64::MAX),
+            clock_us: self.clock.latest_us(),
         });
         Ok(Called {
             id,
@@ -239,10 +247,12 @@ impl Drop for Called {
 }
 
 /// Gives each answer to its call, until the stream ends.
-async fn hand_out(mut replies: Streaming<CallFrameReply>, waiting: Arc<Mutex<Waiting>>) {
+async fn hand_out(mut replies: Streaming<CallFrameReply>, clock: CausalClock, waiting: Arc<Mutex<Waiting>>) {
     let ended = loop {
         match replies.message().await {
-            Ok(Some(CallFrameReply { id, result })) => {
+            Ok(Some(CallFrameReply { id, result, clock_us })) => {
+                // Before whoever asked stamps what comes of the answer.
+                let _ = clock.observe(clock_us);
                 let call = waiting.lock().calls.remove(&id);
                 if let Some(call) = call {
                     let missing = || Outcome::Failed("the answer is empty".into());

@@ -26,6 +26,7 @@ use super::read_index;
 use super::service::Groups;
 use crate::NodeId;
 use crate::call::{Answer, AnswerCalls, Answered, PeerCall};
+use crate::clock::CausalClock;
 use crate::limits::{CALL_BYTES_MAX, CALL_WAIT_MAX_MS};
 
 /// What the cluster itself asks; every other kind is the layer's above.
@@ -49,14 +50,18 @@ impl Answering {
 }
 
 /// The answers, as the connection takes them. Each has its call's share of the bounds until then.
-pub(super) struct Replies(mpsc::UnboundedReceiver<Result<(CallFrameReply, Share), Status>>);
+pub(super) struct Replies {
+    queue: mpsc::UnboundedReceiver<Result<(CallFrameReply, Share), Status>>,
+    clock: CausalClock,
+}
 
 impl Stream for Replies {
     type Item = Result<CallFrameReply, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let reply = ready!(self.0.poll_recv(cx));
-        Poll::Ready(reply.map(|reply| reply.map(|(reply, _share)| reply)))
+        let reply = ready!(self.queue.poll_recv(cx));
+        let clock_us = self.clock.latest_us();
+        Poll::Ready(reply.map(|reply| reply.map(|(reply, _share)| CallFrameReply { clock_us, ..reply })))
     }
 }
 
@@ -66,6 +71,7 @@ pub(super) fn serve(
     from: NodeId,
     groups: Groups,
     answering: Answering,
+    clock: CausalClock,
 ) -> Replies {
     let (tell, replies) = mpsc::unbounded_channel();
     let told = tell.clone();
@@ -75,6 +81,7 @@ pub(super) fn serve(
         from,
         groups,
         answering,
+        clock: clock.clone(),
         requests: Bounds::new(),
         steps: Bounds::new(),
         declined: Bounds::new(),
@@ -84,7 +91,10 @@ pub(super) fn serve(
         closed: async move { told.closed().await }.boxed(),
         tell,
     });
-    Replies(replies)
+    Replies {
+        queue: replies,
+        clock,
+    }
 }
 
 /// One stream of calls.
@@ -95,6 +105,7 @@ struct Serving {
     from: NodeId,
     groups: Groups,
     answering: Answering,
+    clock: CausalClock,
     requests: Bounds,
     steps: Bounds,
     /// What is beyond those.
@@ -165,6 +176,8 @@ impl Serving {
 
     /// Takes a call on.
     fn begin(&mut self, frame: CallFrame) -> Result<(), Broken> {
+        // Before anything that comes of it is stamped.
+        let _ = self.clock.observe(frame.clock_us);
         let bounds = match frame.lane() {
             CallLane::Request => &self.requests,
             CallLane::Step => &self.steps,
@@ -183,7 +196,7 @@ impl Serving {
         };
         let answer = match call.kind {
             READ => Ok(Answer::Works(
-                read_index::answer(self.groups.clone(), call.body).boxed(),
+                read_index::answer(self.groups.clone(), self.clock.clone(), call.body).boxed(),
             )),
             _ => match self.answering.0.get() {
                 None => {
@@ -293,7 +306,13 @@ fn tell(
 ) {
     let result = Some(outcome);
     // Who asked may have gone.
-    let _ = replies.send(Ok((CallFrameReply { id, result }, share)));
+    let reply = CallFrameReply {
+        id,
+        result,
+        // Told when it leaves.
+        clock_us: 0,
+    };
+    let _ = replies.send(Ok((reply, share)));
 }
 
 fn panicked() -> Outcome {

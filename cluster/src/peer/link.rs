@@ -15,11 +15,13 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::append_client::AppendStream;
 use super::call_client::CallStream;
+use super::cut::{Cuttable, DROPPED};
 use super::dial::dial;
 use super::net::Io;
 use super::service::{EXPELLED, TWICE};
 use super::{NoCommonVersion, Own, PeerError, Versions, tls};
 use crate::NodeId;
+use crate::clock::CausalClock;
 use crate::limits::{
     PEER_BACK_OFF_MAX_MS, PEER_BACK_OFF_MIN_MS, PEER_CONNECT_MS, PEER_KEEPALIVE_MS,
     PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
@@ -66,6 +68,7 @@ pub(crate) struct Connection {
     client: PeerClient<Channel>,
     node: NodeId,
     version: u32,
+    clock: CausalClock,
     appends: OnceCell<AppendStream>,
     calls: OnceCell<CallStream>,
 }
@@ -77,6 +80,7 @@ impl Connection {
             client: greeted.client,
             node,
             version: greeted.version,
+            clock: own.clock.clone(),
             appends: OnceCell::new(),
             calls: OnceCell::new(),
         })
@@ -101,7 +105,7 @@ impl Connection {
     /// The stream of calls, likewise.
     pub(crate) async fn calls(&self) -> Result<&CallStream, tonic::Status> {
         self.calls
-            .get_or_try_init(|| CallStream::open(self.client(), self.node))
+            .get_or_try_init(|| CallStream::open(self.client(), self.node, self.clock.clone()))
             .await
     }
 
@@ -262,9 +266,15 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
         node,
         cause: format!("{address}: {cause}"),
     };
+    if own.cut.is(node) {
+        return Err(unreachable(&DROPPED));
+    }
+    let cuttable = Arc::clone(&own.cut);
     if let Some(net) = &own.net {
         let wire = net.connect(address).await.map_err(|error| unreachable(&error))?;
-        let channel = channel(wire).await.map_err(|error| unreachable(&error))?;
+        let channel = channel(Cuttable::to(wire, cuttable, node))
+            .await
+            .map_err(|error| unreachable(&error))?;
         return Connection::greeted(own, node, address, channel).await;
     }
     let tcp = dial(own.listen, address)
@@ -277,6 +287,7 @@ async fn connect(own: &Own, node: NodeId, address: &str) -> Result<Connection, P
         .connect(name, tcp)
         .await
         .map_err(|error| tls::of_handshake(&error, &own.cluster_id, node))?;
+    let stream = Cuttable::to(stream, cuttable, node);
     let channel = channel(stream).await.map_err(|error| unreachable(&error))?;
     Connection::greeted(own, node, address, channel).await
 }

@@ -1,7 +1,9 @@
 //! Where peers connect: mutual TLS, then HTTP/2 with all of our bounds.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use docket_proto::peer::peer_server::PeerServer;
@@ -9,7 +11,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +20,8 @@ use super::PeerError;
 use super::net::{Door, Io, Net, Wire};
 use super::service::{Handler, Served};
 use crate::limits::{
-    PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_KEEPALIVE_MS, PEER_KEEPALIVE_TIMEOUT_MS,
-    PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
+    PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_HANDSHAKES_MAX, PEER_KEEPALIVE_MS,
+    PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
 };
 
 /// How long to wait when the system cannot accept, in milliseconds.
@@ -92,15 +94,18 @@ impl Listener {
         let served = Arc::new(served);
         // Dropped at the end, and every connection with it.
         let mut connections = JoinSet::new();
+        let mut unknown = Unknown::default();
         loop {
             let accepted = tokio::select! {
                 () = closing.cancelled() => return,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.socket.accept(), if connections.len() < PEER_CONNECTIONS_MAX => accepted,
+                accepted = self.socket.accept(), if connections.len() < PEER_CONNECTIONS_MAX + PEER_HANDSHAKES_MAX => accepted,
             };
             match accepted {
                 Ok((Accepted::Tcp(tcp), address)) => {
-                    connections.spawn(serve_tcp(Arc::clone(&served), tcp, address));
+                    let is_known = Arc::new(AtomicBool::new(false));
+                    let serving = serve_tcp(Arc::clone(&served), tcp, address, Arc::clone(&is_known));
+                    unknown.push(connections.spawn(serving), is_known);
                 }
                 Ok((Accepted::Simulated(wire), address)) => {
                     let handler = Handler::new(Arc::clone(&served), None);
@@ -115,7 +120,25 @@ impl Listener {
     }
 }
 
-async fn serve_tcp(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
+/// Connections that have not shown a certificate, the oldest first.
+#[derive(Default)]
+struct Unknown(VecDeque<(AbortHandle, Arc<AtomicBool>)>);
+
+impl Unknown {
+    /// One more; where there are too many the oldest goes.
+    fn push(&mut self, connection: AbortHandle, is_known: Arc<AtomicBool>) {
+        self.0
+            .retain(|(connection, is_known)| !is_known.load(Relaxed) && !connection.is_finished());
+        if self.0.len() >= PEER_HANDSHAKES_MAX
+            && let Some((oldest, _)) = self.0.pop_front()
+        {
+            oldest.abort();
+        }
+        self.0.push_back((connection, is_known));
+    }
+}
+
+async fn serve_tcp(served: Arc<Served>, tcp: TcpStream, address: SocketAddr, is_known: Arc<AtomicBool>) {
     // Without it small messages wait for acknowledgements; a socket that refuses it works, slowly.
     let _ = tcp.set_nodelay(true);
     let acceptor = TlsAcceptor::from(Arc::clone(&served.own.ends().server));
@@ -136,11 +159,13 @@ async fn serve_tcp(served: Arc<Served>, tcp: TcpStream, address: SocketAddr) {
         tracing::warn!(%address, "a peer is refused: it has no certificate");
         return;
     };
+    is_known.store(true, Relaxed);
     let handler = Handler::new(served, Some(certificate.clone().into_owned()));
     serve_connection(handler, stream, address).await;
 }
 
 async fn serve_connection(handler: Handler, stream: impl Io + 'static, address: SocketAddr) {
+    let stream = handler.cuttable(stream);
     let service = PeerServer::new(handler)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);

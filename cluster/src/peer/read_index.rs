@@ -13,11 +13,12 @@ use prost::Message;
 
 use super::service::Groups;
 use crate::call::Declined;
+use crate::clock::CausalClock;
 use crate::limits::READ_GROUPS_MAX;
 use crate::{Leader, Leadership, NodeId, ReadError};
 
 /// Answers a peer.
-pub(super) async fn answer(groups: Groups, body: Bytes) -> Result<Bytes, Declined> {
+pub(super) async fn answer(groups: Groups, clock: CausalClock, body: Bytes) -> Result<Bytes, Declined> {
     let asked = CallRead::decode(body).map_err(|error| Declined(error.to_string()))?;
     let most = asked.groups.len().max(asked.led.len());
     if most.max(asked.members.len()) > READ_GROUPS_MAX {
@@ -42,7 +43,13 @@ pub(super) async fn answer(groups: Groups, body: Bytes) -> Result<Bytes, Decline
         .collect();
     let members = asked.members.iter().map(|group| put_members(&groups, *group));
     let (groups, members) = join(join_all(indexes), join_all(members)).await;
-    Ok(CallReadReply { groups, led, members }.encode_to_vec().into())
+    let reply = CallReadReply {
+        groups,
+        led,
+        members,
+        clock_us: clock.latest_us(),
+    };
+    Ok(reply.encode_to_vec().into())
 }
 
 async fn put_members(groups: &Groups, group: u32) -> CallMembers {
@@ -118,8 +125,16 @@ pub(crate) fn put_read(groups: Vec<u32>) -> Bytes {
     asked.encode_to_vec().into()
 }
 
-/// The answers, one for each group that was asked about: the index after what must be applied.
-pub(crate) fn take_read(reply: Bytes, asked: usize) -> Option<Vec<Result<u64, ReadError>>> {
+/// What a leader answers about groups.
+pub(crate) struct Read {
+    /// One for each group that was asked about: the index after what must be applied.
+    pub(crate) indexes: Vec<Result<u64, ReadError>>,
+    /// What time it is there, in microseconds since 1970; 0 where it does not say.
+    pub(crate) clock_us: i64,
+}
+
+/// The answers about so many groups.
+pub(crate) fn take_read(reply: Bytes, asked: usize) -> Option<Read> {
     let reply = CallReadReply::decode(reply).ok()?;
     if reply.groups.len() != asked {
         return None;
@@ -134,5 +149,8 @@ pub(crate) fn take_read(reply: Bytes, asked: usize) -> Option<Vec<Result<u64, Re
         }),
         None => Err(ReadError::NotLeader { leader: None }),
     });
-    Some(taken.collect())
+    Some(Read {
+        indexes: taken.collect(),
+        clock_us: reply.clock_us,
+    })
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::append_server::{self, Replies};
 use super::call_server::{self, Answering};
+use super::cut::{Cuttable, DROPPED};
 use super::presence::{Presence, Present};
 use super::spool::{Arriving, Begun, Source, Spooled, Spools};
 use super::{NoCommonVersion, Own, Versions, tls, wire};
@@ -89,7 +90,7 @@ pub(super) struct Handler {
     /// The caller's, with its signature checked; `None` where the network says who calls.
     certificate: Option<CertificateDer<'static>>,
     /// Who calls, once that is known.
-    caller: OnceLock<NodeId>,
+    caller: Arc<OnceLock<NodeId>>,
     /// Held as long as the connection lives.
     present: OnceLock<Present>,
 }
@@ -99,9 +100,14 @@ impl Handler {
         Self {
             served,
             certificate,
-            caller: OnceLock::new(),
+            caller: Arc::default(),
             present: OnceLock::new(),
         }
+    }
+
+    /// The connection, which breaks where its caller is not to be heard.
+    pub(super) fn cuttable<S>(&self, stream: S) -> Cuttable<S> {
+        Cuttable::new(stream, Arc::clone(&self.served.own.cut), Arc::clone(&self.caller))
     }
 
     fn caller(&self) -> Result<NodeId, Status> {
@@ -159,6 +165,9 @@ impl Handler {
         if let Some(certificate) = &self.certificate {
             tls::check_node(certificate, &own.cluster_id, from)
                 .map_err(|error| Status::permission_denied(error.to_string()))?;
+        }
+        if own.cut.is(from) {
+            return Err(Status::unavailable(DROPPED));
         }
         if let Some(members) = &self.served.members {
             members
@@ -386,7 +395,8 @@ impl Peer for Handler {
     ) -> Result<Response<call_server::Replies>, Status> {
         let from = self.caller()?;
         let (groups, answering) = (self.served.groups.clone(), self.served.answering.clone());
-        let replies = call_server::serve(frames.into_inner(), from, groups, answering);
+        let clock = self.served.own.clock.clone();
+        let replies = call_server::serve(frames.into_inner(), from, groups, answering, clock);
         Ok(Response::new(replies))
     }
 

@@ -1,7 +1,8 @@
 //! A snapshot that arrives from a peer: kept in a file without a name until the core has decided whether to install it, so that nothing
 //! that is stored is touched before, and nothing is left over after a crash.
 //!
-//! The file holds the chunks, each behind its length (u32, little-endian).
+//! The file holds the chunks, each behind its length (u32, little-endian). Where a key is configured each is sealed, under a salt that is nowhere but
+//! in memory: once the process has ended nobody can open what the disk still has of the file.
 //!
 //! A transfer that breaks off leaves its file here. Whoever sent it may ask how much of the same snapshot is held, and go on behind that.
 //! Only a few are kept, for a while: they use the disk.
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use docket_persistence::sealing::{Cipher, Keyring, Nonce, TAG_BYTES};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +30,13 @@ use crate::limits::{
 
 /// How often to look whether what is held may stay, in milliseconds.
 const TIDY_EVERY_MS: u64 = 1_000;
+/// What the keys of these files are derived for.
+const SEAL_LABEL: &[u8] = b"docket arriving 1";
 
 /// Where snapshots arrive.
 pub(crate) struct Spools {
     dir: PathBuf,
+    keys: Keyring,
     count: AtomicU64,
     room: Arc<Semaphore>,
     /// What broke off, the oldest first.
@@ -64,9 +69,10 @@ pub(super) enum Begun {
 }
 
 impl Spools {
-    pub(crate) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path, keys: Keyring) -> Self {
         Self {
             dir: dir.to_owned(),
+            keys,
             count: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(PEER_SNAPSHOTS_IN_MAX)),
             kept: Mutex::default(),
@@ -119,6 +125,9 @@ impl Spools {
         Ok(Spool {
             file: BufWriter::new(file),
             sum: Sum::default(),
+            seal: self.keys.sealer(SEAL_LABEL).map_err(io::Error::other)?,
+            chunks: 0,
+            sealed: Vec::new(),
         })
     }
 
@@ -198,10 +207,12 @@ impl Arriving {
     /// All of it is there, if it is what was sent. Blocks.
     pub(super) fn finish(mut self, bytes: u64, checksum: u64) -> Result<Spooled, io::Error> {
         let spool = self.spool.take().ok_or_else(broken)?;
-        let file = spool.finish(bytes, checksum)?;
+        let (file, seal) = spool.finish(bytes, checksum)?;
         self.spools.forget(self.source.group);
         Ok(Spooled {
             file,
+            seal,
+            chunks: 0,
             digest: None,
             _permit: self.permit.take(),
         })
@@ -228,6 +239,10 @@ fn broken() -> io::Error {
 struct Spool {
     file: BufWriter<File>,
     sum: Sum,
+    seal: Option<Cipher>,
+    chunks: u64,
+    /// Room to seal a chunk in.
+    sealed: Vec<u8>,
 }
 
 impl Spool {
@@ -236,23 +251,41 @@ impl Spool {
             return Err(io::Error::other(format!("a chunk of {} bytes", chunk.len())));
         }
         self.sum.add(chunk);
-        self.file.write_all(&(chunk.len() as u32).to_le_bytes())?;
-        self.file.write_all(chunk)
+        let stored = match &self.seal {
+            None => chunk,
+            Some(seal) => {
+                self.sealed.clear();
+                self.sealed.extend_from_slice(chunk);
+                let done = seal.seal(nonce_of(self.chunks), &[], &mut self.sealed, 0);
+                done.map_err(io::Error::other)?;
+                &self.sealed
+            }
+        };
+        self.chunks += 1;
+        self.file.write_all(&(stored.len() as u32).to_le_bytes())?;
+        self.file.write_all(stored)
     }
 
-    fn finish(self, bytes: u64, checksum: u64) -> Result<BufReader<File>, io::Error> {
+    fn finish(self, bytes: u64, checksum: u64) -> Result<(BufReader<File>, Option<Cipher>), io::Error> {
         if self.sum.end() != (bytes, checksum) {
             return Err(io::Error::other("a snapshot did not arrive as it was sent"));
         }
         let mut file = self.file.into_inner().map_err(io::Error::from)?;
         file.seek(SeekFrom::Start(0))?;
-        Ok(BufReader::new(file))
+        Ok((BufReader::new(file), self.seal))
     }
+}
+
+/// A chunk is sealed once: what could not be written whole is of no use, and is not written again.
+fn nonce_of(chunk: u64) -> Nonce {
+    Nonce::new(0, chunk)
 }
 
 /// One that has arrived: its chunks in order. Reading blocks.
 pub(crate) struct Spooled {
     file: BufReader<File>,
+    seal: Option<Cipher>,
+    chunks: u64,
     /// What its sender says the digest of the state is.
     pub(crate) digest: Option<Digest>,
     _permit: Option<OwnedSemaphorePermit>,
@@ -266,11 +299,19 @@ impl Spooled {
         }
         self.file.read_exact(&mut length[1..])?;
         let length = u32::from_le_bytes(length) as usize;
-        if length > PEER_CHUNK_BYTES {
+        let most = PEER_CHUNK_BYTES + self.seal.as_ref().map_or(0, |_| TAG_BYTES);
+        if length > most {
             return Err(io::Error::other("an arrived snapshot cannot be read back"));
         }
         let mut chunk = vec![0; length];
         self.file.read_exact(&mut chunk)?;
+        if let Some(seal) = &self.seal {
+            let mut opened = Vec::new();
+            let done = seal.open(nonce_of(self.chunks), &[], &chunk, &mut opened);
+            done.map_err(io::Error::other)?;
+            chunk = opened;
+        }
+        self.chunks += 1;
         Ok(Some(Bytes::from(chunk)))
     }
 }
@@ -304,6 +345,8 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     fn source(id: &'static str) -> Source {
@@ -330,7 +373,7 @@ mod tests {
     #[test]
     fn what_arrives_is_read_back_and_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
-        let spools = Arc::new(Spools::new(dir.path()));
+        let spools = Arc::new(Spools::new(dir.path(), Keyring::default()));
         let chunks = [vec![1; PEER_CHUNK_BYTES], vec![], vec![2; 7]];
         let (bytes, checksum) = sum(&chunks);
         let mut arriving = begin(&spools, "a", 0).unwrap();
@@ -356,10 +399,43 @@ mod tests {
         assert_eq!(spools.held(&source("a")), 0, "what failed is not gone on with");
     }
 
+    /// What is on the disk of a snapshot that arrives, and what is read back of it.
+    fn on_disk(keys: Keyring) -> (Vec<u8>, Vec<Bytes>) {
+        let dir = tempfile::tempdir().unwrap();
+        let spools = Arc::new(Spools::new(dir.path(), keys));
+        let chunks = [b"a customer's order".repeat(100), b"another's".to_vec()];
+        let (bytes, checksum) = sum(&chunks);
+        let mut arriving = begin(&spools, "a", 0).unwrap();
+        arriving.write(&chunks[0]).unwrap();
+        drop(arriving);
+        let mut arriving = begin(&spools, "a", chunks[0].len() as u64).unwrap();
+        arriving.write(&chunks[1]).unwrap();
+        let spool = arriving.spool.as_mut().unwrap();
+        spool.file.flush().unwrap();
+        let mut file = spool.file.get_ref().try_clone().unwrap();
+        let mut written = Vec::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_end(&mut written).unwrap();
+        let arrived = arriving.finish(bytes, checksum).unwrap();
+        (written, arrived.map(Result::unwrap).collect())
+    }
+
+    #[test]
+    fn what_arrives_is_sealed_where_there_is_a_key() {
+        let has = |(written, _): &(Vec<u8>, Vec<Bytes>)| written.windows(8).any(|part| part == b"customer");
+        let plain = on_disk(Keyring::default());
+        assert!(has(&plain), "the search finds it");
+        let id = "a".parse().unwrap();
+        let secret = SecretString::from("5a".repeat(32));
+        let sealed = on_disk(Keyring::new(Some(id), [(id, &secret)]).unwrap());
+        assert!(!has(&sealed));
+        assert_eq!(sealed.1, plain.1);
+    }
+
     #[test]
     fn a_transfer_that_breaks_off_goes_on_behind_what_is_held() {
         let dir = tempfile::tempdir().unwrap();
-        let spools = Arc::new(Spools::new(dir.path()));
+        let spools = Arc::new(Spools::new(dir.path(), Keyring::default()));
         let chunks = [vec![1; 1_000], vec![2; 500], vec![3; 7]];
         let (bytes, checksum) = sum(&chunks);
         let mut arriving = begin(&spools, "a", 0).unwrap();
@@ -387,7 +463,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_held_goes_when_the_disk_runs_low() {
         let dir = tempfile::tempdir().unwrap();
-        let spools = Arc::new(Spools::new(dir.path()));
+        let spools = Arc::new(Spools::new(dir.path(), Keyring::default()));
         let mut arriving = begin(&spools, "a", 0).unwrap();
         arriving.write(&[1; 10]).unwrap();
         drop(arriving);
@@ -408,7 +484,7 @@ mod tests {
     #[test]
     fn few_are_kept_and_not_for_long() {
         let dir = tempfile::tempdir().unwrap();
-        let spools = Arc::new(Spools::new(dir.path()));
+        let spools = Arc::new(Spools::new(dir.path(), Keyring::default()));
         let break_off = |group| {
             let source = Source { group, ..source("a") };
             let Begun::Arriving(mut arriving) = spools.begin(source.clone(), 0).unwrap() else {

@@ -21,6 +21,11 @@
 //!       there to an order that is led by a node which speaks 6 |
 //! | 8 | the log of the meta group may have flags and limits of callers, and its snapshots be of format 3: while a node speaks 7, none is set;
 //!       nodes tell one another what callers have taken: who speaks 7 is told nothing |
+//! | 9 | the registry may say at which of these versions the cluster is *finalised*: while a node speaks 8, it does not |
+//! | 10 | the registry may have a standby, a fence and an epoch (`registry/standby.rs`): while a node speaks 9, no standby is registered |
+//!
+//! What a version brings to logs and snapshots is put there only once the cluster is finalised at it (`finalizing.rs`), so that each node can
+//! go back to the program before until then.
 
 use std::fmt;
 
@@ -29,10 +34,13 @@ use docket_proto::peer::HelloRequest;
 use crate::NodeId;
 
 /// The newest version of the peer protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// The oldest.
 pub const PROTOCOL_VERSION_OLDEST: u32 = 1;
+
+/// The version at which a cluster is finalised that does not say so: the newest before there was anything to say it.
+pub const FINALISED_IMPLIED: u32 = 8;
 
 /// A range of versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +62,7 @@ impl Versions {
         Self { oldest, newest }
     }
 
-    pub(super) fn contain(self, version: u32) -> bool {
+    pub(crate) fn contain(self, version: u32) -> bool {
         (self.oldest..=self.newest).contains(&version)
     }
 

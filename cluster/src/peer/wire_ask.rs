@@ -6,7 +6,7 @@ use docket_proto::peer as pb;
 use docket_proto::peer::ask_request::Ask as Asked;
 
 use super::wire::WireError;
-use crate::registry::Ask;
+use crate::registry::{Ask, Fence, RegisteredStandby};
 use crate::{GroupId, NodeId};
 
 /// The request of an ask; `None` for what the leader of the meta group only asks itself.
@@ -17,6 +17,8 @@ pub(crate) fn put_ask(ask: &Ask) -> Option<pb::AskRequest> {
             instance,
             peer_address,
             client_address,
+            // Who founds a cluster asks nobody else.
+            founded_at: _,
         } => Asked::Join(pb::AskJoin {
             node: id.0,
             instance: instance.clone(),
@@ -40,7 +42,25 @@ pub(crate) fn put_ask(ask: &Ask) -> Option<pb::AskRequest> {
             to: to.0,
         }),
         Ask::Balance => Asked::Balance(pb::Blank {}),
-        Ask::Activate { .. } | Ask::Plan { .. } | Ask::EvenLeads { .. } => return None,
+        Ask::RegisterStandby { standby } => Asked::Standby(pb::AskStandby {
+            id: standby.id.clone(),
+            address: standby.address.clone(),
+            ca: standby.ca.clone(),
+            secret: standby.secret.clone(),
+        }),
+        Ask::ForgetStandby => Asked::ForgetStandby(pb::Blank {}),
+        Ask::Fence { fence } => Asked::Fence(pb::AskFence {
+            epoch: fence.epoch,
+            by: fence.by.clone(),
+            standby_id: fence.standby.clone(),
+        }),
+        Ask::Activate { .. }
+        | Ask::Finalize { .. }
+        | Ask::Plan { .. }
+        | Ask::EvenLeads { .. }
+        | Ask::Promote { .. } => {
+            return None;
+        }
     };
     Some(pb::AskRequest { ask: Some(asked) })
 }
@@ -58,6 +78,7 @@ pub(crate) fn take_ask(request: pb::AskRequest, from: NodeId) -> Result<Ask, Wir
                 instance: join.instance,
                 peer_address: join.peer_address,
                 client_address: join.client_address,
+                founded_at: None,
             }
         }
         Asked::Report(report) => Ask::Report {
@@ -76,6 +97,22 @@ pub(crate) fn take_ask(request: pb::AskRequest, from: NodeId) -> Result<Ask, Wir
             to: NodeId(moved.to),
         },
         Asked::Balance(_) => Ask::Balance,
+        Asked::Standby(standby) => Ask::RegisterStandby {
+            standby: RegisteredStandby {
+                id: standby.id,
+                address: standby.address,
+                ca: standby.ca,
+                secret: standby.secret,
+            },
+        },
+        Asked::ForgetStandby(_) => Ask::ForgetStandby,
+        Asked::Fence(fence) => Ask::Fence {
+            fence: Fence {
+                epoch: fence.epoch,
+                by: fence.by,
+                standby: fence.standby_id,
+            },
+        },
     })
 }
 
@@ -91,6 +128,7 @@ mod tests {
             instance: "i".into(),
             peer_address: "a:1".into(),
             client_address: "a:2".into(),
+            founded_at: None,
         };
         let asks = [
             join(node),
@@ -114,6 +152,22 @@ mod tests {
                 to: other,
             },
             Ask::Balance,
+            Ask::RegisterStandby {
+                standby: RegisteredStandby {
+                    id: "i".into(),
+                    address: "https://b:1".into(),
+                    ca: "pem".into(),
+                    secret: "s".into(),
+                },
+            },
+            Ask::ForgetStandby,
+            Ask::Fence {
+                fence: Fence {
+                    epoch: 2,
+                    by: "https://b:1".into(),
+                    standby: "i".into(),
+                },
+            },
         ];
         for ask in asks {
             assert_eq!(take_ask(put_ask(&ask).unwrap(), node), Ok(ask));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::MOVES_MAX;
-use super::{Change, NODES_EVER_MAX, NodeState, RegisteredNode, Registry};
+use super::{Change, Fence, NODES_EVER_MAX, NodeState, RegisteredNode, RegisteredStandby, Registry};
 use crate::{GroupId, NodeId};
 
 /// What is asked.
@@ -15,7 +15,12 @@ pub(crate) enum Ask {
         instance: String,
         peer_address: String,
         client_address: String,
+        /// At which version its directory was founded, where it is the one that founds the cluster.
+        founded_at: Option<u32>,
     },
+    /// The cluster is to be finalised at a version of the peer protocol. Of the leader of the meta group itself, which knows of all others
+    /// that they speak it.
+    Finalize { version: u32 },
     /// The leader of the meta group sees that a node has caught up.
     Activate { id: NodeId },
     /// A group's leader says who votes in it.
@@ -39,6 +44,14 @@ pub(crate) enum Ask {
     Balance,
     /// The next step towards the placement that there should be. Of the leader of the meta group itself.
     Plan { groups: u32 },
+    /// A cluster says that it follows this one, and where it is.
+    RegisterStandby { standby: RegisteredStandby },
+    /// Who follows need not be asked any more.
+    ForgetStandby,
+    /// Who follows has taken this cluster's place.
+    Fence { fence: Fence },
+    /// This cluster has taken another's place.
+    Promote { epoch: u64 },
     /// The next lead that should be another node's, with those that are known. Of the leader of the meta group itself.
     EvenLeads {
         groups: u32,
@@ -125,6 +138,34 @@ pub enum Refusal {
         /// The group.
         group: GroupId,
     },
+    /// Another standby is registered.
+    #[error(
+        "the cluster has a standby already (at {address}), and of two only one could take its place: `docket standby forget` lets it \
+         have another"
+    )]
+    StandbyTaken {
+        /// Where the other is.
+        address: String,
+    },
+    /// It is not the standby that is registered.
+    #[error("this is not the standby that is registered: it was forgotten, or another was registered since")]
+    StandbyUnknown,
+    /// The standby took its place.
+    #[error("the cluster was fenced: its standby at {by} has taken its place, in epoch {epoch}")]
+    Fenced {
+        /// The epoch that began with that.
+        epoch: u64,
+        /// Where the new primary is.
+        by: String,
+    },
+    /// The cluster is as far.
+    #[error("epoch {asked} is not after epoch {ours}, which this cluster is in")]
+    StaleEpoch {
+        /// What was asked.
+        asked: u64,
+        /// What it is in.
+        ours: u64,
+    },
     /// There were too many nodes.
     #[error("the cluster has had {NODES_EVER_MAX} nodes, and can have no more")]
     TooMany,
@@ -139,7 +180,18 @@ impl Registry {
                 instance,
                 peer_address,
                 client_address,
-            } => self.join(*id, instance, peer_address, client_address),
+                founded_at,
+            } => {
+                let founded_at = founded_at.filter(|_| self.nodes.is_empty() && self.finalised.is_none());
+                let mut changes = self.join(*id, instance, peer_address, client_address)?;
+                changes.extend(founded_at.map(|version| Change::Finalised { version }));
+                Ok(changes)
+            }
+            Ask::Finalize { version } => {
+                let is_new = self.finalised.is_none_or(|finalised| finalised < *version);
+                let change = Change::Finalised { version: *version };
+                Ok(is_new.then_some(change).into_iter().collect())
+            }
             Ask::Activate { id } => {
                 let joining = self.member(*id)?.state == NodeState::Joining;
                 Ok(joining
@@ -160,6 +212,10 @@ impl Registry {
             Ask::Move { group, from, to } => self.relocate(*group, *from, *to),
             Ask::Balance => Ok(self.balance()),
             Ask::EvenLeads { groups, leaders } => Ok(self.even_leads(*groups, leaders).into_iter().collect()),
+            Ask::RegisterStandby { standby } => self.register_standby(standby),
+            Ask::ForgetStandby => self.forget_standby(),
+            Ask::Fence { fence } => self.fence(fence),
+            Ask::Promote { epoch } => self.promote(*epoch),
             Ask::Plan { groups } => Ok(self
                 .plan(*groups)
                 .map_or_else(Vec::new, |change| self.with_doubt(change))),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
@@ -10,6 +11,11 @@ use tokio::sync::watch;
 use super::Registry;
 use super::record::{SNAPSHOT_HEAD_BYTES, decode_record, decode_snapshot, encode_snapshot, snapshot_length};
 use crate::machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
+
+/// Since which version of the peer protocol nodes read at which version their cluster is finalised.
+const FINALISED_SINCE: u32 = 9;
+/// And of standbys, fences and epochs.
+pub(crate) const STANDBY_SINCE: u32 = 10;
 
 /// What a node of the registry weighs in a snapshot, roughly, in bytes.
 const NODE_BYTES: u64 = 160;
@@ -42,6 +48,8 @@ pub(crate) struct SharedRegistry {
     registry: Arc<RwLock<Arc<Registry>>>,
     /// Its version, for those who wait for it to change.
     version: watch::Sender<u64>,
+    /// At which version the cluster is finalised, as the registry says; 0 where it does not.
+    finalised: Arc<AtomicU32>,
 }
 
 impl SharedRegistry {
@@ -49,6 +57,7 @@ impl SharedRegistry {
         Self {
             registry: Arc::default(),
             version: watch::Sender::new(0),
+            finalised: Arc::default(),
         }
     }
 
@@ -62,8 +71,20 @@ impl SharedRegistry {
         self.version.subscribe()
     }
 
+    /// As if there had never been a node.
+    pub(crate) fn forget(&self) {
+        self.put(Registry::default());
+    }
+
+    /// At which version of the peer protocol the cluster is finalised, if it says so. Cheap.
+    pub(crate) fn finalised(&self) -> Option<u32> {
+        Some(self.finalised.load(Ordering::Acquire)).filter(|version| *version > 0)
+    }
+
     fn put(&self, registry: Registry) {
         let version = registry.version();
+        self.finalised
+            .store(registry.finalised().unwrap_or(0), Ordering::Release);
         *self.registry.write() = Arc::new(registry);
         self.version.send_replace(version);
     }
@@ -73,11 +94,29 @@ impl SharedRegistry {
 pub(crate) struct MetaMachine {
     registry: SharedRegistry,
     above: Arc<dyn StateMachine>,
+    /// The newest version of the peer protocol that this program speaks.
+    newest: u32,
 }
 
 impl MetaMachine {
-    pub(crate) fn new(registry: SharedRegistry, above: Arc<dyn StateMachine>) -> Self {
-        Self { registry, above }
+    pub(crate) fn new(registry: SharedRegistry, above: Arc<dyn StateMachine>, newest: u32) -> Self {
+        Self {
+            registry,
+            above,
+            newest,
+        }
+    }
+
+    /// Why this program cannot go on with a cluster of this registry, if it cannot.
+    fn too_new(&self, registry: &Registry) -> Option<String> {
+        let finalised = registry
+            .finalised()
+            .filter(|finalised| *finalised > self.newest)?;
+        Some(format!(
+            "the cluster was finalised at version {finalised} of the peer protocol, and this program speaks up to {}: use the program \
+             that it was finalised with, or a newer one",
+            self.newest
+        ))
     }
 }
 
@@ -95,6 +134,9 @@ impl StateMachine for MetaMachine {
         self.above.skip(entry.index);
         let mut registry = Registry::clone(&self.registry.now());
         let applied = if registry.apply(&record) {
+            if let Some(why) = self.too_new(&registry) {
+                panic!("{why}");
+            }
             self.registry.put(registry);
             Applied::Done
         } else {
@@ -120,7 +162,11 @@ impl StateMachine for MetaMachine {
     }
 
     fn snapshots_since(&self) -> u32 {
-        self.above.snapshots_since()
+        let own = match self.registry.now().tells_of_standbys() {
+            true => STANDBY_SINCE,
+            false => self.registry.finalised().map_or(0, |_| FINALISED_SINCE),
+        };
+        self.above.snapshots_since().max(own)
     }
 
     fn kept_aside(&self) -> u64 {
@@ -156,6 +202,9 @@ impl StateMachine for MetaMachine {
                 decode_snapshot(&own[SNAPSHOT_HEAD_BYTES..]).map_err(StateError::new)?
             }
         };
+        if let Some(why) = self.too_new(&registry) {
+            return Err(StateError::new(why));
+        }
         let rest = (!start.is_empty()).then(|| Ok(start.freeze()));
         self.above.restore(&mut rest.into_iter().chain(chunks))?;
         self.registry.put(registry);

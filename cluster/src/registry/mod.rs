@@ -15,6 +15,7 @@ mod leads;
 mod machine;
 mod plan;
 mod record;
+mod standby;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub(crate) use decide::{Ask, Refusal};
-pub(crate) use machine::{Applied, MetaMachine, SharedRegistry};
+pub(crate) use machine::{Applied, MetaMachine, STANDBY_SINCE, SharedRegistry};
 pub use plan::MOVES_MAX;
-pub(crate) use record::encode_record;
+pub(crate) use record::{FORMAT, encode_record, is_record};
+pub use standby::{FIRST_EPOCH, Fence, RegisteredStandby};
 
 use crate::{GroupId, NodeId};
 
@@ -97,8 +99,16 @@ impl Placement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registry {
     version: u64,
+    /// The version of the peer protocol at which the cluster is finalised; `None` where that was never said.
+    finalised: Option<u32>,
     nodes: BTreeMap<NodeId, RegisteredNode>,
     groups: BTreeMap<GroupId, Placement>,
+    /// Its epoch; `None` for the first.
+    epoch: Option<u64>,
+    /// Who follows it.
+    standby: Option<RegisteredStandby>,
+    /// Who has taken its place.
+    fenced: Option<Fence>,
 }
 
 /// One decision, as it is in the log.
@@ -141,12 +151,37 @@ pub(crate) enum Change {
         group: GroupId,
         node: Option<NodeId>,
     },
+    /// From here on logs and snapshots may have whatever nodes read that speak this version of the peer protocol.
+    Finalised {
+        version: u32,
+    },
+    /// Another cluster follows this one.
+    StandbyRegistered {
+        standby: RegisteredStandby,
+    },
+    /// It does so no more, as far as this one is concerned.
+    StandbyForgotten {
+        id: String,
+    },
+    /// It has taken this one's place.
+    Fenced {
+        fence: Fence,
+    },
+    /// This one has taken another's.
+    Promoted {
+        epoch: u64,
+    },
 }
 
 impl Registry {
     /// How many records made it; 0 where the node stands alone and always did.
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The version of the peer protocol at which the cluster is finalised; `None` where that was never said.
+    pub fn finalised(&self) -> Option<u32> {
+        self.finalised
     }
 
     /// Every node that there ever was, in the order of their ids.
@@ -228,6 +263,21 @@ impl Registry {
             Change::Preferred { group, node } => {
                 self.groups.entry(*group).or_default().preferred = *node;
             }
+            Change::Finalised { version } => self.finalised = self.finalised.max(Some(*version)),
+            Change::StandbyRegistered { standby } => self.standby = Some(standby.clone()),
+            Change::StandbyForgotten { id } => {
+                self.standby = self.standby.take().filter(|standby| standby.id != *id)
+            }
+            Change::Fenced { fence } => {
+                if self
+                    .fenced
+                    .as_ref()
+                    .is_none_or(|before| before.epoch < fence.epoch)
+                {
+                    self.fenced = Some(fence.clone());
+                }
+            }
+            Change::Promoted { epoch } => self.epoch = self.epoch.max(Some(*epoch)),
         }
     }
 }

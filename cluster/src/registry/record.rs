@@ -15,14 +15,18 @@ use docket_proto::journal as pb;
 use docket_proto::journal::registry_change::Change as Fact;
 use prost::Message;
 
-use super::{Change, NodeState, Placement, Record, RegisteredNode, Registry};
+use super::{Change, Fence, NodeState, Placement, Record, RegisteredNode, RegisteredStandby, Registry};
 use crate::{GroupId, NodeId};
 
 /// What a record and a snapshot of the registry begin with.
 const MAGIC: [u8; 8] = *b"\0registr";
 
-/// The format that this program writes, and the newest that it reads.
-const FORMAT: u8 = 1;
+/// The newest format that this program reads, and writes where there is anything to say of standbys, fences and epochs.
+pub(crate) const FORMAT: u8 = 3;
+/// What it writes where there is something to say of the version at which the cluster is finalised alone.
+const FORMAT_WITHOUT_STANDBY: u8 = 2;
+/// What it writes otherwise.
+const FORMAT_WITHOUT_FINALISED: u8 = 1;
 
 /// Bytes before the message of a record.
 const HEAD_BYTES: usize = MAGIC.len() + 1;
@@ -55,7 +59,8 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
         version: record.version,
         changes: changes.collect(),
     };
-    let mut bytes = head();
+    let format = record.changes.iter().map(format_of_change).max();
+    let mut bytes = head(format.unwrap_or(FORMAT_WITHOUT_FINALISED));
     bytes.extend_from_slice(&message.encode_to_vec());
     bytes
 }
@@ -89,14 +94,19 @@ pub(super) fn encode_snapshot(registry: &Registry) -> Vec<u8> {
             preferred: placement.preferred.map_or(0, |node| node.0),
             pinned: placement.pinned,
         });
+    let format = format_of(registry);
     let message = pb::RegistrySnapshot {
-        format: FORMAT.into(),
+        format: format.into(),
         version: registry.version,
         nodes: nodes.collect(),
         groups: groups.collect(),
+        finalised: registry.finalised.unwrap_or(0),
+        epoch: registry.epoch.unwrap_or(0),
+        standby: registry.standby.as_ref().map(put_standby),
+        fenced: registry.fenced.as_ref().map(put_fence),
     };
     let length = message.encoded_len() as u32;
-    let mut bytes = head();
+    let mut bytes = head(format);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&message.encode_to_vec());
     bytes
@@ -119,6 +129,10 @@ pub(super) fn decode_snapshot(message: &[u8]) -> Result<Registry, RecordError> {
     let message: pb::RegistrySnapshot = decode_whole(message)?;
     let mut registry = Registry {
         version: message.version,
+        finalised: Some(message.finalised).filter(|finalised| *finalised > 0),
+        epoch: Some(message.epoch).filter(|epoch| *epoch > 0),
+        standby: message.standby.map(take_standby).transpose()?,
+        fenced: message.fenced.map(take_fence).transpose()?,
         ..Registry::default()
     };
     for node in message.nodes {
@@ -139,9 +153,78 @@ pub(super) fn decode_snapshot(message: &[u8]) -> Result<Registry, RecordError> {
     Ok(registry)
 }
 
-fn head() -> Vec<u8> {
+/// Whether bytes that were proposed to the meta group are the registry's.
+pub(crate) fn is_record(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
+fn format_of(registry: &Registry) -> u8 {
+    if registry.tells_of_standbys() {
+        return FORMAT;
+    }
+    match registry.finalised {
+        Some(_) => FORMAT_WITHOUT_STANDBY,
+        None => FORMAT_WITHOUT_FINALISED,
+    }
+}
+
+fn format_of_change(change: &Change) -> u8 {
+    match change {
+        Change::StandbyRegistered { .. }
+        | Change::StandbyForgotten { .. }
+        | Change::Fenced { .. }
+        | Change::Promoted { .. } => FORMAT,
+        Change::Finalised { .. } => FORMAT_WITHOUT_STANDBY,
+        _ => FORMAT_WITHOUT_FINALISED,
+    }
+}
+
+fn put_standby(standby: &RegisteredStandby) -> pb::RegisteredStandby {
+    pb::RegisteredStandby {
+        id: standby.id.clone(),
+        address: standby.address.clone(),
+        ca: standby.ca.clone(),
+        secret: standby.secret.clone(),
+    }
+}
+
+fn take_standby(standby: pb::RegisteredStandby) -> Result<RegisteredStandby, RecordError> {
+    if standby.id.is_empty() {
+        return Err(RecordError::Field("standby"));
+    }
+    Ok(RegisteredStandby {
+        id: standby.id,
+        address: standby.address,
+        ca: standby.ca,
+        secret: standby.secret,
+    })
+}
+
+fn put_fence(fence: &Fence) -> pb::ClusterFenced {
+    pb::ClusterFenced {
+        epoch: fence.epoch,
+        by: fence.by.clone(),
+        standby_id: fence.standby.clone(),
+    }
+}
+
+fn take_fence(fence: pb::ClusterFenced) -> Result<Fence, RecordError> {
+    if fence.standby_id.is_empty() {
+        return Err(RecordError::Field("standby_id"));
+    }
+    match fence.epoch {
+        0 | 1 => Err(RecordError::Field("epoch")),
+        epoch => Ok(Fence {
+            epoch,
+            by: fence.by,
+            standby: fence.standby_id,
+        }),
+    }
+}
+
+fn head(format: u8) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    bytes.push(FORMAT);
+    bytes.push(format);
     bytes
 }
 
@@ -193,6 +276,11 @@ fn put_change(change: &Change) -> Fact {
             group: group.0,
             node: node.map_or(0, |node| node.0),
         }),
+        Change::Finalised { version } => Fact::Finalised(pb::ClusterFinalised { version: *version }),
+        Change::StandbyRegistered { standby } => Fact::StandbyRegistered(put_standby(standby)),
+        Change::StandbyForgotten { id } => Fact::StandbyForgotten(pb::StandbyForgotten { id: id.clone() }),
+        Change::Fenced { fence } => Fact::Fenced(put_fence(fence)),
+        Change::Promoted { epoch } => Fact::Promoted(pb::ClusterPromoted { epoch: *epoch }),
     }
 }
 
@@ -224,6 +312,21 @@ fn take_change(fact: Fact) -> Result<Change, RecordError> {
         Fact::Preferred(preferred) => Change::Preferred {
             group: GroupId(preferred.group),
             node: take_preferred(preferred.node),
+        },
+        Fact::Finalised(pb::ClusterFinalised { version: 0 }) => return Err(RecordError::Field("finalised")),
+        Fact::Finalised(finalised) => Change::Finalised {
+            version: finalised.version,
+        },
+        Fact::StandbyRegistered(standby) => Change::StandbyRegistered {
+            standby: take_standby(standby)?,
+        },
+        Fact::StandbyForgotten(forgotten) => Change::StandbyForgotten { id: forgotten.id },
+        Fact::Fenced(fence) => Change::Fenced {
+            fence: take_fence(fence)?,
+        },
+        Fact::Promoted(pb::ClusterPromoted { epoch: 0 | 1 }) => return Err(RecordError::Field("epoch")),
+        Fact::Promoted(promoted) => Change::Promoted {
+            epoch: promoted.epoch,
         },
     })
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::record::{decode_record, decode_snapshot, encode_snapshot};
 use super::*;
+use crate::PROTOCOL_VERSION;
 use crate::machine::{Capture, CaptureError, Entry, SnapshotSink, StateError, StateMachine};
 
 const GROUPS: u32 = 4;
@@ -27,6 +28,7 @@ fn join(node: u64) -> Ask {
         instance: format!("instance-{node}"),
         peer_address: format!("node{node}:7072"),
         client_address: format!("node{node}:7070"),
+        founded_at: None,
     }
 }
 
@@ -454,6 +456,7 @@ fn an_id_belongs_to_one_data_directory_for_ever() {
         instance: "another".into(),
         peer_address,
         client_address,
+        founded_at: None,
     };
     let refused = ask(&mut registry, &other).unwrap_err();
     assert!(matches!(refused, Refusal::IdTaken { .. }), "{refused}");
@@ -472,6 +475,7 @@ fn a_node_that_has_moved_is_found_where_it_is() {
         instance: "instance-2".into(),
         peer_address: "elsewhere:1".into(),
         client_address: "elsewhere:2".into(),
+        founded_at: None,
     };
     assert_eq!(ask(&mut registry, &moved), Ok(1));
     let node = registry.node(id(2)).unwrap();
@@ -542,7 +546,11 @@ struct Meta {
 impl Meta {
     fn new() -> Self {
         let (registry, above) = (SharedRegistry::new(), Arc::new(Above::default()));
-        let machine = MetaMachine::new(registry.clone(), Arc::clone(&above) as Arc<dyn StateMachine>);
+        let machine = MetaMachine::new(
+            registry.clone(),
+            Arc::clone(&above) as Arc<dyn StateMachine>,
+            PROTOCOL_VERSION,
+        );
         Self {
             registry,
             above,
@@ -630,7 +638,7 @@ fn bytes_of_a_newer_program_are_refused_and_not_guessed_at() {
     };
     let good = encode_record(&record);
     let mut newer = good.clone();
-    newer[8] = 2;
+    newer[8] = FORMAT + 1;
     assert!(
         decode_record(&newer)
             .unwrap_err()
@@ -678,11 +686,143 @@ fn the_bytes_of_format_1_never_change() {
     };
     let registry = Registry {
         version: 5,
+        finalised: None,
         nodes: BTreeMap::from([(id(1), node)]),
         groups: BTreeMap::from([(GroupId(1), placement)]),
+        ..Registry::default()
     };
     assert_eq!(decode_snapshot(&SNAPSHOT_1[13..]).unwrap(), registry);
     assert_eq!(encode_snapshot(&registry), SNAPSHOT_1);
+}
+
+/// What the first program wrote that could finalise a cluster: a record that does so at version 9.
+const RECORD_2: &[u8] = b"\0registr\x02\x08\x04\x12\x04\x3a\x02\x08\x09";
+
+/// And a snapshot of a node that stands alone, and was.
+const SNAPSHOT_2: &[u8] = b"\0registr\x02\x06\0\0\0\x08\x02\x10\x05\x28\x09";
+
+#[test]
+fn the_bytes_of_format_2_never_change() {
+    let record = Record {
+        version: 4,
+        changes: vec![Change::Finalised { version: 9 }],
+    };
+    assert_eq!(decode_record(RECORD_2).unwrap(), Some(record.clone()));
+    assert_eq!(encode_record(&record), RECORD_2);
+    let registry = Registry {
+        version: 5,
+        finalised: Some(9),
+        ..Registry::default()
+    };
+    assert_eq!(decode_snapshot(&SNAPSHOT_2[13..]).unwrap(), registry);
+    assert_eq!(encode_snapshot(&registry), SNAPSHOT_2);
+}
+
+/// What the first program wrote that knew of standbys: a record with each of what is new.
+const RECORD_3: &[u8] =
+    b"\0registr\x03\x08\x04\x12\x0b\x42\x09\x0a\x01s\x12\x01a\x22\x01k\x12\x05\x4a\x03\x0a\x01s\
+    \x12\x0a\x52\x08\x08\x02\x12\x01b\x1a\x01s\x12\x04\x5a\x02\x08\x02";
+
+/// And a snapshot of a cluster that took another's place, and has a standby, which took its own.
+const SNAPSHOT_3: &[u8] =
+    b"\0registr\x03\x1d\0\0\0\x08\x03\x10\x05\x28\x0a\x30\x02\x3a\x09\x0a\x01s\x12\x01a\x22\x01k\x42\x08\x08\x03\x12\x01b\x1a\x01s";
+
+#[test]
+fn the_bytes_of_format_3_never_change() {
+    let standby = RegisteredStandby {
+        id: "s".into(),
+        address: "a".into(),
+        ca: String::new(),
+        secret: "k".into(),
+    };
+    let fence = |epoch| Fence {
+        epoch,
+        by: "b".into(),
+        standby: "s".into(),
+    };
+    let record = Record {
+        version: 4,
+        changes: vec![
+            Change::StandbyRegistered {
+                standby: standby.clone(),
+            },
+            Change::StandbyForgotten { id: "s".into() },
+            Change::Fenced { fence: fence(2) },
+            Change::Promoted { epoch: 2 },
+        ],
+    };
+    assert_eq!(decode_record(RECORD_3).unwrap(), Some(record.clone()));
+    assert_eq!(encode_record(&record), RECORD_3);
+    let registry = Registry {
+        version: 5,
+        finalised: Some(10),
+        epoch: Some(2),
+        standby: Some(standby),
+        fenced: Some(fence(3)),
+        ..Registry::default()
+    };
+    assert_eq!(decode_snapshot(&SNAPSHOT_3[13..]).unwrap(), registry);
+    assert_eq!(encode_snapshot(&registry), SNAPSHOT_3);
+}
+
+#[test]
+fn a_cluster_is_finalised_once_and_never_back_and_one_that_is_founded_says_where_it_begins() {
+    let mut registry = Registry::default();
+    let Ask::Join {
+        id,
+        instance,
+        peer_address,
+        client_address,
+        ..
+    } = join(1)
+    else {
+        unreachable!("join makes a join")
+    };
+    let founds = Ask::Join {
+        id,
+        instance,
+        peer_address,
+        client_address,
+        founded_at: Some(9),
+    };
+    assert_eq!(ask(&mut registry, &founds), Ok(2));
+    assert_eq!(registry.finalised(), Some(9));
+    // Who comes later says nothing of it.
+    assert_eq!(ask(&mut registry, &join(2)), Ok(1));
+    assert_eq!(ask(&mut registry, &Ask::Finalize { version: 9 }), Ok(0));
+    assert_eq!(ask(&mut registry, &Ask::Finalize { version: 8 }), Ok(0));
+    assert_eq!(ask(&mut registry, &Ask::Finalize { version: 10 }), Ok(1));
+    assert_eq!(registry.finalised(), Some(10));
+    let bytes = encode_snapshot(&registry);
+    assert_eq!(decode_snapshot(&bytes[13..]).unwrap(), registry);
+
+    // A directory whose cluster has never said so is none that was just founded.
+    let mut old = founded(1);
+    assert_eq!(old.finalised(), None);
+    assert_eq!(ask(&mut old, &Ask::Finalize { version: 9 }), Ok(1));
+}
+
+#[test]
+fn a_registry_that_is_finalised_at_what_this_program_does_not_speak_stops_it_by_name() {
+    let meta = Meta::new();
+    let record = Record {
+        version: 0,
+        changes: vec![Change::Finalised {
+            version: PROTOCOL_VERSION + 1,
+        }],
+    };
+    let applied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        meta.apply(&encode_record(&record))
+    }));
+    assert!(applied.is_err() && meta.registry.now().finalised().is_none());
+    let registry = Registry {
+        finalised: Some(PROTOCOL_VERSION + 1),
+        ..Registry::default()
+    };
+    let refused = Meta::restore(&encode_snapshot(&registry), 64)
+        .map(drop)
+        .unwrap_err();
+    assert!(refused.to_string().contains("use the program"), "{refused}");
 }
 
 #[test]

@@ -370,3 +370,28 @@ async fn a_read_of_a_replica_sees_what_was_answered_before_wherever_the_group_is
     lonely.read_barrier([GROUP], deadline).await.unwrap_err();
     three.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leads_elsewhere_says_what_time_it_is_there() {
+    let three = Three::form(|options| {
+        // A clock that nobody asks does not go.
+        options.clock.now_us();
+    })
+    .await;
+    three.propose(payload("entry")).await;
+    let leader = three.leader().await;
+    for (at, place) in three.0.iter().enumerate() {
+        let asked = Instant::now();
+        let earliest = loop {
+            // Whoever has not heard of the leader yet says so.
+            match place.node().read_barrier_by_clock([GROUP], soon()).await {
+                Ok(earliest) => break earliest,
+                Err(error) => assert!(asked.elapsed() < Duration::from_secs(30), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(earliest > 0, "node {at} hears no time");
+        assert_eq!(earliest == i64::MAX, at == leader, "node {at}: {earliest}");
+    }
+    three.end().await;
+}

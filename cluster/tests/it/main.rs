@@ -4,6 +4,7 @@
 mod calls;
 mod changing;
 mod cluster;
+mod finalizing;
 mod forming;
 mod kill;
 mod leftovers;
@@ -13,6 +14,7 @@ mod node;
 mod peers;
 mod replicas;
 mod seen;
+mod shadow;
 mod snapshots;
 mod stop;
 mod system_calls;

@@ -297,7 +297,7 @@ async fn another_number_of_shards_is_refused_by_name() {
 async fn an_identity_that_cannot_be_read_is_refused_and_left_alone() {
     let cases = [
         ("not json", "is not an identity file"),
-        (r#"{"format_version": 3, "new_field": 1}"#, "has format version 3"),
+        (r#"{"format_version": 4, "new_field": 1}"#, "has format version 4"),
         (
             r#"{"format_version": 1, "cluster_id": "x", "node_id": 1, "shards": 0}"#,
             "0 shards",

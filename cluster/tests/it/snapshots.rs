@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use docket_cluster::{Group, GroupId, Node, NodeOptions, verify};
+use docket_persistence::sealing::Keyring;
 
 use crate::machine::{Bed, Ledgers, payload};
 
@@ -327,7 +328,7 @@ async fn verification_misses_the_snapshots_that_a_cut_journal_needs() {
     }
     assert!(first_seq(&node) > start);
     node.shutdown().await.unwrap();
-    let report = verify(dir.path()).unwrap();
+    let report = verify(dir.path(), &Keyring::default()).unwrap();
     assert!(report.is_sound(), "{:?}", report.problems);
     assert!(report.snapshots.len() >= 3, "{:?}", report.snapshots);
 
@@ -339,11 +340,11 @@ async fn verification_misses_the_snapshots_that_a_cut_journal_needs() {
         .collect();
     ids.sort();
     std::fs::remove_dir_all(ids.last().unwrap()).unwrap();
-    let report = verify(dir.path()).unwrap();
+    let report = verify(dir.path(), &Keyring::default()).unwrap();
     assert!(report.is_sound(), "{:?}", report.problems);
 
     std::fs::remove_dir_all(&folder).unwrap();
-    let report = verify(dir.path()).unwrap();
+    let report = verify(dir.path(), &Keyring::default()).unwrap();
     let [problem] = &report.problems[..] else {
         panic!("{:?}", report.problems)
     };

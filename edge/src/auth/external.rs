@@ -35,6 +35,14 @@ const TOKEN_S_MAX: u64 = 24 * 60 * 60;
 /// What the names of those begin with that a token stands for: no account here has one.
 const ACCOUNT_PREFIX: &str = "external@";
 
+/// Whether somebody of this name has an account elsewhere: one whom a token of the other issuer stands for.
+pub(crate) fn is_external(account: &Username) -> bool {
+    account
+        .as_str()
+        .strip_prefix(ACCOUNT_PREFIX)
+        .is_some_and(|subject| !subject.is_empty())
+}
+
 const US_PER_S: i64 = 1_000_000;
 
 /// What may be in the list of algorithms: nothing that verifies by a secret.

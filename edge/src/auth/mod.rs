@@ -44,6 +44,7 @@ pub use authenticator::Authenticator;
 pub use bootstrap::{BootstrapError, bootstrap, create_admin_key};
 pub use clock::Clock;
 pub use error::AuthError;
+pub(crate) use external::is_external;
 pub use external::{ExternalIssuer, ExternalKeysError};
 pub use options::{AuthOptions, AuthOptionsError};
 pub use password::PasswordError;

@@ -1,16 +1,18 @@
 //! Passwords: argon2id, on a bounded number of threads.
 //!
-//! A hash takes tens of milliseconds and 19 MiB. The permit moves into the task that hashes, so that a client that gives
-//! up frees its place in the queue and not the thread, which goes on until it is done.
+//! A hash takes tens of milliseconds and 19 MiB. The permit moves into the thread that hashes, so that a client that gives
+//! up frees its place in the queue and not the thread, which goes on until it is done. Each hash has a thread of its own, whose
+//! priority is less than that of those that serve: a storm of logins takes what orders leave of the processors.
 
 use std::sync::Arc;
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use docket_engine::access::PasswordHash;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{sync::Semaphore, task::spawn_blocking};
+use tokio::sync::Semaphore;
 
 use super::secret_text::{self, NoRandomness};
+use crate::gently::gently;
 
 /// Memory of a hash, in KiB: 19 MiB, OWASP's minimum for argon2id with two passes.
 const MEMORY_KIB: u32 = 19 * 1_024;
@@ -89,12 +91,17 @@ impl Passwords {
                 permit.map_err(|error| PasswordError::Failed(error.to_string()))?
             }
         };
-        let task = spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        task.await
-            .map_err(|error| PasswordError::Failed(error.to_string()))
+        let work = move || {
+            let done = work();
+            drop(permit);
+            done
+        };
+        let told =
+            gently("docket-password", work).map_err(|error| PasswordError::Failed(error.to_string()))?;
+        match told.await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(_)) | Err(_) => Err(PasswordError::Failed("it panicked".to_owned())),
+        }
     }
 
     /// How many more could be hashed at once, for tests.
@@ -135,6 +142,8 @@ fn verify(password: &[u8], hash: &PasswordHash) -> Result<bool, PasswordError> {
 
 #[cfg(test)]
 mod unit {
+    use tokio::sync::oneshot;
+
     use super::*;
 
     const FORM: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
@@ -178,7 +187,7 @@ mod unit {
     async fn what_is_more_than_can_wait_is_refused_and_a_permit_lasts_as_long_as_its_work() {
         let passwords = Arc::new(Passwords::new(1, 1).unwrap());
         let (release, held) = std::sync::mpsc::channel::<()>();
-        let (started, running) = tokio::sync::oneshot::channel();
+        let (started, running) = oneshot::channel();
         let first = tokio::spawn({
             let passwords = Arc::clone(&passwords);
             async move {

@@ -43,6 +43,14 @@ pub enum ConfigError {
         /// The address.
         listen: SocketAddr,
     },
+    /// REST where something else is served.
+    #[error("rest.listen and {other} are both {listen}: give them different ports")]
+    RestAddress {
+        /// The other.
+        other: &'static str,
+        /// The address.
+        listen: SocketAddr,
+    },
     /// Both ends on one port.
     #[error("listen and admin.listen are both {listen}: give them different ports")]
     SameAddress {
@@ -139,6 +147,12 @@ impl EdgeConfig {
                 admission.max_reply_bytes as u64,
                 http2.max_reply_bytes as u64,
             ),
+            ("admission.max_per_customer", admission.max_per_customer as u64, 1),
+            (
+                "admission.max_open_per_address",
+                admission.max_open_per_address as u64,
+                1,
+            ),
             ("admission.retry_ms", admission.retry_ms, 1),
             ("limits.prune_ms", limits.prune_ms, 100),
             ("feed.watches_max", feed.watches_max as u64, 1),
@@ -187,6 +201,12 @@ impl EdgeConfig {
         }
         if self.listen == admin.listen && self.listen.port() != 0 {
             return Err(ConfigError::SameAddress { listen: self.listen });
+        }
+        let others = [("server.listen", self.listen), ("admin.listen", admin.listen)];
+        if let Some(listen) = self.rest.listen.filter(|listen| listen.port() != 0)
+            && let Some((other, _)) = others.into_iter().find(|(_, other)| *other == listen)
+        {
+            return Err(ConfigError::RestAddress { other, listen });
         }
         Ok(())
     }
@@ -258,6 +278,10 @@ mod tests {
         check(
             |c| c.connections.max = 0,
             "connections.max must be at least 1, not 0",
+        );
+        check(
+            |c| c.rest.listen = Some(c.admin.listen),
+            "rest.listen and admin.listen are both 127.0.0.1:7071: give them different ports",
         );
         check(
             |c| c.http2.max_frame_bytes = 1,

@@ -26,6 +26,8 @@ const MIB: usize = 1024 * KIB;
 pub struct EdgeConfig {
     /// Where gRPC is served. Default `127.0.0.1:7070`; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// REST and JSON, for those without gRPC.
+    pub rest: RestConfig,
     /// The server's certificate. Default: none, and connections are not encrypted.
     pub tls: Option<TlsConfig>,
     /// Bounds of connections.
@@ -50,6 +52,7 @@ impl Default for EdgeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, GRPC_PORT)),
+            rest: RestConfig::default(),
             tls: None,
             connections: ConnectionsConfig::default(),
             http2: Http2Config::default(),
@@ -61,6 +64,14 @@ impl Default for EdgeConfig {
             drain_ms: 15_000,
         }
     }
+}
+
+/// REST and JSON, for those without gRPC: the same methods, behind the same permissions and limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestConfig {
+    /// Where REST is served over HTTP/1.1, with the certificate that gRPC has; port 0 takes any free one. Default none: it is not served.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Where the certificate of the server is.
@@ -77,9 +88,10 @@ pub struct TlsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectionsConfig {
-    /// How many may be open; more are closed as soon as they are accepted. Default 4,096.
+    /// How many may be open. Where there are as many a new one takes the place of one of which no call was let in yet, of the address that has the
+    /// most of those, and is closed where there is none. Never more than the process may have files open, but for some. Default 4,096.
     pub max: usize,
-    /// How many of them may come from one address. Default 1,024.
+    /// How many of them may come from one address (of IPv6: one /64), likewise. Default 1,024.
     pub max_per_address: usize,
     /// How long TLS and the first bytes of HTTP/2 may take together, in milliseconds. Default 5,000.
     pub handshake_ms: u64,
@@ -177,7 +189,7 @@ impl Default for CallsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionConfig {
-    /// Calls, and orders of streams. Default 2,048.
+    /// Calls, and orders of streams. As many again may be calls whose requests take longer than half a second to arrive. Default 2,048.
     pub max_calls: usize,
     /// Of the calls, those that need no credentials: so that nobody without any takes the place of those who have some.
     /// Default 256.
@@ -193,6 +205,12 @@ pub struct AdmissionConfig {
     /// Bytes of replies that their callers have not taken; at least one of the largest. Replies of up to 16 KiB are sent
     /// all the same. Default 134,217,728.
     pub max_reply_bytes: usize,
+    /// Calls that one account of role customer may have in flight, and as many streams: one customer whose calls do not end does not take
+    /// the places of the others. Default 128.
+    pub max_per_customer: usize,
+    /// Calls that need no credentials and one address may have in flight (of IPv6: one /64), as many streams, and as many questions how the
+    /// node is. Give more where all clients come from one address, as from a balancer. Default 64.
+    pub max_open_per_address: usize,
     /// When a caller that was refused is asked to come back, in milliseconds. Default 100.
     pub retry_ms: u64,
     /// What an order may take, beside the disk, when there are more than can be done, in milliseconds: as many are let in as
@@ -216,6 +234,8 @@ impl Default for AdmissionConfig {
             max_open_streams: 512,
             max_bytes: 64 * MIB,
             max_reply_bytes: 128 * MIB,
+            max_per_customer: 128,
+            max_open_per_address: 64,
             retry_ms: 100,
             order_ms: 200,
             max_refused: 4_096,
@@ -338,13 +358,14 @@ impl Default for FeedConfig {
 pub struct AdminConfig {
     /// Where they are served, over plain HTTP. Default `127.0.0.1:7071`; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Allows `listen` to be another than a loopback address. There is no authentication, but for the console. Default false.
+    /// Allows `listen` to be another than a loopback address. There is no authentication, but for the console and for what is taken off the node (`docket debug`). Default false.
     pub allow_remote: bool,
     /// Whether the console is served, at `/console`: pages for administrators, who log in with an API key. Default true.
     pub console: bool,
     /// Connections that may be open. Default 64.
     pub max_connections: usize,
-    /// How long a request may take, its headers included, in milliseconds. Default 5,000.
+    /// How long the headers of a request may take to arrive, and how long an answer may wait until more of it is taken, in milliseconds.
+    /// Default 5,000.
     pub request_ms: u64,
 }
 

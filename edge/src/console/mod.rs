@@ -140,9 +140,18 @@ impl Console {
         loop {
             tokio::select! {
                 () = over.cancelled() => return,
-                _ = tick.tick() => self.inner.traffic.look(&metrics.render(), now_ms()),
+                _ = tick.tick() => {
+                    if self.inner.traffic.is_due(now_ms()) {
+                        self.inner.traffic.look(&metrics.render(), now_ms());
+                    }
+                }
             }
         }
+    }
+
+    /// What the node has had to do lately.
+    pub(crate) fn traffic(&self) -> Value {
+        self.inner.traffic.json(0)
     }
 
     /// Everything below `/console`.
@@ -253,7 +262,7 @@ impl Who {
 }
 
 /// Why there is no answer.
-struct Refused(Box<Status>);
+pub(crate) struct Refused(Box<Status>);
 
 impl From<Status> for Refused {
     fn from(status: Status) -> Self {
@@ -273,6 +282,7 @@ impl IntoResponse for Refused {
             Code::Unauthenticated => StatusCode::UNAUTHORIZED,
             Code::PermissionDenied => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
+            Code::Aborted => StatusCode::CONFLICT,
             Code::InvalidArgument | Code::OutOfRange => StatusCode::BAD_REQUEST,
             Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -328,7 +338,7 @@ fn session_json(opened: &Opened, principal: &Principal, left: Duration) -> Value
         "account": principal.account.as_str(),
         "node_id": identity.node_id.0,
         "cluster_id": identity.cluster_id,
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": docket_actors::version(),
         "seconds_left": left.as_secs(),
         "now_ms": now_ms(),
     })
@@ -471,7 +481,7 @@ struct Since {
 }
 
 async fn traffic_of(State(console): State<Console>, _: Who, Query(asked): Query<Since>) -> Answer {
-    let mut shown = console.inner.traffic.json(asked.since);
+    let mut shown = console.inner.traffic.asked(asked.since, now_ms());
     shown["node_id"] = console.parts()?.docket.status().cluster.identity.node_id.0.into();
     shown["now_ms"] = now_ms().into();
     Ok(Json(shown))

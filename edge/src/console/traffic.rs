@@ -1,5 +1,6 @@
 //! What this node has had to do lately: every two seconds a look at the registry, kept as one point of each line for fifteen minutes; and the last
-//! minute whole, for what is told apart by method, code and limiter.
+//! minute whole, for what is told apart by method, code and limiter. While nobody asks it is looked every thirty seconds, and nothing kept whole: the
+//! whole registry is written out for a look.
 //!
 //! Quantiles are those of Prometheus' `histogram_quantile`: within a bucket, values are taken to lie evenly.
 
@@ -17,9 +18,15 @@ use super::registry::{Measured, measured};
 
 /// Between two looks.
 pub(super) const EVERY: Duration = Duration::from_secs(2);
-/// Points that are kept: a quarter of an hour.
+/// Between two looks while nobody asks.
+const SELDOM: Duration = Duration::from_secs(30);
+/// So long after the last question somebody is taken to be asking.
+const ASKED_FOR: Duration = Duration::from_secs(60);
+/// How long a point is kept, and how many are.
+const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
 const POINTS_MAX: usize = 450;
 /// Looks that are kept whole: a minute, and the one before it.
+const WHOLE_FOR: Duration = Duration::from_secs(60);
 const TALLIES_MAX: usize = 31;
 /// Buckets of a histogram, names under one label: more are not looked at.
 const BUCKETS_MAX: usize = 64;
@@ -64,6 +71,8 @@ pub(super) struct Traffic(Mutex<Kept>);
 struct Kept {
     points: VecDeque<Point>,
     tallies: VecDeque<Arc<Tally>>,
+    /// When somebody asked last, in milliseconds.
+    asked_ms: Option<u64>,
 }
 
 /// What was counted up to a moment.
@@ -121,16 +130,46 @@ impl Traffic {
             let point = Point::between(before, &tally);
             kept.points.push_back(point);
         }
-        if kept.points.len() > POINTS_MAX {
+        let is_old = |at: u64, most: Duration| at_ms.saturating_sub(at) > most.as_millis() as u64;
+        while kept.points.len() > POINTS_MAX
+            || kept
+                .points
+                .front()
+                .is_some_and(|point| is_old(point.at_ms, KEPT_FOR))
+        {
             kept.points.pop_front();
         }
         kept.tallies.push_back(tally);
-        if kept.tallies.len() > TALLIES_MAX {
+        // The one behind the first must be a minute old before the first goes: a minute is between two of them, and one is always there.
+        while kept.tallies.len() > TALLIES_MAX
+            || kept
+                .tallies
+                .get(1)
+                .is_some_and(|second| is_old(second.at_ms, WHOLE_FOR))
+        {
             kept.tallies.pop_front();
         }
     }
 
-    /// The points behind this time, and the last minute.
+    /// Whether it is time to look: somebody asks, or it is long since it was looked.
+    pub(super) fn is_due(&self, now_ms: u64) -> bool {
+        let kept = self.0.lock();
+        let is_within = |at: Option<u64>, most: Duration| {
+            // A clock that was set back tells nothing of what was before.
+            let ago = at.and_then(|at| now_ms.checked_sub(at));
+            ago.is_some_and(|ago| ago < most.as_millis() as u64)
+        };
+        let looked_ms = kept.tallies.back().map(|tally| tally.at_ms);
+        is_within(kept.asked_ms, ASKED_FOR) || !is_within(looked_ms, SELDOM)
+    }
+
+    /// The points behind this time, and the last minute. Whoever asks at this time has it looked more often from now on.
+    pub(super) fn asked(&self, since_ms: u64, now_ms: u64) -> Value {
+        self.0.lock().asked_ms = Some(now_ms);
+        self.json(since_ms)
+    }
+
+    /// The same for who asks once.
     pub(super) fn json(&self, since_ms: u64) -> Value {
         let kept = self.0.lock();
         let points: Vec<_> = kept
@@ -399,99 +438,4 @@ impl Point {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line<'a>(answer: &'a Value, name: &str) -> &'a Vec<Value> {
-        answer["points"][name].as_array().unwrap()
-    }
-
-    /// A registry after so many orders, of which some were refused, each within 2 to 3 ms.
-    fn registry(orders: u32, refused: u32, denied: u32) -> String {
-        let method = "method=\"docket.v1.OrderService/PlaceOrder\"";
-        let ok = orders - refused;
-        format!(
-            "docket_requests_total{{{method},code=\"OK\"}} {ok}\n\
-             docket_requests_total{{{method},code=\"FAILED_PRECONDITION\"}} {refused}\n\
-             docket_requests_total{{method=\"docket.v1.NodeService/GetNodeStatus\",code=\"OK\"}} 1000000\n\
-             docket_request_seconds_bucket{{{method},code=\"OK\",le=\"0.002\"}} 0\n\
-             docket_request_seconds_bucket{{{method},code=\"OK\",le=\"0.003\"}} {ok}\n\
-             docket_request_seconds_bucket{{{method},code=\"OK\",le=\"+Inf\"}} {ok}\n\
-             docket_request_seconds_bucket{{{method},code=\"FAILED_PRECONDITION\",le=\"0.002\"}} 0\n\
-             docket_request_seconds_bucket{{{method},code=\"FAILED_PRECONDITION\",le=\"0.003\"}} {refused}\n\
-             docket_request_seconds_bucket{{{method},code=\"FAILED_PRECONDITION\",le=\"+Inf\"}} {refused}\n\
-             docket_limiter_denials_total{{limiter=\"principal\"}} {denied}\n\
-             docket_disk_free_bytes 5\n"
-        )
-    }
-
-    #[test]
-    fn rates_and_quantiles_are_of_what_came_between_two_looks() {
-        let traffic = Traffic::default();
-        traffic.look(&registry(1_000, 0, 7), 10_000);
-        traffic.look(&registry(1_200, 20, 7), 12_000);
-        traffic.look(&registry(1_200, 20, 9), 14_000);
-        let answer = traffic.json(0);
-        assert_eq!(answer["points"]["t"], json!([12_000, 14_000]));
-        assert_eq!(line(&answer, "calls"), &[json!(100.0), json!(0.0)]);
-        assert_eq!(line(&answer, "orders"), &[json!(100.0), json!(0.0)]);
-        assert_eq!(line(&answer, "errors"), &[json!(10.0), json!(0.0)]);
-        assert_eq!(line(&answer, "denials"), &[json!(0.0), json!(1.0)]);
-        assert_eq!(
-            line(&answer, "p50"),
-            &[json!(0.0025), Value::Null],
-            "nothing came in the second"
-        );
-        assert_eq!(line(&answer, "p99")[0], json!(0.002_99));
-        assert_eq!(line(&answer, "free"), &[json!(5.0), json!(5.0)]);
-        let minute = &answer["minute"];
-        assert_eq!(minute["seconds"], 4.0);
-        assert_eq!(minute["codes"], json!({"OK": 180.0, "FAILED_PRECONDITION": 20.0}));
-        assert_eq!(minute["methods"].as_array().unwrap().len(), 1);
-        assert_eq!(minute["limiters"]["principal"]["minute"], 2.0);
-        assert_eq!(minute["limiters"]["principal"]["since_start"], 9.0);
-
-        let later = traffic.json(12_000);
-        assert_eq!(
-            later["points"]["t"],
-            json!([14_000]),
-            "what is known is not sent again"
-        );
-    }
-
-    #[test]
-    fn no_more_is_kept_than_may_be() {
-        let traffic = Traffic::default();
-        let mut text = String::new();
-        for n in 0..10_000 {
-            text.push_str(&format!(
-                "docket_requests_total{{method=\"m{n}\",code=\"c{n}\"}} 1\n\
-                 docket_limiter_denials_total{{limiter=\"l{n}\"}} 1\n\
-                 docket_journal_sync_seconds_bucket{{le=\"{n}\"}} 1\n"
-            ));
-        }
-        traffic.look(&text, 0);
-        let kept = traffic.0.lock();
-        let tally = kept.tallies.back().unwrap();
-        assert!(tally.methods.len() <= METHOD_TABLE.len() + 1);
-        assert_eq!(tally.counted[0].len(), NAMES_MAX);
-        assert_eq!(tally.sync.0.len(), BUCKETS_MAX);
-        drop(kept);
-        for n in 0..2 * POINTS_MAX {
-            traffic.look("", n as u64);
-        }
-        let kept = traffic.0.lock();
-        assert_eq!((kept.points.len(), kept.tallies.len()), (POINTS_MAX, TALLIES_MAX));
-    }
-
-    #[test]
-    fn a_quantile_is_where_prometheus_has_it() {
-        let of = |buckets: &[(f64, f64)]| Histogram(buckets.to_vec());
-        let all = of(&[(1.0, 10.0), (2.0, 20.0), (f64::INFINITY, 40.0)]);
-        assert_eq!(all.quantile(0.25), Some(1.0));
-        assert_eq!(all.quantile(0.375), Some(1.5));
-        assert_eq!(all.quantile(0.99), Some(2.0), "beyond the last bound");
-        assert_eq!(of(&[]).quantile(0.5), None);
-        assert_eq!(of(&[(1.0, 0.0), (f64::INFINITY, 0.0)]).quantile(0.5), None);
-    }
-}
+mod tests;

@@ -2,12 +2,17 @@
 //! that the work that was admitted keeps its pace and memory stays flat whatever is offered. The bound of orders moves with how
 //! long they take ([`pace`](super::pace)), and whoever has too much refused is read more slowly ([`brake`](super::brake)).
 
+mod shares;
+#[cfg(test)]
+mod tests;
+
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{
-            AtomicBool, AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -15,11 +20,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use docket_engine::access::{Principal, Role};
 use tokio::sync::{Notify, futures::OwnedNotified};
 use tonic::Code;
 
+pub use self::shares::ShareFull;
+use self::shares::{Holder, OfWhat, Share, Shares};
 use super::{
     brake::{Brake, Brakes},
+    limits::network_of,
     pace::Pace,
 };
 use crate::{config::AdmissionConfig, errors::Refusal};
@@ -37,6 +46,9 @@ pub struct Admission {
     pace: Pace,
     brakes: Arc<Brakes>,
     retry_ms: AtomicU64,
+    shares: Arc<Shares>,
+    max_per_customer: AtomicUsize,
+    max_open_per_address: AtomicUsize,
     freed: Arc<Notify>,
     /// How many wait for `freed`.
     waiting: AtomicUsize,
@@ -62,8 +74,14 @@ pub struct Permit {
     is_under_way: AtomicBool,
     /// What it waits for is done by somebody outside.
     waits_outside: AtomicBool,
+    /// How much of its request is there.
+    request: AtomicU8,
+    /// When all of it was, where that was not at once.
+    arrived: OnceLock<Instant>,
     bytes: AtomicUsize,
     reply_bytes: AtomicUsize,
+    /// Its caller's, of all that this caller may have.
+    share: Option<Share>,
 }
 
 /// What asks to be let in.
@@ -102,7 +120,16 @@ pub enum Bound {
     Bytes,
     /// Bytes of replies that their callers have not taken.
     ReplyBytes,
+    /// Calls whose requests take their time to arrive. They are in flight when they are there.
+    Arriving,
 }
+
+/// All of a request is there, or nobody has had to wait for it yet.
+const THERE: u8 = 0;
+/// More of it was waited for.
+const AWAITED: u8 = 1;
+/// The same, for long.
+const SLOW: u8 = 2;
 
 impl Kind {
     fn bounds(self) -> &'static [Bound] {
@@ -120,7 +147,7 @@ impl Kind {
 
 impl Bound {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Calls,
         Self::Orders,
         Self::OpenCalls,
@@ -129,6 +156,7 @@ impl Bound {
         Self::OpenStreams,
         Self::Bytes,
         Self::ReplyBytes,
+        Self::Arriving,
     ];
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
@@ -144,6 +172,7 @@ impl Bound {
             Self::OpenStreams => "open_streams",
             Self::Bytes => "bytes_in_flight",
             Self::ReplyBytes => "reply_bytes_in_flight",
+            Self::Arriving => "requests_arriving",
         }
     }
 }
@@ -157,6 +186,9 @@ impl Admission {
             pace: Pace::new(config.max_calls, meant(&config)),
             brakes: Brakes::new(config.max_refusals_per_second),
             retry_ms: AtomicU64::new(config.retry_ms),
+            shares: Arc::default(),
+            max_per_customer: AtomicUsize::new(config.max_per_customer),
+            max_open_per_address: AtomicUsize::new(config.max_open_per_address),
             freed: Arc::default(),
             waiting: AtomicUsize::new(0),
             bytes_reached: AtomicBool::new(false),
@@ -171,6 +203,9 @@ impl Admission {
         self.pace.set_bounds(config.max_calls, meant(config));
         self.brakes.set_rate(config.max_refusals_per_second);
         self.retry_ms.store(config.retry_ms, Relaxed);
+        self.max_per_customer.store(config.max_per_customer, Relaxed);
+        self.max_open_per_address
+            .store(config.max_open_per_address, Relaxed);
         // There may be room for those who wait.
         self.freed.notify_waiters();
     }
@@ -217,8 +252,11 @@ impl Admission {
             since: (kind == Kind::Order).then(Instant::now),
             is_under_way: AtomicBool::new(false),
             waits_outside: AtomicBool::new(false),
+            request: AtomicU8::new(THERE),
+            arrived: OnceLock::new(),
             bytes: AtomicUsize::new(bytes),
             reply_bytes: AtomicUsize::new(0),
+            share: None,
         })
     }
 
@@ -231,7 +269,12 @@ impl Admission {
         )
         .with("limiter", bound.limiter())
         .quota(format!("node:{}", bound.limiter()))
-        .retry(Duration::from_millis(self.retry_ms.load(Relaxed)))
+        .retry(self.retry())
+    }
+
+    /// When a caller that was refused is asked to come back.
+    pub fn retry(&self) -> Duration {
+        Duration::from_millis(self.retry_ms.load(Relaxed))
     }
 
     /// The brake of a new connection.
@@ -305,6 +348,8 @@ fn bounds_of(config: &AdmissionConfig) -> [usize; Bound::COUNT] {
         max_open_streams,
         max_bytes,
         max_reply_bytes,
+        max_per_customer: _,
+        max_open_per_address: _,
         retry_ms: _,
         order_ms: _,
         max_refused: _,
@@ -319,6 +364,8 @@ fn bounds_of(config: &AdmissionConfig) -> [usize; Bound::COUNT] {
         max_open_streams,
         max_bytes,
         max_reply_bytes,
+        // As many again may take their time.
+        max_calls,
     ]
 }
 
@@ -328,6 +375,41 @@ fn meant(config: &AdmissionConfig) -> Option<Duration> {
 }
 
 impl Permit {
+    /// It is this caller's, and counts as its.
+    ///
+    /// # Errors
+    /// A customer has as many in flight as one may have.
+    pub fn of_caller(&mut self, principal: &Principal) -> Result<(), ShareFull> {
+        if principal.role != Role::Customer {
+            return Ok(());
+        }
+        let holder = Holder::Customer(principal.account.clone(), self.of_what());
+        let max = self.admission.max_per_customer.load(Relaxed);
+        let share = self.admission.shares.take(holder, max);
+        self.share = Some(share.ok_or(ShareFull::Customer)?);
+        Ok(())
+    }
+
+    /// It needs no credentials, and counts as this address's.
+    ///
+    /// # Errors
+    /// The address has as many in flight as one may have.
+    pub fn of_address(&mut self, address: IpAddr) -> Result<(), ShareFull> {
+        let holder = Holder::Address(network_of(address), self.of_what());
+        let max = self.admission.max_open_per_address.load(Relaxed);
+        let share = self.admission.shares.take(holder, max);
+        self.share = Some(share.ok_or(ShareFull::Address)?);
+        Ok(())
+    }
+
+    fn of_what(&self) -> OfWhat {
+        match self.kind {
+            Kind::Call | Kind::Order | Kind::OpenCall => OfWhat::Calls,
+            Kind::Stream | Kind::OpenStream => OfWhat::Streams,
+            Kind::Probe => OfWhat::Probes,
+        }
+    }
+
     /// More bytes of the same request arrived.
     ///
     /// # Errors
@@ -362,11 +444,17 @@ impl Permit {
         self.answered();
         if bytes > SMALL_REPLY_BYTES {
             self.admission.take(Bound::ReplyBytes, bytes)?;
+            self.reply_bytes.fetch_add(bytes, Relaxed);
         } else {
-            self.admission.in_flight[Bound::ReplyBytes as usize].fetch_add(bytes, SeqCst);
+            self.reply_anyway(bytes);
         }
-        self.reply_bytes.fetch_add(bytes, Relaxed);
         Ok(())
+    }
+
+    /// The reply has this many bytes more, and is sent though there may be no room for them: what it tells has been done.
+    pub fn reply_anyway(&self, bytes: usize) {
+        self.admission.in_flight[Bound::ReplyBytes as usize].fetch_add(bytes, SeqCst);
+        self.reply_bytes.fetch_add(bytes, Relaxed);
     }
 
     /// What was asked for passed all checks and is done now. How long it takes says how much may be in flight; what is
@@ -392,9 +480,71 @@ impl Permit {
         }
     }
 
+    /// More of its request is waited for: meanwhile it is no order that others have to wait for, and how long that takes says nothing of how many
+    /// may be in flight. Among the calls it keeps its place.
+    pub fn await_request(&self) {
+        let is_first = self
+            .request
+            .compare_exchange(THERE, AWAITED, SeqCst, SeqCst)
+            .is_ok();
+        if is_first && self.kind == Kind::Order {
+            self.is_under_way.store(false, Relaxed);
+            self.admission.give_back(Bound::Orders, 1);
+        }
+    }
+
+    /// Its request is waited for too long to be kept among the calls: it gives its place there to who has one.
+    ///
+    /// # Errors
+    /// As many take their time as may.
+    pub fn request_is_slow(&self) -> Result<(), Bound> {
+        self.await_request();
+        if self.request.load(SeqCst) == AWAITED {
+            self.admission.take(Bound::Arriving, 1)?;
+            self.request.store(SLOW, SeqCst);
+            for bound in self.kind.bounds().iter().filter(|bound| **bound != Bound::Orders) {
+                self.admission.give_back(*bound, 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// All of its request is there.
+    ///
+    /// # Errors
+    /// There is no room for it any more. Nothing of it was done.
+    pub fn request_arrived(&self) -> Result<(), Bound> {
+        let was = self.request.load(SeqCst);
+        if was == THERE {
+            return Ok(());
+        }
+        let is_missing = |bound: &&Bound| was == SLOW || **bound == Bound::Orders;
+        let missing = || self.kind.bounds().iter().filter(is_missing);
+        for (taken, bound) in missing().enumerate() {
+            if let Err(reached) = self.admission.take(*bound, 1) {
+                for bound in missing().take(taken) {
+                    self.admission.give_back(*bound, 1);
+                }
+                return Err(reached);
+            }
+        }
+        self.request.store(THERE, SeqCst);
+        if was == SLOW {
+            self.admission.give_back(Bound::Arriving, 1);
+        }
+        if self.kind == Kind::Order {
+            // (A request that comes in parts arrives more than once: the first time counts, which is more than it took.)
+            let _ = self.arrived.set(Instant::now());
+            self.is_under_way.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
     /// What was asked for is answered; the reply may still have to be taken.
     pub fn answered(&self) {
-        let Some(since) = self.since else { return };
+        let Some(since) = self.arrived.get().copied().or(self.since) else {
+            return;
+        };
         if self.is_under_way.swap(false, Relaxed) && self.admission.pace.done(since) {
             // There is more room than those who end give back.
             self.admission.freed.notify_waiters();
@@ -435,14 +585,16 @@ impl Drop for Permit {
             }
         }
         let gave_back = *self.waits_outside.get_mut();
-        for bound in self.kind.bounds() {
-            if gave_back && *bound == Bound::Orders {
-                continue;
+        match *self.request.get_mut() {
+            SLOW => self.admission.give_back(Bound::Arriving, 1),
+            request => {
+                for bound in self.kind.bounds() {
+                    if *bound == Bound::Orders && (gave_back || request == AWAITED) {
+                        continue;
+                    }
+                    self.admission.give_back(*bound, 1);
+                }
             }
-            self.admission.give_back(*bound, 1);
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,15 +19,24 @@ use tonic::{Code, Status};
 
 use super::{
     Peer,
-    admission::Permit,
+    admission::{Bound, Permit},
     sleep_box, traced,
     unread::{Held, ReplyData},
+    whole::{FIELDS_MAX, Whole, has_too_many_fields},
 };
-use crate::{audit::is_denial, errors::Refusal, telemetry::Telemetry};
+use crate::{
+    audit::is_denial,
+    errors::Refusal,
+    rest::{JsonBody, Piece},
+    telemetry::Telemetry,
+};
 
 /// A reply goes out in pieces of at most this many bytes: the next one waits until there is a window for it, so that what
 /// is not taken stays in the call's hands.
 const PIECE_BYTES: usize = 32 * 1_024;
+
+/// A request that takes longer than this to arrive is not kept among the calls in flight.
+const SLOW_AFTER: Duration = Duration::from_millis(500);
 
 /// A request's body.
 pub struct RequestBody {
@@ -36,14 +45,20 @@ pub struct RequestBody {
     telemetry: Arc<Telemetry>,
     /// Whether its bytes count under the permit.
     counted: bool,
+    /// Of one that arrives.
+    whole: Whole,
     /// Of a stream.
     times: Option<Box<StreamTimes>>,
+    /// Of a call with one message, from when more of it was first waited for: until then nobody is kept out by it.
+    slow: Option<Pin<Box<Sleep>>>,
 }
 
 /// Where a body comes from.
-enum Source {
+pub(crate) enum Source {
     /// From its client.
     Arriving(Incoming),
+    /// From its client, as JSON.
+    Json(Box<JsonBody>),
     /// It has arrived, and been counted.
     Whole(Bytes),
 }
@@ -73,14 +88,22 @@ struct StreamTimes {
 
 impl RequestBody {
     /// Of a call with one message. Its bytes are counted; the call's deadline ends it.
-    pub(super) fn unary(incoming: Incoming, permit: Arc<Permit>, telemetry: Arc<Telemetry>) -> Self {
+    pub(super) fn unary(source: Source, permit: Arc<Permit>, telemetry: Arc<Telemetry>) -> Self {
         Self {
-            source: Source::Arriving(incoming),
+            source,
             permit,
             telemetry,
             counted: true,
+            whole: Whole::new(0),
             times: None,
+            slow: None,
         }
+    }
+
+    /// Messages of up to so many bytes are read when all of them has arrived.
+    pub(super) fn whole_messages(mut self, message_bytes_max: usize) -> Self {
+        self.whole = Whole::new(message_bytes_max);
+        self
     }
 
     /// Of a call whose message has arrived, by this or by another node, and counts under the permit.
@@ -90,7 +113,9 @@ impl RequestBody {
             permit,
             telemetry,
             counted: false,
+            whole: Whole::new(0),
             times: None,
+            slow: None,
         }
     }
 
@@ -105,7 +130,7 @@ impl RequestBody {
     /// Of a stream whose reader says when it has read a message ([`Permit::read`]): what has arrived of the next one is
     /// counted, and must be all of it after `message_max`.
     pub(super) fn stream(
-        incoming: Incoming,
+        source: Source,
         permit: Arc<Permit>,
         telemetry: Arc<Telemetry>,
         deadline: Option<Instant>,
@@ -118,13 +143,13 @@ impl RequestBody {
         };
         Self {
             times: Some(Box::new(times)),
-            ..Self::unary(incoming, permit, telemetry)
+            ..Self::unary(source, permit, telemetry)
         }
     }
 
     /// Of a stream that needs no credentials. Its messages are too small to be counted.
     pub(super) fn open_stream(
-        incoming: Incoming,
+        source: Source,
         permit: Arc<Permit>,
         telemetry: Arc<Telemetry>,
         deadline: Option<Instant>,
@@ -137,7 +162,68 @@ impl RequestBody {
         Self {
             counted: false,
             times: Some(Box::new(times)),
-            ..Self::unary(incoming, permit, telemetry)
+            ..Self::unary(source, permit, telemetry)
+        }
+    }
+}
+
+impl RequestBody {
+    /// More of it has to come: gives why that is not waited for any longer.
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        if let Some(times) = &mut self.times {
+            ready!(times.poll_over(self.permit.bytes(), cx));
+            return Poll::Ready(Refusal::deadline().into());
+        }
+        self.permit.await_request();
+        let slow = self
+            .slow
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(SLOW_AFTER)));
+        if !slow.is_elapsed() {
+            ready!(slow.as_mut().poll(cx));
+        }
+        match self.permit.request_is_slow() {
+            Ok(()) => Poll::Pending,
+            Err(full) => Poll::Ready(self.no_room(full)),
+        }
+    }
+
+    /// What has been waited for is there.
+    fn arrived_in_time<T>(&self, came: T) -> Result<T, Status> {
+        match self.permit.request_arrived() {
+            Ok(()) => Ok(came),
+            Err(full) => Err(self.no_room(full)),
+        }
+    }
+
+    fn no_room(&self, full: Bound) -> Status {
+        self.telemetry.denied(full.limiter());
+        self.permit.refusal(full).into()
+    }
+
+    /// What JSON has become of its message. It counts as it arrives, as that of gRPC does.
+    fn poll_json(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Source::Json(json) = &mut self.source else {
+            return Poll::Ready(None);
+        };
+        loop {
+            match json.poll_piece(cx) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+                Poll::Ready(Some(Ok(Piece::Message(framed)))) => {
+                    return Poll::Ready(Some(self.arrived_in_time(Frame::data(framed))));
+                }
+                Poll::Ready(Some(Ok(Piece::Arrived(bytes)))) => {
+                    if self.counted
+                        && let Err(full) = self.permit.grow(bytes)
+                    {
+                        return Poll::Ready(Some(Err(self.no_room(full))));
+                    }
+                }
+                Poll::Pending => {
+                    let why = ready!(self.poll_too_late(cx));
+                    return Poll::Ready(Some(Err(why)));
+                }
+            }
         }
     }
 }
@@ -173,39 +259,56 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let incoming = match &mut this.source {
-            Source::Arriving(incoming) => incoming,
-            Source::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+        loop {
+            let incoming = match &mut this.source {
+                Source::Arriving(incoming) => incoming,
+                Source::Json(_) => return this.poll_json(cx),
+                Source::Whole(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+                }
+            };
+            let frame = match Pin::new(incoming).poll_frame(cx) {
+                Poll::Ready(None) => {
+                    let rest = this.whole.rest().map(Frame::data);
+                    return Poll::Ready(this.arrived_in_time(rest).transpose());
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(Status::from_error(Box::new(error)))));
+                }
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Pending => {
+                    let why = ready!(this.poll_too_late(cx));
+                    return Poll::Ready(Some(Err(why)));
+                }
+            };
+            let data = match frame.into_data() {
+                Ok(data) => data,
+                // Nothing is read behind it: what is left goes before.
+                Err(trailers) => {
+                    let rest = this.whole.rest().map(Frame::data);
+                    return Poll::Ready(Some(this.arrived_in_time(rest.unwrap_or(trailers))));
+                }
+            };
+            if this.counted
+                && let Err(full) = this.permit.grow(data.len())
+            {
+                return Poll::Ready(Some(Err(this.no_room(full))));
             }
-        };
-        let frame = match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
-                return Poll::Ready(Some(Err(Status::from_error(Box::new(error)))));
+            if let Some(ready) = this.whole.arrived(data) {
+                if has_too_many_fields(&ready) {
+                    let why = format!("has more than {FIELDS_MAX} fields, or elements of lists");
+                    return Poll::Ready(Some(Err(Refusal::invalid([("", why)]).into())));
+                }
+                return Poll::Ready(Some(this.arrived_in_time(Frame::data(ready))));
             }
-            Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Pending => {
-                let Some(times) = &mut this.times else {
-                    return Poll::Pending;
-                };
-                ready!(times.poll_over(this.permit.bytes(), cx));
-                return Poll::Ready(Some(Err(Refusal::deadline().into())));
-            }
-        };
-        if let Some(data) = frame.data_ref().filter(|_| this.counted)
-            && let Err(full) = this.permit.grow(data.len())
-        {
-            this.telemetry.denied(full.limiter());
-            return Poll::Ready(Some(Err(this.permit.refusal(full).into())));
         }
-        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Arriving(incoming) => incoming.is_end_stream(),
+            Source::Arriving(incoming) => self.whole.is_empty() && incoming.is_end_stream(),
+            Source::Json(_) => false,
             Source::Whole(bytes) => bytes.is_empty(),
         }
     }
@@ -213,6 +316,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Arriving(incoming) => incoming.size_hint(),
+            Source::Json(_) => SizeHint::default(),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
@@ -405,7 +509,7 @@ impl ReplyBody {
             self.ending.telemetry.denied(full.limiter());
             return Err(permit.refusal(full).into());
         }
-        self.held = Some(Arc::new(Held::new(permit, Arc::clone(&self.ending.peer))));
+        self.held = Some(Arc::new(Held::new(Some(permit), Arc::clone(&self.ending.peer))));
         Ok(())
     }
 }

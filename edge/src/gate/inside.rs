@@ -16,6 +16,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     CallContext, GRPC_CONTENT_TYPE, Gate, RequestBody,
+    admission::Bound,
     forward::{frame, is_keyed, take_status, taken},
     limits::Access,
     methods::{Flow, Method},
@@ -33,11 +34,19 @@ impl Gate {
         mut key: HeaderValue,
         address: SocketAddr,
     ) -> Result<Arc<Principal>, Refusal> {
+        key.set_sensitive(true);
+        self.whose(HeaderMap::from_iter([(API_KEY, key)]), address).await
+    }
+
+    /// Whose the credential in these headers is, which have nothing else in them. What does not hold is counted, as that of a call is.
+    pub(crate) async fn whose(
+        &self,
+        headers: HeaderMap,
+        address: SocketAddr,
+    ) -> Result<Arc<Principal>, Refusal> {
         let (started, address, mut left) = (Instant::now(), address.ip(), None);
         self.take(|limits| limits.take_address(address), &mut left)?;
         self.take(|limits| limits.take_access(address, Access::Open), &mut left)?;
-        key.set_sensitive(true);
-        let headers = HeaderMap::from_iter([(API_KEY, key)]);
         if let Some(barred) = self.limits.barred(address) {
             let known = self.authenticator.known(&headers);
             return known.ok_or_else(|| self.empty(*barred, &mut left));
@@ -56,6 +65,24 @@ impl Gate {
             self.take(|limits| limits.take_failure(address), &mut left)?;
             Err(error.into())
         })
+    }
+
+    /// Whether an address may look at what asks for no credentials, once more.
+    pub(crate) fn look(&self, address: SocketAddr) -> Result<(), Refusal> {
+        let (address, mut left) = (address.ip(), None);
+        self.take(|limits| limits.take_address(address), &mut left)?;
+        self.take(|limits| limits.take_access(address, Access::Open), &mut left)
+    }
+
+    /// What is told where there is no room for a reply.
+    pub(crate) fn no_room(&self, full: Bound) -> Refusal {
+        self.telemetry.denied(full.limiter());
+        self.admission.refusal(full)
+    }
+
+    /// Under which name what failed is logged, and told.
+    pub(crate) fn incident(&self) -> String {
+        self.telemetry.incident()
     }
 
     /// Asks a method of the contract for a caller that is known.

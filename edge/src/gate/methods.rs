@@ -10,9 +10,11 @@ use tower::Service;
 use super::{RequestBody, admission::Kind, limits::Access};
 
 /// Methods whose requests or replies are streams.
-const STREAMS: [&str; 5] = [
+const STREAMS: [&str; 7] = [
+    "/docket.v1.BackupService/ReadBackup",
     "/docket.v1.OrderService/PlaceOrders",
     "/docket.v1.OrderService/WatchOrders",
+    "/docket.v1.StandbyService/FollowLogs",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -21,10 +23,26 @@ const STREAMS: [&str; 5] = [
 pub(crate) const PLACE_ORDER: &str = "/docket.v1.OrderService/PlaceOrder";
 /// What sends an order, or what is planned of it.
 pub(crate) const SHIP_ORDER: &str = "/docket.v1.OrderService/ShipOrder";
+const REMOVE_NODE: &str = "/docket.v1.NodeService/RemoveNode";
 /// Services that must answer when the node has more to do than it can, since they tell how it is.
 const PROBES: [&str; 2] = ["/grpc.health.v1.Health/", "/docket.v1.NodeService/"];
 /// Calls that take as long as what there is to look through: their clients say how long they wait, and services how many go on at a time.
 const LONG: [&str; 1] = ["/docket.v1.NodeService/VerifyBooks"];
+
+/// Services of which nothing is written to the logs but what the node's own part in its cluster is.
+const NO_WRITES: [&str; 3] = [
+    "/grpc.",
+    "/docket.v1.BackupService/",
+    "/docket.v1.StandbyService/",
+];
+
+/// Whether a method changes something that a standby, or a cluster that was fenced, may not change.
+fn writes(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let reads = ["Get", "List", "BatchGet", "Watch", "Verify"];
+    !NO_WRITES.iter().any(|service| path.starts_with(service))
+        && !reads.iter().any(|verb| name.starts_with(verb))
+}
 
 /// Whether a method is one question and one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +61,10 @@ pub(crate) struct Method {
     pub(crate) probe: bool,
     /// Takes longer than other calls may.
     pub(crate) long: bool,
+    /// Changes something: refused where the node leads nothing.
+    pub(crate) writes: bool,
+    /// The same, but for a cluster that was fenced: a node of it that is gone can be removed, since its standby waits for all to let go.
+    pub(crate) ends_fenced: bool,
     pub(crate) route: Arc<Route>,
 }
 
@@ -125,6 +147,8 @@ impl Methods {
                 flow,
                 probe,
                 long,
+                writes: writes(rule.path),
+                ends_fenced: rule.path == REMOVE_NODE,
                 route: Arc::clone(route),
             })
         };

@@ -14,62 +14,58 @@ pub(crate) mod admission;
 mod body;
 pub(crate) mod brake;
 mod deadline;
+mod discard;
 pub(crate) mod forward;
 mod inside;
 pub(crate) mod limits;
 pub(crate) mod methods;
 mod pace;
+mod peer;
 pub(crate) mod traced;
 mod unread;
+mod whole;
 
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use docket_actors::Call;
+use docket_actors::{Call, Docket, standby::Posture};
 use docket_engine::{
     TraceId,
     access::{Grant, METHOD_TABLE, Owner, Principal, Role, permit},
 };
 use docket_traces::{Scope, Span, Tracer};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, poll_fn},
-};
+use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::{
     sync::Semaphore,
-    time::{Sleep, sleep_until, timeout, timeout_at},
+    time::{Sleep, sleep_until, timeout_at},
 };
 use tonic::{Code, Status, transport::server::TcpConnectInfo};
 use tonic_types::StatusExt as _;
 use tracing::Instrument;
 
 use self::{
-    admission::{Admission, Bound, Kind, Permit},
+    admission::{Admission, Bound, Kind, Permit, ShareFull},
     body::{Ending, code_of, put_status},
-    brake::Brake,
+    discard::discard,
     forward::{Forwarder, is_keyed},
     limits::{Access, Left, Limits},
     methods::{Flow, Method, Methods},
-    unread::{Unread, cut_call_at},
+    unread::cut_call_at,
 };
 pub(crate) use self::{
-    body::{ReplyBody, RequestBody},
+    body::{ReplyBody, RequestBody, Source},
+    forward::{frame, message_in},
     methods::{Route, ServedTwice},
-    unread::{CallTasks, call_cutter},
+    peer::Peer,
+    unread::{CallTasks, ReplyData, begin_call, call_cutter, until_call_cut},
 };
 use crate::{
     auth::AuthError,
@@ -80,14 +76,13 @@ use crate::{
 };
 
 const GRPC: &[u8] = b"application/grpc";
-/// A refused call's request is read to its end as far as this, in bytes, and so long.
-const DISCARD_BYTES_MAX: usize = 256 * 1_024;
-const DISCARD_MAX: Duration = Duration::from_millis(500);
 /// How long a question how the node is may take: there are few at a time, and nobody must take all their places.
 const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long a call may take that needs no credentials: those have few places, too, and anybody may take them.
+const OPEN_CALL_MAX: Duration = Duration::from_secs(10);
 /// How long a call may take that looks through all that there is, where its client waits so long.
 const LONG_MAX: Duration = Duration::from_secs(60 * 60);
-const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(crate) const GRPC_CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Who calls and until when: what a service finds in its request's extensions.
 #[derive(Debug, Clone)]
@@ -124,34 +119,6 @@ impl CallContext {
     }
 }
 
-/// A connection's other end.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    /// Its address.
-    pub(crate) address: SocketAddr,
-    /// Calls that have begun, ever.
-    pub(crate) calls: AtomicU64,
-    /// Calls that have not ended.
-    pub(crate) active: AtomicU32,
-    /// Replies that it has not taken.
-    pub(crate) unread: Unread,
-    /// Put on when its calls are refused.
-    pub(crate) brake: Brake,
-}
-
-impl Peer {
-    /// It has not called yet.
-    pub(crate) fn new(address: SocketAddr, brake: Brake) -> Self {
-        Self {
-            address,
-            brake,
-            calls: AtomicU64::new(0),
-            active: AtomicU32::new(0),
-            unread: Unread::default(),
-        }
-    }
-}
-
 /// What every connection shares.
 pub(crate) struct Gate {
     methods: Methods,
@@ -165,10 +132,14 @@ pub(crate) struct Gate {
     telemetry: Arc<Telemetry>,
     call_max: Duration,
     open_stream_max: Duration,
+    /// Longer requests are refused.
+    message_bytes_max: usize,
     /// Has calls done where they are led; `None` on a node that stands alone.
     forwarder: Option<Arc<Forwarder>>,
     /// Says which calls are sampled.
     tracer: Tracer,
+    /// Knows whether the node may be written to.
+    standing: Docket,
 }
 
 /// Why a call is not let in.
@@ -212,9 +183,11 @@ impl Gate {
         admission: Arc<Admission>,
         telemetry: Arc<Telemetry>,
         calls: CallsConfig,
+        message_bytes_max: usize,
         discards_max: usize,
         forwarder: Option<Arc<Forwarder>>,
         tracer: Tracer,
+        standing: Docket,
     ) -> Result<Self, ServedTwice> {
         Ok(Self {
             methods: Methods::new(routes)?,
@@ -226,8 +199,10 @@ impl Gate {
             telemetry,
             call_max: Duration::from_millis(calls.max_ms),
             open_stream_max: Duration::from_millis(calls.open_stream_ms),
+            message_bytes_max,
             forwarder,
             tracer,
+            standing,
         })
     }
 
@@ -246,7 +221,7 @@ impl Gate {
     pub(crate) async fn serve(
         self: Arc<Self>,
         peer: Arc<Peer>,
-        mut request: Request<Incoming>,
+        mut request: Request<Source>,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let started = Instant::now();
         let found = self.methods.find(request.uri().path());
@@ -295,6 +270,13 @@ impl Gate {
             permit,
             deadline,
         } = pass;
+        let has_place = match &context {
+            Some(_) => peer.let_in(),
+            None => !peer.is_displaced(),
+        };
+        if !has_place {
+            return Ok(refused(Refusal::displaced(), left, ending));
+        }
         let given = traced::given(request.headers());
         let span = traced::begin(&self.tracer, path_of(row), given.as_ref(), started);
         let scope = span.as_ref().map(Span::scope).cloned();
@@ -331,14 +313,23 @@ impl Gate {
         if flow == Flow::Stream && needs_credentials || is_order {
             request.extensions_mut().insert(Arc::clone(&permit));
         }
-        let request = request.map(|incoming| {
+        let request = request.map(|source| {
             let (permit, telemetry) = (Arc::clone(&permit), Arc::clone(&self.telemetry));
             match flow {
-                Flow::Unary => RequestBody::unary(incoming, permit, telemetry),
-                Flow::Stream if needs_credentials => {
-                    RequestBody::stream(incoming, permit, telemetry, deadline, self.call_max)
+                Flow::Unary => {
+                    // Those of others are refused where they are longer than a few KiB.
+                    let waited_for = if needs_credentials {
+                        self.message_bytes_max
+                    } else {
+                        0
+                    };
+                    RequestBody::unary(source, permit, telemetry).whole_messages(waited_for)
                 }
-                Flow::Stream => RequestBody::open_stream(incoming, permit, telemetry, deadline),
+                Flow::Stream if needs_credentials => {
+                    RequestBody::stream(source, permit, telemetry, deadline, self.call_max)
+                        .whole_messages(self.message_bytes_max)
+                }
+                Flow::Stream => RequestBody::open_stream(source, permit, telemetry, deadline),
             }
         });
 
@@ -387,7 +378,7 @@ impl Gate {
         &self,
         peer: &Peer,
         method: Option<&Method>,
-        request: &Request<Incoming>,
+        request: &Request<Source>,
         started: Instant,
         left: &mut Option<Left>,
     ) -> Result<Pass, Refused> {
@@ -403,14 +394,18 @@ impl Gate {
             let refusal = Refusal::new(Code::Unimplemented, "UNKNOWN_METHOD", "there is no such method");
             return Err(refusal.with("method", request.uri().path()).into());
         };
-        let permit = self.admission.admit(method.kind(), 0).map_err(|full| {
+        let mut permit = self.admission.admit(method.kind(), 0).map_err(|full| {
             self.telemetry.denied(full.limiter());
             Refused::Full(full)
         })?;
+        if access != Access::Credentials {
+            permit.of_address(address).map_err(|full| self.share_full(full))?;
+        }
         let wanted = deadline::client_timeout(request.headers())?;
         let most = match method.kind() {
             Kind::Call if method.long => Some(LONG_MAX),
-            Kind::Call | Kind::Order | Kind::OpenCall => Some(self.call_max),
+            Kind::Call | Kind::Order => Some(self.call_max),
+            Kind::OpenCall => Some(self.call_max.min(OPEN_CALL_MAX)),
             Kind::Probe => Some(self.call_max.min(PROBE_MAX)),
             Kind::OpenStream => Some(self.open_stream_max),
             Kind::Stream => None,
@@ -421,6 +416,20 @@ impl Gate {
             None => None,
             Some(grant) => Some(self.identify(address, request.headers(), grant, deadline, left)?),
         };
+        if method.writes
+            && let Some(posture) = self.standing.leads_nothing_by()
+            && !(method.ends_fenced && matches!(*posture, Posture::Fenced { .. }))
+        {
+            return Err(match context {
+                Some(context) => Refused::Denied(Refusal::leads_nothing(&posture), context.principal),
+                None => Refusal::leads_nothing(&posture).into(),
+            });
+        }
+        if let Some(context) = &context {
+            permit
+                .of_caller(&context.principal)
+                .map_err(|full| self.share_full(full))?;
+        }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Refusal::deadline().into());
         }
@@ -485,35 +494,17 @@ impl Gate {
         Ok(())
     }
 
+    fn share_full(&self, full: ShareFull) -> Refusal {
+        self.telemetry.denied(full.limiter());
+        full.refusal(self.admission.retry())
+    }
+
     fn empty(&self, empty: limits::Empty, left: &mut Option<Left>) -> Refusal {
         self.telemetry.denied(empty.limiter);
         let refusal = empty.refusal();
         *left = Some(empty.left);
         refusal
     }
-}
-
-/// Takes what is still to come of a refused call's request, and throws it away. Where a reply ends a stream that the
-/// client still sends on, HTTP/2 has it reset; what arrives behind that counts as the client's error, and a few hundred
-/// of those end the connection (`http2.max_local_error_reset_streams`): an overloaded node would cut off whom it
-/// refuses.
-///
-/// Nobody has been let in here, so that anybody can have calls wait: there are places for so many, and whoever finds none
-/// is answered at once and has its stream reset.
-///
-/// Returns how many bytes came.
-async fn discard(mut incoming: Incoming) -> usize {
-    let mut bytes = 0;
-    let all = async {
-        while bytes <= DISCARD_BYTES_MAX
-            && let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await
-        {
-            bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-    };
-    // Whoever sends no end has its stream reset after all.
-    let _ = timeout(DISCARD_MAX, all).await;
-    bytes
 }
 
 /// Logs that a call panicked, and makes the answer. (The panic's own message went to the panic hook.)
@@ -530,7 +521,7 @@ fn path_of(row: usize) -> &'static str {
 }
 
 /// What HTTP must answer to a request that cannot be gRPC (the specification's rule for content types).
-fn not_grpc(request: &Request<Incoming>) -> Option<StatusCode> {
+fn not_grpc(request: &Request<Source>) -> Option<StatusCode> {
     if request.method() != http::Method::POST {
         return Some(StatusCode::METHOD_NOT_ALLOWED);
     }

@@ -1,36 +1,51 @@
-//! The accept loop: as many connections as configured, from one address too, and patience where the system has no
+//! The accept loop: as many connections as configured (`open`), and patience where the system has no
 //! descriptors left.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
+    pin::Pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use http::Request;
-use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
+    task::yield_now,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     io::{HandshakeError, Io},
+    open::Open,
     tls::Certificate,
 };
 use crate::{
-    config::{ConnectionsConfig, Http2Config},
-    gate::{CallTasks, Gate, limits::network_of},
+    config::{ConnectionsConfig, EdgeConfig, Http2Config},
+    gate::{CallTasks, Gate, Peer, Source, until_call_cut},
+    rest::Rest,
     telemetry::Telemetry,
 };
 
 /// How long to wait when the system cannot accept, at first and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Connections that are accepted in one turn of the runtime. It would give 128, which take milliseconds: as long as an order.
+const ACCEPTED_A_TURN: usize = 8;
+
+/// How long the head of a request over HTTP/1.1 may take, and how long a connection may be idle before it.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+/// What is kept of a connection over HTTP/1.1 that was read and not looked at, or not written, and the least that hyper takes, in bytes.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1_024;
+const HTTP1_BUFFER_BYTES_MIN: usize = 8 * 1_024;
 
 /// What all connections share.
 pub(super) struct Acceptor {
@@ -38,7 +53,7 @@ pub(super) struct Acceptor {
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) connections: ConnectionsConfig,
-    pub(super) http2: http2::Builder<CallTasks>,
+    pub(super) speaks: Speaks,
     /// A connection ends where a reply is not taken for longer than this, up to twice as long.
     pub(super) unread_max: Duration,
     pub(super) open: Arc<Open>,
@@ -49,11 +64,25 @@ pub(super) struct Acceptor {
     pub(super) tasks: TaskTracker,
 }
 
+/// What connections of a listener speak.
+pub(super) enum Speaks {
+    /// gRPC over HTTP/2.
+    Grpc(http2::Builder<CallTasks>),
+    /// REST over HTTP/1.1.
+    Rest(http1::Builder, Arc<Rest>),
+}
+
 impl Acceptor {
     /// Accepts until the node drains.
     pub(super) async fn run(self: Arc<Self>, listener: TcpListener) {
         let mut back_off = BACK_OFF.0;
+        let mut in_turn = 0;
         loop {
+            in_turn += 1;
+            if in_turn > ACCEPTED_A_TURN {
+                in_turn = 1;
+                yield_now().await;
+            }
             let accepted = tokio::select! {
                 biased;
                 () = self.draining.cancelled() => return,
@@ -79,7 +108,8 @@ impl Acceptor {
     }
 
     fn take(self: &Arc<Self>, tcp: TcpStream, address: SocketAddr) {
-        let slot = match self.open.take(&self.connections, address.ip()) {
+        let peer = self.gate.peer(address);
+        let slot = match self.open.take(&self.connections, &peer) {
             Ok(slot) => slot,
             Err(outcome) => {
                 self.telemetry.connection(outcome);
@@ -92,7 +122,8 @@ impl Acceptor {
             let outcome = tokio::select! {
                 biased;
                 () = this.killed.cancelled() => "cut",
-                outcome = this.serve(tcp, address) => outcome,
+                () = slot.displaced() => "displaced",
+                outcome = this.serve(tcp, peer) => outcome,
             };
             this.telemetry.connections_open.decrement(1.0);
             this.telemetry.connection(outcome);
@@ -101,16 +132,23 @@ impl Acceptor {
     }
 
     /// Serves a connection to its end; returns how that came about.
-    async fn serve(&self, tcp: TcpStream, address: SocketAddr) -> &'static str {
+    async fn serve(&self, tcp: TcpStream, peer: Arc<Peer>) -> &'static str {
+        let address = peer.address;
         // Without it small replies wait for acknowledgements; a socket that refuses it works, slowly.
         let _ = tcp.set_nodelay(true);
+        let is_http1 = matches!(self.speaks, Speaks::Rest(..));
         let tls = self
             .certificate
             .as_ref()
-            .map(|certificate| certificate.acceptor());
+            .map(|certificate| certificate.acceptor(is_http1));
         let limit = Duration::from_millis(self.connections.handshake_ms);
-        let peer = self.gate.peer(address);
-        let io = match timeout(limit, Io::establish(tcp, tls, Arc::clone(&peer))).await {
+        let io = async {
+            match is_http1 {
+                false => Io::establish(tcp, tls, Arc::clone(&peer)).await,
+                true => Io::establish_http1(tcp, tls, Arc::clone(&peer)).await,
+            }
+        };
+        let io = match timeout(limit, io).await {
             Ok(Ok(io)) => io,
             Ok(Err(HandshakeError::Tls(error))) => {
                 tracing::debug!(%error, %address, "TLS handshake failed");
@@ -120,13 +158,37 @@ impl Acceptor {
             Ok(Err(HandshakeError::NotHttp2)) => return "not_http2",
             Err(_elapsed) => return "handshake_timeout",
         };
-        let service =
-            service_fn(|request: Request<Incoming>| Arc::clone(&self.gate).serve(Arc::clone(&peer), request));
-        let mut connection = std::pin::pin!(self.http2.serve_connection(TokioIo::new(io), service));
+        match &self.speaks {
+            Speaks::Grpc(http2) => {
+                let service = service_fn(|request: Request<Incoming>| {
+                    Arc::clone(&self.gate).serve(Arc::clone(&peer), request.map(Source::Arriving))
+                });
+                let connection = http2.serve_connection(TokioIo::new(io), service);
+                self.drive(connection, http2::Connection::graceful_shutdown, &peer)
+                    .await
+            }
+            Speaks::Rest(http1, rest) => {
+                let service = service_fn(|request: Request<Incoming>| {
+                    Arc::clone(rest).serve(Arc::clone(&peer), request)
+                });
+                let connection = http1.serve_connection(TokioIo::new(io), service);
+                let driven = self.drive(connection, http1::Connection::graceful_shutdown, &peer);
+                until_call_cut(driven, &peer).await.unwrap_or("stalled")
+            }
+        }
+    }
+
+    /// Drives a connection to its end; `go` asks it to take no more calls.
+    async fn drive<C>(&self, connection: C, go: impl Fn(Pin<&mut C>), peer: &Peer) -> &'static str
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let address = peer.address;
+        let mut connection = std::pin::pin!(connection);
         let idle_limit = Duration::from_millis(self.connections.idle_ms);
         let mut idle = std::pin::pin!(sleep(idle_limit));
         let mut unread = std::pin::pin!(sleep(self.unread_max));
-        let (mut calls_before, mut going) = (0, false);
+        let (mut calls_before, mut going, mut asked_to_go) = (0, false, false);
         loop {
             tokio::select! {
                 biased;
@@ -138,7 +200,7 @@ impl Acceptor {
                 }
                 () = self.draining.cancelled(), if !going => {
                     going = true;
-                    connection.as_mut().graceful_shutdown();
+                    go(connection.as_mut());
                 }
                 () = unread.as_mut() => {
                     if peer.unread.is_stalled() {
@@ -146,11 +208,16 @@ impl Acceptor {
                     }
                     unread.set(sleep(self.unread_max));
                 }
-                () = idle.as_mut(), if !going => {
+                () = idle.as_mut() => {
                     let calls = peer.calls.load(Relaxed);
-                    if peer.active.load(Relaxed) == 0 && calls == calls_before {
-                        going = true;
-                        connection.as_mut().graceful_shutdown();
+                    let is_idle = peer.active.load(Relaxed) == 0 && calls == calls_before;
+                    if is_idle && asked_to_go {
+                        // What it does not take is all that keeps it here.
+                        return "stalled";
+                    }
+                    if is_idle && !going {
+                        (going, asked_to_go) = (true, true);
+                        go(connection.as_mut());
                     }
                     calls_before = calls;
                     idle.set(sleep_until(Instant::now() + idle_limit));
@@ -180,6 +247,19 @@ pub(super) fn http2(config: &Http2Config) -> http2::Builder<CallTasks> {
     builder
 }
 
+/// hyper's HTTP/1.1 with our bounds.
+pub(super) fn http1(config: &EdgeConfig) -> http1::Builder {
+    let head_bytes_max = (config.http2.max_header_list_bytes as usize).max(HTTP1_BUFFER_BYTES_MIN);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Also how long a connection is kept that asks for nothing more.
+        .header_read_timeout(HEAD_MAX.min(Duration::from_millis(config.connections.idle_ms)))
+        .max_buf_size(head_bytes_max.max(HTTP1_BUFFER_BYTES))
+        .max_header_size(head_bytes_max);
+    builder
+}
+
 /// Whether only the connection that was about to be accepted is gone.
 fn of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
@@ -187,84 +267,4 @@ fn of_one_connection(error: &io::Error) -> bool {
         error.kind(),
         K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted
     )
-}
-
-/// The connections that are open.
-#[derive(Debug, Default)]
-pub(super) struct Open(Mutex<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(super) struct Slot {
-    open: Arc<Open>,
-    network: IpAddr,
-}
-
-impl Open {
-    /// Takes a slot, or says what there are too many of.
-    fn take(self: &Arc<Self>, config: &ConnectionsConfig, address: IpAddr) -> Result<Slot, &'static str> {
-        let network = network_of(address);
-        let mut counts = self.0.lock();
-        if counts.all >= config.max {
-            return Err("refused_full");
-        }
-        let of_address = counts.by_address.entry(network).or_default();
-        if *of_address >= config.max_per_address {
-            return Err("refused_address_full");
-        }
-        *of_address += 1;
-        counts.all += 1;
-        Ok(Slot {
-            open: Arc::clone(self),
-            network,
-        })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut counts = self.open.0.lock();
-        counts.all -= 1;
-        if let Some(of_address) = counts.by_address.get_mut(&self.network) {
-            *of_address -= 1;
-            if *of_address == 0 {
-                counts.by_address.remove(&self.network);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_are_counted_in_all_and_by_address() {
-        let config = ConnectionsConfig {
-            max: 3,
-            max_per_address: 2,
-            ..ConnectionsConfig::default()
-        };
-        let open = Arc::new(Open::default());
-        let take = |text: &str| open.take(&config, text.parse().unwrap());
-        let first = take("192.0.2.1").unwrap();
-        let _second = take("192.0.2.1").unwrap();
-        assert_eq!(take("192.0.2.1").unwrap_err(), "refused_address_full");
-        let _third = take("192.0.2.2").unwrap();
-        assert_eq!(take("192.0.2.3").unwrap_err(), "refused_full");
-        drop(first);
-        let fourth = take("192.0.2.3").unwrap();
-        drop(fourth);
-        assert_eq!(
-            open.0.lock().by_address.len(),
-            2,
-            "an address without connections is forgotten"
-        );
-    }
 }

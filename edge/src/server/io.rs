@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
@@ -17,7 +18,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::gate::{
-    Peer,
+    Peer, ReplyData,
     brake::{PIECE_BYTES, Pause},
 };
 
@@ -47,6 +48,10 @@ pub(super) struct Io {
     put_off: bool,
     /// A small piece was read: what is in it comes first.
     piece_read: bool,
+    /// Over HTTP/1.1: whether what is written is taken is found out here. (Over HTTP/2 there are pings.)
+    finds_stuck: bool,
+    /// While nothing of what is written is taken: it counts as a reply that was not.
+    stuck: Option<ReplyData>,
 }
 
 enum MaybeTls {
@@ -71,12 +76,7 @@ impl Io {
         tls: Option<TlsAcceptor>,
         peer: Arc<Peer>,
     ) -> Result<Self, HandshakeError> {
-        let mut stream = match tls {
-            None => MaybeTls::Plain(tcp),
-            Some(acceptor) => {
-                MaybeTls::Tls(Box::new(acceptor.accept(tcp).await.map_err(HandshakeError::Tls)?))
-            }
-        };
+        let mut stream = MaybeTls::accept(tcp, tls).await?;
         let mut preface = [0; PREFACE.len()];
         stream
             .read_exact(&mut preface)
@@ -89,14 +89,45 @@ impl Io {
             return Err(HandshakeError::NotHttp2);
         }
         Ok(Self {
-            stream,
             preface_at: 0,
+            ..Self::over(stream, peer)
+        })
+    }
+
+    /// TLS where there is a certificate, and then HTTP/1.1. The caller limits the time.
+    pub(super) async fn establish_http1(
+        tcp: TcpStream,
+        tls: Option<TlsAcceptor>,
+        peer: Arc<Peer>,
+    ) -> Result<Self, HandshakeError> {
+        Ok(Self {
+            finds_stuck: true,
+            ..Self::over(MaybeTls::accept(tcp, tls).await?, peer)
+        })
+    }
+
+    /// With nothing to give back.
+    fn over(stream: MaybeTls, peer: Arc<Peer>) -> Self {
+        Self {
+            stream,
+            preface_at: PREFACE.len(),
             peer,
             pause: None,
             out: Vec::new(),
             out_at: 0,
             put_off: false,
             piece_read: false,
+            finds_stuck: false,
+            stuck: None,
+        }
+    }
+}
+
+impl MaybeTls {
+    async fn accept(tcp: TcpStream, tls: Option<TlsAcceptor>) -> Result<Self, HandshakeError> {
+        Ok(match tls {
+            None => Self::Plain(tcp),
+            Some(acceptor) => Self::Tls(Box::new(acceptor.accept(tcp).await.map_err(HandshakeError::Tls)?)),
         })
     }
 }
@@ -150,7 +181,14 @@ impl Io {
     /// Hands what was collected to the connection.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.out.get(self.out_at..) {
-            let n = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            let written = Pin::new(&mut self.stream).poll_write(cx, rest);
+            if written.is_ready() {
+                self.stuck = None;
+            } else if self.finds_stuck && self.stuck.is_none() {
+                // hyper copies short replies, so that nobody else knows that they are still here.
+                self.stuck = Some(ReplyData::unread(Bytes::new(), &self.peer));
+            }
+            let n = ready!(written)?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -287,16 +325,7 @@ mod tests {
             .await
             .unwrap();
         let brake = Admission::new(AdmissionConfig::default()).brake();
-        let mut io = Io {
-            stream: MaybeTls::Plain(stream),
-            preface_at: PREFACE.len(),
-            peer: Arc::new(Peer::new(from, brake)),
-            pause: None,
-            out: Vec::new(),
-            out_at: 0,
-            put_off: false,
-            piece_read: false,
-        };
+        let mut io = Io::over(MaybeTls::Plain(stream), Arc::new(Peer::new(from, brake)));
         // More than fits into the system's buffers, so that some of it is written in parts.
         let reply: Vec<u8> = (0..8 * 1_024 * 1_024_u32).map(|n| (n % 251) as u8).collect();
         let reading = tokio::spawn(async move {

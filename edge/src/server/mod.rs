@@ -1,4 +1,4 @@
-//! The server: two listeners, the gate behind one and the operators' endpoints behind the other, and their end.
+//! The server: its listeners, the gate behind one or, with REST, two of them and the operators' endpoints behind the other, and their end.
 //!
 //! ```text
 //!   bind ──▶ run ──stop──▶ not ready ──▶ no new connections, GOAWAY on the others ──▶ calls end ──▶ done
@@ -7,6 +7,7 @@
 
 mod accept;
 mod io;
+mod open;
 mod operators;
 mod tls;
 
@@ -23,8 +24,9 @@ use docket_audit::Audit;
 use docket_proto::{
     server::order_service_server::OrderServiceServer,
     v1::{
-        auth_service_server::AuthServiceServer, customer_service_server::CustomerServiceServer,
-        item_service_server::ItemServiceServer, node_service_server::NodeServiceServer,
+        auth_service_server::AuthServiceServer, backup_service_server::BackupServiceServer,
+        customer_service_server::CustomerServiceServer, item_service_server::ItemServiceServer,
+        node_service_server::NodeServiceServer, standby_service_server::StandbyServiceServer,
         webhook_service_server::WebhookServiceServer,
     },
 };
@@ -38,7 +40,8 @@ use tonic_health::pb::health_server::HealthServer;
 
 pub use self::operators::Operators;
 use self::{
-    accept::{Acceptor, Open},
+    accept::{Acceptor, Speaks},
+    open::Open,
     tls::Certificate,
 };
 use crate::{
@@ -52,9 +55,18 @@ use crate::{
         limits::{Limits, Sharing},
     },
     readiness::Readiness,
+    rest::Rest,
     services::{
-        customer::CustomerApi, health::HealthService, item::ItemApi, node::NodeApi, order::OrderApi,
-        place_orders::StreamBounds, watch_orders::WatchBounds, webhook::WebhookApi,
+        backup::{self, BackupApi},
+        customer::CustomerApi,
+        health::HealthService,
+        item::ItemApi,
+        node::NodeApi,
+        order::OrderApi,
+        place_orders::StreamBounds,
+        standby::StandbyApi,
+        watch_orders::WatchBounds,
+        webhook::WebhookApi,
     },
     telemetry::Telemetry,
 };
@@ -139,7 +151,7 @@ pub enum EdgeError {
     /// Nothing can be delivered to webhooks.
     #[error(transparent)]
     Webhooks(#[from] DelivererError),
-    /// The contract that is compiled in does not fit the services.
+    /// The contract that is compiled in does not fit the services, or the routes.
     #[error("the services do not fit the contract: {0}")]
     Contract(String),
 }
@@ -152,12 +164,20 @@ pub struct Server {
     docket: Docket,
     grpc_address: SocketAddr,
     acceptor: Arc<Acceptor>,
+    rest: Option<RestServer>,
     readiness: Readiness,
     limits: Arc<Limits>,
     feed: Arc<ArcSwap<FeedConfig>>,
     admission: Arc<Admission>,
     telemetry: Arc<Telemetry>,
     metrics: PrometheusHandle,
+}
+
+/// Where REST is served, and by what.
+struct RestServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: Arc<Acceptor>,
 }
 
 /// Changes a running server.
@@ -306,27 +326,65 @@ impl Server {
             Arc::clone(&admission),
             Arc::clone(&telemetry),
             config.calls,
+            config.http2.max_request_bytes,
             config.admission.max_refused,
             forwarder,
             parts.tracer,
+            docket.clone(),
         )
         .map_err(|error| EdgeError::Contract(error.to_string()))?;
         let gate = Arc::new(gate);
-        operators.console_opened(&docket, &gate, &parts.audit);
+        operators.gate_opened(&docket, &gate, &parts.audit);
         docket.answer_forwarded(Arc::new(Answering::new(&gate)));
         docket.answer_status(Arc::new(readiness.teller()));
-        let acceptor = Arc::new(Acceptor {
-            gate,
-            telemetry: Arc::clone(&telemetry),
-            certificate,
-            connections: config.connections,
-            http2: accept::http2(&config.http2),
-            unread_max: Duration::from_millis(config.calls.max_ms).max(UNREAD_MIN),
-            open: Arc::new(Open::default()),
-            draining: readiness.draining().clone(),
-            killed: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+        let rest = match config.rest.listen {
+            None => None,
+            Some(address) => {
+                let listener = listen("REST", address).await?;
+                let address = local("REST", &listener, address)?;
+                let rest = Rest::new(Arc::clone(&gate), config.http2.max_request_bytes);
+                let rest = rest.map_err(|error| EdgeError::Contract(error.to_string()))?;
+                Some((
+                    listener,
+                    address,
+                    Speaks::Rest(accept::http1(&config), Arc::new(rest)),
+                ))
+            }
+        };
+        if let Some((_, address, _)) = &rest
+            && certificate.is_none()
+            && !address.ip().is_loopback()
+        {
+            tracing::warn!(
+                %address,
+                "REST is served without TLS where others can reach it: credentials travel in the clear"
+            );
+        }
+        let (open, killed, tasks) = (
+            Arc::new(Open::default()),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
+        let acceptor = |speaks| {
+            Arc::new(Acceptor {
+                gate: Arc::clone(&gate),
+                telemetry: Arc::clone(&telemetry),
+                certificate: certificate.clone(),
+                connections: config.connections,
+                speaks,
+                unread_max: Duration::from_millis(config.calls.max_ms).max(UNREAD_MIN),
+                open: Arc::clone(&open),
+                draining: readiness.draining().clone(),
+                killed: killed.clone(),
+                tasks: tasks.clone(),
+            })
+        };
+        let rest = rest.map(|(listener, address, speaks)| RestServer {
+            listener,
+            address,
+            acceptor: acceptor(speaks),
         });
+        let acceptor = acceptor(Speaks::Grpc(accept::http2(&config.http2)));
         Ok(Self {
             config,
             listener,
@@ -334,6 +392,7 @@ impl Server {
             docket,
             grpc_address,
             acceptor,
+            rest,
             readiness,
             limits,
             feed,
@@ -346,6 +405,11 @@ impl Server {
     /// Where gRPC is served.
     pub fn local_addr(&self) -> SocketAddr {
         self.grpc_address
+    }
+
+    /// Where REST is served, if it is.
+    pub fn rest_addr(&self) -> Option<SocketAddr> {
+        self.rest.as_ref().map(|rest| rest.address)
     }
 
     /// Where the admin endpoints are served.
@@ -364,8 +428,12 @@ impl Server {
     }
 
     /// Serves until `stop` is ready and what is in flight then has ended, at most [`EdgeConfig::drain_ms`] later. The
-    /// admin endpoints answer to the end.
+    /// admin endpoints answer to the end. Where its future is dropped, all of them are cut.
     pub async fn run(self, stop: impl Future<Output = ()>) {
+        let _cut = (
+            self.readiness.draining().clone().drop_guard(),
+            self.acceptor.killed.clone().drop_guard(),
+        );
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         metrics::gauge!("docket_start_time_seconds").set(started.as_secs_f64());
         self.readiness.refresh();
@@ -373,6 +441,9 @@ impl Server {
         let over = self.operators.over().clone();
         let sharing = Sharing::new(self.docket.clone(), Arc::clone(&self.limits), random_run());
         let accepting = tokio::spawn(Arc::clone(&self.acceptor).run(self.listener));
+        let accepting_rest = self
+            .rest
+            .map(|rest| tokio::spawn(rest.acceptor.run(rest.listener)));
         let chores = Chores {
             docket: self.docket,
             limits: self.limits,
@@ -390,6 +461,9 @@ impl Server {
         self.readiness.drain();
         // It holds the listener: when it is over, nobody can connect any more.
         ended("accepting connections", accepting.await);
+        if let Some(accepting) = accepting_rest {
+            ended("accepting connections for REST", accepting.await);
+        }
         let tasks = &self.acceptor.tasks;
         let drain = Duration::from_millis(self.config.drain_ms);
         tasks.close();
@@ -480,6 +554,18 @@ fn routes(
         route!(reflection().build_v1().map_err(contract)?, small),
         route!(reflection().build_v1alpha().map_err(contract)?, small),
     ];
+    let backup = BackupApi::new(docket.clone(), audit.clone(), readiness.draining().clone());
+    routes.push(Route::of(
+        BackupServiceServer::new(backup)
+            .max_decoding_message_size(small)
+            .max_encoding_message_size(backup::MESSAGE_BYTES_MAX),
+    ));
+    let standby = StandbyApi::new(docket.clone(), readiness.clone(), audit.clone());
+    routes.push(Route::of(
+        StandbyServiceServer::new(standby)
+            .max_decoding_message_size(config.http2.max_request_bytes)
+            .max_encoding_message_size(backup::MESSAGE_BYTES_MAX),
+    ));
     routes.extend(auth.map(|auth| route!(AuthServiceServer::new(auth.audited(audit.clone())))));
     routes.extend(webhooks.map(|deliverer| {
         let webhooks = WebhookApi::new(docket.clone(), deliverer, audit.clone());

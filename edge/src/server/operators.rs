@@ -19,7 +19,10 @@ use crate::{
     admin::{self, Admin},
     config::AdminConfig,
     console::Console,
+    debug::{Diagnosis, Sources},
+    door::Door,
     gate::Gate,
+    operated::Operated,
     readiness::{NodeView, Readiness},
 };
 
@@ -32,6 +35,8 @@ pub struct Operators {
     node: Arc<Opening>,
     readiness: Readiness,
     console: Option<Console>,
+    diagnosis: Diagnosis,
+    operated: Operated,
     over: CancellationToken,
     serving: Option<JoinHandle<()>>,
 }
@@ -42,23 +47,65 @@ impl Operators {
     /// # Errors
     /// An address that is taken.
     pub async fn serve(config: &AdminConfig, metrics: PrometheusHandle) -> Result<Self, EdgeError> {
+        Self::serve_with(config, metrics, Sources::default()).await
+    }
+
+    /// The same, with what the program tells of itself to whoever takes a bundle.
+    ///
+    /// # Errors
+    /// As [`Self::serve`].
+    pub async fn serve_with(
+        config: &AdminConfig,
+        metrics: PrometheusHandle,
+        sources: Sources,
+    ) -> Result<Self, EdgeError> {
+        Self::serve_unready(config, metrics, sources, OPENING.into()).await
+    }
+
+    /// The same of a node that has failed, and of which nothing else is left: why, and what was measured.
+    ///
+    /// # Errors
+    /// An address that is taken.
+    pub async fn serve_failed(
+        config: &AdminConfig,
+        metrics: PrometheusHandle,
+        reason: &str,
+    ) -> Result<Self, EdgeError> {
+        let reason = format!("the node has failed: {reason}");
+        Self::serve_unready(config, metrics, Sources::default(), reason).await
+    }
+
+    async fn serve_unready(
+        config: &AdminConfig,
+        metrics: PrometheusHandle,
+        sources: Sources,
+        reason: String,
+    ) -> Result<Self, EdgeError> {
+        // Whoever looks at metrics alone is told, too.
+        metrics::gauge!("docket_ready").set(0.0);
         let listener = listen("the admin endpoints", config.listen).await?;
         let address = local("the admin endpoints", &listener, config.listen)?;
         let node = Arc::new(Opening {
             since: SystemTime::now(),
+            reason,
             docket: OnceLock::new(),
         });
         let readiness = Readiness::new(node.clone());
         let over = CancellationToken::new();
-        let admin = Admin::new(readiness.clone(), metrics);
+        let admin = Admin::new(readiness.clone(), metrics.clone());
         let console = config.console.then(|| Console::new(config, address));
-        let served = (admin, console.clone());
-        let serving = tokio::spawn(admin::run(config.clone(), served, listener, over.clone()));
+        let diagnosis = Diagnosis::new(sources, readiness.clone(), metrics, console.clone());
+        let operated = Operated::new(readiness.clone());
+        let asked = (console.clone(), diagnosis.clone(), operated.clone());
+        let serving = admin::run(config.clone(), (admin, asked), listener, over.clone());
+        let serving = tokio::spawn(serving);
         Ok(Self {
             address,
             node,
             readiness,
             console,
+            diagnosis,
+            operated,
             over,
             serving: Some(serving),
         })
@@ -75,8 +122,12 @@ impl Operators {
         let _ = self.node.docket.set(docket);
     }
 
-    /// From here on the console asks what is behind this gate.
-    pub(super) fn console_opened(&self, docket: &Docket, gate: &Arc<Gate>, audit: &Audit) {
+    /// From here on the console asks what is behind this gate, and whoever it knows may take a bundle.
+    pub(super) fn gate_opened(&self, docket: &Docket, gate: &Arc<Gate>, audit: &Audit) {
+        let node = docket.status().cluster.identity.node_id.0;
+        self.diagnosis.opened(Arc::clone(gate), audit.clone(), node);
+        let door = Door::new(Arc::clone(gate), audit.clone(), node);
+        self.operated.opened(docket.clone(), door);
         if let Some(console) = &self.console {
             let (gate, readiness) = (Arc::clone(gate), self.readiness.clone());
             console.opened(docket.clone(), gate, readiness, audit.clone());
@@ -93,7 +144,7 @@ impl Operators {
     }
 
     /// Answers what was asked, and no more.
-    pub(super) async fn end(mut self) {
+    pub async fn end(mut self) {
         self.over.cancel();
         if let Some(serving) = self.serving.take() {
             super::ended("the admin endpoints", serving.await);
@@ -107,9 +158,10 @@ impl Drop for Operators {
     }
 }
 
-/// A node, once it is open.
+/// A node, once it is open; and until then, or where it is not open any more, why it does not serve.
 struct Opening {
     since: SystemTime,
+    reason: String,
     docket: OnceLock<Docket>,
 }
 
@@ -117,20 +169,20 @@ impl NodeView for Opening {
     fn not_ready(&self) -> Vec<String> {
         self.docket
             .get()
-            .map_or_else(|| vec![OPENING.into()], NodeView::not_ready)
+            .map_or_else(|| vec![self.reason.clone()], NodeView::not_ready)
     }
 
     fn status(&self) -> v1::NodeStatus {
         self.docket.get().map_or_else(
             || v1::NodeStatus {
-                version: env!("CARGO_PKG_VERSION").into(),
+                version: docket_actors::version().into(),
                 start_time: Some(Timestamp::from(self.since)),
                 uptime: self
                     .since
                     .elapsed()
                     .ok()
                     .and_then(|time| prost_types::Duration::try_from(time).ok()),
-                reasons: vec![OPENING.into()],
+                reasons: vec![self.reason.clone()],
                 ..v1::NodeStatus::default()
             },
             NodeView::status,

@@ -10,33 +10,42 @@ use tokio_rustls::TlsAcceptor;
 use super::EdgeError;
 use crate::config::TlsConfig;
 
-/// What gRPC's protocol is called in TLS.
+/// What gRPC's protocol is called in TLS, and what REST's is.
 const ALPN_H2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
 
 /// The certificate that new connections get; it can be changed while the server runs.
 pub(super) struct Certificate {
     files: TlsConfig,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Both>,
+}
+
+/// The certificate for gRPC, and for REST.
+struct Both {
+    h2: Arc<ServerConfig>,
+    http1: Arc<ServerConfig>,
 }
 
 impl Certificate {
     pub(super) fn load(files: TlsConfig) -> Result<Self, EdgeError> {
-        let current = ArcSwap::new(read(&files)?);
+        let current = ArcSwap::from_pointee(read(&files)?);
         Ok(Self { files, current })
     }
 
     /// Reads the files again. Where that fails, the certificate stays as it is.
     pub(super) fn reload(&self) -> Result<(), EdgeError> {
-        self.current.store(read(&self.files)?);
+        self.current.store(Arc::new(read(&self.files)?));
         Ok(())
     }
 
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
+    /// What takes connections for gRPC; or for REST, which is HTTP/1.1.
+    pub(super) fn acceptor(&self, is_http1: bool) -> TlsAcceptor {
+        let current = self.current.load();
+        TlsAcceptor::from(Arc::clone(if is_http1 { &current.http1 } else { &current.h2 }))
     }
 }
 
-fn read(files: &TlsConfig) -> Result<Arc<ServerConfig>, EdgeError> {
+fn read(files: &TlsConfig) -> Result<Both, EdgeError> {
     let failed = |path: &Path, why: String| EdgeError::Tls {
         path: path.to_owned(),
         why,
@@ -57,6 +66,11 @@ fn read(files: &TlsConfig) -> Result<Arc<ServerConfig>, EdgeError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| in_certificate(error.to_string()))?;
+    let mut http1 = config.clone();
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    Ok(Arc::new(config))
+    http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    Ok(Both {
+        h2: Arc::new(config),
+        http1: Arc::new(http1),
+    })
 }

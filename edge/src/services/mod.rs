@@ -1,12 +1,14 @@
 //! The services of the contract: what a request says is checked and converted, asked of the node, and its answer
 //! converted back. Nothing is decided here.
 
+pub(crate) mod backup;
 pub(crate) mod customer;
 pub(crate) mod health;
 pub(crate) mod item;
 pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod place_orders;
+pub(crate) mod standby;
 pub(crate) mod steering;
 pub(crate) mod watch_orders;
 pub(crate) mod webhook;

@@ -137,6 +137,19 @@ impl NodeService for NodeApi {
         Ok(Response::new(v1::BalanceLeadersResponse {}))
     }
 
+    async fn finalize_upgrade(
+        &self,
+        request: Request<v1::FinalizeUpgradeRequest>,
+    ) -> Result<Response<v1::FinalizeUpgradeResponse>, Status> {
+        let finalised = async { self.docket.finalize().await.map_err(refusal) };
+        let change = Change::of(&context(&request)?, "upgrade.finalize", "");
+        let told = change.run_and_tell(&self.audit, finalised, |version, entry| {
+            entry.detail("protocol", version.to_string())
+        });
+        let finalised_protocol = told.await?;
+        Ok(Response::new(v1::FinalizeUpgradeResponse { finalised_protocol }))
+    }
+
     async fn verify_books(
         &self,
         request: Request<v1::VerifyBooksRequest>,

@@ -23,7 +23,12 @@ use docket_proto::{
 use tonic::{Code, Request};
 
 use super::{accept, allowed, context};
-use crate::{audit::Change, auth::Clock, errors::Refusal, gate::CallContext};
+use crate::{
+    audit::Change,
+    auth::{Clock, is_external},
+    errors::Refusal,
+    gate::CallContext,
+};
 
 /// When to try again where the meta group has no leader here, or the state changed under a command.
 const RETRY: Duration = Duration::from_millis(100);
@@ -130,7 +135,8 @@ impl SteeringApi {
         let of = asked.of;
         // One that is made a moment later is told here; accounts do not go again.
         let exists = self.docket.access().read(|state| match &of {
-            Limited::Account(account) => state.account(account.as_str()).is_some(),
+            // Who comes with a token of another issuer has no account here, and a bucket as everybody has.
+            Limited::Account(account) => is_external(account) || state.account(account.as_str()).is_some(),
             Limited::ApiKey(key) => state.api_key(*key).is_some(),
         });
         if !exists {

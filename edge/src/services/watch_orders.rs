@@ -276,7 +276,9 @@ impl Driver {
             Ok(never) => match never {},
             Err(refusal) => refusal,
         };
-        let Self { cutter, .. } = self;
+        let Self { cutter, queue, .. } = self;
+        // Behind what is queued its client hears of the end.
+        drop(queue);
         // Where nobody is told any more, this task is about to be aborted.
         let _ = ending.send(refusal.into());
         sleep(FAREWELL).await;

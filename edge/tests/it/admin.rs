@@ -8,7 +8,10 @@ use docket_proto::v1::{
     GetClusterStatusRequest, GetNodeStatusRequest, node_service_client::NodeServiceClient,
     order_service_client::OrderServiceClient,
 };
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{by, config, get, metrics, nuts, start};
 
@@ -225,4 +228,37 @@ async fn connections_are_bounded() {
         tokio::task::yield_now().await;
     }
     panic!("the slot does not come back");
+}
+
+#[tokio::test]
+async fn who_does_not_take_an_answer_does_not_keep_its_place() {
+    let server = start(|config| {
+        config.admin.request_ms = 200;
+        config.admin.max_connections = 1;
+    })
+    .await;
+    // More questions than the system keeps answers of, which are not read.
+    let mut deaf = TcpStream::connect(server.admin).await.unwrap();
+    let question = b"GET /metrics HTTP/1.1\r\nhost: docket\r\n\r\n".repeat(1_000);
+    let asking = tokio::spawn(async move {
+        let asked = deaf.write_all(&question).await;
+        // Held open until it is cut.
+        while deaf.writable().await.is_ok() && deaf.try_write(b"\r\n").is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        asked
+    });
+    let served = async {
+        while !tokio::task::spawn(get(server.admin, "/livez"))
+            .await
+            .is_ok_and(|(code, _)| code == 200)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), served)
+        .await
+        .expect("nobody else gets a place");
+    asking.abort();
+    server.stop().await;
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,6 +23,7 @@ use docket_proto::v1::{
 };
 use futures::future::join_all;
 use secrecy::ExposeSecret;
+use serde_json::json;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{
     Code, Request, Status,
@@ -30,6 +32,7 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use crate::{
+    rest::client::ask_at,
     support::{bind, by, config, metrics, reason, with},
     three::{PATIENCE, Three},
 };
@@ -40,23 +43,32 @@ const ITEMS: [&str; 6] = ["nut", "tea", "pot", "cup", "jug", "pan"];
 /// A node's edge, and a connection to it.
 pub struct Edge {
     pub channel: Channel,
+    /// Where it serves REST, if it does.
+    rest: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Edge {
     pub async fn run(server: Server) -> Self {
-        let address = format!("http://{}", server.local_addr());
+        let (address, rest) = (format!("http://{}", server.local_addr()), server.rest_addr());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
         let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
-        Self { channel, stop, task }
+        Self {
+            channel,
+            rest,
+            stop,
+            task,
+        }
     }
 
     async fn over(docket: &Docket) -> Self {
-        Self::run(bind(config(), docket.clone()).await.unwrap()).await
+        let mut config = config();
+        config.rest.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        Self::run(bind(config, docket.clone()).await.unwrap()).await
     }
 
     pub async fn end(self) {
@@ -280,6 +292,35 @@ async fn a_call_is_done_where_it_is_led_whichever_node_takes_it() {
                 .eq(names.iter().cloned())
         );
     }
+    end(three, edges).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_rest_a_call_is_done_where_it_is_led_too() {
+    let three = Three::open_with(|_| {}).await;
+    let edges = edges(&three).await;
+    seed(&edges).await;
+    let mut forwarded = 0;
+    for (n, id) in CUSTOMERS.iter().enumerate() {
+        let order = json!({
+            "customer": format!("customers/{id}"),
+            "currencyCode": "EUR",
+            "lines": [{ "item": format!("items/{}", ITEMS[n]), "quantity": 1, "unitPrice": 5 }],
+        });
+        let mut names = Vec::new();
+        for edge in &edges {
+            let at = edge.rest.unwrap();
+            // The same request at each node: it is done once.
+            let headers = format!("idempotency-key: {id}\r\n");
+            let placed = ask_at(at, "root", "POST /v1/orders", &headers, &order.to_string()).await;
+            assert_eq!(placed.status, 200, "{placed:?}");
+            forwarded += usize::from(placed.headers.contains_key("docket-leader"));
+            names.push(placed.json()["name"].clone());
+        }
+        assert!(names.iter().all(|name| *name == names[0]), "{names:?}");
+    }
+    assert!(forwarded >= CUSTOMERS.len(), "{forwarded} calls were passed on");
+    books_balance(&edges).await;
     end(three, edges).await;
 }
 

@@ -48,6 +48,13 @@ async fn check(channel: Channel) {
         .unwrap();
 }
 
+/// Asks for something that needs credentials, and has some.
+async fn call(channel: Channel) -> Result<(), tonic::Status> {
+    let ask = docket_proto::v1::ListItemsRequest::default();
+    let mut items = docket_proto::v1::item_service_client::ItemServiceClient::new(channel);
+    items.list_items(crate::support::by("root", ask)).await.map(drop)
+}
+
 /// Whether the server ended the connection for what its client does. What the client has still sent by then can have the
 /// system reset the connection before the reason is read.
 fn is_thrown_out(error: &h2::Error) -> bool {
@@ -129,8 +136,8 @@ async fn connections_are_bounded_in_all_and_by_address() {
         })
         .await;
         let (first, second) = (server.connect().await, server.connect().await);
-        check(first.clone()).await;
-        check(second.clone()).await;
+        call(first.clone()).await.unwrap();
+        call(second.clone()).await.unwrap();
         closed(TcpStream::connect(server.grpc).await.unwrap()).await;
         let (_, metrics) = server.get("/metrics").await;
         let outcome = if by_address {
@@ -157,6 +164,31 @@ async fn connections_are_bounded_in_all_and_by_address() {
         }
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn who_only_connects_keeps_nobody_out() {
+    let server = start(|config| config.connections.max = 8).await;
+    let honest = server.connect().await;
+    call(honest.clone()).await.unwrap();
+    // Connections that are made, and say no more than that they speak HTTP/2; some ask how the node is, which proves nothing.
+    let mut idle = Vec::new();
+    for number in 0..30 {
+        let tcp = TcpStream::connect(server.grpc).await.unwrap();
+        let (sender, connection) = h2::client::Builder::new()
+            .handshake::<_, bytes::Bytes>(tcp)
+            .await
+            .unwrap();
+        idle.push((sender, tokio::spawn(connection)));
+        if number % 10 == 0 {
+            let newcomer = tokio::time::timeout(PATIENCE, server.connect()).await.unwrap();
+            call(newcomer).await.expect("a newcomer is let in");
+        }
+    }
+    call(honest).await.expect("who has called keeps its place");
+    let (_, metrics) = server.get("/metrics").await;
+    assert!(metrics.contains("docket_connections_total{outcome=\"displaced\"}"));
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -300,11 +300,15 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     server.seed().await;
     let mut client = OrderServiceClient::new(server.connect().await);
 
-    let (mut sender, connection) = http2(&server).await;
+    // A call is in flight until its answer is taken; one whose request does not come is none after a while.
+    let tcp = tokio::net::TcpStream::connect(server.grpc).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (mut sender, connection) = builder.initial_window_size(0).handshake(tcp).await.unwrap();
     tokio::spawn(connection);
     let (_answer, mut held) = sender
-        .send_request(head("/docket.v1.OrderService/PlaceOrder"), false)
+        .send_request(head("/docket.v1.ItemService/ListItems"), false)
         .unwrap();
+    held.send_data(Bytes::from_static(&[0; 5]), true).unwrap();
     // Else it may meet an order, and be the one that is refused.
     server.until_measured("docket_requests_in_flight 1").await;
     let refused = until_refused(&mut client).await;
@@ -316,7 +320,7 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     );
     assert_eq!(
         details.quota_failure().unwrap().violations[0].subject,
-        "node:orders_in_flight"
+        "node:calls_in_flight"
     );
 
     let health = HealthCheckRequest {
@@ -348,7 +352,7 @@ async fn what_is_too_much_at_a_time_is_refused_and_fits_again_later() {
     }
     held.send_reset(h2::Reason::CANCEL);
     until_placed(&mut client).await;
-    assert!(server.denials("orders_in_flight").await > 0);
+    assert!(server.denials("calls_in_flight").await > 0);
     server.stop().await;
 }
 

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod admin;
+mod assignment;
 mod brake;
 mod calls;
 mod cluster;
@@ -21,7 +22,10 @@ mod overload;
 mod permissions;
 mod reasons;
 mod refused;
+mod rest;
+mod shares;
 mod standard;
+mod standby;
 mod steering;
 mod stopping;
 mod stream;

@@ -92,6 +92,8 @@ pub fn metrics() -> PrometheusHandle {
 pub struct Running {
     pub grpc: SocketAddr,
     pub admin: SocketAddr,
+    /// Where REST is served, if it is.
+    pub rest: Option<SocketAddr>,
     pub control: Control,
     pub docket: Docket,
     _dir: TempDir,
@@ -109,6 +111,7 @@ pub fn config() -> EdgeConfig {
     config.limits.customer = Limit::GENEROUS;
     config.limits.probe = Limit::GENEROUS;
     config.limits.failure = Limit::GENEROUS;
+    config.admission.max_per_customer = config.admission.max_calls;
     config
 }
 
@@ -222,6 +225,7 @@ pub async fn start_with_accounts_on(change: impl FnOnce(&mut EdgeConfig)) -> Run
 
 fn run(server: Server, docket: Docket, dir: TempDir) -> Running {
     let (grpc, admin, control) = (server.local_addr(), server.admin_addr(), server.control());
+    let rest = server.rest_addr();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async move {
         let _ = stopped.await;
@@ -229,6 +233,7 @@ fn run(server: Server, docket: Docket, dir: TempDir) -> Running {
     Running {
         grpc,
         admin,
+        rest,
         control,
         docket,
         _dir: dir,

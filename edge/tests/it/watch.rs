@@ -15,7 +15,7 @@ use crate::support::{Running, by, fields, nuts, reason, start};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Of all servers of this process together is counted how many watches were cut off: whoever counts does so alone.
-static COUNTS_CUT_OFF: Mutex<()> = Mutex::const_new(());
+pub static COUNTS_CUT_OFF: Mutex<()> = Mutex::const_new(());
 
 struct Watch {
     messages: Streaming<WatchOrdersResponse>,

@@ -82,7 +82,7 @@ pub struct MethodRule {
 
 /// Every method that there is, in the order of their paths. What has no row is not permitted.
 #[rustfmt::skip]
-pub static METHOD_TABLE: [MethodRule; 69] = {
+pub static METHOD_TABLE: [MethodRule; 78] = {
     use Reach::{Everything as All, Nothing as No, Own};
     use Scope::{Access, Customers, Items, Operations, Orders, Read};
     [
@@ -95,6 +95,9 @@ pub static METHOD_TABLE: [MethodRule; 69] = {
         open("/docket.v1.AuthService/Refresh"),
         row("/docket.v1.AuthService/Register",                Access,     No,       No,      All),
         row("/docket.v1.AuthService/RevokeApiKey",            Access,     Own,      Own,     All),
+        // Who reads a backup has all accounts and keys.
+        row("/docket.v1.BackupService/BeginBackup",           Operations, No,       No,      All),
+        row("/docket.v1.BackupService/ReadBackup",            Access,     No,       No,      All),
         row("/docket.v1.CustomerService/CreateCustomer",      Customers,  No,       All,     All),
         row("/docket.v1.CustomerService/CreditAccount",       Customers,  No,       All,     All),
         row("/docket.v1.CustomerService/GetCustomer",         Read,       Own,      All,     All),
@@ -107,6 +110,7 @@ pub static METHOD_TABLE: [MethodRule; 69] = {
         row("/docket.v1.ItemService/UpdateItem",              Items,      No,       All,     All),
         row("/docket.v1.NodeService/BalanceLeaders",          Operations, No,       No,      All),
         row("/docket.v1.NodeService/DrainNode",               Operations, No,       No,      All),
+        row("/docket.v1.NodeService/FinalizeUpgrade",         Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetClusterStatus",        Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetFlag",                 Operations, No,       No,      All),
         row("/docket.v1.NodeService/GetLimit",                Operations, No,       No,      All),
@@ -143,6 +147,12 @@ pub static METHOD_TABLE: [MethodRule; 69] = {
         row("/docket.v1.OrderService/RetryPayment",           Orders,     No,       All,     All),
         row("/docket.v1.OrderService/ShipOrder",              Orders,     No,       All,     All),
         row("/docket.v1.OrderService/WatchOrders",            Read,       Own,      All,     All),
+        open("/docket.v1.StandbyService/ExchangeEpochs"),
+        row("/docket.v1.StandbyService/FollowLogs",           Access,     No,       No,      All),
+        row("/docket.v1.StandbyService/ForgetStandby",        Access,     No,       No,      All),
+        row("/docket.v1.StandbyService/GetStandby",           Operations, No,       No,      All),
+        row("/docket.v1.StandbyService/PromoteStandby",       Access,     No,       No,      All),
+        row("/docket.v1.StandbyService/RegisterStandby",      Access,     No,       No,      All),
         row("/docket.v1.WebhookService/CreateWebhook",         Operations, No,       No,      All),
         row("/docket.v1.WebhookService/DeleteWebhook",         Operations, No,       No,      All),
         row("/docket.v1.WebhookService/GetWebhook",            Operations, No,       No,      All),

@@ -4,6 +4,7 @@
 mod breaker;
 mod faults;
 mod network;
+mod page;
 mod program;
 mod random;
 mod replies;

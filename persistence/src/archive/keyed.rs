@@ -52,6 +52,8 @@ pub trait Keyed: Send + Sync {
 /// One sled database, which is made when the first value is put.
 pub struct SledKeyed {
     dir: PathBuf,
+    /// Goes with it when it is made.
+    head: Option<String>,
     state: RwLock<State>,
 }
 
@@ -78,8 +80,14 @@ impl SledKeyed {
         };
         Ok(Self {
             dir: dir.to_owned(),
+            head: None,
             state: RwLock::new(state),
         })
+    }
+
+    /// With the head of what is sealed in it, where it is still to be made.
+    pub(super) fn made_with(self, head: Option<String>) -> Self {
+        Self { head, ..self }
     }
 
     /// Looks into what is there, if anything is.
@@ -132,7 +140,12 @@ impl Keyed for SledKeyed {
         if matches!(&*self.state.read(), State::NotMade) {
             let mut state = self.state.write();
             if matches!(&*state, State::NotMade) {
-                *state = State::Open(Open::new(DurableDb::create(&self.dir, ARCHIVE_CACHE_BYTES)?));
+                let head = self.head.as_deref();
+                *state = State::Open(Open::new(DurableDb::create(
+                    &self.dir,
+                    ARCHIVE_CACHE_BYTES,
+                    head,
+                )?));
             }
         }
         self.look(|open| {

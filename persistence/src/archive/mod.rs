@@ -11,24 +11,34 @@
 //!   7/by-3      found by … │ key       ▶ nothing                             index 3; empty where a value is not in it
 //!   7/since     mark u8                ▶ number u64                          the first value that has the mark; empty where none has
 //!
-//!   head:  version u8 │ parts u16 │ number u64 │ length u32 │ crc32c of number and value u32            numbers big-endian
+//!   head:  version u8 = 1 │ parts u16 │ number u64 │ length u32 │ crc32c of number and value u32            numbers big-endian
 //! ```
 //!
 //! Values are cut at [`PART_BYTES_MAX`], since sled puts what makes a page large into files that it never syncs. sled skips a page that it
 //! cannot read: the checksum tells of a value that was damaged, and the numbers of one that is missing.
 //!
+//! Where the archive is sealed (see `sealed`) the version is 2, length and checksum are of the sealed value, and in the indexes stand names in place of
+//! what values are found by.
+//!
 //! Nothing is durable before [`Archive::sync`].
 
 mod keyed;
+mod sealed;
 mod shelf;
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use docket_sealing::Keyring;
 
+use crate::at_rest;
 use crate::error::StoreError;
 
 pub use keyed::{Keyed, SledKeyed};
+pub use sealed::ArchiveSeal;
+pub(crate) use sealed::began_plain;
+pub(crate) use shelf::SEALED_VERSION as PAGES_VERSION;
 pub use shelf::{ArchiveError, Found, Put, Shelf};
 
 /// The folder of the archive under the data directory.
@@ -49,22 +59,56 @@ pub type Key = [u8; KEY_BYTES];
 #[derive(Clone)]
 pub struct Archive {
     keyed: Arc<dyn Keyed>,
+    seal: Option<Arc<ArchiveSeal>>,
     /// Why nothing can be made durable any more.
     failed: Arc<OnceLock<StoreError>>,
 }
 
 impl Archive {
-    /// The archive on this engine.
+    /// The archive on this engine, not sealed.
     pub fn new(keyed: Arc<dyn Keyed>) -> Self {
         Self {
             keyed,
+            seal: None,
             failed: Arc::default(),
         }
     }
 
+    /// The archive in this folder, sealed where there is a key to seal with.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is sealed with a key that is not there.
+    pub fn open(dir: &Path, keys: &Keyring) -> Result<Self, StoreError> {
+        let keyed = SledKeyed::open(dir)?;
+        let (seal, head) = ArchiveSeal::open(dir, keys, &keyed)?;
+        let keyed = keyed.made_with(head);
+        if seal.as_ref().is_some_and(|seal| seal.seals) {
+            sealed::note(&keyed)?;
+        }
+        Ok(Self {
+            seal: seal.map(Arc::new),
+            ..Self::new(Arc::new(keyed))
+        })
+    }
+
+    /// The archive on this engine, sealed as the head in this folder says, where one is there: to see what becomes of what a disk gives back.
+    ///
+    /// # Errors
+    /// The head cannot be read, or its key is not there.
+    pub fn on(keyed: Arc<dyn Keyed>, dir: &Path, keys: &Keyring) -> Result<Self, StoreError> {
+        let (seal, head) = ArchiveSeal::open(dir, keys, &*keyed)?;
+        if let Some(head) = head {
+            at_rest::write_head(dir, &head)?;
+        }
+        Ok(Self {
+            seal: seal.map(Arc::new),
+            ..Self::new(keyed)
+        })
+    }
+
     /// A shelf, which is there from the first value on.
     pub fn shelf(&self, number: u16) -> Shelf {
-        Shelf::new(self.keyed.clone(), number)
+        Shelf::new(self.keyed.clone(), self.seal.clone(), number)
     }
 
     /// Makes all that was put durable.

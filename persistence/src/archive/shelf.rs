@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Entry, KEY_BYTES, Key, Keyed, PART_BYTES_MAX, VALUE_BYTES_MAX};
+use super::{ArchiveSeal, Entry, KEY_BYTES, Key, Keyed, PART_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::error::StoreError;
 
 const VERSION: u8 = 1;
+/// The same, sealed.
+pub(crate) const SEALED_VERSION: u8 = 2;
 const HEAD_BYTES: usize = 1 + 2 + 8 + 4 + 4;
 
 /// Why something cannot be put or found.
@@ -52,6 +54,7 @@ pub struct Found {
 #[derive(Clone)]
 pub struct Shelf {
     keyed: Arc<dyn Keyed>,
+    seal: Option<Arc<ArchiveSeal>>,
     prefix: String,
     values: String,
     more: String,
@@ -60,10 +63,11 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(keyed: Arc<dyn Keyed>, number: u16) -> Self {
+    pub(super) fn new(keyed: Arc<dyn Keyed>, seal: Option<Arc<ArchiveSeal>>, number: u16) -> Self {
         let prefix = format!("{number}/");
         Self {
             keyed,
+            seal,
             values: format!("{prefix}values"),
             more: format!("{prefix}more"),
             numbers: format!("{prefix}numbers"),
@@ -77,25 +81,41 @@ impl Shelf {
     /// # Errors
     /// The disk's, or the value is too large.
     pub fn put(&self, put: &Put<'_>) -> Result<(), ArchiveError> {
-        if put.value.len() > VALUE_BYTES_MAX {
-            return Err(ArchiveError::TooLarge(put.value.len()));
+        let too_large = ArchiveError::TooLarge(put.value.len());
+        let seal = self.seal.as_ref().filter(|seal| seal.seals);
+        let sealed = match seal {
+            None => None,
+            Some(seal) => {
+                let sealed = seal.key.seal(&self.place(&put.key, put.number), put.value);
+                Some(sealed.map_err(|_| too_large.clone())?)
+            }
+        };
+        let (version, stored) = match &sealed {
+            None => (VERSION, put.value),
+            Some(sealed) => (SEALED_VERSION, &**sealed),
+        };
+        if stored.len() > VALUE_BYTES_MAX {
+            return Err(too_large);
         }
-        let (first, rest) = put.value.split_at(put.value.len().min(PART_BYTES_MAX));
+        let (first, rest) = stored.split_at(stored.len().min(PART_BYTES_MAX));
         let mut parts = 0_u16;
         for part in rest.chunks(PART_BYTES_MAX) {
             parts += 1;
             self.keyed.put(&self.more, &part_key(&put.key, parts), part)?;
         }
         for (index, by) in put.by {
-            self.keyed
-                .put(&self.index(*index), &[by, &put.key[..]].concat(), &[])?;
+            let entry = match seal {
+                None => [by, &put.key[..]].concat(),
+                Some(seal) => [&seal.key.name(*index, by)[..], &put.key[..]].concat(),
+            };
+            self.keyed.put(&self.index(*index), &entry, &[])?;
         }
         let mut value = BytesMut::with_capacity(HEAD_BYTES + first.len());
-        value.put_u8(VERSION);
+        value.put_u8(version);
         value.put_u16(parts);
         value.put_u64(put.number);
-        value.put_u32(u32::try_from(put.value.len()).map_err(|_| ArchiveError::TooLarge(put.value.len()))?);
-        value.put_u32(checksum(put.number, put.value));
+        value.put_u32(u32::try_from(stored.len()).map_err(|_| too_large)?);
+        value.put_u32(checksum(put.number, stored));
         value.put_slice(first);
         self.keyed.put(&self.values, &put.key, &value)?;
         self.keyed
@@ -158,6 +178,21 @@ impl Shelf {
         found.collect()
     }
 
+    /// The highest values whose keys are below this, at most so many, and the last of their keys; none at the end.
+    ///
+    /// # Errors
+    /// One cannot be read, or is damaged.
+    pub(crate) fn piece(&self, below: &[u8], most: usize) -> Result<(Vec<Found>, Option<Key>), ArchiveError> {
+        let entries = self.keyed.newest(&self.values, &[], below, most)?;
+        let found = entries.into_iter().map(|(key, value)| {
+            let key = Key::try_from(&*key).map_err(|_| ArchiveError::Damaged("a key has another length"))?;
+            self.found(&key, &value)
+        });
+        let found: Vec<Found> = found.collect::<Result<_, _>>()?;
+        let last = found.last().map(|value| value.key);
+        Ok((found, last))
+    }
+
     /// The same of those that are found by something in an index.
     ///
     /// # Errors
@@ -169,14 +204,21 @@ impl Shelf {
         below: &Key,
         most: usize,
     ) -> Result<Vec<Found>, ArchiveError> {
-        let (from, below) = ([by, &from[..]].concat(), [by, &below[..]].concat());
-        let entries: Vec<Entry> = self.keyed.newest(&self.index(index), &from, &below, most)?;
-        let found = entries.into_iter().map(|(entry, _)| {
-            let key = entry
-                .get(by.len()..)
-                .and_then(|key| Key::try_from(key).ok())
-                .ok_or(ArchiveError::Damaged("an index has another entry"))?;
-            self.get(&key)?
+        let mut keys: Vec<Key> = Vec::new();
+        for by in self.forms(index, by) {
+            let (from, below) = ([&*by, &from[..]].concat(), [&*by, &below[..]].concat());
+            let entries: Vec<Entry> = self.keyed.newest(&self.index(index), &from, &below, most)?;
+            for (entry, _) in entries {
+                let key = entry.get(by.len()..).and_then(|key| Key::try_from(key).ok());
+                keys.push(key.ok_or(ArchiveError::Damaged("an index has another entry"))?);
+            }
+        }
+        // Of two forms, where there are two; and what was put again is in both.
+        keys.sort_unstable_by(|one, other| other.cmp(one));
+        keys.dedup();
+        keys.truncate(most);
+        let found = keys.iter().map(|key| {
+            self.get(key)?
                 .ok_or(ArchiveError::Damaged("an index has what is not there"))
         });
         found.collect()
@@ -187,8 +229,31 @@ impl Shelf {
     /// # Errors
     /// It cannot be read.
     pub fn is_found_by(&self, (index, by): (u8, &[u8]), key: &Key) -> Result<bool, ArchiveError> {
-        let entry = self.keyed.get(&self.index(index), &[by, &key[..]].concat())?;
-        Ok(entry.is_some())
+        for by in self.forms(index, by) {
+            let entry = [&*by, &key[..]].concat();
+            if self.keyed.get(&self.index(index), &entry)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What may stand in an index for this.
+    fn forms(&self, index: u8, by: &[u8]) -> Vec<Vec<u8>> {
+        let Some(seal) = &self.seal else {
+            return vec![by.to_vec()];
+        };
+        let mut forms = vec![seal.key.name(index, by).to_vec()];
+        if seal.has_plain {
+            forms.push(by.to_vec());
+        }
+        forms
+    }
+
+    /// Where a value is sealed.
+    fn place(&self, key: &Key, number: u64) -> Vec<u8> {
+        let number = number.to_be_bytes();
+        [&key[..], &number, self.prefix.as_bytes()].concat()
     }
 
     /// Forgets all that is on the shelf.
@@ -208,7 +273,8 @@ impl Shelf {
         let (head, first) = value
             .split_first_chunk::<HEAD_BYTES>()
             .ok_or(damaged("a value has no head"))?;
-        if head[0] != VERSION {
+        let is_sealed = head[0] == SEALED_VERSION;
+        if head[0] != VERSION && !is_sealed {
             return Err(damaged(
                 "a value is of another version; use the program that wrote it, or a newer one",
             ));
@@ -229,10 +295,24 @@ impl Shelf {
         if !is_whole || checksum(number, &whole) != u32::from_be_bytes(sum) {
             return Err(damaged("a value is not what was put"));
         }
+        let value = match (is_sealed, &self.seal) {
+            (false, _) => whole.freeze(),
+            (true, None) => {
+                return Err(damaged(
+                    "a value is sealed, and its key, in the file `sealed`, is gone",
+                ));
+            }
+            (true, Some(seal)) => {
+                let opened = seal.key.open(&self.place(key, number), &whole);
+                opened
+                    .ok_or(damaged("a value is not what was sealed in its place"))?
+                    .into()
+            }
+        };
         Ok(Found {
             number,
             key: *key,
-            value: whole.freeze(),
+            value,
         })
     }
 }

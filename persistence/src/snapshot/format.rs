@@ -10,15 +10,18 @@
 //!  | crc32c | kind | bytes ... |    kind: 1 meta, 2 data, 3 end
 //!  +--------+------+-----------+
 //!
-//!  end:  | version u8 = 2 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and the blocks' hashes u64 | blocks u64 |
+//!  end:  | version u8 = 3 | the fields of version 2, sealed (see `sealed`) |
+//!        | version u8 = 2 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and the blocks' hashes u64 | blocks u64 |
 //!        | version u8 = 1 | chunks u64 | meta bytes u64 | data bytes u64 | xxh3-64 over meta and data u64 |
 //! ```
 //!
 //! The checksum covers the key and everything behind it, so that a chunk under another's key is found out; the end tells a
 //! snapshot that is cut short from a whole one, and one version from another: a program that knows only version 1 says so.
 
+use docket_sealing::SealError;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::sealed::{Part, Sealed};
 use crate::frame::FRAME_BYTES_MAX;
 
 /// Largest chunk, in bytes: as large as a frame, and for the same reason.
@@ -27,6 +30,8 @@ pub(super) const CHUNK_BYTES_MAX: usize = FRAME_BYTES_MAX;
 pub(super) const HEADER_BYTES: usize = 5;
 /// With the data in a file.
 const VERSION: u8 = 2;
+/// The same, sealed.
+pub(crate) const VERSION_SEALED: u8 = 3;
 /// With the data in chunks.
 const VERSION_CHUNKS: u8 = 1;
 
@@ -51,6 +56,9 @@ pub enum SnapshotDamage {
     /// A block of the data is cut short or not what was written.
     #[error("block {0} of it is cut short, or its hash does not match its bytes")]
     Block(u64),
+    /// It does not open.
+    #[error("it {0}")]
+    Sealed(SealError),
     /// Counts or hash of the end do not match what is before it.
     #[error("what its end says does not match its {0} chunks")]
     End(u64),
@@ -135,8 +143,13 @@ impl Sum {
     }
 
     /// The end's bytes, header left free.
-    pub(super) fn encode_end(&self) -> Vec<u8> {
-        self.encode_version(VERSION)
+    pub(super) fn encode_end(&self, sealed: Option<&Sealed>) -> Result<Vec<u8>, SealError> {
+        let Some(sealed) = sealed else {
+            return Ok(self.encode_version(VERSION));
+        };
+        let mut chunk = self.encode_version(VERSION_SEALED);
+        sealed.seal(Part::End, &mut chunk, HEADER_BYTES + 1)?;
+        Ok(chunk)
     }
 
     fn encode_version(&self, version: u8) -> Vec<u8> {
@@ -145,26 +158,45 @@ impl Sum {
         for field in [self.chunks, self.meta_bytes, self.data_bytes, self.hash.digest()] {
             chunk.extend_from_slice(&field.to_le_bytes());
         }
-        if version == VERSION {
+        if version != VERSION_CHUNKS {
             chunk.extend_from_slice(&self.blocks.to_le_bytes());
         }
         chunk
     }
 
-    /// Looks at an end that was read, of which `bytes` are those behind the header.
-    pub(super) fn place(&self, bytes: &[u8]) -> Result<Place, SnapshotDamage> {
-        match bytes.first() {
-            Some(&VERSION_CHUNKS) => self.check(VERSION_CHUNKS, bytes).map(|()| Place::Chunks),
-            // Data in chunks as well would be in no version.
-            Some(&VERSION) if self.data_bytes == 0 => Ok(Place::File),
-            Some(&VERSION) | None => Err(SnapshotDamage::End(self.chunks)),
-            Some(version) => Err(SnapshotDamage::Version(*version)),
+    /// Looks at an end that was read, of which `bytes` are those behind the header: where the data is, and the end as it is to be compared.
+    pub(super) fn place(
+        &self,
+        bytes: &[u8],
+        sealed: Option<&Sealed>,
+    ) -> Result<(Place, Vec<u8>), SnapshotDamage> {
+        // Data in chunks as well would be in no version but the first.
+        let has_file = self.data_bytes == 0;
+        match (bytes.split_first(), sealed) {
+            (Some((&VERSION_CHUNKS, _)), None) => self
+                .check(VERSION_CHUNKS, bytes)
+                .map(|()| (Place::Chunks, bytes.to_vec())),
+            (Some((&VERSION, _)), None) if has_file => Ok((Place::File, bytes.to_vec())),
+            (Some((&VERSION_SEALED, _)), None) => Err(SnapshotDamage::Sealed(SealError::NoHead)),
+            (Some((&VERSION_SEALED, fields)), Some(sealed)) if has_file => {
+                let mut end = vec![VERSION_SEALED];
+                end.extend(sealed.open(Part::End, fields).map_err(SnapshotDamage::Sealed)?);
+                Ok((Place::File, end))
+            }
+            (Some((&(VERSION_CHUNKS | VERSION | VERSION_SEALED), _)) | None, _) => {
+                Err(SnapshotDamage::End(self.chunks))
+            }
+            (Some((version, _)), _) => Err(SnapshotDamage::Version(*version)),
         }
     }
 
-    /// Compares with an end that was read, once everything is seen.
+    /// Compares with an end that was read, and opened, once everything is seen.
     pub(super) fn check_end(&self, bytes: &[u8]) -> Result<(), SnapshotDamage> {
-        self.check(VERSION, bytes)
+        let version = match bytes.first() {
+            Some(&VERSION_SEALED) => VERSION_SEALED,
+            _ => VERSION,
+        };
+        self.check(version, bytes)
     }
 
     fn check(&self, version: u8, bytes: &[u8]) -> Result<(), SnapshotDamage> {

@@ -6,6 +6,7 @@
 //!   7/                                group 7
 //!     00000000000000000012/           a snapshot: a sled database (see `format`); the name is its id, rising by one
 //!       data                          the state's bytes (see `data`)
+//!       sealed                        key and salt, where the snapshot is sealed (see `sealed`)
 //!     00000000000000000013/           the newest
 //!     00000000000000000014.new/       being written, or left by a crash: removed at the next start
 //!   9.dropped/                        the group has left, and a crash came before its files were gone: removed at the next start
@@ -18,12 +19,15 @@
 mod data;
 mod format;
 mod reader;
+mod sealed;
 mod writer;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
+use docket_sealing::Keyring;
 use parking_lot::Mutex;
 
 use crate::durable_db::{DurableDb, NEW_SUFFIX, with_suffix};
@@ -31,7 +35,8 @@ use crate::error::{JournalError, StoreError};
 use crate::files::{self, DirLock};
 
 pub use format::SnapshotDamage;
-pub use reader::SnapshotReader;
+pub(crate) use format::VERSION_SEALED as FILES_VERSION;
+pub use reader::{Pieces, SnapshotReader};
 pub use writer::SnapshotWriter;
 
 /// Snapshots of one group that are kept.
@@ -66,6 +71,13 @@ pub enum SnapshotError {
     },
 }
 
+impl SnapshotError {
+    /// Whether the right key is all that is missing.
+    fn is_of_keys(&self) -> bool {
+        matches!(self, Self::Damaged { damage: SnapshotDamage::Sealed(why), .. } if why.is_of_keys())
+    }
+}
+
 /// What a snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotInfo {
@@ -96,6 +108,7 @@ pub struct SnapshotStore {
 
 struct Inner {
     dir: PathBuf,
+    keys: Keyring,
     state: Mutex<State>,
     _lock: Option<DirLock>,
 }
@@ -125,18 +138,31 @@ impl SnapshotStore {
     /// # Errors
     /// [`JournalError::Locked`] when another process has it; [`JournalError::Store`] when it cannot be read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, JournalError> {
+        Self::open_with(dir, Keyring::default())
+    }
+
+    /// The same, with what snapshots are sealed with, and opened.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(dir: impl Into<PathBuf>, keys: Keyring) -> Result<Self, JournalError> {
         let dir = dir.into();
         files::create_dir_durably(&dir)?;
         let lock = DirLock::acquire(&dir)?;
-        Self::of(dir, Some(lock), Leftovers::Remove)
+        Self::of(dir, keys, Some(lock), Leftovers::Remove)
     }
 
     /// Opens the snapshots below `dir` to be looked at: neither makes nor removes anything.
-    pub(crate) fn inspect(dir: &Path) -> Result<Self, JournalError> {
-        Self::of(dir.to_owned(), DirLock::borrow(dir)?, Leftovers::Leave)
+    pub(crate) fn inspect(dir: &Path, keys: Keyring) -> Result<Self, JournalError> {
+        Self::of(dir.to_owned(), keys, DirLock::borrow(dir)?, Leftovers::Leave)
     }
 
-    fn of(dir: PathBuf, lock: Option<DirLock>, leftovers: Leftovers) -> Result<Self, JournalError> {
+    fn of(
+        dir: PathBuf,
+        keys: Keyring,
+        lock: Option<DirLock>,
+        leftovers: Leftovers,
+    ) -> Result<Self, JournalError> {
         let mut groups = HashMap::new();
         for path in files::entries(&dir)? {
             if let Some(group) = name_of(&path).parse().ok().filter(|_| path.is_dir()) {
@@ -148,6 +174,7 @@ impl SnapshotStore {
         Ok(Self {
             inner: Arc::new(Inner {
                 dir,
+                keys,
                 state: Mutex::new(State { groups }),
                 _lock: lock,
             }),
@@ -177,15 +204,17 @@ impl SnapshotStore {
     }
 
     /// The newest snapshot of `group` whose every byte checks out; `None` when there are none at all. One that fails its checks is
-    /// reported, in the log and by [`SnapshotReader::rejected`], and the older one is taken.
+    /// reported, in the log and by [`SnapshotReader::rejected`], and the older one is taken. One whose key is not there is not passed over: it
+    /// is good.
     ///
     /// # Errors
-    /// [`SnapshotError::NoneGood`] when there are snapshots and all fail.
+    /// [`SnapshotError::NoneGood`] when there are snapshots and all fail; the newest's key is not there, or another one.
     pub fn latest(&self, group: u32) -> Result<Option<SnapshotReader>, SnapshotError> {
         let mut rejected = Vec::new();
         for id in self.ids(group).into_iter().rev() {
             match self.read(group, id) {
                 Ok(reader) => return Ok(Some(reader.with_rejected(rejected))),
+                Err(error) if error.is_of_keys() => return Err(error),
                 Err(error) => {
                     tracing::error!(%error, group, id, "a snapshot fails its checks and is passed over");
                     rejected.push(error.to_string());
@@ -208,6 +237,7 @@ impl SnapshotStore {
         let (db, disk_bytes) = self.open_shared(group, id, &path)?;
         SnapshotReader::checked(
             db,
+            self.keys(),
             path,
             SnapshotInfo {
                 group,
@@ -216,6 +246,18 @@ impl SnapshotStore {
                 disk_bytes,
             },
         )
+    }
+
+    /// Checks one snapshot as [`read`](Self::read) does, a piece at a time: `step` is told of each, and may break it off.
+    pub(crate) fn check_slowly(
+        &self,
+        group: u32,
+        id: u64,
+        step: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, SnapshotError> {
+        let path = self.path(group, id);
+        let (db, _) = self.open_shared(group, id, &path)?;
+        reader::check_slowly(&db, self.keys(), (group, id), &path, step)
     }
 
     /// Where a snapshot is.
@@ -315,6 +357,10 @@ impl SnapshotStore {
         let db = Arc::new(DurableDb::open(path, SNAPSHOT_CACHE_BYTES)?);
         finished.open = Arc::downgrade(&db);
         Ok((db, finished.disk_bytes))
+    }
+
+    fn keys(&self) -> &Keyring {
+        &self.inner.keys
     }
 
     fn group_dir(&self, group: u32) -> PathBuf {

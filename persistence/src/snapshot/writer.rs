@@ -2,9 +2,11 @@
 //! durable.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::data::DataWriter;
 use super::format::{CHUNK_BYTES_MAX, HEADER_BYTES, Kind, Sum, seal};
+use super::sealed::{ADDED_BYTES, Part, Sealed};
 use super::{SNAPSHOT_CACHE_BYTES, SnapshotInfo, SnapshotStore};
 use crate::durable_db::DurableDb;
 use crate::error::StoreError;
@@ -20,6 +22,7 @@ pub struct SnapshotWriter {
     db: Option<DurableDb>,
     data: Option<DataWriter>,
     sum: Sum,
+    sealed: Option<Arc<Sealed>>,
 }
 
 impl SnapshotWriter {
@@ -31,6 +34,7 @@ impl SnapshotWriter {
         meta: &[u8],
     ) -> Result<Self, StoreError> {
         let db = DurableDb::make(&staged, SNAPSHOT_CACHE_BYTES)?;
+        let sealed = Sealed::begin(store.keys(), (group, id), &staged)?.map(Arc::new);
         let mut writer = Self {
             store,
             group,
@@ -39,11 +43,13 @@ impl SnapshotWriter {
             db: Some(db),
             data: None,
             sum: Sum::default(),
+            sealed: sealed.clone(),
         };
-        for part in meta.chunks(CHUNK_BYTES_MAX - HEADER_BYTES) {
+        let added = sealed.as_ref().map_or(0, |_| ADDED_BYTES);
+        for part in meta.chunks(CHUNK_BYTES_MAX - HEADER_BYTES - added) {
             writer.put_meta(part)?;
         }
-        writer.data = Some(DataWriter::create(&writer.staged)?);
+        writer.data = Some(DataWriter::create(&writer.staged, sealed)?);
         Ok(writer)
     }
 
@@ -71,7 +77,8 @@ impl SnapshotWriter {
         if let Some(data) = self.data.take() {
             data.finish(&mut self.sum)?;
         }
-        let mut end = self.sum.encode_end();
+        let end = self.sum.encode_end(self.sealed.as_deref());
+        let mut end = end.map_err(|error| StoreError::other("finish", &self.staged, error))?;
         seal(self.sum.chunks, Kind::End, &mut end);
         let db = self
             .db
@@ -93,9 +100,13 @@ impl SnapshotWriter {
 
     fn put_meta(&mut self, part: &[u8]) -> Result<(), StoreError> {
         let key = self.sum.chunks;
-        self.sum.add(Kind::Meta, part);
         let mut chunk = vec![0; HEADER_BYTES];
         chunk.extend_from_slice(part);
+        if let Some(sealed) = &self.sealed {
+            let done = sealed.seal(Part::Meta(key), &mut chunk, HEADER_BYTES);
+            done.map_err(|error| StoreError::other("write", &self.staged, error))?;
+        }
+        self.sum.add(Kind::Meta, &chunk[HEADER_BYTES..]);
         seal(key, Kind::Meta, &mut chunk);
         match &self.db {
             Some(db) => db.insert(key, &chunk),

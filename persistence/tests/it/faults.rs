@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use docket_persistence::mem::{Fault, MemDisk};
 use docket_persistence::{Disk, Journal, JournalError, JournalOptions};
 
-use crate::support::{Acks, append_and_wait, number, open_mem, options, record};
+use crate::support::{Acks, append_and_wait, keyring, number, open_mem, options, record, with_keys};
 
 const APPENDS: u64 = 12;
 
@@ -105,6 +105,15 @@ fn strike(fault: Fault) -> bool {
 
 #[test]
 fn whichever_call_fails_or_kills_nothing_acknowledged_is_lost() {
+    strike_everything();
+}
+
+#[test]
+fn nor_is_anything_of_a_sealed_journal() {
+    with_keys(&keyring("a", &[("a", 1)]), strike_everything);
+}
+
+fn strike_everything() {
     let faults: [fn(u64) -> Fault; 5] = [
         Fault::FailAppend,
         Fault::FailSync,

@@ -4,11 +4,15 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use docket_persistence::frame::{Assembled, Assembler, Frame, Packer};
+use docket_persistence::archive::{Archive, Keyed, Put, SledKeyed};
+use docket_persistence::frame::{Assembled, Assembler, Frame, Opener, Packer};
 use docket_persistence::mark::{FileMark, HighWater, Mark};
+use docket_persistence::mem::MemDisk;
+use docket_persistence::sealing::Keyring;
+use docket_persistence::store::Store;
 use docket_persistence::{Position, SnapshotStore};
 
-use crate::support::record;
+use crate::support::{append_and_wait, keyring, open_mem, record, with_keys};
 
 /// The fixture `name`, made by `write` when it is missing and that was asked for.
 fn fixture(name: &str, write: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
@@ -197,4 +201,133 @@ fn snapshots_with_their_data_in_a_file_are_read_for_ever() {
     assert_eq!(reader.meta(), &meta);
     let content: Vec<Bytes> = reader.map(|chunk| chunk.unwrap()).collect();
     assert_eq!(content.concat(), parts.concat());
+}
+
+/// What the fixtures that are sealed are sealed with.
+fn keys() -> Keyring {
+    keyring("fixture", &[("fixture", 0x5a)])
+}
+
+/// Some bytes, each behind its length (u32, little-endian).
+fn joined(parts: impl IntoIterator<Item = Bytes>) -> Vec<u8> {
+    let mut file = Vec::new();
+    for part in parts {
+        file.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        file.extend_from_slice(&part);
+    }
+    file
+}
+
+#[test]
+fn sealed_frames_of_format_2_open_for_ever() {
+    let write = || {
+        let disk = MemDisk::new();
+        with_keys(&keys(), || {
+            let (journal, ..) = open_mem(&disk).unwrap();
+            for commit in commits() {
+                append_and_wait(&journal, commit).unwrap();
+            }
+            journal.close();
+        });
+        joined((1..=4).map(|sequence| disk.store().read(sequence).unwrap().unwrap()))
+    };
+    let file = fixture("frames-v2.bin", write);
+    let (mut opener, mut assembler) = (Opener::new(keys()), Assembler::default());
+    let (mut records, mut previous_hash) = (Vec::new(), 0);
+    for (bytes, sequence) in split(&file).into_iter().zip(1..) {
+        assert_eq!((bytes[4], Frame::decode(sequence, bytes).is_err()), (2, true));
+        let frame = Frame::decode_with(sequence, bytes, &mut opener).unwrap();
+        assert_eq!(frame.previous_hash(), previous_hash);
+        previous_hash = frame.hash();
+        for fragment in frame.fragments() {
+            if let Assembled::Record(_, record) = assembler.push(sequence, fragment) {
+                records.push(Bytes::copy_from_slice(record));
+            }
+        }
+    }
+    assert_eq!(records, commits().concat());
+}
+
+#[test]
+fn sealed_snapshots_of_format_3_open_for_ever() {
+    let parts = [record(1, 3_000), record(2, 90_000)];
+    let meta = record(3, 40);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |group: &str| dir.path().join(format!("{group}/1/{:020}", 1));
+    let open = |group: &str| {
+        let config = sled::Config::new().path(path(group));
+        config.flush_every_ms(None).open().unwrap()
+    };
+    let written = std::cell::OnceCell::new();
+    let of = |name: &str, part: usize| {
+        fixture(name, || {
+            let [chunks, data, sealed] = written.get_or_init(|| {
+                let store = SnapshotStore::open_with(dir.path().join("written"), keys()).unwrap();
+                let mut writer = store.begin(1, &meta).unwrap();
+                parts.iter().for_each(|part| writer.write(part).unwrap());
+                writer.finish().unwrap();
+                let chunks = open("written").iter().values();
+                let chunks = joined(chunks.map(|chunk| Bytes::copy_from_slice(&chunk.unwrap())));
+                let read = |name: &str| std::fs::read(path("written").join(name)).unwrap();
+                [chunks, read("data"), read("sealed")]
+            });
+            [chunks, data, sealed][part].clone()
+        })
+    };
+    let (chunks, data) = (of("snapshot-v3.bin", 0), of("snapshot-v3-data.bin", 1));
+    let sealed = of("snapshot-v3-sealed.txt", 2);
+    let db = open("read");
+    for (key, chunk) in split(&chunks).into_iter().enumerate() {
+        db.insert((key as u64).to_be_bytes(), chunk).unwrap();
+    }
+    drop(db);
+    std::fs::write(path("read").join("data"), data).unwrap();
+    std::fs::write(path("read").join("sealed"), sealed).unwrap();
+    let store = SnapshotStore::open_with(dir.path().join("read"), keys()).unwrap();
+    let reader = store.latest(1).unwrap().unwrap();
+    assert_eq!(reader.meta(), &meta);
+    let content: Vec<Bytes> = reader.map(|chunk| chunk.unwrap()).collect();
+    assert_eq!(content.concat(), parts.concat());
+}
+
+#[test]
+fn sealed_values_of_the_archive_open_for_ever() {
+    let (key, value) = ([7; 16], record(5, 2_000));
+    let put = Put {
+        number: 3,
+        key,
+        value: &value,
+        by: &[(1, b"acme")],
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let write = || {
+        let dir = dir.path().join("written");
+        let archive = Archive::open(&dir, &keys()).unwrap();
+        archive.shelf(1).put(&put).unwrap();
+        archive.sync().unwrap();
+        archive.close();
+        drop(archive);
+        dir
+    };
+    let written = std::cell::OnceCell::new();
+    let value_of = || {
+        let keyed = SledKeyed::open(written.get_or_init(write)).unwrap();
+        let value = keyed.get("1/values", &key).unwrap().unwrap().to_vec();
+        keyed.close();
+        value
+    };
+    let stored = fixture("archive-v2.bin", value_of);
+    let sealed = fixture("archive-v2-sealed.txt", || {
+        std::fs::read(written.get_or_init(write).join("sealed")).unwrap()
+    });
+    let read = dir.path().join("read");
+    let keyed = SledKeyed::open(&read).unwrap();
+    keyed.put("1/values", &key, &stored).unwrap();
+    keyed.sync().unwrap();
+    keyed.close();
+    std::fs::write(read.join("sealed"), sealed).unwrap();
+    let archive = Archive::open(&read, &keys()).unwrap();
+    let found = archive.shelf(1).get(&key).unwrap().unwrap();
+    assert_eq!((found.number, &found.value), (3, &value));
+    archive.close();
 }

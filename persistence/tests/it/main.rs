@@ -6,6 +6,8 @@ mod conformance;
 mod faults;
 mod fixtures;
 mod power_loss;
+mod scrub;
+mod sealed;
 mod seen;
 mod sled_files;
 mod snapshots;

@@ -220,12 +220,12 @@ fn a_snapshot_whose_end_is_lost_or_of_a_newer_program_is_refused_by_name() {
     let end = 1_u64.to_be_bytes();
     let newer = change(&|db| {
         let mut chunk = db.get(end).unwrap().unwrap().to_vec();
-        chunk[5] = 3;
+        chunk[5] = 4;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&end), &chunk[4..]);
         chunk[..4].copy_from_slice(&crc.to_le_bytes());
         db.insert(end, chunk).unwrap();
     });
-    assert!(newer.contains("format version 3 is unknown"), "{newer}");
+    assert!(newer.contains("format version 4 is unknown"), "{newer}");
     let lost = change(&|db| drop(db.remove(end).unwrap()));
     assert!(lost.contains("chunk 1 is missing"), "{lost}");
 }

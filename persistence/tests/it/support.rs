@@ -1,12 +1,15 @@
 //! What the tests share: records that tell where they come from, and acknowledgements that are written down.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use bytes::Bytes;
 use docket_persistence::mem::{MemDisk, Seeded};
+use docket_persistence::sealing::Keyring;
 use docket_persistence::{Journal, JournalError, JournalOptions, Position, Recovery};
 use parking_lot::Mutex;
+use secrecy::SecretString;
 
 /// A record of `len` bytes whose content `number` decides.
 pub fn record(number: u64, len: usize) -> Bytes {
@@ -66,6 +69,32 @@ impl Acks {
     }
 }
 
+thread_local! {
+    /// What the journals are sealed with that this test opens.
+    static KEYS: RefCell<Keyring> = RefCell::default();
+}
+
+/// Has every journal that `body` opens on this thread sealed with these.
+pub fn with_keys<T>(keys: &Keyring, body: impl FnOnce() -> T) -> T {
+    let before = KEYS.replace(keys.clone());
+    let done = body();
+    KEYS.set(before);
+    done
+}
+
+/// Keys, each of one byte 32 times; nothing is sealed with an id that is empty.
+pub fn keyring(current: &str, keys: &[(&str, u8)]) -> Keyring {
+    let secrets: Vec<_> = keys
+        .iter()
+        .map(|(id, byte)| {
+            let secret = SecretString::from(format!("{byte:02x}").repeat(32));
+            (id.parse().unwrap(), secret)
+        })
+        .collect();
+    let current = (!current.is_empty()).then(|| current.parse().unwrap());
+    Keyring::new(current, secrets.iter().map(|(id, secret)| (*id, secret))).unwrap()
+}
+
 /// Options small enough to reach every bound in a test.
 pub fn options(dir: impl Into<std::path::PathBuf>) -> JournalOptions {
     JournalOptions {
@@ -73,6 +102,7 @@ pub fn options(dir: impl Into<std::path::PathBuf>) -> JournalOptions {
         cache_bytes: 4 << 20,
         disk_reserve_bytes: 0,
         gather_us: 0,
+        keys: KEYS.with_borrow(Clone::clone),
         ..JournalOptions::new(dir)
     }
 }

@@ -41,7 +41,8 @@ fn the_pages_about_the_api_say_what_the_contracts_do() {
     let found = std::fs::read_dir(FOLDER).unwrap();
     let strays = found.filter_map(|file| {
         let name = file.unwrap().file_name().into_string().unwrap();
-        (!pages.contains_key(&name)).then_some(name)
+        // Another test makes that one.
+        (!pages.contains_key(&name) && name != "openapi.json").then_some(name)
     });
     assert_eq!(strays.collect::<Vec<_>>(), [""; 0]);
 }

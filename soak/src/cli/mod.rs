@@ -1,5 +1,6 @@
 //! The command line of `docket-soak`.
 
+mod hostile;
 mod progress;
 mod run;
 
@@ -22,6 +23,7 @@ Examples:
   docket-soak run --duration 6h --seed 7 --out soak-6h
   docket-soak run --scenario kill --scenario steady --duration 10m
   docket-soak run -o json > soak.json
+  docket-soak hostile                          attacks, beside an honest client
 
 Exit codes: 0 passed, 1 a fault was found or the run could not be made, 2 usage.";
 
@@ -38,6 +40,9 @@ struct Cli {
 enum Command {
     /// Run scenarios against a server of its own, and write the report
     Run(Box<run::Args>),
+    /// Attack a server of its own while an honest client goes on
+    #[command(mut_arg("format", |arg| arg.help("How the result is printed: table or json")))]
+    Hostile(Box<hostile::Args>),
     /// List the scenarios, and what each shows
     #[command(mut_arg("format", |arg| arg.help("How the list is printed: table or json")))]
     List {
@@ -82,6 +87,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let done = match cli.command {
         Command::Run(args) => args.run(),
+        Command::Hostile(args) => args.run(),
         Command::List { output } => list(output.format).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
@@ -128,7 +134,7 @@ mod tests {
     #[test]
     fn the_command_line_is_sound_and_every_help_fits_a_terminal() {
         Cli::command().debug_assert();
-        for name in ["run", "list"] {
+        for name in ["run", "hostile", "list"] {
             let mut command = Cli::command();
             command.build();
             let help = command

@@ -151,7 +151,7 @@ impl Args {
 }
 
 /// A program in the folder of this one.
-fn beside(name: &str) -> Result<PathBuf, Error> {
+pub(super) fn beside(name: &str) -> Result<PathBuf, Error> {
     let this = std::env::current_exe().map_err(Error::system("find this program"))?;
     Ok(this.with_file_name(name))
 }
@@ -178,7 +178,7 @@ async fn conduct(plan: Plan) -> Result<Outcome, Error> {
 }
 
 /// Reads a span of time such as `2m`, `6h` or `3d` (a day is 24 hours), longer than nothing.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || "write a number and a unit, for instance 30s, 2m, 6h or 3d".to_owned();
     let span: Span = text.parse().map_err(|_| refused())?;
     let span = span

@@ -1,4 +1,4 @@
-//! `docket-soak` from outside: what it prints where, and its exit codes. Runs of it are in the tests of `docket`, whose program
+//! `docket-soak` from outside: what it prints where (`docs/soak.md` asks it for that), and its exit codes. Runs of it are in the tests of `docket`, whose program
 //! they need.
 
 use std::process::{Command, Output};

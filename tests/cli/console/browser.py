@@ -248,6 +248,7 @@ def nobody_looks(browser, asked):
     page = desk.page
     desk.open()
     desk.log_in(asked.key)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cluster")
     desk.settled()
     page.evaluate("Object.defineProperty(document, 'hidden', {configurable: true, get: () => true})")
     # One may be on its way.
@@ -266,6 +267,8 @@ def the_node_itself_is_away(browser, asked):
     page = desk.page
     desk.open()
     desk.log_in(asked.key)
+    # The page to log in has a panel, too.
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cluster")
     desk.settled()
     desk.check_quiet("before")
     page.route("**/console/api/**", lambda route: route.abort())

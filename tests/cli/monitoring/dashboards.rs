@@ -402,6 +402,18 @@ const DASHBOARDS: [Dashboard; 4] = [
                     )],
                 ),
             ),
+            limited(
+                1.0,
+                panel(
+                    "Damage on the disk",
+                    "Places that are not what was written, as of the last time that all was read.",
+                    "short",
+                    &[(
+                        "sum by (instance, kind) (docket_scrub_damaged{$$})",
+                        "{{kind}} {{instance}}",
+                    )],
+                ),
+            ),
         ],
     },
     Dashboard {

@@ -1,21 +1,25 @@
 //! Distinctive secrets, given in every way there is, are looked for in everything that the program says.
 
-use std::{fs, process::Command};
+use std::{fs, io::Read as _, process::Command};
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
+use flate2::read::GzDecoder;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::{bao::Bao, http::Answering};
 use crate::{
+    debug::unpack,
     server::{Server, serve_args, until},
     support::{Run, Shell},
 };
 
 const PASSWORD: &str = "canary-password-9Jq2";
+/// What the files are sealed with: 32 bytes, given in hexadecimal.
+const AT_REST: &str = "canary-rest-key-with-32-bytes-0Z";
 /// It is configured where no secret belongs, so that it is found: by that the search is known to look.
 const PLANTED: &str = "canary-planted-5Hx8";
 
@@ -125,7 +129,7 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         "canary-bao-next-2Vc5",
     ];
     let mut secrets: Vec<String> = tokens.map(str::to_owned).to_vec();
-    secrets.extend([PASSWORD.to_owned(), "canary-plain-1Ly7".to_owned()]);
+    secrets.extend([PASSWORD, AT_REST, "canary-plain-1Ly7"].map(str::to_owned));
     // The key is told apart from its id, which is not secret.
     secrets.push(admin_key.split('_').nth(2).unwrap().to_owned());
     secrets.extend(first_forms.into_iter().chain(second_forms));
@@ -138,13 +142,20 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     };
     let mut config = format!(
         "[log]\nlevel = \"trace\"\n[auth]\naudience = \"{PLANTED}\"\nadmin_key = \"env:CANARY_ADMIN_KEY\"\n\
-         signing_key = \"file:signing.pem\"\nsigning_key_published_s = 0\n"
+         signing_key = \"file:signing.pem\"\nsigning_key_published_s = 0\n[encryption]\ncurrent = \"canary\"\nkeys = [\"canary=env:CANARY_AT_REST\"]\n[webhooks]\nallow_http = true\nallow_private = true\n"
     );
     config.push_str(&section("by-file", "file:cards.token"));
     config.push_str(&section("by-env", "env:CANARY_CARDS"));
     let mut shell = Shell::new()
         .variable("CANARY_CARDS", tokens[2])
         .variable("CANARY_ADMIN_KEY", &admin_key)
+        .variable(
+            "CANARY_AT_REST",
+            &AT_REST
+                .bytes()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>(),
+        )
         .variable("DOCKET_API_KEY", &admin_key)
         .variable("DOCKET_PASSWORD", PASSWORD)
         .file("cards.token", &format!("{}\n", tokens[0]))
@@ -206,6 +217,31 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     for token in ["access_token", "refresh_token"] {
         secrets.push(session[token].as_str().unwrap().to_owned());
     }
+    // Both secrets of a webhook, each of them whole, without what stands in front of it, and as the bytes that it is.
+    let hook = format!("webhook create http://{}/hook -o json {flags}", provider.address);
+    let hook = shell.run(&hook).ends(0).json();
+    let name = hook["name"].as_str().unwrap().to_owned();
+    let rotated = shell.run(&format!("webhook rotate-secret {name} -o json {flags}"));
+    for made in [&hook, &rotated.ends(0).json()] {
+        let secret = made["secret"].as_str().unwrap();
+        let inner = secret.strip_prefix("whsec_").unwrap();
+        let bytes = STANDARD.decode(inner).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        secrets.extend([secret.to_owned(), inner.to_owned(), hex, format!("{bytes:?}")]);
+    }
+    for command in [
+        format!("webhook show {name}"),
+        format!("webhook show {name} -o json"),
+        "webhook list -o json".to_owned(),
+        format!("webhook test {name}"),
+        format!(
+            "webhook update {name} --url http://{}/elsewhere",
+            provider.address
+        ),
+    ] {
+        let run = shell.run(&format!("{command} {flags}"));
+        said.run(&command, &run);
+    }
     let access_token = session["access_token"].as_str().unwrap().to_owned();
     shell
         .run(&format!("item get tea --token {access_token} {flags}"))
@@ -254,6 +290,18 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
             || server.log(),
         );
     }
+    // Both, while neither is in force.
+    until(
+        "what cannot be used to be counted",
+        || {
+            server
+                .admin("/metrics")?
+                .1
+                .contains("docket_secrets_unusable 2")
+                .then_some(())
+        },
+        || server.log(),
+    );
     for path in [
         "/metrics",
         "/status",
@@ -263,6 +311,16 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         "/.well-known/jwks.json",
     ] {
         said.add(path, server.admin(path).unwrap().1);
+    }
+    console(&server, &admin_key, &mut said);
+    let admin = server.announced["admin"].as_str().unwrap();
+    let bundle = format!("debug bundle --seconds 1 --file bundle.tar.gz --admin {admin}");
+    said.run("debug bundle", &shell.run(&bundle).ends(0));
+    for (name, content) in unpack(&shell.path().join("bundle.tar.gz")) {
+        let mut whole = content.clone();
+        // One that is compressed, as it is and as it was.
+        let _ = GzDecoder::new(&*content).read_to_end(&mut whole);
+        said.add(&format!("bundle {name}"), String::from_utf8_lossy(&whole));
     }
     for command in [
         "status",
@@ -284,6 +342,10 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     said.add("the log", log);
     said.add("what was announced", server.announced.to_string());
     server.stop();
+    for file in fs::read_dir(shell.path().join("docket-data/audit")).unwrap() {
+        let path = file.unwrap().path();
+        said.add("the audit log", fs::read_to_string(path).unwrap());
+    }
     // And one that does not start.
     fs::remove_file(shell.path().join("signing.pem")).unwrap();
     said.run(
@@ -299,7 +361,13 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     assert_eq!(said.leaks(&secrets), Vec::<String>::new());
     // The same search finds what was configured where no secret belongs: in the configuration that is shown, and in the log.
     let planted = said.leaks(&[PLANTED.to_owned()]).join("\n");
-    for place in ["in config show", "in config show -o json", "in the log"] {
+    let places = [
+        "in config show",
+        "in config show -o json",
+        "in the log",
+        "configuration.json",
+    ];
+    for place in places {
         assert!(planted.contains(place), "not {place}: {planted}");
     }
     let sizes: usize = said.0.iter().map(|(_, text)| text.len()).sum();
@@ -308,6 +376,42 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         secrets.len(),
         said.0.len()
     );
+}
+
+/// What the console shows to who has this key: its pages, and all that they ask.
+fn console(server: &Server, key: &str, said: &mut Said) {
+    let body = json!({ "api_key": key }).to_string();
+    let json = "content-type: application/json\r\n";
+    let (code, head, body) = server
+        .ask_admin("POST", "/console/api/session", json, &body)
+        .unwrap();
+    assert_eq!(code, 200, "{body}");
+    said.add("the console's session", body);
+    let cookie = head
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .unwrap();
+    let cookie = format!("cookie: {}\r\n", cookie.split(';').next().unwrap());
+    let mut ask = |path: &str| {
+        let (code, _, body) = server.ask_admin("GET", path, &cookie, "").unwrap();
+        assert_eq!(code, 200, "{path}: {body}");
+        said.add(path, &*body);
+        body
+    };
+    for path in [
+        "/console",
+        "/console/api/session",
+        "/console/api/cluster",
+        "/console/api/traffic",
+        "/console/api/orders/counts",
+        "/console/api/access",
+    ] {
+        ask(path);
+    }
+    let orders: serde_json::Value = serde_json::from_str(&ask("/console/api/orders")).unwrap();
+    let order = orders["orders"][0]["id"].as_str().unwrap().to_owned();
+    ask(&format!("/console/api/orders/{order}"));
+    ask(&format!("/console/api/orders/{order}/events"));
 }
 
 /// What a command says that ends so.

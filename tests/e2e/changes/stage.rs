@@ -49,6 +49,11 @@ struct Member {
 impl Stage {
     /// The folders of so many nodes, the first of which founds the cluster.
     pub fn new(count: usize) -> Self {
+        Self::with(count, &[])
+    }
+
+    /// The same, with variables of each node's environment that are no configuration.
+    pub fn with(count: usize, variables: &[(&str, &str)]) -> Self {
         static STAGE: AtomicU32 = AtomicU32::new(0);
         let stage = STAGE.fetch_add(1, Ordering::Relaxed) % STAGES;
         let base = ((std::process::id() % (1 << 19)) * STAGES + stage) * NODES;
@@ -71,10 +76,13 @@ impl Stage {
                 .set("cluster.ca", &format!("{certs}/ca.pem"))
                 .set("cluster.certificate", &format!("{certs}/node-{node}.pem"))
                 .set("cluster.key", &format!("{certs}/node-{node}.key"));
-            let home = match number {
+            let mut home = match number {
                 1 => home,
                 _ => home.set("cluster.seeds", &seeds),
             };
+            for (name, value) in variables {
+                home = home.variable(name, value);
+            }
             Member {
                 home,
                 ip,
@@ -84,7 +92,7 @@ impl Stage {
         let members: Vec<_> = members.collect();
         let data = members[0].home.data().display().to_string();
         let shards = SHARDS.to_string();
-        docket(&[
+        members[0].home.run(&[
             "cluster",
             "init",
             "--data-dir",
@@ -120,6 +128,22 @@ impl Stage {
             .zip(&self.members)
             .filter(|(_, member)| member.server.is_some());
         running.map(|(node, _)| node).collect()
+    }
+
+    /// Has a node be one that somebody else has started, and will stop.
+    pub fn is_elsewhere(&mut self, node: usize) {
+        let (grpc, admin) = (self.grpc(node), self.admin(node));
+        self.members[node - 1].server = Some(Server::elsewhere(grpc, admin));
+    }
+
+    /// Has a node be one that does not run, since somebody else has stopped it.
+    pub fn has_gone(&mut self, node: usize) {
+        self.members[node - 1].server = None;
+    }
+
+    /// Where a node's operators are.
+    pub fn admin(&self, node: usize) -> SocketAddr {
+        SocketAddr::new(self.members[node - 1].ip, ADMIN)
     }
 
     /// Starts a node and does not wait.
@@ -203,7 +227,7 @@ impl Stage {
         Client::new(options).unwrap()
     }
 
-    fn grpc(&self, node: usize) -> SocketAddr {
+    pub fn grpc(&self, node: usize) -> SocketAddr {
         SocketAddr::new(self.members[node - 1].ip, GRPC)
     }
 
@@ -451,8 +475,5 @@ fn is_for_now(status: &Status) -> bool {
 }
 
 fn docket(args: &[&str]) {
-    let home = Home::new();
-    let run = home.command(args).output().unwrap();
-    let said = String::from_utf8_lossy(&run.stderr);
-    assert!(run.status.success(), "{args:?}: {said}");
+    Home::new().run(args);
 }

@@ -142,6 +142,30 @@ impl Servers {
             .collect()
     }
 
+    /// Where a node lives.
+    pub fn home(&self, node: u8) -> &Home {
+        &self.running[&node].member.home
+    }
+
+    /// The process of a node that runs.
+    pub fn server(&self, node: u8) -> &Server {
+        let server = self.running[&node].server.as_ref();
+        server.unwrap_or_else(|| panic!("node {node} is dead"))
+    }
+
+    /// Forgets a node that is dead, and gives back where it lived.
+    pub fn forget(&mut self, node: u8) -> Home {
+        let running = self.running.remove(&node).unwrap();
+        assert!(running.server.is_none(), "node {node} runs");
+        running.member.home
+    }
+
+    /// The home of one more node, which is not started.
+    pub async fn one_more(&mut self, number: u8) -> Home {
+        let members = self.members.as_mut().unwrap();
+        members.make(&self.net, number, false).await.home
+    }
+
     /// The first administrator's key.
     pub fn key(&self) -> String {
         self.running[&1].member.home.admin_key()

@@ -27,7 +27,11 @@ pub struct Receiver {
 impl Receiver {
     /// One that refuses every so many requests, where that is not 0.
     pub fn start(refuses_every: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(TcpListener::bind("127.0.0.1:0").unwrap(), refuses_every)
+    }
+
+    /// The same, where it is to listen.
+    pub fn at(listener: TcpListener, refuses_every: usize) -> Self {
         let address = listener.local_addr().unwrap();
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let into = Arc::clone(&got);

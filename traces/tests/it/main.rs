@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_traces::{Endpoint, ExportOptions, Exporter, Kind, Resource, Tracer, TracerOptions};
+use docket_traces::{Endpoint, ExportOptions, Exporter, Kind, Part, Resource, Tracer, TracerOptions, Value};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -100,10 +100,17 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
         .unwrap();
     let mut part = call.scope().child("part", Kind::Internal);
     part.link(other.scope());
-    let over = call
-        .scope()
+    call.scope()
         .note("over", (call.scope().began(), Instant::now()), Vec::new());
-    let deep = over.child("deep", Kind::Client);
+    let deep = part.scope().child("deep", Kind::Client);
+    let together = Part {
+        name: "together",
+        started: call.scope().began(),
+        ended: Instant::now(),
+        attributes: vec![("docket.log.records", Value::Number(2))],
+        events: vec![("in between", Instant::now())],
+    };
+    together.note(&[call.scope().clone(), other.scope().clone()]);
     let scope = call.scope().context().clone();
     drop((part, deep, call, other));
     exporter.stop(Duration::from_secs(10)).await;
@@ -125,7 +132,7 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
     assert_eq!(call.trace_id, scope.trace_id);
     assert_eq!(call.span_id, scope.span_id);
     assert_eq!(call.parent_span_id, Vec::<u8>::new());
-    for (below, above) in [(part, call), (over, call), (deep, over)] {
+    for (below, above) in [(part, call), (over, call), (deep, part)] {
         assert_eq!(
             (&below.trace_id, &below.parent_span_id),
             (&call.trace_id, &above.span_id)
@@ -138,6 +145,16 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
         (other.trace_id.clone(), other.span_id.clone())
     );
     assert_ne!(other.trace_id, call.trace_id);
+    for above in [call, other] {
+        let mut of_one = spans
+            .iter()
+            .filter(|span| span.name == "together" && span.trace_id == above.trace_id);
+        let one = of_one.next().unwrap();
+        assert_eq!(one.parent_span_id, above.span_id);
+        assert_eq!(one.attributes[0].key, "docket.log.records");
+        assert_eq!(one.events[0].name, "in between");
+        assert!(of_one.next().is_none());
+    }
     assert_eq!((call.kind, part.kind, deep.kind), (2, 1, 3));
     assert_eq!(call.status.as_ref().unwrap().code, 2);
     assert!(part.status.is_none());

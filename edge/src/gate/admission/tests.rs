@@ -37,6 +37,17 @@ fn calls_are_bounded_and_come_back() {
 }
 
 #[test]
+fn what_has_been_done_is_told_though_there_is_no_room_and_counts() {
+    let admission = admission();
+    let call = admission.admit(Kind::Call, 0).unwrap();
+    assert_eq!(call.reply(60_000), Err(Bound::ReplyBytes));
+    call.reply_anyway(60_000);
+    assert_eq!(admission.in_flight(Bound::ReplyBytes), 60_000);
+    drop(call);
+    assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+}
+
+#[test]
 fn other_bounds_are_in_force_at_once_and_what_is_in_flight_stays() {
     let admission = admission();
     let held: Vec<_> = (0..2).map(|_| admission.admit(Kind::Call, 0).unwrap()).collect();
@@ -94,6 +105,56 @@ async fn an_order_that_waits_outside_keeps_no_other_out_and_says_nothing_of_how_
         order.reply(10).unwrap();
     }
     drop((waiting, rest));
+    assert_eq!(admission.orders_max(), most);
+    assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
+}
+
+#[tokio::test]
+async fn requests_that_are_slow_to_arrive_keep_nobody_out_and_say_nothing_of_how_long_orders_take() {
+    let admission = Admission::new(AdmissionConfig {
+        max_calls: 300,
+        order_ms: 1,
+        ..AdmissionConfig::default()
+    });
+    let counts = || [Bound::Orders, Bound::Calls, Bound::Arriving].map(|bound| admission.in_flight(bound));
+    let since = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    let begin = |count: usize| {
+        let begun = (0..count).map(|_| {
+            let mut order = admission.admit(Kind::Order, 0).unwrap();
+            order.since = Some(since);
+            order.begin();
+            order.await_request();
+            order.await_request();
+            order
+        });
+        begun.collect::<Vec<_>>()
+    };
+    let mut slow = begin(300);
+    assert_eq!(counts(), [0, 300, 0]);
+    for order in &slow {
+        order.request_is_slow().unwrap();
+        order.request_is_slow().unwrap();
+    }
+    assert_eq!(counts(), [0, 0, 300]);
+    // No more of them may take their time, and the others have all places.
+    let next = begin(300);
+    assert_eq!(next[0].request_is_slow(), Err(Bound::Arriving));
+    assert_eq!(counts(), [0, 300, 300]);
+    next[0].request_arrived().unwrap();
+    assert_eq!(counts(), [1, 300, 300]);
+    // One for whom there is no room any more has done nothing.
+    assert_eq!(slow[0].request_arrived(), Err(Bound::Calls));
+    assert_eq!(counts(), [1, 300, 300]);
+    drop(next);
+    assert_eq!(counts(), [0, 0, 300]);
+    // One goes, one is there in the end.
+    drop(slow.remove(1));
+    slow[0].request_arrived().unwrap();
+    slow[0].request_arrived().unwrap();
+    assert_eq!(counts(), [1, 1, 298]);
+    let most = admission.orders_max();
+    admission.pace.end_window();
+    drop(slow);
     assert_eq!(admission.orders_max(), most);
     assert_eq!(in_flight(&admission), [0; Bound::COUNT]);
 }

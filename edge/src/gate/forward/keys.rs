@@ -15,7 +15,7 @@ use prost::Message;
 type Find = fn(&[u8]) -> Option<Key>;
 
 /// Every method that is done where its key is led, in the order of their paths.
-static KEYED: [(&str, Find); 47] = [
+static KEYED: [(&str, Find); 48] = [
     ("/docket.v1.AuthService/AssignRole", accounts),
     ("/docket.v1.AuthService/CreateApiKey", accounts),
     ("/docket.v1.AuthService/ListApiKeys", accounts),
@@ -50,6 +50,7 @@ static KEYED: [(&str, Find); 47] = [
     ("/docket.v1.ItemService/UpdateItem", |message| {
         item(&decode::<v1::UpdateItemRequest>(message)?.item?.name)
     }),
+    ("/docket.v1.NodeService/FinalizeUpgrade", accounts),
     ("/docket.v1.NodeService/SetFlag", accounts),
     ("/docket.v1.NodeService/SetLimit", accounts),
     ("/docket.v1.NodeService/UnsetFlag", accounts),
@@ -178,6 +179,9 @@ mod tests {
         assert_eq!(
             not_keyed,
             [
+                // What a node has, it hands out itself.
+                "/docket.v1.BackupService/BeginBackup",
+                "/docket.v1.BackupService/ReadBackup",
                 "/docket.v1.CustomerService/ListCustomers",
                 "/docket.v1.ItemService/ListItems",
                 // What changes the cluster finds the meta group's leader by itself.
@@ -199,6 +203,13 @@ mod tests {
                 "/docket.v1.OrderService/ListOrders",
                 "/docket.v1.OrderService/PlaceOrders",
                 "/docket.v1.OrderService/WatchOrders",
+                // What a cluster is to another: each node knows, or finds the meta group's leader.
+                "/docket.v1.StandbyService/ExchangeEpochs",
+                "/docket.v1.StandbyService/FollowLogs",
+                "/docket.v1.StandbyService/ForgetStandby",
+                "/docket.v1.StandbyService/GetStandby",
+                "/docket.v1.StandbyService/PromoteStandby",
+                "/docket.v1.StandbyService/RegisterStandby",
             ]
         );
         for (path, _) in &KEYED {

@@ -368,7 +368,7 @@ async fn collect(
 
 /// The one message in a call's body; `None` where there is another number of them, part of one, or a compressed one. The service says
 /// what is wrong with those.
-fn message_in(framed: &Bytes) -> Option<Bytes> {
+pub(crate) fn message_in(framed: &Bytes) -> Option<Bytes> {
     let (flag, length) = (framed.first()?, framed.get(1..FRAME_HEAD)?);
     let length = u32::from_be_bytes(length.try_into().ok()?) as usize;
     let is_one = *flag == 0 && framed.len() - FRAME_HEAD == length;
@@ -376,7 +376,7 @@ fn message_in(framed: &Bytes) -> Option<Bytes> {
 }
 
 /// A message as a call's body.
-pub(super) fn frame(message: &Bytes) -> Bytes {
+pub(crate) fn frame(message: &Bytes) -> Bytes {
     let mut framed = BytesMut::with_capacity(FRAME_HEAD + message.len());
     framed.put_u8(0);
     // No message is longer than a call between nodes may be.

@@ -44,7 +44,8 @@ impl Run {
             assert_eq!(i128::from(is.backorder_limit().0), should.limit, "{sku}");
             let row = is.backorders.iter().flat_map(|it| it.row());
             let row: Vec<_> = row.map(|it| (it.order, i128::from(it.quantity.0))).collect();
-            assert_eq!(row, in_one(&should.row), "{sku}");
+            // Two places of an order stay two where the one between them is given up: who comes when is the same.
+            assert_eq!(in_one(&row), in_one(&should.row), "{sku}");
             assert_eq!(
                 (is.version.0, is.revision),
                 (should.version, should.revision),

@@ -37,6 +37,7 @@ export default {
         plot("plot-bytes", "Written", [["bytes", "Bytes", 3]], perSecond, { ofBytes: true }),
         plot("plot-disk", "Journal", [["journal", "On the disk", 1]], bytes, { ofBytes: true })),
       panel("Nodes", "As each says of itself.", nodes(cluster)),
+      panel("Integrity", "Whether books agree, and whether what is stored is what was written, when each node last looked.", integrity(cluster), damaged(cluster)),
       panel("Snapshots", `The newest of each group on node ${node_id}; its journal is cut behind the oldest of them.`, snapshots(node)),
     ];
   },
@@ -57,6 +58,36 @@ function nodes(cluster) {
   });
   return table("Disks of the nodes", [["Node"], ["State"], ["Journal", "num"], ["Snapshots", "num"], ["Disk free", "num"], ["First record", "num"],
     ["Last record", "num"], ["Syncs", "num"]], rows);
+}
+
+function integrity(cluster) {
+  const told = new Map(cluster.nodes.map((node) => [node.node_id, node]));
+  const rows = cluster.liveness.map(({ node_id: id }) => {
+    const books = told.get(id)?.books;
+    const scrub = told.get(id)?.scrub;
+    const wrong = Object.entries(books?.groups ?? {}).filter(([, n]) => n > 0);
+    return {
+      id: `integrity-${id}`,
+      cells: [id, found(books?.start_time, books?.discrepancy_count, "agree", "wrong"), when(books?.start_time), latency(books?.duration_seconds),
+        wrong.map(([group, n]) => `${group}: ${count(n)}`).join(", ") || NONE,
+        found(scrub?.start_time, scrub?.damaged_count, "whole", "damaged"), scrub?.running ? chip(`${bytes(scrub.running_bytes)} so far`, "wait") : when(scrub?.start_time),
+        latency(scrub?.duration_seconds), bytes(scrub?.bytes)],
+    };
+  });
+  return table("Integrity", [["Node"], ["Books"], ["Verified"], ["Took", "num"], ["Shards that are wrong"], ["Stored"], ["Read"], ["Took", "num"], ["Bytes", "num"]], rows);
+}
+
+function found(looked, wrong, good, bad) {
+  if (wrong) return chip(`${count(wrong)} ${bad}`, "bad");
+  return looked ? chip(good, "good") : chip("not yet", "");
+}
+
+function damaged(cluster) {
+  const rows = cluster.nodes.flatMap((node) => (node.scrub?.damaged ?? []).map((place, n) => ({
+    id: `damaged-${node.node_id}-${n}`,
+    cells: [node.node_id, place.kind, place.file, place.place, place.of.join(", ") || "nobody's any more", place.reason],
+  })));
+  return rows.length ? table("Damaged", [["Node"], ["In"], ["File"], ["Place"], ["Whose"], ["Why"]], rows) : null;
 }
 
 function snapshots(node) {
