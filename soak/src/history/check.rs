@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{
     books::check_books,
+    etags::check_etags,
     feeds::check_feeds,
     keys::Keys,
     linear::{self, Found, Interval, Model, Part, WORK_MAX},
@@ -174,6 +175,9 @@ pub fn check_within(history: &History, work_max: usize) -> Verdict {
             &mut verdict,
         );
     }
+    check_etags(history, &keys)
+        .into_iter()
+        .for_each(|fault| verdict.fault(fault));
     check_feeds(history, &requests)
         .into_iter()
         .for_each(|fault| verdict.fault(fault));

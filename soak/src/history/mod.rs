@@ -14,7 +14,7 @@
 //! what was shipped, edited, returned and refunded must be in the next thing that anybody sees, and in the books at the end.
 //!
 //! What is checked: every item, customer and order by itself is linearizable ([`linear`]), with bounded work and "undecided"
-//! where that does not do; a request id stands for one effect and one answer; at the end, stock and money are what was booked,
+//! where that does not do; no etag comes back behind another (`etags`); a request id stands for one effect and one answer; at the end, stock and money are what was booked,
 //! what the confirmed orders take, and what was sent and came back, every acknowledged order is listed, once, and none that nobody asked for. A list is
 //! checked as a read of each order in it, and of each that is missing in it. Of the feed every consumer is told of each order from its
 //! placing to what the books say of it, each change once and in order, nothing before it was asked for and nothing that was not.
@@ -25,6 +25,7 @@
 mod books;
 mod check;
 pub mod clients;
+mod etags;
 mod feeds;
 mod keys;
 pub mod life;

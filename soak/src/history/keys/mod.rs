@@ -43,10 +43,22 @@ pub struct Keys {
 
 /// When something happens, and which operation tells of it.
 #[derive(Clone, Copy)]
-struct Span {
-    begin: Micros,
-    end: Option<Micros>,
-    source: usize,
+pub struct Span {
+    /// Not before.
+    pub begin: Micros,
+    /// Not behind it; none where it may happen at any time.
+    pub end: Option<Micros>,
+    /// The operation's number; that behind the last one's for the books.
+    pub source: usize,
+}
+
+impl<S> From<&Interval<S>> for Span {
+    fn from(interval: &Interval<S>) -> Self {
+        let Interval {
+            begin, end, source, ..
+        } = *interval;
+        Self { begin, end, source }
+    }
 }
 
 impl Span {
@@ -55,6 +67,24 @@ impl Span {
             begin: operation.invoked,
             end: operation.completed,
             source: number,
+        }
+    }
+
+    /// Behind everything: when the books were read.
+    fn behind(history: &History) -> Self {
+        let times = history
+            .operations
+            .iter()
+            .map(|it| it.completed.unwrap_or(it.invoked));
+        let last = times
+            .chain(history.quiet.iter().copied())
+            .max()
+            .unwrap_or_default()
+            + 1;
+        Self {
+            begin: last,
+            end: Some(last),
+            source: history.operations.len(),
         }
     }
 }
@@ -148,26 +178,30 @@ impl Keys {
     /// The books at the end are a read of each order, behind everything.
     fn ends(&mut self, history: &History, orders: &Orders<'_>) {
         let Some(books) = &history.books else { return };
-        let times = history
-            .operations
-            .iter()
-            .map(|it| it.completed.unwrap_or(it.invoked));
-        let last = times
-            .chain(history.quiet.iter().copied())
-            .max()
-            .unwrap_or_default()
-            + 1;
-        let span = Span {
-            begin: last,
-            end: Some(last),
-            source: history.operations.len(),
-        };
+        let span = Span::behind(history);
         for order in &books.orders {
             let is_known = orders.known.contains_key(order.name.as_str());
             if is_known && self.orders.contains_key(&order.name) {
                 self.see(span, order);
             }
         }
+    }
+
+    /// The etags of items and customers in the books, as far as anybody else saw them.
+    pub fn at_the_end<'h>(&self, history: &'h History) -> Vec<(&'h str, u32, Span)> {
+        let Some(books) = &history.books else {
+            return Vec::new();
+        };
+        let span = Span::behind(history);
+        let items = books.items.iter().map(|item| (&item.name, &item.etag));
+        let customers = books
+            .customers
+            .iter()
+            .map(|customer| (&customer.name, &customer.etag));
+        items
+            .chain(customers)
+            .filter_map(|(name, etag)| Some((name.as_str(), self.etags.get(name)?.known(etag)?, span)))
+            .collect()
     }
 
     /// What was seen.

@@ -21,4 +21,9 @@ impl Etags {
         let next = self.0.len() as u32 + 1;
         *self.0.entry(etag.to_owned()).or_insert(next)
     }
+
+    /// The number of an etag that has one.
+    pub fn known(&self, etag: &str) -> Option<u32> {
+        self.0.get(etag).copied()
+    }
 }
