@@ -2,6 +2,7 @@
 
 use std::{
     fs::DirBuilder,
+    io::ErrorKind,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 use docket_actors::{Docket, access::AccessError};
 use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
-    Control, EdgeConfig, Operators, Parts, Server, Sources,
+    Control, EdgeConfig, EdgeError, Operators, Parts, Server, Sources,
     auth::{AuthApi, Authenticator, Clock, SigningKeyText, bootstrap},
     telemetry,
 };
@@ -102,7 +103,7 @@ impl Running {
         make_data_dir(&data_dir)?;
         // Whoever watches a long start asks there.
         let operators = Operators::serve_with(&config.admin, metrics.clone(), sources).await;
-        let operators = operators.map_err(|cause| Failure::Other(cause.to_string()))?;
+        let operators = operators.map_err(not_bound)?;
         let begun = standby::begin(config, &data_dir, &store, &keys).await?;
         let mut options = config.node();
         options.node.posture = begun.posture();
@@ -217,7 +218,7 @@ impl Running {
             ..edge
         };
         let server = Server::bind_with(edge, parts, operators).await;
-        let server = server.map_err(|cause| Failure::Other(cause.to_string()))?;
+        let server = server.map_err(not_bound)?;
         let (grpc_address, admin_address) = (server.local_addr(), server.admin_addr());
         let rest_address = server.rest_addr();
         traces.export(config, &docket, grpc_address)?;
@@ -541,6 +542,24 @@ async fn wait_for_accounts(docket: &Docket) {
     while joined && docket.access().read(|state| state.is_empty()) {
         tokio::time::sleep(ACCOUNTS_POLL).await;
     }
+}
+
+/// Why there is no server, and what to do where somebody else has its address.
+fn not_bound(cause: EdgeError) -> Failure {
+    let advice = match &cause {
+        EdgeError::Bind { what, source, .. } if source.kind() == ErrorKind::AddrInUse => Some(match *what {
+            "gRPC" => "--listen",
+            "REST" => "rest.listen",
+            _ => "--admin-listen",
+        }),
+        _ => None,
+    };
+    Failure::Other(match advice {
+        Some(option) => {
+            format!("{cause}\n      do: stop who has it (ss -ltnp shows who), or take another one: {option}")
+        }
+        None => cause.to_string(),
+    })
 }
 
 /// The recorder behind `/metrics`. There is one in a process, whatever the number of nodes that run in it.

@@ -311,7 +311,12 @@ fn what_stands_in_the_way_of_a_start_is_named() {
         .run(&format!("serve --listen {address} --admin-listen 127.0.0.1:0"))
         .ends(1)
         .says(&address)
+        .says("take another one: --listen")
         .prints_nothing();
+    shell
+        .run(&format!("serve --listen 127.0.0.1:0 --admin-listen {address}"))
+        .ends(1)
+        .says("take another one: --admin-listen");
     shell
         .run("serve --listen 127.0.0.1:9 --admin-listen 127.0.0.1:9")
         .ends(2)

@@ -141,14 +141,16 @@ impl Crew {
         let crew = Arc::new(self);
         let mut visitors = JoinSet::new();
         for number in 0..attack.force().visitors {
+            // They come one by one: to begin thousands at once keeps this machine from all else for as long as several orders take.
+            crew.visits.turns(1).await;
             let crew = Arc::clone(&crew);
             visitors.spawn(async move {
                 loop {
-                    crew.visits.turns(1).await;
                     crew.notes.visits.fetch_add(1, SeqCst);
                     if let Err(error) = attack.visit(&crew, number).await {
                         crew.notes.note(ending(&error));
                     }
+                    crew.visits.turns(1).await;
                 }
             });
         }
