@@ -293,7 +293,7 @@ pub(crate) async fn run(shard: Arc<Shard>, group: Group, decided: Arc<Decided>, 
                     decided.clear();
                 }
                 if let Some(logged) = logged {
-                    logged.done(&shard);
+                    logged.done(&shard, result.as_deref());
                 }
                 complete(&shard, batch, result);
             }
@@ -360,8 +360,8 @@ async fn propose(
             let is_barrier = record.is_none();
             if let Some(record) = record {
                 machine::encode(&record, payload);
+                sampled.extend(after.scope().map(|scope| (count, scope.clone())));
                 count += 1;
-                sampled.extend(after.scope().cloned());
                 all_kept &= may_be_kept(&record);
                 records.push(record);
             }
@@ -397,6 +397,9 @@ async fn propose(
             }
             Err(error) => {
                 decided.clear();
+                if let Some(logged) = logged {
+                    logged.done(shard, Err(&error));
+                }
                 fail(shard, batch, &error);
             }
         }

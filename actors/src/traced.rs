@@ -11,11 +11,16 @@
 
 use std::time::Instant;
 
-use docket_cluster::Moments;
+use docket_cluster::{Moments, ProposeError};
 use docket_engine::{Fact, Record};
-use docket_traces::{Part, Scope, Value};
+use docket_traces::{Part, Scope, Span, Value};
 
-use crate::{proposer::After, shard::Shard};
+use crate::{
+    machine,
+    proposer::After,
+    reply::{Answered, Failure, StepError},
+    shard::Shard,
+};
 
 /// A call among the actors.
 pub(crate) const ACTOR: &str = "actor";
@@ -34,6 +39,12 @@ pub(crate) const PEER: &str = "docket.peer.node";
 const ENTITY: &str = "docket.entity";
 const RECORDS: &str = "docket.log.records";
 const BYTES: &str = "docket.log.bytes";
+/// Why an item has refused.
+const REJECTION: &str = "docket.rejection";
+/// Why an entry failed, or an item was not asked.
+const CONFLICT: &str = "conflict";
+const NOT_LEADER: &str = "not_leader";
+const UNKNOWN: &str = "unknown";
 
 pub(crate) fn shard_of(shard: &Shard) -> Value {
     Value::Number(i64::from(shard.id().number()))
@@ -55,18 +66,39 @@ pub(crate) fn note_decision(shard: &Shard, scope: &Scope, after: &After, record:
     scope.note(DECIDE, (scope.began(), Instant::now()), attributes);
 }
 
+/// Says what came of a step. That an item has refused is its answer, and no error.
+pub(crate) fn end_step(mut span: Span, answer: &Answered) {
+    match answer {
+        Ok(_) => {}
+        Err(StepError::Rejected(rejection) | StepError::Refused(rejection)) => {
+            span.set(REJECTION, rejection.reason());
+        }
+        Err(StepError::Duplicate(_)) => span.fail_by(CONFLICT),
+        Err(StepError::Failed(failure)) => span.fail_by(match failure {
+            Failure::Gone => "gone",
+            Failure::Panicked => "panicked",
+            Failure::Poison => "poison",
+            Failure::Conflict => CONFLICT,
+            Failure::NotLeader => NOT_LEADER,
+            Failure::Unknown => UNKNOWN,
+            Failure::Expired => "expired",
+        }),
+    }
+}
+
 /// An entry with records of calls that are sampled.
 pub(crate) struct Logged {
     proposed: Instant,
     pub(crate) moments: Moments,
-    scopes: Vec<Scope>,
+    /// Each with the number of its record in the entry.
+    scopes: Vec<(usize, Scope)>,
     records: usize,
     bytes: usize,
 }
 
 impl Logged {
     /// It is proposed now. `None` where nothing of it is sampled.
-    pub(crate) fn propose(scopes: Vec<Scope>, records: usize, bytes: usize) -> Option<Box<Self>> {
+    pub(crate) fn propose(scopes: Vec<(usize, Scope)>, records: usize, bytes: usize) -> Option<Box<Self>> {
         if scopes.is_empty() {
             return None;
         }
@@ -79,8 +111,8 @@ impl Logged {
         }))
     }
 
-    /// It is applied, or was not taken.
-    pub(crate) fn done(self, shard: &Shard) {
+    /// It is applied, of which an answer a record says whether that was done, or was not taken.
+    pub(crate) fn done(self, shard: &Shard, result: Result<&[u8], &ProposeError>) {
         let mut events = Vec::new();
         if let Some(synced) = self.moments.synced() {
             let began = synced.at.checked_sub(synced.took);
@@ -99,6 +131,13 @@ impl Logged {
             ],
             events,
         };
-        part.note(&self.scopes);
+        let error = |record| match result {
+            Ok(outcomes) => (outcomes.get(record) != Some(&machine::DONE)).then_some(CONFLICT),
+            Err(ProposeError::NotLeader { .. }) => Some(NOT_LEADER),
+            Err(_) => Some(UNKNOWN),
+        };
+        let scopes = self.scopes.into_iter();
+        let scopes: Vec<_> = scopes.map(|(record, scope)| (scope, error(record))).collect();
+        part.note(&scopes);
     }
 }

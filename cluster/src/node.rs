@@ -414,6 +414,11 @@ impl Node {
         self.inner.peering.as_ref().map(|peering| peering.address)
     }
 
+    /// Where another node of the cluster is connected to, `HOST:PORT`; `None` where that is not known, or this one stands alone.
+    pub fn address_of(&self, node: NodeId) -> Option<Arc<str>> {
+        self.inner.peering.as_ref()?.peers.address_of(node)
+    }
+
     /// Says where another node of the cluster is, or has moved to: `HOST:PORT`, looked up at every connection. On a node that stands
     /// alone it changes nothing.
     pub fn set_peer_address(&self, node: NodeId, address: impl fmt::Display) {

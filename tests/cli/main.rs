@@ -22,6 +22,7 @@ mod dev;
 mod disk;
 mod encryption;
 mod examples;
+mod external;
 mod faq;
 mod help;
 mod hostile;

@@ -7,14 +7,16 @@ mod rules;
 use std::{
     collections::BTreeSet,
     fs,
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use crate::{
+    dev::free_ports,
     server::{Server, until},
-    support::Shell,
+    support::{Run, Shell},
 };
 
 fn root() -> &'static Path {
@@ -115,15 +117,7 @@ fn the_metrics_of_a_running_node_are_as_prometheus_wants_them_and_documented() {
         },
         || server.log(),
     );
-    let documented = documented();
-    for line in metrics.lines().filter(|line| line.starts_with("# TYPE ")) {
-        let name = line.split(' ').nth(2).unwrap();
-        assert!(documented.contains(name), "{name} is not in docs/metrics.md");
-        assert!(
-            metrics.contains(&format!("# HELP {name} ")),
-            "{name} is not described"
-        );
-    }
+    are_well_formed("a node that stands alone", &metrics);
     let value = |name: &str| -> f64 {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("no {name}"))
@@ -141,6 +135,24 @@ fn the_metrics_of_a_running_node_are_as_prometheus_wants_them_and_documented() {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
     assert!((value("docket_time_seconds ") - now.as_secs_f64()).abs() < 60.0);
+    server.stop();
+}
+
+/// Whether all metrics of a page are documented and described, and promtool finds nothing in them.
+#[track_caller]
+fn are_well_formed(whose: &str, metrics: &str) {
+    let documented = documented();
+    for line in metrics.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let name = line.split(' ').nth(2).unwrap();
+        assert!(
+            documented.contains(name),
+            "{whose}: {name} is not in docs/metrics.md"
+        );
+        assert!(
+            metrics.contains(&format!("# HELP {name} ")),
+            "{whose}: {name} is not described"
+        );
+    }
     if promtool("the lint of /metrics") {
         let mut lint = Command::new("promtool")
             .args(["check", "metrics"])
@@ -153,10 +165,138 @@ fn the_metrics_of_a_running_node_are_as_prometheus_wants_them_and_documented() {
         let told = lint.wait_with_output().unwrap();
         assert!(
             told.status.success() && told.stdout.is_empty() && told.stderr.is_empty(),
-            "{}{}",
+            "{whose}: {}{}",
             String::from_utf8_lossy(&told.stdout),
             String::from_utf8_lossy(&told.stderr)
         );
     }
-    server.stop();
+}
+
+/// Three nodes of `docket dev`, ended with the test.
+struct Cluster {
+    dev: Child,
+    shell: Shell,
+    port: u16,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Its nodes end with it.
+        let _ = self.dev.kill();
+        let _ = self.dev.wait();
+    }
+}
+
+impl Cluster {
+    fn start(shell: Shell) -> Self {
+        let port = free_ports(3);
+        let mut dev = shell
+            .command(["dev", "--shards", "2", "--port", &port.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let told = BufReader::new(dev.stdout.take().unwrap()).lines().next();
+        assert!(told.is_some_and(|line| line.unwrap().starts_with("The cluster is ready")));
+        Self { dev, shell, port }
+    }
+
+    fn run(&self, command: &str) -> Run {
+        let flags = format!(
+            "--addr http://127.0.0.1:{} --api-key-file docket-dev/node-1/admin.key",
+            self.port
+        );
+        self.shell.run(&format!("{command} {flags}"))
+    }
+
+    /// What a node's page of metrics says; nothing where it does not answer.
+    fn metrics(&self, node: u16) -> String {
+        let ask = || {
+            let mut tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port + 10 * (node - 1) + 1)).ok()?;
+            // Without chunks.
+            tcp.write_all(b"GET /metrics HTTP/1.0\r\nhost: docket\r\n\r\n")
+                .ok()?;
+            let mut answer = String::new();
+            tcp.read_to_string(&mut answer).ok()?;
+            Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+        };
+        ask().unwrap_or_default()
+    }
+}
+
+#[test]
+fn so_are_those_of_a_clusters_nodes_with_all_that_they_may_have_and_of_a_standby() {
+    // Nobody is there: what fails is counted as well.
+    let nobody = "http://127.0.0.1:9";
+    let shell = Shell::new()
+        .variable("DOCKET__WEBHOOKS__ALLOW_HTTP", "true")
+        .variable("DOCKET__WEBHOOKS__ALLOW_PRIVATE", "true")
+        .variable("DOCKET__TRACING__ENDPOINT", nobody)
+        .variable("DOCKET__TRACING__RATIO", "1")
+        .variable("DOCKET__PAYMENTS__PROVIDERS__CARDS__URL", nobody);
+    let cluster = Cluster::start(shell);
+    for command in [
+        "customer create acme --currency EUR --credit-limit 500.00",
+        "item create tea --price 4.50 --currency EUR --on-hand 20",
+        "webhook create http://127.0.0.1:9/hook",
+        "order place --customer acme tea:1",
+        "flag set backorders --off",
+        "limit set admin --rate 100000",
+    ] {
+        cluster.run(command).ends(0);
+    }
+    cluster
+        .run("order place --customer acme tea:1 --pay-by cards --timeout 2s")
+        .ends(1);
+
+    let standby = Shell::new();
+    let key = fs::read_to_string(cluster.shell.path().join("docket-dev/node-1/admin.key")).unwrap();
+    let config = format!(
+        "[standby]\nof = [\"http://127.0.0.1:{}\"]\nadvertise = \"{nobody}\"\napi_key = \"file:primary.key\"\npoll_ms = 100\n",
+        cluster.port
+    );
+    let standby = standby.file("primary.key", &key).file("docket.toml", &config);
+    let standby = Server::start_with(&standby, &["--config", "docket.toml"]);
+    // What each of them must have come to tell of, on whichever of its nodes.
+    let told_by_some = [
+        "docket_peer_connected{",
+        "docket_peer_calls_sent_total{",
+        "docket_raft_replica_lag_entries{",
+        "docket_webhook_deliveries_total{",
+        "docket_webhooks ",
+        "docket_payment_requests_total{",
+        "docket_trace_spans_dropped_total{",
+        "docket_orders_stuck{",
+    ];
+    let pages = until(
+        "the nodes to tell of all that they have",
+        || {
+            let pages = [1, 2, 3].map(|node| cluster.metrics(node));
+            let tells = |told: &&str| {
+                pages
+                    .iter()
+                    .any(|page| page.lines().any(|line| line.starts_with(*told)))
+            };
+            told_by_some.iter().all(tells).then_some(pages)
+        },
+        || {
+            let pages = [1, 2, 3].map(|node| cluster.metrics(node)).concat();
+            let missing = told_by_some.iter().filter(|told| !pages.contains(**told));
+            format!("{:?} is missing", missing.collect::<Vec<_>>())
+        },
+    );
+    for (page, node) in pages.iter().zip(1..) {
+        are_well_formed(&format!("node {node}"), page);
+    }
+    let page = until(
+        "the standby to follow",
+        || {
+            let (_, page) = standby.admin("/metrics")?;
+            let told = ["docket_standby_follows 1", "docket_standby_lag_seconds "];
+            told.iter().all(|told| page.contains(told)).then_some(page)
+        },
+        || standby.log(),
+    );
+    are_well_formed("a standby", &page);
+    standby.stop();
 }

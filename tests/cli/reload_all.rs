@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -122,9 +123,8 @@ fn file(set: &BTreeMap<&str, &str>) -> String {
     sections.into_values().collect()
 }
 
-/// Runs `work` while customers place orders, of which none fails. How many were placed.
-fn under_load(shell: &Shell, server: &Server, work: impl FnOnce()) -> usize {
-    let flags = server.flags();
+/// Runs `work` while customers place orders, each on a connection of its own, of which none fails. How many were placed.
+fn under_load(shell: &Shell, flags: &str, work: impl FnOnce()) -> usize {
     let run = |command: &str| shell.run(&format!("{command} {flags}"));
     run("customer create acme --currency EUR --credit-limit 100000.00").ends(0);
     run("item create tea --price 0.50 --currency EUR --on-hand 100000").ends(0);
@@ -187,7 +187,7 @@ fn every_key_that_takes_effect_does_so_under_load_and_no_call_fails() {
     write(&shell, "[limits.admin]\nburst = 200000\n");
     let server = Server::start_with(&shell, &["--config", FILE]);
     let mut took = Vec::new();
-    let placed = under_load(&shell, &server, || {
+    let placed = under_load(&shell, &server.flags(), || {
         for (key, value) in OTHERS {
             set.insert(key, value);
             let begun = Instant::now();
@@ -256,7 +256,7 @@ fn whatever_mistake_a_file_has_it_changes_nothing_and_the_line_is_named() {
             "docket_config_reloads_total{{result=\"invalid\"}} {count}\n"
         ))
     };
-    under_load(&shell, &server, || {
+    under_load(&shell, &server.flags(), || {
         for (n, (mistake, said)) in MISTAKES.into_iter().enumerate() {
             write(&shell, &format!("[orders]\nclose_after_s = 2000000\n{mistake}"));
             until(mistake, || invalid(n + 1).then_some(()), || server.log());
@@ -279,5 +279,124 @@ fn whatever_mistake_a_file_has_it_changes_nothing_and_the_line_is_named() {
         || server.log(),
     );
     assert!(!server.log().contains("configured anew"));
+    server.stop();
+}
+
+/// Writes the file in its place, and as if it had not been touched: nobody who only looks at it sees that.
+fn write_unseen(shell: &Shell, text: &str) {
+    let path = shell.path().join(FILE);
+    let before = fs::metadata(&path).unwrap();
+    assert_eq!(before.len(), text.len() as u64, "its length is seen");
+    let mut file = fs::File::options().write(true).open(&path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+}
+
+#[test]
+fn a_signal_has_a_configuration_read_that_has_changed_under_load_and_no_call_fails() {
+    let burst = |burst: u32| format!("[limits.admin]\nburst = {burst}\n");
+    let shell = Shell::new();
+    write(&shell, &burst(200_000));
+    let server = Server::start_with(&shell, &["--config", FILE]);
+    let anew = || server.log().matches("configured anew").count();
+    let placed = under_load(&shell, &server.flags(), || {
+        for round in 1..=10 {
+            write_unseen(&shell, &burst(200_000 + round));
+            assert_eq!(anew(), round as usize - 1, "it was seen without a signal");
+            server.signal(Signal::HUP);
+            until(
+                "the configuration to be read",
+                || (anew() == round as usize).then_some(()),
+                || server.log(),
+            );
+        }
+        // A mistake changes nothing, and its line is named.
+        let mistake = burst(200_000).replace("burst", "brust");
+        write_unseen(&shell, &mistake);
+        server.signal(Signal::HUP);
+        let said = "docket.toml:2: unknown key `limits.admin.brust`";
+        until(
+            said,
+            || server.log().contains(said).then_some(()),
+            || server.log(),
+        );
+    });
+    assert_eq!(anew(), 10, "{}", server.log());
+    assert!(placed > 1, "{placed}");
+    server.stop();
+}
+
+#[test]
+fn certificates_for_clients_are_exchanged_under_load_and_no_call_fails() {
+    let shell = Shell::new();
+    let run = |command: &str| shell.run(command).ends(0);
+    // Two authorities, of which a client trusts both, or one.
+    for authority in ["one", "two"] {
+        run(&format!("certs ca --out {authority}"));
+        run(&format!(
+            "certs node --ca {authority} --cluster shop --node 1 --host 127.0.0.1 --out of-{authority}"
+        ));
+    }
+    let read = |file: &str| fs::read_to_string(shell.path().join(file)).unwrap();
+    let both = read("one/ca.pem") + &read("two/ca.pem");
+    fs::write(shell.path().join("both.pem"), both).unwrap();
+    // As a careful program does, one file after the other: for a moment they do not fit.
+    let exchange = |authority: &str| {
+        for (from, to) in [("node-1.pem", "served.pem"), ("node-1.key", "served.key")] {
+            fs::copy(
+                shell.path().join(format!("of-{authority}/{from}")),
+                shell.path().join("new"),
+            )
+            .unwrap();
+            fs::rename(shell.path().join("new"), shell.path().join(to)).unwrap();
+        }
+    };
+    exchange("one");
+    write(
+        &shell,
+        "[tls]\ncertificate = \"served.pem\"\nkey = \"served.key\"\n",
+    );
+    let server = Server::start_with(&shell, &["--config", FILE]);
+    let asked = |authority: &str| {
+        let flags = server.flags();
+        let run = shell.run(&format!("item get tea {flags} --ca {authority}/ca.pem"));
+        assert!(
+            run.code == 0 || run.stderr.contains("certificate"),
+            "{}",
+            run.stderr
+        );
+        run.code == 0
+    };
+    let placed = under_load(&shell, &format!("{} --ca both.pem", server.flags()), || {
+        for round in 0..6 {
+            let (now, before) = match round % 2 {
+                0 => ("two", "one"),
+                _ => ("one", "two"),
+            };
+            assert!(asked(before) && !asked(now), "round {round}");
+            exchange(now);
+            // By itself, and where somebody says so.
+            if round >= 3 {
+                server.signal(Signal::HUP);
+            }
+            until(
+                "the certificate to be served",
+                || asked(now).then_some(()),
+                || server.log(),
+            );
+            assert!(!asked(before), "round {round}: {}", server.log());
+        }
+        // What is no certificate is not taken.
+        fs::write(shell.path().join("new"), "no certificate").unwrap();
+        fs::rename(shell.path().join("new"), shell.path().join("served.pem")).unwrap();
+        let said = "the certificate stays as it was";
+        until(
+            said,
+            || server.log().contains(said).then_some(()),
+            || server.log(),
+        );
+        assert!(asked("one"));
+    });
+    assert!(placed > 10, "{placed}");
     server.stop();
 }

@@ -8,12 +8,14 @@
 //! | `operated.rs` | what is wrong with a node's disk, files, configuration, callers, or program |
 //! | `slow.rs` | a disk that is slow |
 //! | `cluster.rs` | three nodes, of which one after the other goes wrong |
+//! | `pending.rs` | orders whose items do not answer |
 //! | `standby.rs` | a cluster that another one follows is lost |
 
 mod alone;
 mod cluster;
 mod disk;
 mod operated;
+mod pending;
 mod prometheus;
 mod slow;
 mod standby;
@@ -25,6 +27,8 @@ use std::{
     process::Output,
     time::{Duration, Instant},
 };
+
+pub use cluster::leads;
 
 use crate::{
     api::{Api, order},
@@ -179,6 +183,7 @@ fn every_alert_has_its_cause_made_here_and_the_page_says_by_what() {
         include_str!("alerts/alone.rs"),
         include_str!("alerts/cluster.rs"),
         include_str!("alerts/operated.rs"),
+        include_str!("alerts/pending.rs"),
         include_str!("alerts/slow.rs"),
         include_str!("alerts/standby.rs"),
     ];

@@ -1,6 +1,7 @@
 //! Three processes over mutual TLS: a node that stood alone becomes the first of three while orders are placed, and nothing that was
 //! acknowledged is lost, whichever of the others is killed.
 
+mod certificates;
 pub mod nodes;
 mod status;
 

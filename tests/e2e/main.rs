@@ -21,6 +21,7 @@
 //! | `webhooks.rs` | every change is delivered over kills; signatures hold as documented; no log has a secret |
 //! | `traces.rs` | one trace from a client over two nodes to the log and back; who decides what is sampled; a collector that is away |
 //! | `logs.rs` | what a person wrote is in no line of the log, at its most detailed; lines of a traced call name its trace |
+//! | `audit.rs` | each command of who runs a cluster is in its audit logs: who, what, and what came of it |
 //! | `steering.rs` | a caller's limit holds over three nodes, and a flag flips on all of them within a second |
 //! | `stopping.rs` | SIGTERM finishes what is in flight; a data directory has one owner |
 //! | `overload.rs` | what is too much is refused at once, and then all is as before |
@@ -36,6 +37,7 @@
 
 mod alerts;
 mod api;
+mod audit;
 mod authorisation;
 mod backup;
 mod changes;

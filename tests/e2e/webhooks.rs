@@ -1,6 +1,7 @@
 //! Webhooks of the built program: it is killed again and again while orders are placed, and a receiver, which fails now and then, has heard of every
 //! change in the end. And: a signature holds by what the documentation says, and no log has a secret.
 
+mod flag;
 pub mod receiver;
 
 use std::{

@@ -15,7 +15,7 @@ use prost::{
 
 use crate::{
     context::Context,
-    span::{Ended, Kind, Value},
+    span::{Ended, Kind, SERVER_ADDRESS, SERVER_PORT, Value},
 };
 
 /// Which program the spans are of, in `service.name`.
@@ -208,8 +208,8 @@ fn put_span(span: &Ended, resource: &Resource, clocks: Clocks, to: &mut Vec<u8>)
     }
     if span.kind == Kind::Server {
         let (address, port) = &resource.server;
-        put_attribute("server.address", Told::Text(address), to);
-        put_attribute("server.port", Told::Number(i64::from(*port)), to);
+        put_attribute(SERVER_ADDRESS, Told::Text(address), to);
+        put_attribute(SERVER_PORT, Told::Number(i64::from(*port)), to);
     }
     for (name, at) in part.into_iter().flat_map(|part| &part.events) {
         put_length(EVENTS_OF_SPAN, FIXED64_BYTES + text_bytes(name), to);

@@ -42,6 +42,12 @@ impl From<i64> for Value {
     }
 }
 
+/// By OpenTelemetry's conventions: why something did not do what it was to do, as one of a few words.
+const ERROR_TYPE: &str = "error.type";
+/// And whom a client has called.
+pub(crate) const SERVER_ADDRESS: &str = "server.address";
+pub(crate) const SERVER_PORT: &str = "server.port";
+
 /// What an attribute is called, and its value.
 pub(crate) type Attribute = (&'static str, Value);
 
@@ -77,21 +83,23 @@ pub struct Part {
 }
 
 impl Part {
-    /// Notes it under each of these, as a span of that one's trace.
-    pub fn note(self, under: &[Scope]) {
-        let Some(Scope(first)) = under.first() else { return };
+    /// Notes it under each of these, as a span of that one's trace; with why it failed, where it did as far as that one is concerned.
+    pub fn note(self, under: &[(Scope, Option<&'static str>)]) {
+        let Some((Scope(first), _)) = under.first() else {
+            return;
+        };
         let (part, queue) = (Arc::new(self), &first.tracer.queue);
-        queue.put_all(under.iter().map(|Scope(under)| Ended {
+        queue.put_all(under.iter().map(|(Scope(under), error)| Ended {
             context: under.tracer.under(&under.context),
             parent: Some(under.context.span_id),
             name: part.name,
             kind: Kind::Internal,
             started: part.started,
             ended: part.ended,
-            attributes: Vec::new(),
+            attributes: error.iter().map(|error| (ERROR_TYPE, (*error).into())).collect(),
             part: Some(Arc::clone(&part)),
             link: None,
-            failed: false,
+            failed: error.is_some(),
         }));
     }
 }
@@ -161,6 +169,29 @@ impl Span {
     /// It did not do what it was to do.
     pub fn fail(&mut self) {
         self.0.failed = true;
+    }
+
+    /// The same, and why: one of a few words.
+    pub fn fail_by(&mut self, error: &'static str) {
+        self.set(ERROR_TYPE, error);
+        self.fail();
+    }
+
+    /// It is a call to who is there, `HOST:PORT`.
+    pub fn calls(&mut self, address: &str) {
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) => (host, port.parse::<u16>().ok()),
+            None => (address, None),
+        };
+        // An address of IPv6 is in brackets, so that its port is told from it.
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        self.set(SERVER_ADDRESS, host.to_owned());
+        if let Some(port) = port {
+            self.set(SERVER_PORT, i64::from(port));
+        }
     }
 }
 

@@ -51,6 +51,9 @@ impl Router {
             let mut span = scope.child(traced::STEP, Kind::Client);
             span.set(traced::SHARD, traced::shard_of(shard));
             span.set(traced::PEER, node.0 as i64);
+            if let Some(address) = self.node().address_of(node) {
+                span.calls(&address);
+            }
             span
         });
         tokio::spawn(async move {
@@ -63,7 +66,9 @@ impl Router {
                 // What is done there later, if it is, may find no order that wants it.
                 router.needs_reconciling();
             }
-            drop(span);
+            if let Some(span) = span {
+                traced::end_step(span, &answer);
+            }
             ask.answer(answer);
         });
     }

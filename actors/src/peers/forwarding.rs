@@ -158,6 +158,11 @@ impl Docket {
         }
     }
 
+    /// Where another node is connected to, `HOST:PORT`; `None` where that is not known.
+    pub fn address_of(&self, node: u64) -> Option<Arc<str>> {
+        self.inner.node.address_of(NodeId(node))
+    }
+
     /// Has another node, which leads what a call is about, do what a client asks.
     ///
     /// # Errors

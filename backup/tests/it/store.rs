@@ -90,7 +90,10 @@ impl Store {
             let (method, target) = (words.next().unwrap(), words.next().unwrap());
             let signed = header("authorization").unwrap_or_default();
             let is_signed = signed.starts_with("AWS4-HMAC-SHA256 Credential=key/")
-                && signed.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date,");
+                && (signed.contains("SignedHeaders=host;x-amz-content-sha256;x-amz-date,")
+                    || signed.contains(
+                        "SignedHeaders=host;x-amz-content-sha256;x-amz-date;x-amz-security-token,",
+                    ));
             let number = self.asked.fetch_add(1, SeqCst) + 1;
             let failing = self.failing.load(SeqCst);
             let (status, body) = match is_signed {

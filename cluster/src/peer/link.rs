@@ -133,6 +133,10 @@ impl Link {
         }
     }
 
+    pub(super) fn address(&self) -> Option<Arc<str>> {
+        self.shared.state.lock().address.clone()
+    }
+
     pub(super) fn set_address(&self, address: &Arc<str>) {
         let mut state = self.shared.state.lock();
         if state.address.replace(Arc::clone(address)).as_ref() != Some(address) {

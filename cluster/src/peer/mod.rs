@@ -353,6 +353,11 @@ impl Peers {
         }
     }
 
+    /// Where a node is, `HOST:PORT`.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<Arc<str>> {
+        self.known.read().get(&node)?.log.address()
+    }
+
     /// Ends every connection to other nodes. As long as one stands they take this process for the node, and refuse the next one that is it.
     pub(crate) fn close(&self) {
         for links in self.known.write().drain() {

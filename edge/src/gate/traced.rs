@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use docket_actors::Docket;
 use docket_engine::TraceId;
 use docket_traces::{Context, Kind, Scope, Span, TRACEPARENT_BYTES_MAX, TRACESTATE_BYTES_MAX, Tracer};
 use http::{HeaderMap, HeaderName};
@@ -98,9 +99,12 @@ pub(crate) fn follow(tracer: &Tracer, path: &'static str, carried: &Carried) -> 
 }
 
 /// Begins the span of a call that this node makes to another one.
-pub(crate) fn hop(scope: &Scope, path: &'static str, node: u64) -> Span {
+pub(crate) fn hop(docket: &Docket, scope: &Scope, path: &'static str, node: u64) -> Span {
     let mut span = described(scope.child(name_of(path), Kind::Client), path);
     span.set("docket.peer.node", node as i64);
+    if let Some(address) = docket.address_of(node) {
+        span.calls(&address);
+    }
     span
 }
 

@@ -1,11 +1,11 @@
 //! Grafana's dashboards, made from the tables below and kept beside the rules: `DOCKET_WRITE_DOCS=1 cargo test --test cli dashboards`
 //! writes them.
 
-use std::{collections::BTreeSet, env, fs};
+use std::{collections::BTreeSet, env, fs, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{asked_for, documented, root};
+use super::{asked_for, documented, files, promtool, root};
 
 const FOLDER: &str = "docs/monitoring/dashboards";
 /// What each query is narrowed to: the cluster and the nodes that were chosen.
@@ -651,6 +651,73 @@ fn the_dashboards_are_what_the_tables_say_and_ask_for_what_is_measured() {
         assert!(uids.insert(dashboard.uid), "two are called {}", dashboard.uid);
     }
     assert!(there.is_empty(), "of no table: {there:?}");
+}
+
+/// What Grafana puts in the place of its variables.
+const PUT_IN: [(&str, &str); 3] = [
+    ("$job", "docket"),
+    ("$instance", ".+"),
+    ("$__rate_interval", "1m"),
+];
+
+/// Each question as a rule of a file, which promtool reads.
+fn rules(dashboard: &Value) -> Value {
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.flat_map(|panel| panel["targets"].as_array().unwrap());
+    let rules: Vec<Value> = targets
+        .zip(0..)
+        .map(|(target, number)| {
+            let mut expression = target["expr"].as_str().unwrap().to_owned();
+            for (variable, value) in PUT_IN {
+                expression = expression.replace(variable, value);
+            }
+            json!({ "record": format!("asked:{number}"), "expr": expression })
+        })
+        .collect();
+    // The file is YAML, of which JSON is a part.
+    json!({ "groups": [{ "name": dashboard["uid"], "rules": rules }] })
+}
+
+#[test]
+fn promtool_understands_each_question_of_the_dashboards() {
+    if !promtool("the questions of the dashboards") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, rules: &Value| {
+        let path = folder.path().join(format!("{name}.yml"));
+        fs::write(&path, rules.to_string()).unwrap();
+        let run = Command::new("promtool")
+            .args(["check", "rules"])
+            .arg(path)
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&run.stdout),
+            String::from_utf8_lossy(&run.stderr)
+        );
+        (run.status.success(), said)
+    };
+    let mut questions = 0;
+    for path in files(FOLDER, ".json") {
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let mut rules = rules(&dashboard);
+        let name = dashboard["uid"].as_str().unwrap();
+        let (understood, said) = check(name, &rules);
+        assert!(understood, "{}: {said}", path.display());
+        let all = rules["groups"][0]["rules"].as_array_mut().unwrap();
+        questions += all.len();
+        // It is looked at: one with a mistake is found.
+        let last = all.last_mut().unwrap();
+        last["expr"] = format!("{} or", last["expr"].as_str().unwrap()).into();
+        let (understood, said) = check(name, &rules);
+        assert!(
+            !understood && said.contains("could not parse expression"),
+            "{said}"
+        );
+    }
+    assert!(questions > 50, "{questions}");
 }
 
 /// What Grafana needs to show it, and that whatever it asks for is measured.

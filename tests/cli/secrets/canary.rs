@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{bao::Bao, http::Answering};
+use super::{bao::Bao, beside::Beside, http::Answering};
 use crate::{
     debug::unpack,
     server::{Server, serve_args, until},
@@ -20,6 +20,15 @@ use crate::{
 const PASSWORD: &str = "canary-password-9Jq2";
 /// What the files are sealed with: 32 bytes, given in hexadecimal.
 const AT_REST: &str = "canary-rest-key-with-32-bytes-0Z";
+/// What backups are sealed with, likewise; and one of somebody else's.
+const OF_BACKUPS: &str = "canary-backup-key-of-32-bytes-0T";
+const OF_OTHER_BACKUPS: &str = "canary-others-key-of-32-bytes-3V";
+/// The key of the bucket that they are in, and what goes with it.
+const BUCKET_KEY: &str = "canary-bucket-6Fn3";
+const BUCKET_SESSION: &str = "canary-session-1Ws7";
+const BUCKET: &str = "s3://backups/shop/eu";
+/// A standby is given this for a key of the primary's, and it is none.
+const NO_KEY: &str = "canary-standby-8Gd4";
 /// It is configured where no secret belongs, so that it is found: by that the search is known to look.
 const PLANTED: &str = "canary-planted-5Hx8";
 
@@ -109,16 +118,23 @@ fn pem(byte: u8) -> (String, [String; 2]) {
     (pem, [inner, STANDARD.encode(seed)])
 }
 
+fn hex(secret: &str) -> String {
+    secret.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
 fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     let bao = Bao::start();
-    let provider = echoing();
-    let admin_key = Shell::new()
-        .run("config admin-key")
-        .ends(0)
-        .stdout
-        .trim()
-        .to_owned();
+    let (provider, beside) = (echoing(), Beside::start());
+    let new_key = || {
+        Shell::new()
+            .run("config admin-key")
+            .ends(0)
+            .stdout
+            .trim()
+            .to_owned()
+    };
+    let (admin_key, unknown_key) = (new_key(), new_key());
     let (first, first_forms) = pem(0x5b);
     let (second, second_forms) = pem(0x6d);
     let tokens = [
@@ -130,8 +146,11 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     ];
     let mut secrets: Vec<String> = tokens.map(str::to_owned).to_vec();
     secrets.extend([PASSWORD, AT_REST, "canary-plain-1Ly7"].map(str::to_owned));
+    secrets.extend([OF_BACKUPS, OF_OTHER_BACKUPS, BUCKET_KEY, BUCKET_SESSION, NO_KEY].map(str::to_owned));
     // The key is told apart from its id, which is not secret.
-    secrets.push(admin_key.split('_').nth(2).unwrap().to_owned());
+    for key in [&admin_key, &unknown_key] {
+        secrets.push(key.split('_').nth(2).unwrap().to_owned());
+    }
     secrets.extend(first_forms.into_iter().chain(second_forms));
 
     let section = |name: &str, token: &str| {
@@ -142,20 +161,22 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     };
     let mut config = format!(
         "[log]\nlevel = \"trace\"\n[auth]\naudience = \"{PLANTED}\"\nadmin_key = \"env:CANARY_ADMIN_KEY\"\n\
-         signing_key = \"file:signing.pem\"\nsigning_key_published_s = 0\n[encryption]\ncurrent = \"canary\"\nkeys = [\"canary=env:CANARY_AT_REST\"]\n[webhooks]\nallow_http = true\nallow_private = true\n"
+         signing_key = \"file:signing.pem\"\nsigning_key_published_s = 0\n[encryption]\ncurrent = \"canary\"\nkeys = [\"canary=env:CANARY_AT_REST\"]\n[webhooks]\nallow_http = true\nallow_private = true\n\
+         [backup]\nto = \"{BUCKET}\"\nevery_s = 10\nkey = \"env:CANARY_BACKUPS\"\n[tracing]\nendpoint = \"http://{}\"\nratio = 1.0\n",
+        beside.traces
     );
     config.push_str(&section("by-file", "file:cards.token"));
     config.push_str(&section("by-env", "env:CANARY_CARDS"));
     let mut shell = Shell::new()
         .variable("CANARY_CARDS", tokens[2])
         .variable("CANARY_ADMIN_KEY", &admin_key)
-        .variable(
-            "CANARY_AT_REST",
-            &AT_REST
-                .bytes()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>(),
-        )
+        .variable("CANARY_AT_REST", &hex(AT_REST))
+        .variable("CANARY_BACKUPS", &hex(OF_BACKUPS))
+        .variable("CANARY_OTHER_BACKUPS", &hex(OF_OTHER_BACKUPS))
+        .variable("AWS_ENDPOINT_URL", &format!("http://{}", beside.bucket))
+        .variable("AWS_ACCESS_KEY_ID", "key")
+        .variable("AWS_SECRET_ACCESS_KEY", BUCKET_KEY)
+        .variable("AWS_SESSION_TOKEN", BUCKET_SESSION)
         .variable("DOCKET_API_KEY", &admin_key)
         .variable("DOCKET_PASSWORD", PASSWORD)
         .file("cards.token", &format!("{}\n", tokens[0]))
@@ -209,6 +230,16 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     for provider in &providers {
         ask(&format!("order place --customer acme tea:1 --pay-by {provider}"));
     }
+    // What is planted in a trace is exported with it.
+    let mut traced = shell.command(format!("order place --customer acme tea:1 {flags}").split(' '));
+    traced.env(
+        "TRACEPARENT",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    );
+    traced.env("TRACESTATE", format!("shop={PLANTED}"));
+    said.add("a traced order", output(&mut traced, 0));
+    backups(&shell, &server, &beside, &mut said);
+    standby(&server, &admin_key, &unknown_key, &mut said);
     // What it gives to its owner is shown to nobody else.
     let session = shell
         .run(&format!("auth login ana -o json {flags}"))
@@ -290,6 +321,12 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
             || server.log(),
         );
     }
+    beside.refuse();
+    until(
+        "a backup to fail",
+        || server.log().contains("no backup was made").then_some(()),
+        || server.log(),
+    );
     // Both, while neither is in force.
     until(
         "what cannot be used to be counted",
@@ -342,6 +379,12 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
     said.add("the log", log);
     said.add("what was announced", server.announced.to_string());
     server.stop();
+    let exported = beside.exported();
+    assert!(
+        exported.contains("docket.v1.OrderService/PlaceOrder"),
+        "{exported}"
+    );
+    said.add("the exported spans", exported);
     for file in fs::read_dir(shell.path().join("docket-data/audit")).unwrap() {
         let path = file.unwrap().path();
         said.add("the audit log", fs::read_to_string(path).unwrap());
@@ -366,6 +409,7 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         "in config show -o json",
         "in the log",
         "configuration.json",
+        "in the exported spans",
     ];
     for place in places {
         assert!(planted.contains(place), "not {place}: {planted}");
@@ -376,6 +420,82 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         secrets.len(),
         said.0.len()
     );
+}
+
+/// What is said of backups in a bucket, by the node and by the commands: those that are made, and those that cannot be read.
+fn backups(shell: &Shell, server: &Server, beside: &Beside, said: &mut Said) {
+    let flags = server.flags();
+    let create = format!("backup create --to {BUCKET} --key env:CANARY_BACKUPS {flags}");
+    said.run("backup create", &shell.run(&create).ends(0));
+    // And the node its own.
+    until(
+        "a backup to be made by the node",
+        || {
+            let (_, metrics) = server.admin("/metrics")?;
+            metrics
+                .contains("docket_backup_until_timestamp_seconds ")
+                .then_some(())
+        },
+        || server.log(),
+    );
+    for command in ["list", "verify", "list -o json", "verify --deep"] {
+        let command = format!("backup {command} --from {BUCKET} --key env:CANARY_BACKUPS");
+        said.run(&command, &shell.run(&command).ends(0));
+    }
+    for from in [
+        "s3://backups/shop/eu --key env:CANARY_OTHER_BACKUPS",
+        "s3://backups/shop/eu",
+        "s3://gone/shop",
+    ] {
+        let command = format!("backup verify --from {from}");
+        said.run(&command, &shell.run(&command).ends(1));
+    }
+    let list = format!("backup list --from {BUCKET} --key env:CANARY_BACKUPS");
+    let mut stranger = shell.command(list.split(' '));
+    stranger.env("AWS_ACCESS_KEY_ID", "other");
+    said.add("a bucket that refuses", output(&mut stranger, 1));
+    said.add("the names in the bucket", beside.stored().join("\n"));
+}
+
+/// What a standby says: without a key, with one that is not known, and with the primary's.
+fn standby(primary: &Server, key: &str, unknown: &str, said: &mut Said) {
+    let config = format!(
+        "[log]\nlevel = \"trace\"\n[standby]\nof = [\"{}\"]\nadvertise = \"http://127.0.0.1:9\"\napi_key = \"file:primary.key\"\npoll_ms = 100\n",
+        primary.grpc()
+    );
+    let shell = Shell::new().file("docket.toml", &config);
+    for (what, wrong) in [("no key", NO_KEY), ("a key that is not known", unknown)] {
+        fs::write(shell.path().join("primary.key"), wrong).unwrap();
+        let mut serve = shell.command(serve_args(&["--config", "docket.toml"]));
+        said.add(&format!("a standby with {what}"), output(&mut serve, 1));
+    }
+    fs::write(shell.path().join("primary.key"), key).unwrap();
+    for command in ["config show", "config show -o json"] {
+        let run = shell.run(&format!("{command} --config docket.toml")).ends(0);
+        said.run(&format!("{command} of a standby"), &run);
+    }
+    let standby = Server::start_with(&shell, &["--config", "docket.toml"]);
+    until(
+        "the standby to follow",
+        || {
+            let (_, metrics) = standby.admin("/metrics")?;
+            metrics.contains("docket_standby_follows 1").then_some(())
+        },
+        || standby.log(),
+    );
+    for path in ["/metrics", "/status", "/readyz?verbose"] {
+        said.add(&format!("{path} of the standby"), standby.admin(path).unwrap().1);
+    }
+    let status = format!("standby status {} --api-key-file primary.key", standby.flags());
+    said.run("standby status", &shell.run(&status).ends(0));
+    said.add("what the standby announced", standby.announced.to_string());
+    let log = standby.log();
+    assert!(log.contains("TRACE"), "the log is not at trace level");
+    standby.stop();
+    said.add("the log of the standby", log);
+    for state in ["docket-data/standby.json", "docket-data/identity.json"] {
+        said.add(state, fs::read_to_string(shell.path().join(state)).unwrap());
+    }
 }
 
 /// What the console shows to who has this key: its pages, and all that they ask.

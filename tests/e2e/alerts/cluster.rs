@@ -32,7 +32,9 @@ async fn alerts_of_a_cluster_fire_when_their_causes_are_made() {
     nodes.set("cluster.election_timeout_min_ms", "1500");
     nodes.set("cluster.election_timeout_max_ms", "3000");
     nodes.set("cluster.balance_leads", "false");
-    nodes.renew_certificate(3, 1);
+    // Nobody calls the second.
+    nodes.renew_certificate(2, "tls", 1);
+    nodes.renew_certificate(3, "cluster", 1);
     let first = Server::start(nodes.home(1));
     let (second, mut third) = (nodes.launch(2), nodes.launch(3));
     nodes.until_voters(&first, &[1, 2, 3]).await;
@@ -43,13 +45,15 @@ async fn alerts_of_a_cluster_fire_when_their_causes_are_made() {
     let api = Api::admin(&first, nodes.home(1)).await;
     api.customer("ada", i64::MAX / 2).await;
     api.item("nut", 5, 1_000_000).await;
-    // The third has a certificate for a day.
+    // The second has a certificate for clients that holds for a day, the third one for peers.
     let mut but = OF_THE_MACHINE.to_vec();
     but.extend(["DocketCertificateExpiresSoon", "DocketCertificateExpires"]);
     prometheus.quiet(&but);
     let of_third = third.admin.to_string();
     prometheus.fires("DocketCertificateExpiresSoon", ("instance", &of_third));
     prometheus.fires("DocketCertificateExpires", ("instance", &of_third));
+    prometheus.fires("DocketCertificateExpiresSoon", ("certificate", "server"));
+    prometheus.fires("DocketCertificateExpires", ("certificate", "server"));
 
     if obeys_tests() {
         clock.moves(5_000);
@@ -128,7 +132,7 @@ async fn alerts_of_a_cluster_fire_when_their_causes_are_made() {
 }
 
 /// Whether a node leads a group, as far as it knows.
-fn leads(node: &Server, group: &str) -> bool {
+pub fn leads(node: &Server, group: &str) -> bool {
     let line = format!("docket_raft_leader{{group=\"{group}\"}} 1");
     let page = node.get("/metrics");
     page.is_some_and(|(_, page)| page.lines().any(|one| one == line))

@@ -48,6 +48,11 @@ impl Nodes {
         &self.homes[node - 1]
     }
 
+    /// Where a node's peers connect.
+    pub fn peer(&self, node: usize) -> &str {
+        &self.peers[node - 1]
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -93,11 +98,24 @@ impl Nodes {
         }
     }
 
+    /// Has the fourth folder be a fourth node's, which joins at its start.
+    pub fn one_more(&mut self) {
+        let (ca, certs) = (self.path("ca"), self.path("certs"));
+        let [ca, certs] = [&ca, &certs].map(|path| path.to_str().unwrap());
+        let made_for = ["--cluster", CLUSTER, "--node", "4", "--out", certs];
+        self.docket(&[&["certs", "node", "--ca", ca][..], &made_for].concat());
+        self.configure(4, 4, CLUSTER);
+    }
+
     /// Sets a value of every node's configuration.
     pub fn set(&mut self, key: &str, value: &str) {
+        self.each(|home| home.set(key, value));
+    }
+
+    /// Configures every node.
+    pub fn each(&mut self, configure: impl Fn(Home) -> Home) {
         for home in &mut self.homes {
-            let configured = std::mem::replace(home, Home::new());
-            *home = configured.set(key, value);
+            *home = configure(std::mem::replace(home, Home::new()));
         }
     }
 
@@ -107,9 +125,9 @@ impl Nodes {
         *home = std::mem::replace(home, Home::new()).variable(name, value);
     }
 
-    /// Gives a node a certificate that holds for so many days, once it has one.
-    pub fn renew_certificate(&mut self, node: usize, days: u32) {
-        let (ca, renewed) = (self.path("ca"), self.path("renewed"));
+    /// Gives a node a certificate that holds for so many days, once it has one for peers: for them (`cluster`), or for clients (`tls`).
+    pub fn renew_certificate(&mut self, node: usize, section: &str, days: u32) {
+        let (ca, renewed) = (self.path("ca"), self.path(&format!("renewed-{section}")));
         let [ca, out] = [&ca, &renewed].map(|path| path.to_str().unwrap());
         let (number, days) = (node.to_string(), days.to_string());
         self.docket(&[
@@ -130,9 +148,31 @@ impl Nodes {
         let mut configured = std::mem::replace(home, Home::new());
         for (key, ending) in [("certificate", "pem"), ("key", "key")] {
             let file = renewed.join(format!("node-{node}.{ending}"));
-            configured = configured.set(&format!("cluster.{key}"), file.to_str().unwrap());
+            configured = configured.set(&format!("{section}.{key}"), file.to_str().unwrap());
         }
         *home = configured;
+    }
+
+    /// Exchanges a node's certificate for peers, and its key, for ones that hold for so many days, in their place: the node may be running.
+    pub fn exchange_certificate(&self, node: usize, days: u32) {
+        let (ca, new, certs) = (self.path("ca"), self.path("new"), self.path("certs"));
+        let (number, days) = (node.to_string(), days.to_string());
+        let [ca, out] = [&ca, &new].map(|path| path.to_str().unwrap());
+        let made_for = [
+            "--cluster",
+            CLUSTER,
+            "--node",
+            &number,
+            "--days",
+            &days,
+            "--out",
+            out,
+        ];
+        self.docket(&[&["certs", "node", "--ca", ca][..], &made_for].concat());
+        for ending in ["pem", "key"] {
+            let name = format!("node-{node}.{ending}");
+            fs::rename(new.join(&name), certs.join(name)).unwrap();
+        }
     }
 
     /// Sets the section `[cluster]` of a home, which is to be this node.

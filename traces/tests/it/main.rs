@@ -1,6 +1,10 @@
 //! Spans on their way to a collector.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test stops at the first surprise"
+)]
 
 use std::{
     net::SocketAddr,
@@ -14,6 +18,7 @@ use opentelemetry_proto::tonic::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
         trace_service_server::{TraceService, TraceServiceServer},
     },
+    common::v1::{KeyValue, any_value},
     trace::v1::Span,
 };
 use tokio::net::TcpListener;
@@ -73,6 +78,14 @@ fn options(address: SocketAddr) -> ExportOptions {
     }
 }
 
+fn string_or_number(attribute: &KeyValue) -> String {
+    match attribute.value.as_ref().unwrap().value.as_ref().unwrap() {
+        any_value::Value::StringValue(text) => text.clone(),
+        any_value::Value::IntValue(number) => number.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn tracer(queue_spans_max: usize) -> Tracer {
     Tracer::new(TracerOptions {
         ratio: 1.0,
@@ -102,7 +115,9 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
     part.link(other.scope());
     call.scope()
         .note("over", (call.scope().began(), Instant::now()), Vec::new());
-    let deep = part.scope().child("deep", Kind::Client);
+    let mut deep = part.scope().child("deep", Kind::Client);
+    deep.calls("[::1]:7071");
+    deep.fail_by("unknown");
     let together = Part {
         name: "together",
         started: call.scope().began(),
@@ -110,7 +125,10 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
         attributes: vec![("docket.log.records", Value::Number(2))],
         events: vec![("in between", Instant::now())],
     };
-    together.note(&[call.scope().clone(), other.scope().clone()]);
+    together.note(&[
+        (call.scope().clone(), None),
+        (other.scope().clone(), Some("conflict")),
+    ]);
     let scope = call.scope().context().clone();
     drop((part, deep, call, other));
     exporter.stop(Duration::from_secs(10)).await;
@@ -151,12 +169,33 @@ async fn spans_arrive_as_they_were_with_what_they_hang_under() {
             .filter(|span| span.name == "together" && span.trace_id == above.trace_id);
         let one = of_one.next().unwrap();
         assert_eq!(one.parent_span_id, above.span_id);
-        assert_eq!(one.attributes[0].key, "docket.log.records");
+        // It has failed as far as the other is concerned.
+        let failed = above == other;
+        let keys: Vec<_> = one.attributes.iter().map(|it| &*it.key).collect();
+        match failed {
+            true => assert_eq!(keys, ["error.type", "docket.log.records"]),
+            false => assert_eq!(keys, ["docket.log.records"]),
+        }
+        assert_eq!(one.status.as_ref().map(|status| status.code), failed.then_some(2));
         assert_eq!(one.events[0].name, "in between");
         assert!(of_one.next().is_none());
     }
     assert_eq!((call.kind, part.kind, deep.kind), (2, 1, 3));
     assert_eq!(call.status.as_ref().unwrap().code, 2);
+    assert_eq!(deep.status.as_ref().unwrap().code, 2);
+    let told: Vec<_> = deep
+        .attributes
+        .iter()
+        .map(|it| (&*it.key, string_or_number(it)))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("server.address", "::1".to_owned()),
+            ("server.port", "7071".to_owned()),
+            ("error.type", "unknown".to_owned())
+        ]
+    );
     assert!(part.status.is_none());
     let attributes: Vec<_> = call.attributes.iter().map(|it| &*it.key).collect();
     assert_eq!(

@@ -136,7 +136,7 @@ impl Forwarder {
                 Place::Node(node) => {
                     leader = Some(node);
                     let hop = asked.scope.as_ref();
-                    let hop = hop.map(|scope| traced::hop(scope, asked.method, node));
+                    let hop = hop.map(|scope| traced::hop(&self.docket, scope, asked.method, node));
                     let call = asked.forward(hop.as_ref());
                     let forwarded = self.docket.forward(&asked.key, node, call, asked.deadline).await;
                     if let Some(hop) = hop {

@@ -93,7 +93,7 @@ impl Anywhere {
                 principal, carried, ..
             } = &*self.way;
             let hop = self.span.as_ref();
-            let hop = hop.map(|span| traced::hop(span.scope(), PLACE_ORDER, node));
+            let hop = hop.map(|span| traced::hop(docket, span.scope(), PLACE_ORDER, node));
             let own = hop.as_ref().map(|hop| Carried::under(hop.scope()));
             let Carried {
                 traceparent,
