@@ -275,6 +275,7 @@ impl Store for SledStore {
         // Segments that end before `from` need not be opened.
         let behind = starts.partition_point(|start| *start <= from).saturating_sub(1);
         let mut frame_bytes = 0;
+        let open: Vec<u64> = self.readers.lock().iter().map(|reader| reader.first).collect();
         for (index, start) in starts.iter().enumerate().skip(behind) {
             let end = starts.get(index + 1).copied().unwrap_or(u64::MAX);
             let mut foreign = None;
@@ -287,6 +288,10 @@ impl Store for SledStore {
                 foreign = Some(sequence);
                 ControlFlow::Break(())
             })?;
+            if !open.contains(start) {
+                // What it was opened for is done, and its cache would stay.
+                self.readers.lock().retain(|reader| reader.first != *start);
+            }
             if let Some(foreign) = foreign {
                 let cause = format!(
                     "frame {foreign} is in the segment of frames {start} to {}",
