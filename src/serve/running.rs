@@ -32,6 +32,7 @@ use super::{
     traces::Traces,
 };
 use crate::{
+    allocator,
     config::Config,
     failure::Failure,
     payments,
@@ -183,6 +184,7 @@ impl Running {
             introduced = introduce(&docket, config) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
+        allocator::give_back();
         if first_start {
             let made = Entry::new(Who::node(), actions::FIRST_ADMINISTRATOR, FIRST_ADMINISTRATOR);
             audit.note(made);
