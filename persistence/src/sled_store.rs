@@ -308,6 +308,29 @@ impl Store for SledStore {
         Ok(())
     }
 
+    /// Opens the newest segment once more. sled keeps its cache within its bounds a part of 256 at a time, and looks at one when it was used 64
+    /// times: of pages that are walked over once several times the cache's size stays, until others are used as often.
+    fn end_replay(&self) -> Result<(), StoreError> {
+        let mut segments = self.segments.lock();
+        if segments.newest_frame_bytes < self.cache_bytes {
+            return Ok(());
+        }
+        let Some(newest) = segments.newest.take() else {
+            return Ok(());
+        };
+        match Arc::try_unwrap(newest) {
+            Ok(newest) => {
+                let first = newest.first;
+                // Closed first: two cannot have it.
+                drop(newest);
+                let db = DurableDb::open(&segment_path(&self.dir, first), self.cache_bytes)?;
+                segments.newest = Some(Arc::new(Segment { first, db }));
+            }
+            Err(in_use) => segments.newest = Some(in_use),
+        }
+        Ok(())
+    }
+
     fn read(&self, sequence: u64) -> Result<Option<Bytes>, StoreError> {
         match self.readable(sequence)? {
             Some(segment) => segment.db.get(sequence),
