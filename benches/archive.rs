@@ -85,6 +85,8 @@ async fn node(dir: &Path) -> Docket {
     };
     let docket = Docket::open(options).await.unwrap();
     docket.ready().await;
+    // As the program does.
+    allocator::give_back();
     docket
 }
 

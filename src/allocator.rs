@@ -18,10 +18,22 @@ use libmimalloc_sys::{
     mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
 
+unsafe extern "C" {
+    /// The crate has it behind a feature that needs another crate.
+    fn mi_collect(force: bool);
+}
+
 /// To what mimalloc aligns every piece of at least that many bytes (its `MI_MAX_ALIGN_SIZE`, the C standard's `max_align_t`).
 const ALIGNED_ANYHOW: usize = 16;
 
 pub struct Mimalloc;
+
+/// Gives back to the system what no page needs any more, and of which mimalloc waits whether it is needed again: behind a start, which frees much
+/// at once.
+pub fn give_back() {
+    // SAFETY: it may be called at any time, and touches nothing that is in use.
+    unsafe { mi_collect(true) };
+}
 
 /// Whether a piece of this size is aligned so, however it is asked for.
 fn is_aligned_anyhow(size: usize, align: usize) -> bool {

@@ -72,6 +72,7 @@ pub(crate) fn recover(
     // After a crash of the process alone, frames that it never synced are still in the kernel's cache. They are taken for written,
     // so they must be.
     store.sync()?;
+    store.end_replay()?;
     // From here on the mark vouches for what was replayed. A new journal's mark is durable before its first frame is written.
     mark.store(end.mark)?;
     mark.sync()?;

@@ -275,6 +275,7 @@ impl Store for SledStore {
         // Segments that end before `from` need not be opened.
         let behind = starts.partition_point(|start| *start <= from).saturating_sub(1);
         let mut frame_bytes = 0;
+        let open: Vec<u64> = self.readers.lock().iter().map(|reader| reader.first).collect();
         for (index, start) in starts.iter().enumerate().skip(behind) {
             let end = starts.get(index + 1).copied().unwrap_or(u64::MAX);
             let mut foreign = None;
@@ -287,6 +288,10 @@ impl Store for SledStore {
                 foreign = Some(sequence);
                 ControlFlow::Break(())
             })?;
+            if !open.contains(start) {
+                // What it was opened for is done, and its cache would stay.
+                self.readers.lock().retain(|reader| reader.first != *start);
+            }
             if let Some(foreign) = foreign {
                 let cause = format!(
                     "frame {foreign} is in the segment of frames {start} to {}",
@@ -300,6 +305,29 @@ impl Store for SledStore {
         }
         let mut segments = self.segments.lock();
         segments.newest_frame_bytes = segments.newest_frame_bytes.max(frame_bytes);
+        Ok(())
+    }
+
+    /// Opens the newest segment once more. sled keeps its cache within its bounds a part of 256 at a time, and looks at one when it was used 64
+    /// times: of pages that are walked over once several times the cache's size stays, until others are used as often.
+    fn end_replay(&self) -> Result<(), StoreError> {
+        let mut segments = self.segments.lock();
+        if segments.newest_frame_bytes < self.cache_bytes {
+            return Ok(());
+        }
+        let Some(newest) = segments.newest.take() else {
+            return Ok(());
+        };
+        match Arc::try_unwrap(newest) {
+            Ok(newest) => {
+                let first = newest.first;
+                // Closed first: two cannot have it.
+                drop(newest);
+                let db = DurableDb::open(&segment_path(&self.dir, first), self.cache_bytes)?;
+                segments.newest = Some(Arc::new(Segment { first, db }));
+            }
+            Err(in_use) => segments.newest = Some(in_use),
+        }
         Ok(())
     }
 

@@ -36,6 +36,14 @@ pub trait Store: Send + Sync {
         visit: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError>;
 
+    /// Lets go of what a replay has left in memory. Only recovery does so, before anybody else has the store.
+    ///
+    /// # Errors
+    /// It cannot be used any more.
+    fn end_replay(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Reads one frame back; `None` when there is none.
     ///
     /// # Errors

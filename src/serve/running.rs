@@ -33,6 +33,7 @@ use super::{
     traces::Traces,
 };
 use crate::{
+    allocator,
     config::Config,
     failure::Failure,
     payments,
@@ -184,6 +185,7 @@ impl Running {
             introduced = introduce(&docket, config) => introduced?,
             reason = docket.failed() => return Err(super::gone(reason)),
         };
+        allocator::give_back();
         if first_start {
             let made = Entry::new(Who::node(), actions::FIRST_ADMINISTRATOR, FIRST_ADMINISTRATOR);
             audit.note(made);

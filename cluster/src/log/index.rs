@@ -27,8 +27,10 @@ pub(crate) struct LogIndex {
     /// Index of `slots[0]`.
     first: u64,
     slots: VecDeque<Slot>,
-    /// Entries before this index are not in memory.
+    /// Index of `payloads[0]`; entries before it are not in memory.
     cached_from: u64,
+    /// The rest of the log's payloads, apart from the slots: there are millions of those, and few have one.
+    payloads: VecDeque<EntryPayload>,
     cached_bytes: usize,
     cache_bytes_max: usize,
     writes: u64,
@@ -70,12 +72,57 @@ pub(crate) struct Dropped {
     pub(crate) whole: bool,
 }
 
+/// An entry. Its place is taken apart, since a log may have a million of them.
 struct Slot {
     term: u64,
-    place: Place,
+    /// The frame that it begins in, or the number of the write that it is part of.
+    at: u64,
     /// Bytes of its record.
     bytes: u32,
-    payload: Option<EntryPayload>,
+    offset: u16,
+    kind: PlaceKind,
+}
+
+const _: () = assert!(
+    size_of::<Slot>() == 24,
+    "a slot has grown, of which there are millions"
+);
+
+#[derive(Clone, Copy)]
+enum PlaceKind {
+    Nowhere,
+    Queued,
+    At,
+}
+
+impl Slot {
+    fn new(term: u64, bytes: u32, place: Place) -> Self {
+        let mut slot = Self {
+            term,
+            at: 0,
+            bytes,
+            offset: 0,
+            kind: PlaceKind::Nowhere,
+        };
+        slot.put_at(place);
+        slot
+    }
+
+    fn place(&self) -> Place {
+        match self.kind {
+            PlaceKind::Nowhere => Place::Nowhere,
+            PlaceKind::Queued => Place::Queued(self.at),
+            PlaceKind::At => Place::At(Position::new(self.at, self.offset)),
+        }
+    }
+
+    fn put_at(&mut self, place: Place) {
+        (self.kind, self.at, self.offset) = match place {
+            Place::Nowhere => (PlaceKind::Nowhere, 0, 0),
+            Place::Queued(write) => (PlaceKind::Queued, write, 0),
+            Place::At(position) => (PlaceKind::At, position.seq(), position.offset()),
+        };
+    }
 }
 
 /// The journal or the caller contradicts the log that is there.
@@ -108,6 +155,7 @@ impl LogIndex {
             first: 0,
             slots: VecDeque::new(),
             cached_from: 0,
+            payloads: VecDeque::new(),
             cached_bytes: 0,
             cache_bytes_max,
             writes: 0,
@@ -208,6 +256,22 @@ impl LogIndex {
             .get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
+    /// What the entry holds, if that is in memory.
+    fn payload(&self, index: u64) -> Option<&EntryPayload> {
+        self.payloads
+            .get(usize::try_from(index.checked_sub(self.cached_from)?).ok()?)
+    }
+
+    /// How many slots have no payload.
+    fn uncached(&self) -> usize {
+        (self.cached_from - self.first) as usize
+    }
+
+    /// Bytes of the records of these slots.
+    fn bytes_of(&self, slots: Range<usize>) -> usize {
+        self.slots.range(slots).map(|slot| slot.bytes as usize).sum()
+    }
+
     /// The number of a new write, for [`Place::Queued`].
     pub(crate) fn begin_write(&mut self) -> u64 {
         self.writes += 1;
@@ -218,12 +282,9 @@ impl LogIndex {
     pub(crate) fn push(&mut self, entry: LogEntry, bytes: u32, place: Place) -> Result<(), IndexError> {
         self.make_room_for(entry.log_id.index)?;
         self.cached_bytes += bytes as usize;
-        self.slots.push_back(Slot {
-            term: term_of(&entry.log_id),
-            place,
-            bytes,
-            payload: Some(entry.payload),
-        });
+        self.slots
+            .push_back(Slot::new(term_of(&entry.log_id), bytes, place));
+        self.payloads.push_back(entry.payload);
         Ok(())
     }
 
@@ -235,12 +296,12 @@ impl LogIndex {
     ) -> Result<(), IndexError> {
         self.make_room_for(entry.index)?;
         let place = Place::At(position);
-        self.slots.push_back(Slot {
-            term: entry.term,
-            place,
-            bytes: entry.record_bytes(),
-            payload: None,
-        });
+        self.slots
+            .push_back(Slot::new(entry.term, entry.record_bytes(), place));
+        debug_assert!(
+            self.payloads.is_empty(),
+            "the journal is replayed before anything is pushed"
+        );
         self.cached_from = self.next();
         Ok(())
     }
@@ -283,11 +344,12 @@ impl LogIndex {
     /// Takes back the entries from this index on.
     pub(crate) fn truncate(&mut self, from: u64) {
         let keep = from.saturating_sub(self.first).min(self.slots.len() as u64) as usize;
-        for slot in self.slots.drain(keep..) {
-            if slot.payload.is_some() {
-                self.cached_bytes -= slot.bytes as usize;
-            }
-        }
+        let cached = from
+            .saturating_sub(self.cached_from)
+            .min(self.payloads.len() as u64) as usize;
+        self.cached_bytes -= self.bytes_of(keep.max(self.uncached())..self.slots.len());
+        self.slots.truncate(keep);
+        self.payloads.truncate(cached);
         self.cached_from = self.cached_from.min(self.next());
     }
 
@@ -301,17 +363,18 @@ impl LogIndex {
         let gone = (upto.index + 1)
             .saturating_sub(self.first)
             .min(self.slots.len() as u64) as usize;
-        for slot in self.slots.drain(..gone) {
-            if slot.payload.is_some() {
-                self.cached_bytes -= slot.bytes as usize;
-            }
+        let uncached = self.uncached();
+        if uncached < gone {
+            self.cached_bytes -= self.bytes_of(uncached..gone);
+            self.payloads.drain(..gone - uncached);
         }
-        self.first = if self.slots.is_empty() {
-            upto.index + 1
+        self.slots.drain(..gone);
+        if self.slots.is_empty() {
+            (self.first, self.cached_from) = (upto.index + 1, upto.index + 1);
         } else {
-            self.first + gone as u64
-        };
-        self.cached_from = self.cached_from.max(self.first);
+            self.first += gone as u64;
+            self.cached_from = self.cached_from.max(self.first);
+        }
     }
 
     /// Notes where a write of entries ended up. Entries that were taken back meanwhile are passed over.
@@ -321,7 +384,9 @@ impl LogIndex {
                 continue;
             };
             if let Some(slot) = self.slots.get_mut(offset as usize) {
-                slot.place.settle(write, *position);
+                let mut place = slot.place();
+                place.settle(write, *position);
+                slot.put_at(place);
             }
         }
     }
@@ -359,13 +424,13 @@ impl LogIndex {
             && self.cached_from < self.next()
             && may_go(self.cached_from)
         {
-            let Some(slot) = self.slots.get_mut((self.cached_from - self.first) as usize) else {
+            let Some(slot) = self.slots.get(self.uncached()) else {
                 return;
             };
-            if slot.place.durable().is_none() {
+            if slot.place().durable().is_none() {
                 return;
             }
-            if slot.payload.take().is_some() {
+            if self.payloads.pop_front().is_some() {
                 self.cached_bytes -= slot.bytes as usize;
             }
             self.cached_from += 1;
@@ -374,7 +439,7 @@ impl LogIndex {
 
     /// Where the oldest entry is. `None` without entries; an entry that is not durable yet is behind everything that is.
     pub(crate) fn oldest_entry(&self) -> Option<Place> {
-        self.slots.front().map(|slot| slot.place)
+        self.slots.front().map(Slot::place)
     }
 
     /// Bytes of the records of the entries from this index on.
@@ -415,7 +480,7 @@ impl LogIndex {
         for index in range {
             let Some(slot) = self.slot(index) else { continue };
             let (term, id) = (slot.term, log_id(slot.term, index));
-            match (&slot.payload, slot.place) {
+            match (self.payload(index), slot.place()) {
                 (Some(payload), _) => found.push(Ok(LogEntry {
                     log_id: id,
                     payload: payload.clone(),
@@ -532,6 +597,42 @@ mod tests {
         );
         assert_eq!(found[2], Ok(blank(1, 2)));
         assert_eq!(found.len(), 4);
+    }
+
+    #[test]
+    fn what_is_cut_at_either_end_is_cut_of_the_cache_as_well() {
+        let cached = |log: &LogIndex| -> Vec<Option<u64>> {
+            let found = log.look_up(0..99);
+            let index =
+                |found: &Result<LogEntry, OnDisk>| found.as_ref().ok().map(|entry| entry.log_id.index);
+            found.iter().map(index).collect()
+        };
+        for (first_behind, last, left) in [
+            (0, 5, vec![None, None, Some(2), Some(3), Some(4)]),
+            (1, 5, vec![None, Some(2), Some(3), Some(4)]),
+            (2, 4, vec![Some(2), Some(3)]),
+            (4, 5, vec![Some(4)]),
+            (0, 3, vec![None, None, Some(2)]),
+            (0, 1, vec![None]),
+            (3, 3, vec![]),
+            (0, 0, vec![]),
+        ] {
+            let mut log = index_of(&[1; 5], 30);
+            log.evict(|_| true);
+            log.truncate(last);
+            if first_behind > 0 {
+                log.purge(log_id(1, first_behind - 1), at(20));
+            }
+            assert_eq!(cached(&log), left);
+            assert_eq!(log.cached_bytes(), 10 * left.iter().flatten().count());
+            // It goes on behind what is left.
+            let next = log.next();
+            log.push(blank(2, next), 7, at(30)).unwrap();
+            assert_eq!(cached(&log).last(), Some(&Some(next)));
+            assert_eq!(log.cached_bytes(), 7 + 10 * left.iter().flatten().count());
+            log.purge(log_id(2, next), at(31));
+            assert_eq!((log.cached_bytes(), cached(&log)), (0, vec![]));
+        }
     }
 
     #[test]

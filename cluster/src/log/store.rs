@@ -161,7 +161,7 @@ impl GroupLog {
 }
 
 /// Completes a look-up with what must be read back. The journal interleaves the groups, so that a read fetches neighbours too; those that
-/// are wanted next are taken from the same read.
+/// are wanted next are taken from the same read. The last one is read alone: every start asks for the oldest of each group.
 fn read_back(
     group: GroupId,
     journal: &Journal,
@@ -169,13 +169,15 @@ fn read_back(
 ) -> Result<Vec<LogEntry>, io::Error> {
     let mut entries = Vec::with_capacity(found.len());
     let mut fetched = Vec::new().into_iter();
-    for wanted in found {
+    let last = found.len().saturating_sub(1);
+    for (at, wanted) in found.into_iter().enumerate() {
         let entry = match wanted {
             Ok(entry) => entry,
             Err(wanted) => match next_match(group, wanted, &mut fetched)? {
                 Some(entry) => entry,
                 None => {
-                    let records = journal.read(wanted.position, READ_RECORDS_MAX, READ_BYTES_MAX);
+                    let records_max = if at == last { 1 } else { READ_RECORDS_MAX };
+                    let records = journal.read(wanted.position, records_max, READ_BYTES_MAX);
                     fetched = records.map_err(io::Error::other)?.into_iter();
                     next_match(group, wanted, &mut fetched)?.ok_or_else(|| {
                         let place = wanted.position;

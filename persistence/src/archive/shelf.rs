@@ -1,6 +1,9 @@
 //! One append-only sequence of values, and how they are found again.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -60,6 +63,8 @@ pub struct Shelf {
     more: String,
     numbers: String,
     since: String,
+    /// Nothing has this number, or a higher one. Read where something is first put.
+    next: Arc<OnceLock<AtomicU64>>,
 }
 
 impl Shelf {
@@ -72,15 +77,75 @@ impl Shelf {
             more: format!("{prefix}more"),
             numbers: format!("{prefix}numbers"),
             since: format!("{prefix}since"),
+            next: Arc::default(),
             prefix,
         }
     }
 
-    /// Puts a value; the same again changes nothing. Not durable yet.
+    /// Puts a value. The same again changes nothing, and writes only what is missing or damaged: a replay puts all that was put behind the last
+    /// snapshot, and each would be one more fragment of sled's page. Not durable yet, also what was there: a sync makes it so.
     ///
     /// # Errors
     /// The disk's, or the value is too large.
     pub fn put(&self, put: &Put<'_>) -> Result<(), ArchiveError> {
+        let next = self.next()?;
+        let is_again = put.number < next.load(Ordering::Acquire);
+        let seal = self.seal.as_ref().filter(|seal| seal.seals);
+        if !is_again || !self.has_value(put, seal.is_some())? {
+            self.put_value(put)?;
+        }
+        // Behind the value: an index has nothing that is not there.
+        for (index, by) in put.by {
+            let entry = match seal {
+                None => [by, &put.key[..]].concat(),
+                Some(seal) => [&seal.key.name(*index, by)[..], &put.key[..]].concat(),
+            };
+            self.put_entry(&self.index(*index), &entry, &[], is_again)?;
+        }
+        self.put_entry(&self.numbers, &put.number.to_be_bytes(), &put.key, is_again)?;
+        next.fetch_max(put.number.saturating_add(1), Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn next(&self) -> Result<&AtomicU64, ArchiveError> {
+        if let Some(next) = self.next.get() {
+            return Ok(next);
+        }
+        let last = self.keyed.newest(&self.numbers, &[], &[0xff; 9], 1)?;
+        let last = last.first().map(|(number, _)| <[u8; 8]>::try_from(&**number));
+        let last = last
+            .transpose()
+            .map_err(|_| ArchiveError::Damaged("a number has another length"))?;
+        let next = last.map_or(0, |last| u64::from_be_bytes(last).saturating_add(1));
+        Ok(self.next.get_or_init(|| AtomicU64::new(next)))
+    }
+
+    /// Puts an entry of a tree, where `is_again` only if it is not there.
+    fn put_entry(&self, tree: &str, key: &[u8], value: &[u8], is_again: bool) -> Result<(), ArchiveError> {
+        let is_there = is_again && self.keyed.get(tree, key)?.is_some_and(|there| there == value);
+        match is_there {
+            true => Ok(()),
+            false => Ok(self.keyed.put(tree, key, value)?),
+        }
+    }
+
+    /// Whether a value is there as it would be put, and whole.
+    fn has_value(&self, put: &Put<'_>, is_sealed: bool) -> Result<bool, ArchiveError> {
+        let Some(stored) = self.keyed.get(&self.values, &put.key)? else {
+            return Ok(false);
+        };
+        let version = if is_sealed { SEALED_VERSION } else { VERSION };
+        if stored.first() != Some(&version) {
+            return Ok(false);
+        }
+        match self.found(&put.key, &stored) {
+            Ok(found) => Ok(found.number == put.number && found.value == put.value),
+            Err(ArchiveError::Damaged(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn put_value(&self, put: &Put<'_>) -> Result<(), ArchiveError> {
         let too_large = ArchiveError::TooLarge(put.value.len());
         let seal = self.seal.as_ref().filter(|seal| seal.seals);
         let sealed = match seal {
@@ -103,13 +168,6 @@ impl Shelf {
             parts += 1;
             self.keyed.put(&self.more, &part_key(&put.key, parts), part)?;
         }
-        for (index, by) in put.by {
-            let entry = match seal {
-                None => [by, &put.key[..]].concat(),
-                Some(seal) => [&seal.key.name(*index, by)[..], &put.key[..]].concat(),
-            };
-            self.keyed.put(&self.index(*index), &entry, &[])?;
-        }
         let mut value = BytesMut::with_capacity(HEAD_BYTES + first.len());
         value.put_u8(version);
         value.put_u16(parts);
@@ -117,10 +175,7 @@ impl Shelf {
         value.put_u32(u32::try_from(stored.len()).map_err(|_| too_large)?);
         value.put_u32(checksum(put.number, stored));
         value.put_slice(first);
-        self.keyed.put(&self.values, &put.key, &value)?;
-        self.keyed
-            .put(&self.numbers, &put.number.to_be_bytes(), &put.key)?;
-        Ok(())
+        Ok(self.keyed.put(&self.values, &put.key, &value)?)
     }
 
     /// Remembers that the value of this number has a mark, where none of a lower number has. Not durable yet: whoever does so before the value is

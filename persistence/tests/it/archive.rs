@@ -1,11 +1,19 @@
 //! The archive, over sled and over the engine in memory.
 
-use std::sync::Arc;
-
-use docket_persistence::{
-    archive::{Archive, ArchiveError, Key, Keyed, PART_BYTES_MAX, Put, Shelf, SledKeyed},
-    mem::MemKeyed,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
+
+use bytes::Bytes;
+use docket_persistence::{
+    StoreError,
+    archive::{Archive, ArchiveError, Entry, Key, Keyed, PART_BYTES_MAX, Put, Shelf, SledKeyed},
+    mem::MemKeyed,
+    sealing::Keyring,
+};
+
+use crate::support::keyring;
 
 const LOWEST: Key = [0; 16];
 const HIGHEST: Key = [0xff; 16];
@@ -179,6 +187,83 @@ fn what_was_not_synced_may_be_lost_when_the_power_goes_and_is_put_again() {
         }
         (15..30).for_each(|number| put(&shelf, number));
         check(&shelf, 30);
+    }
+}
+
+/// Counts what is put.
+#[derive(Clone, Default)]
+struct Counted {
+    keyed: MemKeyed,
+    puts: Arc<AtomicUsize>,
+}
+
+impl Keyed for Counted {
+    fn put(&self, tree: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        self.keyed.put(tree, key, value)
+    }
+
+    fn get(&self, tree: &str, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.keyed.get(tree, key)
+    }
+
+    fn newest(&self, tree: &str, from: &[u8], below: &[u8], most: usize) -> Result<Vec<Entry>, StoreError> {
+        self.keyed.newest(tree, from, below, most)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.keyed.sync()
+    }
+
+    fn remove(&self, prefix: &str) -> Result<(), StoreError> {
+        self.keyed.remove(prefix)
+    }
+}
+
+/// A replay puts everything behind the last snapshot: of sled's pages each would be a fragment more.
+#[test]
+fn what_is_put_again_is_written_only_where_it_is_missing_or_damaged() {
+    for keys in [Keyring::default(), keyring("k1", &[("k1", 7)])] {
+        let dir = tempfile::tempdir().unwrap();
+        let counted = Counted::default();
+        let keyed = &counted.keyed;
+        let is_sealed = keys.current().is_some();
+        let open = || Archive::on(Arc::new(counted.clone()), dir.path(), &keys).unwrap();
+        let puts = || counted.puts.swap(0, Ordering::Relaxed);
+        let shelf = open().shelf(1);
+        (0..20).for_each(|number| put(&shelf, number));
+        assert!(puts() > 60);
+        (0..20).for_each(|number| put(&shelf, number));
+        assert_eq!(puts(), 0);
+        // The same after a restart, which goes on with what is new.
+        let shelf = open().shelf(1);
+        (0..21).for_each(|number| put(&shelf, number));
+        check(&shelf, 21);
+        assert_eq!(puts(), 3);
+        // A value of three parts, of which one is damaged; a number that is missing.
+        let part = [&key(4)[..], &[0, 1]].concat();
+        keyed.damage("1/more", &part, Some(b"other"));
+        keyed.damage("1/numbers", &7_u64.to_be_bytes(), None);
+        let entry = [b"c2\0", &key(8)[..]].concat();
+        if !is_sealed {
+            keyed.damage("1/by-0", &entry, None);
+        }
+        (0..21).for_each(|number| put(&shelf, number));
+        check(&shelf, 21);
+        // (Sealed, the value has a part more, and the index other entries.)
+        assert_eq!(puts(), 5);
+        // Another value is another, whatever was there.
+        let another = Put {
+            number: 3,
+            key: key(3),
+            value: b"another",
+            by: &[],
+        };
+        shelf.put(&another).unwrap();
+        assert_eq!(
+            (puts(), &shelf.get(&key(3)).unwrap().unwrap().value[..]),
+            (1, &b"another"[..])
+        );
     }
 }
 

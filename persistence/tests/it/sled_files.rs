@@ -8,7 +8,9 @@ use bytes::Bytes;
 use docket_persistence::frame::{Frame, Packer};
 use docket_persistence::mark::FileMark;
 use docket_persistence::store::Store;
-use docket_persistence::{Cut, Journal, JournalError, Position, Proof, RefusalReason, SledStore, verify};
+use docket_persistence::{
+    Cut, Journal, JournalError, JournalOptions, Position, Proof, RefusalReason, SledStore, verify,
+};
 
 use crate::support::{Opened, append_and_wait, copy_dir, number, options, record};
 
@@ -107,6 +109,65 @@ fn refused(data: &Path, sequence: u64, reason: &RefusalReason) {
         "verify says the same: {:?}",
         report.problems
     );
+}
+
+/// The segments below a folder whose files this process has open.
+#[cfg(target_os = "linux")]
+fn open_segments(data: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir("/proc/self/fd").unwrap();
+    let files = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
+    let of_db = files.filter(|file| file.starts_with(data) && file.ends_with("db"));
+    let mut open: Vec<_> = of_db
+        .filter_map(|file| file.parent().map(Path::to_owned))
+        .collect();
+    open.sort();
+    open.dedup();
+    open
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_replay_has_opened_is_closed_behind_it() {
+    let data = written(60);
+    let data_dir = data.path().canonicalize().unwrap();
+    let all = segments(&data_dir);
+    assert!(all.len() > 2, "{all:?}");
+    let (journal, _, replayed) = open(&data_dir).unwrap();
+    assert_eq!(open_segments(&data_dir), all[all.len() - 1..]);
+    // They are opened again for who reads there.
+    let (position, record) = &replayed[0];
+    assert_eq!(journal.read(*position, 1, usize::MAX).unwrap(), [record.clone()]);
+    assert!(open_segments(&data_dir).contains(&all[0]));
+}
+
+/// Of a segment larger than sled's cache too much would stay there: it is opened anew.
+#[test]
+fn a_large_segment_is_gone_on_with_behind_its_replay() {
+    let data = tempfile::tempdir().unwrap();
+    let open = || {
+        let mut replayed = Vec::new();
+        let options = JournalOptions {
+            segment_bytes: 64 << 20,
+            cache_bytes: 1 << 20,
+            ..options(data.path().join("journal"))
+        };
+        let opened = Journal::open(options, &mut |_, record| {
+            replayed.push(Bytes::copy_from_slice(record))
+        });
+        (opened.unwrap().0, replayed)
+    };
+    let mut written = Vec::new();
+    for round in 0..3 {
+        let (journal, replayed) = open();
+        assert!(replayed == written, "round {round}");
+        let records: Vec<_> = (0..100)
+            .map(|number| record(100 * round + number, 8_000))
+            .collect();
+        written.extend(records.iter().cloned());
+        append_and_wait(&journal, records).unwrap();
+    }
+    assert_eq!(segments(data.path()).len(), 1);
+    assert!(open().1 == written);
 }
 
 #[test]

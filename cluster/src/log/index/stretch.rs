@@ -10,7 +10,7 @@ impl LogIndex {
     /// The first and the last entry that have bytes in these frames of the journal, if any has.
     pub(crate) fn entries_in(&self, frames: &RangeInclusive<u64>) -> Option<(u64, u64)> {
         let reaches = |slot: &Slot| {
-            let at = slot.place.durable()?;
+            let at = slot.place().durable()?;
             // It goes on in the frames behind; what they have in front of it is not counted, so that one frame more may be its last.
             let further = (u64::from(at.offset()) + u64::from(slot.bytes)) / PAYLOAD_BYTES_MAX as u64;
             Some((at.seq(), at.seq() + further))
