@@ -1,5 +1,8 @@
 //! Distinctive secrets, given in every way there is, are looked for in everything that the program says.
 
+mod backups;
+mod standby;
+
 use std::{fs, io::Read as _, process::Command};
 
 use base64::{
@@ -10,6 +13,7 @@ use flate2::read::GzDecoder;
 use rustix::process::Signal;
 use serde_json::json;
 
+use self::{backups::backups, standby::standby};
 use super::{bao::Bao, beside::Beside, http::Answering};
 use crate::{
     debug::unpack,
@@ -420,82 +424,6 @@ fn secrets_given_in_every_way_are_nowhere_to_be_found() {
         secrets.len(),
         said.0.len()
     );
-}
-
-/// What is said of backups in a bucket, by the node and by the commands: those that are made, and those that cannot be read.
-fn backups(shell: &Shell, server: &Server, beside: &Beside, said: &mut Said) {
-    let flags = server.flags();
-    let create = format!("backup create --to {BUCKET} --key env:CANARY_BACKUPS {flags}");
-    said.run("backup create", &shell.run(&create).ends(0));
-    // And the node its own.
-    until(
-        "a backup to be made by the node",
-        || {
-            let (_, metrics) = server.admin("/metrics")?;
-            metrics
-                .contains("docket_backup_until_timestamp_seconds ")
-                .then_some(())
-        },
-        || server.log(),
-    );
-    for command in ["list", "verify", "list -o json", "verify --deep"] {
-        let command = format!("backup {command} --from {BUCKET} --key env:CANARY_BACKUPS");
-        said.run(&command, &shell.run(&command).ends(0));
-    }
-    for from in [
-        "s3://backups/shop/eu --key env:CANARY_OTHER_BACKUPS",
-        "s3://backups/shop/eu",
-        "s3://gone/shop",
-    ] {
-        let command = format!("backup verify --from {from}");
-        said.run(&command, &shell.run(&command).ends(1));
-    }
-    let list = format!("backup list --from {BUCKET} --key env:CANARY_BACKUPS");
-    let mut stranger = shell.command(list.split(' '));
-    stranger.env("AWS_ACCESS_KEY_ID", "other");
-    said.add("a bucket that refuses", output(&mut stranger, 1));
-    said.add("the names in the bucket", beside.stored().join("\n"));
-}
-
-/// What a standby says: without a key, with one that is not known, and with the primary's.
-fn standby(primary: &Server, key: &str, unknown: &str, said: &mut Said) {
-    let config = format!(
-        "[log]\nlevel = \"trace\"\n[standby]\nof = [\"{}\"]\nadvertise = \"http://127.0.0.1:9\"\napi_key = \"file:primary.key\"\npoll_ms = 100\n",
-        primary.grpc()
-    );
-    let shell = Shell::new().file("docket.toml", &config);
-    for (what, wrong) in [("no key", NO_KEY), ("a key that is not known", unknown)] {
-        fs::write(shell.path().join("primary.key"), wrong).unwrap();
-        let mut serve = shell.command(serve_args(&["--config", "docket.toml"]));
-        said.add(&format!("a standby with {what}"), output(&mut serve, 1));
-    }
-    fs::write(shell.path().join("primary.key"), key).unwrap();
-    for command in ["config show", "config show -o json"] {
-        let run = shell.run(&format!("{command} --config docket.toml")).ends(0);
-        said.run(&format!("{command} of a standby"), &run);
-    }
-    let standby = Server::start_with(&shell, &["--config", "docket.toml"]);
-    until(
-        "the standby to follow",
-        || {
-            let (_, metrics) = standby.admin("/metrics")?;
-            metrics.contains("docket_standby_follows 1").then_some(())
-        },
-        || standby.log(),
-    );
-    for path in ["/metrics", "/status", "/readyz?verbose"] {
-        said.add(&format!("{path} of the standby"), standby.admin(path).unwrap().1);
-    }
-    let status = format!("standby status {} --api-key-file primary.key", standby.flags());
-    said.run("standby status", &shell.run(&status).ends(0));
-    said.add("what the standby announced", standby.announced.to_string());
-    let log = standby.log();
-    assert!(log.contains("TRACE"), "the log is not at trace level");
-    standby.stop();
-    said.add("the log of the standby", log);
-    for state in ["docket-data/standby.json", "docket-data/identity.json"] {
-        said.add(state, fs::read_to_string(shell.path().join(state)).unwrap());
-    }
 }
 
 /// What the console shows to who has this key: its pages, and all that they ask.
