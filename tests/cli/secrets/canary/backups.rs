@@ -7,10 +7,14 @@ use crate::{
     support::Shell,
 };
 
+/// Where the command makes one.
+const BY_HAND: &str = "s3://backups/by/hand";
+
 /// What is said of backups in a bucket, by the node and by the commands: those that are made, and those that cannot be read.
 pub(super) fn backups(shell: &Shell, server: &Server, beside: &Beside, said: &mut Said) {
     let flags = server.flags();
-    let create = format!("backup create --to {BUCKET} --key env:CANARY_BACKUPS {flags}");
+    // One is made at a time in each place, and the node is at its own in its own one.
+    let create = format!("backup create --to {BY_HAND} --key env:CANARY_BACKUPS {flags}");
     said.run("backup create", &shell.run(&create).ends(0));
     // And the node its own.
     until(
@@ -24,7 +28,7 @@ pub(super) fn backups(shell: &Shell, server: &Server, beside: &Beside, said: &mu
         || server.log(),
     );
     for command in ["list", "verify", "list -o json", "verify --deep"] {
-        let command = format!("backup {command} --from {BUCKET} --key env:CANARY_BACKUPS");
+        let command = format!("backup {command} --from {BY_HAND} --key env:CANARY_BACKUPS");
         said.run(&command, &shell.run(&command).ends(0));
     }
     for from in [
