@@ -288,7 +288,7 @@ fn what_is_put_behind_a_removal_is_there_whoever_reads_meanwhile() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                while !is_done.load(Ordering::Relaxed) {
                     keyed.get("7/numbers", b"1").unwrap();
                     keyed.newest("7/numbers", b"0", b"2", 9).unwrap();
                 }
@@ -302,7 +302,7 @@ fn what_is_put_behind_a_removal_is_there_whoever_reads_meanwhile() {
             assert_eq!(found.as_deref(), Some(&b"one"[..]), "round {round}");
             keyed.remove("7/").map_err(|error| error.to_string())
         });
-        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_done.store(true, Ordering::Relaxed);
         rounds.unwrap();
     });
 }
