@@ -143,7 +143,10 @@ fn what_a_replay_has_opened_is_closed_behind_it() {
     assert_eq!(open_segments(&data_dir), all[all.len() - 1..]);
     // They are opened again for who reads there.
     let (position, record) = &replayed[0];
-    assert_eq!(journal.read(*position, 1, usize::MAX).unwrap(), [record.clone()]);
+    assert_eq!(
+        journal.read(*position, 1, usize::MAX).unwrap(),
+        std::slice::from_ref(record)
+    );
     assert!(open_segments(&data_dir).contains(&all[0]));
 }
 

@@ -246,6 +246,12 @@ fn a_scenario_that_comes_to_nothing_is_found() {
         // It was ended as soon as it had begun.
         run.phases[2].load_s = LOADED_S / 2.0;
         run.fails(&[]);
+        // Overload is given more time to come to something, and no more than that.
+        run.phases[2].scenario = Scenario::Overload;
+        run.phases[2].load_s = OVERLOADED_S / 2.0;
+        run.fails(&[]);
+        run.phases[2].load_s = OVERLOADED_S;
+        run.fails(&["orders in every scenario"]);
     }
 }
 
