@@ -1,6 +1,6 @@
 //! Clients with credentials, the resources that tests need, and what a refusal says.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use docket_proto::v1::{
     self, auth_service_client::AuthServiceClient, customer_service_client::CustomerServiceClient,
@@ -8,7 +8,7 @@ use docket_proto::v1::{
 };
 use prost::bytes::{Buf as _, BufMut as _};
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
@@ -16,7 +16,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use crate::server::{Home, PATIENCE, Server};
+use crate::server::{Home, LOOK_AGAIN, PATIENCE, Server};
 
 /// The longest page.
 const PAGE: i32 = 1_000;
@@ -114,6 +114,25 @@ impl Api {
         AuthServiceClient::new(self.authenticated())
     }
 
+    /// Asks again where a shard has no leader at the moment, as one does whose leader was killed.
+    async fn as_soon_as_led<T>(
+        &self,
+        mut ask: impl AsyncFnMut() -> Result<Response<T>, Status>,
+    ) -> Result<T, Status> {
+        let begun = Instant::now();
+        loop {
+            match ask().await {
+                Err(status)
+                    if reason_of(&status).as_deref() == Some("SHARD_UNAVAILABLE")
+                        && begun.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                answer => return answer.map(Response::into_inner),
+            }
+        }
+    }
+
     /// Creates a customer in EUR.
     pub async fn customer(&self, id: &str, credit_limit: i64) {
         let customer = v1::Customer {
@@ -126,7 +145,9 @@ impl Api {
             customer: Some(customer),
             ..Default::default()
         };
-        self.customers().create_customer(request).await.unwrap();
+        self.as_soon_as_led(async || self.customers().create_customer(request.clone()).await)
+            .await
+            .unwrap();
     }
 
     /// Creates an item in EUR.
@@ -142,7 +163,9 @@ impl Api {
             item: Some(item),
             ..Default::default()
         };
-        self.items().create_item(request).await.unwrap();
+        self.as_soon_as_led(async || self.items().create_item(request.clone()).await)
+            .await
+            .unwrap();
     }
 
     /// Every order, newest first.
@@ -154,7 +177,10 @@ impl Api {
                 page_token,
                 ..Default::default()
             };
-            let page = self.orders().list_orders(request).await.unwrap().into_inner();
+            let page = self
+                .as_soon_as_led(async || self.orders().list_orders(request.clone()).await)
+                .await
+                .unwrap();
             all.extend(page.orders);
             page_token = page.next_page_token;
             if page_token.is_empty() {

@@ -158,8 +158,8 @@ async fn a_lost_disk_and_a_copied_one_are_refused_by_name() {
     let third = nodes.launch(3);
     nodes.until_voters(&first, &[1, 2, 3]).await;
 
-    // A copy of node 2's data directory, while node 2 runs: with a way of its own to be reached.
-    let mut copy = nodes.launch_copy(2);
+    // A copy of node 2's data directory, which goes on: with a way of its own to be reached.
+    let mut copy = nodes.launch_copy(2, &second);
     let refusal = nodes.log_says(&mut copy, 4, "copies of one another").await;
     assert!(refusal.contains("node 2"), "{refusal}");
     copy.kill();

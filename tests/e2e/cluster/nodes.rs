@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::server::{Home, LOOK_AGAIN, PATIENCE, Server};
@@ -205,15 +206,17 @@ impl Nodes {
         Server::launch(self.home(node))
     }
 
-    /// Starts a copy of a node, which runs, from a copy of its folder.
-    pub fn launch_copy(&mut self, node: usize) -> Server {
+    /// Starts a copy of a node, which runs, from a copy of its folder as it is at one moment: a mark that is copied later than the frames it tells of is
+    /// refused for what it says is missing, before anybody is asked who it is.
+    pub fn launch_copy(&mut self, node: usize, server: &Server) -> Server {
         let (from, to) = (self.home(node).data(), self.home(4).data());
+        server.signal(Signal::STOP);
         let copied = Command::new("cp")
             .args(["-a", from.to_str().unwrap(), to.to_str().unwrap()])
             .status();
+        server.signal(Signal::CONT);
         assert!(copied.unwrap().success());
         self.configure(4, node, CLUSTER);
-        // Frozen while it ran, and perhaps torn: that is the copier's business, and does not matter to who refuses it.
         self.launch(4)
     }
 

@@ -23,8 +23,8 @@ use crate::{
 
 /// Connections of one address: more than this test has besides.
 const CONNECTIONS: usize = 48;
-/// Beyond what the process has it may have so much more memory.
-const MEMORY_BYTES: u64 = 8 << 20;
+/// Beyond what the process has it may have so much more memory: some 1,500 orders, which a slow machine does in time, too.
+const MEMORY_BYTES: u64 = 2 << 20;
 const PASSWORD: &str = "correct horse battery staple";
 
 fn configuration(more: &str) -> String {
@@ -395,7 +395,11 @@ async fn out_of_memory(home: &Home, mut server: Server, acknowledged: &mut Ackno
     println!("it had no memory any more after {asked} times 64 orders");
     mode.says("as a kill");
     let lost = acknowledged.try_to_place(&api).await.unwrap_err();
-    assert_eq!(lost.code(), Code::Unavailable, "{lost:?}");
+    // Cancelled is what the client's own connection says of a call that it took while it was about to find out.
+    assert!(
+        matches!(lost.code(), Code::Unavailable | Code::Cancelled),
+        "{lost:?}"
+    );
     let ended = server.ended();
     assert_eq!(
         ended.signal(),
