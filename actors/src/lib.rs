@@ -72,8 +72,8 @@ pub use docket::{
 };
 pub use docket_cluster::{
     Answer, ClusterVersion, Format, GroupId, Leadership, ManageError, NodeId, NodeState, Placement,
-    RegisteredNode, Registry, ReplicaStatus, ShadowError, ShadowGroup, ShadowReport, Shadowed,
-    clock::wall_clock, program::version,
+    RegisteredNode, Registry, ReplicaStatus, ShadowError, ShadowGroup, ShadowReport, Shadowed, TaskKind,
+    clock::wall_clock, program::version, task_figures,
 };
 pub use feed::{FeedLimits, OrderChange, OrderWatch, WatchError, WatchOrders};
 pub use formats::formats;

@@ -98,7 +98,7 @@ impl Docket {
         let alone = !self.has_peers();
         let led = inner.node.led_groups();
         if !led.contains(&GroupId::META) && (alone || inner.node.has_replica(GroupId::META)) {
-            reasons.push("the meta group has no leader here".to_owned());
+            reasons.push(self.unled(GroupId::META, "the meta group"));
         }
         for shard in &inner.router.shards {
             let id = shard.group().id();
@@ -108,12 +108,23 @@ impl Docket {
             };
             let is_here = alone || inner.node.has_replica(id);
             if is_here && !(serves && led.contains(&id)) {
-                reasons.push(format!("shard {} has no leader here", shard.id()));
+                reasons.push(self.unled(id, &format!("shard {}", shard.id())));
             }
         }
         let failed = inner.node.status().failed;
         reasons.extend(failed.map(|reason| format!("the node has failed: {reason}")));
         reasons
+    }
+
+    /// Why a group is not served: as who reads it beside the leader that was last heard of understands it.
+    fn unled(&self, group: GroupId, name: &str) -> String {
+        match self.inner.node.leader_of(group) {
+            Leader::Here => format!("{name} is led here and not served yet"),
+            Leader::Node { node, .. } if self.has_peers() => {
+                format!("{name} was last led by node {node}, which is not heard from")
+            }
+            Leader::Node { .. } | Leader::Unknown => format!("{name} has no leader here"),
+        }
     }
 }
 

@@ -81,6 +81,7 @@ mod shadow;
 mod snapshot_pace;
 mod snapshots;
 mod standby;
+mod tasks;
 mod verify;
 
 pub use docket_persistence::{Format, planted};
@@ -118,6 +119,7 @@ pub use ring::{GroupId, Ring, SLOTS, ShardId, Slot, slot_of};
 pub use scrub::EntriesOf;
 pub use shadow::{ShadowError, ShadowGroup, ShadowReport, Shadowed, shadow};
 pub use standby::StandbyError;
+pub use tasks::{LONG as TASK_LONG, Measured, TaskFigures, TaskKind, task_figures};
 pub use verify::verify;
 
 /// Names a node of the cluster; never used again for another node.

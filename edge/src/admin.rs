@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use docket_actors::TaskKind;
 use docket_proto::v1;
 use hyper::{
     Request,
@@ -220,7 +221,7 @@ pub(crate) async fn run(
             request.extensions_mut().insert(Client(address));
             service.call(request)
         });
-        tasks.spawn(async move {
+        tasks.spawn(TaskKind::Admin.measure(async move {
             let _slot = slot;
             let mut connection = std::pin::pin!(
                 hyper::server::conn::http1::Builder::new()
@@ -238,7 +239,7 @@ pub(crate) async fn run(
                     let _ = timeout(LAST_REQUESTS, connection).await;
                 }
             }
-        });
+        }));
     }
     drop(listener);
     tasks.close();

@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path, time::UNIX_EPOCH};
 
-use docket_actors::wall_clock;
+use docket_actors::{task_figures, wall_clock};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use tokio::runtime::Handle;
 
@@ -18,6 +18,13 @@ const WORKERS: &str = "docket_runtime_workers";
 const TASKS: &str = "docket_runtime_tasks";
 const QUEUE: &str = "docket_runtime_queue_tasks";
 const BUSY: &str = "docket_runtime_busy_seconds_total";
+const TASKS_STARTED: &str = "docket_tasks_started_total";
+const TASKS_ALIVE: &str = "docket_tasks_alive";
+const TASKS_POLLS: &str = "docket_tasks_polls_total";
+const TASKS_BUSY: &str = "docket_tasks_busy_seconds_total";
+const TASKS_WAITED: &str = "docket_tasks_waited_seconds_total";
+const TASKS_LONG_POLLS: &str = "docket_tasks_long_polls_total";
+const TASKS_LONG_WAITS: &str = "docket_tasks_long_waits_total";
 
 /// What the kernel counts a process's time in: a hundredth of a second on every Linux there is.
 const TICKS_PER_SECOND: u64 = 100;
@@ -65,6 +72,37 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "Whole seconds that the runtime's threads were busy, all of them together."
     );
+    describe_counter!(
+        TASKS_STARTED,
+        Unit::Count,
+        "Tasks that began, by what they are for."
+    );
+    describe_gauge!(TASKS_ALIVE, Unit::Count, "Tasks that have not ended.");
+    describe_counter!(
+        TASKS_POLLS,
+        Unit::Count,
+        "How often a task was carried out, until it waited for something or ended."
+    );
+    describe_counter!(
+        TASKS_BUSY,
+        Unit::Seconds,
+        "Whole seconds that a thread was busy with tasks of the kind."
+    );
+    describe_counter!(
+        TASKS_WAITED,
+        Unit::Seconds,
+        "Whole seconds that tasks of the kind had something to do and no thread to do it."
+    );
+    describe_counter!(
+        TASKS_LONG_POLLS,
+        Unit::Count,
+        "How often a task kept its thread for more than 10 ms."
+    );
+    describe_counter!(
+        TASKS_LONG_WAITS,
+        Unit::Count,
+        "How often a task waited for more than 10 ms for a thread."
+    );
 }
 
 /// Sets all of it.
@@ -90,6 +128,16 @@ pub(crate) fn measure() {
         gauge!(QUEUE).set(runtime.global_queue_depth() as f64);
         let busy = (0..workers).map(|worker| runtime.worker_total_busy_duration(worker));
         counter!(BUSY).absolute(busy.sum::<std::time::Duration>().as_secs());
+    }
+    for (kind, figures) in task_figures() {
+        let kind = kind.name();
+        counter!(TASKS_STARTED, "kind" => kind).absolute(figures.started);
+        gauge!(TASKS_ALIVE, "kind" => kind).set(figures.alive as f64);
+        counter!(TASKS_POLLS, "kind" => kind).absolute(figures.polls);
+        counter!(TASKS_BUSY, "kind" => kind).absolute(figures.busy.as_secs());
+        counter!(TASKS_WAITED, "kind" => kind).absolute(figures.waited.as_secs());
+        counter!(TASKS_LONG_POLLS, "kind" => kind).absolute(figures.long_polls);
+        counter!(TASKS_LONG_WAITS, "kind" => kind).absolute(figures.long_waits);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{Docket, access::AccessError};
+use docket_actors::{Docket, TaskKind, access::AccessError};
 use docket_audit::{AUDIT_DIR, Audit, Entry, Outcome, Position, Who, actions};
 use docket_edge::{
     Control, EdgeConfig, EdgeError, Operators, Parts, Server, Sources,
@@ -226,7 +226,8 @@ impl Running {
         traces.export(config, &docket, grpc_address)?;
         let control = server.control();
         let stop_delivering = CancellationToken::new();
-        let delivering = tokio::spawn(deliverer.clone().run(stop_delivering.clone()));
+        let delivering =
+            tokio::spawn(TaskKind::Webhooks.measure(deliverer.clone().run(stop_delivering.clone())));
         let certificates = certificates::Files::of(config);
         certificates.measure_server();
         certificates.measure_peer();

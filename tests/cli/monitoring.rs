@@ -130,6 +130,23 @@ fn the_metrics_of_a_running_node_are_as_prometheus_wants_them_and_documented() {
     assert!(value("docket_process_open_fds ") > 3.0);
     assert!(value("docket_process_max_fds ") > value("docket_process_open_fds "));
     assert!(value("docket_runtime_tasks ") > 0.0);
+    // Each kind of task that a node has had by now; and whoever asked this is a task of the admin port's.
+    for kind in [
+        "admin",
+        "background",
+        "call",
+        "connection",
+        "feed",
+        "payments",
+        "proposer",
+        "webhooks",
+    ] {
+        for of in ["started_total", "polls_total"] {
+            let name = format!("docket_tasks_{of}{{kind=\"{kind}\"}} ");
+            assert!(value(&name) > 0.0, "{name}");
+        }
+    }
+    assert!(value("docket_tasks_alive{kind=\"admin\"} ") > 0.0);
     assert_eq!(value("docket_orders_stuck{state=\"pending\"} "), 0.0);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

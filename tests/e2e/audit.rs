@@ -294,6 +294,13 @@ async fn each_command_of_who_runs_a_cluster_leaves_who_what_and_what_came_of_it(
         "limits/accounts/bob",
         set,
     );
+    stage.refuses(
+        "ops",
+        "limit set nobody --rate 5 --burst 10",
+        "limit.set",
+        "limits/accounts/nobody",
+        "ACCOUNT_NOT_FOUND",
+    );
     stage.does(
         "ops",
         "limit unset bob",

@@ -1,11 +1,14 @@
 //! What the log says, and what it never says.
 
+use std::time::Instant;
+
 use docket_proto::v1::{self, order_hold::Reason};
+use serde_json::Value;
 use tonic::Request;
 
 use crate::{
     api::{Api, Credentials, order},
-    server::{Home, Server},
+    server::{Home, LOOK_AGAIN, PATIENCE, Server},
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -162,6 +165,60 @@ async fn what_a_person_wrote_is_in_no_line_however_much_is_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_lines_that_repeat_themselves_few_are_written_and_how_many_were_not_is_told() {
+    // What a server says of each key of its configuration it says in one place.
+    let counted = |home: &Home| {
+        let log = home.whole_log();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.fold((0, 0), |(written, left_out), line| {
+            match (line["message"].as_str(), line["of"].as_str()) {
+                (Some("configured"), _) => (written + 1, left_out),
+                (_, Some("docket::serve")) => (written, left_out + number(&line["lines"])),
+                _ => (written, left_out),
+            }
+        })
+    };
+    let start = |repeats_max: &str| {
+        let home = Home::new().set("log.repeats_max", repeats_max);
+        (Server::start(&home), home)
+    };
+    let (server, home) = start("0");
+    server.stop(&home);
+    let (all, none) = counted(&home);
+    assert!(all > 4 && none == 0, "{all} and {none}");
+
+    let (server, home) = start("2");
+    let begun = Instant::now();
+    // It is told within two seconds.
+    let (written, left_out) = loop {
+        let (written, left_out) = counted(&home);
+        if written + left_out >= all {
+            break (written, left_out);
+        }
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{written} and {left_out} of {all}: {}",
+            home.whole_log()
+        );
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    println!("of {all} lines {written} were written, {left_out} were said to be left out");
+    assert!(written >= 2 && left_out > 0, "{}", home.whole_log());
+    server.stop(&home);
+}
+
+/// A number, which may be written as a text.
+fn number(value: &Value) -> u64 {
+    let text = value
+        .as_str()
+        .map(str::to_owned)
+        .unwrap_or_else(|| value.to_string());
+    text.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_of_a_call_name_its_trace_where_its_client_does() {
     let home = Home::new().set("log.level", "info,docket_edge=debug");
     let server = Server::start(&home);
@@ -177,7 +234,7 @@ async fn lines_of_a_call_name_its_trace_where_its_client_does() {
     server.stop(&home);
 
     let log = home.whole_log();
-    let lines: Vec<serde_json::Value> = log
+    let lines: Vec<Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Instant,
@@ -13,7 +13,7 @@ use docket_payments::stub::{Stub, StubOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::{Home, LOOK_AGAIN, PATIENCE};
+use crate::server::{Home, LOOK_AGAIN, PATIENCE, free_port};
 
 /// Where a process of this program is to serve, and the file that is its memory, with a blank between.
 const SERVES: &str = "DOCKET_TEST_PAYMENT_PROVIDER";
@@ -44,7 +44,7 @@ pub struct Provider {
 impl Provider {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let free = free_port();
         let address = free.local_addr().unwrap();
         drop(free);
         let mut provider = Self {

@@ -4,8 +4,10 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -18,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How often other ports are tried where somebody took ours between reserving and binding them.
 const PORT_TRIES: usize = 5;
+/// Those that servers listen on which go away and come back.
+const PORTS: Range<u16> = 10_000..20_000;
 /// The configuration file of a home that has one.
 const CONFIG: &str = "docket.toml";
 /// As much of the server's log as a failing test shows, in bytes.
@@ -347,8 +351,18 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> TcpListener {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()
+/// A port that nobody has, and that stays nobody's once this is dropped: below those from which the system takes one for whoever connects, and never twice
+/// in a process.
+pub fn free_port() -> TcpListener {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    // Processes that run beside each other begin elsewhere.
+    let first = std::process::id() as usize * 7;
+    let turns = PORTS.map(|_| first + TAKEN.fetch_add(1, Relaxed));
+    let mut held = turns.filter_map(|turn| {
+        let port = PORTS.clone().nth(turn % PORTS.len())?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+    });
+    held.next().expect("a free port")
 }
 
 /// Runs `docket journal verify` on a data directory that nobody uses; it must find nothing.

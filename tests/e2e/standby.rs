@@ -10,7 +10,7 @@ mod three;
 
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -25,7 +25,7 @@ use tonic::{Code, Status};
 
 use crate::{
     api::{Api, Authenticated, Credentials, order, reason, reason_of},
-    server::{Home, LOOK_AGAIN, PATIENCE, Server, verify},
+    server::{Home, LOOK_AGAIN, PATIENCE, Server, free_port, verify},
 };
 
 const CUSTOMERS: [&str; 4] = ["ada", "bob", "eve", "joe"];
@@ -42,7 +42,7 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        let [grpc, admin] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let [grpc, admin] = [free_port(), free_port()];
         Self {
             grpc: grpc.local_addr().unwrap(),
             admin: admin.local_addr().unwrap(),

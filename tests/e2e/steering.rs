@@ -1,5 +1,7 @@
 //! Limits and flags over three nodes of the built program: a caller that spreads its calls gets its limit, and what is set at one node is gone by at all.
 
+mod flags;
+
 use std::time::{Duration, Instant};
 
 use docket_proto::v1::{self, node_service_client::NodeServiceClient};

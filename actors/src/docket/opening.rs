@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, clock::wall_clock};
+use docket_cluster::{ClusterError, GroupId, Node, NodeOptions, ShardId, TaskKind, clock::wall_clock};
 use docket_engine::FraudRules;
 use docket_persistence::{
     StoreError,
@@ -217,8 +217,15 @@ impl Docket {
                 decider: random_u64() as u32,
                 among_peers: node.has_peers(),
             });
-            tasks.push(tokio::spawn(proposer::run(shard.clone(), group, decided, queue)));
-            tasks.push(tokio::spawn(Feed::dispatch(shard.committed().clone())));
+            tasks.push(tokio::spawn(TaskKind::Proposer.measure(proposer::run(
+                shard.clone(),
+                group,
+                decided,
+                queue,
+            ))));
+            tasks.push(tokio::spawn(
+                TaskKind::Feed.measure(Feed::dispatch(shard.committed().clone())),
+            ));
             shards.push(shard);
         }
         let router = Arc::new(Router::new(node.clone(), shards));
@@ -232,7 +239,7 @@ impl Docket {
         let payments = Arc::new(Payments::new(options.payments));
         for shard in &router.shards {
             let driver = payments::run(shard.clone(), payments.clone(), closing.clone());
-            tasks.push(tokio::spawn(driver));
+            tasks.push(tokio::spawn(TaskKind::Payments.measure(driver)));
         }
         let inner = Arc::new(Inner {
             access: Access::new(&meta, node.clone()),
@@ -263,11 +270,11 @@ impl Docket {
             standby: OnceLock::new(),
             tasks: Mutex::new(tasks),
         });
-        let chores = tokio::spawn(chores::run(inner.clone()));
-        let aging = tokio::spawn(aging::run(inner.clone()));
-        let backorders = tokio::spawn(backorders::run(inner.clone()));
-        let verifying = tokio::spawn(verify::run(inner.clone()));
-        let scrubbing = tokio::spawn(scrub::run(inner.clone()));
+        let chores = tokio::spawn(TaskKind::Background.measure(chores::run(inner.clone())));
+        let aging = tokio::spawn(TaskKind::Background.measure(aging::run(inner.clone())));
+        let backorders = tokio::spawn(TaskKind::Background.measure(backorders::run(inner.clone())));
+        let verifying = tokio::spawn(TaskKind::Background.measure(verify::run(inner.clone())));
+        let scrubbing = tokio::spawn(TaskKind::Background.measure(scrub::run(inner.clone())));
         let tasks = [chores, aging, backorders, verifying, scrubbing];
         inner.tasks.lock().extend(tasks);
         Ok(Self { inner })

@@ -16,7 +16,7 @@ use super::service::Groups;
 use super::wire;
 use crate::limits::{PEER_APPENDS_MAX, PEER_REPLIES_MAX, PEER_SESSIONS_MAX};
 use crate::raft::TypeConfig;
-use crate::{Group, NodeId};
+use crate::{Group, NodeId, TaskKind};
 
 pub(super) type Replies = ReceiverStream<Result<AppendFrameReply, Status>>;
 type Tell = mpsc::Sender<Result<AppendFrameReply, Status>>;
@@ -24,7 +24,7 @@ type Tell = mpsc::Sender<Result<AppendFrameReply, Status>>;
 /// Serves the stream until it ends or breaks the protocol.
 pub(super) fn serve(frames: Streaming<AppendFrame>, from: NodeId, groups: Groups) -> Replies {
     let (tell, replies) = mpsc::channel(PEER_REPLIES_MAX);
-    tokio::spawn(async move {
+    tokio::spawn(TaskKind::Peer.measure(async move {
         let mut receiver = Receiver {
             from,
             groups,
@@ -42,7 +42,7 @@ pub(super) fn serve(frames: Streaming<AppendFrame>, from: NodeId, groups: Groups
             // Who sent it may have gone.
             let _ = tell.send(Err(status)).await;
         }
-    });
+    }));
     ReceiverStream::new(replies)
 }
 
@@ -133,8 +133,12 @@ impl Receiver {
         };
         open.queue(request, self.from)?;
         self.open.insert(session, open);
-        self.running
-            .spawn(append_all(session, target.clone(), queue, self.tell.clone()));
+        self.running.spawn(TaskKind::Peer.measure(append_all(
+            session,
+            target.clone(),
+            queue,
+            self.tell.clone(),
+        )));
         Ok(())
     }
 }

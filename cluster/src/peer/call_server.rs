@@ -24,10 +24,10 @@ use tonic::{Status, Streaming};
 use super::call_client::{Bounds, Share};
 use super::read_index;
 use super::service::Groups;
-use crate::NodeId;
 use crate::call::{Answer, AnswerCalls, Answered, PeerCall};
 use crate::clock::CausalClock;
 use crate::limits::{CALL_BYTES_MAX, CALL_WAIT_MAX_MS};
+use crate::{NodeId, TaskKind};
 
 /// What the cluster itself asks; every other kind is the layer's above.
 pub(crate) const READ: u32 = 0;
@@ -75,7 +75,7 @@ pub(super) fn serve(
 ) -> Replies {
     let (tell, replies) = mpsc::unbounded_channel();
     let told = tell.clone();
-    tokio::spawn(Serving {
+    let serving = Serving {
         frames,
         is_over: false,
         from,
@@ -90,7 +90,8 @@ pub(super) fn serve(
         working: JoinSet::new(),
         closed: async move { told.closed().await }.boxed(),
         tell,
-    });
+    };
+    tokio::spawn(TaskKind::Peer.measure(serving));
     Replies {
         queue: replies,
         clock,
@@ -227,7 +228,7 @@ impl Serving {
             }
             Ok(Answer::Works(answer)) => {
                 let told = self.tell.clone();
-                self.working.spawn(async move {
+                self.working.spawn(TaskKind::Peer.measure(async move {
                     let answer = AssertUnwindSafe(answer).catch_unwind();
                     let outcome = match timeout_at(deadline.into(), answer).await {
                         Ok(Ok(answered)) => outcome(answered),
@@ -235,7 +236,7 @@ impl Serving {
                         Err(_elapsed) => late(),
                     };
                     tell(&told, id, outcome, share);
-                });
+                }));
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::PeerError;
 use super::net::{Door, Io, Net, Wire};
 use super::service::{Handler, Served};
+use crate::TaskKind;
 use crate::limits::{
     PEER_CALLS_MAX, PEER_CONNECT_MS, PEER_CONNECTIONS_MAX, PEER_HANDSHAKES_MAX, PEER_KEEPALIVE_MS,
     PEER_KEEPALIVE_TIMEOUT_MS, PEER_MESSAGE_BYTES_MAX, PEER_WINDOW_BYTES,
@@ -105,11 +106,11 @@ impl Listener {
                 Ok((Accepted::Tcp(tcp), address)) => {
                     let is_known = Arc::new(AtomicBool::new(false));
                     let serving = serve_tcp(Arc::clone(&served), tcp, address, Arc::clone(&is_known));
-                    unknown.push(connections.spawn(serving), is_known);
+                    unknown.push(connections.spawn(TaskKind::Peer.measure(serving)), is_known);
                 }
                 Ok((Accepted::Simulated(wire), address)) => {
                     let handler = Handler::new(Arc::clone(&served), None);
-                    connections.spawn(serve_connection(handler, wire, address));
+                    connections.spawn(TaskKind::Peer.measure(serve_connection(handler, wire, address)));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a peer's connection cannot be accepted");

@@ -25,6 +25,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use docket_actors::TaskKind;
 use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -55,7 +56,7 @@ pub(crate) struct CallTasks;
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for CallTasks {
     fn execute(&self, call: F) {
-        tokio::spawn(CUT.scope(Cut::default(), until_cut(call)));
+        tokio::spawn(TaskKind::Call.measure(CUT.scope(Cut::default(), until_cut(call))));
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use docket_actors::TaskKind;
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -117,7 +118,7 @@ impl Acceptor {
             }
         };
         let this = Arc::clone(self);
-        self.tasks.spawn(async move {
+        self.tasks.spawn(TaskKind::Connection.measure(async move {
             this.telemetry.connections_open.increment(1.0);
             let outcome = tokio::select! {
                 biased;
@@ -128,7 +129,7 @@ impl Acceptor {
             this.telemetry.connections_open.decrement(1.0);
             this.telemetry.connection(outcome);
             drop(slot);
-        });
+        }));
     }
 
     /// Serves a connection to its end; returns how that came about.

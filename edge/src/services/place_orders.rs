@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::Docket;
+use docket_actors::{Docket, TaskKind};
 use docket_engine::{
     Order,
     access::{Owner, Principal, permit},
@@ -191,7 +191,9 @@ impl Answers {
         };
         Self {
             queue,
-            driver: Some(AbortOnDropHandle::new(tokio::spawn(driver))),
+            driver: Some(AbortOnDropHandle::new(tokio::spawn(
+                TaskKind::Call.measure(driver),
+            ))),
             telemetry,
         }
     }

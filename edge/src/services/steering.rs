@@ -133,15 +133,6 @@ impl SteeringApi {
         let context = permitted(&request)?;
         let asked = accept(steering::set_limit(request.get_ref()))?;
         let of = asked.of;
-        // One that is made a moment later is told here; accounts do not go again.
-        let exists = self.docket.access().read(|state| match &of {
-            // Who comes with a token of another issuer has no account here, and a bucket as everybody has.
-            Limited::Account(account) => is_external(account) || state.account(account.as_str()).is_some(),
-            Limited::ApiKey(key) => state.api_key(*key).is_some(),
-        });
-        if !exists {
-            return Err(no_such_caller(&of));
-        }
         let request = SteeringRequest::SetLimit {
             of: of.clone(),
             limit: asked.limit,
@@ -204,6 +195,15 @@ impl SteeringApi {
         })
     }
 
+    /// Whether a limit may be set for it.
+    fn exists(&self, of: &Limited) -> bool {
+        self.docket.access().read(|state| match of {
+            // Who comes with a token of another issuer has no account here, and a bucket as everybody has.
+            Limited::Account(account) => is_external(account) || state.account(account.as_str()).is_some(),
+            Limited::ApiKey(key) => state.api_key(*key).is_some(),
+        })
+    }
+
     fn read<T>(&self, look: impl FnOnce(&Steering) -> T) -> T {
         self.docket.steering().read(look)
     }
@@ -231,6 +231,12 @@ impl SteeringApi {
             request,
         };
         let steered = async {
+            // One that is made a moment later is told here; accounts do not go again.
+            if let SteeringRequest::SetLimit { of, .. } = &command.request
+                && !self.exists(of)
+            {
+                return Err(no_such_caller(of));
+            }
             let done = self.docket.steering().execute(&command).await;
             done.map_err(|error| refusal(error, Some(&about)))
         };

@@ -27,7 +27,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use docket_actors::{Docket, OrderChange, OrderWatch, WatchError, WatchOrders};
+use docket_actors::{Docket, OrderChange, OrderWatch, TaskKind, WatchError, WatchOrders};
 use docket_engine::access::{Owner, Username, permit};
 use docket_proto::{
     WatchOrdersAnswer,
@@ -227,7 +227,7 @@ impl Watching {
             queue,
             cut,
             ended: Some(ended),
-            _driver: AbortOnDropHandle::new(tokio::spawn(driver.run(ending))),
+            _driver: AbortOnDropHandle::new(tokio::spawn(TaskKind::Watch.measure(driver.run(ending)))),
             telemetry: Arc::clone(&bounds.telemetry),
             _place: place,
         })

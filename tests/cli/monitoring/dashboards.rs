@@ -168,6 +168,15 @@ const DASHBOARDS: [Dashboard; 4] = [
                 ],
             ),
             panel(
+                "Threads",
+                "Of the runtime, kept busy by what kind of task. Those of actors and of consensus are not told apart.",
+                "short",
+                &[(
+                    "sum by (kind) (rate(docket_tasks_busy_seconds_total{$$}[5m]))",
+                    "{{kind}}",
+                )],
+            ),
+            panel(
                 "Connections and files",
                 "Of the gRPC port; and all that is open.",
                 "short",

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::server::{LOOK_AGAIN, PATIENCE};
+use crate::server::{LOOK_AGAIN, PATIENCE, free_port};
 
 const RULES: &str = "docs/monitoring/rules";
 /// What is another in the rules here, beside what `for:` asks for: how many entries are many, and how late is late. Each is there once.
@@ -67,7 +67,7 @@ impl Prometheus {
             );
         }
         fs::write(folder.path().join("prometheus.yaml"), config).unwrap();
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let free = free_port();
         let address = free.local_addr().unwrap();
         drop(free);
         let log = fs::File::create(folder.path().join("log")).unwrap();

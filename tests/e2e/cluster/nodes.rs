@@ -1,17 +1,11 @@
 //! The nodes of a cluster: their folders, certificates and addresses.
 
-use std::{
-    fs,
-    net::{Ipv4Addr, TcpListener},
-    path::PathBuf,
-    process::Command,
-    time::Instant,
-};
+use std::{fs, path::PathBuf, process::Command, time::Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::server::{Home, LOOK_AGAIN, PATIENCE, Server};
+use crate::server::{Home, LOOK_AGAIN, PATIENCE, Server, free_port};
 
 const CLUSTER: &str = "shop";
 /// Shards of the cluster, beside the meta group.
@@ -28,9 +22,7 @@ pub struct Nodes {
 impl Nodes {
     /// The folders of three nodes, the first of which stands alone.
     pub fn new() -> Self {
-        let held: Vec<_> = (0..4)
-            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-            .collect();
+        let held: Vec<_> = (0..4).map(|_| free_port()).collect();
         let peers = held
             .iter()
             .map(|one| one.local_addr().unwrap().to_string())

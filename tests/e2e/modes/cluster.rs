@@ -264,7 +264,9 @@ async fn no_majority(servers: &mut Servers, acknowledged: &mut Acknowledged) {
     let asked = waits.names("/readyz?verbose");
     until("it to say why it is not ready", servers.home(1), async || {
         let said = servers.server(1).get(asked);
-        said.is_some_and(|(code, why)| code == 503 && why.contains("shard 0 has no leader here"))
+        // By whether it has heard of the leader that is gone.
+        let told = ["shard 0 has no leader here", "shard 0 was last led by node"];
+        said.is_some_and(|(code, why)| code == 503 && told.iter().any(|told| why.contains(told)))
     })
     .await;
     println!("{:?}", servers.server(1).get(asked));
