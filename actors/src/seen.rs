@@ -98,7 +98,7 @@ impl Docket {
         let alone = !self.has_peers();
         let led = inner.node.led_groups();
         if !led.contains(&GroupId::META) && (alone || inner.node.has_replica(GroupId::META)) {
-            reasons.push(self.unled(GroupId::META, "the meta group"));
+            reasons.push(self.unled(GroupId::META, "the meta group", false));
         }
         for shard in &inner.router.shards {
             let id = shard.group().id();
@@ -108,7 +108,7 @@ impl Docket {
             };
             let is_here = alone || inner.node.has_replica(id);
             if is_here && !(serves && led.contains(&id)) {
-                reasons.push(self.unled(id, &format!("shard {}", shard.id())));
+                reasons.push(self.unled(id, &format!("shard {}", shard.id()), led.contains(&id)));
             }
         }
         let failed = inner.node.status().failed;
@@ -117,9 +117,11 @@ impl Docket {
     }
 
     /// Why a group is not served: as who reads it beside the leader that was last heard of understands it.
-    fn unled(&self, group: GroupId, name: &str) -> String {
+    fn unled(&self, group: GroupId, name: &str, is_led: bool) -> String {
         match self.inner.node.leader_of(group) {
-            Leader::Here => format!("{name} is led here and not served yet"),
+            Leader::Here if is_led => format!("{name} is led here and not served yet"),
+            // It goes on taking itself for the leader.
+            Leader::Here => format!("{name} is led here, and not enough of its replicas answer"),
             Leader::Node { node, .. } if self.has_peers() => {
                 format!("{name} was last led by node {node}, which is not heard from")
             }

@@ -1,7 +1,8 @@
 //! The tasks of the runtime, by what they are for: how many there are, how often and how long they are carried out, and how long they wait for a thread to do
 //! it. Of a slow node it says which part of it keeps the threads busy.
 //!
-//! Actors are tasks of their framework's, and consensus of its own: they are in the runtime's figures, and not here.
+//! Actors are tasks of their framework's, and consensus of its own: they are in the runtime's figures, and not here. Nor is what a node does once
+//! in a while for itself (samples, elections, what it sends to peers).
 
 use std::time::Duration;
 
@@ -13,10 +14,12 @@ pub const LONG: Duration = Duration::from_millis(10);
 /// What tasks are for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum TaskKind {
-    /// A client's connection.
+    /// A client's connection; of REST, with its calls.
     Connection,
     /// A client's call, to its answer; a stream's, its whole life.
     Call,
+    /// What places the orders of a client's stream.
+    Stream,
     /// A client's watch of orders.
     Watch,
     /// A connection to the admin port.
@@ -25,19 +28,20 @@ pub enum TaskKind {
     Proposer,
     /// What tells watches of a shard's changes.
     Feed,
-    /// What asks payment providers.
+    /// What asks payment providers, and each time it does.
     Payments,
-    /// What delivers webhooks.
+    /// What delivers webhooks, and each delivery.
     Webhooks,
-    /// Background work: expiry, closing, archiving, verification, scrubs.
+    /// Background work: expiry, closing, archiving, verification, scrubs, backups.
     Background,
-    /// A connection of a peer, and what it asks for.
+    /// A connection that a peer has made, and what it asks for.
     Peer,
 }
 
-const KINDS: [TaskKind; 10] = [
+const KINDS: [TaskKind; 11] = [
     TaskKind::Connection,
     TaskKind::Call,
+    TaskKind::Stream,
     TaskKind::Watch,
     TaskKind::Admin,
     TaskKind::Proposer,
@@ -70,11 +74,11 @@ pub struct TaskFigures {
     pub polls: u64,
     /// How long that took, all of it.
     pub busy: Duration,
-    /// How long they waited for a thread, once there was something to do.
+    /// How long they waited for a thread: when they were new, and whenever there was something to do.
     pub waited: Duration,
     /// How often one was carried out for longer than [`LONG`] at once.
     pub long_polls: u64,
-    /// How often one waited longer than [`LONG`] for a thread.
+    /// How often one waited longer than [`LONG`] for a thread, since it was first carried out.
     pub long_waits: u64,
 }
 
@@ -89,6 +93,7 @@ impl TaskKind {
         match self {
             Self::Connection => "connection",
             Self::Call => "call",
+            Self::Stream => "stream",
             Self::Watch => "watch",
             Self::Admin => "admin",
             Self::Proposer => "proposer",
@@ -114,7 +119,7 @@ pub fn task_figures() -> impl Iterator<Item = (TaskKind, TaskFigures)> {
             alive: found.instrumented_count.saturating_sub(found.dropped_count),
             polls: found.total_poll_count,
             busy: found.total_poll_duration,
-            waited: found.total_scheduled_duration,
+            waited: found.total_first_poll_delay + found.total_scheduled_duration,
             long_polls: found.total_slow_poll_count,
             long_waits: found.total_long_delay_count,
         };

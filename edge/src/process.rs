@@ -101,7 +101,7 @@ pub(crate) fn describe() {
     describe_counter!(
         TASKS_LONG_WAITS,
         Unit::Count,
-        "How often a task waited for more than 10 ms for a thread."
+        "How often a task that was not new waited for more than 10 ms for a thread."
     );
 }
 

@@ -21,7 +21,7 @@ in somebody's hands. Every discrepancy is shown with its kind and name.
 
 Of a cluster it asks the node that it is connected to, and no other; ask each.
 It says which shards it did not look at, and how many orders are another's to
-see to. A balance is held against what the server found before, since what was
+see to; a node that has looked at none proves nothing (exit code 10). A balance is held against what the server found before, since what was
 ever paid in is not stored; stock on hand is not proven.
 
 A server does so by itself once a day (verify.every_s): `docket status --node`,
@@ -57,6 +57,11 @@ impl Args {
 
 fn verdict(books: &VerifyBooksResponse) -> Result<(), Failure> {
     let (wrong, undecided) = (books.discrepancy_count, books.undecided);
+    if books.shards.is_empty() && !books.unverified_shards.is_empty() {
+        return Err(Failure::Unhealthy(
+            "the node has a replica of no shard, and has looked at nothing: ask another".to_owned(),
+        ));
+    }
     let what = match (wrong, undecided) {
         (0, 0) => return Ok(()),
         (0, _) => format!("{undecided} suspicions could not be decided: try again"),
@@ -75,13 +80,18 @@ fn verdict(books: &VerifyBooksResponse) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use docket_proto::v1::Discrepancy;
+    use docket_proto::v1::{Discrepancy, ShardBooks, UnverifiedShard};
 
     use super::*;
 
     #[test]
     fn books_agree_where_nothing_is_wrong_and_nothing_undecided() {
         let mut books = VerifyBooksResponse::default();
+        assert!(verdict(&books).is_ok());
+        // Nor where nothing was looked at.
+        books.unverified_shards = vec![UnverifiedShard::default()];
+        assert!(matches!(verdict(&books), Err(Failure::Unhealthy(_))));
+        books.shards = vec![ShardBooks::default()];
         assert!(verdict(&books).is_ok());
         let mut check = |wrong: u64, told: usize, undecided: u64, expected: &str| {
             books.discrepancy_count = wrong;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use docket_actors::{Docket, Leadership};
+use docket_actors::{Docket, Leadership, TaskKind};
 use docket_audit::{Audit, Entry, Who, actions};
 use docket_backup::{Key, Place, Repository, Wanted, create};
 use docket_secrets::{Reference, Store};
@@ -77,7 +77,7 @@ impl Backups {
         };
         Ok(Some(Self {
             stop,
-            task: AbortOnDropHandle::new(tokio::spawn(making)),
+            task: AbortOnDropHandle::new(tokio::spawn(TaskKind::Background.measure(making))),
         }))
     }
 

@@ -351,8 +351,8 @@ impl Drop for Server {
     }
 }
 
-/// A port that nobody has, and that stays nobody's once this is dropped: below those from which the system takes one for whoever connects, and never twice
-/// in a process.
+/// A port that nobody has, and that the system gives to nobody once this is dropped: it is below those from which it takes one for whoever connects. A
+/// process takes none twice, before it has had all of them.
 pub fn free_port() -> TcpListener {
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
     // Processes that run beside each other begin elsewhere.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use docket_actors::{Docket, Leadership};
+use docket_actors::{Docket, Leadership, TaskKind};
 use docket_engine::{
     ChangeKind, Time,
     webhook::{DeliveryId, WebhookId},
@@ -211,7 +211,7 @@ impl Deliverer {
             for id in &ids {
                 tasks.entry(*id).or_insert_with(|| {
                     let subscription = Subscription::new(Arc::clone(&self.shared), *id);
-                    AbortOnDropHandle::new(tokio::spawn(subscription.run()))
+                    AbortOnDropHandle::new(tokio::spawn(TaskKind::Webhooks.measure(subscription.run())))
                 });
             }
             self.shared.lags.lock().retain(|id, _| ids.contains(id));

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_actors::{OrderChange, OrderWatch, WatchError, webhooks::WebhookError};
+use docket_actors::{OrderChange, OrderWatch, TaskKind, WatchError, webhooks::WebhookError};
 use docket_engine::{
     Order, Time,
     steering::{Flag, Subject},
@@ -244,11 +244,11 @@ impl Subscription {
         });
         let from = from.collect();
         let (docket, filter, epoch) = (self.shared.docket.clone(), webhook.filter.clone(), webhook.epoch);
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        AbortOnDropHandle::new(tokio::spawn(TaskKind::Webhooks.measure(async move {
             let (customer, states) = (filter.customer.clone(), filter.states.to_vec());
             let watch = docket.follow_orders(customer, states, from).await;
             Begun { filter, epoch, watch }
-        }))
+        })))
     }
 
     async fn record_gap(&mut self, webhook: &Webhook, positions: FeedPositions) -> bool {
@@ -289,19 +289,14 @@ impl Subscription {
             }
             self.busy.insert(due.id);
             self.retrying += 1;
-            self.tasks
-                .spawn(deliver(Arc::clone(&self.shared), self.id, due, None, self.run));
+            let delivery = deliver(Arc::clone(&self.shared), self.id, due, None, self.run);
+            self.tasks.spawn(TaskKind::Webhooks.measure(delivery));
         }
         while self.tasks.len() < self.shared.per_webhook()
             && let Some((due, order)) = self.window.next()
         {
-            self.tasks.spawn(deliver(
-                Arc::clone(&self.shared),
-                self.id,
-                due,
-                Some(order),
-                self.run,
-            ));
+            let delivery = deliver(Arc::clone(&self.shared), self.id, due, Some(order), self.run);
+            self.tasks.spawn(TaskKind::Webhooks.measure(delivery));
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use docket_cluster::clock::wall_clock;
+use docket_cluster::{TaskKind, clock::wall_clock};
 use docket_engine::{
     Order, OrderCommand, OrderId, PAYMENT_TEXT_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
     ProviderName,
@@ -225,9 +225,8 @@ impl Driver {
             provider: provider.clone(),
         };
         let may_be_asked = tried_before || is_inherited;
-        let task = self
-            .tasks
-            .spawn(async move { (id, turn.take(may_be_asked).await) });
+        let asked = async move { (id, turn.take(may_be_asked).await) };
+        let task = self.tasks.spawn(TaskKind::Payments.measure(asked));
         self.lines.entry(provider.clone()).or_default().running += 1;
         self.running.insert(task.id(), (id, provider));
     }
@@ -248,7 +247,6 @@ impl Driver {
         self.busy.remove(&id);
         let line = self.lines.entry(provider.clone()).or_default();
         line.running = line.running.saturating_sub(1);
-        let next = line.waiting.pop_front();
         match ended {
             Ended::Done => {
                 self.later.remove(&id);
@@ -265,8 +263,16 @@ impl Driver {
                 self.later.insert(id, Later { due, tried });
             }
         }
-        if let Some(next) = next {
-            self.start(next, provider);
+        // As many as may be asked for by now: that may have changed.
+        loop {
+            let line = self.lines.entry(provider.clone()).or_default();
+            if line.running >= self.payments.at_once.load(Relaxed) {
+                return;
+            }
+            let Some(next) = line.waiting.pop_front() else {
+                return;
+            };
+            self.start(next, provider.clone());
         }
     }
 }

@@ -13,6 +13,7 @@ mod scheduled;
 
 use std::{ops::ControlFlow, sync::Arc};
 
+use docket_cluster::TaskKind;
 use docket_persistence::{
     archive::ARCHIVE_DIR,
     scrub::{Damage, Place, Scrub},
@@ -48,7 +49,7 @@ impl Docket {
         // Before anybody asks how far it is.
         self.inner.scrubs.begin(false);
         let docket = self.clone();
-        tokio::spawn(async move { docket.scrub_in(turn).await });
+        tokio::spawn(TaskKind::Background.measure(async move { docket.scrub_in(turn).await }));
         Ok(())
     }
 

@@ -192,7 +192,7 @@ impl Answers {
         Self {
             queue,
             driver: Some(AbortOnDropHandle::new(tokio::spawn(
-                TaskKind::Call.measure(driver),
+                TaskKind::Stream.measure(driver),
             ))),
             telemetry,
         }

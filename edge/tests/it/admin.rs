@@ -86,7 +86,11 @@ async fn a_node_whose_groups_have_no_leader_is_not_ready_and_names_each() {
     let reasons = docket.not_ready();
     assert_eq!(reasons.len(), names.len(), "{reasons:?}");
     for (reason, name) in reasons.iter().zip(names) {
-        let said = ["has no leader here", "is led here and not served yet"];
+        let said = [
+            "has no leader here",
+            "is led here, and not enough of its replicas answer",
+            "is led here and not served yet",
+        ];
         assert!(
             said.iter().any(|said| *reason == format!("{name} {said}")),
             "{reason}"

@@ -23,7 +23,7 @@ use crate::{
 
 /// Connections of one address: more than this test has besides.
 const CONNECTIONS: usize = 48;
-/// Beyond what the process has it may have so much more memory: some 1,500 orders, which a slow machine does in time, too.
+/// Beyond what the process has it may have so much more memory: some 2,400 orders, which a slow machine does in time, too.
 const MEMORY_BYTES: u64 = 2 << 20;
 const PASSWORD: &str = "correct horse battery staple";
 

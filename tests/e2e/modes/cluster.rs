@@ -258,10 +258,20 @@ async fn no_majority(servers: &mut Servers, acknowledged: &mut Acknowledged) {
     })
     .await;
     mode.tells(&refused.unwrap());
+    let asked = waits.names("/readyz?verbose");
+    // Where it led before, it goes on taking itself for the leader.
+    until("it to say that nobody answers", servers.home(1), async || {
+        let told = [
+            "shard 0 is led here, and not enough of its replicas answer",
+            "shard 0 was last led by node",
+        ];
+        let said = servers.server(1).get(asked);
+        said.is_some_and(|(code, why)| code == 503 && told.iter().any(|told| why.contains(told)))
+    })
+    .await;
 
     servers.kill(1).unwrap();
     servers.start(1).await.unwrap();
-    let asked = waits.names("/readyz?verbose");
     until("it to say why it is not ready", servers.home(1), async || {
         let said = servers.server(1).get(asked);
         // By whether it has heard of the leader that is gone.
