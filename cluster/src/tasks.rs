@@ -52,13 +52,12 @@ const KINDS: [TaskKind; 11] = [
     TaskKind::Peer,
 ];
 
-static MONITORS: [TaskMonitorCore; KINDS.len()] = {
-    const MONITOR: TaskMonitorCore = TaskMonitorCore::builder()
+static MONITORS: [TaskMonitorCore; KINDS.len()] = [const {
+    TaskMonitorCore::builder()
         .with_slow_poll_threshold(LONG)
         .with_long_delay_threshold(LONG)
-        .build();
-    [MONITOR; KINDS.len()]
-};
+        .build()
+}; KINDS.len()];
 
 /// A future that is measured.
 pub type Measured<F> = Instrumented<F, &'static TaskMonitorCore>;

@@ -71,6 +71,12 @@ impl PhaseReport {
         tally.ledger
     }
 
+    /// Whether the load was to start operations at moments of their own, and started none: each of its moments had passed before it was carried out, on a
+    /// machine that had other things to do. That says nothing of the server.
+    pub fn began_nothing(&self) -> bool {
+        self.missed > 0 && self.orders.count() + self.reads.count() == 0 && self.errors.is_empty()
+    }
+
     /// Calls that were refused for want of room or tokens.
     pub fn refused(&self) -> u64 {
         self.errors.get("RESOURCE_EXHAUSTED").copied().unwrap_or_default()
