@@ -112,11 +112,10 @@ impl Shelf {
             return Ok(next);
         }
         let last = self.keyed.newest(&self.numbers, &[], &[0xff; 9], 1)?;
-        let last = last.first().map(|(number, _)| <[u8; 8]>::try_from(&**number));
-        let last = last
-            .transpose()
-            .map_err(|_| ArchiveError::Damaged("a number has another length"))?;
-        let next = last.map_or(0, |last| u64::from_be_bytes(last).saturating_add(1));
+        // Of one that is damaged nothing is known, so that whatever is put is looked for first: damage keeps nothing from being put.
+        let next = last.first().map_or(0, |(number, _)| {
+            <[u8; 8]>::try_from(&**number).map_or(u64::MAX, |last| u64::from_be_bytes(last).saturating_add(1))
+        });
         Ok(self.next.get_or_init(|| AtomicU64::new(next)))
     }
 

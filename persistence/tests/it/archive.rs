@@ -267,6 +267,18 @@ fn what_is_put_again_is_written_only_where_it_is_missing_or_damaged() {
     }
 }
 
+/// Which number is the last is not known then: what is there and what is not is looked for.
+#[test]
+fn a_damaged_number_keeps_nothing_from_being_put() {
+    let keyed = MemKeyed::new();
+    let open = || Archive::new(Arc::new(keyed.clone())).shelf(1);
+    (0..3).for_each(|number| put(&open(), number));
+    keyed.put("1/numbers", &[0xff; 5], b"of no length").unwrap();
+    let shelf = open();
+    (0..6).for_each(|number| put(&shelf, number));
+    check(&shelf, 6);
+}
+
 #[test]
 fn a_sync_that_failed_once_is_never_said_to_be_done() {
     let keyed = MemKeyed::new();
