@@ -409,7 +409,8 @@ fn tail(segments: &VecDeque<Segment>, head: Option<Position>, keys: &Keyring) ->
             ));
             found.at = head;
         }
-        None if found.at.sequence > 0 => {
+        // Also behind a record that nobody of this log wrote: the first has number 1.
+        None if found.at != Position::origin() => {
             found.damage.get_or_insert_with(|| "its head is gone".to_owned());
         }
         _ => {}

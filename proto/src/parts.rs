@@ -284,12 +284,13 @@ pub(crate) fn told_states(states: &[OrderState]) -> impl Iterator<Item = u32> {
     told.map(|state| state_number(*state))
 }
 
-/// The states that another node means by some of them.
+/// The states that another node means by some of them: each once, in their order.
 pub(crate) fn meant_states(mut states: Vec<OrderState>) -> Vec<OrderState> {
-    if states.contains(&OrderState::Pending) && !states.contains(&OrderState::Authorizing) {
+    if states.contains(&OrderState::Pending) {
         states.push(OrderState::Authorizing);
-        states.sort_unstable();
     }
+    states.sort_unstable();
+    states.dedup();
     states
 }
 

@@ -51,7 +51,8 @@ pub(super) fn step(field: Field<'_>) -> Result<PaymentStep, DecodeError> {
             7 => retried = Some(stamp(field)?),
             13 => {
                 let number = field.number()?;
-                payment = u8::try_from(number).map_err(|_| field.has_no_meaning(number))?;
+                let counted = u8::try_from(number).ok().filter(|payment| *payment > 0);
+                payment = counted.ok_or_else(|| field.has_no_meaning(number))?;
             }
             _ => return Err(field.unknown()),
         }
