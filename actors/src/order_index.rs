@@ -289,6 +289,11 @@ impl OrderIndex {
         self.paying.iter().map(|(id, ())| id)
     }
 
+    /// Those behind this one.
+    pub(crate) fn paying_behind(&self, behind: Option<OrderId>) -> impl Iterator<Item = OrderId> {
+        self.paying.above(behind).map(|(id, ())| id)
+    }
+
     /// Orders whose payment is to be authorised, oldest first.
     pub(crate) fn authorizing(&self) -> impl Iterator<Item = OrderId> {
         let authorizing = &self.by_state[OrderState::Authorizing as usize];

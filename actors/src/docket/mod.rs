@@ -2,6 +2,7 @@
 //! share. They are in `opening` (the start and the end), `orders`, `customers` and `items` (the commands, which all go
 //! through `command`) and `reading`.
 
+mod batch;
 mod command;
 mod customers;
 mod editing;

@@ -237,8 +237,14 @@ impl Docket {
         }
         let closing = CancellationToken::new();
         let payments = Arc::new(Payments::new(options.payments));
+        let admission = Admission::new(options.admission);
         for shard in &router.shards {
-            let driver = payments::run(shard.clone(), payments.clone(), closing.clone());
+            let driver = payments::run(
+                shard.clone(),
+                payments.clone(),
+                admission.clone(),
+                closing.clone(),
+            );
             tasks.push(tokio::spawn(TaskKind::Payments.measure(driver)));
         }
         let inner = Arc::new(Inner {
@@ -252,7 +258,7 @@ impl Docket {
             router,
             answering,
             client_addresses: OnceLock::new(),
-            admission: Admission::new(options.admission),
+            admission,
             actors: options.actors,
             feed: options.feed,
             started: wall_clock(),

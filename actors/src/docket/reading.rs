@@ -3,7 +3,6 @@
 //! what its leader had.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use docket_cluster::ReadError;
 use docket_engine::{Customer, CustomerId, Item, Order, OrderId, OrderState, Rejection, Sku};
 use docket_proto::peer_call::PageOf;
 
-use super::{Docket, NO_LEADER, RETRY_AFTER, not_hidden, pages::Behind};
+use super::{Docket, NO_LEADER, RETRY_AFTER, batch::Gathering, not_hidden, pages::Behind};
 use crate::{
     Call, CallError,
     aging::CLOSING_SINCE,
@@ -138,23 +137,15 @@ impl Docket {
         if self.asks_others_before(LISTS_SINCE, &shards) {
             return Err(CallError::OlderNodes);
         }
-        let each = ids.iter().copied().collect();
-        let found = self.inner.router.named_orders(&each, read_until(&call)).await;
-        let (found, is_cut) = found.map_err(unreadable)?;
-        let found: HashMap<_, _> = found.into_iter().map(|order| (order.id, order)).collect();
-        if is_cut {
-            let fitting = ids.iter().take_while(|id| found.contains_key(id)).count();
-            return Ok(OrderBatch::TooLarge {
-                fitting: fitting.max(1),
-            });
+        let mut gathering = Gathering::new(ids, call.owner.as_ref());
+        loop {
+            let missing = gathering.missing();
+            let found = self.inner.router.named_orders(missing, read_until(&call)).await;
+            let (orders, is_cut) = found.map_err(unreadable)?;
+            if !gathering.add(orders, is_cut) {
+                return gathering.batch();
+            }
         }
-        let visible = |order: &&Arc<Order>| call.owner.as_ref().is_none_or(|owner| *owner == order.customer);
-        let order = |id: &OrderId| {
-            let order = found.get(id).filter(visible).cloned();
-            order.ok_or(Rejection::OrderNotFound { order: *id })
-        };
-        let orders = ids.iter().map(order).collect::<Result<Vec<_>, _>>()?;
-        Ok(OrderBatch::new(orders))
     }
 
     /// Whether some of these shards are read by asking other nodes, one of which may speak an older version of the peer protocol than this.

@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use docket_cluster::{TaskKind, clock::wall_clock};
+use docket_cluster::TaskKind;
 use docket_engine::{
     Order, OrderCommand, OrderId, PAYMENT_TEXT_BYTES_MAX, PaymentKind, PaymentOutcome, PaymentRequest,
     ProviderName,
@@ -15,11 +15,12 @@ use docket_payments::NotSettled;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::Payments;
-use crate::{entity::order::OrderMessage, shard::Shard};
+use super::{
+    Payments,
+    expiry::{Expiry, LOOK, Late, is_late},
+};
+use crate::{admission::Admission, entity::order::OrderMessage, shard::Shard};
 
-/// The time between two looks at what is due, where nothing changes.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long an order may take to record what it is told, before its provider is asked what became of it.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// A provider that has its own bounds never takes so long.
@@ -28,10 +29,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(15 * 60);
 const LEFT_ALONE_MAX: Duration = Duration::from_secs(3_600);
 /// So many orders of one provider wait for their turn here; the others wait in committed state.
 const WAITING_MAX: usize = 1_024;
-/// So many orders that are too old are given up with one look.
-const EXPIRED_AT_ONCE: usize = 256;
-/// So many orders whose edits wait for their provider are looked at with one look: they are not in the order in which these were asked for.
-const AMENDING_AT_ONCE: usize = 1_024;
+/// So many more are looked at with one look, from where the last one ended: where the oldest all wait for a provider that is slow, those of another
+/// are not kept waiting for that.
+const LOOKED_AT: usize = 8_192;
 
 /// One step of one order.
 type StepId = (OrderId, u32);
@@ -73,19 +73,26 @@ struct Driver {
     later: HashMap<OrderId, Later>,
     /// Steps that were due when this leadership began: another leader may have asked for them.
     inherited: HashSet<StepId>,
-    /// The last of the orders whose edits wait for their provider that was looked at; `None` where all were.
-    amending: Option<OrderId>,
+    /// The last of the orders that were looked at, whether they are old or not; `None` where all were.
+    behind: Option<OrderId>,
+    late: Late,
 }
 
 /// Runs until the node closes.
-pub(crate) async fn run(shard: Arc<Shard>, payments: Arc<Payments>, closing: CancellationToken) {
+pub(crate) async fn run(
+    shard: Arc<Shard>,
+    payments: Arc<Payments>,
+    admission: Arc<Admission>,
+    closing: CancellationToken,
+) {
+    let mut expiry = Expiry::new(admission, &payments);
     loop {
         tokio::select! {
             () = shard.led() => {}
             () = closing.cancelled() => return,
         }
         tokio::select! {
-            () = lead(&shard, &payments) => {}
+            () = lead(&shard, &payments, &mut expiry) => {}
             () = closing.cancelled() => return,
         }
         // Who leads in name only looks again in a moment.
@@ -94,7 +101,7 @@ pub(crate) async fn run(shard: Arc<Shard>, payments: Arc<Payments>, closing: Can
 }
 
 /// Drives the payments of one leadership. What is under way when it ends is dropped: the provider may have done it, which the next leader asks.
-async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
+async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>, expiry: &mut Expiry) {
     let term = shard.era().term;
     // What earlier leaders have put into the log is in committed state from here on.
     if shard.group().read_barrier().await.is_err() {
@@ -110,7 +117,8 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
         busy: HashSet::new(),
         later: HashMap::new(),
         inherited: HashSet::new(),
-        amending: None,
+        behind: None,
+        late: expiry.late(),
     };
     let paying: Vec<OrderId> = shard.committed().order_index.read().paying().collect();
     for id in paying {
@@ -123,7 +131,11 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>) {
         tokio::select! {
             touched = shard.committed().payments.any() => touched.into_iter().for_each(|id| driver.begin(id)),
             Some(ended) = driver.tasks.join_next_with_id() => driver.ended(ended),
-            _ = looks.tick() => driver.look(),
+            _ = looks.tick() => {
+                driver.look();
+                // Whether or not their provider is being asked at this moment: what comes then is the void.
+                expiry.look(shard, payments);
+            }
         }
     }
 }
@@ -133,53 +145,24 @@ fn leads(shard: &Shard, term: u64) -> bool {
 }
 
 impl Driver {
-    /// Begins with all that is due, oldest first, as far as there is room; and gives orders up that have waited too long.
+    /// Begins with all that is due, oldest first, as far as there is room; and with some more, of providers that have room.
     fn look(&mut self) {
         let now = Instant::now();
         self.shard.committed().payments.drive(self.term);
-        let due: Vec<OrderId> = {
+        let (due, next) = {
             let index = self.shard.committed().order_index.read();
             self.later.retain(|id, _| index.is_paying(*id));
             let is_due = |id: &OrderId| self.later.get(id).is_none_or(|later| later.due <= now);
-            let due = index.paying().filter(is_due).filter(|id| !self.busy.contains(id));
-            due.take(WAITING_MAX).collect()
-        };
-        due.into_iter().for_each(|id| self.begin(id));
-        // Whether or not their provider is being asked at this moment: what comes then is the void.
-        let oldest: Vec<OrderId> = {
-            let index = self.shard.committed().order_index.read();
-            index.authorizing().take(EXPIRED_AT_ONCE).collect()
-        };
-        for id in oldest {
-            // They are in the order in which they were placed.
-            if !self.give_up(id) {
-                break;
-            }
-        }
-        let amending: Vec<OrderId> = {
-            let index = self.shard.committed().order_index.read();
-            index.amending(self.amending).take(AMENDING_AT_ONCE).collect()
+            let is_due = |id: &OrderId| is_due(id) && !self.busy.contains(id);
+            let mut due: Vec<OrderId> = index.paying().filter(is_due).take(WAITING_MAX).collect();
+            let next: Vec<OrderId> = index.paying_behind(self.behind).take(LOOKED_AT).collect();
+            due.extend(next.iter().copied().filter(is_due));
+            (due, next)
         };
         // From the first again, behind the last.
-        let is_all = amending.len() < AMENDING_AT_ONCE;
-        self.amending = amending.last().copied().filter(|_| !is_all);
-        for id in amending {
-            self.give_up(id);
-        }
-    }
-
-    /// Tells an order that its payment, or its edit's, was not authorised in time, if that is so.
-    fn give_up(&self, id: OrderId) -> bool {
-        let late = |order: &Order| {
-            let awaited = order.awaits_authorization();
-            awaited.filter(|_| is_late(order, &self.payments))
-        };
-        let number = self.shard.committed().orders.see(id, late).flatten();
-        if let Some(number) = number {
-            let command = OrderCommand::Expire { number };
-            self.shard.tell_order(id, OrderMessage::Tell { command });
-        }
-        number.is_some()
+        let is_all = next.len() < LOOKED_AT;
+        self.behind = next.last().copied().filter(|_| !is_all);
+        due.into_iter().for_each(|id| self.begin(id));
     }
 
     /// Gives an order its turn, or has it wait for it, where something is due of it.
@@ -223,6 +206,7 @@ impl Driver {
             term: self.term,
             id,
             provider: provider.clone(),
+            late: self.late.clone(),
         };
         let may_be_asked = tried_before || is_inherited;
         let asked = async move { (id, turn.take(may_be_asked).await) };
@@ -298,6 +282,7 @@ struct Turn {
     term: u64,
     id: OrderId,
     provider: ProviderName,
+    late: Late,
 }
 
 impl Turn {
@@ -312,7 +297,7 @@ impl Turn {
             let next = self.shard.committed().orders.see(self.id, |order| {
                 order
                     .next_payment()
-                    .map(|request| (request, is_late(order, &self.payments)))
+                    .map(|request| (request, is_late(order, &self.late)))
             });
             let Some((request, is_late)) = next.flatten() else {
                 return Ended::Done;
@@ -383,14 +368,6 @@ impl Turn {
             }
         }
     }
-}
-
-/// Whether an order, or its edit, has waited too long for its payment to be authorised.
-fn is_late(order: &Order, payments: &Payments) -> bool {
-    let now = wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    let until = order.authorized_until(payments.authorize_within_us());
-    until.is_some_and(|until| until.0 <= now)
 }
 
 /// With texts no longer than may be recorded.
