@@ -252,12 +252,16 @@ const BACKWARDS: [Ask; 8] = [
     Ask::ReturnMissing,
 ];
 const REFUNDS: [Ask; 3] = [Ask::RefundSome, Ask::RefundAll, Ask::RefundTooMuch];
-const TOLD: [Ask; 9] = [
+const TOLD: [Ask; 13] = [
     Ask::Place,
     Ask::Refuse,
     Ask::SettleAgreed,
     Ask::SettleRefused,
     Ask::SettleEarly,
+    Ask::SettleWaiting,
+    Ask::HearNothing,
+    Ask::HearSome,
+    Ask::HearMore,
     Ask::Released,
     Ask::Consumed,
     Ask::Restocked,
@@ -288,7 +292,15 @@ fn tables() -> String {
         Ask::ALL.len(),
         "every command is shown"
     );
-    let stages = [&Stage::ON_ACCOUNT[..], &[Stage::Closed]].concat();
+    let (closed, backordered) = ([Stage::Closed], Stage::BACKORDERED);
+    let backordered = backordered
+        .into_iter()
+        .filter(|stage| *stage != Stage::WaitingAuthorizing);
+    let stages: Vec<Stage> = Stage::ON_ACCOUNT
+        .into_iter()
+        .chain(backordered)
+        .chain(closed)
+        .collect();
     let table = |commands: &[Ask]| table(&stages, commands);
     format!(
         "## What comes of each command in each state

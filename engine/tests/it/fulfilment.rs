@@ -15,3 +15,4 @@ mod table_back;
 mod table_closed;
 mod table_paying;
 mod table_paying_back;
+mod table_waiting;

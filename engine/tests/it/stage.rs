@@ -7,8 +7,8 @@ mod ask;
 use docket_engine::{ChangeKind, Effect, HoldReason, Order, OrderCommand, OrderId, Rejection, Time, order};
 
 pub use ask::{
-    Ask, cancel, declined, done, edit, line, move_return, paid, plan, refund, request_return, retry, ship,
-    ship_plan, sku, some, unplan, user,
+    Ask, cancel, declined, done, edit, hear, line, move_return, paid, plan, refund, request_return, retry,
+    ship, ship_plan, sku, some, unplan, user,
 };
 
 /// Where an order is.
@@ -91,6 +91,11 @@ pub enum Stage {
     ProviderRefused,
     Closed,
     ClosedByProvider,
+    Waiting,
+    WaitingFilled,
+    WaitingConsuming,
+    WaitingPartly,
+    WaitingAuthorizing,
 }
 
 impl Stage {
@@ -180,11 +185,21 @@ impl Stage {
     /// Those of an order that was closed, whoever paid it: it takes nothing more.
     pub const CLOSED: [Self; 2] = [Self::Closed, Self::ClosedByProvider];
 
+    /// Those of an order of which two nuts were promised that were not there: whoever pays it, that is the same.
+    pub const BACKORDERED: [Self; 5] = [
+        Self::Waiting,
+        Self::WaitingFilled,
+        Self::WaitingConsuming,
+        Self::WaitingPartly,
+        Self::WaitingAuthorizing,
+    ];
+
     pub fn all() -> impl Iterator<Item = Self> + Clone {
         Self::ON_ACCOUNT
             .into_iter()
             .chain(Self::BY_PROVIDER)
             .chain(Self::CLOSED)
+            .chain(Self::BACKORDERED)
     }
 
     pub fn name(self) -> &'static str {
@@ -266,6 +281,11 @@ impl Stage {
             Self::ProviderRefused => "REJECTED, of another currency",
             Self::Closed => "CLOSED",
             Self::ClosedByProvider => "CLOSED, all captures done",
+            Self::Waiting => "CONFIRMED, two nuts wait",
+            Self::WaitingFilled => "CONFIRMED, none waits any more",
+            Self::WaitingConsuming => "PARTIALLY_FULFILLED, consuming, two nuts wait",
+            Self::WaitingPartly => "PARTIALLY_FULFILLED, two nuts wait",
+            Self::WaitingAuthorizing => "AUTHORIZING, two nuts wait",
         }
     }
 
@@ -349,6 +369,11 @@ impl Stage {
             Self::ProviderRefused => (Self::NoOrder, Ask::RefuseWithProvider),
             Self::Closed => (Self::ReturnClosed, Ask::Close),
             Self::ClosedByProvider => (Self::FulfilledCaptured, Ask::Close),
+            Self::Waiting => (Self::Pending, Ask::SettleWaiting),
+            Self::WaitingFilled => (Self::Waiting, Ask::HearNothing),
+            Self::WaitingConsuming => (Self::Waiting, Ask::ShipAll),
+            Self::WaitingPartly => (Self::WaitingConsuming, Ask::Consumed),
+            Self::WaitingAuthorizing => (Self::ProviderPending, Ask::SettleWaiting),
         };
         let mut order = before.order();
         let command = ask.command_of(order.as_ref());

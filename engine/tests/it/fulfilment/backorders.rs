@@ -6,16 +6,8 @@ use docket_engine::{
 };
 
 use crate::stage::{
-    Ask, Stage, ask, cancel, carry, done, edit, paid, plan, ship, ship_plan, sku, some, unplan,
+    Ask, Stage, ask, cancel, carry, done, edit, hear, paid, plan, ship, ship_plan, sku, some, unplan,
 };
-
-fn hear(nuts: i64, bolts: i64) -> OrderCommand {
-    let waiting = [("nut", nuts), ("bolt", bolts)];
-    let waiting = waiting.map(|(item, many)| (sku(item), Quantity(many)));
-    OrderCommand::HearBackorders {
-        waiting: waiting.into(),
-    }
-}
 
 /// Of three nuts, two bolts and a nut two nuts wait: the last one, and one of the first line.
 fn waiting(stage: Stage) -> Option<Order> {

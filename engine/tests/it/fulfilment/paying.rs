@@ -393,11 +393,19 @@ fn each_event_of_a_payment_is_taken_only_where_it_could_have_been_decided() {
     let reason = "no funds".into();
     check(&OrderEvent::Reserved, &[Stage::ProviderPending]);
     check(&OrderEvent::Confirmed, &[Stage::Pending]);
-    check(&authorized, &[Stage::Authorizing]);
-    check(&OrderEvent::Expired, &[Stage::Authorizing]);
+    check(&authorized, &[Stage::Authorizing, Stage::WaitingAuthorizing]);
+    check(
+        &OrderEvent::Expired,
+        &[Stage::Authorizing, Stage::WaitingAuthorizing],
+    );
     check(
         &rejected(Rejection::PaymentDeclined { reason }),
-        &[Stage::Pending, Stage::ProviderPending, Stage::Authorizing],
+        &[
+            Stage::Pending,
+            Stage::ProviderPending,
+            Stage::Authorizing,
+            Stage::WaitingAuthorizing,
+        ],
     );
     check(
         &rejected(Rejection::StaleEtag),

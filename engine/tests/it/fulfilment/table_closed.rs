@@ -56,6 +56,10 @@ fn an_order_that_is_closed_refuses_whatever_a_person_asks_of_it_and_hears_nothin
                 | Ask::PaidMissing
                 | Ask::Expire
                 | Ask::Close
+                | Ask::SettleWaiting
+                | Ask::HearNothing
+                | Ask::HearSome
+                | Ask::HearMore
         );
         let expected = if is_of_the_engine { NOTHING } else { "OrderClosed" };
         check_of(&Stage::CLOSED, command, &[(&Stage::CLOSED, expected)]);

@@ -57,10 +57,14 @@ pub enum Ask {
     RetryMissing,
     Expire,
     Close,
+    SettleWaiting,
+    HearNothing,
+    HearSome,
+    HearMore,
 }
 
 impl Ask {
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 53] = [
         Self::Place,
         Self::Refuse,
         Self::SettleAgreed,
@@ -110,6 +114,10 @@ impl Ask {
         Self::RetryMissing,
         Self::Expire,
         Self::Close,
+        Self::SettleWaiting,
+        Self::HearNothing,
+        Self::HearSome,
+        Self::HearMore,
     ];
 
     pub fn name(self) -> &'static str {
@@ -163,6 +171,10 @@ impl Ask {
             Self::RetryMissing => "Retry step 9",
             Self::Expire => "Expire",
             Self::Close => "Close, when at rest",
+            Self::SettleWaiting => "Settle, two nuts wait",
+            Self::HearNothing => "Heard, none waits",
+            Self::HearSome => "Heard, one nut waits",
+            Self::HearMore => "Heard, three nuts wait",
         }
     }
 
@@ -290,6 +302,12 @@ impl Ask {
                 number: order.and_then(Order::awaits_authorization).unwrap_or(1),
             },
             Self::Close => OrderCommand::Close,
+            Self::SettleWaiting => OrderCommand::Settle {
+                answers: vec![(bolt, Ok(Quantity::ZERO)), (nut, Ok(Quantity(2)))],
+            },
+            Self::HearNothing => hear(0, 0),
+            Self::HearSome => hear(1, 0),
+            Self::HearMore => hear(3, 0),
         }
     }
 }
@@ -374,6 +392,15 @@ pub fn edit(lines: &[(u16, i64)]) -> OrderCommand {
         by: user("ada"),
         expected: None,
         may_authorize: true,
+    }
+}
+
+/// So many of its nuts and bolts wait for stock.
+pub fn hear(nuts: i64, bolts: i64) -> OrderCommand {
+    let waiting = [("nut", nuts), ("bolt", bolts)];
+    let waiting = waiting.map(|(item, many)| (sku(item), Quantity(many)));
+    OrderCommand::HearBackorders {
+        waiting: waiting.into(),
     }
 }
 
