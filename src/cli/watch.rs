@@ -35,7 +35,8 @@ pub struct Watch {
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
     /// Only changes that leave an order in this state: pending, confirmed,
-    /// partially_fulfilled, fulfilled, cancelled or rejected; may be given several times
+    /// partially_fulfilled, fulfilled, cancelled, rejected, expired or closed; may be given
+    /// several times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     /// Go on where a watch with the same flags ended

@@ -63,8 +63,8 @@ pub struct FilterArgs {
     #[arg(long, value_name = "CUSTOMER", value_parser = names::customer)]
     customer: Option<String>,
     /// Only changes that leave an order in this state: pending, confirmed,
-    /// partially_fulfilled, fulfilled, cancelled or rejected; may be given
-    /// several times
+    /// partially_fulfilled, fulfilled, cancelled, rejected, expired or closed;
+    /// may be given several times
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Vec<State>,
     /// Only changes of this kind, such as confirmed, shipped or refunded; may

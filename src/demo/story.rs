@@ -2,10 +2,10 @@
 
 use docket_proto::v1::{
     CancelOrderLinesRequest, CreateCustomerRequest, CreateItemRequest, Customer, DeliverFulfilmentRequest,
-    GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item, LineQuantity,
-    OpenFulfilmentRequest, Order, OrderLine, PlaceOrderRequest, ReceiveReturnRequest, RefundOrderRequest,
-    ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest, ShipOrderRequest, order::State,
-    order_hold::Reason, order_payment::State as Paid,
+    EditOrderRequest, GetCustomerRequest, GetItemRequest, GetOrderRequest, HoldOrderRequest, Item,
+    LineQuantity, OpenFulfilmentRequest, Order, OrderLine, PlaceOrderRequest, ReceiveReturnRequest,
+    RefundOrderRequest, ReleaseOrderHoldRequest, RequestReturnRequest, ResolveReturnRequest,
+    ShipOrderRequest, order::State, order_hold::Reason, order_payment::State as Paid,
 };
 use uuid::Uuid;
 
@@ -67,11 +67,20 @@ pub async fn play(client: &Client) -> Result<Story, Failure> {
         request_id: id(),
         customer: CUSTOMER.to_owned(),
         currency_code: CURRENCY.to_owned(),
-        lines: vec![line(&LAMP, 3), line(&BULB, 6)],
+        lines: vec![line(&LAMP, 3), line(&BULB, 5)],
         payment_method: String::new(),
     };
     let order = client.answer(orders().place_order(place).await)?;
-    let name = step("ada orders 3 lamps and 6 bulbs", order);
+    let etag = order.etag.clone();
+    let name = step("ada orders 3 lamps and 5 bulbs", order);
+    let edit = EditOrderRequest {
+        name: name.clone(),
+        request_id: id(),
+        etag,
+        lines: vec![of(1, 6)],
+    };
+    let order = client.answer(orders().edit_order(edit).await)?;
+    step("she wants 6 bulbs: one more is reserved, and held", order);
 
     let hold = HoldOrderRequest {
         name: name.clone(),

@@ -386,6 +386,7 @@ fn the_demo_shows_its_results_and_its_books_balance() {
         "INSUFFICIENT_STOCK",
         "INSUFFICIENT_CREDIT",
         "PRICE_CHANGED",
+        "she wants 6 bulbs: one more is reserved, and held",
         "the books balance",
     ] {
         assert!(run.stdout.contains(part), "no {part} in {}", run.stdout);

@@ -16,6 +16,13 @@ const PROGRAM: &str = "DOCKET_TEST_PROGRAM";
 /// What a node of the program 0.1.0, which spoke version 8 of the peer protocol, has left when it was stopped: orders that were shipped,
 /// cancelled, held and edited, in two shards with two snapshots each; a flag and a webhook.
 const FROM_BEFORE: &str = "tests/cli/fixtures/data-0.1.0-protocol-8.tar.gz";
+/// What one of the program 0.1.0, which spoke version 10, has left: orders in each state, also such as wait for items, for a provider or for a person; accounts,
+/// keys, a flag, a limit and a webhook (`tests/e2e/upgrade/data.rs` writes it).
+const FROM_TODAY: &str = "tests/cli/fixtures/data-0.1.0-protocol-10.tar.gz";
+/// How many of its orders are in each state.
+const STATES_OF_TODAY: &str = r#"[("CANCELLED", 2), ("CLOSED", 3), ("CONFIRMED", 15), ("PARTIALLY_FULFILLED", 2), ("PENDING", 1), ("REJECTED", 2)]"#;
+/// The same of their payments.
+const PAYMENTS_OF_TODAY: &str = r#"[("AUTHORIZED", 15), ("CAPTURED", 1), ("FAILED", 2), ("PARTIALLY_CAPTURED", 2), ("PARTIALLY_REFUNDED", 2), ("REQUIRED", 1), ("VOIDED", 2)]"#;
 
 /// Everything in a folder.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -97,17 +104,79 @@ fn a_stopped_nodes_data_is_replayed_and_left_as_it_is() {
     shell.run("upgrade check --data-dir ./nowhere").ends(2);
 }
 
-#[test]
-fn data_of_the_program_before_is_replayed_to_the_same_states_and_opened() {
+/// A shell with this data.
+fn unpacked(archive: &str) -> Shell {
     let shell = Shell::new();
-    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(FROM_BEFORE);
     let unpacked = Command::new("tar")
         .arg("-xzf")
-        .arg(archive)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(archive))
         .arg("-C")
         .arg(shell.path())
         .status();
     assert!(unpacked.unwrap().success());
+    shell
+}
+
+#[test]
+fn data_of_today_is_replayed_to_the_same_states_and_opened_for_ever() {
+    let shell = unpacked(FROM_TODAY);
+    let report = shell.run("upgrade check -o json").ends(0).json();
+    assert_eq!(
+        (&report["same"], &report["noted_by_protocol"]),
+        (&true.into(), &10.into())
+    );
+    let replayed = |name| group(&report, name)["replayed_entries"].as_u64().unwrap();
+    assert!(replayed("meta") > 5, "{report}");
+    assert!(replayed("shard-0") + replayed("shard-1") > 0, "{report}");
+
+    let server = Server::start(&shell);
+    let flags = server.flags();
+    shell.run(&format!("verify {flags}")).ends(0);
+    let orders = shell
+        .run(&format!("order list --all -o json {flags}"))
+        .ends(0)
+        .json();
+    let orders = orders["orders"].as_array().unwrap();
+    let of = |region: &str| {
+        let mut states = BTreeMap::<String, usize>::new();
+        for order in orders {
+            let state = if region.is_empty() {
+                &order["state"]
+            } else {
+                &order[region]["state"]
+            };
+            *states
+                .entry(state.as_str().unwrap_or_default().to_owned())
+                .or_default() += 1;
+        }
+        states.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(format!("{:?}", of("")), STATES_OF_TODAY);
+    assert_eq!(format!("{:?}", of("payment")), PAYMENTS_OF_TODAY);
+    let count = |command: &str, of: &str| {
+        let found = shell.run(&format!("{command} -o json {flags}")).ends(0).json();
+        found[of].as_array().unwrap().len()
+    };
+    assert_eq!(count("customer list", "customers"), 2);
+    assert_eq!(count("item list", "items"), 2);
+    assert_eq!(count("webhook list", "webhooks"), 1);
+    assert_eq!(count("limit list", "limits"), 1);
+    assert_eq!(count("auth key list --account shop", "api_keys"), 1);
+    let flag = shell
+        .run(&format!("flag get fraud_scoring -o json {flags}"))
+        .ends(0)
+        .json();
+    assert!(flag.to_string().contains("acme"), "{flag}");
+    fs::write(shell.path().join("password"), "correct horse battery\n").unwrap();
+    shell
+        .run(&format!("auth login ann --password-file password {flags}"))
+        .ends(0);
+    server.stop();
+}
+
+#[test]
+fn data_of_the_program_before_is_replayed_to_the_same_states_and_opened() {
+    let shell = unpacked(FROM_BEFORE);
     // That program noted its states in snapshots alone, of which the accounts had none yet.
     let run = shell.run("upgrade check -o json").ends(10);
     assert!(

@@ -4,6 +4,7 @@
 //! Both programs are the one that is built; a variable that only builds with debug assertions know has it call itself another version, and
 //! speak what that speaks. `DOCKET_TEST_OLDER` names a program from before, which is used in the old one's place then.
 
+mod data;
 mod local;
 
 use std::time::{Duration, Instant};
