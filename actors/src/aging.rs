@@ -129,55 +129,36 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 /// Before which time what has not changed is due, in a shard that was led here. A clock that goes wrong makes nothing old for ever: from where
 /// the logs' times say at first, it comes closer twice as fast as time passes, at most, whether the shard is led meanwhile or not. (Times that
 /// were logged by a clock that was wrong are believed by the next start.)
-pub(crate) struct Limit {
-    cutoff: Option<Cutoff>,
-    /// The time between two looks.
-    look: Duration,
-    /// So far ahead of what was logged a clock is believed at first.
-    ahead_max: Duration,
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Self::new(LOOK, AHEAD_MAX)
-    }
-}
+#[derive(Default)]
+struct Limit(Option<Cutoff>);
 
 impl Limit {
-    pub(crate) fn new(look: Duration, ahead_max: Duration) -> Self {
-        Self {
-            cutoff: None,
-            look,
-            ahead_max,
-        }
-    }
-
     /// Another age is configured.
-    pub(crate) fn change(&mut self, from: Option<Duration>, to: Option<Duration>) {
-        match (from, to, &mut self.cutoff) {
+    fn change(&mut self, from: Option<Duration>, to: Option<Duration>) {
+        match (from, to, &mut self.0) {
             (Some(from), Some(to), Some(cutoff)) => {
                 let micros = |age: Duration| age.as_micros() as i64;
                 cutoff.shift(micros(from).saturating_sub(micros(to)));
             }
             (Some(_), Some(_), None) | (None, None, _) => {}
-            _ => self.cutoff = None,
+            _ => *self = Self::default(),
         }
     }
 
     /// `wanted` is what the clock says of this age, and `logged` the newest time of the shard's log.
-    pub(crate) fn advance(&mut self, wanted: Time, age: Duration, logged: Time, now: Instant) -> Time {
+    fn advance(&mut self, wanted: Time, age: Duration, logged: Time, now: Instant) -> Time {
         let back = |time: Time, by: Duration| Time(time.0.saturating_sub(by.as_micros() as i64));
         // There is nothing yet, and so nothing old.
-        if self.cutoff.is_none() && logged == Time(0) {
+        if self.0.is_none() && logged == Time(0) {
             return back(logged, age);
         }
-        if let Some(cutoff) = &mut self.cutoff {
+        if let Some(cutoff) = &mut self.0 {
             return cutoff.advance(wanted, now);
         }
-        let believed = Time(logged.0.saturating_add(self.ahead_max.as_micros() as i64));
+        let believed = Time(logged.0.saturating_add(AHEAD_MAX.as_micros() as i64));
         let begin = wanted.min(back(believed, age));
         // Where the clock is behind what was logged, it may be right again any moment.
-        self.cutoff = Some(Cutoff::from(self.look, begin.max(back(logged, age)), now));
+        self.0 = Some(Cutoff::from(LOOK, begin.max(back(logged, age)), now));
         begin
     }
 }

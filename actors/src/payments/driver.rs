@@ -85,7 +85,7 @@ pub(crate) async fn run(
     admission: Arc<Admission>,
     closing: CancellationToken,
 ) {
-    let mut expiry = Expiry::new(admission, &payments);
+    let mut expiry = Expiry::new(admission);
     loop {
         tokio::select! {
             () = shard.led() => {}

@@ -2,7 +2,7 @@
 //!
 //! In the background, once a second, oldest first. It gives way: the more calls are in flight on the node, the fewer; where more and more wait it takes
 //! its part under any load, since each of them holds stock. What is too old the clock says, within bounds ([`Limit`]): one that jumps
-//! ahead gives up at once only what would have been given up soon.
+//! ahead gives up nothing at once that is not older than half of the time.
 
 use std::{
     sync::{
@@ -12,12 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use docket_engine::{Order, OrderCommand, OrderId, Time};
+use docket_engine::{Order, OrderCommand, OrderId};
 
-use super::Payments;
+use super::{Payments, micros};
 use crate::{
-    admission::Admission, aging::Limit, chores::before, docket::AT_WORK_CALLS, entity::order::OrderMessage,
-    shard::Shard,
+    admission::Admission, chores::before, docket::AT_WORK_CALLS, entity::order::OrderMessage, shard::Shard,
 };
 
 /// The time between two looks at what is due, where nothing changes.
@@ -30,8 +29,8 @@ const EXPIRED_AT_LEAST: usize = 16;
 const WAITING_SHARE: usize = 4;
 /// So many are looked at with one look. The edits that wait are not in the order in which they were asked for.
 const LOOKED_AT: usize = 1_024;
-/// A clock further ahead of the newest record is believed so far at most, when a shard begins to be led: longer than any pause of a node that serves.
-const AHEAD_MAX: Duration = Duration::from_secs(30 * 60);
+/// How much further a clock may have gone between two looks than time has passed: more is a jump.
+const JUMP: Duration = LOOK;
 
 /// Whose authorisation was to be asked for no later than this, in microseconds, is too late by now.
 #[derive(Debug, Clone)]
@@ -43,24 +42,76 @@ pub(super) fn is_late(order: &Order, late: &Late) -> bool {
     since.is_some_and(|since| since.0 <= late.0.load(Relaxed))
 }
 
+/// Since when what was asked for is too late, by a clock that may jump. It is believed when a node begins to lead and where it jumps ahead only as far as time
+/// passes, twice as fast, until all that was stamped before is judged: of a node that was down it is not known whether it was, or whether its clock is wrong.
+/// What is stamped from then on is judged by the same clock, right or wrong.
+#[derive(Default)]
+struct Limit {
+    last: Option<Last>,
+    /// What was stamped up to here is not judged by the clock as it is.
+    until: Option<i64>,
+}
+
+/// A look, all in microseconds.
+struct Last {
+    at: Instant,
+    clock: i64,
+    /// The newest time of the shard's log.
+    logged: i64,
+    /// What was late, and how far that would be by a clock that never goes back.
+    base: i64,
+    within: i64,
+}
+
+impl Limit {
+    /// What is late where an order may wait so long.
+    fn advance(&mut self, within: i64, clock: i64, logged: i64, at: Instant) -> i64 {
+        let wanted = clock.saturating_sub(within);
+        let (base, furthest) = match &self.last {
+            None => {
+                self.until = (logged > 0).then_some(logged);
+                (i64::MIN, logged.saturating_sub(within / 2))
+            }
+            Some(last) => {
+                let passed = micros(at.saturating_duration_since(last.at));
+                let expected = last.clock.saturating_add(passed).saturating_add(micros(JUMP));
+                if clock > expected {
+                    self.until = self.until.max(Some(expected.max(last.logged)));
+                }
+                // Another time is taken at once.
+                let base = last.base.saturating_add(last.within.saturating_sub(within));
+                let base = base.saturating_add(passed);
+                (base, base.saturating_add(passed))
+            }
+        };
+        let judged = wanted.min(furthest);
+        self.until = self.until.filter(|until| judged < *until && judged < wanted);
+        let late = if self.until.is_some() { judged } else { wanted };
+        self.last = Some(Last {
+            at,
+            clock,
+            logged,
+            base: base.max(late),
+            within,
+        });
+        late
+    }
+}
+
 /// What is known of a shard, also while it is not led here.
 pub(super) struct Expiry {
     admission: Arc<Admission>,
     limit: Limit,
-    /// How long an order might wait when it was looked last.
-    within: Duration,
     late: Late,
     /// The last of the orders whose edits wait for their provider that was looked at; `None` where all were.
     amending: Option<OrderId>,
 }
 
 impl Expiry {
-    pub(super) fn new(admission: Arc<Admission>, payments: &Payments) -> Self {
-        let within = payments.authorize_within();
+    pub(super) fn new(admission: Arc<Admission>) -> Self {
         Self {
             admission,
-            limit: Limit::new(LOOK, AHEAD_MAX.min(within / 2)),
-            within,
+            limit: Limit::default(),
             late: Late(Arc::new(AtomicI64::new(i64::MIN))),
             amending: None,
         }
@@ -73,13 +124,10 @@ impl Expiry {
 
     /// Tells those that have waited too long that their payment, or their edit's, was not authorised in time.
     pub(super) fn look(&mut self, shard: &Arc<Shard>, payments: &Payments) {
-        let within = payments.authorize_within();
-        self.advance(
-            within,
-            before(within),
-            shard.committed().last_time(),
-            Instant::now(),
-        );
+        let (clock, logged) = (before(Duration::ZERO), shard.committed().last_time());
+        let within = payments.authorize_within_us();
+        let late = self.limit.advance(within, clock.0, logged.0, Instant::now());
+        self.late.0.store(late, Relaxed);
         let (orders, edits) = {
             let index = shard.committed().order_index.read();
             let orders: Vec<OrderId> = index.authorizing().take(LOOKED_AT).collect();
@@ -98,14 +146,6 @@ impl Expiry {
             shard,
             edits.into_iter().filter_map(|id| self.late_step(shard, id)),
         );
-    }
-
-    /// `wanted` is what the clock says is late, and `logged` the newest time of the shard's log.
-    fn advance(&mut self, within: Duration, wanted: Time, logged: Time, now: Instant) {
-        self.limit.change(Some(self.within), Some(within));
-        self.within = within;
-        let late = self.limit.advance(wanted, within, logged, now);
-        self.late.0.store(late.0, Relaxed);
     }
 
     fn late_step(&self, shard: &Shard, id: OrderId) -> Option<(OrderId, u32)> {
@@ -138,20 +178,39 @@ fn at_once(calls: usize, waiting: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{admission::AdmissionLimits, payments::PaymentOptions};
 
-    const WITHIN: Duration = Duration::from_secs(15 * 60);
+    const SECOND: i64 = 1_000_000;
+    /// A quarter of an hour.
+    const WITHIN: i64 = 900 * SECOND;
+    const LOGGED: i64 = 1_000_000 * SECOND;
 
-    fn micros(by: Duration) -> i64 {
-        by.as_micros() as i64
+    /// A limit, and what time it is since it began to be asked, in seconds.
+    struct Looks {
+        limit: Limit,
+        start: Instant,
+        second: i64,
     }
 
-    fn expiry() -> Expiry {
-        let payments = Payments::new(PaymentOptions {
-            authorize_within: WITHIN,
-            ..PaymentOptions::default()
-        });
-        Expiry::new(Admission::new(AdmissionLimits::default()), &payments)
+    impl Looks {
+        fn new() -> Self {
+            Self {
+                limit: Limit::default(),
+                start: Instant::now(),
+                second: 0,
+            }
+        }
+
+        /// What is late behind so many seconds, one look after another, by a clock that is so far ahead of what was logged first.
+        fn after(&mut self, seconds: i64, within: i64, ahead: i64) -> i64 {
+            let mut late = 0;
+            for _ in 0..seconds.max(1) {
+                let at = self.start + Duration::from_secs(self.second.unsigned_abs());
+                let clock = LOGGED + ahead + self.second * SECOND;
+                late = self.limit.advance(within, clock, LOGGED, at);
+                self.second += 1;
+            }
+            late
+        }
     }
 
     #[test]
@@ -168,47 +227,56 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_gives_nothing_up_at_once() {
-        let (mut expiry, start) = (expiry(), Instant::now());
-        let logged = Time(micros(Duration::from_secs(1_000_000)));
-        let late = expiry.late();
-        let late = || late.0.load(Relaxed);
-        let wanted = Time(logged.0 - micros(WITHIN));
-        expiry.advance(WITHIN, wanted, logged, start);
-        assert_eq!(late(), wanted.0);
-        // An hour ahead: it comes closer twice as fast as time passes, and what was asked for just now has half of its time at least.
-        for second in 1..=450 {
-            let ahead = Time(wanted.0 + micros(Duration::from_secs(3_600)));
-            expiry.advance(WITHIN, ahead, logged, start + Duration::from_secs(second));
-            assert_eq!(late() - wanted.0, micros(Duration::from_secs(2 * second)));
-            assert_eq!(late() < logged.0, second < 450);
+    fn a_clock_that_is_right_is_believed() {
+        let mut looks = Looks::new();
+        for second in 0..2_000 {
+            assert_eq!(looks.after(1, WITHIN, 0), LOGGED + second * SECOND - WITHIN);
         }
+        // Another time is taken at once, in both directions.
+        assert_eq!(looks.after(1, SECOND, 0), LOGGED + 1_999 * SECOND);
+        assert_eq!(looks.after(1, WITHIN, 0), LOGGED + 2_001 * SECOND - WITHIN);
+        // Nothing was logged yet.
+        let clock = LOGGED + WITHIN;
+        assert_eq!(Limit::default().advance(WITHIN, clock, 0, Instant::now()), LOGGED);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_gives_nothing_up_at_once() {
+        for jump in [WITHIN, 365 * 24 * 3_600 * SECOND] {
+            let mut looks = Looks::new();
+            let before = looks.after(1_000, WITHIN, 0);
+            let jumped = LOGGED + 999 * SECOND;
+            assert_eq!(before, jumped - WITHIN);
+            // What was asked for just before has half of its time at least.
+            assert_eq!(looks.after(1, WITHIN, jump), before + 2 * SECOND);
+            assert_eq!(looks.after(448, WITHIN, jump), jumped - 2 * SECOND);
+            // All that was stamped before is judged then, and what was stamped since by the clock as it is.
+            assert_eq!(looks.after(1, WITHIN, jump), jumped);
+            for second in [451, 452] {
+                let late = jumped + second * SECOND + jump - WITHIN;
+                assert_eq!(looks.after(1, WITHIN, jump), late);
+            }
+        }
+        // Back, and right again.
+        let mut looks = Looks::new();
+        looks.after(1_000, WITHIN, 0);
+        let hour = 3_600 * SECOND;
+        assert_eq!(
+            looks.after(1, WITHIN, -hour),
+            LOGGED + 1_000 * SECOND - WITHIN - hour
+        );
+        looks.after(500, WITHIN, 0);
+        assert_eq!(looks.after(1, WITHIN, 0), LOGGED + 1_501 * SECOND - WITHIN);
     }
 
     #[test]
     fn who_was_down_gives_what_waits_some_of_its_time_anew() {
-        // Of a day nobody asked for anything, or the clock is wrong: it is not known which.
-        let (mut expiry, start) = (expiry(), Instant::now());
-        let logged = Time(micros(Duration::from_secs(1_000_000)));
-        let day = Duration::from_secs(24 * 60 * 60);
-        let wanted = |passed| Time(logged.0 + micros(day + passed) - micros(WITHIN));
-        expiry.advance(WITHIN, wanted(Duration::ZERO), logged, start);
-        let late = expiry.late();
-        let late = || late.0.load(Relaxed);
-        assert_eq!(late(), logged.0 - micros(WITHIN / 2));
-        let mut passed = Duration::ZERO;
-        while late() < logged.0 {
-            passed += LOOK;
-            expiry.advance(WITHIN, wanted(passed), logged, start + passed);
-        }
-        assert_eq!(passed, WITHIN / 4);
-        // Another time is taken at once, in both directions.
-        let before = late();
-        passed += LOOK;
-        expiry.advance(WITHIN / 3, wanted(passed), logged, start + passed);
-        assert_eq!(late() - before, micros(2 * LOOK + WITHIN * 2 / 3));
-        passed += LOOK;
-        expiry.advance(WITHIN, wanted(passed), logged, start + passed);
-        assert_eq!(late() - before, micros(4 * LOOK));
+        // For a day nobody asked for anything, or the clock is wrong: it is not known which.
+        let (mut looks, day) = (Looks::new(), 24 * 3_600 * SECOND);
+        assert_eq!(looks.after(1, WITHIN, day), LOGGED - WITHIN / 2);
+        assert_eq!(looks.after(224, WITHIN, day), LOGGED - 2 * SECOND);
+        // A quarter of its time; what is placed since has all of its own, and no more.
+        assert_eq!(looks.after(1, WITHIN, day), LOGGED + day + 225 * SECOND - WITHIN);
+        assert_eq!(looks.after(1, WITHIN, day), LOGGED + day + 226 * SECOND - WITHIN);
     }
 }

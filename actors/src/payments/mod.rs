@@ -40,7 +40,7 @@ pub struct PaymentOptions {
     /// By name. Orders are placed with these and no others; what is due of an order whose provider is not here any more waits until it is back.
     pub providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
     /// An order whose payment was not authorised so long after it was placed is given up, and an edit so long after its items have agreed. Default 15
-    /// minutes. A node that was down, or whose clock jumps ahead, lets them wait up to a quarter longer, and never less than half as long; and where calls leave it
+    /// minutes. A node that was down, or whose clock jumps ahead, lets those that wait do so up to a quarter longer, and never less than half as long; and where calls leave it
     /// no room, while few are too old, it gives up fewer at a time.
     pub authorize_within: Duration,
     /// So many steps are asked of one provider at once, for each shard that is led here. Default 16.
@@ -106,11 +106,6 @@ impl Payments {
     /// The longest that an order may wait for its authorisation, in microseconds.
     pub(crate) fn authorize_within_us(&self) -> i64 {
         self.authorize_within_us.load(Relaxed)
-    }
-
-    /// The same, as a time.
-    fn authorize_within(&self) -> Duration {
-        Duration::from_micros(u64::try_from(self.authorize_within_us()).unwrap_or_default())
     }
 
     /// Until when what an order has reserved is held for it, as this node has it; `None` where nothing of it expires.
