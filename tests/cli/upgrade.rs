@@ -161,7 +161,7 @@ fn data_of_today_is_replayed_to_the_same_states_and_opened_for_ever() {
     assert_eq!(count("item list", "items"), 2);
     assert_eq!(count("webhook list", "webhooks"), 1);
     assert_eq!(count("limit list", "limits"), 1);
-    assert_eq!(count("auth key list --account shop", "api_keys"), 1);
+    assert_eq!(count("auth key list", "api_keys"), 2);
     let flag = shell
         .run(&format!("flag get fraud_scoring -o json {flags}"))
         .ends(0)
