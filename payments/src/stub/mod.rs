@@ -113,7 +113,8 @@ pub struct Report {
     /// than is there; and sums that do not add up.
     pub violations: Vec<String>,
     /// Keys that were asked again without having been told, since they were asked last, that they were never seen. Two who
-    /// ask for one order at a time can bring this about and do no wrong.
+    /// ask for one order at a time can bring this about and do no wrong. What its caller gave up, and asked about before it was seen, may come once,
+    /// later.
     pub repeats_unasked: Vec<String>,
 }
 
@@ -324,20 +325,55 @@ impl Inner {
 
 /// See [`Report::repeats_unasked`].
 fn repeats_unasked(seen: &VecDeque<Seen>) -> Vec<String> {
-    let mut asked = BTreeSet::new();
+    let (mut asked, mut ever) = (BTreeSet::new(), BTreeSet::new());
+    // Nothing had been seen of them when their caller asked what had become of what it had sent.
+    let mut late = BTreeSet::new();
     let mut found = Vec::new();
     for one in seen {
         match (one.on, one.answered) {
             (On::Lookup, Some(404)) => {
                 asked.remove(&one.key);
+                if !ever.contains(&one.key) {
+                    late.insert(&one.key);
+                }
             }
             (On::Lookup, _) => {}
             _ => {
-                if !asked.insert(&one.key) {
+                ever.insert(&one.key);
+                if !asked.insert(&one.key) && !late.remove(&one.key) {
                     found.push(one.key.clone());
                 }
             }
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_again_is_to_have_asked_first_and_what_was_given_up_may_come_late() {
+        let found = |seen: &[(On, u16)]| {
+            let seen = (1..).zip(seen).map(|(number, (on, answered))| Seen {
+                number,
+                on: *on,
+                order: "o".to_owned(),
+                key: "k".to_owned(),
+                fault: None,
+                answered: Some(*answered),
+            });
+            repeats_unasked(&seen.collect()).len()
+        };
+        let (refund, unknown, known) = ((On::Refund, 200), (On::Lookup, 404), (On::Lookup, 200));
+        assert_eq!(found(&[refund]), 0);
+        assert_eq!(found(&[refund, unknown, refund]), 0);
+        assert_eq!(found(&[refund, refund]), 1);
+        assert_eq!(found(&[refund, known, refund]), 1);
+        // The first request came behind the question and the repeat; once.
+        assert_eq!(found(&[unknown, refund, refund]), 0);
+        assert_eq!(found(&[unknown, unknown, refund, refund, refund]), 1);
+        assert_eq!(found(&[refund, unknown, unknown, refund, refund]), 1);
+    }
 }
