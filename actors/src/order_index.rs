@@ -284,13 +284,8 @@ impl OrderIndex {
         (older.count(), oldest)
     }
 
-    /// Orders whose provider is to be asked something, oldest first.
-    pub(crate) fn paying(&self) -> impl Iterator<Item = OrderId> {
-        self.paying.iter().map(|(id, ())| id)
-    }
-
-    /// Those behind this one.
-    pub(crate) fn paying_behind(&self, behind: Option<OrderId>) -> impl Iterator<Item = OrderId> {
+    /// Orders behind this one whose provider is to be asked something, oldest first.
+    pub(crate) fn paying(&self, behind: Option<OrderId>) -> impl Iterator<Item = OrderId> {
         self.paying.above(behind).map(|(id, ())| id)
     }
 

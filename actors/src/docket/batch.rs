@@ -38,14 +38,15 @@ impl<'a> Gathering<'a> {
 
     /// Those of the missing ones that there are, as far as an answer had room for them. Whether it is to be asked again for those that are still missing.
     pub(super) fn add(&mut self, orders: Vec<Arc<Order>>, is_cut: bool) -> bool {
-        let is_more = !orders.is_empty();
+        let before = self.missing.len();
         for order in orders {
             self.missing.remove(&order.id);
             if self.owner.is_none_or(|owner| *owner == order.customer) {
                 self.found.insert(order.id, order);
             }
         }
-        let asks_again = is_cut && is_more && self.owner.is_some();
+        // Each answer brings some of them; whoever brings others is not asked for ever.
+        let asks_again = is_cut && self.missing.len() < before && self.owner.is_some();
         self.is_cut = is_cut && !asks_again;
         asks_again
     }

@@ -137,10 +137,10 @@ impl Docket {
         if self.asks_others_before(LISTS_SINCE, &shards) {
             return Err(CallError::OlderNodes);
         }
+        let until = read_until(&call);
         let mut gathering = Gathering::new(ids, call.owner.as_ref());
         loop {
-            let missing = gathering.missing();
-            let found = self.inner.router.named_orders(missing, read_until(&call)).await;
+            let found = self.inner.router.named_orders(gathering.missing(), until).await;
             let (orders, is_cut) = found.map_err(unreadable)?;
             if !gathering.add(orders, is_cut) {
                 return gathering.batch();

@@ -118,9 +118,9 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>, expiry: &mut Expiry)
         later: HashMap::new(),
         inherited: HashSet::new(),
         behind: None,
-        late: expiry.late(),
+        late: expiry.begin(),
     };
-    let paying: Vec<OrderId> = shard.committed().order_index.read().paying().collect();
+    let paying: Vec<OrderId> = shard.committed().order_index.read().paying(None).collect();
     for id in paying {
         let due = shard.committed().orders.see(id, Order::next_payment).flatten();
         driver.inherited.extend(due.map(|request| (id, request.number)));
@@ -132,9 +132,9 @@ async fn lead(shard: &Arc<Shard>, payments: &Arc<Payments>, expiry: &mut Expiry)
             touched = shard.committed().payments.any() => touched.into_iter().for_each(|id| driver.begin(id)),
             Some(ended) = driver.tasks.join_next_with_id() => driver.ended(ended),
             _ = looks.tick() => {
-                driver.look();
-                // Whether or not their provider is being asked at this moment: what comes then is the void.
+                // First, so that no provider is asked for what is being given up. Whether or not it is being asked at this moment: what comes then is the void.
                 expiry.look(shard, payments);
+                driver.look();
             }
         }
     }
@@ -154,8 +154,8 @@ impl Driver {
             self.later.retain(|id, _| index.is_paying(*id));
             let is_due = |id: &OrderId| self.later.get(id).is_none_or(|later| later.due <= now);
             let is_due = |id: &OrderId| is_due(id) && !self.busy.contains(id);
-            let mut due: Vec<OrderId> = index.paying().filter(is_due).take(WAITING_MAX).collect();
-            let next: Vec<OrderId> = index.paying_behind(self.behind).take(LOOKED_AT).collect();
+            let mut due: Vec<OrderId> = index.paying(None).filter(is_due).take(WAITING_MAX).collect();
+            let next: Vec<OrderId> = index.paying(self.behind).take(LOOKED_AT).collect();
             due.extend(next.iter().copied().filter(is_due));
             (due, next)
         };

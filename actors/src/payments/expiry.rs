@@ -50,6 +50,8 @@ struct Limit {
     last: Option<Last>,
     /// What was stamped up to here is not judged by the clock as it is.
     until: Option<i64>,
+    /// Nobody has looked since the shard began to be led: what is in its log may be another's, by another clock.
+    is_new: bool,
 }
 
 /// A look, all in microseconds.
@@ -75,15 +77,29 @@ impl Limit {
             Some(last) => {
                 let passed = micros(at.saturating_duration_since(last.at));
                 let expected = last.clock.saturating_add(passed).saturating_add(micros(JUMP));
-                if clock > expected {
+                let is_jump = clock > expected;
+                if is_jump {
                     self.until = self.until.max(Some(expected.max(last.logged)));
+                }
+                let is_of_others = self.is_new && logged != last.logged;
+                if is_of_others {
+                    self.until = self.until.max(Some(logged));
                 }
                 // Another time is taken at once.
                 let base = last.base.saturating_add(last.within.saturating_sub(within));
                 let base = base.saturating_add(passed);
-                (base, base.saturating_add(passed))
+                let furthest = base.saturating_add(passed);
+                match self.until {
+                    // Whatever was believed before, and however long nobody has looked: what was stamped last keeps half of its time.
+                    Some(until) if is_jump || is_of_others || within != last.within => {
+                        let most = until.saturating_sub(within / 2);
+                        (base.min(most), furthest.min(most))
+                    }
+                    _ => (base, furthest),
+                }
             }
         };
+        self.is_new = false;
         let judged = wanted.min(furthest);
         self.until = self.until.filter(|until| judged < *until && judged < wanted);
         let late = if self.until.is_some() { judged } else { wanted };
@@ -117,8 +133,9 @@ impl Expiry {
         }
     }
 
-    /// What is late, as it will be.
-    pub(super) fn late(&self) -> Late {
+    /// The shard begins to be led. What is late, as it will be.
+    pub(super) fn begin(&mut self) -> Late {
+        self.limit.is_new = true;
         self.late.clone()
     }
 
@@ -189,6 +206,7 @@ mod tests {
         limit: Limit,
         start: Instant,
         second: i64,
+        logged: i64,
     }
 
     impl Looks {
@@ -197,7 +215,19 @@ mod tests {
                 limit: Limit::default(),
                 start: Instant::now(),
                 second: 0,
+                logged: LOGGED,
             }
+        }
+
+        /// For so long it is not led here.
+        fn pause(&mut self, seconds: i64) {
+            self.second += seconds;
+            self.limit.is_new = true;
+        }
+
+        /// What time it is by a clock that is right.
+        fn now(&self) -> i64 {
+            LOGGED + self.second * SECOND
         }
 
         /// What is late behind so many seconds, one look after another, by a clock that is so far ahead of what was logged first.
@@ -205,8 +235,8 @@ mod tests {
             let mut late = 0;
             for _ in 0..seconds.max(1) {
                 let at = self.start + Duration::from_secs(self.second.unsigned_abs());
-                let clock = LOGGED + ahead + self.second * SECOND;
-                late = self.limit.advance(within, clock, LOGGED, at);
+                let clock = self.now() + ahead;
+                late = self.limit.advance(within, clock, self.logged, at);
                 self.second += 1;
             }
             late
@@ -267,6 +297,57 @@ mod tests {
         );
         looks.after(500, WITHIN, 0);
         assert_eq!(looks.after(1, WITHIN, 0), LOGGED + 1_501 * SECOND - WITHIN);
+    }
+
+    /// Whatever this node believed while it led before.
+    #[test]
+    fn who_leads_again_gives_what_another_has_stamped_half_of_its_time() {
+        let hour = 3_600 * SECOND;
+        for ahead_before in [0, hour] {
+            let mut looks = Looks::new();
+            looks.after(1, WITHIN, 0);
+            looks.after(2_000, WITHIN, ahead_before);
+            looks.pause(3_600);
+            // Another one has logged until now, by a clock that is right.
+            looks.logged = looks.now();
+            let until = looks.logged;
+            // (What else was stamped by the next look is not told apart.)
+            assert!(looks.after(1, WITHIN, hour) <= until + SECOND - WITHIN / 2);
+            assert!(looks.after(224, WITHIN, hour) < until);
+            assert!(looks.after(10, WITHIN, hour) >= until);
+        }
+        // With a clock that is right all is as it was, at once; and where nothing was logged it has waited all the while.
+        for logs in [true, false] {
+            let mut looks = Looks::new();
+            looks.after(100, WITHIN, 0);
+            looks.pause(3_600);
+            if logs {
+                looks.logged = looks.now();
+            }
+            let wanted = looks.now() - WITHIN;
+            assert_eq!(looks.after(1, WITHIN, 0), wanted);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_believed_once_is_not_when_it_jumps_again() {
+        let mut looks = Looks::new();
+        let hour = 3_600 * SECOND;
+        looks.after(100, WITHIN, 0);
+        assert!(looks.after(600, WITHIN, hour) > looks.now());
+        // What it stamped: records never go back.
+        looks.logged = looks.now() + hour;
+        looks.after(1_000, WITHIN, 0);
+        assert!(looks.after(1, WITHIN, 2 * hour) <= looks.logged - WITHIN / 2);
+    }
+
+    #[test]
+    fn another_time_within_the_grace_leaves_half_of_it() {
+        let (mut looks, day) = (Looks::new(), 24 * 3_600 * SECOND);
+        looks.after(1, WITHIN, day);
+        assert_eq!(looks.after(1, WITHIN / 3, day), LOGGED - WITHIN / 6);
+        assert!(looks.after(74, WITHIN / 3, day) < LOGGED);
+        assert!(looks.after(2, WITHIN / 3, day) > LOGGED);
     }
 
     #[test]

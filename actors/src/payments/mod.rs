@@ -40,8 +40,8 @@ pub struct PaymentOptions {
     /// By name. Orders are placed with these and no others; what is due of an order whose provider is not here any more waits until it is back.
     pub providers: BTreeMap<ProviderName, Arc<dyn PaymentProvider>>,
     /// An order whose payment was not authorised so long after it was placed is given up, and an edit so long after its items have agreed. Default 15
-    /// minutes. A node that was down, or whose clock jumps ahead, lets those that wait do so up to a quarter longer, and never less than half as long; and where calls leave it
-    /// no room, while few are too old, it gives up fewer at a time.
+    /// minutes. A node that was down, or whose clock jumps ahead, lets those that wait do so up to a quarter longer, and never less than half as long; and
+    /// where calls leave it no room, while few are too old, it gives up fewer at a time.
     pub authorize_within: Duration,
     /// So many steps are asked of one provider at once, for each shard that is led here. Default 16.
     pub at_once: usize,

@@ -122,11 +122,15 @@ async fn what_does_not_fit_the_bounds_or_comes_too_late_is_refused_and_nothing_o
 async fn what_waited_in_a_busy_customers_queue_until_it_was_too_late_is_not_done() {
     let dir = tempfile::tempdir().unwrap();
     let (armed, first) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(true));
-    let busy = armed.clone();
+    let (busy, over) = (armed.clone(), Arc::new(AtomicBool::new(false)));
+    let is_over = over.clone();
     // The customer is busy with its first message until the others' time is up.
     let before = BeforeDecision(Arc::new(move |kind: &str, _: &str| {
         if kind == "customer" && busy.load(Ordering::Acquire) && first.swap(false, Ordering::AcqRel) {
-            std::thread::sleep(Duration::from_millis(400));
+            let begun = Instant::now();
+            while !is_over.load(Ordering::Acquire) && begun.elapsed() < Duration::from_secs(20) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
     }));
     let shop = Shop::open_with(Options {
@@ -155,13 +159,15 @@ async fn what_waited_in_a_busy_customers_queue_until_it_was_too_late_is_not_done
         async move { docket.cancel_order(call, id, None).await },
     ));
     // The last one has time enough.
-    let patient = shop
-        .docket
-        .place_order(in_time(21, 10_000), order("alice", &[("tea", 1, 100)]));
-    let patient = patient.await.unwrap();
+    let docket = shop.docket.clone();
+    let call = in_time(21, 30_000);
+    let patient =
+        tokio::spawn(async move { docket.place_order(call, order("alice", &[("tea", 1, 100)])).await });
     for placed in placing {
         assert_eq!(placed.await.unwrap().unwrap_err(), CallError::DeadlineExceeded);
     }
+    over.store(true, Ordering::Release);
+    let patient = patient.await.unwrap().unwrap();
     let all = ListOrders {
         limit: 100,
         ..ListOrders::default()

@@ -107,6 +107,18 @@ const PENDING: &[Stage] = &[
 const PARTLY: &[Stage] = &[Partly, PartlyReturn, PartlyRefunded];
 /// Of each a nut of the first line is in an open fulfilment.
 const PLANNED: &[Stage] = &[ConfirmedPlanned, PartlyPlanned];
+/// Something of it is open, and nothing is under way with its items or its money.
+pub(super) const QUIET: &[Stage] = &[
+    Confirmed,
+    ConfirmedHeld,
+    ConfirmedPlanned,
+    ConfirmedUnplanned,
+    Partly,
+    PartlyHeld,
+    PartlyPlanned,
+    PartlyReturn,
+    PartlyRefunded,
+];
 const HELD: &[Stage] = &[ConfirmedHeld, PartlyHeld];
 const FULFILLED: &[Stage] = &[
     Fulfilled,
